@@ -1,0 +1,4 @@
+.PHONY: test
+test:
+	tools/setup
+	tools/test

@@ -1,0 +1,88 @@
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "levin/core/error.h"
+#include "levin/core/tensor.h"
+
+namespace levin {
+
+class MpiRuntime;
+class NodeGroup;
+
+enum class ReduceOp { sum, mean, min, max };
+
+/// MPI or a backend failed, or the ranks disagree about a collective (70).
+class CommunicatorError : public Error {
+ public:
+  explicit CommunicatorError(const std::string& what, const std::string& remedy = {}, ExitCode code = ExitCode::internal)
+      : Error(code, "comm", what, remedy) {}
+};
+
+/// Another rank ended the job: this rank's wait ends with the other's reason (69).
+class CommunicatorAborted : public Error {
+ public:
+  CommunicatorAborted(int by_rank, const std::string& reason)
+      : Error(ExitCode::rank_lost, "comm", fmt::format("rank {} ended the job: {}", by_rank, reason)), by_rank_(by_rank) {}
+  int by_rank() const noexcept { return by_rank_; }
+
+ private:
+  int by_rank_;
+};
+
+/// A collective under way. wait() returns when the result is there, and throws what the operation threw.
+class Work {
+ public:
+  Work() = default;  ///< already complete
+  explicit Work(std::function<void()> finish) : finish_(std::move(finish)) {}
+  void wait() {
+    if (auto finish = std::exchange(finish_, nullptr)) finish();
+  }
+
+ private:
+  std::function<void()> finish_;
+};
+
+/// Collectives on tensors. All ranks make the same calls in the same order with the same dtype and number of elements; each has the
+/// next sequence number, and ranks that disagree get a CommunicatorError that names both sides. Tensors are contiguous, on the
+/// communicator's device. Sums of fp16 and bf16 accumulate in fp32, all sums go in rank order, so every rank has the same bits.
+/// The mean of integers is a UsageError.
+class Communicator {
+ public:
+  virtual ~Communicator() = default;
+
+  int rank() const noexcept { return rank_; }
+  int size() const noexcept { return size_; }
+  /// Number of collectives started so far; the watchdog reads it from another thread.
+  virtual uint64_t sequence() const noexcept = 0;
+
+  /// tensor <- op over ranks of tensor.
+  virtual Work all_reduce(const Tensor& tensor, ReduceOp op = ReduceOp::sum) = 0;
+  /// output [n] <- this rank's n of op over ranks of input [size * n].
+  virtual Work reduce_scatter(const Tensor& output, const Tensor& input, ReduceOp op = ReduceOp::sum) = 0;
+  /// output [size * n] <- every rank's input [n], in rank order.
+  virtual Work all_gather(const Tensor& output, const Tensor& input) = 0;
+  /// tensor <- root's tensor.
+  virtual Work broadcast(const Tensor& tensor, int root) = 0;
+  virtual void barrier() = 0;
+
+  /// Zero-filled memory [numel] that the fabric likes (a shared window on a CPU node): collectives on it move no copies. Collective.
+  virtual Tensor allocate(int64_t numel, at::ScalarType dtype) = 0;
+  /// Ranks of equal color, ordered by (key, rank). Collective.
+  virtual std::unique_ptr<Communicator> split(int color, int key) = 0;
+  /// Ends all ranks' waits with CommunicatorAborted.
+  virtual void abort(const std::string& reason) noexcept = 0;
+
+  /// The ranks that share memory with this one, or null where the backend has none.
+  virtual NodeGroup* node() noexcept { return nullptr; }
+
+  /// The communicator for tensors in host memory: shared windows inside the node.
+  static std::unique_ptr<Communicator> create_cpu(const MpiRuntime& runtime);
+
+ protected:
+  int rank_ = 0, size_ = 1;
+};
+
+}  // namespace levin

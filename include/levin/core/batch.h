@@ -1,0 +1,45 @@
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "levin/core/tensor.h"
+
+namespace levin {
+
+/// Named tensors whose first dimension is the sample: `batch["image"]` is [size, ...].
+class Batch {
+ public:
+  Batch() = default;
+  Batch(std::initializer_list<std::pair<std::string, Tensor>> tensors);
+
+  /// The tensor of this name; UsageError, listing the names there are, when there is none.
+  const Tensor& operator[](std::string_view name) const;
+  bool contains(std::string_view name) const noexcept;
+  /// Adds or replaces a tensor.
+  void set(std::string_view name, Tensor tensor);
+  const std::vector<std::pair<std::string, Tensor>>& tensors() const noexcept { return tensors_; }
+
+  /// Number of samples: the first tensor's first dimension. A filler has samples, too, but weight 0.
+  int64_t size() const;
+  /// The samples' indices in the data set, in the order of the rows; empty for a filler.
+  const std::vector<int64_t>& indices() const noexcept { return indices_; }
+  void set_indices(std::vector<int64_t> indices) { indices_ = std::move(indices); }
+  /// What the batch counts for in a mean: its number of samples unless set, 0 for a filler.
+  double weight() const { return filler_ ? 0 : weight_ ? *weight_ : static_cast<double>(size()); }
+  void set_weight(double weight) noexcept { weight_ = weight; }
+  /// A rank without samples runs a filler, so that all ranks make the same number of forward calls; metrics and writers ignore it.
+  bool filler() const noexcept { return filler_; }
+  void set_filler(bool filler) noexcept { filler_ = filler; }
+
+ private:
+  std::vector<std::pair<std::string, Tensor>> tensors_;
+  std::vector<int64_t> indices_;
+  std::optional<double> weight_;
+  bool filler_ = false;
+};
+
+}  // namespace levin

@@ -1,0 +1,11 @@
+#include "levin/core/error.h"
+
+namespace levin {
+
+Error::Error(ExitCode code, std::string tag, const std::string& what, const std::string& remedy)
+    : std::runtime_error("[" + tag + "] " + what + (remedy.empty() ? "" : "; " + remedy)),
+      code_(code),
+      tag_(std::move(tag)),
+      remedy_(remedy) {}
+
+}  // namespace levin

@@ -1,0 +1,1 @@
+#include "levin_test.h"
