@@ -1,4 +1,28 @@
-.PHONY: test
-test:
-	tools/setup
+# Thin calls; what they do is in tools/. Settings: RANKS, ACCELERATOR, BUILD, SANITIZE, PREFIX, MESON_OPTIONS, NO_INSTALL, LEVIN_CACHE, LEVIN_LIBTORCH.
+.PHONY: run test test-all bench build install format lint clean
+.NOTPARALLEL:
+
+run: build
+	tools/run
+test: build
 	tools/test
+test-all: build
+	tools/setup peers
+	tools/test --all
+bench:
+	tools/setup peers
+	tools/build -Dbenches=true
+	tools/bench/run
+build:
+	tools/setup
+	tools/build
+install: build
+	tools/install
+format:
+	tools/setup lint
+	tools/format
+lint: build
+	tools/setup lint
+	tools/lint
+clean:
+	tools/build --clean
