@@ -28,12 +28,20 @@ class Batch {
   /// The samples' indices in the data set, in the order of the rows; empty for a filler.
   const std::vector<int64_t>& indices() const noexcept { return indices_; }
   void set_indices(std::vector<int64_t> indices) { indices_ = std::move(indices); }
+  /// The same, to be written in place.
+  std::vector<int64_t>& mutable_indices() noexcept { return indices_; }
   /// What the batch counts for in a mean: its number of samples unless set, 0 for a filler.
   double weight() const { return filler_ ? 0 : weight_ ? *weight_ : static_cast<double>(size()); }
   void set_weight(double weight) noexcept { weight_ = weight; }
   /// A rank without samples runs a filler, so that all ranks make the same number of forward calls; metrics and writers ignore it.
   bool filler() const noexcept { return filler_; }
   void set_filler(bool filler) noexcept { filler_ = filler; }
+  /// Forgets indices, weight and the filler mark. The tensors stay, so that a loader can fill their memory again.
+  void clear_marks() noexcept {
+    indices_.clear();
+    weight_.reset();
+    filler_ = false;
+  }
 
  private:
   std::vector<std::pair<std::string, Tensor>> tensors_;

@@ -1,0 +1,83 @@
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "levin/data/batch_plan.h"
+#include "levin/data/dataset.h"
+#include "levin/data/sampler.h"
+
+namespace levin {
+
+namespace detail {
+class Prefetcher;
+}
+
+/// How batches are made. With neither size given, batch_size is 32.
+struct DataLoaderOptions {
+  std::optional<int64_t> batch_size;
+  std::optional<int64_t> global_batch_size;
+  bool shuffle = true;
+  bool drop_last = false;
+  int64_t num_workers = 0;
+  int64_t prefetch_factor = 2;
+
+  /// The same in the data set's order and with every sample.
+  DataLoaderOptions for_evaluation() const;
+};
+
+/// Where a loader works, and what its order is drawn from.
+struct LoaderPlace {
+  int64_t rank = 0, world_size = 1;
+  int64_t accumulate = 1;  ///< micro-batches per optimizer step
+  uint64_t seed = 0;       ///< the same on all ranks
+};
+
+/// A loader's position. It does not depend on the number of ranks.
+struct LoaderState {
+  int64_t epoch = 0;
+  int64_t samples = 0;  ///< of the epoch's global order that all ranks together have taken
+};
+
+/// The batches of one rank, epoch by epoch: see BatchPlan for which samples they hold, and Sampler for their order. A rank without
+/// samples in a micro-batch gets a filler (Batch::filler) of two rows. Used by one thread.
+class DataLoader {
+ public:
+  /// ConfigError for options that make no batch; DataError for a data set without samples.
+  DataLoader(std::shared_ptr<const Dataset> dataset, const DataLoaderOptions& options, const LoaderPlace& place = {});
+  ~DataLoader();
+
+  /// Goes to the start of an epoch.
+  void set_epoch(int64_t epoch);
+  /// The next batch, or null at the end of the epoch. It is valid until the next call; its tensors stay as they are for whoever holds
+  /// them longer. Rethrows what reading the data threw; a further call tries the same batch again.
+  Batch* next();
+
+  /// Micro-batches per epoch, the same on all ranks.
+  int64_t batches() const noexcept { return plan_.batches(); }
+  /// The number in the epoch of the batch that next() gives.
+  int64_t position() const noexcept { return position_; }
+  const BatchPlan& plan() const noexcept { return plan_; }
+  const Dataset& dataset() const noexcept { return *dataset_; }
+
+  LoaderState state() const noexcept;
+  /// Goes to a saved position without reading what lies before it. ConfigError when no micro-batch of this loader starts there.
+  void restore(const LoaderState& state);
+
+ private:
+  void go_to(int64_t epoch, int64_t position);
+  void fill(int64_t number, Batch& into) const;
+
+  std::shared_ptr<const Dataset> dataset_;
+  DataLoaderOptions options_;
+  LoaderPlace place_;
+  BatchPlan plan_;
+  Sampler sampler_;
+  int64_t epoch_ = 0, position_ = 0;
+  Batch batch_;  // where there are no workers
+  bool prefetching_ = false;
+  std::unique_ptr<detail::Prefetcher> prefetcher_;
+};
+
+}  // namespace levin

@@ -1,0 +1,113 @@
+#include "levin/data/data_loader.h"
+
+#include <ATen/core/grad_mode.h>
+
+#include "levin/core/error.h"
+#include "levin/data/prefetcher.h"
+
+namespace levin {
+namespace {
+
+BatchPlan make_plan(const Dataset* dataset, const DataLoaderOptions& options, const LoaderPlace& place) {
+  if (!dataset) throw UsageError("data", "a loader was made without a data set");
+  if (place.rank < 0 || place.rank >= place.world_size)
+    throw UsageError("data", fmt::format("rank {} of {}", place.rank, place.world_size));
+  if (options.num_workers < 0) throw ConfigError(fmt::format("num_workers is {}, must be at least 0", options.num_workers));
+  if (options.prefetch_factor < 1) throw ConfigError(fmt::format("prefetch_factor is {}, must be at least 1", options.prefetch_factor));
+  for (const auto& [name, size] : {std::pair{"batch_size", options.batch_size}, std::pair{"global_batch_size", options.global_batch_size}})
+    if (size && *size < 1) throw ConfigError(fmt::format("{} is {}, must be at least 1", name, *size));
+
+  BatchPlanInput input;
+  input.samples = dataset->size();
+  input.global_batch_size = options.global_batch_size.value_or(0);
+  input.batch_size = options.batch_size.value_or(options.global_batch_size ? 0 : 32);
+  input.world_size = place.world_size;
+  input.accumulate = place.accumulate;
+  input.drop_last = options.drop_last;
+  const BatchPlan plan(input);
+  if (input.samples == 0) throw DataError("the data set has no samples");
+  if (plan.batches() == 0)
+    throw ConfigError(fmt::format("drop_last leaves no batch: {} samples for {} of {} on {} ranks", input.samples,
+                                  input.batch_size ? "batch_size" : "global_batch_size",
+                                  input.batch_size ? input.batch_size : input.global_batch_size, input.world_size),
+                      "make the batch smaller or set drop_last to false");
+  return plan;
+}
+
+}  // namespace
+
+DataLoaderOptions DataLoaderOptions::for_evaluation() const {
+  auto options = *this;
+  options.shuffle = options.drop_last = false;
+  return options;
+}
+
+DataLoader::DataLoader(std::shared_ptr<const Dataset> dataset, const DataLoaderOptions& options, const LoaderPlace& place)
+    : dataset_(std::move(dataset)), options_(options), place_(place), plan_(make_plan(dataset_.get(), options, place)) {
+  if (options.num_workers > 0)
+    prefetcher_ = std::make_unique<detail::Prefetcher>([this](int64_t number, Batch& into) { fill(number, into); }, options.num_workers,
+                                                       options.num_workers * options.prefetch_factor);
+  go_to(0, 0);
+}
+
+DataLoader::~DataLoader() = default;
+
+void DataLoader::set_epoch(int64_t epoch) { go_to(epoch, 0); }
+
+void DataLoader::go_to(int64_t epoch, int64_t position) {
+  if (prefetching_) prefetcher_->stop();  // its threads read the sampler
+  prefetching_ = false;
+  epoch_ = epoch;
+  position_ = position;
+  sampler_ = options_.shuffle ? Sampler::shuffled(dataset_->size(), place_.seed, epoch) : Sampler::sequential(dataset_->size());
+}
+
+Batch* DataLoader::next() {
+  if (position_ == plan_.batches()) return nullptr;
+  if (!prefetcher_) {
+    fill(position_, batch_);
+    ++position_;
+    return &batch_;
+  }
+  if (!prefetching_) prefetcher_->start(position_, plan_.batches());
+  prefetching_ = true;
+  try {
+    Batch& batch = prefetcher_->take();
+    ++position_;
+    return &batch;
+  } catch (...) {
+    prefetcher_->stop();
+    prefetching_ = false;
+    throw;
+  }
+}
+
+void DataLoader::fill(int64_t number, Batch& into) const {
+  const at::NoGradGuard no_grad;
+  into.clear_marks();
+  const auto range = plan_.range(number, place_.rank);
+  if (range.empty()) {  // two rows, for layers that need more than one
+    const int64_t rows[] = {0, dataset_->size() > 1 ? 1 : 0};
+    dataset_->get(rows, into);
+    into.set_filler(true);
+    return;
+  }
+  into.mutable_indices().resize(static_cast<size_t>(range.size()));
+  sampler_.fill(range.begin, into.mutable_indices());
+  dataset_->get(into.indices(), into);
+}
+
+LoaderState DataLoader::state() const noexcept {
+  return {epoch_, position_ == plan_.batches() ? plan_.samples() : plan_.global_range(position_).begin};
+}
+
+void DataLoader::restore(const LoaderState& state) {
+  const auto position = plan_.batch_at(state.samples);
+  if (position < 0)
+    throw ConfigError(fmt::format("cannot go on at sample {} of epoch {}: steps of {} samples, of {} in the epoch, do not start there",
+                                  state.samples, state.epoch, plan_.step_samples(), plan_.samples()),
+                      "keep the global batch of the run that is resumed");
+  go_to(state.epoch, position);
+}
+
+}  // namespace levin
