@@ -1,0 +1,115 @@
+#include <algorithm>
+#include <set>
+
+#include "levin/core/config_type.h"
+#include "levin/core/error.h"
+
+namespace levin {
+
+ConfigPlace ConfigPlace::field(std::string_view name, const Constraints* of_field) const {
+  return {path.empty() ? std::string(name) : fmt::format("{}.{}", path, name), of_field, set};
+}
+
+ConfigPlace ConfigPlace::item(size_t index) const { return {fmt::format("{}[{}]", path, index), constraints, set}; }
+
+void ConfigPlace::record(const ConfigSource& source) const {
+  if (set) set->insert_or_assign(path, source);
+}
+
+void ConfigPlace::fail(const ConfigSource& source, const std::string& what, const std::string& remedy) const {
+  std::string where = source.text();
+  if (!where.empty() && !path.empty()) where += ": ";
+  where += path;
+  throw ConfigError(where.empty() ? what : fmt::format("{}: {}", where, what), remedy);
+}
+
+std::string ConfigType::allowed(const Constraints&) const { return name(); }
+
+StructType::StructType(std::string name, Make make, Validate validate, std::vector<ConfigField> fields)
+    : name_(std::move(name)), make_(make), validate_(validate), fields_(std::move(fields)) {
+  std::set<std::string> seen;
+  for (const auto& key : keys())
+    if (!seen.insert(key).second)
+      throw UsageError("config", fmt::format("{} has the key {} twice", name_, key), "rename the field, or do not flatten its struct");
+}
+
+std::vector<std::string> StructType::keys() const {
+  std::vector<std::string> keys;
+  for (const auto& field : fields_) {
+    if (!field.constraints.flattened) {
+      keys.push_back(field.name);
+      continue;
+    }
+    const auto inner = field.type().as_struct()->keys();
+    keys.insert(keys.end(), inner.begin(), inner.end());
+  }
+  return keys;
+}
+
+const ConfigField* StructType::find(std::string_view key) const {
+  for (const auto& field : fields_) {
+    if (!field.constraints.flattened && field.name == key) return &field;
+    if (field.constraints.flattened)
+      if (const auto* inner = field.type().as_struct()->find(key)) return inner;
+  }
+  return nullptr;
+}
+
+bool StructType::read_entry(void* object, const ConfigEntry& entry, const ConfigPlace& place) const {
+  for (const auto& field : fields_) {
+    if (field.constraints.flattened) {
+      if (field.type().as_struct()->read_entry(field.in(object), entry, place)) return true;
+    } else if (field.name == entry.key) {
+      field.type().read(field.in(object), entry.value, place.field(field.name, &field.constraints));
+      return true;
+    }
+  }
+  return false;
+}
+
+void StructType::read(void* object, const ConfigValue& value, const ConfigPlace& place) const {
+  if (value.is_null()) return;  // a group of which every line is a comment
+  if (value.kind != ConfigValue::Kind::map)
+    place.fail(value.source, fmt::format("{} is not a group of keys", shown(to_yaml_line(value))),
+               fmt::format("it has: {}", joined(keys())));
+  for (const auto& entry : value.entries) {
+    if (read_entry(object, entry, place)) continue;
+    const auto known = keys();
+    const auto nearest = nearest_name(entry.key, known);
+    const auto here = [&](const std::string& key) { return place.path.empty() ? key : place.path + "." + key; };
+    place.field(entry.key.size() <= 80 ? entry.key : shown(entry.key), nullptr)
+        .fail(entry.source, "there is no such key",
+              (nearest.empty() ? "" : fmt::format("did you mean {}? ", here(nearest))) +
+                  (known.empty() ? "there are no keys here" : fmt::format("known here: {}", joined(known))));
+  }
+}
+
+void StructType::check(const void* object, const ConfigPlace& place) const {
+  for (const auto& field : fields_)
+    field.type().check(field.in(object), field.constraints.flattened ? place : place.field(field.name, &field.constraints));
+  if (!validate_) return;
+  try {
+    validate_(object);
+  } catch (const ConfigError& error) {
+    if (place.path.empty()) throw;
+    std::string_view what = error.what();
+    what.remove_prefix(std::min(what.size(), error.tag().size() + 3));
+    throw ConfigError(fmt::format("{}: {}", place.path, what), "", error.tag());
+  }
+}
+
+ConfigValue StructType::write(const void* object) const {
+  ConfigValue out = ConfigValue::map();
+  for (const auto& field : fields_) {
+    const ConfigType& type = field.type();
+    ConfigValue value = type.write(field.in(object));
+    if (field.constraints.flattened)
+      for (auto& entry : value.entries) out.entries.push_back(std::move(entry));
+    else
+      out.add(field.name, std::move(value),
+              type.as_struct() && !type.as_choice() ? field.help : fmt::format("{} ({})", field.help, type.allowed(field.constraints)));
+  }
+  return out;
+}
+
+}  // namespace levin

@@ -1,0 +1,52 @@
+#include "levin/core/config_value.h"
+
+#include "levin_test.h"
+
+BOOST_AUTO_TEST_SUITE(core_config_value)
+
+BOOST_AUTO_TEST_CASE(yaml_text) {
+  using levin::ConfigValue;
+  auto root = ConfigValue::map();
+  auto trainer = ConfigValue::map();
+  trainer.add("max_epochs", ConfigValue::scalar("5"), "how many");
+  trainer.add("name", ConfigValue::scalar("5", true));
+  trainer.add("a key", ConfigValue::scalar("a: b", true));
+  trainer.add("nothing", ConfigValue());
+  auto item = ConfigValue::map();
+  item.add("width", ConfigValue::scalar("1"), "not repeated in a list");
+  item.add("name", ConfigValue::scalar("true", true));
+  auto list = ConfigValue::sequence();
+  list.items = {item, item};
+  trainer.add("list", list);
+  trainer.add("empty", ConfigValue::map());
+  root.add("trainer", trainer, "the trainer");
+  BOOST_TEST(levin::to_yaml(root, true) ==
+             "trainer:  # the trainer\n"
+             "  max_epochs: 5  # how many\n"
+             "  name: \"5\"\n"
+             "  \"a key\": \"a: b\"\n"
+             "  nothing: null\n"
+             "  list:\n"
+             "    - width: 1\n"
+             "      name: \"true\"\n"
+             "    - width: 1\n"
+             "      name: \"true\"\n"
+             "  empty: {}\n");
+  const auto leaves = levin::flatten(root);
+  BOOST_TEST(leaves.size() == 6u);
+  BOOST_TEST(leaves[0].first == "trainer.max_epochs");
+  BOOST_TEST(leaves[0].second == "5");
+}
+
+BOOST_AUTO_TEST_CASE(nearest_name) {
+  BOOST_TEST(levin::nearest_name("max_epoch", {"max_steps", "max_epochs"}) == "max_epochs");
+  BOOST_TEST(levin::nearest_name("MAX_EPOCHS", {"max_epochs"}) == "max_epochs");
+  BOOST_TEST(levin::nearest_name("zebra", {"max_epochs", "lr"}) == "");
+}
+
+BOOST_AUTO_TEST_CASE(shown_is_short_and_printable) {
+  BOOST_TEST(levin::shown("a\nb\x1b") == "\"a?b?\"");
+  BOOST_TEST(levin::shown(std::string(79, 'a') + "é").size() == 79u + 5u);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
