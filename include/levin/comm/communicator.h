@@ -78,8 +78,9 @@ class Communicator {
   /// The ranks that share memory with this one, or null where the backend has none.
   virtual NodeGroup* node() noexcept { return nullptr; }
 
-  /// The communicator for tensors in host memory: shared windows inside the node.
-  static std::unique_ptr<Communicator> create_cpu(const MpiRuntime& runtime);
+  /// The communicator for tensors in host memory: shared windows inside the node, made in `window_directory`. Collective over the
+  /// runtime's ranks, which must be on one host.
+  static std::unique_ptr<Communicator> create_cpu(const MpiRuntime& runtime, const std::string& window_directory = "/dev/shm");
 
  protected:
   int rank_ = 0, size_ = 1;

@@ -26,28 +26,37 @@ class SharedWindow {
 /// What allocate does where shared memory is too small.
 enum class WhenShort { fail, return_null };
 
-/// The ranks of one node, which share memory: windows, a barrier, small exchanges, and an abort word that every wait polls. None of the
-/// calls but the constructor, allocate and the destructors use MPI. All but abort are collective.
+/// The ranks of one node, which share memory: windows, a barrier, small exchanges, and an abort word that every wait polls. Only create
+/// uses MPI; the rest goes through shared memory. All but abort and the destructors are collective. One thread at a time may be in a
+/// group; a thread that needs its own splits one off.
 class NodeGroup {
  public:
-  /// Splits off the ranks that share memory with this one. Collective over `communicator`, which must outlive the group.
-  static std::unique_ptr<NodeGroup> create(MPI_Comm communicator);
+  /// Splits off the ranks that share memory with this one. Collective over `communicator`, which is not needed afterwards. Windows are
+  /// files in `directory`, unlinked before anybody gets them.
+  static std::unique_ptr<NodeGroup> create(MPI_Comm communicator, const std::string& directory = "/dev/shm");
   virtual ~NodeGroup() = default;
 
   int rank() const noexcept { return rank_; }
   int size() const noexcept { return size_; }
 
-  /// A window with `bytes` of this rank's own; ranks may ask for different sizes. The ranks first agree that the file system behind it
-  /// has room and reserve it; else IoError with path, need, have and remedy on all ranks, or null.
+  /// A window with `bytes` of this rank's own; ranks may ask for different sizes. Every rank reserves its part, and all agree that this
+  /// went well; else IoError with path, need, have and remedy on all ranks, or null. The window outlives the group, and a rank may drop
+  /// it when it likes.
   virtual std::shared_ptr<SharedWindow> allocate(size_t bytes, WhenShort when_short = WhenShort::fail) = 0;
 
   virtual void barrier() = 0;
-  /// Every rank gives the same number of values (at most 16) and gets all ranks' values in rank order: `all` has size() * mine.size()
-  /// places. One barrier; costs about a microsecond.
+  static constexpr size_t max_values = 15;
+  /// Every rank gives the same number of values (at most max_values) and gets all ranks' values in rank order: `all` has
+  /// size() * mine.size() places. One barrier; up to 7 values travel in the flag's own cache line. CommunicatorError when the ranks
+  /// give different numbers of values, or one is in a barrier.
   virtual void exchange(std::span<const double> mine, std::span<double> all) = 0;
 
-  /// Ends every present and future wait of all ranks with CommunicatorAborted, which names this rank and the reason. The first caller
-  /// is the one that is named.
+  /// The ranks of equal color, ordered by (key, rank), as a group of their own, which may outlive this one.
+  virtual std::unique_ptr<NodeGroup> split(int color, int key) = 0;
+
+  /// Ends every present and future wait of all ranks, in this group and in all that were split from the same one, with
+  /// CommunicatorAborted, which names this rank (by its number in create's communicator) and the reason. The first caller is the one
+  /// that is named.
   virtual void abort(const std::string& reason) noexcept = 0;
   virtual bool aborted() const noexcept = 0;
 

@@ -1,0 +1,228 @@
+#include "levin/comm/node_group.h"
+
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <random>
+#include <tuple>
+
+#include "levin/comm/communicator.h"
+#include "levin/comm/mpi_runtime.h"
+#include "mapped_window.h"
+
+namespace levin {
+namespace {
+
+/// A rank's flag and what it gives to an exchange. The first seven values share the flag's cache line.
+struct alignas(128) Slot {
+  std::atomic<uint64_t> stamp;  // barriers passed so far << 8 | number of values given in this one
+  double values[NodeGroup::max_values];
+};
+
+struct AbortWord {
+  enum : int { none = 0, being_written = 1, set = 2 };
+  std::atomic<int> state;
+  int by_rank;
+  char reason[2040];
+};
+
+/// A rank's part of the control window; only rank 0's abort word is used. Two slots in turn: a rank can be at most one barrier ahead,
+/// so what it writes there does not disturb those that still read. All zero at first.
+struct ControlPart {
+  Slot slots[2];
+  alignas(128) AbortWord abort;
+};
+static_assert(std::atomic<uint64_t>::is_always_lock_free && std::atomic<int>::is_always_lock_free);
+
+inline void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+/// What the groups that come from one create share. The abort word lies in the first group's control window.
+struct Family {
+  std::string directory;
+  std::shared_ptr<SharedWindow> abort_window;
+  int global_rank = 0;
+  AbortWord* abort() const { return &reinterpret_cast<ControlPart*>(abort_window->part(0))->abort; }
+};
+
+[[noreturn]] void throw_failure(const detail::WindowFailure& failure, const std::string& directory) {
+  if (failure.code == ENOSPC || failure.code == EDQUOT)
+    throw IoError(fmt::format("{} has too little room for a shared window: need {} bytes, have {}", directory, failure.need_bytes,
+                              failure.free_bytes),
+                  "enlarge it (mount -o remount,size=..., docker run --shm-size=...), or use another directory or private memory", "comm");
+  throw IoError(fmt::format("cannot {} a shared window of {} bytes in {}, on rank {} of the node: {}", failure.call, failure.need_bytes,
+                            directory, failure.rank, std::strerror(failure.code)),
+                "ranks of one node must see the same directory; use another one, or private memory", "comm");
+}
+
+class SharedGroup : public NodeGroup {
+ public:
+  SharedGroup(Family family, std::string name, int rank, int size, std::shared_ptr<SharedWindow> control)
+      : family_(std::move(family)), name_(std::move(name)), control_(std::move(control)), abort_(family_.abort()) {
+    rank_ = rank;
+    size_ = size;
+    for (int i = 0; i < size; i++) parts_.push_back(reinterpret_cast<ControlPart*>(control_->part(i)));
+  }
+
+  void barrier() override { meet({}, {}); }
+
+  void exchange(std::span<const double> mine, std::span<double> all) override {
+    if (mine.size() > max_values || all.size() != mine.size() * static_cast<size_t>(size_))
+      throw UsageError("comm", fmt::format("exchange of {} values into {} places by {} ranks", mine.size(), all.size(), size_),
+                       fmt::format("give at most {} values, and a place for every rank's", max_values));
+    meet(mine, all);
+  }
+
+  std::shared_ptr<SharedWindow> allocate(size_t bytes, WhenShort when_short) override {
+    const double mine = static_cast<double>(bytes);  // exact: below 2^53
+    std::vector<double> all(static_cast<size_t>(size_));
+    exchange({&mine, 1}, all);
+    if (size_ == 1) return detail::private_window(bytes);
+    detail::WindowFailure failure;
+    detail::WindowRequest request{fmt::format("{}/{}-{}", family_.directory, name_, made_++), {all.begin(), all.end()}, rank_};
+    auto window = detail::map_window(
+        request, [this](int code) { return agree(code); }, failure);
+    if (!window && when_short == WhenShort::fail) throw_failure(failure, family_.directory);
+    return window;
+  }
+
+  std::unique_ptr<NodeGroup> split(int color, int key) override {
+    const double mine[] = {static_cast<double>(color), static_cast<double>(key)};
+    std::vector<double> all(2 * static_cast<size_t>(size_));
+    exchange(mine, all);
+    std::vector<int> members;
+    for (int i = 0; i < size_; i++)
+      if (all[2 * static_cast<size_t>(i)] == mine[0]) members.push_back(i);
+    std::stable_sort(members.begin(), members.end(),
+                     [&](int a, int b) { return all[2 * static_cast<size_t>(a) + 1] < all[2 * static_cast<size_t>(b) + 1]; });
+    const auto place = std::find(members.begin(), members.end(), rank_) - members.begin();
+
+    const std::string name = fmt::format("{}-{}c{}", name_, made_++, color);
+    detail::WindowRequest request{fmt::format("{}/{}", family_.directory, name), std::vector(members.size(), sizeof(ControlPart)),
+                                  static_cast<int>(place)};
+    // All parts of the split are made in step, so that one part's failure is everybody's.
+    detail::WindowFailure failure;
+    auto control = detail::map_window(
+        request, [this](int code) { return agree(code); }, failure);
+    if (!control) throw_failure(failure, family_.directory);
+    return std::make_unique<SharedGroup>(family_, name, static_cast<int>(place), static_cast<int>(members.size()), std::move(control));
+  }
+
+  void abort(const std::string& reason) noexcept override {
+    int none = AbortWord::none;
+    if (!abort_->state.compare_exchange_strong(none, AbortWord::being_written)) return;
+    abort_->by_rank = family_.global_rank;
+    const size_t length = std::min(reason.size(), sizeof(abort_->reason) - 1);
+    std::memcpy(abort_->reason, reason.data(), length);
+    abort_->reason[length] = 0;
+    abort_->state.store(AbortWord::set, std::memory_order_release);
+  }
+  bool aborted() const noexcept override { return abort_->state.load(std::memory_order_relaxed) != AbortWord::none; }
+
+ private:
+  /// The barrier: raise this rank's flag, wait for the others'.
+  void meet(std::span<const double> mine, std::span<double> all) {
+    if (aborted()) throw_aborted();
+    const uint64_t stamp = ++epoch_ << 8 | mine.size();
+    Slot& slot = parts_[static_cast<size_t>(rank_)]->slots[epoch_ & 1];
+    std::copy(mine.begin(), mine.end(), slot.values);
+    slot.stamp.store(stamp, std::memory_order_release);
+    int odd_rank = -1;
+    for (int i = 0; i < size_; i++) {
+      const Slot& other = parts_[static_cast<size_t>(i)]->slots[epoch_ & 1];
+      if (wait(other) != stamp) odd_rank = i;
+      std::copy_n(other.values, mine.size(), all.begin() + static_cast<std::ptrdiff_t>(mine.size()) * i);
+    }
+    if (odd_rank >= 0) throw_odd(odd_rank, mine.size());
+  }
+
+  uint64_t wait(const Slot& slot) const {
+    for (int spins = 0;; spins++) {
+      const uint64_t stamp = slot.stamp.load(std::memory_order_acquire);
+      if (stamp >> 8 >= epoch_) return stamp;
+      if (aborted()) throw_aborted();
+      if (spins < 200)
+        relax();
+      else
+        sched_yield();  // with more ranks than cores the one waited for may need this core
+    }
+  }
+
+  [[noreturn]] void throw_aborted() const {
+    // Bounded: the one that writes the reason may be killed meanwhile.
+    for (int tries = 0; abort_->state.load(std::memory_order_acquire) == AbortWord::being_written && tries < 10000; tries++) sched_yield();
+    throw CommunicatorAborted(abort_->by_rank, abort_->reason);
+  }
+
+  [[noreturn]] void throw_odd(int other, size_t mine) const {
+    const size_t given = parts_[static_cast<size_t>(other)]->slots[epoch_ & 1].stamp.load() & 255;
+    const auto words = [](size_t values) {
+      return values == 0 ? std::string("is in a barrier") : fmt::format("exchanges {} values", values);
+    };
+    throw CommunicatorError(fmt::format("the ranks of the node disagree: rank {} {}, rank {} {}", rank_, words(mine), other, words(given)),
+                            "make the same calls in the same order on all ranks");
+  }
+
+  std::vector<int> agree(int code) {
+    const double mine = code;
+    std::vector<double> all(static_cast<size_t>(size_));
+    exchange({&mine, 1}, all);
+    return {all.begin(), all.end()};
+  }
+
+  Family family_;
+  std::string name_;
+  std::shared_ptr<SharedWindow> control_;
+  AbortWord* abort_;
+  std::vector<ControlPart*> parts_;
+  uint64_t epoch_ = 0;
+  int made_ = 0;  // windows and groups so far: a part of their files' names
+};
+
+struct CommunicatorHandle {
+  MPI_Comm value = MPI_COMM_NULL;
+  ~CommunicatorHandle() {
+    if (value != MPI_COMM_NULL) MPI_Comm_free(&value);
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<NodeGroup> NodeGroup::create(MPI_Comm communicator, const std::string& directory) {
+  Family family{directory, nullptr, 0};
+  CommunicatorHandle node;
+  int rank = 0, size = 1;
+  check_mpi(MPI_Comm_rank(communicator, &family.global_rank), "MPI_Comm_rank");
+  check_mpi(MPI_Comm_split_type(communicator, MPI_COMM_TYPE_SHARED, family.global_rank, MPI_INFO_NULL, &node.value), "MPI_Comm_split_type");
+  check_mpi(MPI_Comm_rank(node.value, &rank), "MPI_Comm_rank");
+  check_mpi(MPI_Comm_size(node.value, &size), "MPI_Comm_size");
+  if (size == 1) {
+    family.abort_window = detail::private_window(sizeof(ControlPart));
+    return std::make_unique<SharedGroup>(family, "", 0, 1, family.abort_window);
+  }
+  uint64_t nonce[2] = {std::random_device{}() | uint64_t{std::random_device{}()} << 32, static_cast<uint64_t>(getpid())};
+  check_mpi(MPI_Bcast(nonce, 2, MPI_UINT64_T, 0, node.value), "MPI_Bcast");
+  const std::string name = fmt::format("levin-{}-{:016x}", nonce[1], nonce[0]);
+  detail::WindowRequest request{fmt::format("{}/{}", directory, name), std::vector(static_cast<size_t>(size), sizeof(ControlPart)), rank};
+  detail::WindowFailure failure;
+  family.abort_window = detail::map_window(
+      request,
+      [&](int code) {
+        std::vector<int> codes(static_cast<size_t>(size));
+        check_mpi(MPI_Allgather(&code, 1, MPI_INT, codes.data(), 1, MPI_INT, node.value), "MPI_Allgather");
+        return codes;
+      },
+      failure);
+  if (!family.abort_window) throw_failure(failure, directory);
+  return std::make_unique<SharedGroup>(family, name, rank, size, family.abort_window);
+}
+
+}  // namespace levin
