@@ -12,15 +12,12 @@ BatchPlan make_plan(const Dataset* dataset, const DataLoaderOptions& options, co
   if (!dataset) throw UsageError("data", "a loader was made without a data set");
   if (place.rank < 0 || place.rank >= place.world_size)
     throw UsageError("data", fmt::format("rank {} of {}", place.rank, place.world_size));
-  if (options.num_workers < 0) throw ConfigError(fmt::format("num_workers is {}, must be at least 0", options.num_workers));
-  if (options.prefetch_factor < 1) throw ConfigError(fmt::format("prefetch_factor is {}, must be at least 1", options.prefetch_factor));
-  for (const auto& [name, size] : {std::pair{"batch_size", options.batch_size}, std::pair{"global_batch_size", options.global_batch_size}})
-    if (size && *size < 1) throw ConfigError(fmt::format("{} is {}, must be at least 1", name, *size));
+  check_config(options);
 
   BatchPlanInput input;
   input.samples = dataset->size();
   input.global_batch_size = options.global_batch_size.value_or(0);
-  input.batch_size = options.batch_size.value_or(options.global_batch_size ? 0 : 32);
+  input.batch_size = options.samples_per_rank();
   input.world_size = place.world_size;
   input.accumulate = place.accumulate;
   input.drop_last = options.drop_last;
@@ -35,12 +32,6 @@ BatchPlan make_plan(const Dataset* dataset, const DataLoaderOptions& options, co
 }
 
 }  // namespace
-
-DataLoaderOptions DataLoaderOptions::for_evaluation() const {
-  auto options = *this;
-  options.shuffle = options.drop_last = false;
-  return options;
-}
 
 DataLoader::DataLoader(std::shared_ptr<const Dataset> dataset, const DataLoaderOptions& options, const LoaderPlace& place)
     : dataset_(std::move(dataset)), options_(options), place_(place), plan_(make_plan(dataset_.get(), options, place)) {

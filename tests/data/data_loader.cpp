@@ -245,8 +245,8 @@ BOOST_AUTO_TEST_CASE(epochs_may_be_left_early) {
 
 BOOST_AUTO_TEST_CASE(bad_input) {
   check_throws<DataError>([] { DataLoader(numbers(0), options(5), {}); }, {"no samples"});
-  check_throws<ConfigError>([] { DataLoader(numbers(5), options(0), {}); }, {"batch_size is 0"});
-  check_throws<ConfigError>([] { DataLoader(numbers(5), options(5, -1), {}); }, {"num_workers is -1"});
+  check_throws<ConfigError>([] { DataLoader(numbers(5), options(0), {}); }, {"batch_size", "\"0\"", "at least 1"});
+  check_throws<ConfigError>([] { DataLoader(numbers(5), options(5, -1), {}); }, {"num_workers", "\"-1\"", "0 to 1024"});
   auto both = options(5);
   both.global_batch_size = 10;
   check_throws<ConfigError>([&] { DataLoader(numbers(5), both, {}); }, {"batch_size is 5", "global_batch_size is 10"});

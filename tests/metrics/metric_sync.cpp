@@ -101,6 +101,21 @@ BOOST_AUTO_TEST_CASE(a_rank_without_rows_learns_their_shape) {
   BOOST_TEST(metric.rows.parts.size() == (ranks.rank() > 0 ? 1U : 0U));
 }
 
+BOOST_AUTO_TEST_CASE(through_the_node_communicator) {
+  const auto ranks = levin::Communicator::create_cpu(levin::test::runtime());
+  levin::Accuracy accuracy;
+  GatherMetric metric;
+  accuracy.update(at::zeros({5}, at::kLong), at::full({5}, ranks->rank(), at::kLong));
+  update_as(metric, ranks->rank() + 1);
+  Metric* metrics[] = {&accuracy, &metric};
+  const MetricSync sync(metrics, *ranks);
+  std::vector<Tensor> all;
+  for (int rank = 1; rank <= ranks->size(); ++rank) all.push_back(values_of(rank));
+  BOOST_TEST(accuracy.compute().item<double>() == 1.0 / ranks->size());
+  BOOST_TEST(at::equal(metric.rows.joined(), at::cat(all)));
+  BOOST_TEST(metric.most.value.item<double>() == all.back().max().item<float>());
+}
+
 BOOST_AUTO_TEST_CASE(ranks_whose_rows_differ_are_named) {
   CountingCommunicator ranks(levin::test::runtime());
   if (ranks.size() == 1) return;

@@ -1,10 +1,10 @@
 #pragma once
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <vector>
 
 #include "levin/data/batch_plan.h"
+#include "levin/data/data_loader_options.h"
 #include "levin/data/dataset.h"
 #include "levin/data/sampler.h"
 
@@ -13,19 +13,6 @@ namespace levin {
 namespace detail {
 class Prefetcher;
 }
-
-/// How batches are made. With neither size given, batch_size is 32.
-struct DataLoaderOptions {
-  std::optional<int64_t> batch_size;
-  std::optional<int64_t> global_batch_size;
-  bool shuffle = true;
-  bool drop_last = false;
-  int64_t num_workers = 0;
-  int64_t prefetch_factor = 2;
-
-  /// The same in the data set's order and with every sample.
-  DataLoaderOptions for_evaluation() const;
-};
 
 /// Where a loader works, and what its order is drawn from.
 struct LoaderPlace {

@@ -1,0 +1,138 @@
+#include "byte_source.h"
+
+#include <fcntl.h>
+#include <fmt/std.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <vector>
+
+#include "levin/core/error.h"
+
+namespace levin::detail {
+namespace {
+
+class File {
+ public:
+  explicit File(const std::filesystem::path& path) : path_(path.string()) {
+    // Without O_NONBLOCK a pipe would wait for a writer, before it can be refused.
+    descriptor_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (descriptor_ < 0) fail("open");
+    struct stat about {};
+    if (::fstat(descriptor_, &about) != 0) {
+      const int error = errno;
+      ::close(descriptor_);
+      errno = error;
+      fail("fstat");
+    }
+    if (!S_ISREG(about.st_mode)) {
+      ::close(descriptor_);
+      throw IoError(fmt::format("{} is not a regular file", path_), {}, "data");
+    }
+    size_ = static_cast<uint64_t>(about.st_size);
+  }
+  ~File() { ::close(descriptor_); }
+  File(const File&) = delete;
+  File& operator=(const File&) = delete;
+
+  size_t read(std::span<std::byte> out) {
+    size_t done = 0;
+    while (done < out.size()) {
+      const auto got = ::read(descriptor_, out.data() + done, std::min<size_t>(out.size() - done, size_t{1} << 30));
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) fail("read");
+      if (got == 0) break;
+      done += static_cast<size_t>(got);
+    }
+    return done;
+  }
+  void rewind() {
+    if (::lseek(descriptor_, 0, SEEK_SET) != 0) fail("lseek");
+  }
+  uint64_t size() const { return size_; }
+  const std::string& path() const { return path_; }
+
+ private:
+  [[noreturn]] void fail(const char* call) const {
+    throw IoError(fmt::format("{}: {}: {}", path_, call, std::strerror(errno)), "give the path of a file that can be read", "data");
+  }
+  std::string path_;
+  int descriptor_ = -1;
+  uint64_t size_ = 0;
+};
+
+class PlainSource final : public ByteSource {
+ public:
+  explicit PlainSource(std::unique_ptr<File> file) : file_(std::move(file)) {}
+  size_t read(std::span<std::byte> out) override { return file_->read(out); }
+  uint64_t most_bytes() const override { return file_->size(); }
+
+ private:
+  std::unique_ptr<File> file_;
+};
+
+class GzipSource final : public ByteSource {
+ public:
+  explicit GzipSource(std::unique_ptr<File> file) : file_(std::move(file)), input_(1 << 18) {
+    if (inflateInit2(&stream_, 15 + 16) != Z_OK) throw IoError(fmt::format("{}: zlib gives no memory", file_->path()), {}, "data");
+  }
+  ~GzipSource() override { inflateEnd(&stream_); }
+
+  size_t read(std::span<std::byte> out) override {
+    size_t done = 0;
+    while (done < out.size() && !ended_) {
+      const auto room = static_cast<uInt>(std::min<size_t>(out.size() - done, size_t{1} << 30));
+      if (stream_.avail_in == 0) refill();
+      stream_.next_out = reinterpret_cast<Bytef*>(out.data() + done);
+      stream_.avail_out = room;
+      const int status = inflate(&stream_, Z_NO_FLUSH);
+      done += room - stream_.avail_out;
+      if (status == Z_STREAM_END) {  // a file may be several compressed ones in a row
+        if (stream_.avail_in == 0) refill();
+        ended_ = stream_.avail_in == 0;
+        if (!ended_) inflateReset(&stream_);
+      } else if (status == Z_BUF_ERROR && stream_.avail_in == 0 && at_end_) {
+        fail("ends in the middle of its compressed data");
+      } else if (status != Z_OK && status != Z_BUF_ERROR) {
+        fail(stream_.msg ? stream_.msg : "needs what zlib does not have");
+      }
+    }
+    return done;
+  }
+  // Deflate cannot do better than 1032 : 1.
+  uint64_t most_bytes() const override { return file_->size() * 1032; }
+
+ private:
+  void refill() {
+    const auto got = file_->read(std::as_writable_bytes(std::span(input_)));
+    at_end_ = got < input_.size();
+    stream_.next_in = input_.data();
+    stream_.avail_in = static_cast<uInt>(got);
+  }
+  [[noreturn]] void fail(const char* what) const {
+    throw DataError(fmt::format("{}: the gzip file {}", file_->path(), what), "copy the file again");
+  }
+
+  std::unique_ptr<File> file_;
+  std::vector<Bytef> input_;
+  z_stream stream_{};
+  bool at_end_ = false, ended_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<ByteSource> ByteSource::open(const std::filesystem::path& path) {
+  auto file = std::make_unique<File>(path);
+  std::array<std::byte, 2> magic{};
+  const bool gzip = file->read(magic) == 2 && magic[0] == std::byte{0x1F} && magic[1] == std::byte{0x8B};
+  file->rewind();
+  if (gzip) return std::make_unique<GzipSource>(std::move(file));
+  return std::make_unique<PlainSource>(std::move(file));
+}
+
+}  // namespace levin::detail
