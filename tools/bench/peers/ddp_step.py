@@ -1,0 +1,43 @@
+"""PyTorch DDP on gloo: the time of a training step, batch 64 a rank, fused AdamW, one thread a rank, batches cut from a tensor in
+memory. Started by torchrun: ddp_step.py WIDTH STEPS."""
+import os
+import sys
+import time
+
+import torch
+import torch.distributed as dist
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+
+from common import mlp, report, samples
+
+
+def main():
+    width, steps = int(sys.argv[1]), int(sys.argv[2])
+    torch.set_num_threads(1)
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    dist.init_process_group("gloo")
+    net = DistributedDataParallel(mlp(784, width, width, 10))
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, fused=True)
+    images, labels = samples(60000 // dist.get_world_size())
+
+    def step(number):
+        rows = slice(number * 64 % (len(images) - 64), number * 64 % (len(images) - 64) + 64)
+        loss = F.cross_entropy(net(images[rows]), labels[rows])
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    for number in range(steps // 4):
+        step(number)
+    dist.barrier()
+    began = time.perf_counter()
+    for number in range(steps):
+        step(number)
+    dist.barrier()
+    if dist.get_rank() == 0:
+        report(f"MLP 784-{width}-{width}-10 on {dist.get_world_size()} ranks", 1e6 * (time.perf_counter() - began) / steps, "us/step")
+    dist.destroy_process_group()
+
+
+main()
