@@ -20,7 +20,10 @@ int main() {
   double best = 1e9;
   int best_workers = 0;
   for (const int workers : {0, 2}) {
-    levin::DataLoader loader(data, {.batch_size = 64, .num_workers = workers});
+    levin::DataLoaderOptions options;
+    options.batch_size = 64;
+    options.num_workers = workers;
+    levin::DataLoader loader(data, options);
     std::vector<double> epochs;
     for (int epoch = 0; epoch < 4; ++epoch) {
       const auto began = std::chrono::steady_clock::now();
