@@ -3,6 +3,7 @@
 #include <c10/util/SmallVector.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "levin/core/error.h"
@@ -19,6 +20,15 @@ void gather_words(const std::byte* rows, std::span<const int64_t> indices, std::
   }
 }
 
+// Rows lie far apart, so their first touch waits for memory: ask for the start of a row some rows before it is its turn. (Half the
+// time on rows of 784 bytes; the processor finds the rest of a long row by itself.)
+void prefetch_ahead(const std::byte* rows, size_t row_bytes, std::span<const int64_t> indices, size_t at) {
+  constexpr size_t rows_ahead = 4, most_bytes = 1024, line_bytes = 64;
+  if (at + rows_ahead >= indices.size()) return;
+  const std::byte* row = rows + static_cast<size_t>(indices[at + rows_ahead]) * row_bytes;
+  for (size_t byte = 0; byte < std::min(row_bytes, most_bytes); byte += line_bytes) __builtin_prefetch(row + byte);
+}
+
 void gather_rows(const std::byte* rows, size_t row_bytes, std::span<const int64_t> indices, std::byte* out) {
   switch (row_bytes) {
     case 1: return gather_words<uint8_t>(rows, indices, out);
@@ -27,16 +37,18 @@ void gather_rows(const std::byte* rows, size_t row_bytes, std::span<const int64_
     case 8: return gather_words<uint64_t>(rows, indices, out);
     default: break;
   }
-  for (const auto index : indices) {
-    std::memcpy(out, rows + static_cast<size_t>(index) * row_bytes, row_bytes);
+  for (size_t i = 0; i < indices.size(); ++i) {
+    prefetch_ahead(rows, row_bytes, indices, i);
+    std::memcpy(out, rows + static_cast<size_t>(indices[i]) * row_bytes, row_bytes);
     out += row_bytes;
   }
 }
 
 void gather_scaled(const uint8_t* rows, size_t row_bytes, std::span<const int64_t> indices, float scale, float shift, float* out) {
-  for (const auto index : indices) {
-    const uint8_t* row = rows + static_cast<size_t>(index) * row_bytes;
-    for (size_t i = 0; i < row_bytes; ++i) out[i] = static_cast<float>(row[i]) * scale + shift;
+  for (size_t i = 0; i < indices.size(); ++i) {
+    prefetch_ahead(reinterpret_cast<const std::byte*>(rows), row_bytes, indices, i);
+    const uint8_t* row = rows + static_cast<size_t>(indices[i]) * row_bytes;
+    for (size_t byte = 0; byte < row_bytes; ++byte) out[byte] = static_cast<float>(row[byte]) * scale + shift;
     out += row_bytes;
   }
 }

@@ -8,8 +8,8 @@ namespace levin {
 
 /// How batches are made.
 struct DataLoaderOptions {
-  std::optional<int64_t> batch_size;
-  std::optional<int64_t> global_batch_size;
+  std::optional<int64_t> batch_size = {};
+  std::optional<int64_t> global_batch_size = {};
   bool shuffle = true;
   bool drop_last = false;
   int64_t num_workers = 0;
