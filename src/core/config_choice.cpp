@@ -2,6 +2,7 @@
 
 #include "levin/core/config_kinds.h"
 #include "levin/core/error.h"
+#include "levin/core/text.h"
 
 namespace levin {
 

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "levin/core/error.h"
+#include "levin/core/text.h"
 
 namespace levin {
 namespace {

@@ -3,6 +3,7 @@
 
 #include "levin/core/config_type.h"
 #include "levin/core/error.h"
+#include "levin/core/text.h"
 
 namespace levin {
 
@@ -19,7 +20,7 @@ void ConfigPlace::record(const ConfigSource& source) const {
 void ConfigPlace::fail(const ConfigSource& source, const std::string& what, const std::string& remedy) const {
   std::string where = source.text();
   if (!where.empty() && !path.empty()) where += ": ";
-  where += path;
+  where += printable(path);
   throw ConfigError(where.empty() ? what : fmt::format("{}: {}", where, what), remedy);
 }
 

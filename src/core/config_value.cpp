@@ -2,9 +2,6 @@
 
 #include <fmt/core.h>
 
-#include <algorithm>
-#include <cctype>
-
 namespace levin {
 
 std::string ConfigSource::text() const {
@@ -69,58 +66,12 @@ void flatten_into(const ConfigValue& value, const std::string& path, std::vector
   for (const auto& entry : value.entries) flatten_into(entry.value, path.empty() ? entry.key : path + "." + entry.key, leaves);
 }
 
-size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t above = row[j];
-      row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1)});
-      diagonal = above;
-    }
-  }
-  return row[b.size()];
-}
-
 }  // namespace
 
 std::vector<std::pair<std::string, std::string>> flatten(const ConfigValue& value) {
   std::vector<std::pair<std::string, std::string>> leaves;
   flatten_into(value, "", leaves);
   return leaves;
-}
-
-std::string shown(std::string_view text) {
-  constexpr size_t longest = 80;
-  std::string out = "\"";
-  size_t end = std::min(text.size(), longest);
-  // A cut never splits a UTF-8 character.
-  while (end < text.size() && end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
-  for (char c : text.substr(0, end)) out += static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? '?' : c;
-  return out + (end < text.size() ? "...\"" : "\"");
-}
-
-std::string joined(const std::vector<std::string>& names) {
-  std::string text;
-  for (const auto& name : names) text += (text.empty() ? "" : ", ") + name;
-  return text;
-}
-
-std::string nearest_name(std::string_view name, const std::vector<std::string>& known) {
-  if (name.size() > 200) return "";
-  std::string lower(name), best;
-  for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  size_t least = std::max<size_t>(2, name.size() / 3) + 1;
-  for (const auto& candidate : known) {
-    const size_t distance = edit_distance(lower, candidate);
-    if (distance < least && distance < candidate.size()) {
-      least = distance;
-      best = candidate;
-    }
-  }
-  return best;
 }
 
 }  // namespace levin

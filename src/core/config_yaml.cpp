@@ -78,7 +78,8 @@ void put_block(const ConfigValue& value, size_t indent, bool comments, std::stri
 
 void put_entry(const ConfigEntry& entry, size_t indent, bool comments, std::string& out) {
   const bool line = fits_a_line(entry.value);
-  const std::string text = std::string(indent, ' ') + key_text(entry.key) + ":" + (line ? fmt::format(" {}", to_yaml_line(entry.value)) : "");
+  const std::string text =
+      std::string(indent, ' ') + key_text(entry.key) + ":" + (line ? fmt::format(" {}", to_yaml_line(entry.value)) : "");
   if (!comments || entry.comment.empty())
     out += text + "\n";
   else if (text.size() + entry.comment.size() + 4 <= columns)

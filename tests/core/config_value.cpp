@@ -38,15 +38,4 @@ BOOST_AUTO_TEST_CASE(yaml_text) {
   BOOST_TEST(leaves[0].second == "5");
 }
 
-BOOST_AUTO_TEST_CASE(nearest_name) {
-  BOOST_TEST(levin::nearest_name("max_epoch", {"max_steps", "max_epochs"}) == "max_epochs");
-  BOOST_TEST(levin::nearest_name("MAX_EPOCHS", {"max_epochs"}) == "max_epochs");
-  BOOST_TEST(levin::nearest_name("zebra", {"max_epochs", "lr"}) == "");
-}
-
-BOOST_AUTO_TEST_CASE(shown_is_short_and_printable) {
-  BOOST_TEST(levin::shown("a\nb\x1b") == "\"a?b?\"");
-  BOOST_TEST(levin::shown(std::string(79, 'a') + "é").size() == 79u + 5u);
-}
-
 BOOST_AUTO_TEST_SUITE_END()

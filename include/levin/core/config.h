@@ -4,10 +4,11 @@
 ///     struct ClassifierConfig { int64_t hidden = 128; double lr = 1e-3; };
 ///     LEVIN_CONFIG(ClassifierConfig, (hidden, "width of the hidden layer", at_least(1)), (lr, "peak learning rate", greater_than(0)))
 ///
-/// A field is a bool, a number, text, a path, Seconds, Bytes, Limit, an enum (LEVIN_ENUM), a described struct, or std::optional,
+/// A field is a bool, a number, text, a path, Seconds, Bytes, Limit, AutoCount, an enum (LEVIN_ENUM), a described struct, or std::optional,
 /// std::vector, std::map<std::string, …> of them, or a std::variant of structs named by LEVIN_CHOICE. A forgotten field does not
 /// compile. Modifiers are those of config_modifiers.h. A struct may have `void validate() const`, which throws ConfigError.
 /// This header includes nothing of LibTorch.
+#include "levin/core/auto_count.h"
 #include "levin/core/bytes.h"
 #include "levin/core/config_macros.h"
 #include "levin/core/config_modifiers.h"

@@ -60,11 +60,4 @@ std::string to_yaml_line(const ConfigValue& value);
 /// Every leaf with its dotted path, in order; empty maps and all sequences are leaves. What a comparison of two configs needs.
 std::vector<std::pair<std::string, std::string>> flatten(const ConfigValue& value);
 
-/// A value for a message: in quotes, control characters replaced, cut to 80 bytes.
-std::string shown(std::string_view text);
-/// "a, b, c"
-std::string joined(const std::vector<std::string>& names);
-/// The known name nearest to `name` by edit distance, or "" when none is near.
-std::string nearest_name(std::string_view name, const std::vector<std::string>& known);
-
 }  // namespace levin

@@ -1,0 +1,89 @@
+#pragma once
+#include <filesystem>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "levin/core/config.h"
+#include "levin/core/config_options.h"
+
+namespace levin {
+
+struct Subcommand {
+  std::string name, help;
+};
+
+/// All that options can come from. The library reads neither argv nor the environment by itself.
+struct ProgramInput {
+  std::vector<std::string> arguments;             ///< without the program's name
+  std::vector<std::string> environment;           ///< NAME=value, all of it
+  std::vector<std::filesystem::path> base_files;  ///< rank between defaults and environment: a resumed run's config
+
+  static ProgramInput from_main(int argc, const char* const* argv, const char* const* environment);
+};
+
+/// What the command line asks for.
+struct ProgramCommand {
+  std::string subcommand;  ///< empty when there is a text
+  std::string text;        ///< --help, --version or --print_config: print this and end with 0
+  /// Who set a path that is not at its default: "trainer.max_epochs" -> run.yaml:3:7.
+  std::map<std::string, ConfigSource> set;
+};
+
+/// A program's options, assembled at run time from described structs. A group's fields are --GROUP.FIELD, GROUP: {FIELD: …} in YAML and
+/// LEVIN_GROUP__FIELD in the environment. Later wins: defaults, environment, config files in order, command line.
+class ProgramOptions {
+ public:
+  ProgramOptions(std::string program, std::string version, std::vector<Subcommand> subcommands);
+
+  /// The objects are filled by parse and must outlive this. A group may be a described struct, a choice (std::variant), or an
+  /// optional of one.
+  template <class T>
+  void add_group(std::string name, std::string help, T& config) {
+    add_group(std::move(name), std::move(help), config_type<T>(), &config);
+  }
+  /// Fields that are named without a group.
+  template <DescribedStruct T>
+  void add(T& config) {
+    ungrouped_.push_back({"", "", config_type<T>().as_struct(), &config});
+  }
+  void add_group(std::string name, std::string help, const ConfigType& type, void* object);
+
+  /// Fills the objects, checks them, and says what is asked for. ConfigError names the place, the key, what is allowed and the nearest
+  /// known name; the objects may then be half filled.
+  ProgramCommand parse(const ProgramInput& input);
+
+  /// What the objects hold: loads again to the same. With comments: help and what is allowed.
+  std::string to_yaml(bool comments) const;
+  ConfigValue write() const;
+  /// Every option there is, in the order of --help.
+  std::vector<ConfigOption> options() const;
+  /// All of it, or one group's.
+  std::string help(std::string_view group = {}) const;
+
+ private:
+  struct Group {
+    std::string name, help;
+    const ConfigType* type;
+    void* object;
+  };
+  /// A value for a path, from a command line or the environment.
+  struct Given {
+    std::vector<std::string> path;
+    ConfigValue value;
+  };
+
+  void read_layer(const ConfigValue& layer, std::map<std::string, ConfigSource>& set);
+  void read_given(std::vector<Given> given, std::map<std::string, ConfigSource>& set);
+  bool read_entry(const ConfigEntry& entry, const ConfigPlace& place);
+  std::vector<std::string> root_keys() const;
+  std::vector<Given> given_by_environment(const std::vector<std::string>& environment) const;
+  void check() const;
+
+  std::string program_, version_;
+  std::vector<Subcommand> subcommands_;
+  std::vector<Group> groups_, ungrouped_;
+};
+
+}  // namespace levin

@@ -1,0 +1,20 @@
+#pragma once
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace levin {
+
+/// The index of the first byte that is not part of valid UTF-8, or is a control character other than tab, newline and carriage return;
+/// std::string::npos when all is well.
+size_t first_bad_byte(std::string_view text) noexcept;
+/// The text for a message: one line of valid UTF-8, with ? for what is not.
+std::string printable(std::string_view text);
+/// A value for a message: printable, in quotes, cut to about 80 bytes.
+std::string shown(std::string_view text);
+/// "a, b, c"
+std::string joined(const std::vector<std::string>& names);
+/// The known name nearest to `name` by edit distance without regard to case, or "" when none is near.
+std::string nearest_name(std::string_view name, const std::vector<std::string>& known);
+
+}  // namespace levin

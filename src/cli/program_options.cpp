@@ -1,0 +1,197 @@
+#include "levin/cli/program_options.h"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+
+#include "command_line.h"
+#include "levin/cli/yaml_reader.h"
+#include "levin/core/error.h"
+#include "levin/core/text.h"
+
+namespace levin {
+namespace {
+
+// Variables that are not options. LEVIN_RUN_DIR is both, where the program has a --run_dir.
+constexpr std::array<std::string_view, 5> other_variables{"LEVIN_CACHE", "LEVIN_RUN_DIR", "LEVIN_SITE", "LEVIN_LAUNCH", "LEVIN_LIBTORCH"};
+
+constexpr size_t longest_argument = 1 << 20;
+
+}  // namespace
+
+ProgramInput ProgramInput::from_main(int argc, const char* const* argv, const char* const* environment) {
+  ProgramInput input;
+  for (int i = 1; i < argc; ++i) input.arguments.emplace_back(argv[i]);
+  for (; environment && *environment; ++environment) input.environment.emplace_back(*environment);
+  return input;
+}
+
+ProgramOptions::ProgramOptions(std::string program, std::string version, std::vector<Subcommand> subcommands)
+    : program_(std::move(program)), version_(std::move(version)), subcommands_(std::move(subcommands)) {}
+
+void ProgramOptions::add_group(std::string name, std::string help, const ConfigType& type, void* object) {
+  if (!type.as_struct() && !type.as_choice()) throw UsageError("cli", fmt::format("the group {} is neither a struct nor a choice", name));
+  groups_.push_back({std::move(name), std::move(help), &type, object});
+}
+
+std::vector<std::string> ProgramOptions::root_keys() const {
+  std::vector<std::string> keys;
+  for (const auto& group : ungrouped_)
+    for (auto& key : group.type->as_struct()->keys()) keys.push_back(std::move(key));
+  for (const auto& group : groups_) keys.push_back(group.name);
+  return keys;
+}
+
+bool ProgramOptions::read_entry(const ConfigEntry& entry, const ConfigPlace& place) {
+  for (const auto& group : groups_) {
+    if (group.name != entry.key) continue;
+    // A group whose every line is a comment says nothing; null for an optional choice is said on purpose, by --print_config among others.
+    group.type->read(group.object, entry.value, place.field(group.name, nullptr));
+    return true;
+  }
+  for (const auto& group : ungrouped_)
+    if (group.type->as_struct()->read_entry(group.object, entry, place)) return true;
+  return false;
+}
+
+void ProgramOptions::read_layer(const ConfigValue& layer, std::map<std::string, ConfigSource>& set) {
+  const ConfigPlace place{"", nullptr, &set};
+  for (const auto& entry : layer.entries) {
+    if (read_entry(entry, place)) continue;
+    const auto known = root_keys();
+    auto nearest = nearest_name(entry.key, known);
+    if (nearest.empty())  // max_epochs without its group
+      for (const auto& option : options())
+        if (option.path.ends_with("." + entry.key)) nearest = option.path;
+    place.field(entry.key.size() <= 80 ? entry.key : shown(entry.key), nullptr)
+        .fail(entry.source, "there is no such key",
+              (nearest.empty() ? "" : fmt::format("did you mean {}? ", nearest)) + fmt::format("known here: {}", joined(known)));
+  }
+}
+
+// Shorter paths first: --trainer.strategy.prefetch 2 --trainer.strategy fsdp means the prefetch of fsdp.
+void ProgramOptions::read_given(std::vector<Given> given, std::map<std::string, ConfigSource>& set) {
+  std::stable_sort(given.begin(), given.end(), [](const Given& a, const Given& b) { return a.path.size() < b.path.size(); });
+  for (auto& one : given) read_layer(ConfigValue::at_path(one.path, std::move(one.value)), set);
+}
+
+std::vector<ProgramOptions::Given> ProgramOptions::given_by_environment(const std::vector<std::string>& environment) const {
+  std::vector<Given> given;
+  const auto known = root_keys();
+  const auto all = options();
+  for (const auto& variable : environment) {
+    const auto equals = variable.find('=');
+    if (!variable.starts_with("LEVIN_") || equals == std::string::npos) continue;
+    const std::string name = variable.substr(0, equals), text = variable.substr(equals + 1);
+    const auto source = ConfigSource::named("environment " + printable(name));
+    if (first_bad_byte(variable) != std::string::npos) throw ConfigError(fmt::format("{} is not text in UTF-8", source.text()));
+    std::string path;
+    for (size_t i = 6; i < equals; ++i) {
+      if (variable.compare(i, 2, "__") == 0 && i + 2 < equals) {
+        path += '.';
+        ++i;
+      } else {
+        path += static_cast<char>(std::tolower(static_cast<unsigned char>(variable[i])));
+      }
+    }
+    auto parts = detail::split_path(path);
+    const bool is_root = std::find(known.begin(), known.end(), parts.front()) != known.end();
+    if (!is_root && std::find(other_variables.begin(), other_variables.end(), name) != other_variables.end()) continue;
+    if (!is_root) {
+      std::vector<std::string> names(other_variables.begin(), other_variables.end());
+      for (const auto& option : all) {
+        std::string as_variable = "LEVIN_";
+        for (char c : option.path)
+          as_variable += c == '.' ? "__" : std::string(1, static_cast<char>(std::toupper(static_cast<unsigned char>(c))));
+        names.push_back(std::move(as_variable));
+      }
+      const auto nearest = nearest_name(name, names);
+      throw ConfigError(fmt::format("{}: there is no such option", source.text()),
+                        nearest.empty() ? "unset it, or see --help" : fmt::format("did you mean {}?", nearest));
+    }
+    given.push_back({std::move(parts), detail::value_of_text(text, path, all, source)});
+  }
+  return given;
+}
+
+ProgramCommand ProgramOptions::parse(const ProgramInput& input) {
+  // Help is for those whose other options may be wrong.
+  std::vector<std::string> group_names;
+  for (const auto& group : groups_) group_names.push_back(group.name);
+  for (size_t i = 0; i < input.arguments.size(); ++i) {
+    const auto& word = input.arguments[i];
+    if (word.size() > longest_argument)
+      throw ConfigError(fmt::format("command line: an argument of {} bytes", word.size()), "put it into a file");
+    if (word != "--help" && word != "-h") continue;
+    const bool narrowed =
+        i + 1 < input.arguments.size() && std::find(group_names.begin(), group_names.end(), input.arguments[i + 1]) != group_names.end();
+    return {"", help(narrowed ? input.arguments[i + 1] : ""), {}};
+  }
+
+  const auto all = options();
+  const auto line = detail::parse_command_line(input.arguments, all, group_names);
+  if (line.version) return {"", program_ + " " + version_ + "\n", {}};
+
+  ProgramCommand command;
+  std::vector<std::string> names;
+  for (const auto& subcommand : subcommands_) names.push_back(subcommand.name);
+  if (line.subcommands.size() > 1)
+    throw ConfigError(
+        fmt::format("command line: {} and {} are both words without an option", shown(line.subcommands[0]), shown(line.subcommands[1])),
+        fmt::format("give one of: {}; values need an option before them", joined(names)));
+  if (line.subcommands.empty() && !line.print_config)
+    throw ConfigError("command line: it is not said what to do", fmt::format("give one of: {} (--help says more)", joined(names)));
+  if (!line.subcommands.empty() && std::find(names.begin(), names.end(), line.subcommands[0]) == names.end()) {
+    const auto nearest = nearest_name(line.subcommands[0], names);
+    throw ConfigError(fmt::format("command line: {} is not known{}", shown(line.subcommands[0]),
+                                  nearest.empty() ? "" : fmt::format(", did you mean {}?", nearest)),
+                      fmt::format("allowed: {}", joined(names)));
+  }
+
+  for (const auto& file : input.base_files) read_layer(load_yaml(file), command.set);
+  read_given(given_by_environment(input.environment), command.set);
+  for (const auto& file : line.config_files) read_layer(load_yaml(file), command.set);
+  std::vector<Given> given;
+  const auto source = ConfigSource::named("command line");
+  for (const auto& [path, text] : line.values) given.push_back({detail::split_path(path), detail::value_of_text(text, path, all, source)});
+  read_given(std::move(given), command.set);
+  check();
+
+  if (line.print_config)
+    command.text = to_yaml(true);
+  else
+    command.subcommand = line.subcommands[0];
+  return command;
+}
+
+void ProgramOptions::check() const {
+  for (const auto& group : ungrouped_) group.type->check(group.object, {});
+  for (const auto& group : groups_) group.type->check(group.object, ConfigPlace{group.name});
+}
+
+ConfigValue ProgramOptions::write() const {
+  ConfigValue root = ConfigValue::map();
+  for (const auto& group : ungrouped_)
+    for (auto& entry : group.type->write(group.object).entries) root.entries.push_back(std::move(entry));
+  for (const auto& group : groups_) root.add(group.name, group.type->write(group.object), group.help);
+  return root;
+}
+
+std::string ProgramOptions::to_yaml(bool comments) const { return levin::to_yaml(write(), comments); }
+
+std::vector<ConfigOption> ProgramOptions::options() const {
+  std::vector<ConfigOption> options;
+  for (const auto& group : ungrouped_)
+    for (auto& option : list_options(*group.type, group.object)) options.push_back(std::move(option));
+  for (const auto& group : groups_) {
+    auto inner = list_options(*group.type, group.object, group.name);
+    if (group.type->as_choice())
+      inner.front().help = group.help;
+    else
+      options.push_back({group.name, group.help, "", "", "", "", group.type, true});
+    for (auto& option : inner) options.push_back(std::move(option));
+  }
+  return options;
+}
+
+}  // namespace levin

@@ -1,0 +1,227 @@
+#include "levin/cli/yaml_reader.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <yaml-cpp/eventhandler.h>
+#include <yaml-cpp/exceptions.h>
+#include <yaml-cpp/parser.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <map>
+#include <set>
+#include <sstream>
+
+#include "levin/core/error.h"
+#include "levin/core/text.h"
+
+namespace levin {
+namespace {
+
+struct Size {
+  size_t nodes = 0, bytes = 0, depth = 0;
+};
+
+Size size_of(const ConfigValue& value) {
+  Size size{1, value.text.size(), 1};
+  const auto add = [&](const ConfigValue& child, size_t key_bytes) {
+    const Size inner = size_of(child);
+    size.nodes += inner.nodes;
+    size.bytes += inner.bytes + key_bytes;
+    size.depth = std::max(size.depth, inner.depth + 1);
+  };
+  for (const auto& item : value.items) add(item, 0);
+  for (const auto& entry : value.entries) add(entry.value, entry.key.size());
+  return size;
+}
+
+// Builds values from the parser's events, so that a limit stops the parser at once and a document is never held twice.
+class Builder : public YAML::EventHandler {
+ public:
+  Builder(std::string_view document, const std::string& origin, const YamlLimits& limits)
+      : document_(document), origin_(std::make_shared<const std::string>(origin)), limits_(limits) {}
+
+  ConfigValue take() { return std::move(root_); }
+
+  void OnDocumentStart(const YAML::Mark& mark) override {
+    if (++documents_ > 1) fail(mark, "a second document begins", "a config is one document: remove the ---");
+  }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
+    if (wants_key()) fail(mark, "a key is missing before the colon");
+    put(at(mark, ConfigValue()), anchor, mark);
+  }
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string& text) override {
+    check_tag(mark, tag);
+    if (tag == "!") check_closed(mark);
+    if (wants_key()) return key(mark, text, anchor);
+    put(at(mark, ConfigValue::scalar(text, tag == "!")), anchor, mark);
+  }
+  void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
+    if (wants_key()) fail(mark, "an alias cannot be a key");
+    const auto known = anchors_.find(anchor);
+    if (known == anchors_.end()) fail(mark, "an alias stands inside of what it refers to");
+    spend(size_of(known->second), mark);
+    put(known->second, 0, mark);
+  }
+  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
+    begin(mark, tag, anchor, ConfigValue::sequence());
+  }
+  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
+    begin(mark, tag, anchor, ConfigValue::map());
+  }
+  void OnSequenceEnd() override { end(); }
+  void OnMapEnd() override { end(); }
+
+  [[noreturn]] void fail(const YAML::Mark& mark, const std::string& what, const std::string& remedy = {}) const {
+    throw ConfigError(fmt::format("{}: {}", source(mark).text(), what), remedy);
+  }
+
+ private:
+  struct Open {
+    ConfigValue value;
+    YAML::anchor_t anchor;
+    YAML::Mark mark;
+    std::set<std::string> keys;
+    bool has_key = false;
+  };
+
+  ConfigSource source(const YAML::Mark& mark) const { return {origin_, mark.line + 1, mark.column + 1}; }
+  ConfigValue at(const YAML::Mark& mark, ConfigValue value) const {
+    value.source = source(mark);
+    return value;
+  }
+  bool wants_key() const { return !open_.empty() && open_.back().value.kind == ConfigValue::Kind::map && !open_.back().has_key; }
+
+  void check_tag(const YAML::Mark& mark, const std::string& tag) const {
+    if (!tag.empty() && tag != "?" && tag != "!")
+      fail(mark, fmt::format("the tag {} is not allowed", shown(tag)), "write the value without a tag");
+  }
+  // The parser takes the end of the file for the end of a quotation.
+  void check_closed(const YAML::Mark& mark) const {
+    const auto start = static_cast<size_t>(mark.pos);
+    if (mark.pos < 0 || start >= document_.size() || (document_[start] != '"' && document_[start] != '\'')) return;
+    for (size_t i = start + 1; i < document_.size(); ++i) {
+      if (document_[i] == document_[start]) return;
+      if (document_[start] == '"' && document_[i] == '\\') ++i;
+    }
+    fail(mark, "a quotation is not closed");
+  }
+  void spend(const Size& size, const YAML::Mark& mark) {
+    nodes_ += size.nodes;
+    bytes_ += size.bytes;
+    if (nodes_ > limits_.nodes) fail(mark, fmt::format("there are more than {} values (aliases expanded)", limits_.nodes));
+    if (bytes_ > limits_.text_bytes) fail(mark, fmt::format("there are more than {} bytes of text (aliases expanded)", limits_.text_bytes));
+    if (open_.size() + size.depth > limits_.depth) fail(mark, fmt::format("values are nested deeper than {}", limits_.depth));
+  }
+
+  void key(const YAML::Mark& mark, const std::string& text, YAML::anchor_t anchor) {
+    spend({1, text.size(), 1}, mark);
+    if (anchor) fail(mark, "an anchor on a key is not allowed");
+    auto& map = open_.back();
+    if (!map.keys.insert(text).second) {
+      for (const auto& entry : map.value.entries)
+        if (entry.key == text)
+          fail(mark, fmt::format("the key {} is given twice", shown(text)),
+               fmt::format("its first place is line {}: keep one", entry.source.line));
+    }
+    map.value.entries.push_back({text, {}, {}, source(mark)});
+    map.has_key = true;
+  }
+
+  void begin(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, ConfigValue value) {
+    check_tag(mark, tag);
+    if (wants_key()) fail(mark, "a key must be a word");
+    spend({1, 0, 1}, mark);
+    open_.push_back({at(mark, std::move(value)), anchor, mark, {}, false});
+  }
+
+  void end() {
+    Open closed = std::move(open_.back());
+    open_.pop_back();
+    put(std::move(closed.value), closed.anchor, closed.mark);
+  }
+
+  void put(ConfigValue value, YAML::anchor_t anchor, const YAML::Mark& mark) {
+    if (value.kind == ConfigValue::Kind::scalar || value.kind == ConfigValue::Kind::null) spend({1, value.text.size(), 1}, mark);
+    if (anchor) {
+      spend(size_of(value), mark);
+      anchors_.insert_or_assign(anchor, value);
+    }
+    if (open_.empty()) {
+      root_ = std::move(value);
+    } else if (auto& parent = open_.back(); parent.value.kind == ConfigValue::Kind::sequence) {
+      parent.value.items.push_back(std::move(value));
+    } else {
+      parent.value.entries.back().value = std::move(value);
+      parent.has_key = false;
+    }
+  }
+
+  std::string_view document_;
+  std::shared_ptr<const std::string> origin_;
+  YamlLimits limits_;
+  ConfigValue root_;
+  std::vector<Open> open_;
+  std::map<YAML::anchor_t, ConfigValue> anchors_;
+  size_t documents_ = 0, nodes_ = 0, bytes_ = 0;
+};
+
+std::string read_file(const std::filesystem::path& file, size_t limit) {
+  const auto refuse = [&](const std::string& why) {
+    throw ConfigError(fmt::format("{}: {}", shown(file.string()), why), "give --config a YAML file");
+  };
+  // Non-blocking, so that a pipe that nobody writes cannot hold the program; for a regular file it means nothing.
+  const int descriptor = open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (descriptor < 0) refuse(errno == ENOENT ? "there is no such file" : fmt::format("cannot be opened: {}", std::strerror(errno)));
+  const std::unique_ptr<const int, void (*)(const int*)> closer(&descriptor, [](const int* open_one) { ::close(*open_one); });
+  struct stat status {};
+  if (fstat(descriptor, &status) != 0) refuse(fmt::format("cannot be read: {}", std::strerror(errno)));
+  if (S_ISDIR(status.st_mode)) refuse("is a directory");
+  if (!S_ISREG(status.st_mode)) refuse("is not a regular file");
+  std::string text(limit + 1, '\0');
+  size_t size = 0;
+  while (size < text.size()) {
+    const ssize_t got = ::read(descriptor, text.data() + size, text.size() - size);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) refuse(fmt::format("cannot be read: {}", std::strerror(errno)));
+    if (got == 0) break;
+    size += static_cast<size_t>(got);
+  }
+  if (size > limit) refuse(fmt::format("is larger than {} bytes, which no config is", limit));
+  text.resize(size);
+  return text;
+}
+
+}  // namespace
+
+ConfigValue parse_yaml(std::string_view text, const std::string& origin, const YamlLimits& limits) {
+  if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
+  if (const size_t bad = first_bad_byte(text); bad != std::string::npos) {
+    const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(bad), '\n');
+    throw ConfigError(fmt::format("{}:{}: byte 0x{:02x} is not text in UTF-8", origin, line,
+                                  static_cast<unsigned>(static_cast<unsigned char>(text[bad]))),
+                      "save the file as UTF-8");
+  }
+  Builder builder(text, origin, limits);
+  try {
+    std::istringstream stream{std::string(text)};
+    YAML::Parser parser(stream);
+    while (parser.HandleNextDocument(builder)) {
+    }
+  } catch (const YAML::Exception& error) {
+    builder.fail(error.mark.is_null() ? YAML::Mark() : error.mark, "this is not valid YAML: " + printable(error.msg));
+  }
+  return builder.take();
+}
+
+ConfigValue load_yaml(const std::filesystem::path& file, const YamlLimits& limits) {
+  ConfigValue value = parse_yaml(read_file(file, limits.file_bytes), file.string(), limits);
+  if (value.kind == ConfigValue::Kind::map || value.is_null()) return value;
+  throw ConfigError(fmt::format("{}: the file is not a map of keys", value.source.text()),
+                    "write key: value lines, as --print_config does");
+}
+
+}  // namespace levin

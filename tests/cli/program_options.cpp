@@ -1,0 +1,230 @@
+#include "levin/cli/program_options.h"
+
+#include <chrono>
+
+#include "levin/cli/yaml_reader.h"
+#include "levin/core/error.h"
+#include "program.h"
+
+namespace {
+
+using cli_test::Program;
+using cli_test::TemporaryFile;
+using levin::ConfigError;
+using levin::test::check_throws;
+
+void refused(std::vector<std::string> arguments, const std::vector<std::string>& parts, std::vector<std::string> environment = {}) {
+  Program program;
+  arguments.insert(arguments.begin(), "fit");
+  check_throws<ConfigError>([&] { program.parse(arguments, environment); }, parts);
+}
+
+// What a file with this text is refused for.
+void file_refused(const std::string& text, const std::vector<std::string>& parts) {
+  const TemporaryFile file(text);
+  refused({"--config", file.path()}, parts);
+}
+
+bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(cli_program_options)
+
+BOOST_AUTO_TEST_CASE(both_ways_to_write_an_option) {
+  Program program;
+  const auto command =
+      program.parse({"fit", "--trainer.max_epochs", "-1", "--model.hidden=7", "--trainer.fast_dev_run", "--trainer.max_time", "01:30:00",
+                     "--run_name="
+                     "first run"});
+  BOOST_TEST(command.subcommand == "fit");
+  BOOST_TEST(command.text.empty());
+  BOOST_TEST(program.trainer.max_epochs == -1);
+  BOOST_TEST(program.model.hidden == 7);
+  BOOST_TEST(program.trainer.fast_dev_run);
+  BOOST_TEST(program.trainer.max_time->value == 5400);
+  BOOST_TEST(program.root.run_name.value() == "first run");
+  BOOST_TEST(command.set.contains("trainer.max_epochs"));
+  BOOST_TEST(!command.set.contains("trainer.devices"));
+}
+
+BOOST_AUTO_TEST_CASE(flags) {
+  for (const auto& [arguments, expected] :
+       std::vector<std::pair<std::vector<std::string>, bool>>{{{"--trainer.fast_dev_run", "fit"}, true},
+                                                              {{"--trainer.fast_dev_run", "true", "fit"}, true},
+                                                              {{"--trainer.fast_dev_run", "false", "fit"}, false},
+                                                              {{"--trainer.fast_dev_run=false", "fit"}, false}}) {
+    Program program;
+    program.trainer.fast_dev_run = !expected;
+    BOOST_TEST(program.parse(arguments).subcommand == "fit");
+    BOOST_TEST(program.trainer.fast_dev_run == expected);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(lists_and_maps_on_the_command_line) {
+  Program program;
+  program.parse({"fit", "--model.widths", "[1, 2, 3]", "--model.class_weights.cat", "2", "--model.class_weights.a-dog=3"});
+  BOOST_TEST(program.model.widths == (std::vector<int64_t>{1, 2, 3}));
+  BOOST_TEST(program.model.class_weights.at("cat") == 2);
+  BOOST_TEST(program.model.class_weights.at("a-dog") == 3);
+}
+
+BOOST_AUTO_TEST_CASE(choices_on_the_command_line) {
+  Program program;
+  // The fields may stand before the name.
+  program.parse(
+      {"fit", "--trainer.strategy.bucket", "1 MiB", "--trainer.strategy", "fsdp", "--optimizer", "adamw", "--optimizer.lr", "0.5"});
+  BOOST_TEST(std::get<cli_test::Fsdp>(program.trainer.strategy).bucket.value == 1 << 20);
+  BOOST_TEST(std::get<cli_test::AdamW>(*program.optimizer).lr == 0.5);
+  Program other;
+  other.parse({"fit", "--trainer.strategy", "{name: fsdp, prefetch: 5}", "--trainer.strategy.prefetch", "6", "--optimizer.name", "sgd"});
+  BOOST_TEST(std::get<cli_test::Fsdp>(other.trainer.strategy).prefetch == 6);
+  BOOST_TEST(std::get<cli_test::Sgd>(*other.optimizer).lr == 0.1);
+  refused({"--trainer.strategy.bucket", "1 MiB"}, {"command line: trainer.strategy.bucket: there is no such key", "chosen: ddp"});
+  refused({"--optimizer.lr", "1"}, {"optimizer: nothing is chosen yet", "sgd, adamw"});
+  refused({"--trainer.strategy", "fsdp", "--trainer.strategy.name", "ddp"}, {"--trainer.strategy is given twice"});
+}
+
+BOOST_AUTO_TEST_CASE(later_wins) {
+  const TemporaryFile first("trainer: {max_epochs: 3, strategy: {name: fsdp, prefetch: 7}}\nmodel:\n  hidden: 3\n");
+  const TemporaryFile second("trainer:\n  max_epochs: 4\n  strategy:\n    bucket: 1 MiB\noptimizer: sgd\n# all of it a comment\nmodel:\n");
+  const std::vector<std::string> environment{
+      "LEVIN_TRAINER__MAX_EPOCHS=2", "LEVIN_MODEL__ACTIVATION=tanh",        "LEVIN_CACHE=/x",         "HOME=/root",
+      "LEVIN_RUN_DIR=here",          "LEVIN_TRAINER__STRATEGY__PREFETCH=9", "LEVIN_MODEL__WIDTHS=[9]"};
+  Program program;
+  program.parse({"fit"}, environment);
+  BOOST_TEST(program.trainer.max_epochs == 2);
+  BOOST_TEST(program.model.activation == "tanh");
+  BOOST_TEST(program.root.run_dir.string() == "here");
+  BOOST_TEST(program.model.widths == std::vector<int64_t>{9});
+  BOOST_TEST(std::get<cli_test::Ddp>(program.trainer.strategy).prefetch == 9);
+  Program files;
+  const auto command =
+      files.parse({"fit", "--config", first.path(), fmt::format("--config={}", second.path()), "--model.hidden", "5"}, environment);
+  BOOST_TEST(files.trainer.max_epochs == 4);
+  BOOST_TEST(files.model.hidden == 5);
+  BOOST_TEST(std::get<cli_test::Fsdp>(files.trainer.strategy).prefetch == 7);
+  BOOST_TEST(std::get<cli_test::Fsdp>(files.trainer.strategy).bucket.value == 1 << 20);
+  BOOST_TEST(files.optimizer->index() == 0u);
+  BOOST_TEST(command.set.at("trainer.max_epochs").text() == second.path() + ":2:15");
+  BOOST_TEST(command.set.at("model.hidden").text() == "command line");
+  BOOST_TEST(command.set.at("model.activation").text() == "environment LEVIN_MODEL__ACTIVATION");
+  Program based;  // a resumed run's config ranks below the environment
+  based.options.parse({{"fit"}, {"LEVIN_MODEL__HIDDEN=8"}, {first.path()}});
+  BOOST_TEST(based.trainer.max_epochs == 3);
+  BOOST_TEST(based.model.hidden == 8);
+}
+
+BOOST_AUTO_TEST_CASE(printed_config_loads_again_to_the_same) {
+  Program program;
+  const auto command = program.parse({"--print_config", "--trainer.strategy", "fsdp", "--run_name", "a: #b", "--model.class_weights.x",
+                                      "1e-5", "--optimizer", "adamw", "--trainer.max_time", "90", "--model.activation", "true"});
+  BOOST_TEST(command.subcommand.empty());
+  BOOST_TEST(contains(command.text, "max_epochs: 1000  # stop after this many epochs; -1: no limit (integer, at least -1)\n"));
+  BOOST_TEST(contains(command.text, "seed_everything: null"));
+  const TemporaryFile file(command.text);
+  Program again;
+  BOOST_TEST(again.parse({"--print_config", "--config", file.path()}).text == command.text);
+  BOOST_TEST(again.root.run_name.value() == "a: #b");
+  BOOST_TEST(again.model.activation == "true");
+  const TemporaryFile plain(program.options.to_yaml(false));
+  Program third;
+  BOOST_TEST(third.parse({"--print_config", "--config", plain.path()}).text == command.text);
+}
+
+BOOST_AUTO_TEST_CASE(help_lists_every_option) {
+  Program program;
+  const auto text = program.parse({"--nonsense", "--help"}).text;
+  for (const auto& option : program.options.options())
+    if (!option.is_struct) BOOST_TEST(contains(text, fmt::format("--{} ", option.path)), option.path);
+  for (const auto* part : {"fit", "validate", "test", "predict", "trainer: how to train", "stop after this many epochs", "at least -1;",
+                           "with --trainer.strategy fsdp", "usage: job "})
+    BOOST_TEST(contains(text, part), part);
+  for (const auto* narrowed : {"trainer", "model"}) {
+    const auto one = program.parse({"--help", narrowed}).text;
+    BOOST_TEST(contains(one, "--trainer.max_epochs") == (narrowed == std::string("trainer")));
+    BOOST_TEST(contains(one, "--model.hidden") == (narrowed == std::string("model")));
+  }
+  BOOST_TEST(program.parse({"--version"}).text == "job 1.2.3\n");
+  for (size_t start = 0; start < text.size();) {
+    const auto end = text.find('\n', start);
+    BOOST_TEST(end - start <= 120u);
+    start = end + 1;
+  }
+}
+
+BOOST_AUTO_TEST_CASE(bad_command_lines) {
+  Program program;
+  check_throws<ConfigError>([&] { program.parse({}); },
+                            {"[config] command line: it is not said what to do", "fit, validate, test, predict"});
+  check_throws<ConfigError>([&] { program.parse({"fti"}); }, {"\"fti\" is not known, did you mean fit?"});
+  refused({"test"}, {"\"fit\" and \"test\""});
+  refused({"--trainer.max_epoch", "3"},
+          {"[config] command line: --trainer.max_epoch: there is no such option", "did you mean --trainer.max_epochs?"});
+  refused({"--trainer.max_epoch=3"}, {"--trainer.max_epoch: there", "did you mean --trainer.max_epochs?"});
+  refused({"--trainer.max_epochs"}, {"--trainer.max_epochs has no value", "allowed: integer, at least -1"});
+  refused({"--trainer.max_epochs", "--trainer.devices", "2"}, {"--trainer.max_epochs has no value"});
+  refused({"--trainer.max_epochs", "3", "--trainer.max_epochs", "4"}, {"--trainer.max_epochs is given twice, as \"3\" and as \"4\""});
+  refused({"--trainer.max_epochs", "3abc"}, {"command line: trainer.max_epochs: \"3abc\" is not allowed", "integer, at least -1"});
+  refused({"--trainer.max_epochs", "-2"}, {"is too small"});
+  refused({"--trainer.gradient_clip_val", "nan"}, {"NaN and infinity"});
+  refused({"--trainer.gradient_clip_val", "inf"}, {"NaN and infinity"});
+  refused({"--trainer.devices", "0"}, {"too small", "auto or an integer, at least 1"});
+  refused({"--trainer.fast_dev_run=maybe"}, {"true or false"});
+  refused({"--model.widths", "[1, 2"}, {"command line: model.widths:1:1"});
+  refused({"--model.widths", "3"}, {"model.widths: \"3\" is not allowed", "a list [a, b]"});
+  refused({"--model.activation", "\xff"}, {"UTF-8"});
+  refused({"--model.activation", std::string("a\0b", 3)}, {"UTF-8"});
+  refused({"--config", "/nowhere/config.yaml"}, {"\"/nowhere/config.yaml\": there is no such file"});
+  refused({"--config"}, {"--config has no value"});
+  refused({"-x"}, {"-x"});
+  refused({""}, {"\"fit\" and \"\""});
+  Program twice;
+  twice.parse({"fit", "--trainer.max_epochs", "3", "--trainer.max_epochs=3"});
+  BOOST_TEST(twice.trainer.max_epochs == 3);
+}
+
+BOOST_AUTO_TEST_CASE(bad_environments) {
+  refused({}, {"environment LEVIN_TRAINER__MAX_EPOCHS: trainer.max_epochs: \"x\" is not allowed"}, {"LEVIN_TRAINER__MAX_EPOCHS=x"});
+  refused({}, {"environment LEVIN_TRAINER__MAX_EPOCH: trainer.max_epoch: there is no such key", "did you mean trainer.max_epochs?"},
+          {"LEVIN_TRAINER__MAX_EPOCH=1"});
+  refused({}, {"environment LEVIN_TRAINER_MAX_EPOCHS: there is no such option", "did you mean LEVIN_TRAINER__MAX_EPOCHS?"},
+          {"LEVIN_TRAINER_MAX_EPOCHS=1"});
+  refused({}, {"UTF-8"}, {"LEVIN_MODEL__ACTIVATION=\xff"});
+}
+
+BOOST_AUTO_TEST_CASE(bad_files) {
+  file_refused("trainer:\n  max_epoch: 3\n",
+               {"config.yaml:2:3: trainer.max_epoch: there is no such key", "did you mean trainer.max_epochs?"});
+  file_refused("max_epochs: 3\n", {"config.yaml:1:1: max_epochs: there is no such key", "did you mean trainer.max_epochs?"});
+  file_refused("trainer:\n  max_epochs: three\n", {"config.yaml:2:15: trainer.max_epochs: \"three\" is not allowed"});
+  file_refused("trainer:\n  max_epochs: 3\n  max_epochs: 4\n", {"config.yaml:3:3: the key \"max_epochs\" is given twice", "line 2"});
+  file_refused("trainer: 3\n", {"config.yaml:1:10: trainer: \"3\" is not a group of keys"});
+  file_refused("trainer: [1]\n", {"trainer: \"[1]\" is not a group of keys"});
+  file_refused("trainer: {max_epochs: .nan}\n", {"trainer.max_epochs"});
+  file_refused("trainer: {max_epochs: [1]}\n", {"trainer.max_epochs", "allowed: integer"});
+  file_refused("trainer: {gradient_clip_val: .nan}\n", {"NaN and infinity"});
+  file_refused("model: {widths: [1, 2x]}\n", {"model.widths[1]: \"2x\""});
+  file_refused("optimizer: {lr: 1}\n", {"optimizer: nothing is chosen yet"});
+  file_refused("- 1\n", {"not a map of keys"});
+}
+
+BOOST_AUTO_TEST_CASE(bad_input_is_refused_at_once) {
+  std::string deep = "trainer: ";
+  for (int i = 0; i < 300'000; ++i) deep += '[';
+  std::string many = "model: {class_weights: {";
+  for (int i = 0; many.size() < 1'000'000; ++i) many += fmt::format("k{}: 1, ", i);
+  for (const auto& text : {deep, many.append("}}"), std::string(1 << 20, '-'), std::string(1 << 20, ' '), std::string(1 << 20, '?')}) {
+    const auto start = std::chrono::steady_clock::now();
+    Program program;
+    const TemporaryFile file(text);
+    try {
+      program.parse({"fit", "--config", file.path()});
+    } catch (const ConfigError&) {
+    }
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+    BOOST_TEST(took.count() < 2.0, text.substr(0, 30) << " took " << took.count());
+  }
+}
+
+BOOST_AUTO_TEST_SUITE_END()
