@@ -14,21 +14,40 @@ void check_mpi(int code, const char* call) {
   throw CommunicatorError(fmt::format("{} failed: {}", call, std::string(words, static_cast<size_t>(length))));
 }
 
+namespace {
+
+bool running() {
+  int initialized = 0, finalized = 0;
+  MPI_Initialized(&initialized);
+  MPI_Finalized(&finalized);
+  return initialized && !finalized;
+}
+
+}  // namespace
+
 MpiRuntime::MpiRuntime() {
-  int running = 0;
-  MPI_Initialized(&running);
-  if (!running) {
+  int finalized = 0;
+  MPI_Finalized(&finalized);
+  if (finalized) throw UsageError("comm", "MPI was finished before MpiRuntime was made", "make it first; MPI cannot be started twice");
+  if (!running()) {
     setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);  // a thread that waits in Open MPI would else take a core from the computation
     check_mpi(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &thread_level_), "MPI_Init_thread");
     started_here_ = true;
   }
-  check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &communicator_), "MPI_Comm_dup");
-  MPI_Comm_set_errhandler(communicator_, MPI_ERRORS_RETURN);
-  MPI_Comm_rank(communicator_, &rank_);
-  MPI_Comm_size(communicator_, &size_);
+  adopt(MPI_COMM_WORLD);
 }
 
 MpiRuntime::MpiRuntime(MPI_Comm communicator) {
+  if (!running()) throw UsageError("comm", "a communicator was given while MPI is not running", "call MPI_Init before, MPI_Finalize after");
+  int between_groups = 0;
+  if (communicator != MPI_COMM_NULL) MPI_Comm_test_inter(communicator, &between_groups);
+  if (communicator == MPI_COMM_NULL || between_groups)
+    throw UsageError("comm", communicator == MPI_COMM_NULL ? "MPI_COMM_NULL was given" : "an inter-communicator was given",
+                     "give an intra-communicator that this rank is in");
+  adopt(communicator);
+}
+
+void MpiRuntime::adopt(MPI_Comm communicator) {
   MPI_Query_thread(&thread_level_);
   check_mpi(MPI_Comm_dup(communicator, &communicator_), "MPI_Comm_dup");
   MPI_Comm_set_errhandler(communicator_, MPI_ERRORS_RETURN);
@@ -37,8 +56,14 @@ MpiRuntime::MpiRuntime(MPI_Comm communicator) {
 }
 
 MpiRuntime::~MpiRuntime() {
+  if (!running()) return;  // the program around us was quicker
   MPI_Comm_free(&communicator_);
   if (started_here_) MPI_Finalize();
+}
+
+void MpiRuntime::end_job(int exit_code) const noexcept {
+  MPI_Abort(communicator_, exit_code);
+  std::_Exit(exit_code);  // MPI_Abort comes back only when it has failed
 }
 
 }  // namespace levin

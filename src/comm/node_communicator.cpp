@@ -27,7 +27,6 @@ namespace {
 
 // Up to this many bytes a rank a message goes through slots: one barrier and a copy cost less than two barriers.
 constexpr size_t slot_bytes = 16 << 10;
-constexpr size_t largest_stage_bytes = 512 << 10, smallest_stage_bytes = 64 << 10;
 
 enum Kind { all_reduce_kind, reduce_scatter_kind, all_gather_kind, broadcast_kind, barrier_kind, allocate_kind, split_kind };
 constexpr const char* kind_names[] = {"all_reduce", "reduce_scatter", "all_gather", "broadcast", "barrier", "allocate", "split"};
@@ -140,9 +139,12 @@ bool NodeCommunicator::use_slots(size_t bytes, Pointers& places) const {
 }
 
 void NodeCommunicator::prepare_stage() {
-  for (stage_bytes_ = largest_stage_bytes; !stage_ && stage_bytes_ >= smallest_stage_bytes; stage_bytes_ /= 8)
-    if ((stage_ = group_->allocate(2 * stage_bytes_, WhenShort::return_null))) return;
   if (stage_) return;
+  for (size_t bytes : {size_t{512} << 10, size_t{64} << 10})
+    if ((stage_ = group_->allocate(2 * bytes, WhenShort::return_null))) {
+      stage_bytes_ = bytes;
+      return;
+    }
   stage_ = slots_;  // its second half
   stage_bytes_ = slot_bytes;
   stage_offset_ = 2 * slot_bytes;

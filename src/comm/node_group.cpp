@@ -55,7 +55,7 @@ struct Family {
 
 [[noreturn]] void throw_failure(const detail::WindowFailure& failure, const std::string& directory) {
   if (failure.code == ENOSPC || failure.code == EDQUOT)
-    throw IoError(fmt::format("{} has too little room for a shared window: need {} bytes, have {}", directory, failure.need_bytes,
+    throw IoError(fmt::format("{} has too little room for a shared window: need {} bytes, have {} bytes", directory, failure.need_bytes,
                               failure.free_bytes),
                   "enlarge it (mount -o remount,size=..., docker run --shm-size=...), or use another directory or private memory", "comm");
   throw IoError(fmt::format("cannot {} a shared window of {} bytes in {}, on rank {} of the node: {}", failure.call, failure.need_bytes,

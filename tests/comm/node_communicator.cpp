@@ -15,6 +15,7 @@
 #include "levin/comm/communicator.h"
 #include "levin/comm/node_group.h"
 #include "levin_test.h"
+#include "mpi_calls.h"
 
 using levin::Communicator;
 using levin::ReduceOp;
@@ -199,6 +200,24 @@ BOOST_AUTO_TEST_CASE(sequence_counts_every_collective) {
   comm->all_reduce(at::zeros({3}));
   comm->all_gather(at::zeros({3 * comm->size()}), at::zeros({3}));
   BOOST_TEST(comm->sequence() == before + 3);
+}
+
+BOOST_AUTO_TEST_CASE(no_mpi_inside_a_node) {
+  auto comm = make_communicator();
+  const auto before = levin::test::mpi_calls();
+  const auto window = comm->allocate(100003, at::kFloat), whole = comm->allocate(100003 * comm->size(), at::kFloat);
+  for (const auto& tensor : {window, at::zeros({100003}), at::zeros({11})}) {
+    comm->all_reduce(tensor).wait();
+    comm->broadcast(tensor, 0).wait();
+    comm->all_gather(at::zeros({tensor.numel() * comm->size()}), tensor).wait();
+    comm->reduce_scatter(tensor, at::zeros({tensor.numel() * comm->size()})).wait();
+  }
+  comm->reduce_scatter(window, whole).wait();
+  comm->barrier();
+  comm->node()->barrier();
+  comm->split(0, 0)->barrier();
+  comm->node()->allocate(1000);
+  BOOST_TEST(levin::test::mpi_calls() == before);
 }
 
 BOOST_AUTO_TEST_CASE(ranks_that_disagree_get_an_error_that_names_both) {

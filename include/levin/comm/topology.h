@@ -10,9 +10,9 @@ class MpiRuntime;
 struct RankPlace {
   int rank = 0;
   std::string host;
-  int local_rank = 0;   ///< rank within its host
-  int numa_domain = 0;  ///< of the cores it may use; -1 when they span several
-  std::vector<int> cores;
+  int local_rank = 0;      ///< rank within its host
+  int numa_domain = 0;     ///< of the cores it may use; -1 when they span several
+  std::vector<int> cores;  ///< that it may use, by hwloc's logical index
 };
 
 /// The ranks of the job by host, NUMA domain and core.
@@ -20,16 +20,20 @@ class Topology {
  public:
   /// Collective over the runtime's communicator.
   static Topology discover(const MpiRuntime& runtime);
+  /// `places` in rank order; `leaders` has for each the first rank of its host (hosts may share a name).
+  Topology(std::vector<RankPlace> places, std::vector<int> leaders, int rank);
 
   const std::vector<RankPlace>& places() const noexcept { return places_; }
   const RankPlace& self() const noexcept { return places_[static_cast<size_t>(rank_)]; }
+  /// Number of hosts: sets of ranks that share memory.
   int hosts() const noexcept { return hosts_; }
   int local_size() const noexcept { return local_size_; }
-  /// The rank map, a line a host with equal placements grouped.
+  /// The rank map: a line a host, hosts with equal placements on one line.
   std::string describe() const;
 
  private:
   std::vector<RankPlace> places_;
+  std::vector<int> leaders_;
   int rank_ = 0, hosts_ = 1, local_size_ = 1;
 };
 

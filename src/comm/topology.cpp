@@ -1,0 +1,168 @@
+#include "levin/comm/topology.h"
+
+#include <fmt/core.h>
+#include <hwloc.h>
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+#include <sstream>
+
+#include "levin/comm/communicator.h"
+#include "levin/comm/mpi_runtime.h"
+#include "ranges.h"
+
+namespace levin {
+namespace {
+
+struct HardwareMap {
+  HardwareMap() {
+    // Cores and memory are all that is asked for: looking for devices takes longer than everything else.
+    if (hwloc_topology_init(&value) != 0) throw CommunicatorError("hwloc_topology_init failed");
+    hwloc_topology_set_all_types_filter(value, HWLOC_TYPE_FILTER_KEEP_NONE);
+    hwloc_topology_set_type_filter(value, HWLOC_OBJ_CORE, HWLOC_TYPE_FILTER_KEEP_ALL);
+    if (hwloc_topology_load(value) != 0) {
+      hwloc_topology_destroy(value);
+      throw CommunicatorError("hwloc_topology_load failed");
+    }
+  }
+  ~HardwareMap() { hwloc_topology_destroy(value); }
+  HardwareMap(const HardwareMap&) = delete;
+  HardwareMap& operator=(const HardwareMap&) = delete;
+  hwloc_topology_t value{};
+};
+
+struct Bitmap {
+  hwloc_bitmap_t value = hwloc_bitmap_alloc();
+  Bitmap() = default;
+  ~Bitmap() { hwloc_bitmap_free(value); }
+  Bitmap(const Bitmap&) = delete;
+  Bitmap& operator=(const Bitmap&) = delete;
+};
+
+/// Fills in the cores that the calling thread may use (MPI has threads of its own), and their NUMA domain.
+void find_cores(RankPlace& place) {
+  const HardwareMap map;
+  const Bitmap cpus, domains;
+  if (hwloc_get_cpubind(map.value, cpus.value, HWLOC_CPUBIND_THREAD) != 0)
+    hwloc_bitmap_copy(cpus.value, hwloc_topology_get_allowed_cpuset(map.value));
+  for (int i = 0; i < hwloc_get_nbobjs_by_type(map.value, HWLOC_OBJ_CORE); i++) {
+    const auto core = hwloc_get_obj_by_type(map.value, HWLOC_OBJ_CORE, static_cast<unsigned>(i));
+    if (hwloc_bitmap_intersects(core->cpuset, cpus.value)) place.cores.push_back(i);
+  }
+  hwloc_cpuset_to_nodeset(map.value, cpus.value, domains.value);
+  place.numa_domain = hwloc_bitmap_weight(domains.value) == 1 ? hwloc_bitmap_first(domains.value) : -1;
+}
+
+/// One rank's line in the gathered text: leader, NUMA domain, number of cores, cores, host.
+std::string encode(const RankPlace& place, int leader) {
+  std::string text = fmt::format("{} {} {}", leader, place.numa_domain, place.cores.size());
+  for (int core : place.cores) text += fmt::format(" {}", core);
+  return text + " " + place.host + "\n";
+}
+
+std::string gather(const MpiRuntime& runtime, const std::string& mine) {
+  std::vector<int> sizes(static_cast<size_t>(runtime.size())), offsets(sizes.size());
+  const int size = static_cast<int>(mine.size());
+  check_mpi(MPI_Allgather(&size, 1, MPI_INT, sizes.data(), 1, MPI_INT, runtime.communicator()), "MPI_Allgather");
+  std::exclusive_scan(sizes.begin(), sizes.end(), offsets.begin(), 0);
+  std::string all(static_cast<size_t>(offsets.back() + sizes.back()), ' ');
+  check_mpi(MPI_Allgatherv(mine.data(), size, MPI_CHAR, all.data(), sizes.data(), offsets.data(), MPI_CHAR, runtime.communicator()),
+            "MPI_Allgatherv");
+  return all;
+}
+
+/// The first rank among those that share memory with this one: names its host, for two containers may have one name.
+int find_leader(const MpiRuntime& runtime) {
+  MPI_Comm node = MPI_COMM_NULL;
+  check_mpi(MPI_Comm_split_type(runtime.communicator(), MPI_COMM_TYPE_SHARED, runtime.rank(), MPI_INFO_NULL, &node), "MPI_Comm_split_type");
+  int leader = runtime.rank();
+  const int code = MPI_Bcast(&leader, 1, MPI_INT, 0, node);
+  MPI_Comm_free(&node);
+  check_mpi(code, "MPI_Bcast");
+  return leader;
+}
+
+/// A host's placements by local rank, equal ones together: what two hosts must have in common to share a line.
+std::string describe_host(const std::vector<const RankPlace*>& ranks) {
+  std::string text;
+  for (size_t first = 0, last; first < ranks.size(); first = last) {
+    std::vector<int> alike;
+    for (last = first;
+         last < ranks.size() && ranks[last]->cores == ranks[first]->cores && ranks[last]->numa_domain == ranks[first]->numa_domain; last++)
+      alike.push_back(ranks[last]->local_rank);
+    const int domain = ranks[first]->numa_domain;
+    text +=
+        fmt::format("{}local rank{} {} on core{} {}{}", first == 0 ? "" : "; ", alike.size() == 1 ? "" : "s", detail::format_ranges(alike),
+                    ranks[first]->cores.size() == 1 ? "" : "s", detail::format_ranges(ranks[first]->cores),
+                    domain < 0 ? ", several NUMA domains" : fmt::format(", NUMA domain {}", domain));
+  }
+  return text;
+}
+
+}  // namespace
+
+Topology Topology::discover(const MpiRuntime& runtime) {
+  RankPlace mine;
+  char name[MPI_MAX_PROCESSOR_NAME];
+  int length = 0;
+  check_mpi(MPI_Get_processor_name(name, &length), "MPI_Get_processor_name");
+  mine.host.assign(name, static_cast<size_t>(length));
+  find_cores(mine);
+  std::istringstream lines(gather(runtime, encode(mine, find_leader(runtime))));
+
+  std::vector<RankPlace> places;
+  std::map<int, int> local_sizes;  // by leader
+  std::vector<int> leaders;
+  for (int rank = 0; rank < runtime.size(); rank++) {
+    RankPlace place;
+    size_t cores = 0;
+    leaders.emplace_back();
+    lines >> leaders.back() >> place.numa_domain >> cores;
+    place.cores.resize(cores);
+    for (int& core : place.cores) lines >> core;
+    lines.get();
+    std::getline(lines, place.host);
+    place.rank = rank;
+    place.local_rank = local_sizes[leaders.back()]++;
+    places.push_back(std::move(place));
+  }
+  return Topology(std::move(places), std::move(leaders), runtime.rank());
+}
+
+Topology::Topology(std::vector<RankPlace> places, std::vector<int> leaders, int rank)
+    : places_(std::move(places)), leaders_(std::move(leaders)), rank_(rank) {
+  auto distinct = leaders_;
+  std::sort(distinct.begin(), distinct.end());
+  hosts_ = static_cast<int>(std::unique(distinct.begin(), distinct.end()) - distinct.begin());
+  local_size_ = static_cast<int>(std::count(leaders_.begin(), leaders_.end(), leaders_[static_cast<size_t>(rank)]));
+}
+
+std::string Topology::describe() const {
+  std::map<int, std::vector<const RankPlace*>> hosts;
+  for (const auto& place : places_) hosts[leaders_[static_cast<size_t>(place.rank)]].push_back(&place);
+  struct Line {
+    std::vector<std::string> names;
+    std::vector<int> ranks;
+    std::string placement;
+  };
+  std::vector<Line> lines;
+  for (const auto& [leader, ranks] : hosts) {
+    const auto placement = describe_host(ranks);
+    auto line = std::find_if(lines.begin(), lines.end(), [&](const Line& one) { return one.placement == placement; });
+    if (line == lines.end()) line = lines.insert(lines.end(), Line{{}, {}, placement});
+    line->names.push_back(ranks[0]->host);
+    for (const auto* place : ranks) line->ranks.push_back(place->rank);
+  }
+  std::string text;
+  for (auto& line : lines) {
+    std::sort(line.ranks.begin(), line.ranks.end());
+    const auto& names = line.names;
+    text += fmt::format("{}: rank{} {}; {}\n",
+                        names.size() == 1 ? names[0] : fmt::format("{} hosts, {} to {}", names.size(), names.front(), names.back()),
+                        line.ranks.size() == 1 ? "" : "s", detail::format_ranges(line.ranks), line.placement);
+  }
+  return text;
+}
+
+}  // namespace levin

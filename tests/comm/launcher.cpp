@@ -1,0 +1,53 @@
+#include "levin/comm/launcher.h"
+
+#include <map>
+
+#include "levin/core/error.h"
+#include "levin_test.h"
+
+using levin::check_launcher;
+using levin::test::check_throws;
+
+namespace {
+
+using Environment = std::map<std::string, std::string>;
+
+std::string check(int size, const Environment& environment) {
+  return check_launcher(size, [&](const char* name) {
+    const auto found = environment.find(name);
+    return found == environment.end() ? nullptr : found->second.c_str();
+  });
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(comm_launcher)
+
+BOOST_AUTO_TEST_CASE(one_rank_where_several_were_meant) {
+  for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PALS_LOCAL_SIZE", "FLUX_JOB_SIZE", "SLURM_STEP_NUM_TASKS"}) {
+    check_throws<levin::ConfigError>(
+        [&] {
+          check(1, {{name, "4"}});
+        },
+        {std::string(name) + "=4", "meant 4 ranks", "sees one rank", "built with"});
+    BOOST_TEST(check(4, {{name, "4"}}) == "");
+    BOOST_TEST(check(1, {{name, "1"}}) == "");
+    BOOST_TEST(check(1, {{name, "four"}}) == "");
+  }
+  check_throws<levin::ConfigError>([&] { check(1, {{"PMIX_RANK", "2"}}); }, {"PMIX_RANK=2", "at least 3 ranks"});
+  check_throws<levin::ConfigError>([&] { check(1, {{"PALS_RANKID", "1"}}); }, {"PALS_RANKID=1", "at least 2 ranks"});
+  BOOST_TEST(check(1, {}) == "");
+}
+
+BOOST_AUTO_TEST_CASE(the_nearest_launcher_is_believed) {
+  // mpirun -n 1 on two nodes under Slurm: srun started two daemons, mpirun one rank.
+  BOOST_TEST(check(1, {{"OMPI_COMM_WORLD_SIZE", "1"}, {"SLURM_STEP_NUM_TASKS", "2"}}) == "");
+}
+
+BOOST_AUTO_TEST_CASE(fewer_ranks_than_tasks_is_a_warning) {
+  BOOST_TEST(check(2, {{"SLURM_NTASKS", "8"}}).find("2 ranks on an allocation of 8 tasks") == 0u);
+  BOOST_TEST(check(8, {{"SLURM_NTASKS", "8"}}) == "");
+  BOOST_TEST(check(9, {{"SLURM_NTASKS", "8"}}) == "");
+}
+
+BOOST_AUTO_TEST_SUITE_END()

@@ -1,0 +1,58 @@
+#include "levin/comm/topology.h"
+
+#include <sched.h>
+
+#include "levin_test.h"
+
+using levin::RankPlace;
+using levin::Topology;
+using levin::test::runtime;
+
+BOOST_AUTO_TEST_SUITE(comm_topology)
+
+BOOST_AUTO_TEST_CASE(one_host) {
+  const auto topology = Topology::discover(runtime());
+  BOOST_TEST(topology.hosts() == 1);
+  BOOST_TEST(topology.local_size() == runtime().size());
+  BOOST_TEST(topology.places().size() == static_cast<size_t>(runtime().size()));
+  for (int i = 0; i < runtime().size(); i++) {
+    const auto& place = topology.places()[static_cast<size_t>(i)];
+    BOOST_TEST(place.rank == i);
+    BOOST_TEST(place.local_rank == i);
+    BOOST_TEST(place.host == topology.self().host);
+    BOOST_TEST(!place.cores.empty());
+  }
+  BOOST_TEST(topology.self().rank == runtime().rank());
+  BOOST_TEST(topology.describe().find(topology.self().host + ": rank") == 0u);
+}
+
+BOOST_AUTO_TEST_CASE(a_bound_process_has_its_own_cores_only) {
+  cpu_set_t before, one;
+  BOOST_REQUIRE(sched_getaffinity(0, sizeof(before), &before) == 0);
+  int first = 0;
+  while (!CPU_ISSET(first, &before)) first++;
+  CPU_ZERO(&one);
+  CPU_SET(first, &one);
+  sched_setaffinity(0, sizeof(one), &one);
+  const auto bound = Topology::discover(runtime());
+  sched_setaffinity(0, sizeof(before), &before);
+  BOOST_TEST(bound.self().cores.size() == 1u);
+  BOOST_TEST(bound.self().numa_domain >= 0);
+}
+
+BOOST_AUTO_TEST_CASE(map_groups_equal_placements) {
+  // Two hosts alike and one that is not, whose name is that of another.
+  const Topology topology({{0, "n1", 0, 0, {0, 1, 2, 3}},
+                           {1, "n1", 1, 0, {0, 1, 2, 3}},
+                           {2, "n2", 0, 0, {0, 1, 2, 3}},
+                           {3, "n2", 1, 0, {0, 1, 2, 3}},
+                           {4, "n2", 0, -1, {0, 1, 2, 3, 8}}},
+                          {0, 0, 2, 2, 4}, 3);
+  BOOST_TEST(topology.hosts() == 3);
+  BOOST_TEST(topology.local_size() == 2);
+  BOOST_TEST(topology.describe() ==
+             "2 hosts, n1 to n2: ranks 0-3; local ranks 0-1 on cores 0-3, NUMA domain 0\n"
+             "n2: rank 4; local rank 0 on cores 0-3, 8, several NUMA domains\n");
+}
+
+BOOST_AUTO_TEST_SUITE_END()
