@@ -1,4 +1,5 @@
-// Seconds, Bytes, Limit and the text of numbers.
+// Seconds, Bytes, Limit, AutoCount and the text of numbers.
+#include "levin/core/auto_count.h"
 #include "levin/core/bytes.h"
 #include "levin/core/limit.h"
 #include "levin/core/number_text.h"
@@ -55,6 +56,15 @@ BOOST_AUTO_TEST_CASE(limit) {
   BOOST_TEST(Limit::from_text("1.0")->of(7) == 7);
   BOOST_TEST(Limit::from_text("1.0")->to_text() == "1.0");
   for (const auto* text : {"-1", "1.5", "nan", "inf", "all", "", "-0.5"}) BOOST_TEST(!Limit::from_text(text), text);
+}
+
+BOOST_AUTO_TEST_CASE(auto_count) {
+  using levin::AutoCount;
+  BOOST_TEST(!AutoCount::from_text("auto")->value);
+  BOOST_TEST(AutoCount::from_text("4")->value.value() == 4);
+  BOOST_TEST(AutoCount{}.to_text() == "auto");
+  BOOST_TEST(AutoCount{4}.to_text() == "4");
+  for (const auto* text : {"Auto", "", "4.0", "auto 4"}) BOOST_TEST(!AutoCount::from_text(text), text);
 }
 
 BOOST_AUTO_TEST_CASE(numbers) {

@@ -77,6 +77,8 @@ constexpr bool all_different(const std::array<std::string_view, N>& names) {
 /// LEVIN_CONFIG(Type, (field, "help", modifiers…), …): see config.h. Fields are counted by initialising the struct with so many {}.
 #define LEVIN_CONFIG(Type, ...)                                                                                                          \
   inline const ::levin::StructType& levin_describe(std::type_identity<Type>) {                                                           \
+    static_assert(std::is_aggregate_v<Type>,                                                                                             \
+                  "LEVIN_CONFIG(" #Type "): " #Type " must be a plain struct, without constructors or private fields");                  \
     static_assert(::levin::detail::all_different(                                                                                        \
                       std::to_array<std::string_view>({LEVIN_FOR_EACH(LEVIN_FIELD_NAME, Type, __VA_ARGS__) std::string_view()})),        \
                   "LEVIN_CONFIG(" #Type "): a field is described twice");                                                                \
