@@ -45,11 +45,24 @@ inline void relax() {
 #endif
 }
 
+// With more ranks than cores the one waited for may need this core: yield soon. Else a yield only gives the core to strangers, for
+// a whole time slice: wait out the usual unevenness of two ranks (some 100 us) first.
+constexpr int few_spins = 200, many_spins = 5000;
+
+/// Whether every rank of the node can have a core of its own. Collective.
+bool enough_cores(MPI_Comm node, int ranks) {
+  cpu_set_t mine, all;
+  if (sched_getaffinity(0, sizeof(mine), &mine) != 0) CPU_ZERO(&mine);
+  check_mpi(MPI_Allreduce(&mine, &all, sizeof(mine), MPI_BYTE, MPI_BOR, node), "MPI_Allreduce");
+  return CPU_COUNT(&all) >= ranks;
+}
+
 /// What the groups that come from one create share. The abort word lies in the first group's control window.
 struct Family {
   std::string directory;
   std::shared_ptr<SharedWindow> abort_window;
   int global_rank = 0;
+  int spins = few_spins;  // before a wait yields its core
   AbortWord* abort() const { return &reinterpret_cast<ControlPart*>(abort_window->part(0))->abort; }
 };
 
@@ -149,10 +162,10 @@ class SharedGroup : public NodeGroup {
       const uint64_t stamp = slot.stamp.load(std::memory_order_acquire);
       if (stamp >> 8 >= epoch_) return stamp;
       if (aborted()) throw_aborted();
-      if (spins < 200)
+      if (spins < family_.spins)
         relax();
       else
-        sched_yield();  // with more ranks than cores the one waited for may need this core
+        sched_yield();
     }
   }
 
@@ -197,7 +210,8 @@ struct CommunicatorHandle {
 }  // namespace
 
 std::unique_ptr<NodeGroup> NodeGroup::create(MPI_Comm communicator, const std::string& directory) {
-  Family family{directory, nullptr, 0};
+  Family family;
+  family.directory = directory;
   CommunicatorHandle node;
   int rank = 0, size = 1;
   check_mpi(MPI_Comm_rank(communicator, &family.global_rank), "MPI_Comm_rank");
@@ -208,6 +222,7 @@ std::unique_ptr<NodeGroup> NodeGroup::create(MPI_Comm communicator, const std::s
     family.abort_window = detail::private_window(sizeof(ControlPart));
     return std::make_unique<SharedGroup>(family, "", 0, 1, family.abort_window);
   }
+  if (enough_cores(node.value, size)) family.spins = many_spins;
   uint64_t nonce[2] = {std::random_device{}() | uint64_t{std::random_device{}()} << 32, static_cast<uint64_t>(getpid())};
   check_mpi(MPI_Bcast(nonce, 2, MPI_UINT64_T, 0, node.value), "MPI_Bcast");
   const std::string name = fmt::format("levin-{}-{:016x}", nonce[1], nonce[0]);
