@@ -56,8 +56,8 @@ Agreement agree(const MpiRuntime& runtime, const Standing& mine) {
     text += fmt::format("{} {}\n", name, value);
   }
   const std::string first_text = broadcast_text(runtime, text, 0);
-  const char differs = text != first_text;
-  const int odd = first_rank_with(differs);
+  const char differs = text == first_text ? 0 : 1;
+  const int odd = first_rank_with(differs != 0);
   if (odd == size) return {};
   std::vector<char> all(static_cast<size_t>(size));
   check_mpi(MPI_Allgather(&differs, 1, MPI_CHAR, all.data(), 1, MPI_CHAR, runtime.communicator()), "MPI_Allgather");

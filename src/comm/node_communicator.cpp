@@ -5,22 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "levin/comm/mpi_runtime.h"
 #include "reduce.h"
-
-namespace levin {
-
-std::unique_ptr<Communicator> Communicator::create_cpu(const MpiRuntime& runtime, const std::string& window_directory) {
-  auto group = NodeGroup::create(runtime.communicator(), window_directory);
-  if (group->size() != runtime.size())
-    throw CommunicatorError(
-        fmt::format("{} ranks on several hosts, of which {} share memory with rank {}: several hosts are not supported yet", runtime.size(),
-                    group->size(), runtime.rank()),
-        "start all ranks on one host", ExitCode::bad_config);
-  return std::make_unique<detail::NodeCommunicator>(std::move(group));
-}
-
-}  // namespace levin
 
 namespace levin::detail {
 namespace {
@@ -32,8 +17,9 @@ enum Kind { all_reduce_kind, reduce_scatter_kind, all_gather_kind, broadcast_kin
 constexpr const char* kind_names[] = {"all_reduce", "reduce_scatter", "all_gather", "broadcast", "barrier", "allocate", "split"};
 
 // A call in one number, exact in a double: kind, and op, dtype, root where it has them.
+constexpr int64_t root_unit = 32 * 256;
 double encode(Kind kind, at::ScalarType dtype = at::ScalarType::Undefined, ReduceOp op = ReduceOp::sum, int root = 0) {
-  return kind + 8 * static_cast<int>(op) + 32.0 * static_cast<int>(dtype) + 32.0 * 256 * root;
+  return static_cast<double>(kind + 8 * static_cast<int>(op) + 32 * static_cast<int>(dtype) + root_unit * root);
 }
 
 std::byte* data_of(const Tensor& tensor) { return static_cast<std::byte*>(tensor.data_ptr()); }
@@ -98,7 +84,7 @@ std::string NodeCommunicator::describe(const Header& header) {
   std::string text = fmt::format("{} number {:.0f}", kind_names[kind], header.sequence);
   if (kind == barrier_kind || kind == split_kind) return text;
   text += fmt::format(" of {:.0f} {}", header.numel, c10::toString(dtype));
-  if (kind == broadcast_kind) text += fmt::format(" from root {}", call / (32 * 256));
+  if (kind == broadcast_kind) text += fmt::format(" from root {}", call / root_unit);
   if (kind == all_reduce_kind || kind == reduce_scatter_kind) text += fmt::format(", {}", name_of(static_cast<ReduceOp>(call / 8 % 4)));
   return text;
 }

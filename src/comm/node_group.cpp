@@ -38,9 +38,9 @@ struct ControlPart {
 static_assert(std::atomic<uint64_t>::is_always_lock_free && std::atomic<int>::is_always_lock_free);
 
 inline void relax() {
-#if defined(__x86_64__)
+#if __x86_64__
   __builtin_ia32_pause();
-#elif defined(__aarch64__)
+#elif __aarch64__
   asm volatile("yield");
 #endif
 }
