@@ -17,7 +17,7 @@ enum Kind { all_reduce_kind, reduce_scatter_kind, all_gather_kind, broadcast_kin
 constexpr const char* kind_names[] = {"all_reduce", "reduce_scatter", "all_gather", "broadcast", "barrier", "allocate", "split"};
 
 // A call in one number, exact in a double: kind, and op, dtype, root where it has them.
-constexpr int64_t root_unit = 32 * 256;
+constexpr int64_t root_unit = 8192;
 double encode(Kind kind, at::ScalarType dtype = at::ScalarType::Undefined, ReduceOp op = ReduceOp::sum, int root = 0) {
   return static_cast<double>(kind + 8 * static_cast<int>(op) + 32 * static_cast<int>(dtype) + root_unit * root);
 }
