@@ -1,0 +1,54 @@
+#pragma once
+#include <c10/core/Device.h>
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace levin {
+
+class Communicator;
+class MpiRuntime;
+
+/// A kind of device that a job can train on, chosen by name (Lightning's `accelerator`).
+class Accelerator {
+ public:
+  virtual ~Accelerator() = default;
+  virtual std::string name() const = 0;
+  /// Devices that this process can see.
+  virtual int device_count() const = 0;
+  /// The device of a rank: with one visible device that one, else the local rank's; ConfigError when there are too few.
+  virtual c10::Device device(int local_rank, int local_size) const = 0;
+  /// Collectives for tensors on this accelerator. Collective over the runtime's communicator.
+  virtual std::unique_ptr<Communicator> communicator(const MpiRuntime& runtime) const = 0;
+  /// What a parameter inside a flat buffer is aligned to.
+  virtual int64_t alignment_bytes() const = 0;
+  /// Seeds the device's default random generator.
+  virtual void seed(uint64_t seed) const = 0;
+  /// Waits for the work queued on the device.
+  virtual void synchronize() const = 0;
+};
+
+/// The accelerators of a program, by name. The CPU is always there; a plug-in adds its own.
+class AcceleratorRegistry {
+ public:
+  using Factory = std::function<std::unique_ptr<Accelerator>()>;
+
+  AcceleratorRegistry();
+  /// UsageError when the name is taken.
+  void add(const std::string& name, Factory factory);
+  std::vector<std::string> names() const;
+  /// "auto" takes the first accelerator with a device, the CPU last. ConfigError, naming what there is, for an unknown name.
+  std::unique_ptr<Accelerator> create(const std::string& name) const;
+
+ private:
+  std::map<std::string, Factory> factories_;
+};
+
+/// Ranks computing on the host's cores.
+std::unique_ptr<Accelerator> make_cpu_accelerator();
+
+}  // namespace levin

@@ -1,0 +1,40 @@
+#include "levin/device/accelerator.h"
+
+#include "levin/comm/communicator.h"
+#include "levin_test.h"
+
+namespace {
+
+struct Pretended : levin::Accelerator {
+  explicit Pretended(int devices) : devices_(devices) {}
+  std::string name() const override { return "pretended"; }
+  int device_count() const override { return devices_; }
+  c10::Device device(int, int) const override { return c10::Device(c10::kCPU); }
+  std::unique_ptr<levin::Communicator> communicator(const levin::MpiRuntime&) const override { return nullptr; }
+  int64_t alignment_bytes() const override { return 256; }
+  void seed(uint64_t) const override {}
+  void synchronize() const override {}
+  int devices_;
+};
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(device_accelerator)
+
+BOOST_AUTO_TEST_CASE(auto_prefers_a_device_and_falls_to_the_cpu) {
+  levin::AcceleratorRegistry registry;
+  BOOST_TEST(registry.create("auto")->name() == "cpu");
+  registry.add("absent", [] { return std::make_unique<Pretended>(0); });
+  BOOST_TEST(registry.create("auto")->name() == "cpu");
+  registry.add("present", [] { return std::make_unique<Pretended>(1); });
+  BOOST_TEST(registry.create("auto")->name() == "pretended");
+  BOOST_TEST(registry.create("cpu")->alignment_bytes() == 64);
+}
+
+BOOST_AUTO_TEST_CASE(unknown_and_twice_registered_names_are_errors) {
+  levin::AcceleratorRegistry registry;
+  levin::test::check_throws<levin::ConfigError>([&] { registry.create("cuda"); }, {"[device]", "\"cuda\"", "auto, cpu"});
+  levin::test::check_throws<levin::UsageError>([&] { registry.add("cpu", nullptr); }, {"\"cpu\"", "already"});
+}
+
+BOOST_AUTO_TEST_SUITE_END()
