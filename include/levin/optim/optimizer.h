@@ -1,0 +1,76 @@
+#pragma once
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "levin/core/config.h"
+#include "levin/core/tensor.h"
+
+namespace levin {
+
+/// Stochastic gradient descent with momentum; the momentum buffer starts as the first gradient.
+struct SGD {
+  double lr = 0.01;
+  double momentum = 0;
+  double dampening = 0;
+  double weight_decay = 0;
+  bool nesterov = false;
+  void validate() const;
+};
+LEVIN_CONFIG(SGD, (lr, "learning rate", at_least(0)), (momentum, "part of the last update that is kept", between(0, 1)),
+             (dampening, "part of the gradient that the momentum leaves out", between(0, 1)),
+             (weight_decay, "L2 penalty, added to the gradient", at_least(0)), (nesterov, "Nesterov momentum"))
+LEVIN_CHOICE(SGD, "sgd")
+
+/// Kingma and Ba, "Adam: A Method for Stochastic Optimization", 2015; weight decay is added to the gradient.
+struct Adam {
+  double lr = 1e-3;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double eps = 1e-8;
+  double weight_decay = 0;
+};
+LEVIN_CONFIG(Adam, (lr, "learning rate", at_least(0)), (beta1, "decay of the mean of gradients", at_least(0), less_than(1)),
+             (beta2, "decay of the mean of squared gradients", at_least(0), less_than(1)),
+             (eps, "added to the denominator", greater_than(0)), (weight_decay, "L2 penalty, added to the gradient", at_least(0)))
+LEVIN_CHOICE(Adam, "adam")
+
+/// Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019.
+struct AdamW {
+  double lr = 1e-3;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double eps = 1e-8;
+  double weight_decay = 0.01;
+};
+LEVIN_CONFIG(AdamW, (lr, "learning rate", at_least(0)), (beta1, "decay of the mean of gradients", at_least(0), less_than(1)),
+             (beta2, "decay of the mean of squared gradients", at_least(0), less_than(1)),
+             (eps, "added to the denominator", greater_than(0)), (weight_decay, "decay of the weights, times lr", at_least(0)))
+LEVIN_CHOICE(AdamW, "adamw")
+
+using OptimizerConfig = std::variant<SGD, Adam, AdamW>;
+
+double base_lr(const OptimizerConfig& config);
+double base_weight_decay(const OptimizerConfig& config);
+
+/// What an optimizer remembers of one flat slice of parameters: tensors of the slice's shape under FlatOptimizer::state_names().
+struct OptimizerState {
+  std::vector<Tensor> tensors;
+  Tensor step;  ///< number of updates so far, fp32, a scalar
+};
+
+/// An update rule for flat slices: fused ATen calls, one a slice. It knows no names and no ranks.
+class FlatOptimizer {
+ public:
+  static std::unique_ptr<FlatOptimizer> create(const OptimizerConfig& config);
+  virtual ~FlatOptimizer() = default;
+
+  virtual std::vector<std::string> state_names() const = 0;
+  /// Zeroed state for a slice.
+  OptimizerState make_state(const Tensor& parameters) const;
+  /// Updates `parameters` [n] in place from `gradients` [n] (the mean over the step).
+  virtual void step(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, double lr, double weight_decay) const = 0;
+};
+
+}  // namespace levin
