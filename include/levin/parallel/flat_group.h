@@ -1,0 +1,82 @@
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "levin/core/tensor.h"
+#include "levin/optim/optimizer.h"
+#include "levin/parallel/layout.h"
+
+namespace levin {
+
+class Communicator;
+class NodeGroup;
+
+/// How a kind of state lives on the ranks. Strategies differ in nothing but these lifetimes.
+enum class Hold {
+  whole,   ///< every rank has all of it
+  shared,  ///< one copy a node, in shared memory, which all of its ranks see
+  sharded  ///< every rank has its part
+};
+
+struct Lifetimes {
+  Hold parameters = Hold::whole, gradients = Hold::whole, optimizer = Hold::whole;
+};
+
+/// The buffers of a group.
+struct GroupMemory {
+  Tensor parameters;                   ///< [numel]
+  Tensor gradients;                    ///< [numel], this rank's; undefined where nothing is trained
+  std::vector<Tensor> peer_gradients;  ///< every rank's gradients in rank order, where all can be read; else empty
+
+  /// Zeroed memory for a group. Collective; null, on all ranks, where a node's shared memory has no room for a form that needs it.
+  static std::unique_ptr<GroupMemory> allocate(const GroupLayout& layout, const Lifetimes& lifetimes, Communicator& communicator);
+};
+
+/// The parameters of one layout group in one flat buffer, their gradients in another, and this rank's part of the optimizer state.
+/// Parameters are views of the buffer, and their .grad are views of the gradient buffer, from birth.
+class FlatGroup {
+ public:
+  /// Moves the model's parameters (`tensors`, in the order of the layout's indices) into `memory`. Collective; the values are rank 0's.
+  FlatGroup(GroupLayout layout, GroupMemory memory, const std::vector<Tensor>& tensors, const Lifetimes& lifetimes,
+            Communicator& communicator);
+
+  const GroupLayout& layout() const noexcept { return layout_; }
+  /// What this rank updates.
+  Range owned() const noexcept { return owned_; }
+  bool trained() const noexcept { return layout_.trained; }
+
+  /// Gives the owned part of each segment its optimizer state.
+  void make_optimizer_state(const FlatOptimizer& optimizer);
+  void zero_grad();
+  /// Puts back gradient views that user code replaced, with what they hold; a UsageError where a parameter left its buffer.
+  void rehome(const std::vector<std::string>& names);
+  /// The mean gradient of the owned part becomes readable in mean(): the sum over ranks times `factor`. All ranks' gradients must be
+  /// complete, and peers may read them until the next barrier.
+  void reduce(double factor);
+  /// [owned().size()]
+  const Tensor& mean() const noexcept { return mean_; }
+
+  struct Slice {
+    Segment segment;  ///< its range lies in owned()
+    Tensor parameters, gradients;
+    OptimizerState state;
+  };
+  std::vector<Slice>& slices() noexcept { return slices_; }
+
+ private:
+  void adopt_values(const std::vector<Tensor>& tensors);
+  void adopt_gradients();
+
+  GroupLayout layout_;
+  Lifetimes lifetimes_;
+  Communicator* communicator_;
+  Range owned_;
+  GroupMemory memory_;
+  Tensor mean_;
+  std::vector<Tensor> peer_parts_;  // the owned part of every rank's gradients, in rank order
+  std::vector<Tensor> members_, member_gradients_;
+  std::vector<Slice> slices_;
+};
+
+}  // namespace levin

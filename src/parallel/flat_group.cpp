@@ -1,0 +1,155 @@
+#include "levin/parallel/flat_group.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/add.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/zeros.h>
+#include <c10/core/GradMode.h>
+
+#include "levin/comm/communicator.h"
+#include "levin/comm/node_group.h"
+#include "levin/core/error.h"
+
+namespace levin {
+namespace {
+
+// The window lives as long as a tensor on it.
+Tensor tensor_on(std::shared_ptr<SharedWindow> window, int rank, int64_t numel, at::ScalarType dtype) {
+  void* start = window->part(rank);
+  return at::from_blob(start, {numel}, [window](void*) {}, at::TensorOptions(dtype));
+}
+
+// Memory that needs no copies in an all-reduce, where there is room for it.
+Tensor gradients_for_collectives(const GroupLayout& layout, Communicator& communicator) {
+  if (communicator.size() > 1) try {
+      return communicator.allocate(layout.numel, layout.dtype);
+    } catch (const IoError&) {  // on all ranks alike
+    }
+  return at::zeros({layout.numel}, at::TensorOptions(layout.dtype));
+}
+
+// out <- factor * sum of parts, block by block, so that the second pass over a block finds it in the cache.
+void scaled_sum(const Tensor& out, const std::vector<Tensor>& parts, double factor) {
+  const int64_t numel = out.numel(), block = int64_t{32768} * at::get_num_threads();
+  for (int64_t begin = 0; begin < numel; begin += block) {
+    const int64_t length = std::min(block, numel - begin);
+    const auto cut = [&](const Tensor& tensor) { return length == numel ? tensor : tensor.narrow(0, begin, length); };
+    Tensor target = cut(out);
+    at::add_out(target, cut(parts[0]), cut(parts[1]));
+    for (size_t i = 2; i < parts.size(); i++) target.add_(cut(parts[i]));
+    target.mul_(factor);
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<GroupMemory> GroupMemory::allocate(const GroupLayout& layout, const Lifetimes& lifetimes, Communicator& communicator) {
+  auto memory = std::make_unique<GroupMemory>();
+  const auto options = at::TensorOptions(layout.dtype);
+  const size_t bytes = static_cast<size_t>(layout.numel) * c10::elementSize(layout.dtype);
+  auto* node = communicator.node();
+  if (lifetimes.parameters == Hold::shared) {
+    auto window = node->allocate(node->rank() == 0 ? bytes : 0, WhenShort::return_null);
+    if (!window) return nullptr;
+    memory->parameters = tensor_on(std::move(window), 0, layout.numel, layout.dtype);
+  } else {
+    memory->parameters = at::zeros({layout.numel}, options);
+  }
+  if (!layout.trained) return memory;
+  if (lifetimes.optimizer == Hold::sharded) {
+    const auto window = node->allocate(bytes, WhenShort::return_null);
+    if (!window) return nullptr;
+    for (int rank = 0; rank < node->size(); rank++)
+      memory->peer_gradients.push_back(tensor_on(window, rank, layout.numel, layout.dtype));
+    memory->gradients = memory->peer_gradients[static_cast<size_t>(node->rank())];
+  } else {
+    memory->gradients = gradients_for_collectives(layout, communicator);
+  }
+  return memory;
+}
+
+FlatGroup::FlatGroup(GroupLayout layout, GroupMemory memory, const std::vector<Tensor>& tensors, const Lifetimes& lifetimes,
+                     Communicator& communicator)
+    : layout_(std::move(layout)), lifetimes_(lifetimes), communicator_(&communicator), memory_(std::move(memory)) {
+  at::NoGradGuard no_grad;
+  const bool split = lifetimes_.optimizer == Hold::sharded;
+  owned_ = split ? layout_.shard(communicator.rank(), communicator.size()) : Range{0, layout_.numel};
+  adopt_values(tensors);
+  if (layout_.trained) adopt_gradients();
+}
+
+void FlatGroup::adopt_values(const std::vector<Tensor>& tensors) {
+  const bool shared = lifetimes_.parameters == Hold::shared;
+  std::vector<Tensor> views;
+  for (const auto& [parameter, range] : layout_.placements) {
+    members_.push_back(tensors[static_cast<size_t>(parameter)]);
+    views.push_back(memory_.parameters.narrow(0, range.begin, range.size()).view(members_.back().sizes()));
+    if (!shared || communicator_->rank() == 0) views.back().copy_(members_.back());
+  }
+  if (shared)
+    communicator_->barrier();
+  else if (communicator_->size() > 1)
+    communicator_->broadcast(memory_.parameters, 0).wait();
+  for (size_t i = 0; i < members_.size(); i++) members_[i].set_data(views[i]);
+}
+
+void FlatGroup::adopt_gradients() {
+  for (const auto& peer : memory_.peer_gradients) peer_parts_.push_back(peer.narrow(0, owned_.begin, owned_.size()));
+  mean_ = peer_parts_.empty() ? memory_.gradients : at::zeros({owned_.size()}, memory_.gradients.options());
+  for (size_t i = 0; i < members_.size(); i++) {
+    const Range range = layout_.placements[i].range;
+    member_gradients_.push_back(memory_.gradients.narrow(0, range.begin, range.size()).view(members_[i].sizes()));
+    members_[i].mutable_grad() = member_gradients_.back();
+  }
+  for (const auto& segment : layout_.segments) {
+    const Range range = intersect(segment.range, owned_);
+    if (range.size() == 0) continue;
+    slices_.push_back({{segment.options, range},
+                       memory_.parameters.narrow(0, range.begin, range.size()),
+                       mean_.narrow(0, range.begin - owned_.begin, range.size()),
+                       {}});
+  }
+}
+
+void FlatGroup::make_optimizer_state(const FlatOptimizer& optimizer) {
+  for (auto& slice : slices_) slice.state = optimizer.make_state(slice.parameters);
+}
+
+void FlatGroup::zero_grad() {
+  if (trained()) memory_.gradients.zero_();
+}
+
+void FlatGroup::rehome(const std::vector<std::string>& names) {
+  for (size_t i = 0; i < member_gradients_.size(); i++) {
+    const Tensor& now = members_[i].grad();
+    const Tensor& home = member_gradients_[i];
+    if (now.unsafeGetTensorImpl() == home.unsafeGetTensorImpl()) continue;
+    at::NoGradGuard no_grad;
+    if (!now.defined())
+      home.zero_();  // as after Module::zero_grad
+    else if (now.data_ptr() != home.data_ptr())
+      home.copy_(now);
+    members_[i].mutable_grad() = home;
+  }
+  for (size_t i = 0; i < members_.size(); i++) {
+    const Range range = layout_.placements[i].range;
+    const auto* expected = static_cast<const char*>(memory_.parameters.data_ptr()) + range.begin * static_cast<int64_t>(memory_.parameters.element_size());
+    if (members_[i].data_ptr() != expected)
+      throw UsageError("parallel",
+                       fmt::format("parameter \"{}\" was moved out of its flat buffer",
+                                   names[static_cast<size_t>(layout_.placements[i].parameter)]),
+                       "write to it in place inside write_parameters instead of replacing its data");
+  }
+}
+
+void FlatGroup::reduce(double factor) {
+  at::NoGradGuard no_grad;
+  if (!peer_parts_.empty()) {
+    scaled_sum(mean_, peer_parts_, factor);
+    return;
+  }
+  if (communicator_->size() > 1) communicator_->all_reduce(memory_.gradients).wait();
+  if (factor != 1) mean_.mul_(factor);
+}
+
+}  // namespace levin

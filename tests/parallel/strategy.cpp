@@ -1,0 +1,239 @@
+#include "levin/parallel/strategy.h"
+
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/tanh.h>
+#include <ATen/ops/zeros.h>
+#include <torch/nn/modules/batchnorm.h>
+#include <torch/nn/modules/linear.h>
+
+#include "levin/comm/communicator.h"
+#include "levin/core/error.h"
+#include "levin/nn/unit.h"
+#include "levin_test.h"
+#include "mpi_calls.h"
+
+using levin::DDP;
+using levin::ShareParameters;
+using levin::Strategy;
+using levin::Tensor;
+
+namespace {
+
+struct BlockImpl : levin::Unit<Tensor(Tensor)> {
+  explicit BlockImpl(int64_t width) { linear = register_module("linear", torch::nn::Linear(torch::nn::LinearOptions(width, width))); }
+  Tensor compute(Tensor x) override { return at::tanh(linear(x)); }
+  torch::nn::Linear linear{nullptr};
+};
+LEVIN_UNIT(Block);
+
+struct Net : torch::nn::Module {
+  Net() {
+    first = register_module("first", torch::nn::Linear(5, 7));
+    block = register_module("block", Block(7));
+    last = register_module("last", torch::nn::Linear(7, 1));
+    frozen = register_parameter("frozen", at::ones({3}), false);
+    unused = register_parameter("unused", at::ones({4}));
+    norm = register_module("norm", torch::nn::BatchNorm1d(7));
+    to(at::kDouble);
+  }
+  Tensor loss(const Tensor& x) { return last(block(first(x))).pow(2).mean() + frozen.sum() * 0; }
+  torch::nn::Linear first{nullptr}, last{nullptr};
+  Block block{nullptr};
+  torch::nn::BatchNorm1d norm{nullptr};
+  Tensor frozen, unused;
+};
+
+constexpr int64_t samples = 13;
+
+Tensor all_data(int step) { return at::sin(at::arange(samples * 5, at::kDouble) * (step + 1)).view({samples, 5}); }
+
+// Trains with one optimizer step on 13 samples, cut unevenly over the ranks, in one or two micro-batches.
+std::vector<Tensor> train(const levin::StrategyConfig& config, levin::Communicator& communicator, int micro_batches, double clip) {
+  auto strategy = Strategy::create(config, communicator);
+  std::shared_ptr<Net> net;
+  {
+    const auto context = strategy->open_build_context();
+    at::manual_seed(7);
+    net = std::make_shared<Net>();
+  }
+  BOOST_TEST(strategy->units().size() == 1u);
+  levin::OptimizerSpec spec = levin::AdamW{.lr = 0.05, .weight_decay = 0.1};
+  spec.rules = {{.pattern = "*.bias", .weight_decay = 0}};
+  strategy->setup(*net, &spec);
+  for (int step = 0; step < 5; step++) {
+    const int parts = communicator.size() * micro_batches;
+    for (int micro = 0; micro < micro_batches; micro++) {
+      const int part = micro * communicator.size() + communicator.rank();
+      const int64_t begin = samples * part / parts, end = samples * (part + 1) / parts;
+      const auto x = end > begin ? all_data(step).narrow(0, begin, end - begin) : all_data(step).narrow(0, 0, 1);
+      strategy->backward(net->loss(x), static_cast<double>(end - begin));
+    }
+    const auto totals = strategy->meet(communicator.rank() == 0 ? 1u : 2u);
+    BOOST_TEST(totals.weight == samples);
+    BOOST_TEST(totals.signals == (communicator.size() == 1 ? 1u : 3u));
+    strategy->reduce(totals);
+    if (clip > 0) strategy->clip_by_norm(strategy->grad_norm(), clip);
+    strategy->update([](double lr) { return lr; });
+    strategy->zero_grad();
+  }
+  std::vector<Tensor> result;
+  for (const auto& [name, tensor] : strategy->parameters()) result.push_back(tensor.detach().clone());
+  communicator.barrier();
+  return result;
+}
+
+// The same on one process, by the plain formula.
+std::vector<Tensor> expected(double clip) {
+  const levin::MpiRuntime alone(MPI_COMM_SELF);
+  const auto communicator = levin::Communicator::create_cpu(alone);
+  return train(levin::SingleDevice{}, *communicator, 1, clip);
+}
+
+std::unique_ptr<levin::Communicator> world() { return levin::Communicator::create_cpu(levin::test::runtime()); }
+
+void check_equal(const std::vector<Tensor>& a, const std::vector<Tensor>& b) {
+  BOOST_REQUIRE(a.size() == b.size());
+  for (size_t i = 0; i < a.size(); i++) BOOST_TEST(at::allclose(a[i], b[i], 1e-12, 1e-13));
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(parallel_strategy)
+
+BOOST_AUTO_TEST_CASE(uneven_ranks_follow_one_rank_in_both_forms) {
+  const auto communicator = world();
+  for (double clip : {0.0, 0.01})
+    for (auto share : {ShareParameters::automatic, ShareParameters::none})
+      for (int micro_batches : {1, 2}) check_equal(train(DDP{share}, *communicator, micro_batches, clip), expected(clip));
+}
+
+BOOST_AUTO_TEST_CASE(one_rank_is_a_plain_loop) {
+  at::manual_seed(7);
+  Net net;
+  const auto start = net.last->weight.detach().clone();
+  check_equal(expected(0), expected(0));
+  BOOST_TEST(!at::equal(expected(0)[4], start));  // it trains
+}
+
+BOOST_AUTO_TEST_CASE(write_parameters_runs_once_a_copy) {
+  const auto communicator = world();
+  for (auto share : {ShareParameters::automatic, ShareParameters::none}) {
+    auto strategy = Strategy::create(DDP{share}, *communicator);
+    Net net;
+    strategy->setup(net, nullptr);
+    strategy->write_parameters([](const std::string&, Tensor& p) { p.fill_(2); });
+    strategy->write_parameters([](const std::string& name, Tensor& p) {
+      if (name != "unused") p.mul_(3);
+    });
+    BOOST_TEST(at::equal(net.first->weight, at::full({7, 5}, 6.0, at::kDouble)));
+    BOOST_TEST(at::equal(net.unused, at::full({4}, 2.0, at::kDouble)));
+    communicator->barrier();
+  }
+}
+
+BOOST_AUTO_TEST_CASE(an_error_while_writing_is_everybodys) {
+  const auto communicator = world();
+  auto strategy = Strategy::create(levin::AutoStrategy{}, *communicator);
+  Net net;
+  strategy->setup(net, nullptr);
+  BOOST_CHECK_THROW(strategy->write_parameters([](const std::string&, Tensor&) { throw levin::UsageError("test", "no"); }), levin::UsageError);
+  communicator->barrier();
+}
+
+BOOST_AUTO_TEST_CASE(gradients_are_the_mean_in_slices) {
+  const auto communicator = world();
+  auto strategy = Strategy::create(levin::AutoStrategy{}, *communicator);
+  Net net;
+  levin::OptimizerSpec spec = levin::SGD{};
+  strategy->setup(net, &spec);
+  strategy->backward((net.unused * at::arange(4, at::kDouble)).sum() * (communicator->rank() + 1), communicator->rank() + 1);
+  const auto totals = strategy->meet(0);
+  strategy->reduce(totals);
+  double squares = 0, total = 0;
+  for (int rank = 0; rank < communicator->size(); rank++) squares += (rank + 1) * (rank + 1), total += rank + 1;
+  int64_t seen = 0;
+  for (const auto& [name, slice, offset] : strategy->gradients()) {
+    if (name != "unused") continue;
+    seen += slice.numel();
+    BOOST_TEST(at::allclose(slice, at::arange(offset, offset + slice.numel(), at::kDouble) * (squares / total)));
+  }
+  const auto all_seen = at::full({1}, seen, at::kLong);
+  communicator->all_reduce(all_seen).wait();
+  BOOST_TEST(all_seen.item<int64_t>() == (communicator->size() > 1 && strategy->lifetimes().optimizer != levin::Hold::sharded ? 4 * communicator->size() : 4));
+}
+
+BOOST_AUTO_TEST_CASE(replaced_gradients_come_home) {
+  const auto communicator = world();
+  auto strategy = Strategy::create(levin::AutoStrategy{}, *communicator);
+  Net net;
+  levin::OptimizerSpec spec = levin::SGD{};
+  strategy->setup(net, &spec);
+  const void* home = net.unused.grad().data_ptr();
+  net.unused.mutable_grad() = Tensor();
+  strategy->backward(net.unused.sum(), 2);
+  BOOST_TEST(net.unused.grad().data_ptr() == home);
+  BOOST_TEST(at::equal(net.unused.grad(), at::full({4}, 2.0, at::kDouble)));
+  communicator->barrier();
+}
+
+BOOST_AUTO_TEST_CASE(users_mistakes_are_named) {
+  const auto communicator = world();
+  auto strategy = Strategy::create(levin::AutoStrategy{}, *communicator);
+  Net net;
+  levin::OptimizerSpec spec = levin::SGD{};
+  strategy->setup(net, &spec);
+  using levin::test::check_throws;
+  check_throws<levin::UsageError>([&] { strategy->backward(Tensor(), 1); }, {"undefined"});
+  check_throws<levin::UsageError>([&] { strategy->backward(net.first->weight, 1); }, {"35 elements"});
+  check_throws<levin::UsageError>([&] { strategy->backward(at::ones({}), 1); }, {"requires a gradient"});
+  check_throws<levin::UsageError>([&] { strategy->reduce({.weight = 0}); }, {"weight of 0"});
+  net.unused.set_data(at::ones({4}, at::kDouble));
+  check_throws<levin::UsageError>([&] { strategy->backward(net.first->weight.sum(), 1); }, {"\"unused\"", "write_parameters"});
+  if (communicator->size() > 1) check_throws<levin::ConfigError>([&] { Strategy::create(levin::SingleDevice{}, *communicator); }, {"single_device"});
+  communicator->barrier();
+}
+
+BOOST_AUTO_TEST_CASE(ranks_with_different_models_are_an_error) {
+  const auto communicator = world();
+  if (communicator->size() == 1) return;
+  auto strategy = Strategy::create(levin::AutoStrategy{}, *communicator);
+  torch::nn::Linear model(3, communicator->rank() == 1 ? 5 : 4);
+  levin::test::check_throws<levin::UsageError>([&] { strategy->setup(*model, nullptr); }, {"different models", "rank 1 has 2 with 20"});
+}
+
+BOOST_AUTO_TEST_CASE(buffers_of_rank_0_are_the_truth) {
+  const auto communicator = world();
+  auto strategy = Strategy::create(levin::AutoStrategy{}, *communicator);
+  Net net;
+  strategy->setup(net, nullptr);
+  net.norm->running_mean.fill_(communicator->rank() + 5);
+  strategy->broadcast_buffers();
+  BOOST_TEST(net.norm->running_mean[3].item<double>() == 5.0);
+}
+
+BOOST_AUTO_TEST_CASE(a_step_in_a_node_makes_no_mpi_call) {
+  const auto communicator = world();
+  for (auto share : {ShareParameters::automatic, ShareParameters::none}) {
+    auto strategy = Strategy::create(DDP{share}, *communicator);
+    Net net;
+    levin::OptimizerSpec spec = levin::AdamW{};
+    strategy->setup(net, &spec);
+    const auto before = levin::test::mpi_calls();
+    for (int step = 0; step < 3; step++) {
+      strategy->backward(net.loss(all_data(step)), samples);
+      strategy->reduce(strategy->meet(0));
+      strategy->clip_by_norm(strategy->grad_norm(), 1);
+      strategy->update([](double lr) { return lr; });
+      strategy->zero_grad();
+    }
+    BOOST_TEST(levin::test::mpi_calls() == before);
+    communicator->barrier();
+  }
+}
+
+BOOST_AUTO_TEST_SUITE_END()
