@@ -1,0 +1,33 @@
+#pragma once
+#include <memory>
+
+#include "levin/trainer/trainer.h"
+
+namespace levin {
+
+/// One pass without gradients over the data of validate, test or predict: every sample once, on any number of ranks.
+class EvaluationLoop {
+ public:
+  /// ConfigError when the data module has no data for the stage, unless it is validation during a fit.
+  EvaluationLoop(Trainer& trainer, Stage stage, Module& module, DataModule& data);
+
+  bool has_data() const noexcept { return loader_ != nullptr; }
+  /// At most `most` batches (-1: as many as configured). Leaves the module in the mode it was in.
+  NamedValues run(int64_t most = -1);
+  std::vector<Prediction> take_predictions() { return std::move(predictions_); }
+
+ private:
+  struct StageHooks;
+  void step(const Batch& batch, int64_t batch_idx);
+
+  Trainer& trainer_;
+  Stage stage_;
+  Module& module_;
+  const StageHooks& hooks_;
+  std::unique_ptr<DataLoader> loader_;
+  int64_t batches_ = 0;
+  LogCollection logs_{/*training=*/false};
+  std::vector<Prediction> predictions_;
+};
+
+}  // namespace levin

@@ -1,0 +1,80 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "levin/core/batch.h"
+
+namespace levin {
+
+/// What a run is for.
+enum class Stage { fit, validate, test, predict };
+const char* stage_name(Stage stage) noexcept;
+
+/// Moments of a run at which a Module or a Callback may act; both override what they need. Names and order are Lightning's: callbacks
+/// first, then the module. Every hook is called on every rank.
+class Hooks {
+ public:
+  virtual ~Hooks() = default;
+
+  virtual void setup(Stage) {}
+  virtual void teardown(Stage) {}
+
+  virtual void on_fit_start() {}
+  virtual void on_fit_end() {}
+  virtual void on_sanity_check_start() {}
+  virtual void on_sanity_check_end() {}
+  virtual void on_train_start() {}
+  virtual void on_train_end() {}
+  virtual void on_train_epoch_start() {}
+  virtual void on_train_epoch_end() {}
+  virtual void on_train_batch_start(const Batch&, int64_t /*batch_idx*/) {}
+  virtual void on_train_batch_end(const Tensor& /*loss*/, const Batch&, int64_t /*batch_idx*/) {}
+
+  virtual void on_before_zero_grad() {}
+  virtual void on_before_backward(const Tensor& /*loss*/) {}
+  virtual void on_after_backward() {}
+  /// The mean gradient over all ranks can be read through Session::gradients.
+  virtual void on_before_optimizer_step() {}
+
+  virtual void on_validation_start() {}
+  virtual void on_validation_end() {}
+  virtual void on_validation_epoch_start() {}
+  virtual void on_validation_epoch_end() {}
+  virtual void on_validation_batch_start(const Batch&, int64_t /*batch_idx*/) {}
+  virtual void on_validation_batch_end(const Batch&, int64_t /*batch_idx*/) {}
+
+  virtual void on_test_start() {}
+  virtual void on_test_end() {}
+  virtual void on_test_epoch_start() {}
+  virtual void on_test_epoch_end() {}
+  virtual void on_test_batch_start(const Batch&, int64_t /*batch_idx*/) {}
+  virtual void on_test_batch_end(const Batch&, int64_t /*batch_idx*/) {}
+
+  virtual void on_predict_start() {}
+  virtual void on_predict_end() {}
+  virtual void on_predict_epoch_start() {}
+  virtual void on_predict_epoch_end() {}
+  virtual void on_predict_batch_start(const Batch&, int64_t /*batch_idx*/) {}
+  virtual void on_predict_batch_end(const Tensor& /*prediction*/, const Batch&, int64_t /*batch_idx*/) {}
+
+  /// On the rank whose run ends with an error.
+  virtual void on_exception(const std::string& /*message*/) {}
+};
+
+/// The hooks of a run, in the order in which they are called.
+class HookList {
+ public:
+  void add(Hooks& hooks) { hooks_.push_back(&hooks); }
+  void clear() noexcept { hooks_.clear(); }
+  template <class... Parameters, class... Args>
+  void call(void (Hooks::*hook)(Parameters...), const Args&... args) const {
+    for (Hooks* hooks : hooks_) (hooks->*hook)(args...);
+  }
+
+ private:
+  std::vector<Hooks*> hooks_;
+};
+
+}  // namespace levin

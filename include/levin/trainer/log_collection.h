@@ -1,0 +1,61 @@
+#pragma once
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "levin/core/batch.h"
+#include "levin/trainer/logger.h"
+
+namespace levin {
+
+class Communicator;
+class Metric;
+
+/// How the values of an epoch become one (Lightning's reduce_fx). The mean is over samples.
+enum class ReduceFx { mean, sum, min, max };
+
+/// Lightning's arguments of log(). In training on_step is the default, in evaluation on_epoch; with both, the values are called NAME_step
+/// and NAME_epoch.
+struct LogOptions {
+  std::optional<bool> on_step = {}, on_epoch = {};
+  bool prog_bar = false;
+  ReduceFx reduce_fx = ReduceFx::mean;
+  bool logger = true;
+};
+
+/// What a module logged, gathered on its rank without waiting for anybody; values of all ranks are made when they are due.
+class LogCollection {
+ public:
+  /// `training` decides about the defaults of on_step and on_epoch.
+  explicit LogCollection(bool training);
+  ~LogCollection();
+  /// Forgets everything.
+  void clear();
+
+  /// The batch that the coming values belong to. Those of a filler count nowhere.
+  void begin_batch(const Batch& batch);
+  void log(std::string_view name, const Tensor& value, const LogOptions& options);
+  void log(std::string_view name, double value, const LogOptions& options);
+  void log(std::string_view name, Metric& metric, const LogOptions& options);
+
+  /// The last batch's on_step values, over all ranks. Collective.
+  NamedValues step_values(Communicator& communicator);
+  /// The epoch's values, over all ranks; the next epoch begins. Collective, one all-reduce for all of them.
+  NamedValues epoch_values(Communicator& communicator);
+  /// This rank's last values, for a progress bar.
+  NamedValues progress_bar() const;
+
+ private:
+  struct Entry;
+  Entry& entry(std::string_view name, const LogOptions& options);
+
+  bool training_;
+  double weight_ = 1;
+  size_t expected_ = 0;  // index of the entry that comes next when steps log the same names in the same order
+  std::deque<Entry> entries_;
+};
+
+}  // namespace levin

@@ -1,0 +1,110 @@
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "levin/trainer/callback.h"
+#include "levin/trainer/data_module.h"
+#include "levin/trainer/logger.h"
+#include "levin/trainer/module.h"
+#include "levin/trainer/session.h"
+#include "levin/trainer/trainer_config.h"
+
+namespace levin {
+
+/// A prediction of this rank: the rows of one batch, and the samples they belong to.
+struct Prediction {
+  std::vector<int64_t> indices;
+  Tensor rows;
+};
+
+/// What a run did, for run.json and the last lines of a job.
+struct RunReport {
+  int64_t steps = 0, epochs = 0;
+  int64_t samples = 0;        ///< trained on, over all ranks
+  double train_seconds = 0;   ///< without validation
+  std::string stop_reason = "finished";
+  NamedValues metrics;        ///< the newest value of each
+  double samples_per_second() const { return train_seconds > 0 ? static_cast<double>(samples) / train_seconds : 0; }
+};
+
+/// Lightning's Trainer: loops over epochs and batches, made of a Session and nothing else. All ranks make the same calls.
+///
+///     MpiRuntime mpi;
+///     Trainer trainer({.max_epochs = 5}, mpi);
+///     auto model = trainer.build<Classifier>(ClassifierConfig{});
+///     trainer.fit(*model, data);
+class Trainer {
+ public:
+  explicit Trainer(const TrainerConfig& config, MpiRuntime& runtime, uint64_t seed = 0, const AcceleratorRegistry& accelerators = {});
+  ~Trainer();
+
+  void add_callback(std::shared_ptr<Callback> callback) { callbacks_.push_back(std::move(callback)); }
+  /// Called on rank 0 alone. None is used in a fast_dev_run.
+  void add_logger(std::shared_ptr<Logger> logger) { loggers_.push_back(std::move(logger)); }
+
+  /// In place of what the module's configure_optimizers gives; a schedule alone replaces its schedule. UsageError at fit when the module
+  /// configures several optimizers.
+  void replace_optimizer(std::optional<OptimizerConfig> optimizer, std::optional<LrSchedulerConfig> lr_scheduler);
+  /// The run has ended: loggers write what they hold.
+  void finalize_loggers();
+
+  /// Makes a model with the seed that all ranks share.
+  template <class Model, class... Args>
+  std::shared_ptr<Model> build(Args&&... args) {
+    return session_.build<Model>(std::forward<Args>(args)...);
+  }
+
+  /// Trains, validating on the way. An exception of one rank ends the waits of all others with CommunicatorAborted.
+  void fit(Module& module, DataModule& data);
+  /// One pass over the data of the stage; what the module logged, over all ranks.
+  NamedValues validate(Module& module, DataModule& data);
+  NamedValues test(Module& module, DataModule& data);
+  /// This rank's predictions; filler batches leave none.
+  std::vector<Prediction> predict(Module& module, DataModule& data);
+
+  /// The configuration with fast_dev_run worked in.
+  const TrainerConfig& config() const noexcept { return config_; }
+  Session& session() noexcept { return session_; }
+  const HookList& hooks() const noexcept { return hooks_; }
+  const RunReport& report() const noexcept { return report_; }
+  RunReport& report() noexcept { return report_; }
+
+  int64_t global_step() const noexcept { return session_.progress().step; }
+  int64_t current_epoch() const noexcept { return session_.progress().epoch; }
+  /// Batches of this rank in the pass under way, and how many there will be; for progress bars.
+  struct BatchProgress {
+    int64_t done = 0, total = 0;
+  };
+  BatchProgress& batch_progress() noexcept { return batch_progress_; }
+  /// This rank's newest values of what was logged with prog_bar.
+  NamedValues progress_bar_values() const;
+
+  /// Sends values to the loggers and keeps them for the report.
+  void log_metrics(const NamedValues& values);
+  std::unique_ptr<DataLoader> make_loader(const DataLoaderSpec& spec, bool training) const;
+  /// Where progress_bar_values come from.
+  void show(const LogCollection* logs) noexcept { shown_ = logs; }
+
+ private:
+  void run(Stage stage, Module& module, DataModule& data, const std::function<void()>& body);
+  std::vector<OptimizerSpec> optimizers_of(Module& module) const;
+  NamedValues evaluate(Stage stage, Module& module, DataModule& data);
+
+  TrainerConfig config_;
+  Session session_;
+  std::vector<std::shared_ptr<Callback>> callbacks_;
+  std::vector<std::shared_ptr<Logger>> loggers_;
+  std::optional<OptimizerConfig> optimizer_;
+  std::optional<LrSchedulerConfig> lr_scheduler_;
+  HookList hooks_;
+  RunReport report_;
+  BatchProgress batch_progress_;
+  const LogCollection* shown_ = nullptr;
+  Module* set_up_ = nullptr;  // the module whose parameters the strategy has
+};
+
+}  // namespace levin

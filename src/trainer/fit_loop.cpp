@@ -1,0 +1,128 @@
+#include "levin/trainer/fit_loop.h"
+
+#include <algorithm>
+
+#include "levin/core/error.h"
+#include "run_guards.h"
+
+namespace levin {
+
+FitLoop::FitLoop(Trainer& trainer, Module& module, DataModule& data)
+    : trainer_(trainer),
+      module_(module),
+      config_(trainer.config()),
+      session_(trainer.session()),
+      hooks_(trainer.hooks()),
+      loader_(trainer.make_loader(data.train_dataloader(), /*training=*/true)),
+      validation_(trainer, Stage::fit, module, data),
+      batches_(config_.limit_train_batches.of(loader_->batches())),
+      max_epochs_(config_.max_epochs.value_or(config_.max_steps < 0 ? 1000 : -1)) {
+  const Limit& interval = config_.val_check_interval;
+  val_every_ = interval.is_fraction() ? std::max<int64_t>(1, interval.of(batches_)) : static_cast<int64_t>(interval.number());
+  if (validation_.has_data() && val_every_ > batches_ && batches_ > 0)
+    throw ConfigError(fmt::format("val_check_interval is {} batches, an epoch has {}", val_every_, batches_),
+                      "give a smaller number, or a part of an epoch such as 0.5", "trainer");
+  const int64_t steps_per_epoch = (batches_ + config_.accumulate_grad_batches - 1) / config_.accumulate_grad_batches;
+  auto& progress = session_.progress();
+  progress.total_epochs = std::max<int64_t>(0, max_epochs_);
+  progress.total_steps = max_epochs_ < 0 ? 0 : max_epochs_ * steps_per_epoch;
+  if (config_.max_steps >= 0) progress.total_steps = progress.total_steps > 0 ? std::min(progress.total_steps, config_.max_steps) : config_.max_steps;
+}
+
+void FitLoop::run() {
+  hooks_.call(&Hooks::on_fit_start);
+  sanity_check();
+  module_.train();
+  hooks_.call(&Hooks::on_train_start);
+  while (!enough()) run_epoch();
+  hooks_.call(&Hooks::on_train_end);
+  hooks_.call(&Hooks::on_fit_end);
+}
+
+bool FitLoop::enough() const noexcept {
+  const auto& progress = session_.progress();
+  return batches_ == 0 || session_.should_stop() || (max_epochs_ >= 0 && progress.epoch >= max_epochs_) ||
+         (config_.max_steps >= 0 && progress.step >= config_.max_steps);
+}
+
+void FitLoop::sanity_check() {
+  if (!validation_.has_data() || config_.num_sanity_val_steps == 0) return;
+  hooks_.call(&Hooks::on_sanity_check_start);
+  validation_.run(config_.num_sanity_val_steps);
+  hooks_.call(&Hooks::on_sanity_check_end);
+}
+
+void FitLoop::run_epoch() {
+  const LogTarget target(trainer_, module_, logs_);
+  loader_->set_epoch(session_.progress().epoch);
+  trainer_.batch_progress() = {0, batches_};
+  clock_ = std::chrono::steady_clock::now();
+  hooks_.call(&Hooks::on_train_epoch_start);
+  for (batch_idx_ = 0; batch_idx_ < batches_; batch_idx_++) {
+    train_batch(*loader_->next());
+    if (enough()) break;
+  }
+  stop_clock();
+  hooks_.call(&Hooks::on_train_epoch_end);
+  trainer_.log_metrics(logs_.epoch_values(session_.communicator()));
+  session_.progress().epoch++;
+  trainer_.report().epochs++;
+}
+
+void FitLoop::train_batch(Batch& batch) {
+  session_.receive(batch);
+  session_.seed_micro_batch(micro_batch_);
+  hooks_.call(&Hooks::on_train_batch_start, batch, batch_idx_);
+  Tensor loss;
+  {
+    const FillerGuard filler(module_, batch);
+    logs_.begin_batch(batch);
+    loss = module_.training_step(batch);
+  }
+  if (micro_batch_ == 0) {
+    hooks_.call(&Hooks::on_before_zero_grad);
+    session_.zero_grad();
+  }
+  hooks_.call(&Hooks::on_before_backward, loss);
+  const auto weight = module_.take_batch_weight();
+  session_.backward(loss, batch.filler() ? 0 : weight.value_or(batch.weight()));
+  hooks_.call(&Hooks::on_after_backward);
+  micro_batch_++;
+  if (step_is_due()) optimizer_step();
+  trainer_.report().samples += loader_->plan().global_range(batch_idx_).size();
+  trainer_.batch_progress().done = batch_idx_ + 1;
+  hooks_.call(&Hooks::on_train_batch_end, loss, batch, batch_idx_);
+  if (micro_batch_ == 0) log_if_due();
+  validate_if_due();
+}
+
+bool FitLoop::step_is_due() const noexcept { return micro_batch_ == config_.accumulate_grad_batches || batch_idx_ + 1 == batches_; }
+
+void FitLoop::optimizer_step() {
+  micro_batch_ = 0;
+  if (!session_.reduce()) return;
+  hooks_.call(&Hooks::on_before_optimizer_step);
+  session_.clip_gradients();
+  session_.update();
+  trainer_.report().steps++;
+}
+
+void FitLoop::log_if_due() {
+  if (session_.progress().step % config_.log_every_n_steps == 0) trainer_.log_metrics(logs_.step_values(session_.communicator()));
+}
+
+void FitLoop::validate_if_due() {
+  const bool epoch_due = (session_.progress().epoch + 1) % config_.check_val_every_n_epoch == 0;
+  if (validation_.has_data() && epoch_due && (batch_idx_ + 1) % val_every_ == 0) validate();
+}
+
+void FitLoop::validate() {
+  stop_clock();
+  trainer_.log_metrics(validation_.run());
+  trainer_.batch_progress() = {batch_idx_ + 1, batches_};
+  clock_ = std::chrono::steady_clock::now();
+}
+
+void FitLoop::stop_clock() { trainer_.report().train_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - clock_).count(); }
+
+}  // namespace levin

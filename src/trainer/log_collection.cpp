@@ -1,0 +1,158 @@
+#include "levin/trainer/log_collection.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/full.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "levin/core/error.h"
+#include "levin/metrics/metric_sync.h"
+
+namespace levin {
+namespace {
+
+constexpr double infinity = std::numeric_limits<double>::infinity();
+
+// Numbers gathered on the host, as a metric, so that they travel with the others.
+class HostValue : public Metric {
+ public:
+  explicit HostValue(ReduceFx fx)
+      : fx_(fx),
+        value_(add_state("value", fx == ReduceFx::min ? StateReduction::min : fx == ReduceFx::max ? StateReduction::max : StateReduction::sum,
+                         at::full({}, start(), at::kDouble))),
+        weight_(add_state("weight", StateReduction::sum, at::full({}, 0.0, at::kDouble))) {}
+
+  void add(double value, double weight) {
+    if (weight == 0) return;
+    switch (fx_) {
+      case ReduceFx::mean: sum_ += value * weight; break;
+      case ReduceFx::sum: sum_ += value; break;
+      case ReduceFx::min: sum_ = std::min(sum_, value); break;
+      case ReduceFx::max: sum_ = std::max(sum_, value); break;
+    }
+    total_ += weight;
+  }
+  void publish() {
+    value_.value.fill_(sum_);
+    weight_.value.fill_(total_);
+  }
+  void clear() { sum_ = start(), total_ = 0; }
+
+  Tensor compute() const override { return fx_ == ReduceFx::mean ? value_.value / weight_.value : value_.value; }
+
+ private:
+  double start() const { return fx_ == ReduceFx::min ? infinity : fx_ == ReduceFx::max ? -infinity : 0; }
+  ReduceFx fx_;
+  MetricState& value_;
+  MetricState& weight_;
+  double sum_ = start(), total_ = 0;
+};
+
+}  // namespace
+
+struct LogCollection::Entry {
+  Entry(std::string_view entry_name, const LogOptions& entry_options, bool training)
+      : name(entry_name),
+        options(entry_options),
+        on_step(options.on_step.value_or(training)),
+        on_epoch(options.on_epoch.value_or(!training)),
+        step(ReduceFx::mean),
+        epoch(options.reduce_fx) {}
+
+  std::string name;
+  LogOptions options;
+  bool on_step, on_epoch;
+  Metric* metric = nullptr;
+  double last = 0, last_weight = 0;
+  HostValue step, epoch;
+};
+
+LogCollection::LogCollection(bool training) : training_(training) {}
+LogCollection::~LogCollection() = default;
+
+void LogCollection::clear() { entries_.clear(); }
+
+void LogCollection::begin_batch(const Batch& batch) {
+  weight_ = batch.weight();
+  expected_ = 0;
+}
+
+LogCollection::Entry& LogCollection::entry(std::string_view name, const LogOptions& options) {
+  if (expected_ < entries_.size() && entries_[expected_].name == name) return entries_[expected_++];
+  for (size_t i = 0; i < entries_.size(); i++)
+    if (entries_[i].name == name) return expected_ = i + 1, entries_[i];
+  return entries_.emplace_back(name, options, training_);
+}
+
+void LogCollection::log(std::string_view name, const Tensor& value, const LogOptions& options) {
+  if (value.numel() != 1)
+    throw UsageError("trainer", fmt::format("log(\"{}\") got a tensor of shape [{}]", name, fmt::join(value.sizes(), ", ")),
+                     "log one number, a mean for example");
+  log(name, value.item<double>(), options);
+}
+
+void LogCollection::log(std::string_view name, double value, const LogOptions& options) {
+  auto& one = entry(name, options);
+  one.last = value, one.last_weight = weight_;
+  if (one.on_epoch) one.epoch.add(value, weight_);
+}
+
+void LogCollection::log(std::string_view name, Metric& metric, const LogOptions& options) {
+  if (options.on_step.value_or(false))
+    throw UsageError("trainer", fmt::format("log(\"{}\", metric) with on_step", name), "a metric is logged at the end of the epoch; log its value for a step");
+  LogOptions at_the_end = options;
+  at_the_end.on_step = false, at_the_end.on_epoch = true;
+  entry(name, at_the_end).metric = &metric;
+}
+
+NamedValues LogCollection::step_values(Communicator& communicator) {
+  std::vector<Metric*> due;
+  std::vector<std::string> names;
+  for (auto& one : entries_) {
+    if (!one.on_step || !one.options.logger) continue;
+    one.step.clear();
+    one.step.add(one.last, one.last_weight);
+    one.step.publish();
+    due.push_back(&one.step);
+    names.push_back(one.on_epoch ? one.name + "_step" : one.name);
+  }
+  NamedValues values;
+  if (due.empty()) return values;
+  const auto computed = compute_synchronised(due, communicator);
+  for (size_t i = 0; i < due.size(); i++) values.emplace_back(names[i], computed[i].item<double>());
+  return values;
+}
+
+NamedValues LogCollection::epoch_values(Communicator& communicator) {
+  std::vector<Metric*> due;
+  std::vector<Entry*> logged;
+  for (auto& one : entries_) {
+    if (!one.on_epoch) continue;
+    one.epoch.publish();
+    due.push_back(one.metric ? one.metric : &one.epoch);
+    logged.push_back(&one);
+  }
+  NamedValues values;
+  if (due.empty()) return values;
+  const auto computed = compute_synchronised(due, communicator);
+  for (size_t i = 0; i < due.size(); i++) {
+    auto& one = *logged[i];
+    one.last = computed[i].item<double>();
+    one.epoch.clear();
+    if (one.metric) one.metric->reset();
+    if (one.options.logger) values.emplace_back(one.on_step ? one.name + "_epoch" : one.name, one.last);
+  }
+  return values;
+}
+
+NamedValues LogCollection::progress_bar() const {
+  NamedValues values;
+  for (const auto& one : entries_)
+    if (one.options.prog_bar) values.emplace_back(one.name, one.last);
+  return values;
+}
+
+}  // namespace levin

@@ -1,0 +1,56 @@
+#pragma once
+// What holds for a scope of a run and is put back at its end, well or not.
+#include "levin/trainer/trainer.h"
+
+namespace levin {
+
+/// The module's log() goes to these logs.
+class LogTarget {
+ public:
+  LogTarget(Trainer& trainer, Module& module, LogCollection& logs) : trainer_(trainer), module_(module), before_(module.logs()) {
+    module_.attach_logs(&logs);
+    trainer_.show(&logs);
+  }
+  ~LogTarget() {
+    module_.attach_logs(before_);
+    trainer_.show(before_);
+  }
+  LogTarget(const LogTarget&) = delete;
+  LogTarget& operator=(const LogTarget&) = delete;
+
+ private:
+  Trainer& trainer_;
+  Module& module_;
+  LogCollection* before_;
+};
+
+/// The module is in eval mode.
+class EvaluationMode {
+ public:
+  explicit EvaluationMode(Module& module) : module_(module), training_(module.is_training()) { module_.eval(); }
+  ~EvaluationMode() { module_.train(training_); }
+  EvaluationMode(const EvaluationMode&) = delete;
+  EvaluationMode& operator=(const EvaluationMode&) = delete;
+
+ private:
+  Module& module_;
+  bool training_;
+};
+
+/// During a filler batch the module's metrics gather nothing.
+class FillerGuard {
+ public:
+  FillerGuard(Module& module, const Batch& batch) : module_(batch.filler() ? &module : nullptr) { enable(false); }
+  ~FillerGuard() { enable(true); }
+  FillerGuard(const FillerGuard&) = delete;
+  FillerGuard& operator=(const FillerGuard&) = delete;
+
+ private:
+  void enable(bool enabled) {
+    if (module_)
+      for (const auto& [name, metric] : module_->metrics()) metric->set_enabled(enabled);
+  }
+  Module* module_;
+};
+
+}  // namespace levin

@@ -1,0 +1,144 @@
+#include "levin/trainer/trainer.h"
+
+#include <algorithm>
+#include <exception>
+
+#include "levin/core/error.h"
+#include "levin/trainer/evaluation_loop.h"
+#include "levin/trainer/fit_loop.h"
+
+namespace levin {
+namespace {
+
+TrainerConfig with_fast_dev_run(TrainerConfig config) {
+  check_config(config);
+  const int64_t batches = config.fast_dev_run.batches;
+  if (batches == 0) return config;
+  for (Limit* limit : {&config.limit_train_batches, &config.limit_val_batches, &config.limit_test_batches, &config.limit_predict_batches})
+    *limit = Limit::batches(batches);
+  config.max_epochs = 1;
+  config.max_steps = -1;
+  config.num_sanity_val_steps = 0;
+  config.val_check_interval = Limit::fraction(1);
+  config.check_val_every_n_epoch = 1;
+  config.logger = false;
+  return config;
+}
+
+}  // namespace
+
+const char* stage_name(Stage stage) noexcept {
+  switch (stage) {
+    case Stage::fit: return "fit";
+    case Stage::validate: return "validate";
+    case Stage::test: return "test";
+    case Stage::predict: return "predict";
+  }
+  return "?";
+}
+
+Trainer::Trainer(const TrainerConfig& config, MpiRuntime& runtime, uint64_t seed, const AcceleratorRegistry& accelerators)
+    : config_(with_fast_dev_run(config)), session_(runtime, config_.session, seed, accelerators) {
+  if (const auto devices = config_.devices.value; devices && *devices != session_.size())
+    throw ConfigError(fmt::format("trainer.devices is {}, and {} ranks were started", *devices, session_.size()),
+                      fmt::format("start so many: mpirun -n {} PROGRAM …, or srun -n {} PROGRAM …", *devices, *devices), "trainer");
+}
+
+Trainer::~Trainer() = default;
+
+void Trainer::run(Stage stage, Module& module, DataModule& data, const std::function<void()>& body) {
+  hooks_.clear();
+  for (const auto& callback : callbacks_) {
+    callback->attach(this, &module);
+    hooks_.add(*callback);
+  }
+  hooks_.add(module);
+  try {
+    if (session_.rank() == 0) data.prepare_data();
+    session_.communicator().barrier();
+    data.setup(stage);
+    hooks_.call(&Hooks::setup, stage);
+    if (set_up_ != &module) session_.setup(module, optimizers_of(module));
+    set_up_ = &module;
+    body();
+    data.teardown(stage);
+    hooks_.call(&Hooks::teardown, stage);
+  } catch (const CommunicatorAborted&) {
+    throw;  // another rank's error, and that rank says it
+  } catch (const std::exception& error) {
+    session_.communicator().abort(error.what());
+    hooks_.call(&Hooks::on_exception, std::string(error.what()));
+    throw;
+  }
+}
+
+void Trainer::replace_optimizer(std::optional<OptimizerConfig> optimizer, std::optional<LrSchedulerConfig> lr_scheduler) {
+  optimizer_ = std::move(optimizer);
+  lr_scheduler_ = std::move(lr_scheduler);
+}
+
+std::vector<OptimizerSpec> Trainer::optimizers_of(Module& module) const {
+  auto specs = module.configure_optimizers();
+  if (!optimizer_ && !lr_scheduler_) return specs;
+  if (specs.size() > 1 || (specs.empty() && !optimizer_))
+    throw UsageError("trainer", fmt::format("options replace the optimizer or its schedule, and the model configures {}", specs.size()),
+                     "they replace those of a model with one optimizer");
+  if (specs.empty()) specs.emplace_back(*optimizer_);
+  if (optimizer_) specs.front().optimizer = *optimizer_;
+  if (lr_scheduler_) specs.front().lr_scheduler = lr_scheduler_;
+  return specs;
+}
+
+void Trainer::finalize_loggers() {
+  for (const auto& logger : loggers_) logger->finalize();
+}
+
+void Trainer::fit(Module& module, DataModule& data) {
+  run(Stage::fit, module, data, [&] { FitLoop(*this, module, data).run(); });
+  if (session_.should_stop()) report_.stop_reason = "stopped early";
+  if (config_.test_after_fit) test(module, data);
+}
+
+NamedValues Trainer::evaluate(Stage stage, Module& module, DataModule& data) {
+  NamedValues values;
+  run(stage, module, data, [&] { values = EvaluationLoop(*this, stage, module, data).run(); });
+  log_metrics(values);
+  return values;
+}
+
+NamedValues Trainer::validate(Module& module, DataModule& data) { return evaluate(Stage::validate, module, data); }
+NamedValues Trainer::test(Module& module, DataModule& data) { return evaluate(Stage::test, module, data); }
+
+std::vector<Prediction> Trainer::predict(Module& module, DataModule& data) {
+  std::vector<Prediction> predictions;
+  run(Stage::predict, module, data, [&] {
+    EvaluationLoop loop(*this, Stage::predict, module, data);
+    loop.run();
+    predictions = loop.take_predictions();
+  });
+  return predictions;
+}
+
+std::unique_ptr<DataLoader> Trainer::make_loader(const DataLoaderSpec& spec, bool training) const {
+  if (!spec.dataset) throw ConfigError("there are no data to fit", "override the data module's train_dataloader", "trainer");
+  const LoaderPlace place{.rank = session_.topology().self().rank,
+                          .world_size = static_cast<int64_t>(session_.topology().places().size()),
+                          .accumulate = config_.accumulate_grad_batches,  // in evaluation, too: a part of a global batch fits in memory
+                          .seed = session_.seed()};
+  return std::make_unique<DataLoader>(spec.dataset, training ? spec.options : spec.options.for_evaluation(), place);
+}
+
+NamedValues Trainer::progress_bar_values() const { return shown_ ? shown_->progress_bar() : NamedValues{}; }
+
+void Trainer::log_metrics(const NamedValues& values) {
+  if (values.empty()) return;
+  for (const auto& [name, value] : values) {
+    auto known = std::find_if(report_.metrics.begin(), report_.metrics.end(), [&](const auto& entry) { return entry.first == name; });
+    if (known == report_.metrics.end()) known = report_.metrics.insert(known, {name, 0});
+    known->second = value;
+  }
+  if (session_.rank() != 0 || !config_.logger) return;
+  for (const auto& logger : loggers_) logger->log_metrics(values, current_epoch(), std::max<int64_t>(0, global_step() - 1));
+}
+
+}  // namespace levin

@@ -1,0 +1,294 @@
+#include "levin/trainer/trainer.h"
+
+#include <ATen/ops/allclose.h>
+
+#include <algorithm>
+#include <set>
+
+#include "levin/core/error.h"
+#include "levin_test.h"
+#include "toy.h"
+
+using namespace levin::test;
+using levin::Limit;
+using levin::TrainerConfig;
+
+BOOST_AUTO_TEST_SUITE(trainer_trainer)
+
+// Each of these is the test of the TrainerConfig field that it is named after; tests/trainer/trainer_config.cpp checks that none is
+// missing. 40 training samples in steps of 8 are 5 steps an epoch; 11 validation samples are 2 batches.
+
+BOOST_AUTO_TEST_CASE(max_epochs) {
+  ToyData data;
+  const auto two = fit({.max_epochs = 2}, data);
+  BOOST_TEST(two.trainer->global_step() == 10);
+  BOOST_TEST(two.trainer->current_epoch() == 2);
+  BOOST_TEST(two.trainer->report().samples == 80);
+  BOOST_TEST(fit({.max_epochs = 0}, data).trainer->global_step() == 0);
+}
+
+BOOST_AUTO_TEST_CASE(max_steps) {
+  ToyData data;
+  BOOST_TEST(fit({.max_steps = 7}, data).trainer->global_step() == 7);
+  BOOST_TEST(fit({.max_epochs = 1, .max_steps = 7}, data).trainer->global_step() == 5);
+}
+
+BOOST_AUTO_TEST_CASE(devices) {
+  const int ranks = runtime().size();
+  ToyData data;
+  BOOST_TEST(fit({.devices = {ranks}, .max_epochs = 1}, data).trainer->global_step() == 5);
+  check_throws<levin::ConfigError>([&] { levin::Trainer({.devices = {ranks + 1}}, runtime()); },
+                                   {"devices is " + std::to_string(ranks + 1), "mpirun -n", "srun -n"});
+}
+
+BOOST_AUTO_TEST_CASE(limit_train_batches) {
+  ToyData data;
+  BOOST_TEST(fit({.max_epochs = 1, .limit_train_batches = Limit::batches(3)}, data).trainer->global_step() == 3);
+  BOOST_TEST(fit({.max_epochs = 1, .limit_train_batches = Limit::fraction(0.4)}, data).trainer->global_step() == 2);
+  BOOST_TEST(fit({.limit_train_batches = Limit::batches(0)}, data).trainer->global_step() == 0);
+}
+
+BOOST_AUTO_TEST_CASE(limit_val_batches) {
+  ToyData data;
+  BOOST_TEST(fit({.max_epochs = 1, .limit_val_batches = Limit::batches(1), .num_sanity_val_steps = 0}, data).module->calls["validation_step"] == 1);
+  BOOST_TEST(fit({.max_epochs = 1, .limit_val_batches = Limit::batches(0)}, data).module->calls["validation_step"] == 0);
+}
+
+BOOST_AUTO_TEST_CASE(limit_test_batches) {
+  ToyData data;
+  const auto fitted = fit({.max_epochs = 0, .limit_test_batches = Limit::batches(1), .num_sanity_val_steps = 0}, data);
+  fitted.trainer->test(*fitted.module, data);
+  BOOST_TEST(fitted.module->calls["validation_step"] == 1);  // test_step is validation_step by default
+}
+
+BOOST_AUTO_TEST_CASE(limit_predict_batches) {
+  ToyData data;
+  const auto fitted = fit({.max_epochs = 0, .limit_predict_batches = Limit::batches(1), .num_sanity_val_steps = 0}, data);
+  fitted.trainer->predict(*fitted.module, data);
+  BOOST_TEST(fitted.module->calls["predict_step"] == 1);
+}
+
+BOOST_AUTO_TEST_CASE(fast_dev_run) {
+  ToyData data;
+  const auto fitted = fit({.fast_dev_run = {2}}, data);
+  BOOST_TEST(fitted.trainer->global_step() == 2);
+  BOOST_TEST(fitted.module->calls["validation_step"] == 2);
+  BOOST_TEST(fitted.logger->rows.empty());
+}
+
+BOOST_AUTO_TEST_CASE(accumulate_grad_batches) {
+  ToyData data({.global_batch_size = 8}, 42);
+  const auto fitted = fit({.max_epochs = 1, .accumulate_grad_batches = 2}, data);
+  BOOST_TEST(fitted.trainer->global_step() == 6);  // 5 of 8 samples and one of 2
+  BOOST_TEST(fitted.trainer->report().samples == 42);
+  ToyData plain({.global_batch_size = 8}, 42);
+  const auto whole = fit({.max_epochs = 1}, plain);
+  BOOST_TEST(at::allclose(whole.module->net->weight, fitted.module->net->weight, 1e-4, 1e-5));
+}
+
+BOOST_AUTO_TEST_CASE(val_check_interval) {
+  ToyData data;
+  BOOST_TEST(fit({.max_epochs = 1, .val_check_interval = Limit::batches(2), .num_sanity_val_steps = 0}, data).module->calls["validation_step"] == 4);
+  BOOST_TEST(fit({.max_epochs = 1, .val_check_interval = Limit::fraction(0.2), .num_sanity_val_steps = 0}, data).module->calls["validation_step"] == 10);
+  check_throws<levin::ConfigError>([&] { fit({.max_epochs = 1, .val_check_interval = Limit::batches(6)}, data); }, {"val_check_interval is 6", "5"});
+}
+
+BOOST_AUTO_TEST_CASE(check_val_every_n_epoch) {
+  ToyData data;
+  BOOST_TEST(fit({.max_epochs = 5, .check_val_every_n_epoch = 2, .num_sanity_val_steps = 0}, data).module->calls["validation_step"] == 4);
+}
+
+BOOST_AUTO_TEST_CASE(num_sanity_val_steps) {
+  ToyData data;
+  BOOST_TEST(fit({.max_epochs = 0, .num_sanity_val_steps = 1}, data).module->calls["validation_step"] == 1);
+  const auto all = fit({.max_epochs = 0, .num_sanity_val_steps = -1}, data);
+  BOOST_TEST(all.module->calls["validation_step"] == 2);
+  BOOST_TEST(all.logger->rows.empty());
+}
+
+BOOST_AUTO_TEST_CASE(log_every_n_steps) {
+  ToyData data;
+  data.val = nullptr;
+  const auto fitted = fit({.max_epochs = 2, .log_every_n_steps = 3}, data);
+  if (runtime().rank() == 0) {
+    BOOST_REQUIRE(fitted.logger->rows.size() == 3u);
+    BOOST_TEST(fitted.logger->rows[1].step == 5);
+    BOOST_TEST(fitted.logger->rows[1].epoch == 1);
+    BOOST_TEST(fitted.logger->rows[1].values[0].first == "train_loss");
+  } else {
+    BOOST_TEST(fitted.logger->rows.empty());
+  }
+}
+
+BOOST_AUTO_TEST_CASE(logger) {
+  ToyData data;
+  BOOST_TEST(fit({.max_epochs = 2, .log_every_n_steps = 1, .logger = false}, data).logger->rows.empty());
+}
+
+BOOST_AUTO_TEST_CASE(test_after_fit) {
+  ToyData data;
+  const auto fitted = fit({.max_epochs = 0, .num_sanity_val_steps = 0, .test_after_fit = true}, data);
+  BOOST_TEST(fitted.module->calls["validation_step"] == 2);
+}
+
+BOOST_AUTO_TEST_CASE(precision) {
+  ToyData data;
+  TrainerConfig config{.max_epochs = 1};
+  config.session.precision = levin::Precision::float64;
+  BOOST_TEST(fit(config, data).module->net->weight.scalar_type() == at::kDouble);
+}
+
+BOOST_AUTO_TEST_CASE(strategy) {
+  ToyData data;
+  TrainerConfig config{.max_epochs = 1};
+  config.session.strategy = levin::DDP{levin::ShareParameters::none};
+  const auto fitted = fit(config, data);
+  BOOST_TEST(fitted.trainer->session().strategy().describe() == (runtime().size() > 1 ? "ddp, a private copy of the parameters a rank" : "ddp, alone"));
+  BOOST_TEST(at::allclose(fitted.module->net->weight, fit({.max_epochs = 1}, data).module->net->weight));
+}
+
+BOOST_AUTO_TEST_CASE(accelerator) {
+  TrainerConfig config;
+  config.session.accelerator = "abacus";
+  check_throws<levin::ConfigError>([&] { levin::Trainer(config, runtime()); }, {"\"abacus\"", "cpu"});
+}
+
+BOOST_AUTO_TEST_CASE(gradient_clip_val) {
+  ToyData data;
+  TrainerConfig config{.max_epochs = 1};
+  config.session.gradient_clip_val = 1e-6;
+  const auto fitted = fit(config, data);
+  const auto still = fit({.max_epochs = 0}, data);
+  BOOST_TEST(at::allclose(fitted.module->net->weight, still.module->net->weight, 0, 1e-6));
+  BOOST_TEST(fitted.trainer->session().last_grad_norm() > 1e-3);
+}
+
+BOOST_AUTO_TEST_CASE(gradient_clip_algorithm) {
+  ToyData data;
+  TrainerConfig config{.max_epochs = 1};
+  config.session.gradient_clip_val = 0.1;
+  const auto by_norm = fit(config, data);
+  config.session.gradient_clip_algorithm = levin::ClipAlgorithm::value;
+  const auto by_value = fit(config, data);
+  BOOST_TEST(!at::allclose(by_norm.module->net->weight, by_value.module->net->weight));
+}
+
+BOOST_AUTO_TEST_CASE(num_threads) {
+  TrainerConfig config;
+  config.session.num_threads = 2;
+  levin::Trainer trainer(config, runtime());
+  BOOST_TEST(at::get_num_threads() == 2);
+  config.session.num_threads = 1;
+  levin::Trainer again(config, runtime());
+  BOOST_TEST(at::get_num_threads() == 1);
+}
+
+// What is not one field's.
+
+BOOST_AUTO_TEST_CASE(every_sample_once_an_epoch_over_all_ranks) {
+  ToyData data({.global_batch_size = 7}, 39);
+  const auto fitted = fit({.max_epochs = 1, .num_sanity_val_steps = 0}, data);
+  auto& session = fitted.trainer->session();
+  BOOST_TEST(over_ranks(session, static_cast<double>(fitted.module->trained_on.size())) == 39);
+  double sum = 0;
+  for (int64_t index : fitted.module->trained_on) sum += static_cast<double>(index);
+  BOOST_TEST(over_ranks(session, sum) == 38 * 39 / 2);
+  double evaluated = 0;
+  for (int64_t index : fitted.module->evaluated_on) evaluated += static_cast<double>(index);
+  BOOST_TEST(over_ranks(session, evaluated) == 10 * 11 / 2);
+  BOOST_TEST(fitted.module->evaluation_mode);
+  BOOST_TEST(fitted.module->is_training());
+}
+
+BOOST_AUTO_TEST_CASE(epoch_means_are_over_all_samples_of_all_ranks) {
+  for (int64_t batch : {1, 2, 3, 5, 11}) {
+    ToyData data({.global_batch_size = std::max<int64_t>(batch, runtime().size())});
+    const auto fitted = fit({.max_epochs = 0, .num_sanity_val_steps = 0}, data);
+    const auto values = fitted.trainer->validate(*fitted.module, data);
+    BOOST_REQUIRE(values.size() == 2u);
+    BOOST_TEST(values[1].first == "mean_index");
+    BOOST_TEST(values[1].second == 5.0);
+    static double first = values[0].second;
+    BOOST_TEST(values[0].second == first, boost::test_tools::tolerance(1e-6));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(predictions_belong_to_their_samples) {
+  ToyData data({.global_batch_size = 4});
+  const auto fitted = fit({.max_epochs = 1}, data);
+  double rows = 0;
+  for (const auto& prediction : fitted.trainer->predict(*fitted.module, data)) {
+    BOOST_TEST(static_cast<int64_t>(prediction.indices.size()) == prediction.rows.size(0));
+    rows += static_cast<double>(prediction.rows.size(0));
+    levin::Batch batch;
+    data.val->get(prediction.indices, batch);
+    BOOST_TEST(at::allclose(fitted.module->net(batch["x"]), prediction.rows));
+  }
+  BOOST_TEST(over_ranks(fitted.trainer->session(), rows) == 11);
+}
+
+BOOST_AUTO_TEST_CASE(data_are_prepared_once_a_job) {
+  ToyData data;
+  fit({.max_epochs = 1}, data);
+  BOOST_TEST(data.prepared == (runtime().rank() == 0 ? 1 : 0));
+  BOOST_TEST((data.stages == std::vector{levin::Stage::fit}));
+}
+
+BOOST_AUTO_TEST_CASE(one_ranks_exception_reaches_all) {
+  ToyData data;
+  const int guilty = runtime().size() - 1;
+  try {
+    fit({.max_epochs = 1}, data, [&](Toy& toy) {
+      if (runtime().rank() == guilty) toy.fail_at_step = 2;
+    });
+    BOOST_ERROR("nothing was thrown");
+  } catch (const levin::CommunicatorAborted& error) {
+    BOOST_TEST(runtime().rank() != guilty);
+    BOOST_TEST(error.by_rank() == guilty);
+    BOOST_TEST(std::string(error.what()).find("the toy broke") != std::string::npos);
+  } catch (const std::runtime_error& error) {
+    BOOST_TEST(runtime().rank() == guilty);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(stop_is_agreed_at_one_step) {
+  struct StopAt : levin::Callback {
+    void on_train_batch_end(const levin::Tensor&, const levin::Batch&, int64_t batch_idx) override {
+      if (batch_idx == 1 && runtime().rank() == runtime().size() - 1) trainer().session().request_stop(levin::StopReason::requested);
+    }
+  };
+  ToyData data;
+  levin::Trainer trainer({.max_epochs = 3}, runtime());
+  trainer.add_callback(std::make_shared<StopAt>());
+  const auto module = trainer.build<Toy>();
+  trainer.fit(*module, data);
+  BOOST_TEST(trainer.global_step() == 3);
+  BOOST_TEST(trainer.report().stop_reason == "stopped early");
+}
+
+BOOST_AUTO_TEST_CASE(hooks_come_in_order) {
+  struct Recorder : levin::Callback {
+    void on_train_batch_start(const levin::Batch&, int64_t) override { order += "s"; }
+    void on_before_zero_grad() override { order += "z"; }
+    void on_before_backward(const levin::Tensor&) override { order += "b"; }
+    void on_after_backward() override { order += "a"; }
+    void on_before_optimizer_step() override { order += "o"; }
+    void on_train_batch_end(const levin::Tensor&, const levin::Batch&, int64_t) override { order += "e"; }
+    void on_train_epoch_start() override { order += "("; }
+    void on_train_epoch_end() override { order += ")"; }
+    void on_validation_start() override { order += "["; }
+    void on_validation_end() override { order += "]"; }
+    void on_sanity_check_start() override { order += "<"; }
+    void on_sanity_check_end() override { order += ">"; }
+    std::string order;
+  };
+  ToyData data({.batch_size = 2}, 6 * runtime().size());
+  levin::Trainer trainer({.max_epochs = 1, .accumulate_grad_batches = 2}, runtime());
+  const auto recorder = std::make_shared<Recorder>();
+  trainer.add_callback(recorder);
+  const auto module = trainer.build<Toy>();
+  trainer.fit(*module, data);
+  BOOST_TEST(recorder->order == "<[]>(szbaesbaoeszbaoe[])");
+}
+
+BOOST_AUTO_TEST_SUITE_END()
