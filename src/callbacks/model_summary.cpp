@@ -1,0 +1,60 @@
+#include "levin/callbacks/model_summary.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "levin/trainer/trainer.h"
+
+namespace levin {
+namespace {
+
+// "torch::nn::LinearImpl" and "(anonymous namespace)::Block" are what a compiler says; people say Linear and Block.
+std::string short_name(std::string name) {
+  if (const auto colon = name.rfind("::"); colon != std::string::npos) name.erase(0, colon + 2);
+  if (name.size() > 4 && name.ends_with("Impl")) name.resize(name.size() - 4);
+  return name;
+}
+
+std::string count(int64_t number) {
+  if (number < 1000) return std::to_string(number);
+  if (number < 1'000'000) return fmt::format("{:.1f} K", static_cast<double>(number) / 1e3);
+  if (number < 1'000'000'000) return fmt::format("{:.1f} M", static_cast<double>(number) / 1e6);
+  return fmt::format("{:.1f} B", static_cast<double>(number) / 1e9);
+}
+
+int64_t numel(const torch::nn::Module& module) {
+  int64_t sum = 0;
+  for (const auto& parameter : module.parameters()) sum += parameter.numel();
+  return sum;
+}
+
+}  // namespace
+
+std::string summarize(const Module& module) {
+  std::vector<std::vector<std::string>> rows{{"", "Name", "Type", "Params"}};
+  for (const auto& child : module.named_children())
+    rows.push_back({std::to_string(rows.size() - 1), child.key(), short_name(child.value()->name()), count(numel(*child.value()))});
+  size_t width[4] = {};
+  for (const auto& row : rows)
+    for (size_t i = 0; i < 4; i++) width[i] = std::max(width[i], row[i].size());
+  std::string table;
+  for (const auto& row : rows) {
+    table += fmt::format("{:>{}} | {:<{}} | {:<{}} | {:>{}}\n", row[0], width[0], row[1], width[1], row[2], width[2], row[3], width[3]);
+    if (&row == &rows.front()) table += std::string(width[0] + width[1] + width[2] + width[3] + 9, '-') + "\n";
+  }
+  int64_t total = 0, trained = 0, bytes = 0;
+  for (const auto& parameter : module.parameters()) {
+    total += parameter.numel();
+    trained += parameter.requires_grad() ? parameter.numel() : 0;
+    bytes += parameter.numel() * parameter.element_size();
+  }
+  return table + fmt::format("{} parameters, {} of them trained, {:.1f} MB", count(total), count(trained), static_cast<double>(bytes) / 1e6);
+}
+
+void ModelSummary::on_fit_start() {
+  if (trainer().session().rank() == 0) print_(summarize(module()));
+}
+
+}  // namespace levin

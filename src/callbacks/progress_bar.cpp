@@ -1,0 +1,35 @@
+#include "levin/callbacks/progress_bar.h"
+
+#include <fmt/format.h>
+
+#include "levin/trainer/trainer.h"
+
+namespace levin {
+
+ProgressBar::ProgressBar(bool terminal, Write write, std::chrono::milliseconds interval)
+    : terminal_(terminal), write_(std::move(write)), interval_(terminal ? std::chrono::milliseconds(100) : interval), last_(std::chrono::steady_clock::now()) {}
+
+void ProgressBar::on_train_batch_end(const Tensor&, const Batch&, int64_t) { show_if_due("training"); }
+
+void ProgressBar::on_train_epoch_end() {
+  if (trainer().session().rank() == 0) show("training");
+  if (terminal_ && trainer().session().rank() == 0) write_("\n");
+}
+
+void ProgressBar::show_if_due(const char* what) {
+  if (trainer().session().rank() != 0) return;
+  if (std::chrono::steady_clock::now() - last_ >= interval_) show(what);
+}
+
+void ProgressBar::show(const char* what) {
+  last_ = std::chrono::steady_clock::now();
+  const auto [done, total] = trainer().batch_progress();
+  std::string line = fmt::format("epoch {} {} {}/{} step {}", trainer().current_epoch(), what, done, total, trainer().global_step());
+  for (const auto& [name, value] : trainer().progress_bar_values()) line += fmt::format(" {} {:.4g}", name, value);
+  if (!terminal_) return write_(line + "\n");
+  constexpr int64_t width = 24;
+  const auto filled = static_cast<size_t>(total > 0 ? width * done / total : 0);
+  write_("\r\033[K[" + std::string(filled, '#') + std::string(width - filled, '.') + "] " + line);
+}
+
+}  // namespace levin

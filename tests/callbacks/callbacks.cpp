@@ -1,0 +1,47 @@
+#include "levin/callbacks/model_summary.h"
+#include "levin/callbacks/progress_bar.h"
+#include "levin_test.h"
+#include "../trainer/toy.h"
+
+using namespace levin::test;
+
+BOOST_AUTO_TEST_SUITE(callbacks_callbacks)
+
+BOOST_AUTO_TEST_CASE(summary_names_children_and_totals) {
+  const Toy toy;
+  const std::string table = levin::summarize(toy);
+  BOOST_TEST(table.find("net") != std::string::npos);
+  BOOST_TEST(table.find("Linear") != std::string::npos);
+  BOOST_TEST(table.find("LinearImpl") == std::string::npos);
+  BOOST_TEST(table.find("5 parameters, 5 of them trained, 0.0 MB") != std::string::npos);
+}
+
+BOOST_AUTO_TEST_CASE(progress_is_lines_or_a_bar_on_rank_0) {
+  for (bool terminal : {false, true}) {
+    std::string text;
+    ToyData data;
+    levin::Trainer trainer({.max_epochs = 2}, runtime());
+    trainer.add_callback(std::make_shared<levin::ProgressBar>(terminal, [&](const std::string& part) { text += part; }, std::chrono::milliseconds(0)));
+    const auto module = trainer.build<Toy>();
+    trainer.fit(*module, data);
+    if (runtime().rank() != 0) {
+      BOOST_TEST(text.empty());
+      continue;
+    }
+    BOOST_TEST(text.find("epoch 1 training 5/5 step 10 train_loss ") != std::string::npos);
+    BOOST_TEST((text.find("[########################] epoch 0") != std::string::npos) == terminal);
+    BOOST_TEST((text.find('\r') != std::string::npos) == terminal);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(plain_lines_are_seconds_apart) {
+  std::string text;
+  ToyData data;
+  levin::Trainer trainer({.max_epochs = 3}, runtime());
+  trainer.add_callback(std::make_shared<levin::ProgressBar>(false, [&](const std::string& part) { text += part; }));
+  const auto module = trainer.build<Toy>();
+  trainer.fit(*module, data);
+  BOOST_TEST(std::count(text.begin(), text.end(), '\n') == (runtime().rank() == 0 ? 3 : 0));  // the ends of the epochs
+}
+
+BOOST_AUTO_TEST_SUITE_END()

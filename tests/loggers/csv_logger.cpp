@@ -1,0 +1,54 @@
+#include "levin/loggers/csv_logger.h"
+
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
+
+#include "levin/core/error.h"
+#include "levin_test.h"
+
+namespace {
+
+struct Folder {
+  Folder() {
+    char name[] = "/tmp/levin-test-XXXXXX";
+    path = mkdtemp(name);
+  }
+  ~Folder() { std::filesystem::remove_all(path); }
+  std::filesystem::path path;
+};
+
+std::string text_of(const std::filesystem::path& file) {
+  std::stringstream text;
+  text << std::ifstream(file).rdbuf();
+  return text.str();
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(loggers_csv_logger)
+
+BOOST_AUTO_TEST_CASE(appends_and_never_rewrites) {
+  Folder folder;
+  const auto file = folder.path / "metrics.csv";
+  {
+    levin::CSVLogger logger(file);
+    logger.log_metrics({{"train_loss", 0.5}}, 0, 49);
+    logger.finalize();
+  }
+  const std::string first = text_of(file);
+  BOOST_TEST(first == "step,epoch,name,value\n49,0,train_loss,0.5\n");
+  {
+    levin::CSVLogger logger(file);
+    logger.log_metrics({{"train_loss", 0.1}, {"a \"new\", one", 1e-300}}, 1, 99);
+    logger.finalize();
+  }
+  BOOST_TEST(text_of(file) == first + "99,1,train_loss,0.1\n99,1,\"a \"\"new\"\", one\",1e-300\n");
+}
+
+BOOST_AUTO_TEST_CASE(a_file_that_cannot_be_written_is_an_error) {
+  levin::test::check_throws<levin::IoError>([] { levin::CSVLogger("/proc/none/metrics.csv"); }, {"[loggers]", "/proc/none/metrics.csv", "run_dir"});
+  levin::test::check_throws<levin::IoError>([] { levin::CSVLogger("/dev/full"); }, {"/dev/full", "No space left"});
+}
+
+BOOST_AUTO_TEST_SUITE_END()
