@@ -1,0 +1,78 @@
+#include "job_end.h"
+
+#include <mpi.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <thread>
+
+#include "levin/comm/communicator.h"
+#include "levin/comm/mpi_runtime.h"
+
+namespace levin::cli {
+namespace {
+
+using namespace std::chrono_literals;
+
+std::string signed_message(const MpiRuntime& mpi, const std::exception& error) {
+  if (mpi.size() == 1) return error.what();
+  char host[256] = {};
+  gethostname(host, sizeof host - 1);
+  return fmt::format("rank {} on {}: {}", mpi.rank(), host, error.what());
+}
+
+// Whoever the abort word names is the one that speaks.
+bool was_first(MpiRuntime& mpi, Communicator& communicator, const std::exception& error) {
+  if (dynamic_cast<const CommunicatorAborted*>(&error)) return false;
+  communicator.abort(error.what());
+  try {
+    communicator.barrier();
+  } catch (const CommunicatorAborted& aborted) {
+    return aborted.by_rank() == mpi.rank();
+  } catch (const std::exception&) {
+  }
+  return true;
+}
+
+}  // namespace
+
+int exit_code_of(const std::exception& error) noexcept {
+  const auto* ours = dynamic_cast<const Error*>(&error);
+  return static_cast<int>(ours ? ours->exit_code() : ExitCode::internal);
+}
+
+int say(const std::string& message, int code) {
+  std::fprintf(stderr, "%s\n", message.c_str());
+  std::fflush(stderr);
+  return code;
+}
+
+int end_job(MpiRuntime& mpi, Communicator& communicator, const std::exception& error) {
+  const int code = exit_code_of(error);
+  if (mpi.size() == 1) return say(signed_message(mpi, error), code);
+  if (was_first(mpi, communicator, error)) {
+    say(signed_message(mpi, error), code);
+    std::this_thread::sleep_for(300ms);  // the others put down what they hold
+    MPI_Abort(mpi.communicator(), code);
+  }
+  std::this_thread::sleep_for(5s);  // until the launcher ends this rank; it does not come back from this
+  std::_Exit(code);
+}
+
+int end_before_the_job(MpiRuntime& mpi, const std::exception& error) {
+  const int code = exit_code_of(error);
+  MPI_Request request;
+  int all_failed = 0;
+  if (MPI_Ibarrier(mpi.communicator(), &request) == MPI_SUCCESS)
+    for (int tries = 0; tries < 200 && !all_failed; tries++) {
+      MPI_Test(&request, &all_failed, MPI_STATUS_IGNORE);
+      if (!all_failed) std::this_thread::sleep_for(10ms);
+    }
+  if (all_failed) return mpi.rank() == 0 ? say(error.what(), code) : code;
+  say(signed_message(mpi, error), code);
+  MPI_Abort(mpi.communicator(), code);
+  std::_Exit(code);
+}
+
+}  // namespace levin::cli

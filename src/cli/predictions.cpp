@@ -1,0 +1,80 @@
+#include "predictions.h"
+
+#include <ATen/ops/arange.h>
+#include <ATen/ops/argsort.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+#include <hdf5.h>
+
+#include "levin/core/error.h"
+
+namespace levin::cli {
+namespace {
+
+// Everything of HDF5's is a hid_t with a function of its own that closes it.
+class Handle {
+ public:
+  Handle(hid_t id, herr_t (*close)(hid_t), const std::filesystem::path& file) : id_(id), close_(close) {
+    if (id < 0) throw IoError(fmt::format("HDF5 cannot write {}", file.string()), "see whether the file system is full or read-only", "cli");
+  }
+  ~Handle() { close_(id_); }
+  Handle(const Handle&) = delete;
+  Handle& operator=(const Handle&) = delete;
+  operator hid_t() const { return id_; }
+
+ private:
+  hid_t id_;
+  herr_t (*close_)(hid_t);
+};
+
+void write(hid_t file, const char* name, const Tensor& tensor, hid_t type, const std::filesystem::path& path) {
+  std::vector<hsize_t> shape(tensor.sizes().begin(), tensor.sizes().end());
+  const Handle space(H5Screate_simple(static_cast<int>(shape.size()), shape.data(), nullptr), H5Sclose, path);
+  const Handle set(H5Dcreate2(file, name, type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), H5Dclose, path);
+  if (H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, tensor.data_ptr()) < 0)
+    throw IoError(fmt::format("HDF5 cannot write {}", path.string()), "see whether the file system is full", "cli");
+}
+
+// Every rank's rows [n_r, ...] as one tensor, in rank order.
+Tensor gather(const Tensor& mine, const Tensor& counts, Communicator& communicator) {
+  const int64_t most = counts.max().item<int64_t>();
+  std::vector<int64_t> shape = mine.sizes().vec();
+  shape[0] = most;
+  const Tensor padded = at::zeros(shape, mine.options());
+  padded.narrow(0, 0, mine.size(0)).copy_(mine);
+  shape[0] = most * communicator.size();
+  const Tensor all = at::empty(shape, mine.options());
+  communicator.all_gather(all, padded).wait();
+  std::vector<Tensor> parts;
+  for (int rank = 0; rank < communicator.size(); rank++) parts.push_back(all.narrow(0, rank * most, counts[rank].item<int64_t>()));
+  return at::cat(parts);
+}
+
+}  // namespace
+
+void write_predictions(const std::filesystem::path& file, const std::vector<Prediction>& predictions, Communicator& communicator) {
+  std::vector<Tensor> rows;
+  std::vector<int64_t> indices;
+  for (const auto& prediction : predictions) {
+    rows.push_back(prediction.rows.to(at::kDouble));
+    indices.insert(indices.end(), prediction.indices.begin(), prediction.indices.end());
+  }
+  // A rank without samples learns the width of a row from the others.
+  const Tensor counts = at::zeros({communicator.size()}, at::kLong);
+  counts[communicator.rank()] = static_cast<int64_t>(indices.size());
+  communicator.all_reduce(counts).wait();
+  const Tensor width = at::full({1}, rows.empty() ? 0 : rows.front().numel() / std::max<int64_t>(1, rows.front().size(0)), at::kLong);
+  communicator.all_reduce(width, ReduceOp::max).wait();
+  const Tensor mine = rows.empty() ? at::zeros({0, width.item<int64_t>()}, at::kDouble) : at::cat(rows).view({static_cast<int64_t>(indices.size()), -1});
+  const Tensor index = gather(at::tensor(indices, at::kLong), counts, communicator), all = gather(mine, counts, communicator);
+  if (communicator.rank() != 0) return;
+  const Tensor order = at::argsort(index);
+  const Handle out(H5Fcreate(file.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), H5Fclose, file);
+  write(out, "index", index.index_select(0, order).contiguous(), H5T_NATIVE_INT64, file);
+  write(out, "prediction", all.index_select(0, order).contiguous(), H5T_NATIVE_DOUBLE, file);
+}
+
+}  // namespace levin::cli

@@ -1,0 +1,188 @@
+#include "levin/cli/run.h"
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+
+#include "job_end.h"
+#include "levin/callbacks/model_summary.h"
+#include "levin/callbacks/progress_bar.h"
+#include "levin/cli/devices.h"
+#include "levin/comm/agree.h"
+#include "levin/comm/launcher.h"
+#include "levin/core/version.h"
+#include "levin/loggers/csv_logger.h"
+#include "predictions.h"
+#include "run_folder.h"
+#include "run_record.h"
+#include "stop_signals.h"
+
+extern char** environ;
+
+namespace levin::cli {
+namespace {
+
+struct Settings {
+  TrainerConfig trainer;
+  std::optional<OptimizerConfig> optimizer;
+  std::optional<LrSchedulerConfig> lr_scheduler;
+  RunConfig run;
+};
+
+ProgramOptions describe(const std::string& name, Settings& settings, const Program& program) {
+  ProgramOptions options(name, version,
+                         {{"fit", "train the model"},
+                          {"validate", "evaluate on the validation data"},
+                          {"test", "evaluate on the test data"},
+                          {"predict", "write predictions for the test data"}});
+  options.add_group("trainer", "how to train", settings.trainer);
+  program.add_groups(options);
+  options.add_group("optimizer", "in place of the model's own optimizer", settings.optimizer);
+  options.add_group("lr_scheduler", "in place of the model's own schedule", settings.lr_scheduler);
+  options.add(settings.run);
+  return options;
+}
+
+const char* variable(const char* name) { return std::getenv(name); }
+
+bool started_by_a_launcher() {
+  for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMI_RANK", "PMIX_RANK", "PALS_RANKID", "FLUX_TASK_RANK", "SLURM_STEP_NUM_TASKS"})
+    if (std::getenv(name)) return true;
+  return false;
+}
+
+bool first_of_the_launcher() {
+  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "PALS_RANKID", "FLUX_TASK_RANK", "SLURM_PROCID"})
+    if (const char* rank = std::getenv(name)) return std::string_view(rank) == "0";
+  return true;
+}
+
+// One run of one subcommand on all ranks.
+class Job {
+ public:
+  Job(const Settings& settings, ProgramOptions& options, const Program& program, MpiRuntime& mpi, std::string name, std::string subcommand)
+      : settings_(settings), program_(program), mpi_(mpi), subcommand_(std::move(subcommand)),
+        trainer_(settings.trainer, mpi, static_cast<uint64_t>(settings.run.seed_everything)),
+        record_{.program = std::move(name), .subcommand = subcommand_, .config = options.write()} {
+    if (settings.trainer.fast_dev_run.batches == 0) folder_ = make_run_folder(mpi, settings.run, record_.program);
+    if (mpi.rank() == 0 && !folder_.empty()) write_text(folder_ / "config.yaml", options.to_yaml(/*comments=*/false));
+  }
+
+  Communicator& communicator() { return trainer_.session().communicator(); }
+
+  int run() {
+    const auto& log = mpi_.log();
+    log.info("{}", trainer_.session().topology().describe());
+    add_callbacks();
+    if (settings_.optimizer || settings_.lr_scheduler) trainer_.replace_optimizer(settings_.optimizer, settings_.lr_scheduler);
+    const auto module = program_.make_module(trainer_);
+    const auto data = program_.make_data();
+    const StopSignals signals;
+    trainer_.add_callback(signals.callback());
+
+    if (subcommand_ == "fit") trainer_.fit(*module, *data);
+    if (subcommand_ == "validate") trainer_.validate(*module, *data);
+    if (subcommand_ == "test") trainer_.test(*module, *data);
+    if (subcommand_ == "predict") {
+      const auto predictions = trainer_.predict(*module, *data);
+      if (!folder_.empty()) write_predictions(folder_ / "predictions.h5", predictions, communicator());
+    }
+    const auto& session = trainer_.session();
+    const int code = session.stops_for(StopReason::interrupted) ? static_cast<int>(ExitCode::interrupted) : session.stops_for(StopReason::terminated) ? 143 : 0;
+    finish(code);
+    return code;
+  }
+
+  void failed(const std::string& message, int code) noexcept {
+    if (mpi_.rank() != 0 || folder_.empty()) return;
+    try {
+      write_run_record(folder_ / "run.json", record_, trainer_, 0, message, code);
+    } catch (const std::exception&) {  // the first error is the one to tell
+    }
+  }
+
+ private:
+  void add_callbacks() {
+    const auto& log = mpi_.log();
+    if (settings_.trainer.enable_model_summary) trainer_.add_callback(std::make_shared<ModelSummary>([&log](const std::string& table) { log.info("{}", table); }));
+    if (settings_.trainer.enable_progress_bar)
+      trainer_.add_callback(std::make_shared<ProgressBar>(isatty(STDERR_FILENO) == 1, [](const std::string& text) { std::fputs(text.c_str(), stderr); }));
+    if (settings_.trainer.logger && mpi_.rank() == 0 && !folder_.empty()) trainer_.add_logger(std::make_shared<CSVLogger>(folder_ / "metrics.csv"));
+  }
+
+  void finish(int code) {
+    const double peak = peak_bytes_of_all(communicator());
+    if (mpi_.rank() != 0) return;
+    trainer_.finalize_loggers();
+    if (!folder_.empty()) write_run_record(folder_ / "run.json", record_, trainer_, peak, trainer_.report().stop_reason, code);
+    const auto& report = trainer_.report();
+    for (const auto& [name, value] : report.metrics) std::printf("%s %.6g\n", name.c_str(), value);
+    if (report.samples > 0) std::printf("%.0f samples/s in training, %lld steps, %s\n", report.samples_per_second(), static_cast<long long>(report.steps), trainer_.session().strategy().describe().c_str());
+    if (!folder_.empty()) std::printf("files of the run: %s\n", folder_.c_str());
+    std::fflush(stdout);
+  }
+
+  const Settings& settings_;
+  const Program& program_;
+  MpiRuntime& mpi_;
+  std::string subcommand_;
+  Trainer trainer_;
+  RunRecord record_;
+  std::filesystem::path folder_;
+};
+
+int run_job(const Settings& settings, ProgramOptions& options, const Program& program, MpiRuntime& mpi, const std::string& name, const std::string& subcommand) {
+  std::unique_ptr<Job> job;
+  try {
+    job = std::make_unique<Job>(settings, options, program, mpi, name, subcommand);
+  } catch (const std::exception& error) {
+    return end_before_the_job(mpi, error);
+  }
+  try {
+    return job->run();
+  } catch (const std::exception& error) {
+    job->failed(error.what(), exit_code_of(error));
+    return end_job(mpi, job->communicator(), error);
+  }
+}
+
+}  // namespace
+
+int run_program(int argc, const char* const* argv, const Program& program) {
+  const std::string name = std::filesystem::path(argv[0]).filename();
+  Settings settings;
+  ProgramOptions options = describe(name, settings, program);
+  ProgramCommand command;
+  Standing standing;
+  try {
+    command = options.parse(ProgramInput::from_main(argc, argv, environ));
+    if (command.subcommand.empty()) {
+      if (first_of_the_launcher()) std::fputs(command.text.c_str(), stdout);
+      return 0;
+    }
+    if (settings.trainer.devices.value.value_or(1) > 1 && !started_by_a_launcher())
+      throw explain_devices(*settings.trainer.devices.value, 1, {argv, argv + argc});
+  } catch (const Error& error) {
+    standing = {error.exit_code(), error.what(), {}};
+    if (!started_by_a_launcher()) return say(error.what(), static_cast<int>(error.exit_code()));
+  }
+
+  MpiRuntime mpi;
+  mpi.set_log(Log::to_stderr(mpi.rank()));
+  try {
+    if (const std::string warning = check_launcher(mpi.size(), variable); !warning.empty()) mpi.log().info("warning: {}", warning);
+    if (standing.code == ExitCode::finished && settings.trainer.devices.value.value_or(mpi.size()) != mpi.size())
+      throw explain_devices(*settings.trainer.devices.value, mpi.size(), {argv, argv + argc});
+  } catch (const Error& error) {
+    if (standing.code == ExitCode::finished) standing = {error.exit_code(), error.what(), {}};
+  }
+  if (standing.code == ExitCode::finished)
+    standing.must_be_equal = {{"configuration", hash_text(options.to_yaml(false))}, {"program", hash_file("/proc/self/exe")}, {"Levin", version}, {"LibTorch", libtorch_version()}};
+  const Agreement agreement = agree(mpi, standing);
+  if (!agreement.good()) return mpi.rank() == 0 ? say(agreement.message, static_cast<int>(agreement.code)) : static_cast<int>(agreement.code);
+  return run_job(settings, options, program, mpi, name, command.subcommand);
+}
+
+}  // namespace levin::cli

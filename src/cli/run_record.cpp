@@ -1,0 +1,92 @@
+#include "run_record.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/full.h>
+#include <mpi.h>
+#include <sys/resource.h>
+#include <torch/csrc/api/include/torch/version.h>
+#include <xxhash.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "levin/core/version.h"
+#include "levin/trainer/trainer.h"
+#include "run_folder.h"
+
+namespace levin::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string mpi_version() {
+  char text[MPI_MAX_LIBRARY_VERSION_STRING];
+  int length = 0;
+  MPI_Get_library_version(text, &length);
+  const std::string all(text, static_cast<size_t>(length));
+  return all.substr(0, all.find_first_of(",\n"));
+}
+
+std::string utc(std::chrono::system_clock::time_point time) {
+  const std::time_t seconds = std::chrono::system_clock::to_time_t(time);
+  std::tm parts{};
+  gmtime_r(&seconds, &parts);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
+}
+
+}  // namespace
+
+void write_run_record(const std::filesystem::path& file, const RunRecord& record, Trainer& trainer, double peak_bytes, const std::string& exit_reason,
+                      int exit_code) {
+  auto& session = trainer.session();
+  const auto& report = trainer.report();
+  const auto now = std::chrono::system_clock::now();
+  Json json;
+  json["program"] = record.program;
+  json["subcommand"] = record.subcommand;
+  json["exit"] = {{"code", exit_code}, {"reason", exit_reason}};
+  json["started"] = utc(record.start);
+  json["seconds"] = std::chrono::duration<double>(now - record.start).count();
+  json["versions"] = {{"levin", version}, {"libtorch", libtorch_version()}, {"mpi", mpi_version()}};
+  json["ranks"] = session.size();
+  json["threads_per_rank"] = at::get_num_threads();
+  json["strategy"] = session.strategy().describe();
+  json["accelerator"] = session.accelerator().name();
+  for (const auto& place : session.topology().places())
+    json["hosts"].push_back({{"rank", place.rank}, {"host", place.host}, {"local_rank", place.local_rank}, {"cores", place.cores}});
+  json["steps"] = report.steps;
+  json["epochs"] = report.epochs;
+  json["samples"] = report.samples;
+  json["samples_per_second"] = report.samples_per_second();
+  json["peak_bytes_per_rank"] = peak_bytes;
+  json["metrics"] = Json::object();
+  for (const auto& [name, value] : report.metrics) json["metrics"][name] = value;
+  json["config"] = Json::object();
+  for (const auto& [path, text] : flatten(record.config)) json["config"][path] = text;
+  write_text(file, json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+}
+
+double peak_bytes_of_all(Communicator& communicator) {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  const Tensor peak = at::full({1}, static_cast<double>(usage.ru_maxrss) * 1024, at::kDouble);
+  communicator.all_reduce(peak, ReduceOp::max).wait();
+  return peak.item<double>();
+}
+
+std::string libtorch_version() { return TORCH_VERSION; }
+
+std::string hash_text(const std::string& text) { return fmt::format("{:016x}", XXH3_64bits(text.data(), text.size())); }
+
+std::string hash_file(const std::filesystem::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  if (!in) return {};
+  std::stringstream content;
+  content << in.rdbuf();
+  return hash_text(content.str());
+}
+
+}  // namespace levin::cli
