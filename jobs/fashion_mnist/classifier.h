@@ -13,8 +13,8 @@ struct ClassifierConfig {
   double lr = 2e-3;
 };
 LEVIN_CONFIG(ClassifierConfig, (channels, "channels of the first convolution; the second has twice as many", at_least(1)),
-             (hidden, "width of the hidden layer", at_least(1)), (dropout, "part of the hidden layer that is dropped", at_least(0), less_than(1)),
-             (lr, "peak learning rate", greater_than(0)))
+             (hidden, "width of the hidden layer", at_least(1)),
+             (dropout, "part of the hidden layer that is dropped", at_least(0), less_than(1)), (lr, "peak learning rate", greater_than(0)))
 
 /// Two convolutions with pooling, one hidden layer: image [n, 1, 28, 28] -> scores [n, 10].
 class Classifier : public levin::Module {

@@ -50,7 +50,8 @@ std::string summarize(const Module& module) {
     trained += parameter.requires_grad() ? parameter.numel() : 0;
     bytes += parameter.numel() * parameter.element_size();
   }
-  return table + fmt::format("{} parameters, {} of them trained, {:.1f} MB", count(total), count(trained), static_cast<double>(bytes) / 1e6);
+  return table +
+         fmt::format("{} parameters, {} of them trained, {:.1f} MB", count(total), count(trained), static_cast<double>(bytes) / 1e6);
 }
 
 void ModelSummary::on_fit_start() {

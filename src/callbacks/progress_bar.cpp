@@ -7,7 +7,10 @@
 namespace levin {
 
 ProgressBar::ProgressBar(bool terminal, Write write, std::chrono::milliseconds interval)
-    : terminal_(terminal), write_(std::move(write)), interval_(terminal ? std::chrono::milliseconds(100) : interval), last_(std::chrono::steady_clock::now()) {}
+    : terminal_(terminal),
+      write_(std::move(write)),
+      interval_(terminal ? std::chrono::milliseconds(100) : interval),
+      last_(std::chrono::steady_clock::now()) {}
 
 void ProgressBar::on_train_batch_end(const Tensor&, const Batch&, int64_t) { show_if_due("training"); }
 

@@ -18,7 +18,8 @@ namespace {
 class Handle {
  public:
   Handle(hid_t id, herr_t (*close)(hid_t), const std::filesystem::path& file) : id_(id), close_(close) {
-    if (id < 0) throw IoError(fmt::format("HDF5 cannot write {}", file.string()), "see whether the file system is full or read-only", "cli");
+    if (id < 0)
+      throw IoError(fmt::format("HDF5 cannot write {}", file.string()), "see whether the file system is full or read-only", "cli");
   }
   ~Handle() { close_(id_); }
   Handle(const Handle&) = delete;
@@ -68,7 +69,8 @@ void write_predictions(const std::filesystem::path& file, const std::vector<Pred
   communicator.all_reduce(counts).wait();
   const Tensor width = at::full({1}, rows.empty() ? 0 : rows.front().numel() / std::max<int64_t>(1, rows.front().size(0)), at::kLong);
   communicator.all_reduce(width, ReduceOp::max).wait();
-  const Tensor mine = rows.empty() ? at::zeros({0, width.item<int64_t>()}, at::kDouble) : at::cat(rows).view({static_cast<int64_t>(indices.size()), -1});
+  const Tensor mine =
+      rows.empty() ? at::zeros({0, width.item<int64_t>()}, at::kDouble) : at::cat(rows).view({static_cast<int64_t>(indices.size()), -1});
   const Tensor index = gather(at::tensor(indices, at::kLong), counts, communicator), all = gather(mine, counts, communicator);
   if (communicator.rank() != 0) return;
   const Tensor order = at::argsort(index);

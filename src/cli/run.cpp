@@ -48,7 +48,8 @@ ProgramOptions describe(const std::string& name, Settings& settings, const Progr
 const char* variable(const char* name) { return std::getenv(name); }
 
 bool started_by_a_launcher() {
-  for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMI_RANK", "PMIX_RANK", "PALS_RANKID", "FLUX_TASK_RANK", "SLURM_STEP_NUM_TASKS"})
+  for (const char* name :
+       {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMI_RANK", "PMIX_RANK", "PALS_RANKID", "FLUX_TASK_RANK", "SLURM_STEP_NUM_TASKS"})
     if (std::getenv(name)) return true;
   return false;
 }
@@ -63,7 +64,10 @@ bool first_of_the_launcher() {
 class Job {
  public:
   Job(const Settings& settings, ProgramOptions& options, const Program& program, MpiRuntime& mpi, std::string name, std::string subcommand)
-      : settings_(settings), program_(program), mpi_(mpi), subcommand_(std::move(subcommand)),
+      : settings_(settings),
+        program_(program),
+        mpi_(mpi),
+        subcommand_(std::move(subcommand)),
         trainer_(settings.trainer, mpi, static_cast<uint64_t>(settings.run.seed_everything)),
         record_{.program = std::move(name), .subcommand = subcommand_, .config = options.write()} {
     if (settings.trainer.fast_dev_run.batches == 0) folder_ = make_run_folder(mpi, settings.run, record_.program);
@@ -90,7 +94,9 @@ class Job {
       if (!folder_.empty()) write_predictions(folder_ / "predictions.h5", predictions, communicator());
     }
     const auto& session = trainer_.session();
-    const int code = session.stops_for(StopReason::interrupted) ? static_cast<int>(ExitCode::interrupted) : session.stops_for(StopReason::terminated) ? 143 : 0;
+    const int code = session.stops_for(StopReason::interrupted)  ? static_cast<int>(ExitCode::interrupted)
+                     : session.stops_for(StopReason::terminated) ? 143
+                                                                 : 0;
     finish(code);
     return code;
   }
@@ -106,10 +112,13 @@ class Job {
  private:
   void add_callbacks() {
     const auto& log = mpi_.log();
-    if (settings_.trainer.enable_model_summary) trainer_.add_callback(std::make_shared<ModelSummary>([&log](const std::string& table) { log.info("{}", table); }));
+    if (settings_.trainer.enable_model_summary)
+      trainer_.add_callback(std::make_shared<ModelSummary>([&log](const std::string& table) { log.info("{}", table); }));
     if (settings_.trainer.enable_progress_bar)
-      trainer_.add_callback(std::make_shared<ProgressBar>(isatty(STDERR_FILENO) == 1, [](const std::string& text) { std::fputs(text.c_str(), stderr); }));
-    if (settings_.trainer.logger && mpi_.rank() == 0 && !folder_.empty()) trainer_.add_logger(std::make_shared<CSVLogger>(folder_ / "metrics.csv"));
+      trainer_.add_callback(
+          std::make_shared<ProgressBar>(isatty(STDERR_FILENO) == 1, [](const std::string& text) { std::fputs(text.c_str(), stderr); }));
+    if (settings_.trainer.logger && mpi_.rank() == 0 && !folder_.empty())
+      trainer_.add_logger(std::make_shared<CSVLogger>(folder_ / "metrics.csv"));
   }
 
   void finish(int code) {
@@ -119,7 +128,9 @@ class Job {
     if (!folder_.empty()) write_run_record(folder_ / "run.json", record_, trainer_, peak, trainer_.report().stop_reason, code);
     const auto& report = trainer_.report();
     for (const auto& [name, value] : report.metrics) std::printf("%s %.6g\n", name.c_str(), value);
-    if (report.samples > 0) std::printf("%.0f samples/s in training, %lld steps, %s\n", report.samples_per_second(), static_cast<long long>(report.steps), trainer_.session().strategy().describe().c_str());
+    if (report.samples > 0)
+      std::printf("%.0f samples/s in training, %lld steps, %s\n", report.samples_per_second(), static_cast<long long>(report.steps),
+                  trainer_.session().strategy().describe().c_str());
     if (!folder_.empty()) std::printf("files of the run: %s\n", folder_.c_str());
     std::fflush(stdout);
   }
@@ -133,7 +144,8 @@ class Job {
   std::filesystem::path folder_;
 };
 
-int run_job(const Settings& settings, ProgramOptions& options, const Program& program, MpiRuntime& mpi, const std::string& name, const std::string& subcommand) {
+int run_job(const Settings& settings, ProgramOptions& options, const Program& program, MpiRuntime& mpi, const std::string& name,
+            const std::string& subcommand) {
   std::unique_ptr<Job> job;
   try {
     job = std::make_unique<Job>(settings, options, program, mpi, name, subcommand);
@@ -179,9 +191,13 @@ int run_program(int argc, const char* const* argv, const Program& program) {
     if (standing.code == ExitCode::finished) standing = {error.exit_code(), error.what(), {}};
   }
   if (standing.code == ExitCode::finished)
-    standing.must_be_equal = {{"configuration", hash_text(options.to_yaml(false))}, {"program", hash_file("/proc/self/exe")}, {"Levin", version}, {"LibTorch", libtorch_version()}};
+    standing.must_be_equal = {{"configuration", hash_text(options.to_yaml(false))},
+                              {"program", hash_file("/proc/self/exe")},
+                              {"Levin", version},
+                              {"LibTorch", libtorch_version()}};
   const Agreement agreement = agree(mpi, standing);
-  if (!agreement.good()) return mpi.rank() == 0 ? say(agreement.message, static_cast<int>(agreement.code)) : static_cast<int>(agreement.code);
+  if (!agreement.good())
+    return mpi.rank() == 0 ? say(agreement.message, static_cast<int>(agreement.code)) : static_cast<int>(agreement.code);
   return run_job(settings, options, program, mpi, name, command.subcommand);
 }
 

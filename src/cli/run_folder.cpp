@@ -28,7 +28,8 @@ fs::path make(const RunConfig& config, const std::string& program) {
                             : !config.run_name.empty() ? parent / config.run_name
                                                        : next_number(parent);
     fs::create_directories(folder);
-    if (access(folder.c_str(), W_OK | X_OK) != 0) throw fs::filesystem_error("cannot write", folder, std::error_code(errno, std::generic_category()));
+    if (access(folder.c_str(), W_OK | X_OK) != 0)
+      throw fs::filesystem_error("cannot write", folder, std::error_code(errno, std::generic_category()));
     return folder;
   } catch (const fs::filesystem_error& error) {
     throw IoError(fmt::format("cannot make the run's folder {}: {}", error.path1().string(), error.code().message()),
@@ -64,7 +65,8 @@ void write_text(const fs::path& file, const std::string& text) {
   out.close();
   std::error_code error;
   if (out) fs::rename(partial, file, error);
-  if (!out || error) throw IoError(fmt::format("cannot write {}", file.string()), "see whether the file system is full or read-only", "cli");
+  if (!out || error)
+    throw IoError(fmt::format("cannot write {}", file.string()), "see whether the file system is full or read-only", "cli");
 }
 
 }  // namespace levin::cli

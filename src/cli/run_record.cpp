@@ -39,8 +39,8 @@ std::string utc(std::chrono::system_clock::time_point time) {
 
 }  // namespace
 
-void write_run_record(const std::filesystem::path& file, const RunRecord& record, Trainer& trainer, double peak_bytes, const std::string& exit_reason,
-                      int exit_code) {
+void write_run_record(const std::filesystem::path& file, const RunRecord& record, Trainer& trainer, double peak_bytes,
+                      const std::string& exit_reason, int exit_code) {
   auto& session = trainer.session();
   const auto& report = trainer.report();
   const auto now = std::chrono::system_clock::now();

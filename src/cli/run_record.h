@@ -19,9 +19,10 @@ struct RunRecord {
   std::chrono::system_clock::time_point start = std::chrono::system_clock::now();
 };
 
-/// run.json: settings, versions, host map, strategy with its form, steps, samples/s, peak memory (bytes, of the largest rank), why it ended.
-void write_run_record(const std::filesystem::path& file, const RunRecord& record, Trainer& trainer, double peak_bytes, const std::string& exit_reason,
-                      int exit_code);
+/// run.json: settings, versions, host map, strategy with its form, steps, samples/s, peak memory (bytes, of the largest rank), why it
+/// ended.
+void write_run_record(const std::filesystem::path& file, const RunRecord& record, Trainer& trainer, double peak_bytes,
+                      const std::string& exit_reason, int exit_code);
 
 /// Largest resident memory of any rank so far. Collective.
 double peak_bytes_of_all(Communicator& communicator);

@@ -16,7 +16,8 @@ namespace {
 // The window lives as long as a tensor on it.
 Tensor tensor_on(std::shared_ptr<SharedWindow> window, int rank, int64_t numel, at::ScalarType dtype) {
   void* start = window->part(rank);
-  return at::from_blob(start, {numel}, [window](void*) {}, at::TensorOptions(dtype));
+  return at::from_blob(
+      start, {numel}, [window](void*) {}, at::TensorOptions(dtype));
 }
 
 // Memory that needs no copies in an all-reduce, where there is room for it.
@@ -59,8 +60,7 @@ std::unique_ptr<GroupMemory> GroupMemory::allocate(const GroupLayout& layout, co
   if (lifetimes.optimizer == Hold::sharded) {
     const auto window = node->allocate(bytes, WhenShort::return_null);
     if (!window) return nullptr;
-    for (int rank = 0; rank < node->size(); rank++)
-      memory->peer_gradients.push_back(tensor_on(window, rank, layout.numel, layout.dtype));
+    for (int rank = 0; rank < node->size(); rank++) memory->peer_gradients.push_back(tensor_on(window, rank, layout.numel, layout.dtype));
     memory->gradients = memory->peer_gradients[static_cast<size_t>(node->rank())];
   } else {
     memory->gradients = gradients_for_collectives(layout, communicator);
@@ -133,12 +133,13 @@ void FlatGroup::rehome(const std::vector<std::string>& names) {
   }
   for (size_t i = 0; i < members_.size(); i++) {
     const Range range = layout_.placements[i].range;
-    const auto* expected = static_cast<const char*>(memory_.parameters.data_ptr()) + range.begin * static_cast<int64_t>(memory_.parameters.element_size());
+    const auto* expected =
+        static_cast<const char*>(memory_.parameters.data_ptr()) + range.begin * static_cast<int64_t>(memory_.parameters.element_size());
     if (members_[i].data_ptr() != expected)
-      throw UsageError("parallel",
-                       fmt::format("parameter \"{}\" was moved out of its flat buffer",
-                                   names[static_cast<size_t>(layout_.placements[i].parameter)]),
-                       "write to it in place inside write_parameters instead of replacing its data");
+      throw UsageError(
+          "parallel",
+          fmt::format("parameter \"{}\" was moved out of its flat buffer", names[static_cast<size_t>(layout_.placements[i].parameter)]),
+          "write to it in place inside write_parameters instead of replacing its data");
   }
 }
 

@@ -41,8 +41,8 @@ Range GroupLayout::shard(int rank, int ranks) const {
 
 std::vector<GroupLayout> make_layout(const std::vector<ParameterInfo>& parameters, const LayoutOptions& options) {
   std::vector<GroupLayout> groups;
-  std::vector<int64_t> bytes;   // of each group
-  std::vector<size_t> open;     // groups that still take parameters, one a (dtype, trained, unit)
+  std::vector<int64_t> bytes;  // of each group
+  std::vector<size_t> open;    // groups that still take parameters, one a (dtype, trained, unit)
   for (size_t i = 0; i < parameters.size(); i++) {
     const auto& info = parameters[i];
     const int unit = options.by_unit ? info.unit : 0;

@@ -3,7 +3,6 @@
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/scalar_tensor.h>
 #include <c10/core/GradMode.h>
-
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -73,18 +72,21 @@ void Strategy::check_same_model() {
   size_t hash = 0;
   double numel = 0;
   for (const auto& [name, tensor] : parameters_) {
-    const auto text = fmt::format("{} {} {}", name, fmt::join(tensor.sizes().begin(), tensor.sizes().end(), "x"), static_cast<int>(tensor.scalar_type()));
+    const auto text =
+        fmt::format("{} {} {}", name, fmt::join(tensor.sizes().begin(), tensor.sizes().end(), "x"), static_cast<int>(tensor.scalar_type()));
     hash = hash * 1099511628211u + std::hash<std::string>()(text);
     numel += static_cast<double>(tensor.numel());
   }
-  const std::vector<double> mine{static_cast<double>(hash >> 32), static_cast<double>(hash & 0xffffffffu), static_cast<double>(parameters_.size()), numel};
+  const std::vector<double> mine{static_cast<double>(hash >> 32), static_cast<double>(hash & 0xffffffffu),
+                                 static_cast<double>(parameters_.size()), numel};
   const auto all = exchange(mine);
   for (size_t rank = 1; rank < all.size() / 4; rank++)
     if (!std::equal(all.begin(), all.begin() + 4, all.begin() + static_cast<int64_t>(4 * rank)))
-      throw UsageError("parallel",
-                       fmt::format("the ranks built different models: rank 0 has {:.0f} parameters with {:.0f} elements, rank {} has {:.0f} with {:.0f}",
-                                   all[2], all[3], rank, all[4 * rank + 2], all[4 * rank + 3]),
-                       "build the same model with the same names, shapes and dtypes on every rank");
+      throw UsageError(
+          "parallel",
+          fmt::format("the ranks built different models: rank 0 has {:.0f} parameters with {:.0f} elements, rank {} has {:.0f} with {:.0f}",
+                      all[2], all[3], rank, all[4 * rank + 2], all[4 * rank + 3]),
+          "build the same model with the same names, shapes and dtypes on every rank");
 }
 
 void Strategy::setup(torch::nn::Module& module, const OptimizerSpec* spec) {
@@ -127,8 +129,9 @@ std::vector<GroupMemory> Strategy::allocate(const std::vector<GroupLayout>& layo
   if (share_ == ShareParameters::node)
     throw IoError("shared memory has no room for one copy of the parameters and every rank's gradients",
                   "enlarge /dev/shm, or use share_parameters: none", "parallel");
-  log_.warning("[parallel] shared memory has no room for one copy of the parameters and every rank's gradients; each rank takes a private "
-               "copy: enlarge /dev/shm for speed, or set share_parameters: none");
+  log_.warning(
+      "[parallel] shared memory has no room for one copy of the parameters and every rank's gradients; each rank takes a private "
+      "copy: enlarge /dev/shm for speed, or set share_parameters: none");
   lifetimes_ = {};
   description_ = private_form;
   memory.clear();
@@ -138,7 +141,7 @@ std::vector<GroupMemory> Strategy::allocate(const std::vector<GroupLayout>& layo
 void Strategy::backward(const Tensor& loss, double weight) {
   if (!loss.defined() || loss.numel() != 1 || !loss.requires_grad())
     throw UsageError("parallel",
-                     !loss.defined()      ? std::string("the loss is an undefined tensor")
+                     !loss.defined()     ? std::string("the loss is an undefined tensor")
                      : loss.numel() != 1 ? fmt::format("the loss has {} elements, must have one", loss.numel())
                                          : std::string("the loss does not depend on a parameter that requires a gradient"),
                      "return the mean loss over the batch from training_step");

@@ -16,8 +16,8 @@ struct EvaluationLoop::StageHooks {
   BatchMoment batch_start, batch_end;
 
   static const StageHooks& of(Stage stage) {
-    static const StageHooks validation{&Hooks::on_validation_start,       &Hooks::on_validation_epoch_start, &Hooks::on_validation_epoch_end,
-                                       &Hooks::on_validation_end,         &Hooks::on_validation_batch_start, &Hooks::on_validation_batch_end};
+    static const StageHooks validation{&Hooks::on_validation_start, &Hooks::on_validation_epoch_start, &Hooks::on_validation_epoch_end,
+                                       &Hooks::on_validation_end,   &Hooks::on_validation_batch_start, &Hooks::on_validation_batch_end};
     static const StageHooks test{&Hooks::on_test_start, &Hooks::on_test_epoch_start, &Hooks::on_test_epoch_end,
                                  &Hooks::on_test_end,   &Hooks::on_test_batch_start, &Hooks::on_test_batch_end};
     static const StageHooks predict{&Hooks::on_predict_start, &Hooks::on_predict_epoch_start, &Hooks::on_predict_epoch_end,
@@ -32,10 +32,13 @@ EvaluationLoop::EvaluationLoop(Trainer& trainer, Stage stage, Module& module, Da
   const DataLoaderSpec spec = stage == Stage::test      ? data.test_dataloader()
                               : stage == Stage::predict ? data.predict_dataloader()
                                                         : data.val_dataloader();
-  const Limit& limit = stage == Stage::test ? config.limit_test_batches : stage == Stage::predict ? config.limit_predict_batches : config.limit_val_batches;
+  const Limit& limit = stage == Stage::test      ? config.limit_test_batches
+                       : stage == Stage::predict ? config.limit_predict_batches
+                                                 : config.limit_val_batches;
   if (!spec.dataset) {
     if (stage == Stage::fit) return;
-    throw ConfigError(fmt::format("there are no data to {}", stage_name(stage)), "override the data module's *_dataloader for it", "trainer");
+    throw ConfigError(fmt::format("there are no data to {}", stage_name(stage)), "override the data module's *_dataloader for it",
+                      "trainer");
   }
   loader_ = trainer.make_loader(spec, /*training=*/false);
   batches_ = limit.of(loader_->batches());

@@ -26,7 +26,8 @@ FitLoop::FitLoop(Trainer& trainer, Module& module, DataModule& data)
   auto& progress = session_.progress();
   progress.total_epochs = std::max<int64_t>(0, max_epochs_);
   progress.total_steps = max_epochs_ < 0 ? 0 : max_epochs_ * steps_per_epoch;
-  if (config_.max_steps >= 0) progress.total_steps = progress.total_steps > 0 ? std::min(progress.total_steps, config_.max_steps) : config_.max_steps;
+  if (config_.max_steps >= 0)
+    progress.total_steps = progress.total_steps > 0 ? std::min(progress.total_steps, config_.max_steps) : config_.max_steps;
 }
 
 void FitLoop::run() {
@@ -123,6 +124,8 @@ void FitLoop::validate() {
   clock_ = std::chrono::steady_clock::now();
 }
 
-void FitLoop::stop_clock() { trainer_.report().train_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - clock_).count(); }
+void FitLoop::stop_clock() {
+  trainer_.report().train_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - clock_).count();
+}
 
 }  // namespace levin

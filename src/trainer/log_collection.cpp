@@ -21,7 +21,10 @@ class HostValue : public Metric {
  public:
   explicit HostValue(ReduceFx fx)
       : fx_(fx),
-        value_(add_state("value", fx == ReduceFx::min ? StateReduction::min : fx == ReduceFx::max ? StateReduction::max : StateReduction::sum,
+        value_(add_state("value",
+                         fx == ReduceFx::min   ? StateReduction::min
+                         : fx == ReduceFx::max ? StateReduction::max
+                                               : StateReduction::sum,
                          at::full({}, start(), at::kDouble))),
         weight_(add_state("weight", StateReduction::sum, at::full({}, 0.0, at::kDouble))) {}
 
@@ -102,7 +105,8 @@ void LogCollection::log(std::string_view name, double value, const LogOptions& o
 
 void LogCollection::log(std::string_view name, Metric& metric, const LogOptions& options) {
   if (options.on_step.value_or(false))
-    throw UsageError("trainer", fmt::format("log(\"{}\", metric) with on_step", name), "a metric is logged at the end of the epoch; log its value for a step");
+    throw UsageError("trainer", fmt::format("log(\"{}\", metric) with on_step", name),
+                     "a metric is logged at the end of the epoch; log its value for a step");
   LogOptions at_the_end = options;
   at_the_end.on_step = false, at_the_end.on_epoch = true;
   entry(name, at_the_end).metric = &metric;

@@ -16,9 +16,8 @@ at::ScalarType dtype_of(Precision precision) { return precision == Precision::fl
 // A rank's share of the cores that it may use, when several ranks of its host may use the same ones.
 int64_t fair_threads(const Topology& topology) {
   const auto& self = topology.self();
-  const auto sharing = std::count_if(topology.places().begin(), topology.places().end(), [&](const RankPlace& place) {
-    return place.host == self.host && place.cores == self.cores;
-  });
+  const auto sharing = std::count_if(topology.places().begin(), topology.places().end(),
+                                     [&](const RankPlace& place) { return place.host == self.host && place.cores == self.cores; });
   return std::max<int64_t>(1, static_cast<int64_t>(self.cores.size()) / std::max<int64_t>(1, sharing));
 }
 
@@ -66,7 +65,8 @@ void Session::setup(torch::nn::Module& module, const std::vector<OptimizerSpec>&
 void Session::receive(Batch& batch) const {
   for (const auto& [name, tensor] : batch.tensors()) {
     const bool convert = tensor.is_floating_point() && tensor.scalar_type() != dtype_of(config_.precision);
-    if (convert || tensor.device() != device_) batch.set(name, tensor.to(device_, convert ? dtype_of(config_.precision) : tensor.scalar_type()));
+    if (convert || tensor.device() != device_)
+      batch.set(name, tensor.to(device_, convert ? dtype_of(config_.precision) : tensor.scalar_type()));
   }
 }
 

@@ -19,7 +19,8 @@ std::string FastDevRun::to_text() const { return batches == 0 ? "false" : batche
 
 void TrainerConfig::validate() const {
   if (val_check_interval == Limit::batches(0) || val_check_interval == Limit::fraction(0))
-    throw ConfigError("val_check_interval is 0", "give a number of batches, or a part of an epoch such as 0.5; 1.0 is once an epoch", "trainer");
+    throw ConfigError("val_check_interval is 0", "give a number of batches, or a part of an epoch such as 0.5; 1.0 is once an epoch",
+                      "trainer");
 }
 
 }  // namespace levin

@@ -1,7 +1,7 @@
+#include "../trainer/toy.h"
 #include "levin/callbacks/model_summary.h"
 #include "levin/callbacks/progress_bar.h"
 #include "levin_test.h"
-#include "../trainer/toy.h"
 
 using namespace levin::test;
 
@@ -21,7 +21,8 @@ BOOST_AUTO_TEST_CASE(progress_is_lines_or_a_bar_on_rank_0) {
     std::string text;
     ToyData data;
     levin::Trainer trainer({.max_epochs = 2}, runtime());
-    trainer.add_callback(std::make_shared<levin::ProgressBar>(terminal, [&](const std::string& part) { text += part; }, std::chrono::milliseconds(0)));
+    trainer.add_callback(std::make_shared<levin::ProgressBar>(
+        terminal, [&](const std::string& part) { text += part; }, std::chrono::milliseconds(0)));
     const auto module = trainer.build<Toy>();
     trainer.fit(*module, data);
     if (runtime().rank() != 0) {

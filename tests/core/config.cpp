@@ -78,9 +78,10 @@ LEVIN_CONFIG(Outer, (inner, "all of it"))
 
 struct Hundred {
 #define FIVE(n) int64_t n##0 = 0, n##1 = 0, n##2 = 0, n##3 = 0, n##4 = 0;
-  FIVE(a)
-  FIVE(b) FIVE(c) FIVE(d) FIVE(e) FIVE(f) FIVE(g) FIVE(h) FIVE(i) FIVE(j) FIVE(k) FIVE(l) FIVE(m) FIVE(n) FIVE(o) FIVE(p) FIVE(q) FIVE(r)
-      FIVE(s) FIVE(t)
+  // clang-format off
+  FIVE(a) FIVE(b) FIVE(c) FIVE(d) FIVE(e) FIVE(f) FIVE(g) FIVE(h) FIVE(i) FIVE(j)
+  FIVE(k) FIVE(l) FIVE(m) FIVE(n) FIVE(o) FIVE(p) FIVE(q) FIVE(r) FIVE(s) FIVE(t)
+  // clang-format on
 };
 #undef FIVE
 #define FIVE(n) (n##0, "x"), (n##1, "x"), (n##2, "x"), (n##3, "x"), (n##4, "x")

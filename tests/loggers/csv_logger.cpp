@@ -47,7 +47,8 @@ BOOST_AUTO_TEST_CASE(appends_and_never_rewrites) {
 }
 
 BOOST_AUTO_TEST_CASE(a_file_that_cannot_be_written_is_an_error) {
-  levin::test::check_throws<levin::IoError>([] { levin::CSVLogger("/proc/none/metrics.csv"); }, {"[loggers]", "/proc/none/metrics.csv", "run_dir"});
+  levin::test::check_throws<levin::IoError>([] { levin::CSVLogger("/proc/none/metrics.csv"); },
+                                            {"[loggers]", "/proc/none/metrics.csv", "run_dir"});
   levin::test::check_throws<levin::IoError>([] { levin::CSVLogger("/dev/full"); }, {"/dev/full", "No space left"});
 }
 

@@ -39,7 +39,8 @@ BOOST_AUTO_TEST_SUITE(optim_optimizer)
 BOOST_AUTO_TEST_CASE(sgd_as_libtorch) {
   using torch::optim::SGDOptions;
   compare<torch::optim::SGD>(levin::SGD{.lr = 0.1}, SGDOptions(0.1));
-  compare<torch::optim::SGD>(levin::SGD{.lr = 0.1, .momentum = 0.9, .weight_decay = 0.01}, SGDOptions(0.1).momentum(0.9).weight_decay(0.01));
+  compare<torch::optim::SGD>(levin::SGD{.lr = 0.1, .momentum = 0.9, .weight_decay = 0.01},
+                             SGDOptions(0.1).momentum(0.9).weight_decay(0.01));
   compare<torch::optim::SGD>(levin::SGD{.lr = 0.1, .momentum = 0.9, .dampening = 0.3}, SGDOptions(0.1).momentum(0.9).dampening(0.3));
   compare<torch::optim::SGD>(levin::SGD{.lr = 0.1, .momentum = 0.9, .nesterov = true}, SGDOptions(0.1).momentum(0.9).nesterov(true));
 }
@@ -58,7 +59,8 @@ BOOST_AUTO_TEST_CASE(adamw_as_libtorch) {
 }
 
 BOOST_AUTO_TEST_CASE(nesterov_without_momentum_is_an_error) {
-  levin::test::check_throws<levin::ConfigError>([] { levin::FlatOptimizer::create(levin::SGD{.nesterov = true}); }, {"nesterov", "momentum 0"});
+  levin::test::check_throws<levin::ConfigError>([] { levin::FlatOptimizer::create(levin::SGD{.nesterov = true}); },
+                                                {"nesterov", "momentum 0"});
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -9,7 +9,7 @@ using levin::Range;
 namespace {
 
 std::vector<ParameterInfo> model() {
-  return {{"a.weight", 1000, at::kFloat, true, 0, 0}, {"a.bias", 10, at::kFloat, true, 0, 1},  {"b.weight", 300, at::kFloat, true, 1, 0},
+  return {{"a.weight", 1000, at::kFloat, true, 0, 0}, {"a.bias", 10, at::kFloat, true, 0, 1},    {"b.weight", 300, at::kFloat, true, 1, 0},
           {"b.bias", 3, at::kFloat, true, 1, 1},      {"c.weight", 50, at::kDouble, true, 1, 0}, {"frozen", 77, at::kFloat, false, 0, 0}};
 }
 

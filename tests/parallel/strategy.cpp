@@ -141,7 +141,8 @@ BOOST_AUTO_TEST_CASE(an_error_while_writing_is_everybodys) {
   auto strategy = Strategy::create(levin::AutoStrategy{}, *communicator);
   Net net;
   strategy->setup(net, nullptr);
-  BOOST_CHECK_THROW(strategy->write_parameters([](const std::string&, Tensor&) { throw levin::UsageError("test", "no"); }), levin::UsageError);
+  BOOST_CHECK_THROW(strategy->write_parameters([](const std::string&, Tensor&) { throw levin::UsageError("test", "no"); }),
+                    levin::UsageError);
   communicator->barrier();
 }
 
@@ -164,7 +165,8 @@ BOOST_AUTO_TEST_CASE(gradients_are_the_mean_in_slices) {
   }
   const auto all_seen = at::full({1}, seen, at::kLong);
   communicator->all_reduce(all_seen).wait();
-  BOOST_TEST(all_seen.item<int64_t>() == (communicator->size() > 1 && strategy->lifetimes().optimizer != levin::Hold::sharded ? 4 * communicator->size() : 4));
+  BOOST_TEST(all_seen.item<int64_t>() ==
+             (communicator->size() > 1 && strategy->lifetimes().optimizer != levin::Hold::sharded ? 4 * communicator->size() : 4));
 }
 
 BOOST_AUTO_TEST_CASE(replaced_gradients_come_home) {
@@ -194,7 +196,8 @@ BOOST_AUTO_TEST_CASE(users_mistakes_are_named) {
   check_throws<levin::UsageError>([&] { strategy->reduce({.weight = 0}); }, {"weight of 0"});
   net.unused.set_data(at::ones({4}, at::kDouble));
   check_throws<levin::UsageError>([&] { strategy->backward(net.first->weight.sum(), 1); }, {"\"unused\"", "write_parameters"});
-  if (communicator->size() > 1) check_throws<levin::ConfigError>([&] { Strategy::create(levin::SingleDevice{}, *communicator); }, {"single_device"});
+  if (communicator->size() > 1)
+    check_throws<levin::ConfigError>([&] { Strategy::create(levin::SingleDevice{}, *communicator); }, {"single_device"});
   communicator->barrier();
 }
 

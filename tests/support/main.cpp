@@ -1,9 +1,9 @@
 // One program holds all tests; a suite runs on the ranks that its meson.build declares.
+#include <boost/test/results_collector.hpp>
+#include <boost/test/tree/observer.hpp>
 #include <memory>
 
 #include "levin_test.h"
-#include <boost/test/results_collector.hpp>
-#include <boost/test/tree/observer.hpp>
 
 namespace levin::test {
 namespace {
@@ -37,4 +37,7 @@ MpiRuntime& runtime() {
 
 }  // namespace levin::test
 
-int main(int argc, char** argv) { return boost::unit_test::unit_test_main(+[] { return true; }, argc, argv); }
+int main(int argc, char** argv) {
+  return boost::unit_test::unit_test_main(
+      +[] { return true; }, argc, argv);
+}

@@ -1,8 +1,8 @@
 #pragma once
 // A small regression with everything counted, for tests of the trainer.
+#include <ATen/ops/arange.h>
 #include <ATen/ops/mse_loss.h>
 #include <ATen/ops/sin.h>
-#include <ATen/ops/arange.h>
 #include <torch/nn/modules/linear.h>
 
 #include <map>
@@ -57,8 +57,8 @@ struct ToyData : DataModule {
 
   static std::shared_ptr<Dataset> make(int64_t samples) {
     const Tensor x = at::sin(at::arange(samples * 4, at::kFloat)).view({samples, 4});
-    return std::make_shared<TensorDataset>(std::vector<std::pair<std::string, Tensor>>{
-        {"x", x}, {"y", x.sum(1, true) * 2 + 1}, {"index", at::arange(samples, at::kFloat)}});
+    return std::make_shared<TensorDataset>(
+        std::vector<std::pair<std::string, Tensor>>{{"x", x}, {"y", x.sum(1, true) * 2 + 1}, {"index", at::arange(samples, at::kFloat)}});
   }
   void prepare_data() override { prepared++; }
   void setup(Stage stage) override { stages.push_back(stage); }

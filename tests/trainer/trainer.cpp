@@ -50,7 +50,9 @@ BOOST_AUTO_TEST_CASE(limit_train_batches) {
 
 BOOST_AUTO_TEST_CASE(limit_val_batches) {
   ToyData data;
-  BOOST_TEST(fit({.max_epochs = 1, .limit_val_batches = Limit::batches(1), .num_sanity_val_steps = 0}, data).module->calls["validation_step"] == 1);
+  BOOST_TEST(
+      fit({.max_epochs = 1, .limit_val_batches = Limit::batches(1), .num_sanity_val_steps = 0}, data).module->calls["validation_step"] ==
+      1);
   BOOST_TEST(fit({.max_epochs = 1, .limit_val_batches = Limit::batches(0)}, data).module->calls["validation_step"] == 0);
 }
 
@@ -88,9 +90,13 @@ BOOST_AUTO_TEST_CASE(accumulate_grad_batches) {
 
 BOOST_AUTO_TEST_CASE(val_check_interval) {
   ToyData data;
-  BOOST_TEST(fit({.max_epochs = 1, .val_check_interval = Limit::batches(2), .num_sanity_val_steps = 0}, data).module->calls["validation_step"] == 4);
-  BOOST_TEST(fit({.max_epochs = 1, .val_check_interval = Limit::fraction(0.2), .num_sanity_val_steps = 0}, data).module->calls["validation_step"] == 10);
-  check_throws<levin::ConfigError>([&] { fit({.max_epochs = 1, .val_check_interval = Limit::batches(6)}, data); }, {"val_check_interval is 6", "5"});
+  BOOST_TEST(
+      fit({.max_epochs = 1, .val_check_interval = Limit::batches(2), .num_sanity_val_steps = 0}, data).module->calls["validation_step"] ==
+      4);
+  BOOST_TEST(fit({.max_epochs = 1, .val_check_interval = Limit::fraction(0.2), .num_sanity_val_steps = 0}, data)
+                 .module->calls["validation_step"] == 10);
+  check_throws<levin::ConfigError>([&] { fit({.max_epochs = 1, .val_check_interval = Limit::batches(6)}, data); },
+                                   {"val_check_interval is 6", "5"});
 }
 
 BOOST_AUTO_TEST_CASE(check_val_every_n_epoch) {
@@ -143,7 +149,8 @@ BOOST_AUTO_TEST_CASE(strategy) {
   TrainerConfig config{.max_epochs = 1};
   config.session.strategy = levin::DDP{levin::ShareParameters::none};
   const auto fitted = fit(config, data);
-  BOOST_TEST(fitted.trainer->session().strategy().describe() == (runtime().size() > 1 ? "ddp, a private copy of the parameters a rank" : "ddp, alone"));
+  BOOST_TEST(fitted.trainer->session().strategy().describe() ==
+             (runtime().size() > 1 ? "ddp, a private copy of the parameters a rank" : "ddp, alone"));
   BOOST_TEST(at::allclose(fitted.module->net->weight, fit({.max_epochs = 1}, data).module->net->weight));
 }
 

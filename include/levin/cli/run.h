@@ -25,7 +25,7 @@ struct ConfigOf {
   using type = NoConfig;
 };
 template <class T>
-  requires requires { typename T::Config; }
+requires requires { typename T::Config; }
 struct ConfigOf<T> {
   using type = typename T::Config;
 };

@@ -60,7 +60,7 @@ template <class Impl>
 class UnitHolder : public torch::nn::ModuleHolder<Impl> {
  public:
   template <class... Args>
-    requires std::is_constructible_v<Impl, Args...>
+  requires std::is_constructible_v<Impl, Args...>
   explicit UnitHolder(Args&&... args) : torch::nn::ModuleHolder<Impl>(std::make_shared<Impl>(std::forward<Args>(args)...)) {
     if (auto* context = BuildContext::current()) context->adopt(this->impl_);
   }
@@ -71,9 +71,9 @@ class UnitHolder : public torch::nn::ModuleHolder<Impl> {
 }  // namespace levin
 
 /// Declares the holder Name of the unit NameImpl, in place of TORCH_MODULE(Name).
-#define LEVIN_UNIT(Name)                               \
+#define LEVIN_UNIT(Name)                                \
   class Name : public ::levin::UnitHolder<Name##Impl> { \
-   public:                                             \
-    using ::levin::UnitHolder<Name##Impl>::UnitHolder;   \
-    using Impl = Name##Impl;                           \
+   public:                                              \
+    using ::levin::UnitHolder<Name##Impl>::UnitHolder;  \
+    using Impl = Name##Impl;                            \
   }

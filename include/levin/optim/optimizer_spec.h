@@ -19,8 +19,8 @@ struct ParameterRule {
 /// What Module::configure_optimizers returns: an optimizer, its exceptions by parameter name, and its schedule.
 struct OptimizerSpec {
   template <class Optimizer>
-    requires std::is_constructible_v<OptimizerConfig, Optimizer>
-  OptimizerSpec(Optimizer config) : optimizer(std::move(config)) {}  // so that `return {AdamW{.lr = 1e-3}};` is enough
+  requires std::is_constructible_v<OptimizerConfig, Optimizer> OptimizerSpec(Optimizer config)
+      : optimizer(std::move(config)) {}  // so that `return {AdamW{.lr = 1e-3}};` is enough
 
   OptimizerConfig optimizer;
   std::vector<ParameterRule> rules = {};

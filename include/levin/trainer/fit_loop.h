@@ -32,10 +32,10 @@ class FitLoop {
   std::unique_ptr<DataLoader> loader_;
   EvaluationLoop validation_;
   LogCollection logs_{/*training=*/true};
-  int64_t batches_ = 0;         // of an epoch, after limit_train_batches
-  int64_t val_every_ = 0;       // batches
-  int64_t batch_idx_ = 0;       // of the epoch
-  int64_t micro_batch_ = 0;     // of the accumulation
+  int64_t batches_ = 0;      // of an epoch, after limit_train_batches
+  int64_t val_every_ = 0;    // batches
+  int64_t batch_idx_ = 0;    // of the epoch
+  int64_t micro_batch_ = 0;  // of the accumulation
   int64_t max_epochs_ = -1;
   std::chrono::steady_clock::time_point clock_;
 };

@@ -61,8 +61,7 @@ struct TrainerConfig {
 
   void validate() const;
 };
-LEVIN_CONFIG(TrainerConfig, (session, "", flattened),
-             (devices, "ranks that are meant to run; auto: as many as were started", at_least(1)),
+LEVIN_CONFIG(TrainerConfig, (session, "", flattened), (devices, "ranks that are meant to run; auto: as many as were started", at_least(1)),
              (max_epochs, "epochs to train; -1: no limit; null: 1000, or no limit where max_steps is given", at_least(-1)),
              (max_steps, "optimizer steps to train; -1: no limit", at_least(-1)),
              (limit_train_batches, "batches of an epoch to train with"), (limit_val_batches, "batches to validate with"),
