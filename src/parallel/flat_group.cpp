@@ -44,13 +44,14 @@ void scaled_sum(const Tensor& out, const std::vector<Tensor>& parts, double fact
 
 }  // namespace
 
-std::unique_ptr<GroupMemory> GroupMemory::allocate(const GroupLayout& layout, const Lifetimes& lifetimes, Communicator& communicator) {
+std::unique_ptr<GroupMemory> GroupMemory::allocate(const GroupLayout& layout, const Lifetimes& lifetimes, Communicator& communicator,
+                                                   WhenShort when_short) {
   auto memory = std::make_unique<GroupMemory>();
   const auto options = at::TensorOptions(layout.dtype);
   const size_t bytes = static_cast<size_t>(layout.numel) * c10::elementSize(layout.dtype);
   auto* node = communicator.node();
   if (lifetimes.parameters == Hold::shared) {
-    auto window = node->allocate(node->rank() == 0 ? bytes : 0, WhenShort::return_null);
+    auto window = node->allocate(node->rank() == 0 ? bytes : 0, when_short);
     if (!window) return nullptr;
     memory->parameters = tensor_on(std::move(window), 0, layout.numel, layout.dtype);
   } else {
@@ -58,7 +59,7 @@ std::unique_ptr<GroupMemory> GroupMemory::allocate(const GroupLayout& layout, co
   }
   if (!layout.trained) return memory;
   if (lifetimes.optimizer == Hold::sharded) {
-    const auto window = node->allocate(bytes, WhenShort::return_null);
+    const auto window = node->allocate(bytes, when_short);
     if (!window) return nullptr;
     for (int rank = 0; rank < node->size(); rank++) memory->peer_gradients.push_back(tensor_on(window, rank, layout.numel, layout.dtype));
     memory->gradients = memory->peer_gradients[static_cast<size_t>(node->rank())];

@@ -38,7 +38,7 @@ Session::Session(MpiRuntime& runtime, const SessionConfig& config, uint64_t seed
       topology_(Topology::discover(runtime)),
       accelerator_(accelerators.create(config.accelerator)),
       device_(accelerator_->device(topology_.self().local_rank, topology_.local_size())),
-      communicator_(accelerator_->communicator(runtime)),
+      communicator_(accelerator_->communicator(runtime, config.window_directory)),
       strategy_(Strategy::create(config.strategy, *communicator_, accelerator_->alignment_bytes(), runtime.log())) {
   check_config(config_);
   at::set_num_threads(static_cast<int>(config_.num_threads > 0 ? config_.num_threads : fair_threads(topology_)));

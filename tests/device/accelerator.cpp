@@ -10,7 +10,7 @@ struct Pretended : levin::Accelerator {
   std::string name() const override { return "pretended"; }
   int device_count() const override { return devices_; }
   c10::Device device(int, int) const override { return c10::Device(c10::kCPU); }
-  std::unique_ptr<levin::Communicator> communicator(const levin::MpiRuntime&) const override { return nullptr; }
+  std::unique_ptr<levin::Communicator> communicator(const levin::MpiRuntime&, const std::string&) const override { return nullptr; }
   int64_t alignment_bytes() const override { return 256; }
   void seed(uint64_t) const override {}
   void synchronize() const override {}

@@ -190,6 +190,15 @@ BOOST_AUTO_TEST_CASE(num_threads) {
   BOOST_TEST(at::get_num_threads() == 1);
 }
 
+BOOST_AUTO_TEST_CASE(window_directory) {
+  TrainerConfig config;
+  config.session.window_directory = "/nowhere";
+  if (runtime().size() == 1)
+    levin::Trainer(config, runtime());  // nothing is shared
+  else
+    check_throws<levin::IoError>([&] { levin::Trainer(config, runtime()); }, {"/nowhere"});
+}
+
 // What is not one field's.
 
 BOOST_AUTO_TEST_CASE(every_sample_once_an_epoch_over_all_ranks) {

@@ -22,8 +22,9 @@ class Accelerator {
   virtual int device_count() const = 0;
   /// The device of a rank: with one visible device that one, else the local rank's; ConfigError when there are too few.
   virtual c10::Device device(int local_rank, int local_size) const = 0;
-  /// Collectives for tensors on this accelerator. Collective over the runtime's communicator.
-  virtual std::unique_ptr<Communicator> communicator(const MpiRuntime& runtime) const = 0;
+  /// Collectives for tensors on this accelerator. Ranks of one node share memory through files in `window_directory`. Collective over the
+  /// runtime's communicator.
+  virtual std::unique_ptr<Communicator> communicator(const MpiRuntime& runtime, const std::string& window_directory) const = 0;
   /// What a parameter inside a flat buffer is aligned to.
   virtual int64_t alignment_bytes() const = 0;
   /// Seeds the device's default random generator.

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "levin/comm/node_group.h"
 #include "levin/core/tensor.h"
 #include "levin/optim/optimizer.h"
 #include "levin/parallel/layout.h"
@@ -10,7 +11,6 @@
 namespace levin {
 
 class Communicator;
-class NodeGroup;
 
 /// How a kind of state lives on the ranks. Strategies differ in nothing but these lifetimes.
 enum class Hold {
@@ -29,8 +29,10 @@ struct GroupMemory {
   Tensor gradients;                    ///< [numel], this rank's; undefined where nothing is trained
   std::vector<Tensor> peer_gradients;  ///< every rank's gradients in rank order, where all can be read; else empty
 
-  /// Zeroed memory for a group. Collective; null, on all ranks, where a node's shared memory has no room for a form that needs it.
-  static std::unique_ptr<GroupMemory> allocate(const GroupLayout& layout, const Lifetimes& lifetimes, Communicator& communicator);
+  /// Zeroed memory for a group. Collective. Where a node's shared memory has no room for a form that needs it: null or IoError, on all
+  /// ranks, as `when_short` says.
+  static std::unique_ptr<GroupMemory> allocate(const GroupLayout& layout, const Lifetimes& lifetimes, Communicator& communicator,
+                                               WhenShort when_short);
 };
 
 /// The parameters of one layout group in one flat buffer, their gradients in another, and this rank's part of the optimizer state.

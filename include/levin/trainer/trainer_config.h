@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <variant>
@@ -22,11 +23,13 @@ struct SessionConfig {
   std::optional<double> gradient_clip_val = {};
   ClipAlgorithm gradient_clip_algorithm = ClipAlgorithm::norm;
   int64_t num_threads = 0;
+  std::filesystem::path window_directory = "/dev/shm";
 };
 LEVIN_CONFIG(SessionConfig, (accelerator, "auto, cpu, or the name of a plug-in's"), (strategy, "how ranks work together"),
              (precision, "dtype of parameters and computation"), (gradient_clip_val, "largest norm or value of the gradient", at_least(0)),
              (gradient_clip_algorithm, "what gradient_clip_val limits"),
-             (num_threads, "threads a rank computes with; 0: its share of the cores that it may use", at_least(0)))
+             (num_threads, "threads a rank computes with; 0: its share of the cores that it may use", at_least(0)),
+             (window_directory, "where ranks of one node put the memory that they share"))
 
 /// So many batches of everything, as a smoke test: false, true (one batch) or a number.
 struct FastDevRun {

@@ -1,0 +1,131 @@
+#include "levin/trainer/session.h"
+
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/rand.h>
+
+#include "levin_test.h"
+#include "toy.h"
+
+using levin::Session;
+using levin::Tensor;
+using levin::test::runtime;
+using levin::test::Toy;
+using levin::test::ToyData;
+
+namespace {
+
+levin::Batch samples(int64_t first, int64_t count) {
+  levin::Batch batch;
+  std::vector<int64_t> indices(static_cast<size_t>(count));
+  for (int64_t i = 0; i < count; i++) indices[static_cast<size_t>(i)] = first + i;
+  ToyData::make(64)->get(indices, batch);
+  batch.set_indices(indices);
+  return batch;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(trainer_session)
+
+// A program with a loop of its own: rank r brings r samples, so rank 0 brings none and passes weight 0.
+BOOST_AUTO_TEST_CASE(own_loop_with_unequal_batches) {
+  const int rank = runtime().rank(), size = runtime().size();
+  Session session(runtime(), {.precision = levin::Precision::float64}, 3);
+  const auto model = session.build<Toy>();
+  session.setup(*model);
+  for (int step = 0; step < 4; step++) {
+    levin::Batch batch = samples(step * 10 + rank * (rank - 1) / 2, std::max(rank, 1));
+    session.receive(batch);
+    BOOST_TEST(batch["x"].scalar_type() == at::kDouble);
+    session.backward(model->training_step(batch), size == 1 ? 1 : rank);
+    BOOST_TEST(session.step());
+  }
+  BOOST_TEST(session.progress().step == 4);
+
+  // The same samples on this rank alone.
+  levin::MpiRuntime alone(MPI_COMM_SELF);
+  Session reference(alone, {.precision = levin::Precision::float64}, 3);
+  const auto plain = reference.build<Toy>();
+  reference.setup(*plain);
+  for (int step = 0; step < 4; step++) {
+    levin::Batch batch = samples(step * 10, std::max(1, size * (size - 1) / 2));
+    reference.receive(batch);
+    reference.backward(plain->training_step(batch), batch.weight());
+    reference.step();
+  }
+  BOOST_TEST(at::allclose(model->net->weight, plain->net->weight, 1e-12, 1e-12));
+  session.communicator().barrier();
+}
+
+BOOST_AUTO_TEST_CASE(a_step_without_samples_is_skipped_on_all_ranks) {
+  Session session(runtime());
+  const auto model = session.build<Toy>();
+  session.setup(*model);
+  const Tensor before = model->net->weight.detach().clone();
+  session.backward(model->training_step(samples(0, 3)), 0);
+  BOOST_TEST(!session.step());
+  BOOST_TEST(session.progress().step == 0);
+  BOOST_TEST(at::equal(model->net->weight, before));
+  BOOST_TEST(model->net->weight.grad().abs().sum().item<double>() == 0);
+  session.communicator().barrier();
+}
+
+BOOST_AUTO_TEST_CASE(generators_depend_on_seed_rank_step_and_micro_batch) {
+  Session session(runtime(), {}, 11);
+  session.seed_micro_batch(0);
+  const Tensor first = at::rand({4});
+  session.seed_micro_batch(1);
+  BOOST_TEST(!at::equal(first, at::rand({4})));
+  session.seed_micro_batch(0);
+  BOOST_TEST(at::equal(first, at::rand({4})));
+  Session other(runtime(), {}, 12);
+  other.seed_micro_batch(0);
+  BOOST_TEST(!at::equal(first, at::rand({4})));
+  const Tensor all = at::empty({4 * session.size()}, at::kFloat);
+  session.communicator().all_gather(all, first).wait();
+  for (int rank = 1; rank < session.size(); rank++) BOOST_TEST(!at::equal(all.narrow(0, 0, 4), all.narrow(0, 4 * rank, 4)));
+}
+
+BOOST_AUTO_TEST_CASE(all_ranks_build_the_same_model) {
+  Session session(runtime(), {}, 11);
+  const auto model = session.build<Toy>();
+  const Tensor all = at::empty({4 * session.size()}, at::kFloat);
+  session.communicator().all_gather(all, model->net->weight.detach().flatten()).wait();
+  for (int rank = 1; rank < session.size(); rank++) BOOST_TEST(at::equal(all.narrow(0, 0, 4), all.narrow(0, 4 * rank, 4)));
+}
+
+BOOST_AUTO_TEST_CASE(a_stop_is_seen_by_all_after_the_same_step) {
+  Session session(runtime());
+  const auto model = session.build<Toy>();
+  session.setup(*model);
+  for (int step = 0; step < 3; step++) {
+    if (step == 1 && session.rank() == session.size() - 1) session.request_stop(levin::StopReason::terminated);
+    session.backward(model->training_step(samples(0, 2)), 2);
+    session.step();
+    BOOST_TEST(session.should_stop() == (step >= 1));
+  }
+  BOOST_TEST(session.stops_for(levin::StopReason::terminated));
+  BOOST_TEST(!session.stops_for(levin::StopReason::interrupted));
+  session.communicator().barrier();
+}
+
+BOOST_AUTO_TEST_CASE(the_schedule_sets_the_rate_of_the_coming_step) {
+  Session session(runtime());
+  const auto model = session.build<Toy>();
+  levin::OptimizerSpec spec = levin::SGD{.lr = 8};
+  spec.lr_scheduler = levin::StepLR{.step_size = 1, .gamma = 0.5, .interval = levin::Interval::step};
+  session.setup(*model, {spec});
+  BOOST_TEST(session.learning_rate() == 8);
+  session.backward(model->training_step(samples(0, 2)), 2);
+  const Tensor before = model->net->bias.detach().clone();
+  session.communicator().barrier();
+  BOOST_TEST(session.reduce());
+  session.update();
+  BOOST_TEST(session.learning_rate() == 4);
+  BOOST_TEST(!at::equal(before, model->net->bias));
+  session.communicator().barrier();
+}
+
+BOOST_AUTO_TEST_SUITE_END()
