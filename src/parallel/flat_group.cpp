@@ -6,6 +6,8 @@
 #include <ATen/ops/zeros.h>
 #include <c10/core/GradMode.h>
 
+#include <cstring>
+
 #include "levin/comm/communicator.h"
 #include "levin/comm/node_group.h"
 #include "levin/core/error.h"
@@ -27,6 +29,15 @@ Tensor gradients_for_collectives(const GroupLayout& layout, Communicator& commun
     } catch (const IoError&) {  // on all ranks alike
     }
   return at::zeros({layout.numel}, at::TensorOptions(layout.dtype));
+}
+
+// A small copy costs less than the call of a dispatched one.
+void move_values(const Tensor& to, const Tensor& from) {
+  constexpr int64_t small = 32768;
+  if (to.numel() <= small && to.is_cpu() && from.is_cpu() && from.scalar_type() == to.scalar_type() && from.is_contiguous())
+    std::memcpy(to.mutable_data_ptr(), from.const_data_ptr(), to.nbytes());
+  else
+    to.copy_(from);
 }
 
 // out <- factor * sum of parts, block by block, so that the second pass over a block finds it in the cache.
@@ -91,7 +102,10 @@ void FlatGroup::adopt_values(const std::vector<Tensor>& tensors) {
     communicator_->barrier();
   else if (communicator_->size() > 1)
     communicator_->broadcast(memory_.parameters, 0).wait();
-  for (size_t i = 0; i < members_.size(); i++) members_[i].set_data(views[i]);
+  for (size_t i = 0; i < members_.size(); i++) {
+    members_[i].set_data(views[i]);
+    homes_.push_back(members_[i].const_data_ptr());
+  }
 }
 
 void FlatGroup::adopt_gradients() {
@@ -117,31 +131,30 @@ void FlatGroup::make_optimizer_state(const FlatOptimizer& optimizer) {
 }
 
 void FlatGroup::zero_grad() {
-  if (trained()) memory_.gradients.zero_();
+  if (!trained()) return;
+  for (auto& member : members_) member.mutable_grad() = Tensor();
 }
 
-void FlatGroup::rehome(const std::vector<std::string>& names) {
-  for (size_t i = 0; i < member_gradients_.size(); i++) {
-    const Tensor& now = members_[i].grad();
-    const Tensor& home = member_gradients_[i];
-    if (now.unsafeGetTensorImpl() == home.unsafeGetTensorImpl()) continue;
-    at::NoGradGuard no_grad;
-    if (!now.defined())
-      home.zero_();  // as after Module::zero_grad
-    else if (now.data_ptr() != home.data_ptr())
-      home.copy_(now);
-    members_[i].mutable_grad() = home;
-  }
-  for (size_t i = 0; i < members_.size(); i++) {
-    const Range range = layout_.placements[i].range;
-    const auto* expected =
-        static_cast<const char*>(memory_.parameters.data_ptr()) + range.begin * static_cast<int64_t>(memory_.parameters.element_size());
-    if (members_[i].data_ptr() != expected)
-      throw UsageError(
-          "parallel",
-          fmt::format("parameter \"{}\" was moved out of its flat buffer", names[static_cast<size_t>(layout_.placements[i].parameter)]),
-          "write to it in place inside write_parameters instead of replacing its data");
-  }
+void FlatGroup::settle(size_t member) {
+  const Tensor& now = members_[member].grad();
+  const Tensor& home = member_gradients_[member];
+  if (now.unsafeGetTensorImpl() == home.unsafeGetTensorImpl()) return;
+  if (!now.defined())
+    home.zero_();  // it took no part
+  else if (now.data_ptr() != home.data_ptr())
+    move_values(home, now);
+  members_[member].mutable_grad() = home;
+}
+
+void FlatGroup::settle(const std::vector<std::string>& names) {
+  at::NoGradGuard no_grad;
+  for (size_t i = 0; i < member_gradients_.size(); i++) settle(i);
+  for (size_t i = 0; i < members_.size(); i++)
+    if (members_[i].const_data_ptr() != homes_[i])
+      throw UsageError("parallel",
+                       fmt::format("parameter \"{}\" was moved out of its flat buffer",
+                                   names[static_cast<size_t>(layout_.placements[i].parameter)]),
+                       "write to it in place inside write_parameters instead of replacing its data");
 }
 
 void FlatGroup::reduce(double factor) {

@@ -141,12 +141,18 @@ void Strategy::backward(const Tensor& loss, double weight) {
                      : loss.numel() != 1 ? fmt::format("the loss has {} elements, must have one", loss.numel())
                                          : std::string("the loss does not depend on a parameter that requires a gradient"),
                      "return the mean loss over the batch from training_step");
-  loss.backward(at::scalar_tensor(weight, loss.options().requires_grad(false)).view(loss.sizes()));
-  for (auto& group : groups_) group.rehome(names_);
+  // A rank alone needs no common unit of weight: it takes its first micro-batch's, so that one micro-batch is a plain backward.
+  if (communicator_->size() == 1 && weight_ == 0 && weight > 0) unit_ = weight;
+  if (weight == unit_)
+    loss.backward();
+  else
+    loss.backward(at::scalar_tensor(weight / unit_, loss.options().requires_grad(false)).view(loss.sizes()));
+  for (auto& group : groups_) group.settle(names_);
   weight_ += weight;
 }
 
 StepTotals Strategy::meet(uint32_t signals) {
+  for (auto& group : groups_) group.settle(names_);  // a rank may have had no backward at all
   StepTotals totals;
   const auto all = exchange({weight_, static_cast<double>(signals)});
   for (size_t i = 0; i < all.size(); i += 2) {
@@ -161,7 +167,7 @@ void Strategy::reduce(const StepTotals& totals) {
   if (!(totals.weight > 0))
     throw UsageError("parallel", fmt::format("a step with a total weight of {}", totals.weight), "skip the step: no rank had a sample");
   for (auto& group : groups_)
-    if (group.trained()) group.reduce(1 / totals.weight);
+    if (group.trained()) group.reduce(unit_ / totals.weight);
 }
 
 double Strategy::grad_norm() {

@@ -68,7 +68,7 @@ BOOST_AUTO_TEST_CASE(a_step_without_samples_is_skipped_on_all_ranks) {
   BOOST_TEST(!session.step());
   BOOST_TEST(session.progress().step == 0);
   BOOST_TEST(at::equal(model->net->weight, before));
-  BOOST_TEST(model->net->weight.grad().abs().sum().item<double>() == 0);
+  BOOST_TEST(!model->net->weight.grad().defined());  // nothing is left of it
   session.communicator().barrier();
 }
 

@@ -50,9 +50,12 @@ class FlatGroup {
 
   /// Gives the owned part of each segment its optimizer state.
   void make_optimizer_state(const FlatOptimizer& optimizer);
+  /// The next backward's gradients are the first of a step. Until then .grad is undefined, as after torch's zero_grad: the first gradient
+  /// is moved into the buffer, which saves writing zeros and adding to them.
   void zero_grad();
-  /// Puts back gradient views that user code replaced, with what they hold; a UsageError where a parameter left its buffer.
-  void rehome(const std::vector<std::string>& names);
+  /// After a backward: what .grad holds is in the buffer, and .grad is its view again, whatever autograd or user code put there. A
+  /// UsageError where a parameter left its buffer.
+  void settle(const std::vector<std::string>& names);
   /// The mean gradient of the owned part becomes readable in mean(): the sum over ranks times `factor`. All ranks' gradients must be
   /// complete, and peers may read them until the next barrier.
   void reduce(double factor);
@@ -69,6 +72,7 @@ class FlatGroup {
  private:
   void adopt_values(const std::vector<Tensor>& tensors);
   void adopt_gradients();
+  void settle(size_t member);
 
   GroupLayout layout_;
   Lifetimes lifetimes_;
@@ -78,6 +82,7 @@ class FlatGroup {
   Tensor mean_;
   std::vector<Tensor> peer_parts_;  // the owned part of every rank's gradients, in rank order
   std::vector<Tensor> members_, member_gradients_;
+  std::vector<const void*> homes_;  // where each member's data are
   std::vector<Slice> slices_;
 };
 

@@ -103,6 +103,7 @@ class Strategy {
   std::vector<std::weak_ptr<UnitBase>> units_;
   std::vector<FlatGroup> groups_;
   double weight_ = 0;  // of this rank's backward calls since the last step
+  double unit_ = 1;    // gradients are accumulated times weight / unit
 };
 
 }  // namespace levin
