@@ -15,7 +15,8 @@ struct Program {
   std::function<std::shared_ptr<DataModule>()> make_data;
 };
 
-/// Options, MPI, the run's folder, the subcommand, the exit code: see ExitCode. Errors are printed, not thrown.
+/// Options, MPI, the run's folder, the subcommand. Returns the exit code: an ExitCode, or 143 after SIGTERM. Errors are printed, not
+/// thrown. A rank that fails by itself ends the whole job (MPI_Abort), and this does not return.
 int run_program(int argc, const char* const* argv, const Program& program);
 
 namespace detail {

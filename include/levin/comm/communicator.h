@@ -79,7 +79,7 @@ class Communicator {
   virtual NodeGroup* node() noexcept { return nullptr; }
 
   /// The communicator for tensors in host memory: shared windows inside the node, made in `window_directory`. Collective over the
-  /// runtime's ranks, which must be on one host.
+  /// runtime's ranks, which must be on one host: else CommunicatorError (78).
   static std::unique_ptr<Communicator> create_cpu(const MpiRuntime& runtime, const std::string& window_directory = "/dev/shm");
 
  protected:

@@ -22,7 +22,8 @@ class UnitEngine {
   virtual void leave(const std::function<void(const std::function<void(Tensor&)>&)>& for_each_output) = 0;
 };
 
-/// A part of a model that is sharded, recomputed and profiled as one; made by deriving from Unit.
+/// A part of a model that is sharded, recomputed and profiled as one; made by deriving from Unit. Today's strategies note units in the
+/// order of building and attach no engine.
 class UnitBase : public torch::nn::Module {
  public:
   using torch::nn::Module::Module;

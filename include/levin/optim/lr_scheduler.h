@@ -36,7 +36,7 @@ LEVIN_CONFIG(CosineAnnealingLR, (T_max, "steps or epochs after the warm-up until
              (eta_min, "last learning rate", at_least(0)), (interval, "what is counted"), (warmup, "warm-up", flattened))
 LEVIN_CHOICE(CosineAnnealingLR, "cosine")
 
-/// lr * gamma^(count / step_size).
+/// lr * gamma^(count / step_size), the quotient rounded down.
 struct StepLR {
   int64_t step_size = 1;
   double gamma = 0.1;

@@ -33,7 +33,9 @@ struct SegmentOptions {
   bool operator==(const SegmentOptions&) const = default;
 };
 
+/// Whether the whole of `name` fits the pattern of a ParameterRule.
 bool matches(const std::string& pattern, const std::string& name);
+/// The optimizer's own options, with those of the first rule that matches the name.
 SegmentOptions options_for(const OptimizerSpec& spec, const std::string& parameter_name);
 
 }  // namespace levin

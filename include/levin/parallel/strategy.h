@@ -53,7 +53,8 @@ class Strategy {
   /// Moves the module's parameters (on all ranks of the same names, shapes and dtypes: checked) into flat groups. Collective.
   void setup(torch::nn::Module& module, const OptimizerSpec* spec);
 
-  /// Accumulates the gradients of weight * loss; `loss` is the mean over the micro-batch.
+  /// Accumulates the gradients of weight * loss; `loss` is the mean over the micro-batch. Local. UsageError for a loss that has not one
+  /// element, or depends on no parameter. A parameter that takes no part has a gradient of zeros, and is updated with it.
   void backward(const Tensor& loss, double weight);
   /// All ranks' gradients are complete after it. Sums the weights of the backward calls since the last step.
   StepTotals meet(uint32_t signals);
@@ -70,6 +71,7 @@ class Strategy {
   void drop_step();
 
   /// Collective: calls fn(name, whole tensor) once per copy of a parameter, then meets the others. The only way to write parameters.
+  /// Where a node shares one copy, only rank 0 calls fn. What fn throws is rethrown on its rank, and a UsageError on the others.
   void write_parameters(const std::function<void(const std::string&, Tensor&)>& fn);
   /// Collective, between reduce and update: this rank's slices of the mean gradient.
   std::vector<GradientSlice> gradients();

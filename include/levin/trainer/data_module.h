@@ -16,7 +16,8 @@ struct DataLoaderSpec {
 class DataModule {
  public:
   virtual ~DataModule() = default;
-  /// Once a job, on rank 0, before the other ranks' setup: convert or unpack; keep nothing in members.
+  /// On rank 0 alone, before any rank's setup, at the start of each fit, validate, test and predict: convert or unpack what is not there
+  /// yet; keep nothing in members.
   virtual void prepare_data() {}
   /// On every rank: open the data sets that the stage needs.
   virtual void setup(Stage) {}

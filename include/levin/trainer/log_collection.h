@@ -14,7 +14,7 @@ namespace levin {
 class Communicator;
 class Metric;
 
-/// How the values of an epoch become one (Lightning's reduce_fx). The mean is over samples.
+/// How the values of an epoch become one (Lightning's reduce_fx). The mean is over samples: each value counts with its batch's weight.
 enum class ReduceFx { mean, sum, min, max };
 
 /// Lightning's arguments of log(). In training on_step is the default, in evaluation on_epoch; with both, the values are called NAME_step

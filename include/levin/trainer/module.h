@@ -24,6 +24,7 @@ class Module : public torch::nn::Module, public Hooks {
 
   /// The mean loss over the batch.
   virtual Tensor training_step(const Batch& batch) = 0;
+  /// Logs what it finds. UsageError where it is called and not overridden; the same for predict_step.
   virtual void validation_step(const Batch& batch);
   virtual void test_step(const Batch& batch) { validation_step(batch); }
   /// A row for every sample: [batch.size(), ...].
@@ -41,7 +42,8 @@ class Module : public torch::nn::Module, public Hooks {
   std::optional<double> take_batch_weight() noexcept { return std::exchange(batch_weight_, std::nullopt); }
 
  protected:
-  /// Logs a value of this step. Means over an epoch are over all samples of all ranks.
+  /// Logs a value of this step: one element, else UsageError; nothing outside of a run. Means over an epoch are over all samples of all
+  /// ranks.
   void log(std::string_view name, const Tensor& value, const LogOptions& options = {});
   void log(std::string_view name, double value, const LogOptions& options = {});
   /// Logs a metric at the end of the epoch, computed over all ranks, and resets it.

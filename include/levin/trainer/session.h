@@ -23,10 +23,14 @@ enum class StopReason : uint32_t { requested = 1, interrupted = 2, terminated = 
 ///     Session session(mpi, config);
 ///     auto model = session.build<Model>(...);
 ///     session.setup(*model);
-///     for (...) { session.backward(model->training_step(session.receive(batch)), batch.weight()); session.step(); }
+///     for (...) {
+///       session.receive(batch);
+///       session.backward(model->training_step(batch), batch.weight());
+///       session.step();
+///     }
 ///
-/// All calls but backward, receive and the getters are collective. Ranks may differ in batch size, never in the number of steps: a rank
-/// without data passes weight 0.
+/// Collective are the constructor, setup, step and its parts (reduce, clip_gradients, update), gradients and write_parameters. Ranks may
+/// differ in batch size, never in the number of steps: a rank without data passes weight 0.
 class Session {
  public:
   explicit Session(MpiRuntime& runtime, const SessionConfig& config = {}, uint64_t seed = 0, const AcceleratorRegistry& accelerators = {});

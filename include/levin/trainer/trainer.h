@@ -58,9 +58,10 @@ class Trainer {
     return session_.build<Model>(std::forward<Args>(args)...);
   }
 
-  /// Trains, validating on the way. An exception of one rank ends the waits of all others with CommunicatorAborted.
+  /// Trains, validating on the way; tests at the end with test_after_fit. ConfigError where the data module has no training data. An
+  /// exception of one rank ends the waits of all others with CommunicatorAborted.
   void fit(Module& module, DataModule& data);
-  /// One pass over the data of the stage; what the module logged, over all ranks.
+  /// One pass over the data of the stage; what the module logged, over all ranks. ConfigError where there are no such data.
   NamedValues validate(Module& module, DataModule& data);
   NamedValues test(Module& module, DataModule& data);
   /// This rank's predictions; filler batches leave none.
