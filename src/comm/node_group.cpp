@@ -70,7 +70,8 @@ struct Family {
   if (failure.code == ENOSPC || failure.code == EDQUOT)
     throw IoError(fmt::format("{} has too little room for a shared window: need {} bytes, have {} bytes", directory, failure.need_bytes,
                               failure.free_bytes),
-                  "enlarge it (mount -o remount,size=..., docker run --shm-size=...), or use another window_directory or private memory", "comm");
+                  "enlarge it (mount -o remount,size=..., docker run --shm-size=...), or use another window_directory or private memory",
+                  "comm");
   throw IoError(fmt::format("cannot {} a shared window of {} bytes in {}, on rank {} of the node: {}", failure.call, failure.need_bytes,
                             directory, failure.rank, std::strerror(failure.code)),
                 "ranks of one node must see the same directory; use another one, or private memory", "comm");

@@ -151,10 +151,10 @@ void FlatGroup::settle(const std::vector<std::string>& names) {
   for (size_t i = 0; i < member_gradients_.size(); i++) settle(i);
   for (size_t i = 0; i < members_.size(); i++)
     if (members_[i].const_data_ptr() != homes_[i])
-      throw UsageError("parallel",
-                       fmt::format("parameter \"{}\" was moved out of its flat buffer",
-                                   names[static_cast<size_t>(layout_.placements[i].parameter)]),
-                       "write to it in place inside write_parameters instead of replacing its data");
+      throw UsageError(
+          "parallel",
+          fmt::format("parameter \"{}\" was moved out of its flat buffer", names[static_cast<size_t>(layout_.placements[i].parameter)]),
+          "write to it in place inside write_parameters instead of replacing its data");
 }
 
 void FlatGroup::reduce(double factor) {

@@ -121,13 +121,15 @@ void Strategy::setup(torch::nn::Module& module, const OptimizerSpec* spec) {
 std::vector<GroupMemory> Strategy::allocate(const std::vector<GroupLayout>& layout) {
   std::vector<GroupMemory> memory;
   for (const auto& group : layout) {
-    auto one = GroupMemory::allocate(group, lifetimes_, *communicator_, share_ == ShareParameters::node ? WhenShort::fail : WhenShort::return_null);
+    auto one = GroupMemory::allocate(group, lifetimes_, *communicator_,
+                                     share_ == ShareParameters::node ? WhenShort::fail : WhenShort::return_null);
     if (!one) break;
     memory.push_back(std::move(*one));
   }
   if (memory.size() == layout.size()) return memory;
-  log_.warning("[parallel] shared memory has no room for one copy of the parameters and every rank's gradients; each rank takes a private "
-               "copy: enlarge /dev/shm for speed, or set share_parameters: none");
+  log_.warning(
+      "[parallel] shared memory has no room for one copy of the parameters and every rank's gradients; each rank takes a private "
+      "copy: enlarge /dev/shm for speed, or set share_parameters: none");
   lifetimes_ = {};
   description_ = private_form;
   memory.clear();
