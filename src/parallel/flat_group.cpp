@@ -16,7 +16,7 @@ namespace levin {
 namespace {
 
 // The window lives as long as a tensor on it.
-Tensor tensor_on(std::shared_ptr<SharedWindow> window, int rank, int64_t numel, at::ScalarType dtype) {
+Tensor tensor_on(const std::shared_ptr<SharedWindow>& window, int rank, int64_t numel, at::ScalarType dtype) {
   void* start = window->part(rank);
   return at::from_blob(
       start, {numel}, [window](void*) {}, at::TensorOptions(dtype));
@@ -62,9 +62,9 @@ std::unique_ptr<GroupMemory> GroupMemory::allocate(const GroupLayout& layout, co
   const size_t bytes = static_cast<size_t>(layout.numel) * c10::elementSize(layout.dtype);
   auto* node = communicator.node();
   if (lifetimes.parameters == Hold::shared) {
-    auto window = node->allocate(node->rank() == 0 ? bytes : 0, when_short);
+    const auto window = node->allocate(node->rank() == 0 ? bytes : 0, when_short);
     if (!window) return nullptr;
-    memory->parameters = tensor_on(std::move(window), 0, layout.numel, layout.dtype);
+    memory->parameters = tensor_on(window, 0, layout.numel, layout.dtype);
   } else {
     memory->parameters = at::zeros({layout.numel}, options);
   }

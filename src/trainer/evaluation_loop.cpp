@@ -65,7 +65,7 @@ NamedValues EvaluationLoop::run(int64_t most) {
     trainer_.batch_progress().done++;
   }
   hooks.call(hooks_.epoch_end);
-  const NamedValues values = logs_.epoch_values(trainer_.session().communicator());
+  NamedValues values = logs_.epoch_values(trainer_.session().communicator());
   hooks.call(hooks_.end);
   if (most >= 0) logs_.clear();  // a sanity check shows nothing later
   return values;

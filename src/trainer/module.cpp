@@ -13,6 +13,11 @@ Tensor Module::predict_step(const Batch&) {
   throw UsageError("trainer", fmt::format("{} has no predict_step", torch::nn::Module::name()), "override it");
 }
 
+void Module::set_batch_weight(double weight) noexcept {
+  batch_weight_ = weight;
+  if (logs_) logs_->set_weight(weight);
+}
+
 void Module::log(std::string_view name, const Tensor& value, const LogOptions& options) {
   if (logs_) logs_->log(name, value, options);
 }

@@ -54,7 +54,8 @@ void Trainer::run(Stage stage, Module& module, DataModule& data, const std::func
   }
   hooks_.add(module);
   try {
-    if (session_.rank() == 0) data.prepare_data();
+    if (session_.rank() == 0 && prepared_ != &data) data.prepare_data();
+    prepared_ = &data;
     session_.communicator().barrier();
     data.setup(stage);
     hooks_.call(&Hooks::setup, stage);
@@ -72,9 +73,9 @@ void Trainer::run(Stage stage, Module& module, DataModule& data, const std::func
   }
 }
 
-void Trainer::replace_optimizer(std::optional<OptimizerConfig> optimizer, std::optional<LrSchedulerConfig> lr_scheduler) {
-  optimizer_ = std::move(optimizer);
-  lr_scheduler_ = std::move(lr_scheduler);
+void Trainer::replace_optimizer(const std::optional<OptimizerConfig>& optimizer, const std::optional<LrSchedulerConfig>& lr_scheduler) {
+  optimizer_ = optimizer;
+  lr_scheduler_ = lr_scheduler;
 }
 
 std::vector<OptimizerSpec> Trainer::optimizers_of(Module& module) const {
@@ -132,10 +133,13 @@ NamedValues Trainer::progress_bar_values() const { return shown_ ? shown_->progr
 
 void Trainer::log_metrics(const NamedValues& values) {
   if (values.empty()) return;
-  for (const auto& [name, value] : values) {
-    auto known = std::find_if(report_.metrics.begin(), report_.metrics.end(), [&](const auto& entry) { return entry.first == name; });
-    if (known == report_.metrics.end()) known = report_.metrics.insert(known, {name, 0});
-    known->second = value;
+  for (const auto& value : values) {
+    const auto same_name = [&](const auto& known) { return known.first == value.first; };
+    const auto known = std::find_if(report_.metrics.begin(), report_.metrics.end(), same_name);
+    if (known == report_.metrics.end())
+      report_.metrics.push_back(value);
+    else
+      known->second = value.second;
   }
   if (session_.rank() != 0 || !config_.logger) return;
   for (const auto& logger : loggers_) logger->log_metrics(values, current_epoch(), std::max<int64_t>(0, global_step() - 1));

@@ -71,6 +71,7 @@ class UnitHolder : public torch::nn::ModuleHolder<Impl> {
 
 }  // namespace levin
 
+// NOLINTBEGIN(bugprone-macro-parentheses)
 /// Declares the holder Name of the unit NameImpl, in place of TORCH_MODULE(Name).
 #define LEVIN_UNIT(Name)                                \
   class Name : public ::levin::UnitHolder<Name##Impl> { \
@@ -78,3 +79,4 @@ class UnitHolder : public torch::nn::ModuleHolder<Impl> {
     using ::levin::UnitHolder<Name##Impl>::UnitHolder;  \
     using Impl = Name##Impl;                            \
   }
+// NOLINTEND(bugprone-macro-parentheses)

@@ -36,7 +36,7 @@ struct GroupMemory {
 };
 
 /// The parameters of one layout group in one flat buffer, their gradients in another, and this rank's part of the optimizer state.
-/// Parameters are views of the buffer, and their .grad are views of the gradient buffer, from birth.
+/// Parameters are views of the buffer; after a backward their .grad are views of the gradient buffer.
 class FlatGroup {
  public:
   /// Moves the model's parameters (`tensors`, in the order of the layout's indices) into `memory`. Collective; the values are rank 0's.

@@ -37,6 +37,10 @@ class LogCollection {
 
   /// The batch that the coming values belong to. Those of a filler count nowhere.
   void begin_batch(const Batch& batch);
+  /// What the coming values of this batch count for, when it is not the number of samples. A filler's still count nowhere.
+  void set_weight(double weight) noexcept {
+    if (weight_ > 0) weight_ = weight;
+  }
   void log(std::string_view name, const Tensor& value, const LogOptions& options);
   void log(std::string_view name, double value, const LogOptions& options);
   void log(std::string_view name, Metric& metric, const LogOptions& options);

@@ -58,7 +58,8 @@ class Module : public torch::nn::Module, public Hooks {
     return result;
   }
   /// What this micro-batch counts for in the step's mean, when it is not its number of samples (a number of tokens, say).
-  void set_batch_weight(double weight) noexcept { batch_weight_ = weight; }
+  /// Values that are logged after it have this weight, too.
+  void set_batch_weight(double weight) noexcept;
 
  private:
   std::vector<std::pair<std::string, std::shared_ptr<Metric>>> metrics_;

@@ -48,7 +48,7 @@ class Trainer {
 
   /// In place of what the module's configure_optimizers gives; a schedule alone replaces its schedule. UsageError at fit when the module
   /// configures several optimizers.
-  void replace_optimizer(std::optional<OptimizerConfig> optimizer, std::optional<LrSchedulerConfig> lr_scheduler);
+  void replace_optimizer(const std::optional<OptimizerConfig>& optimizer, const std::optional<LrSchedulerConfig>& lr_scheduler);
   /// The run has ended: loggers write what they hold.
   void finalize_loggers();
 
@@ -105,7 +105,8 @@ class Trainer {
   RunReport report_;
   BatchProgress batch_progress_;
   const LogCollection* shown_ = nullptr;
-  Module* set_up_ = nullptr;  // the module whose parameters the strategy has
+  Module* set_up_ = nullptr;        // the module whose parameters the strategy has
+  DataModule* prepared_ = nullptr;  // whose prepare_data was called
 };
 
 }  // namespace levin
