@@ -48,11 +48,16 @@ int say(const std::string& message, int code) {
   return code;
 }
 
-int end_job(MpiRuntime& mpi, Communicator& communicator, const std::exception& error) {
+int end_job(MpiRuntime& mpi, Communicator& communicator, const std::exception& error, const Record& record) {
   const int code = exit_code_of(error);
-  if (mpi.size() == 1) return say(signed_message(mpi, error), code);
+  const std::string message = signed_message(mpi, error);
+  if (mpi.size() == 1) {
+    record(message, code);
+    return say(message, code);
+  }
   if (was_first(mpi, communicator, error)) {
-    say(signed_message(mpi, error), code);
+    record(message, code);
+    say(message, code);
     std::this_thread::sleep_for(300ms);  // the others put down what they hold
     MPI_Abort(mpi.communicator(), code);
   }

@@ -83,8 +83,11 @@ class Job {
     if (settings_.optimizer || settings_.lr_scheduler) trainer_.replace_optimizer(settings_.optimizer, settings_.lr_scheduler);
     const auto module = program_.make_module(trainer_);
     const auto data = program_.make_data();
-    const StopSignals signals;
-    trainer_.add_callback(signals.callback());
+    std::optional<StopSignals> signals;
+    if (subcommand_ == "fit") {  // the others have nothing to put in order first
+      signals.emplace();
+      trainer_.add_callback(signals->callback());
+    }
 
     if (subcommand_ == "fit") trainer_.fit(*module, *data);
     if (subcommand_ == "validate") trainer_.validate(*module, *data);
@@ -102,7 +105,7 @@ class Job {
   }
 
   void failed(const std::string& message, int code) noexcept {
-    if (mpi_.rank() != 0 || folder_.empty()) return;
+    if (folder_.empty()) return;
     try {
       write_run_record(folder_ / "run.json", record_, trainer_, 0, message, code);
     } catch (const std::exception&) {  // the first error is the one to tell
@@ -155,8 +158,7 @@ int run_job(const Settings& settings, ProgramOptions& options, const Program& pr
   try {
     return job->run();
   } catch (const std::exception& error) {
-    job->failed(error.what(), exit_code_of(error));
-    return end_job(mpi, job->communicator(), error);
+    return end_job(mpi, job->communicator(), error, [&job](const std::string& message, int code) { job->failed(message, code); });
   }
 }
 

@@ -97,7 +97,8 @@ void Trainer::finalize_loggers() {
 void Trainer::fit(Module& module, DataModule& data) {
   run(Stage::fit, module, data, [&] { FitLoop(*this, module, data).run(); });
   if (session_.should_stop()) report_.stop_reason = "stopped early";
-  if (config_.test_after_fit) test(module, data);
+  const bool told_to_end = session_.stops_for(StopReason::interrupted) || session_.stops_for(StopReason::terminated);
+  if (config_.test_after_fit && !told_to_end) test(module, data);
 }
 
 NamedValues Trainer::evaluate(Stage stage, Module& module, DataModule& data) {
