@@ -1,0 +1,66 @@
+// Runs with a few MB of /dev/shm (see the script tests/comm/small_memory): a model that has no room there.
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/ones.h>
+
+#include "levin/comm/communicator.h"
+#include "levin/core/error.h"
+#include "levin/parallel/strategy.h"
+#include "levin_test.h"
+
+using levin::DDP;
+using levin::ShareParameters;
+using levin::Strategy;
+using levin::Tensor;
+
+namespace {
+
+struct Net : torch::nn::Module {
+  explicit Net(int64_t numel) : weight(register_parameter("weight", at::ones({numel}, at::kDouble))) {}
+  Tensor weight;
+};
+
+constexpr int64_t too_large = int64_t{2} << 20, small = 1000;  // doubles: 16 MB, and 8 KB
+
+// Two steps of SGD, in which rank r pulls with r + 1.
+Tensor train(Strategy& strategy, Net& net, const levin::Communicator& communicator) {
+  levin::OptimizerSpec spec = levin::SGD{.lr = 0.5};
+  strategy.setup(net, &spec);
+  for (int step = 0; step < 2; step++) {
+    strategy.backward((net.weight * (communicator.rank() + 1)).sum(), 1);
+    strategy.reduce(strategy.meet(0));
+    strategy.update([](double lr) { return lr; });
+    strategy.zero_grad();
+  }
+  return net.weight.detach().clone();
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(parallel_small_memory, *boost::unit_test::disabled())
+
+BOOST_AUTO_TEST_CASE(automatic_falls_back_to_private_copies) {
+  const auto communicator = levin::Communicator::create_cpu(levin::test::runtime());
+  for (const auto& [numel, form] :
+       {std::pair{small, "ddp, one copy of the parameters a node"}, {too_large, "ddp, a private copy of the parameters a rank"}}) {
+    auto strategy = Strategy::create(DDP{ShareParameters::automatic}, *communicator);
+    Net net(numel);
+    const auto trained = train(*strategy, net, *communicator);
+    BOOST_TEST(strategy->describe() == form);
+    const double mean = (communicator->size() + 1) / 2.0;
+    BOOST_TEST(at::allclose(trained, at::full({numel}, 1 - mean, at::kDouble)));
+    communicator->barrier();
+  }
+}
+
+BOOST_AUTO_TEST_CASE(node_is_an_error_on_all_ranks) {
+  const auto communicator = levin::Communicator::create_cpu(levin::test::runtime());
+  auto strategy = Strategy::create(DDP{ShareParameters::node}, *communicator);
+  Net net(too_large);
+  levin::test::check_throws<levin::IoError>([&] { strategy->setup(net, nullptr); },
+                                            {"shared memory has no room", "share_parameters: none"});
+  BOOST_TEST(static_cast<int>(levin::IoError("").exit_code()) == 74);
+  communicator->barrier();
+}
+
+BOOST_AUTO_TEST_SUITE_END()
