@@ -58,7 +58,7 @@ BOOST_AUTO_TEST_CASE(node_is_an_error_on_all_ranks) {
   auto strategy = Strategy::create(DDP{ShareParameters::node}, *communicator);
   Net net(too_large);
   levin::test::check_throws<levin::IoError>([&] { strategy->setup(net, nullptr); },
-                                            {"shared memory has no room", "share_parameters: none"});
+                                            {"/dev/shm has too little room", "private memory"});
   BOOST_TEST(static_cast<int>(levin::IoError("").exit_code()) == 74);
   communicator->barrier();
 }

@@ -1,0 +1,101 @@
+#include "levin/trainer/trainer_config.h"
+
+#include <fstream>
+#include <map>
+#include <set>
+#include <sstream>
+
+#include "levin/core/config_options.h"
+#include "levin/core/error.h"
+#include "levin_test.h"
+#include "test_paths.h"
+
+using levin::FastDevRun;
+using levin::Limit;
+using levin::TrainerConfig;
+using levin::test::check_throws;
+
+namespace {
+
+// Where changing a field is seen to change what happens: SUITE/CASE of this program, or "run_test NAME" for what only a whole program
+// shows (the function test_NAME of tests/cli/run_test).
+const std::map<std::string, std::string> test_of_field{
+    {"accelerator", "trainer_trainer/accelerator"},
+    {"strategy", "trainer_trainer/strategy"},
+    {"strategy.share_parameters", "trainer_trainer/strategy"},
+    {"precision", "trainer_trainer/precision"},
+    {"gradient_clip_val", "trainer_trainer/gradient_clip_val"},
+    {"gradient_clip_algorithm", "trainer_trainer/gradient_clip_algorithm"},
+    {"num_threads", "trainer_trainer/num_threads"},
+    {"window_directory", "trainer_trainer/window_directory"},
+    {"devices", "trainer_trainer/devices"},
+    {"max_epochs", "trainer_trainer/max_epochs"},
+    {"max_steps", "trainer_trainer/max_steps"},
+    {"limit_train_batches", "trainer_trainer/limit_train_batches"},
+    {"limit_val_batches", "trainer_trainer/limit_val_batches"},
+    {"limit_test_batches", "trainer_trainer/limit_test_batches"},
+    {"limit_predict_batches", "trainer_trainer/limit_predict_batches"},
+    {"fast_dev_run", "trainer_trainer/fast_dev_run"},
+    {"accumulate_grad_batches", "trainer_trainer/accumulate_grad_batches"},
+    {"val_check_interval", "trainer_trainer/val_check_interval"},
+    {"check_val_every_n_epoch", "trainer_trainer/check_val_every_n_epoch"},
+    {"num_sanity_val_steps", "trainer_trainer/num_sanity_val_steps"},
+    {"log_every_n_steps", "trainer_trainer/log_every_n_steps"},
+    {"enable_progress_bar", "run_test enable_progress_bar"},
+    {"enable_model_summary", "run_test enable_model_summary"},
+    {"logger", "trainer_trainer/logger"},
+    {"test_after_fit", "trainer_trainer/test_after_fit"},
+};
+
+bool exists(const std::string& test) {
+  namespace framework = boost::unit_test::framework;
+  if (const std::string script = "run_test "; test.starts_with(script)) {
+    std::ifstream file(std::string(LEVIN_TESTS) + "/cli/run_test");
+    std::stringstream text;
+    text << file.rdbuf();
+    return text.str().find("\ndef test_" + test.substr(script.size()) + "():\n") != std::string::npos;
+  }
+  const auto slash = test.find('/');
+  const auto suite = framework::master_test_suite().get(test.substr(0, slash));
+  if (suite == boost::unit_test::INV_TEST_UNIT_ID) return false;
+  return framework::get<boost::unit_test::test_suite>(suite).get(test.substr(slash + 1)) != boost::unit_test::INV_TEST_UNIT_ID;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(trainer_trainer_config)
+
+BOOST_AUTO_TEST_CASE(every_field_names_its_test) {
+  std::set<std::string> fields;
+  for (const auto& option : levin::list_options(levin::config_type<TrainerConfig>()))
+    if (!option.is_struct) fields.insert(option.path);
+  BOOST_TEST(fields.size() > 20u);
+  for (const auto& field : fields) {
+    const auto test = test_of_field.find(field);
+    BOOST_REQUIRE_MESSAGE(test != test_of_field.end(), "no test is named for trainer." << field);
+    BOOST_TEST(exists(test->second), test->second << ", the test of trainer." << field << ", does not exist");
+  }
+  for (const auto& [field, test] : test_of_field) BOOST_TEST(fields.contains(field), "trainer." << field << " is no longer a field");
+  BOOST_TEST(!exists("trainer_trainer/no_such_case"));
+  BOOST_TEST(!exists("no_such_suite/max_epochs"));
+  BOOST_TEST(!exists("run_test no_such_test"));
+}
+
+BOOST_AUTO_TEST_CASE(fast_dev_run_is_a_flag_or_a_number) {
+  BOOST_TEST(FastDevRun::from_text("true")->batches == 1);
+  BOOST_TEST(FastDevRun::from_text("false")->batches == 0);
+  BOOST_TEST(FastDevRun::from_text("7")->batches == 7);
+  for (const auto* text : {"", "-1", "7x", "1.5", "yes", " 7", "99999999999999999999"}) BOOST_TEST(!FastDevRun::from_text(text), text);
+  for (int64_t batches : {0, 1, 7}) BOOST_TEST(FastDevRun::from_text(FastDevRun{batches}.to_text())->batches == batches);
+}
+
+BOOST_AUTO_TEST_CASE(validation_between_batches_that_do_not_exist) {
+  TrainerConfig config;
+  config.validate();
+  config.val_check_interval = Limit::batches(0);
+  check_throws<levin::ConfigError>([&] { config.validate(); }, {"val_check_interval is 0"});
+  config.val_check_interval = Limit::fraction(0);
+  check_throws<levin::ConfigError>([&] { config.validate(); }, {"val_check_interval is 0"});
+}
+
+BOOST_AUTO_TEST_SUITE_END()
