@@ -4,6 +4,7 @@
 //   step ddp WIDTH STEPS     784-WIDTH-WIDTH-10 on all ranks
 //   step alone WIDTH STEPS   the same, every rank by itself: what communication costs
 #include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/rand.h>
@@ -77,8 +78,12 @@ struct Data : levin::DataModule {
 /// What a user writes without a Trainer.
 class RawLoop {
  public:
-  explicit RawLoop(const levin::DataLoaderSpec& data) : net_(16, false), loader_(data.dataset, data.options) {
+  /// Starts from the same parameters as `twin`: the time of a step depends on them (dead units, denormal numbers).
+  RawLoop(const levin::DataLoaderSpec& data, const Net& twin) : net_(16, false), loader_(data.dataset, data.options) {
+    const at::NoGradGuard no_grad;
+    const auto values = twin.parameters();
     for (auto& parameter : net_.parameters()) {
+      parameter.copy_(values[parameters_.size()]);
       parameters_.push_back(parameter);
       means_.push_back(at::zeros_like(parameter));
       squares_.push_back(at::zeros_like(parameter));
@@ -165,7 +170,7 @@ void overhead(levin::MpiRuntime& mpi) {
   trainer.add_logger(std::make_shared<levin::CSVLogger>(folder.path + "/metrics.csv"));
   auto model = trainer.build<Classifier>(16, false);
   Data data(make_data());
-  RawLoop raw(data.spec);
+  RawLoop raw(data.spec, *model->net);
   const auto clock = std::make_shared<InTurn>(raw);
   trainer.add_callback(clock);
   trainer.fit(*model, data);
