@@ -1,5 +1,6 @@
 #pragma once
-#include <torch/nn/modules/container/sequential.h>
+#include <torch/nn/modules/conv.h>
+#include <torch/nn/modules/linear.h>
 
 #include "levin/metrics/accuracy.h"
 #include "levin/trainer/module.h"
@@ -29,8 +30,11 @@ class Classifier : public levin::Module {
   std::vector<levin::OptimizerSpec> configure_optimizers() override;
 
  private:
+  levin::Tensor scores(const levin::Tensor& image);
+
   ClassifierConfig config_;
-  torch::nn::Sequential net_;
+  torch::nn::Conv2d conv1_, conv2_;
+  torch::nn::Linear hidden_, output_;
   levin::Accuracy& accuracy_ = add_metric<levin::Accuracy>("accuracy");
 };
 
