@@ -90,6 +90,9 @@ class Job {
     }
 
     if (subcommand_ == "fit") trainer_.fit(*module, *data);
+    if (subcommand_ != "fit" && mpi_.rank() == 0)
+      mpi_.log().warning("[cli] {} uses a newly made model: this version saves no weights; try fit --trainer.test_after_fit true",
+                         subcommand_);
     if (subcommand_ == "validate") trainer_.validate(*module, *data);
     if (subcommand_ == "test") trainer_.test(*module, *data);
     if (subcommand_ == "predict") {
@@ -186,7 +189,8 @@ int run_program(int argc, const char* const* argv, const Program& program) {
   MpiRuntime mpi;
   mpi.set_log(Log::to_stderr(mpi.rank()));
   try {
-    if (const std::string warning = check_launcher(mpi.size(), variable); !warning.empty()) mpi.log().info("warning: {}", warning);
+    if (const std::string warning = check_launcher(mpi.size(), variable); !warning.empty() && mpi.rank() == 0)
+      mpi.log().warning("{}", warning);
     if (standing.code == ExitCode::finished && settings.trainer.devices.value.value_or(mpi.size()) != mpi.size())
       throw explain_devices(*settings.trainer.devices.value, mpi.size(), {argv, argv + argc});
   } catch (const Error& error) {
