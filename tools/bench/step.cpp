@@ -87,7 +87,7 @@ class RawLoop {
       parameters_.push_back(parameter);
       means_.push_back(at::zeros_like(parameter));
       squares_.push_back(at::zeros_like(parameter));
-      steps_.push_back(at::zeros({}));
+      steps_.push_back(step_);
     }
   }
   void run(int64_t steps) {
@@ -100,6 +100,10 @@ class RawLoop {
       net_.loss(*batch).backward();
       std::vector<at::Tensor> gradients;
       for (auto& parameter : parameters_) gradients.push_back(parameter.grad());
+      {
+        const at::NoGradGuard no_grad;
+        step_.add_(1);
+      }
       at::_fused_adamw_(parameters_, gradients, means_, squares_, {}, steps_, 1e-3, 0.9, 0.999, 0.01, 1e-8, false, false);
       net_.zero_grad();
     }
@@ -108,6 +112,7 @@ class RawLoop {
  private:
   Net net_;
   levin::DataLoader loader_;
+  at::Tensor step_ = at::zeros({});  // one count for all parameters
   std::vector<at::Tensor> parameters_, means_, squares_, steps_;
   int64_t epoch_ = 0;
 };
