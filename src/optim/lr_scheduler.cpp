@@ -12,17 +12,47 @@ namespace {
 // Each shape gets the count since the end of the warm-up, and the length of the training without it.
 double shape(const ConstantLR&, double lr, int64_t, int64_t) { return lr; }
 
+// How long a schedule is: what it says itself, else the training.
+double length_of(int64_t given, int64_t training, const char* schedule, const char* field) {
+  const int64_t length = given > 0 ? given : training;
+  if (length <= 0)
+    throw ConfigError(fmt::format("a {} schedule does not know how long the training is", schedule),
+                      fmt::format("set lr_scheduler.{}, or trainer.max_steps or trainer.max_epochs", field), "optim");
+  return static_cast<double>(length);
+}
+
+// From `begin` to `end` along half a cosine.
+double half_cosine(double begin, double end, double part) { return end + (begin - end) * (1 + std::cos(std::numbers::pi * part)) / 2; }
+
 double shape(const CosineAnnealingLR& config, double lr, int64_t count, int64_t length) {
-  const int64_t period = config.T_max > 0 ? config.T_max : length;
-  if (period <= 0)
-    throw ConfigError("a cosine schedule does not know how long the training is",
-                      "set lr_scheduler.T_max, or trainer.max_steps or trainer.max_epochs", "optim");
-  const double part = std::min(1.0, static_cast<double>(count) / static_cast<double>(period));
-  return config.eta_min + (lr - config.eta_min) * (1 + std::cos(std::numbers::pi * part)) / 2;
+  const double period = length_of(config.T_max, length, "cosine", "T_max");
+  return half_cosine(lr, config.eta_min, std::min(1.0, static_cast<double>(count) / period));
 }
 
 double shape(const StepLR& config, double lr, int64_t count, int64_t) {
   return lr * std::pow(config.gamma, static_cast<double>(count / config.step_size));
+}
+
+double shape(const MultiStepLR& config, double lr, int64_t count, int64_t) {
+  const auto reached = [count](int64_t milestone) { return milestone <= count; };
+  return lr * std::pow(config.gamma, static_cast<double>(std::count_if(config.milestones.begin(), config.milestones.end(), reached)));
+}
+
+double shape(const ExponentialLR& config, double lr, int64_t count, int64_t) {
+  return lr * std::pow(config.gamma, static_cast<double>(count));
+}
+
+double shape(const PolynomialLR& config, double lr, int64_t count, int64_t length) {
+  const double total = length_of(config.total_iters, length, "polynomial", "total_iters");
+  return lr * std::pow(1 - std::min(1.0, static_cast<double>(count) / total), config.power);
+}
+
+double shape(const OneCycleLR& config, double lr, int64_t count, int64_t length) {
+  const double total = length_of(config.total_steps, length, "one_cycle", "total_steps");
+  const double first = lr / config.div_factor, last = first / config.final_div_factor;
+  const double top = config.pct_start * total - 1, end = total - 1, now = std::min(static_cast<double>(count), end);
+  if (now <= top && top > 0) return half_cosine(first, lr, now / top);
+  return half_cosine(lr, last, end > top ? (now - std::max(0.0, top)) / (end - std::max(0.0, top)) : 1);
 }
 
 }  // namespace

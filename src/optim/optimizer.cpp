@@ -1,5 +1,6 @@
 #include "levin/optim/optimizer.h"
 
+#include <ATen/ops/_fused_adagrad.h>
 #include <ATen/ops/_fused_adam.h>
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/_fused_sgd.h>
@@ -11,6 +12,9 @@
 namespace levin {
 namespace {
 
+// The counter of updates after this one. Written past the dispatcher, whose call costs more than a small update.
+float count_step(const OptimizerState& state) { return ++*state.step.mutable_data_ptr<float>(); }
+
 class FusedSgd : public FlatOptimizer {
  public:
   explicit FusedSgd(SGD config) : config_(config) {}
@@ -20,8 +24,7 @@ class FusedSgd : public FlatOptimizer {
   }
 
   void step(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, double lr, double weight_decay) const override {
-    const bool first = state.step.item<float>() == 0;
-    state.step.add_(1);
+    const bool first = count_step(state) == 1;
     at::_fused_sgd_({parameters}, {gradients}, state.tensors, weight_decay, config_.momentum, lr, config_.dampening, config_.nesterov,
                     /*maximize=*/false, first);
   }
@@ -45,7 +48,7 @@ class FusedAdam : public FlatOptimizer {
         at::_fused_adam_(args...);
       }
     };
-    state.step.add_(1);
+    count_step(state);
     update(at::TensorList(parameters), at::TensorList(gradients), at::TensorList(state.tensors[0]), at::TensorList(state.tensors[1]),
            at::TensorList(), at::TensorList(state.step), lr, config_.beta1, config_.beta2, weight_decay, config_.eps, /*amsgrad=*/false,
            /*maximize=*/false);
@@ -54,6 +57,86 @@ class FusedAdam : public FlatOptimizer {
  private:
   Config config_;
 };
+
+class FusedAdagrad : public FlatOptimizer {
+ public:
+  explicit FusedAdagrad(Adagrad config) : config_(config) {}
+
+  std::vector<std::string> state_names() const override { return {"sum"}; }
+
+  void step(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, double lr, double weight_decay) const override {
+    count_step(state);
+    at::_fused_adagrad_({parameters}, {gradients}, {state.tensors[0]}, {state.step}, lr, config_.lr_decay, weight_decay, config_.eps,
+                        /*maximize=*/false);
+  }
+
+ private:
+  Adagrad config_;
+};
+
+class PlainRmsprop : public FlatOptimizer {
+ public:
+  explicit PlainRmsprop(RMSprop config) : config_(config) {}
+
+  std::vector<std::string> state_names() const override {
+    std::vector<std::string> names{"square_avg"};
+    if (config_.momentum > 0) names.emplace_back("momentum_buffer");
+    if (config_.centered) names.emplace_back("grad_avg");
+    return names;
+  }
+
+  void step(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, double lr, double weight_decay) const override {
+    count_step(state);
+    const Tensor gradient = weight_decay == 0 ? gradients : gradients.add(parameters, weight_decay);
+    Tensor& square_avg = state.tensors.front();
+    square_avg.mul_(config_.alpha).addcmul_(gradient, gradient, 1 - config_.alpha);
+    Tensor root;
+    if (config_.centered) {
+      Tensor& grad_avg = state.tensors.back();
+      grad_avg.lerp_(gradient, 1 - config_.alpha);
+      root = square_avg.addcmul(grad_avg, grad_avg, -1).sqrt_();
+    } else {
+      root = square_avg.sqrt();
+    }
+    root.add_(config_.eps);
+    if (config_.momentum > 0)
+      parameters.add_(state.tensors[1].mul_(config_.momentum).addcdiv_(gradient, root), -lr);
+    else
+      parameters.addcdiv_(gradient, root, -lr);
+  }
+
+ private:
+  RMSprop config_;
+};
+
+class PlainLion : public FlatOptimizer {
+ public:
+  explicit PlainLion(Lion config) : config_(config) {}
+
+  std::vector<std::string> state_names() const override { return {"exp_avg"}; }
+
+  void step(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, double lr, double weight_decay) const override {
+    count_step(state);
+    Tensor& exp_avg = state.tensors[0];
+    const Tensor direction = exp_avg.lerp(gradients, 1 - config_.beta1).sign_();
+    if (weight_decay != 0) parameters.mul_(1 - lr * weight_decay);
+    parameters.add_(direction, -lr);
+    exp_avg.lerp_(gradients, 1 - config_.beta2);
+  }
+
+ private:
+  Lion config_;
+};
+
+std::unique_ptr<FlatOptimizer> make(const SGD& config) {
+  config.validate();
+  return std::make_unique<FusedSgd>(config);
+}
+std::unique_ptr<FlatOptimizer> make(const Adam& config) { return std::make_unique<FusedAdam<Adam>>(config); }
+std::unique_ptr<FlatOptimizer> make(const AdamW& config) { return std::make_unique<FusedAdam<AdamW>>(config); }
+std::unique_ptr<FlatOptimizer> make(const Adagrad& config) { return std::make_unique<FusedAdagrad>(config); }
+std::unique_ptr<FlatOptimizer> make(const RMSprop& config) { return std::make_unique<PlainRmsprop>(config); }
+std::unique_ptr<FlatOptimizer> make(const Lion& config) { return std::make_unique<PlainLion>(config); }
 
 }  // namespace
 
@@ -72,12 +155,7 @@ double base_weight_decay(const OptimizerConfig& config) {
 }
 
 std::unique_ptr<FlatOptimizer> FlatOptimizer::create(const OptimizerConfig& config) {
-  if (const auto* sgd = std::get_if<SGD>(&config)) {
-    sgd->validate();
-    return std::make_unique<FusedSgd>(*sgd);
-  }
-  if (const auto* adam = std::get_if<Adam>(&config)) return std::make_unique<FusedAdam<Adam>>(*adam);
-  return std::make_unique<FusedAdam<AdamW>>(std::get<AdamW>(config));
+  return std::visit([](const auto& one) { return make(one); }, config);
 }
 
 OptimizerState FlatOptimizer::make_state(const Tensor& parameters) const {

@@ -34,8 +34,41 @@ BOOST_AUTO_TEST_CASE(step_falls_by_gamma) {
   BOOST_TEST(scheduled_lr(schedule, 8, {.step = 100, .epoch = 5}) == 2);
 }
 
-BOOST_AUTO_TEST_CASE(cosine_without_a_length_is_an_error) {
-  levin::test::check_throws<levin::ConfigError>([] { scheduled_lr(levin::CosineAnnealingLR{}, 1, Progress{}); }, {"T_max", "max_steps"});
+BOOST_AUTO_TEST_CASE(multi_step_falls_at_milestones) {
+  const levin::MultiStepLR schedule{.milestones = {2, 3}, .gamma = 0.5};
+  const std::vector<double> expected{8, 8, 4, 2, 2};
+  for (int64_t epoch = 0; epoch < 5; epoch++)
+    BOOST_TEST(scheduled_lr(schedule, 8, {.step = 100, .epoch = epoch}) == expected[static_cast<size_t>(epoch)]);
+}
+
+BOOST_AUTO_TEST_CASE(exponential_falls_every_epoch) {
+  BOOST_TEST(scheduled_lr(levin::ExponentialLR{.gamma = 0.5}, 8, {.step = 100, .epoch = 0}) == 8);
+  BOOST_TEST(scheduled_lr(levin::ExponentialLR{.gamma = 0.5}, 8, {.step = 100, .epoch = 3}) == 1);
+}
+
+BOOST_AUTO_TEST_CASE(polynomial_ends_at_zero) {
+  const auto lr = [](int64_t step) { return scheduled_lr(levin::PolynomialLR{.power = 2}, 8, {.step = step, .total_steps = 4}); };
+  BOOST_TEST(lr(0) == 8);
+  BOOST_TEST(lr(2) == 2);
+  BOOST_TEST(lr(4) == 0);
+  BOOST_TEST(lr(9) == 0);
+  BOOST_TEST(scheduled_lr(levin::PolynomialLR{.total_iters = 2}, 8, {.step = 1, .total_steps = 100}) == 4);
+}
+
+// What torch.optim.lr_scheduler.OneCycleLR(max_lr=0.1, total_steps=10) gives in PyTorch 2.11.
+BOOST_AUTO_TEST_CASE(one_cycle_as_pytorch, *boost::unit_test::tolerance(1e-9)) {
+  const std::vector<double> expected{
+      0.0040000000000000036, 0.052000000000000005, 0.1,  0.09504846320134738, 0.0811745653949763, 0.06112620219362893, 0.03887419780637107,
+      0.0188258346050237,    0.004951936798652629, 4e-07};
+  for (int64_t step = 0; step < 10; step++)
+    BOOST_TEST(scheduled_lr(levin::OneCycleLR{}, 0.1, {.step = step, .total_steps = 10}) == expected[static_cast<size_t>(step)]);
+}
+
+BOOST_AUTO_TEST_CASE(a_missing_length_is_an_error) {
+  using levin::test::check_throws, levin::ConfigError;
+  check_throws<ConfigError>([] { scheduled_lr(levin::CosineAnnealingLR{}, 1, Progress{}); }, {"cosine", "T_max", "max_steps"});
+  check_throws<ConfigError>([] { scheduled_lr(levin::PolynomialLR{}, 1, Progress{}); }, {"polynomial", "total_iters", "max_steps"});
+  check_throws<ConfigError>([] { scheduled_lr(levin::OneCycleLR{}, 1, Progress{}); }, {"one_cycle", "total_steps", "max_steps"});
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -2,8 +2,10 @@
 
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/randn.h>
+#include <torch/optim/adagrad.h>
 #include <torch/optim/adam.h>
 #include <torch/optim/adamw.h>
+#include <torch/optim/rmsprop.h>
 #include <torch/optim/sgd.h>
 
 #include "levin/core/error.h"
@@ -56,6 +58,42 @@ BOOST_AUTO_TEST_CASE(adamw_as_libtorch) {
   using torch::optim::AdamWOptions;
   compare<torch::optim::AdamW>(levin::AdamW{.lr = 0.01}, AdamWOptions(0.01));
   compare<torch::optim::AdamW>(levin::AdamW{.lr = 0.01, .weight_decay = 0.5}, AdamWOptions(0.01).weight_decay(0.5));
+}
+
+BOOST_AUTO_TEST_CASE(adagrad_as_libtorch) {
+  using torch::optim::AdagradOptions;
+  compare<torch::optim::Adagrad>(levin::Adagrad{.lr = 0.1}, AdagradOptions(0.1));
+  compare<torch::optim::Adagrad>(levin::Adagrad{.lr = 0.1, .lr_decay = 0.2, .eps = 1e-6, .weight_decay = 0.1},
+                                 AdagradOptions(0.1).lr_decay(0.2).eps(1e-6).weight_decay(0.1));
+}
+
+BOOST_AUTO_TEST_CASE(rmsprop_as_libtorch) {
+  using torch::optim::RMSpropOptions;
+  compare<torch::optim::RMSprop>(levin::RMSprop{.lr = 0.01}, RMSpropOptions(0.01));
+  compare<torch::optim::RMSprop>(levin::RMSprop{.lr = 0.01, .alpha = 0.9, .eps = 1e-6, .weight_decay = 0.1, .momentum = 0.5},
+                                 RMSpropOptions(0.01).alpha(0.9).eps(1e-6).weight_decay(0.1).momentum(0.5));
+  compare<torch::optim::RMSprop>(levin::RMSprop{.lr = 0.01, .momentum = 0.9, .centered = true},
+                                 RMSpropOptions(0.01).momentum(0.9).centered(true));
+}
+
+// The paper's Algorithm 2, element by element.
+BOOST_AUTO_TEST_CASE(lion_as_in_the_paper) {
+  const levin::Lion config{.lr = 0.1, .beta1 = 0.8, .beta2 = 0.9, .weight_decay = 0.5};
+  const auto optimizer = levin::FlatOptimizer::create(config);
+  const Tensor parameters = at::randn({17}, at::kDouble);
+  auto state = optimizer->make_state(parameters);
+  std::vector<double> expected(parameters.data_ptr<double>(), parameters.data_ptr<double>() + 17), momentum(17, 0.0);
+  for (int step = 0; step < 5; step++) {
+    const Tensor gradients = at::randn({17}, at::kDouble);
+    const double* gradient = gradients.data_ptr<double>();
+    optimizer->step(parameters, gradients, state, config.lr, config.weight_decay);
+    for (size_t i = 0; i < 17; i++) {
+      const double direction = config.beta1 * momentum[i] + (1 - config.beta1) * gradient[i];
+      expected[i] -= config.lr * ((direction > 0 ? 1 : -1) + config.weight_decay * expected[i]);
+      momentum[i] = config.beta2 * momentum[i] + (1 - config.beta2) * gradient[i];
+      BOOST_TEST(parameters.data_ptr<double>()[i] == expected[i], boost::test_tools::tolerance(1e-12));
+    }
+  }
 }
 
 BOOST_AUTO_TEST_CASE(nesterov_without_momentum_is_an_error) {

@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <variant>
+#include <vector>
 
 #include "levin/core/config.h"
 
@@ -47,7 +48,55 @@ LEVIN_CONFIG(StepLR, (step_size, "steps or epochs between two falls", at_least(1
              (interval, "what is counted"), (warmup, "warm-up", flattened))
 LEVIN_CHOICE(StepLR, "step")
 
-using LrSchedulerConfig = std::variant<ConstantLR, CosineAnnealingLR, StepLR>;
+/// lr * gamma^(number of milestones that are reached).
+struct MultiStepLR {
+  std::vector<int64_t> milestones;
+  double gamma = 0.1;
+  Interval interval = Interval::epoch;
+  Warmup warmup = {};
+};
+LEVIN_CONFIG(MultiStepLR, (milestones, "steps or epochs, after the warm-up, at which lr falls"),
+             (gamma, "factor of a fall", greater_than(0)), (interval, "what is counted"), (warmup, "warm-up", flattened))
+LEVIN_CHOICE(MultiStepLR, "multi_step")
+
+/// lr * gamma^count.
+struct ExponentialLR {
+  double gamma = 0.95;
+  Interval interval = Interval::epoch;
+  Warmup warmup = {};
+};
+LEVIN_CONFIG(ExponentialLR, (gamma, "factor of each step or epoch", greater_than(0)), (interval, "what is counted"),
+             (warmup, "warm-up", flattened))
+LEVIN_CHOICE(ExponentialLR, "exponential")
+
+/// lr * (1 - count / total_iters)^power, then 0.
+struct PolynomialLR {
+  int64_t total_iters = 0;
+  double power = 1;
+  Interval interval = Interval::step;
+  Warmup warmup = {};
+};
+LEVIN_CONFIG(PolynomialLR, (total_iters, "steps or epochs after the warm-up until 0; 0: the rest of the training", at_least(0)),
+             (power, "1 falls linearly", greater_than(0)), (interval, "what is counted"), (warmup, "warm-up", flattened))
+LEVIN_CHOICE(PolynomialLR, "polynomial")
+
+/// Up to lr and down again along two half cosines (Smith and Topin, "Super-Convergence", 2018), as PyTorch's with lr as max_lr. It has a
+/// rise of its own, so it takes no warm-up.
+struct OneCycleLR {
+  int64_t total_steps = 0;
+  double pct_start = 0.3;
+  double div_factor = 25;
+  double final_div_factor = 1e4;
+  Interval interval = Interval::step;
+  static constexpr Warmup warmup = {};
+};
+LEVIN_CONFIG(OneCycleLR, (total_steps, "steps or epochs of the cycle; 0: the whole training", at_least(0)),
+             (pct_start, "part of the cycle in which lr rises", greater_than(0), less_than(1)),
+             (div_factor, "lr over the first learning rate", at_least(1)),
+             (final_div_factor, "the first learning rate over the last", at_least(1)), (interval, "what is counted"))
+LEVIN_CHOICE(OneCycleLR, "one_cycle")
+
+using LrSchedulerConfig = std::variant<ConstantLR, CosineAnnealingLR, StepLR, MultiStepLR, ExponentialLR, PolynomialLR, OneCycleLR>;
 
 /// How far a training has come, and how long it will be (0: not known).
 struct Progress {

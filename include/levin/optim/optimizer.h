@@ -49,7 +49,45 @@ LEVIN_CONFIG(AdamW, (lr, "learning rate", at_least(0)), (beta1, "decay of the me
              (eps, "added to the denominator", greater_than(0)), (weight_decay, "decay of the weights, times lr", at_least(0)))
 LEVIN_CHOICE(AdamW, "adamw")
 
-using OptimizerConfig = std::variant<SGD, Adam, AdamW>;
+/// Duchi, Hazan and Singer, "Adaptive Subgradient Methods for Online Learning and Stochastic Optimization", 2011.
+struct Adagrad {
+  double lr = 1e-2;
+  double lr_decay = 0;
+  double eps = 1e-10;
+  double weight_decay = 0;
+};
+LEVIN_CONFIG(Adagrad, (lr, "learning rate", at_least(0)), (lr_decay, "lr is divided by 1 + lr_decay * steps", at_least(0)),
+             (eps, "added to the denominator", at_least(0)), (weight_decay, "L2 penalty, added to the gradient", at_least(0)))
+LEVIN_CHOICE(Adagrad, "adagrad")
+
+/// Tieleman and Hinton, lecture 6.5 of "Neural Networks for Machine Learning", 2012; centered as in Graves, "Generating Sequences With
+/// Recurrent Neural Networks", 2013.
+struct RMSprop {
+  double lr = 1e-2;
+  double alpha = 0.99;
+  double eps = 1e-8;
+  double weight_decay = 0;
+  double momentum = 0;
+  bool centered = false;
+};
+LEVIN_CONFIG(RMSprop, (lr, "learning rate", at_least(0)), (alpha, "decay of the mean of squared gradients", between(0, 1)),
+             (eps, "added to the denominator", greater_than(0)), (weight_decay, "L2 penalty, added to the gradient", at_least(0)),
+             (momentum, "part of the last update that is kept", between(0, 1)),
+             (centered, "divide by the standard deviation of the gradient instead of its root mean square"))
+LEVIN_CHOICE(RMSprop, "rmsprop")
+
+/// Chen et al., "Symbolic Discovery of Optimization Algorithms", 2023.
+struct Lion {
+  double lr = 1e-4;
+  double beta1 = 0.9;
+  double beta2 = 0.99;
+  double weight_decay = 0;
+};
+LEVIN_CONFIG(Lion, (lr, "learning rate", at_least(0)), (beta1, "part of the momentum in the update", at_least(0), less_than(1)),
+             (beta2, "decay of the momentum", at_least(0), less_than(1)), (weight_decay, "decay of the weights, times lr", at_least(0)))
+LEVIN_CHOICE(Lion, "lion")
+
+using OptimizerConfig = std::variant<SGD, Adam, AdamW, Adagrad, RMSprop, Lion>;
 
 double base_lr(const OptimizerConfig& config);
 double base_weight_decay(const OptimizerConfig& config);
@@ -60,7 +98,7 @@ struct OptimizerState {
   Tensor step;  ///< number of updates so far, fp32, a scalar
 };
 
-/// An update rule for flat slices: fused ATen calls, one a slice. It knows no names and no ranks.
+/// An update rule for flat slices: one fused ATen call a slice where there is one. It knows no names and no ranks.
 class FlatOptimizer {
  public:
   static std::unique_ptr<FlatOptimizer> create(const OptimizerConfig& config);
