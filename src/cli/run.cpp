@@ -83,22 +83,7 @@ class Job {
     if (settings_.optimizer || settings_.lr_scheduler) trainer_.replace_optimizer(settings_.optimizer, settings_.lr_scheduler);
     const auto module = program_.make_module(trainer_);
     const auto data = program_.make_data();
-    std::optional<StopSignals> signals;
-    if (subcommand_ == "fit") {  // the others have nothing to put in order first
-      signals.emplace();
-      trainer_.add_callback(signals->callback());
-    }
-
-    if (subcommand_ == "fit") trainer_.fit(*module, *data);
-    if (subcommand_ != "fit" && mpi_.rank() == 0)
-      mpi_.log().warning("[cli] {} uses a newly made model: this version saves no weights; try fit --trainer.test_after_fit true",
-                         subcommand_);
-    if (subcommand_ == "validate") trainer_.validate(*module, *data);
-    if (subcommand_ == "test") trainer_.test(*module, *data);
-    if (subcommand_ == "predict") {
-      const auto predictions = trainer_.predict(*module, *data);
-      if (!folder_.empty()) write_predictions(folder_ / "predictions.h5", predictions, communicator());
-    }
+    subcommand_ == "fit" ? fit(*module, *data) : evaluate(*module, *data);
     const auto& session = trainer_.session();
     const int code = session.stops_for(StopReason::interrupted)  ? static_cast<int>(ExitCode::interrupted)
                      : session.stops_for(StopReason::terminated) ? 143
@@ -110,12 +95,30 @@ class Job {
   void failed(const std::string& message, int code) noexcept {
     if (folder_.empty()) return;
     try {
-      write_run_record(folder_ / "run.json", record_, trainer_, 0, message, code);
+      write_run_record(folder_ / "run.json", record_, trainer_, {}, message, code);
     } catch (const std::exception&) {  // the first error is the one to tell
     }
   }
 
  private:
+  // The others have nothing to put in order before a signal ends them.
+  void fit(Module& module, DataModule& data) {
+    trainer_.add_callback(signals_.emplace().callback());
+    trainer_.fit(module, data);
+  }
+
+  void evaluate(Module& module, DataModule& data) {
+    if (mpi_.rank() == 0)
+      mpi_.log().warning("[cli] {} uses a newly made model: this version saves no weights; try fit --trainer.test_after_fit true",
+                         subcommand_);
+    if (subcommand_ == "validate") trainer_.validate(module, data);
+    if (subcommand_ == "test") trainer_.test(module, data);
+    if (subcommand_ == "predict") {
+      const auto predictions = trainer_.predict(module, data);
+      if (!folder_.empty()) write_predictions(folder_ / "predictions.h5", predictions, communicator());
+    }
+  }
+
   void add_callbacks() {
     const auto& log = mpi_.log();
     if (settings_.trainer.enable_model_summary)
@@ -148,6 +151,7 @@ class Job {
   Trainer trainer_;
   RunRecord record_;
   std::filesystem::path folder_;
+  std::optional<StopSignals> signals_;
 };
 
 int run_job(const Settings& settings, ProgramOptions& options, const Program& program, MpiRuntime& mpi, const std::string& name,

@@ -42,15 +42,16 @@ fs::path make(const RunConfig& config, const std::string& program) {
 fs::path make_run_folder(MpiRuntime& mpi, const RunConfig& config, const std::string& program) {
   std::string folder;
   Standing standing;
+  std::exception_ptr failure;
   if (mpi.rank() == 0) try {
       folder = make(config, program);
     } catch (const Error& error) {
       standing = {error.exit_code(), error.what(), {}};
+      failure = std::current_exception();
     }
-  if (const Agreement agreement = agree(mpi, standing); !agreement.good()) {
-    if (mpi.rank() == 0) throw IoError(standing.message.substr(standing.message.find("] ") + 2), {}, "cli");
-    throw IoError(agreement.message, {}, "cli");
-  }
+  const Agreement agreement = agree(mpi, standing);
+  if (failure) std::rethrow_exception(failure);
+  if (!agreement.good()) throw IoError(fmt::format("rank {}: {}", agreement.rank, agreement.message), {}, "cli");
   int length = static_cast<int>(folder.size());
   check_mpi(MPI_Bcast(&length, 1, MPI_INT, 0, mpi.communicator()), "MPI_Bcast");
   folder.resize(static_cast<size_t>(length));

@@ -39,7 +39,7 @@ std::string utc(std::chrono::system_clock::time_point time) {
 
 }  // namespace
 
-void write_run_record(const std::filesystem::path& file, const RunRecord& record, Trainer& trainer, double peak_bytes,
+void write_run_record(const std::filesystem::path& file, const RunRecord& record, Trainer& trainer, std::optional<double> peak_bytes,
                       const std::string& exit_reason, int exit_code) {
   auto& session = trainer.session();
   const auto& report = trainer.report();
@@ -61,7 +61,7 @@ void write_run_record(const std::filesystem::path& file, const RunRecord& record
   json["epochs"] = report.epochs;
   json["samples"] = report.samples;
   json["samples_per_second"] = report.samples_per_second();
-  json["peak_bytes_per_rank"] = peak_bytes;
+  json["peak_bytes_per_rank"] = peak_bytes ? Json(*peak_bytes) : Json();
   json["metrics"] = Json::object();
   for (const auto& [name, value] : report.metrics) json["metrics"][name] = value;
   json["config"] = Json::object();

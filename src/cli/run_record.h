@@ -1,6 +1,7 @@
 #pragma once
 #include <chrono>
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "levin/core/config_value.h"
@@ -21,7 +22,7 @@ struct RunRecord {
 
 /// run.json: settings, versions, host map, strategy with its form, steps, samples/s, peak memory (bytes, of the largest rank), why it
 /// ended.
-void write_run_record(const std::filesystem::path& file, const RunRecord& record, Trainer& trainer, double peak_bytes,
+void write_run_record(const std::filesystem::path& file, const RunRecord& record, Trainer& trainer, std::optional<double> peak_bytes,
                       const std::string& exit_reason, int exit_code);
 
 /// Largest resident memory of any rank so far. Collective.

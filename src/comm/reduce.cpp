@@ -7,8 +7,6 @@
 #include <cstdint>
 #include <type_traits>
 
-#pragma GCC optimize("O3")  // at -O2 g++ leaves these loops, whose length it does not know, without vector instructions
-
 namespace levin::detail {
 namespace {
 

@@ -118,6 +118,13 @@ void Strategy::setup(torch::nn::Module& module, const OptimizerSpec* spec) {
   broadcast_buffers();
 }
 
+bool Strategy::holds(const torch::nn::Module& module) const {
+  if (groups_.empty()) return false;
+  const auto theirs = module.parameters();
+  return std::equal(theirs.begin(), theirs.end(), parameters_.begin(), parameters_.end(),
+                    [](const Tensor& one, const NamedParameter& other) { return one.is_same(other.tensor); });
+}
+
 std::vector<GroupMemory> Strategy::allocate(const std::vector<GroupLayout>& layout) {
   std::vector<GroupMemory> memory;
   for (const auto& group : layout) {

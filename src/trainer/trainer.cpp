@@ -54,13 +54,11 @@ void Trainer::run(Stage stage, Module& module, DataModule& data, const std::func
   }
   hooks_.add(module);
   try {
-    if (session_.rank() == 0 && prepared_ != &data) data.prepare_data();
-    prepared_ = &data;
+    if (session_.rank() == 0) data.prepare_once();
     session_.communicator().barrier();
     data.setup(stage);
     hooks_.call(&Hooks::setup, stage);
-    if (set_up_ != &module) session_.setup(module, optimizers_of(module));
-    set_up_ = &module;
+    if (!session_.strategy().holds(module)) session_.setup(module, optimizers_of(module));
     body();
     data.teardown(stage);
     hooks_.call(&Hooks::teardown, stage);

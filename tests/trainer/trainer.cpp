@@ -250,6 +250,21 @@ BOOST_AUTO_TEST_CASE(data_are_prepared_once_a_job) {
   BOOST_TEST((data.stages == std::vector{levin::Stage::fit}));
 }
 
+BOOST_AUTO_TEST_CASE(each_module_is_set_up_even_at_the_address_of_another) {
+  ToyData data;
+  levin::Trainer trainer({.max_epochs = 1}, runtime());
+  alignas(Toy) std::byte place[sizeof(Toy)];
+  for (int model = 0; model < 2; model++) {
+    auto* toy = new (place) Toy;
+    const levin::Tensor before = toy->net->weight.detach().clone();
+    trainer.session().progress() = {};
+    trainer.fit(*toy, data);
+    BOOST_TEST(!at::allclose(toy->net->weight, before));
+    toy->~Toy();
+  }
+  BOOST_TEST(data.prepared == (runtime().rank() == 0 ? 1 : 0));
+}
+
 BOOST_AUTO_TEST_CASE(one_ranks_exception_reaches_all) {
   ToyData data;
   const int guilty = runtime().size() - 1;

@@ -52,6 +52,8 @@ class Strategy {
   std::unique_ptr<BuildContext> open_build_context();
   /// Moves the module's parameters (on all ranks of the same names, shapes and dtypes: checked) into flat groups. Collective.
   void setup(torch::nn::Module& module, const OptimizerSpec* spec);
+  /// Whether the last setup was this module's, and its parameters are still the same tensors.
+  bool holds(const torch::nn::Module& module) const;
 
   /// Accumulates the gradients of weight * loss; `loss` is the mean over the micro-batch. Local. UsageError for a loss that has not one
   /// element, or depends on no parameter. A parameter that takes no part has a gradient of zeros, and is updated with it.

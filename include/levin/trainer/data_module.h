@@ -1,5 +1,6 @@
 #pragma once
 #include <memory>
+#include <utility>
 
 #include "levin/data/data_loader.h"
 #include "levin/trainer/hooks.h"
@@ -16,9 +17,13 @@ struct DataLoaderSpec {
 class DataModule {
  public:
   virtual ~DataModule() = default;
-  /// On rank 0 alone, before any rank's setup, at the start of each fit, validate, test and predict: convert or unpack what is not there
-  /// yet; keep nothing in members.
+  /// Once in the object's life, on rank 0 alone, before any rank's setup: convert or unpack what is not there yet; keep nothing in
+  /// members.
   virtual void prepare_data() {}
+  /// For the Trainer: prepare_data, unless it was called before.
+  void prepare_once() {
+    if (!std::exchange(prepared_, true)) prepare_data();
+  }
   /// On every rank: open the data sets that the stage needs.
   virtual void setup(Stage) {}
   virtual void teardown(Stage) {}
@@ -28,6 +33,9 @@ class DataModule {
   virtual DataLoaderSpec val_dataloader() { return {}; }
   virtual DataLoaderSpec test_dataloader() { return {}; }
   virtual DataLoaderSpec predict_dataloader() { return test_dataloader(); }
+
+ private:
+  bool prepared_ = false;
 };
 
 }  // namespace levin

@@ -105,8 +105,6 @@ class Trainer {
   RunReport report_;
   BatchProgress batch_progress_;
   const LogCollection* shown_ = nullptr;
-  Module* set_up_ = nullptr;        // the module whose parameters the strategy has
-  DataModule* prepared_ = nullptr;  // whose prepare_data was called
 };
 
 }  // namespace levin
