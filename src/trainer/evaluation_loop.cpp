@@ -44,10 +44,23 @@ EvaluationLoop::EvaluationLoop(Trainer& trainer, Stage stage, Module& module, Da
   batches_ = limit.of(loader_->batches());
 }
 
-NamedValues EvaluationLoop::run(int64_t most) {
+NamedValues EvaluationLoop::run() {
+  NamedValues values;
+  pass(batches_, [&] {
+    values = logs_.epoch_values(trainer_.session().communicator());
+    trainer_.log_metrics(values);
+  });
+  return values;
+}
+
+void EvaluationLoop::sanity_check(int64_t most) {
+  pass(most < 0 ? batches_ : std::min(most, batches_), [&] { logs_.epoch_values(trainer_.session().communicator()); });
+  logs_.clear();
+}
+
+void EvaluationLoop::pass(int64_t batches, const std::function<void()>& at_the_end) {
   const auto& hooks = trainer_.hooks();
-  const int64_t batches = most < 0 ? batches_ : std::min(most, batches_);
-  if (batches == 0) return {};
+  if (batches == 0) return;
   const at::NoGradGuard no_grad;
   const EvaluationMode mode(module_);
   const LogTarget target(trainer_, module_, logs_);
@@ -65,10 +78,8 @@ NamedValues EvaluationLoop::run(int64_t most) {
     trainer_.batch_progress().done++;
   }
   hooks.call(hooks_.epoch_end);
-  NamedValues values = logs_.epoch_values(trainer_.session().communicator());
+  at_the_end();
   hooks.call(hooks_.end);
-  if (most >= 0) logs_.clear();  // a sanity check shows nothing later
-  return values;
 }
 
 void EvaluationLoop::step(const Batch& batch, int64_t batch_idx) {

@@ -49,7 +49,7 @@ bool FitLoop::enough() const noexcept {
 void FitLoop::sanity_check() {
   if (!validation_.has_data() || config_.num_sanity_val_steps == 0) return;
   hooks_.call(&Hooks::on_sanity_check_start);
-  validation_.run(config_.num_sanity_val_steps);
+  validation_.sanity_check(config_.num_sanity_val_steps);
   hooks_.call(&Hooks::on_sanity_check_end);
 }
 
@@ -119,7 +119,7 @@ void FitLoop::validate_if_due() {
 
 void FitLoop::validate() {
   stop_clock();
-  trainer_.log_metrics(validation_.run());
+  validation_.run();
   trainer_.batch_progress() = {batch_idx_ + 1, batches_};
   clock_ = std::chrono::steady_clock::now();
 }

@@ -93,8 +93,10 @@ void Trainer::finalize_loggers() {
 }
 
 void Trainer::fit(Module& module, DataModule& data) {
+  session_.forget_stop();
+  report_.stop_reason = RunReport().stop_reason;
   run(Stage::fit, module, data, [&] { FitLoop(*this, module, data).run(); });
-  if (session_.should_stop()) report_.stop_reason = "stopped early";
+  if (session_.should_stop() && report_.stop_reason == RunReport().stop_reason) report_.stop_reason = "stopped early";
   const bool told_to_end = session_.stops_for(StopReason::interrupted) || session_.stops_for(StopReason::terminated);
   if (config_.test_after_fit && !told_to_end) test(module, data);
 }
@@ -102,7 +104,6 @@ void Trainer::fit(Module& module, DataModule& data) {
 NamedValues Trainer::evaluate(Stage stage, Module& module, DataModule& data) {
   NamedValues values;
   run(stage, module, data, [&] { values = EvaluationLoop(*this, stage, module, data).run(); });
-  log_metrics(values);
   return values;
 }
 

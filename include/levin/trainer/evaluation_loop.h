@@ -12,12 +12,16 @@ class EvaluationLoop {
   EvaluationLoop(Trainer& trainer, Stage stage, Module& module, DataModule& data);
 
   bool has_data() const noexcept { return loader_ != nullptr; }
-  /// At most `most` batches (-1: as many as configured). Leaves the module in the mode it was in.
-  NamedValues run(int64_t most = -1);
+  /// As many batches as configured. The values go to the trainer before the pass's last hook, which may read them in its report. Leaves
+  /// the module in the mode it was in.
+  NamedValues run();
+  /// At most `most` batches (-1: as many as configured), of which nothing is kept.
+  void sanity_check(int64_t most);
   std::vector<Prediction> take_predictions() { return std::move(predictions_); }
 
  private:
   struct StageHooks;
+  void pass(int64_t batches, const std::function<void()>& at_the_end);
   void step(const Batch& batch, int64_t batch_idx);
 
   Trainer& trainer_;

@@ -63,6 +63,10 @@ class Session {
 
   /// Asks for a stop, on any rank; all ranks see it in should_stop() after the same reduce().
   void request_stop(StopReason reason) noexcept { wanted_ |= static_cast<uint32_t>(reason); }
+  /// Stops at once; all ranks call it at the same moment, as they can where they decide from the same values.
+  void stop(StopReason reason) noexcept { agreed_ |= static_cast<uint32_t>(reason); }
+  /// A new training begins: earlier wishes are forgotten.
+  void forget_stop() noexcept { wanted_ = agreed_ = 0; }
   bool should_stop() const noexcept { return agreed_ != 0; }
   /// Whether any rank asked for a stop for this reason; agreed, as should_stop() is.
   bool stops_for(StopReason reason) const noexcept { return (agreed_ & static_cast<uint32_t>(reason)) != 0; }
