@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -25,16 +24,16 @@ void EarlyStopping::on_train_start() {
 
 void EarlyStopping::on_validation_end() {
   if (!training_) return;
-  const auto& metrics = trainer().report().metrics;
-  const auto found = std::find_if(metrics.begin(), metrics.end(), [&](const auto& metric) { return metric.first == config_.monitor; });
-  if (found == metrics.end()) {
+  auto& metrics = trainer().report().metrics;
+  const double* value = find_value(metrics, config_.monitor);
+  if (!value) {
     if (!config_.strict) return;
     std::string known;
-    for (const auto& [name, value] : metrics) known += (known.empty() ? "" : ", ") + name;
+    for (const auto& metric : metrics) known += (known.empty() ? "" : ", ") + metric.first;
     throw ConfigError(fmt::format("early stopping monitors \"{}\", which was not logged", config_.monitor),
                       known.empty() ? "log it in validation_step" : "monitor one of those that were: " + known, "callbacks");
   }
-  const std::string reason = judge(found->second);
+  const std::string reason = judge(*value);
   if (reason.empty()) return;
   trainer().report().stop_reason = "early stopping: " + reason;
   trainer().session().stop(StopReason::requested);

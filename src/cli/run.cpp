@@ -101,7 +101,7 @@ class Job {
   }
 
  private:
-  // The others have nothing to put in order before a signal ends them.
+  // Only a training has something to put in order when a signal comes.
   void fit(Module& module, DataModule& data) {
     trainer_.add_callback(signals_.emplace().callback());
     trainer_.fit(module, data);

@@ -94,9 +94,9 @@ void Trainer::finalize_loggers() {
 
 void Trainer::fit(Module& module, DataModule& data) {
   session_.forget_stop();
-  report_.stop_reason = RunReport().stop_reason;
+  report_.stop_reason.clear();  // a callback that stops the training says why
   run(Stage::fit, module, data, [&] { FitLoop(*this, module, data).run(); });
-  if (session_.should_stop() && report_.stop_reason == RunReport().stop_reason) report_.stop_reason = "stopped early";
+  if (report_.stop_reason.empty()) report_.stop_reason = session_.should_stop() ? "stopped early" : "finished";
   const bool told_to_end = session_.stops_for(StopReason::interrupted) || session_.stops_for(StopReason::terminated);
   if (config_.test_after_fit && !told_to_end) test(module, data);
 }
@@ -133,13 +133,11 @@ NamedValues Trainer::progress_bar_values() const { return shown_ ? shown_->progr
 
 void Trainer::log_metrics(const NamedValues& values) {
   if (values.empty()) return;
-  for (const auto& value : values) {
-    const auto same_name = [&](const auto& known) { return known.first == value.first; };
-    const auto known = std::find_if(report_.metrics.begin(), report_.metrics.end(), same_name);
-    if (known == report_.metrics.end())
-      report_.metrics.push_back(value);
+  for (const auto& [name, value] : values) {
+    if (double* known = find_value(report_.metrics, name))
+      *known = value;
     else
-      known->second = value.second;
+      report_.metrics.emplace_back(name, value);
   }
   if (session_.rank() != 0 || !config_.logger) return;
   for (const auto& logger : loggers_) logger->log_metrics(values, current_epoch(), std::max<int64_t>(0, global_step() - 1));

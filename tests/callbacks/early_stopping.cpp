@@ -77,7 +77,6 @@ BOOST_AUTO_TEST_CASE(the_last_epoch_ends_as_ever) {
 BOOST_AUTO_TEST_CASE(an_unknown_metric_is_an_error_or_passed_over) {
   const auto fit_with = [](bool strict) {
     ToyData data;
-    fit({.max_epochs = 2}, data);
     levin::Trainer trainer({.max_epochs = 2}, runtime());
     trainer.add_callback(std::make_shared<levin::EarlyStopping>(EarlyStoppingConfig{.monitor = "val_los", .strict = strict}));
     const auto module = trainer.build<Toy>();

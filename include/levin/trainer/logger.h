@@ -1,12 +1,20 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 namespace levin {
 
 using NamedValues = std::vector<std::pair<std::string, double>>;
+
+/// The value of that name, or null.
+inline double* find_value(NamedValues& values, std::string_view name) {
+  for (auto& [known, value] : values)
+    if (known == name) return &value;
+  return nullptr;
+}
 
 /// Where metrics go. Called on rank 0 alone, with values that are already those of all ranks.
 class Logger {
