@@ -54,16 +54,73 @@ double shape(const OneCycleLR& config, double lr, int64_t count, int64_t length)
   return half_cosine(lr, last, end > top ? (now - top) / (end - top) : 1);
 }
 
-}  // namespace
+// Counts since the beginning of a schedule, and until its end (0: not known).
+struct Count {
+  int64_t now = 0, length = 0;
+};
 
-double scheduled_lr(const LrSchedulerConfig& config, double lr, const Progress& progress) {
+// What a schedule counts has come so far.
+Count count_of(Interval interval, int64_t frequency, const Progress& progress) {
+  const bool by_step = interval == Interval::step;
+  const int64_t now = by_step ? progress.step : progress.epoch, length = by_step ? progress.total_steps : progress.total_epochs;
+  return {now / frequency, length > 0 ? std::max<int64_t>(1, length / frequency) : 0};
+}
+
+template <class Schedule>
+double lr_at(const Schedule& schedule, double lr, const Count& count) {
+  const auto& [warmup, start] = schedule.warmup;
+  if (count.now < warmup) return lr * (start + (1 - start) * static_cast<double>(count.now + 1) / static_cast<double>(warmup + 1));
+  return shape(schedule, lr, count.now - warmup, count.length - warmup);
+}
+
+double lr_of(const SequentialLR& sequence, double lr, const Progress& progress) {
+  const auto& starts = sequence.milestones;
+  const auto current = static_cast<size_t>(std::visit(
+      [&](const auto& first) {
+        const int64_t now = count_of(first.interval, first.frequency, progress).now;
+        return std::upper_bound(starts.begin(), starts.end(), now) - starts.begin();
+      },
+      sequence.schedulers.front()));
   return std::visit(
       [&](const auto& schedule) {
-        const bool by_step = schedule.interval == Interval::step;
-        const int64_t count = by_step ? progress.step : progress.epoch, length = by_step ? progress.total_steps : progress.total_epochs;
-        const auto& [warmup, start] = schedule.warmup;
-        if (count < warmup) return lr * (start + (1 - start) * static_cast<double>(count + 1) / static_cast<double>(warmup + 1));
-        return shape(schedule, lr, count - warmup, length - warmup);
+        Count count = count_of(schedule.interval, schedule.frequency, progress);
+        if (current < starts.size()) count.length = starts[current];
+        if (current > 0) count = {count.now - starts[current - 1], count.length > 0 ? count.length - starts[current - 1] : 0};
+        return lr_at(schedule, lr, count);
+      },
+      sequence.schedulers[current]);
+}
+
+}  // namespace
+
+void SequentialLR::validate() const {
+  if (schedulers.size() != milestones.size() + 1)
+    throw ConfigError(fmt::format("a sequence of {} schedules with {} milestones", schedulers.size(), milestones.size()),
+                      "give a milestone for each schedule but the first", "optim");
+  for (size_t i = 1; i < milestones.size(); i++)
+    if (milestones[i] <= milestones[i - 1])
+      throw ConfigError(fmt::format("milestone {} of a sequence of schedules follows {}", milestones[i], milestones[i - 1]),
+                        "give them in rising order", "optim");
+  const auto counts = [](const LrPhase& phase) {
+    return std::visit([](const auto& one) { return std::pair(one.interval, one.frequency); }, phase);
+  };
+  for (size_t i = 1; i < schedulers.size(); i++)
+    if (const auto first = counts(schedulers[0]), other = counts(schedulers[i]); other != first)
+      throw ConfigError(
+          fmt::format("schedules of a sequence count differently: schedulers[0] every {} {}(s), schedulers[{}] every {} {}(s)",
+                      first.second, enum_name(first.first), i, other.second, enum_name(other.first)),
+          "give all of them the same interval and frequency", "optim");
+}
+
+double scheduled_lr(const LrSchedulerConfig& config, double lr, const Progress& progress, const PlateauState& plateau) {
+  return std::visit(
+      [&]<class Schedule>(const Schedule& schedule) {
+        if constexpr (std::is_same_v<Schedule, ReduceLROnPlateau>)
+          return reduced_lr(schedule, lr, plateau.reductions);
+        else if constexpr (std::is_same_v<Schedule, SequentialLR>)
+          return lr_of(schedule, lr, progress);
+        else
+          return lr_at(schedule, lr, count_of(schedule.interval, schedule.frequency, progress));
       },
       config);
 }

@@ -2,6 +2,12 @@
 
 namespace levin {
 
+OptimizerSpec custom(OptimizerFactory factory) {
+  OptimizerSpec spec = SGD{};
+  spec.factory = std::move(factory);
+  return spec;
+}
+
 bool matches(const std::string& pattern, const std::string& name) {
   size_t p = 0, n = 0, star = std::string::npos, resume = 0;
   while (n < name.size()) {

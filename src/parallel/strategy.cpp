@@ -8,11 +8,13 @@
 #include <algorithm>
 #include <cmath>
 
+#include "layer_wise_update.h"
 #include "levin/comm/communicator.h"
 #include "levin/comm/node_group.h"
 #include "levin/core/error.h"
 #include "levin/nn/unit.h"
 #include "levin/optim/clip.h"
+#include "levin/optim/torch_optimizer.h"
 
 namespace levin {
 namespace {
@@ -30,6 +32,8 @@ class Strategy::Collector : public BuildContext {
 
 Strategy::Strategy(Communicator& communicator, int64_t alignment_bytes, Log log)
     : communicator_(&communicator), alignment_bytes_(alignment_bytes), log_(std::move(log)) {}
+
+Strategy::~Strategy() = default;
 
 std::unique_ptr<Strategy> Strategy::create(const StrategyConfig& config, Communicator& communicator, int64_t alignment_bytes, Log log) {
   const bool alone = communicator.size() == 1;
@@ -96,6 +100,14 @@ void Strategy::setup(torch::nn::Module& module, const OptimizerSpec* spec) {
     names_.push_back(item.key());
   }
   check_same_model();
+  optimizer_ = spec && !spec->factory ? FlatOptimizer::create(spec->optimizer) : nullptr;
+  custom_.reset();
+  if (spec && spec->factory && lifetimes_.optimizer == Hold::sharded) {
+    if (share_ == ShareParameters::node)
+      throw ConfigError("share_parameters: node with a custom optimizer, which needs whole gradients on every rank",
+                        "use share_parameters: auto or none", "parallel");
+    take_private_form();
+  }
   for (const auto& buffer : module.buffers()) buffers_.push_back(buffer);
 
   std::vector<ParameterInfo> infos;
@@ -107,7 +119,6 @@ void Strategy::setup(torch::nn::Module& module, const OptimizerSpec* spec) {
     infos.push_back({name, tensor.numel(), tensor.scalar_type(), tensor.requires_grad(), 0, static_cast<int>(found - options_.begin())});
     tensors.push_back(tensor);
   }
-  optimizer_ = spec ? FlatOptimizer::create(spec->optimizer) : nullptr;
   auto layout = make_layout(infos, {.ranks = communicator_->size(), .alignment_bytes = alignment_bytes_});
   auto memory = allocate(layout);
   groups_.reserve(layout.size());
@@ -115,7 +126,19 @@ void Strategy::setup(torch::nn::Module& module, const OptimizerSpec* spec) {
     groups_.emplace_back(std::move(layout[i]), std::move(memory[i]), tensors, lifetimes_, *communicator_);
     if (optimizer_) groups_.back().make_optimizer_state(*optimizer_);
   }
+  if (spec && spec->factory) make_custom_optimizer(*spec);
   broadcast_buffers();
+}
+
+void Strategy::make_custom_optimizer(const OptimizerSpec& spec) {
+  if (!spec.rules.empty())
+    throw UsageError("parallel", fmt::format("{} rules by parameter name for a custom optimizer", spec.rules.size()),
+                     "make groups in its factory instead");
+  std::vector<Tensor> trained;
+  for (const auto& [name, tensor] : parameters_)
+    if (tensor.requires_grad()) trained.push_back(tensor);
+  custom_ = std::make_unique<TorchOptimizer>(spec.factory, trained);
+  for (auto& options : options_) options = {custom_->base_lr(), 0};
 }
 
 bool Strategy::holds(const torch::nn::Module& module) const {
@@ -137,10 +160,14 @@ std::vector<GroupMemory> Strategy::allocate(const std::vector<GroupLayout>& layo
   log_.warning(
       "[parallel] shared memory has no room for one copy of the parameters and every rank's gradients; each rank takes a private "
       "copy: enlarge /dev/shm for speed, or set share_parameters: none");
-  lifetimes_ = {};
-  description_ = private_form;
+  take_private_form();
   memory.clear();
   return allocate(layout);
+}
+
+void Strategy::take_private_form() {
+  lifetimes_ = {};
+  description_ = private_form;
 }
 
 void Strategy::backward(const Tensor& loss, double weight) {
@@ -201,12 +228,23 @@ void Strategy::clip_by_value(double limit) {
 
 void Strategy::update(const std::function<double(double)>& schedule) {
   at::NoGradGuard no_grad;
-  if (optimizer_)
+  const auto options_of = [&](const FlatGroup::Slice& slice) {
+    const auto& base = options_[static_cast<size_t>(slice.segment.options)];
+    return SegmentOptions{schedule(base.lr), base.weight_decay};
+  };
+  if (custom_) {
+    custom_->step(schedule);
+  } else if (const auto* layer_wise = dynamic_cast<const LayerWiseOptimizer*>(optimizer_.get())) {
+    update_layer_wise(*layer_wise, groups_, parameters_.size(), options_of, [this](const Tensor& squares) {
+      if (lifetimes_.optimizer == Hold::sharded) communicator_->all_reduce(squares).wait();
+    });
+  } else if (optimizer_) {
     for (auto& group : groups_)
       for (auto& slice : group.slices()) {
-        const auto& options = options_[static_cast<size_t>(slice.segment.options)];
-        optimizer_->step(slice.parameters, slice.gradients, slice.state, schedule(options.lr), options.weight_decay);
+        const auto [lr, weight_decay] = options_of(slice);
+        optimizer_->step(slice.parameters, slice.gradients, slice.state, lr, weight_decay);
       }
+  }
   if (lifetimes_.optimizer == Hold::sharded) communicator_->barrier();
 }
 

@@ -68,6 +68,7 @@ void FitLoop::run_epoch() {
   trainer_.log_metrics(logs_.epoch_values(session_.communicator()));
   session_.progress().epoch++;
   trainer_.report().epochs++;
+  session_.look_at(Interval::epoch, trainer_.report().metrics);
 }
 
 void FitLoop::train_batch(Batch& batch) {
@@ -95,6 +96,7 @@ void FitLoop::train_batch(Batch& batch) {
   hooks_.call(&Hooks::on_train_batch_end, loss, batch, batch_idx_);
   if (micro_batch_ == 0) log_if_due();
   validate_if_due();
+  if (micro_batch_ == 0) session_.look_at(Interval::step, trainer_.report().metrics);
 }
 
 bool FitLoop::step_is_due() const noexcept { return micro_batch_ == config_.accumulate_grad_batches || batch_idx_ + 1 == batches_; }

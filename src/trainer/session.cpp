@@ -58,6 +58,9 @@ void Session::setup(torch::nn::Module& module, const std::vector<OptimizerSpec>&
     throw UsageError("trainer", fmt::format("configure_optimizers gave {} optimizers", optimizers.size()),
                      "give one: several need manual optimization, which this version does not have");
   optimizers_ = optimizers;
+  plateau_ = {};
+  for (const auto& spec : optimizers_)
+    if (spec.lr_scheduler) std::visit([](const auto& schedule) { check_config(schedule); }, *spec.lr_scheduler);
   module.to(device_, dtype_of(config_.precision));
   strategy_->setup(module, optimizers_.empty() ? nullptr : &optimizers_.front());
 }
@@ -98,9 +101,13 @@ void Session::clip_gradients() {
   }
 }
 
+double Session::scheduled(double lr) const {
+  if (optimizers_.empty() || !optimizers_.front().lr_scheduler) return lr;
+  return scheduled_lr(*optimizers_.front().lr_scheduler, lr, progress_, plateau_);
+}
+
 void Session::update() {
-  const auto* scheduler = optimizers_.empty() || !optimizers_.front().lr_scheduler ? nullptr : &*optimizers_.front().lr_scheduler;
-  strategy_->update([&](double lr) { return scheduler ? scheduled_lr(*scheduler, lr, progress_) : lr; });
+  strategy_->update([this](double lr) { return scheduled(lr); });
   progress_.step++;
 }
 
@@ -115,8 +122,22 @@ bool Session::step() {
 double Session::learning_rate() const {
   if (optimizers_.empty()) return 0;
   const auto& spec = optimizers_.front();
-  const double lr = base_lr(spec.optimizer);
-  return spec.lr_scheduler ? scheduled_lr(*spec.lr_scheduler, lr, progress_) : lr;
+  return scheduled(spec.factory ? strategy_->segment_options().front().lr : base_lr(spec.optimizer));
+}
+
+void Session::look_at(Interval moment, const NamedValues& values) {
+  if (optimizers_.empty() || !optimizers_.front().lr_scheduler) return;
+  const auto* schedule = std::get_if<ReduceLROnPlateau>(&*optimizers_.front().lr_scheduler);
+  if (!schedule || schedule->interval != moment) return;
+  if ((moment == Interval::step ? progress_.step : progress_.epoch) % schedule->frequency != 0) return;
+  if (const double* value = find_value(values, schedule->monitor)) {
+    plateau_ = look(*schedule, plateau_, *value);
+  } else if (schedule->strict) {
+    std::string known;
+    for (const auto& [name, one] : values) known += (known.empty() ? "" : ", ") + name;
+    throw ConfigError(fmt::format("a plateau schedule monitors \"{}\", which was not logged", schedule->monitor),
+                      known.empty() ? "log it" : "monitor one of those that were: " + known, "trainer");
+  }
 }
 
 }  // namespace levin

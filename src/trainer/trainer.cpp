@@ -83,7 +83,7 @@ std::vector<OptimizerSpec> Trainer::optimizers_of(Module& module) const {
     throw UsageError("trainer", fmt::format("options replace the optimizer or its schedule, and the model configures {}", specs.size()),
                      "they replace those of a model with one optimizer");
   if (specs.empty()) specs.emplace_back(*optimizer_);
-  if (optimizer_) specs.front().optimizer = *optimizer_;
+  if (optimizer_) specs.front().optimizer = *optimizer_, specs.front().factory = nullptr;
   if (lr_scheduler_) specs.front().lr_scheduler = lr_scheduler_;
   return specs;
 }

@@ -1,5 +1,6 @@
 #include "levin/optim/lr_scheduler.h"
 
+#include "levin/cli/yaml_reader.h"
 #include "levin/core/error.h"
 #include "levin_test.h"
 
@@ -62,6 +63,61 @@ BOOST_AUTO_TEST_CASE(one_cycle_as_pytorch, *boost::unit_test::tolerance(1e-9)) {
       0.0188258346050237,    0.004951936798652629, 4e-07};
   for (int64_t step = 0; step < 10; step++)
     BOOST_TEST(scheduled_lr(levin::OneCycleLR{}, 0.1, {.step = step, .total_steps = 10}) == expected[static_cast<size_t>(step)]);
+}
+
+BOOST_AUTO_TEST_CASE(frequency_counts_several_as_one) {
+  const levin::ExponentialLR schedule{.gamma = 0.5, .interval = levin::Interval::step, .frequency = 3};
+  BOOST_TEST(scheduled_lr(schedule, 8, {.step = 2}) == 8);
+  BOOST_TEST(scheduled_lr(schedule, 8, {.step = 3}) == 4);
+  BOOST_TEST(scheduled_lr(schedule, 8, {.step = 8}) == 2);
+  const levin::PolynomialLR rest{.interval = levin::Interval::epoch, .frequency = 2};
+  BOOST_TEST(scheduled_lr(rest, 8, {.epoch = 3, .total_epochs = 8}) == 6);
+}
+
+// What SequentialLR of ConstantLR(factor=1), ExponentialLR(gamma=0.5) and CosineAnnealingLR(T_max=4, eta_min=0.1), with milestones 2
+// and 5, gives in PyTorch 2.11.
+BOOST_AUTO_TEST_CASE(a_sequence_as_pytorch) {
+  using levin::Interval;
+  const std::vector<double> expected{0.8, 0.8, 0.8, 0.4, 0.2, 0.8, 0.6974873734152917, 0.45000000000000007, 0.20251262658470842};
+  const levin::SequentialLR schedule{.schedulers = {levin::ConstantLR{}, levin::ExponentialLR{.gamma = 0.5, .interval = Interval::step},
+                                                    levin::CosineAnnealingLR{.eta_min = 0.1}},
+                                     .milestones = {2, 5}};
+  for (int64_t step = 0; step < 9; step++)  // the cosine's length is the rest of the training: 4 steps
+    BOOST_TEST(scheduled_lr(schedule, 0.8, {.step = step, .total_steps = 9}) == expected[static_cast<size_t>(step)]);
+}
+
+BOOST_AUTO_TEST_CASE(a_schedule_without_length_ends_where_the_next_begins) {
+  const levin::SequentialLR schedule{.schedulers = {levin::PolynomialLR{}, levin::ConstantLR{}}, .milestones = {4}};
+  BOOST_TEST(scheduled_lr(schedule, 8, {.step = 3, .total_steps = 100}) == 2);
+  BOOST_TEST(scheduled_lr(schedule, 8, {.step = 4, .total_steps = 100}) == 8);
+}
+
+BOOST_AUTO_TEST_CASE(a_sequence_from_yaml) {
+  levin::LrSchedulerConfig config;
+  const auto& type = levin::config_type<levin::LrSchedulerConfig>();
+  type.read(&config,
+            levin::parse_yaml("{name: sequential, milestones: [10], schedulers: [{name: constant, warmup: 5}, {name: step, step_size: 3, "
+                              "interval: step}]}",
+                              "test"),
+            {});
+  const auto& sequence = std::get<levin::SequentialLR>(config);
+  BOOST_TEST(std::get<levin::ConstantLR>(sequence.schedulers[0]).warmup.warmup == 5);
+  BOOST_TEST(std::get<levin::StepLR>(sequence.schedulers[1]).step_size == 3);
+  levin::LrSchedulerConfig again;
+  type.read(&again, type.write(&config), {});
+  BOOST_TEST(scheduled_lr(again, 8, {.step = 13}) == 0.8);
+}
+
+BOOST_AUTO_TEST_CASE(a_sequence_that_does_not_fit_is_an_error) {
+  using levin::test::check_throws, levin::ConfigError;
+  const auto refused = [](const levin::SequentialLR& schedule, const std::vector<std::string>& parts) {
+    check_throws<ConfigError>([&] { levin::check_config(schedule); }, parts);
+  };
+  refused({}, {"0 schedules with 0 milestones"});
+  refused({.schedulers = {levin::ConstantLR{}, levin::ConstantLR{}}, .milestones = {1, 2}}, {"2 schedules with 2 milestones"});
+  refused({.schedulers = {levin::ConstantLR{}, levin::ConstantLR{}, levin::ConstantLR{}}, .milestones = {2, 2}}, {"milestone 2", "rising"});
+  refused({.schedulers = {levin::ConstantLR{}, levin::ExponentialLR{}}, .milestones = {2}},
+          {"every 1 step(s)", "schedulers[1] every 1 epoch(s)"});
 }
 
 BOOST_AUTO_TEST_CASE(a_missing_length_is_an_error) {

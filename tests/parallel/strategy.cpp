@@ -10,6 +10,8 @@
 #include <ATen/ops/zeros.h>
 #include <torch/nn/modules/batchnorm.h>
 #include <torch/nn/modules/linear.h>
+#include <torch/optim/adagrad.h>
+#include <torch/optim/sgd.h>
 
 #include "levin/comm/communicator.h"
 #include "levin/core/error.h"
@@ -52,8 +54,15 @@ constexpr int64_t samples = 13;
 
 Tensor all_data(int step) { return at::sin(at::arange(samples * 5, at::kDouble) * (step + 1)).view({samples, 5}); }
 
+levin::OptimizerSpec adamw() {
+  levin::OptimizerSpec spec = levin::AdamW{.lr = 0.05, .weight_decay = 0.1};
+  spec.rules = {{.pattern = "*.bias", .weight_decay = 0}};
+  return spec;
+}
+
 // Trains with one optimizer step on 13 samples, cut unevenly over the ranks, in one or two micro-batches.
-std::vector<Tensor> train(const levin::StrategyConfig& config, levin::Communicator& communicator, int micro_batches, double clip) {
+std::vector<Tensor> train(const levin::StrategyConfig& config, levin::Communicator& communicator, int micro_batches, double clip,
+                          const levin::OptimizerSpec& spec = adamw()) {
   auto strategy = Strategy::create(config, communicator);
   std::shared_ptr<Net> net;
   {
@@ -62,8 +71,6 @@ std::vector<Tensor> train(const levin::StrategyConfig& config, levin::Communicat
     net = std::make_shared<Net>();
   }
   BOOST_TEST(strategy->units().size() == 1u);
-  levin::OptimizerSpec spec = levin::AdamW{.lr = 0.05, .weight_decay = 0.1};
-  spec.rules = {{.pattern = "*.bias", .weight_decay = 0}};
   strategy->setup(*net, &spec);
   for (int step = 0; step < 5; step++) {
     const int parts = communicator.size() * micro_batches;
@@ -88,10 +95,10 @@ std::vector<Tensor> train(const levin::StrategyConfig& config, levin::Communicat
 }
 
 // The same on one process, by the plain formula.
-std::vector<Tensor> expected(double clip) {
+std::vector<Tensor> expected(double clip, const levin::OptimizerSpec& spec = adamw()) {
   const levin::MpiRuntime alone(MPI_COMM_SELF);
   const auto communicator = levin::Communicator::create_cpu(alone);
-  return train(levin::SingleDevice{}, *communicator, 1, clip);
+  return train(levin::SingleDevice{}, *communicator, 1, clip, spec);
 }
 
 std::unique_ptr<levin::Communicator> world() { return levin::Communicator::create_cpu(levin::test::runtime()); }
@@ -110,6 +117,66 @@ BOOST_AUTO_TEST_CASE(uneven_ranks_follow_one_rank_in_both_forms) {
   for (double clip : {0.0, 0.01})
     for (auto share : {ShareParameters::automatic, ShareParameters::none})
       for (int micro_batches : {1, 2}) check_equal(train(DDP{share}, *communicator, micro_batches, clip), expected(clip));
+}
+
+// A shard cuts parameters anywhere, and the trust ratio is the whole parameter's.
+BOOST_AUTO_TEST_CASE(layer_wise_rates_do_not_depend_on_the_ranks) {
+  const auto communicator = world();
+  levin::OptimizerSpec spec = levin::LAMB{.lr = 0.05, .weight_decay = 0.1};
+  spec.rules = {{.pattern = "*.bias", .weight_decay = 0}};
+  for (auto share : {ShareParameters::automatic, ShareParameters::none})
+    check_equal(train(DDP{share}, *communicator, 1, 0, spec), expected(0, spec));
+
+  // One parameter's update: as long as lr times itself.
+  spec.rules.clear();
+  auto strategy = Strategy::create(levin::AutoStrategy{}, *communicator);
+  Net net;
+  strategy->setup(net, &spec);
+  const Tensor before = net.first->weight.detach().clone();
+  strategy->backward(net.loss(all_data(0)), samples);
+  strategy->reduce(strategy->meet(0));
+  communicator->barrier();
+  strategy->update([](double lr) { return lr; });
+  const double moved = (net.first->weight.detach() - before).norm().item<double>();
+  BOOST_TEST(moved == 0.05 * before.norm().item<double>(), boost::test_tools::tolerance(1e-12));
+  communicator->barrier();
+}
+
+BOOST_AUTO_TEST_CASE(optimizers_of_libtorch_follow_ours) {
+  const auto communicator = world();
+  const std::vector<std::pair<levin::OptimizerSpec, levin::OptimizerSpec>> pairs{
+      {levin::SGD{.lr = 0.1, .momentum = 0.9}, levin::custom([](std::vector<Tensor> p) {
+         return std::make_unique<torch::optim::SGD>(p, torch::optim::SGDOptions(0.1).momentum(0.9));
+       })},
+      {levin::Adagrad{.lr = 0.1},
+       levin::custom([](std::vector<Tensor> p) { return std::make_unique<torch::optim::Adagrad>(p, torch::optim::AdagradOptions(0.1)); })}};
+  for (const auto& [ours, theirs] : pairs) {
+    check_equal(train(levin::AutoStrategy{}, *communicator, 2, 0.01, theirs), expected(0.01, ours));
+    check_equal(train(DDP{ShareParameters::none}, *communicator, 1, 0, theirs), expected(0, ours));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_custom_optimizer_takes_the_private_form) {
+  const auto communicator = world();
+  levin::OptimizerSpec spec = levin::custom([](std::vector<Tensor> p) { return std::make_unique<torch::optim::SGD>(p, 0.1); });
+  const bool several = communicator->size() > 1;
+  {
+    auto strategy = Strategy::create(levin::AutoStrategy{}, *communicator);
+    Net net;
+    strategy->setup(net, &spec);
+    BOOST_TEST(strategy->describe() == (several ? "ddp, a private copy of the parameters a rank" : "single_device"));
+    BOOST_TEST(strategy->segment_options().front().lr == 0.1);
+  }
+  auto strategy = Strategy::create(DDP{ShareParameters::node}, *communicator);
+  Net net;
+  if (several)
+    levin::test::check_throws<levin::ConfigError>([&] { strategy->setup(net, &spec); }, {"share_parameters: node", "custom"});
+  else
+    strategy->setup(net, &spec);
+  spec.rules = {{.pattern = "*"}};
+  auto other = Strategy::create(DDP{ShareParameters::none}, *communicator);
+  levin::test::check_throws<levin::UsageError>([&] { other->setup(net, &spec); }, {"1 rules", "factory"});
+  communicator->barrier();
 }
 
 BOOST_AUTO_TEST_CASE(one_rank_is_a_plain_loop) {

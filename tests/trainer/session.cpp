@@ -4,6 +4,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/rand.h>
+#include <torch/optim/sgd.h>
 
 #include "levin_test.h"
 #include "toy.h"
@@ -125,6 +126,38 @@ BOOST_AUTO_TEST_CASE(the_schedule_sets_the_rate_of_the_coming_step) {
   session.update();
   BOOST_TEST(session.learning_rate() == 4);
   BOOST_TEST(!at::equal(before, model->net->bias));
+  session.communicator().barrier();
+}
+
+BOOST_AUTO_TEST_CASE(a_plateau_lowers_the_rate_of_a_libtorch_optimizer) {
+  Session session(runtime());
+  const auto model = session.build<Toy>();
+  levin::OptimizerSpec spec = levin::custom([](std::vector<Tensor> p) { return std::make_unique<torch::optim::SGD>(p, 8); });
+  spec.lr_scheduler = levin::ReduceLROnPlateau{.monitor = "loss", .factor = 0.5, .patience = 0, .interval = levin::Interval::step};
+  session.setup(*model, {spec});
+  const levin::NamedValues values{{"loss", 1}};
+  session.look_at(levin::Interval::step, values);
+  session.look_at(levin::Interval::epoch, values);  // not its moment
+  BOOST_TEST(session.learning_rate() == 8);
+  session.look_at(levin::Interval::step, values);
+  BOOST_TEST(session.learning_rate() == 4);
+  BOOST_TEST(session.plateau().reductions == 1);
+  const auto step_of = [&] {
+    const Tensor before = model->net->bias.detach().clone();
+    session.backward(model->training_step(samples(0, 2)), 2);
+    BOOST_TEST(session.reduce());
+    const Tensor gradient = model->net->bias.grad().clone();
+    session.update();
+    return ((before - model->net->bias) / gradient).item<float>();
+  };
+  BOOST_TEST(step_of() == 4, boost::test_tools::tolerance(1e-5f));
+  levin::test::check_throws<levin::ConfigError>(
+      [&] {
+        session.look_at(levin::Interval::step, {{"acc", 1}});
+      },
+      {"\"loss\"", "not logged", "acc"});
+  session.setup(*model, {spec});
+  BOOST_TEST(session.learning_rate() == 8);  // a new training
   session.communicator().barrier();
 }
 

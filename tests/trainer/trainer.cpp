@@ -243,6 +243,25 @@ BOOST_AUTO_TEST_CASE(predictions_belong_to_their_samples) {
   BOOST_TEST(over_ranks(fitted.trainer->session(), rows) == 11);
 }
 
+// The validation loss of a model that does not learn never improves: a fall after the second epoch and one after the fourth.
+BOOST_AUTO_TEST_CASE(a_plateau_looks_once_an_epoch) {
+  struct Still : Toy {
+    void on_train_epoch_start() override { rates.push_back(session->learning_rate()); }
+    levin::Session* session = nullptr;
+    std::vector<double> rates;
+  };
+  ToyData data;
+  levin::Trainer trainer({.max_epochs = 6}, runtime());
+  const auto module = trainer.build<Still>();
+  module->session = &trainer.session();
+  module->spec = levin::SGD{.lr = 1};
+  module->spec.rules = {{.pattern = "*", .lr = 0}};
+  module->spec.lr_scheduler = levin::ReduceLROnPlateau{.factor = 0.5, .patience = 0, .cooldown = 1};
+  trainer.fit(*module, data);
+  BOOST_TEST(module->rates == (std::vector<double>{1, 1, 0.5, 0.5, 0.25, 0.25}), boost::test_tools::per_element());
+  BOOST_TEST(trainer.session().plateau().best.value() > 0);
+}
+
 BOOST_AUTO_TEST_CASE(data_are_prepared_once_a_job) {
   ToyData data;
   fit({.max_epochs = 1}, data);

@@ -4,13 +4,10 @@
 #include <string>
 
 #include "levin/core/config.h"
+#include "levin/core/monitor_mode.h"
 #include "levin/trainer/callback.h"
 
 namespace levin {
-
-/// Which values of a monitored metric are better.
-enum class MonitorMode { min, max };
-LEVIN_ENUM(MonitorMode, (min, "min"), (max, "max"))
 
 /// Lightning's arguments of EarlyStopping.
 struct EarlyStoppingConfig {

@@ -1,11 +1,7 @@
 #pragma once
-#include <memory>
-#include <string>
 #include <variant>
-#include <vector>
 
 #include "levin/core/config.h"
-#include "levin/core/tensor.h"
 
 namespace levin {
 
@@ -87,28 +83,23 @@ LEVIN_CONFIG(Lion, (lr, "learning rate", at_least(0)), (beta1, "part of the mome
              (beta2, "decay of the momentum", at_least(0), less_than(1)), (weight_decay, "decay of the weights, times lr", at_least(0)))
 LEVIN_CHOICE(Lion, "lion")
 
-using OptimizerConfig = std::variant<SGD, Adam, AdamW, Adagrad, RMSprop, Lion>;
+/// You et al., "Large Batch Optimization for Deep Learning: Training BERT in 76 minutes", 2020: Adam's direction, which each parameter
+/// follows by lr times the part of its own norm. A parameter without a norm, or without a direction, follows by lr.
+struct LAMB {
+  double lr = 1e-3;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double eps = 1e-6;
+  double weight_decay = 0.01;
+};
+LEVIN_CONFIG(LAMB, (lr, "learning rate", at_least(0)), (beta1, "decay of the mean of gradients", at_least(0), less_than(1)),
+             (beta2, "decay of the mean of squared gradients", at_least(0), less_than(1)),
+             (eps, "added to the denominator", greater_than(0)), (weight_decay, "part of the weights in the direction", at_least(0)))
+LEVIN_CHOICE(LAMB, "lamb")
+
+using OptimizerConfig = std::variant<SGD, Adam, AdamW, Adagrad, RMSprop, Lion, LAMB>;
 
 double base_lr(const OptimizerConfig& config);
 double base_weight_decay(const OptimizerConfig& config);
-
-/// What an optimizer remembers of one flat slice of parameters: tensors of the slice's shape under FlatOptimizer::state_names().
-struct OptimizerState {
-  std::vector<Tensor> tensors;
-  Tensor step;  ///< number of updates so far, fp32, a scalar
-};
-
-/// An update rule for flat slices: one fused ATen call a slice where there is one. It knows no names and no ranks.
-class FlatOptimizer {
- public:
-  static std::unique_ptr<FlatOptimizer> create(const OptimizerConfig& config);
-  virtual ~FlatOptimizer() = default;
-
-  virtual std::vector<std::string> state_names() const = 0;
-  /// Zeroed state for a slice.
-  OptimizerState make_state(const Tensor& parameters) const;
-  /// Updates `parameters` [n] in place from `gradients` [n] (the mean over the step).
-  virtual void step(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, double lr, double weight_decay) const = 0;
-};
 
 }  // namespace levin

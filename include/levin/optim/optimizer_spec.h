@@ -1,11 +1,18 @@
 #pragma once
+#include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "levin/core/tensor.h"
 #include "levin/optim/lr_scheduler.h"
 #include "levin/optim/optimizer.h"
+
+namespace torch::optim {
+class Optimizer;
+}
 
 namespace levin {
 
@@ -16,6 +23,9 @@ struct ParameterRule {
   std::optional<double> weight_decay = {};
 };
 
+/// Makes an optimizer of LibTorch's for the parameters that are trained, in the model's order.
+using OptimizerFactory = std::function<std::unique_ptr<torch::optim::Optimizer>(std::vector<Tensor> parameters)>;
+
 /// What Module::configure_optimizers returns: an optimizer, its exceptions by parameter name, and its schedule.
 struct OptimizerSpec {
   template <class Optimizer>
@@ -23,9 +33,15 @@ struct OptimizerSpec {
       : optimizer(std::move(config)) {}  // so that `return {AdamW{.lr = 1e-3}};` is enough
 
   OptimizerConfig optimizer;
+  OptimizerFactory factory = {};  ///< in place of `optimizer`; see custom()
   std::vector<ParameterRule> rules = {};
   std::optional<LrSchedulerConfig> lr_scheduler = {};
 };
+
+/// Any torch::optim::Optimizer: `return {custom([](std::vector<Tensor> p) { return std::make_unique<torch::optim::Adagrad>(p); })};`.
+/// It needs whole parameters and gradients on every rank: under ddp each has a private copy. A schedule sets the learning rate of its
+/// groups; rules by name do not apply, since the factory makes the groups.
+OptimizerSpec custom(OptimizerFactory factory);
 
 /// The options of one segment of parameters.
 struct SegmentOptions {

@@ -5,7 +5,7 @@
 
 #include "levin/comm/node_group.h"
 #include "levin/core/tensor.h"
-#include "levin/optim/optimizer.h"
+#include "levin/optim/flat_optimizer.h"
 #include "levin/parallel/layout.h"
 
 namespace levin {

@@ -16,6 +16,7 @@
 namespace levin {
 
 class Communicator;
+class TorchOptimizer;
 
 /// What all ranks together bring to a step.
 struct StepTotals {
@@ -40,6 +41,7 @@ struct NamedParameter {
 /// backward (any number of times), meet, reduce, [grad_norm, clip_*], update, zero_grad.
 class Strategy {
  public:
+  ~Strategy();
   /// Decides on the form: the lifetimes, and whether a node shares memory. Collective.
   static std::unique_ptr<Strategy> create(const StrategyConfig& config, Communicator& communicator, int64_t alignment_bytes = 64,
                                           Log log = {});
@@ -50,7 +52,8 @@ class Strategy {
 
   /// Opens a build context, in which the units of a model are noted.
   std::unique_ptr<BuildContext> open_build_context();
-  /// Moves the module's parameters (on all ranks of the same names, shapes and dtypes: checked) into flat groups. Collective.
+  /// Moves the module's parameters (on all ranks of the same names, shapes and dtypes: checked) into flat groups. Collective. A custom
+  /// optimizer takes the private form; ConfigError where one copy a node was asked for.
   void setup(torch::nn::Module& module, const OptimizerSpec* spec);
   /// Whether the last setup was this module's, and its parameters are still the same tensors.
   bool holds(const torch::nn::Module& module) const;
@@ -91,6 +94,8 @@ class Strategy {
   Strategy(Communicator& communicator, int64_t alignment_bytes, Log log);
   std::vector<double> exchange(const std::vector<double>& mine);
   void check_same_model();
+  void take_private_form();
+  void make_custom_optimizer(const OptimizerSpec& spec);
   std::vector<GroupMemory> allocate(const std::vector<GroupLayout>& layout);
 
   Communicator* communicator_;
@@ -100,6 +105,7 @@ class Strategy {
   Lifetimes lifetimes_;
   std::string description_;
   std::unique_ptr<FlatOptimizer> optimizer_;
+  std::unique_ptr<TorchOptimizer> custom_;  // in place of optimizer_
   std::vector<SegmentOptions> options_;
   std::vector<NamedParameter> parameters_;
   std::vector<std::string> names_;

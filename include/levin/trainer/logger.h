@@ -10,10 +10,13 @@ namespace levin {
 using NamedValues = std::vector<std::pair<std::string, double>>;
 
 /// The value of that name, or null.
-inline double* find_value(NamedValues& values, std::string_view name) {
-  for (auto& [known, value] : values)
+inline const double* find_value(const NamedValues& values, std::string_view name) {
+  for (const auto& [known, value] : values)
     if (known == name) return &value;
   return nullptr;
+}
+inline double* find_value(NamedValues& values, std::string_view name) {
+  return const_cast<double*>(find_value(std::as_const(values), name));
 }
 
 /// Where metrics go. Called on rank 0 alone, with values that are already those of all ranks.

@@ -9,6 +9,7 @@
 #include "levin/device/accelerator.h"
 #include "levin/optim/lr_scheduler.h"
 #include "levin/parallel/strategy.h"
+#include "levin/trainer/logger.h"
 #include "levin/trainer/trainer_config.h"
 
 namespace levin {
@@ -61,6 +62,10 @@ class Session {
   void update();
   void zero_grad() { strategy_->zero_grad(); }
 
+  /// Shows the newest logged values to a schedule that waits for a plateau: after every step and at the end of every epoch, as `moment`
+  /// says. All ranks have the same values. ConfigError, with the names there are, where the one that it monitors is missing.
+  void look_at(Interval moment, const NamedValues& values);
+
   /// Asks for a stop, on any rank; all ranks see it in should_stop() after the same reduce().
   void request_stop(StopReason reason) noexcept { wanted_ |= static_cast<uint32_t>(reason); }
   /// Stops at once; all ranks call it at the same moment, as they can where they decide from the same values.
@@ -78,6 +83,8 @@ class Session {
   /// The learning rate of the coming step, of parameters without a rule.
   double learning_rate() const;
 
+  /// What a plateau schedule has seen so far.
+  const PlateauState& plateau() const noexcept { return plateau_; }
   /// Steps and epochs done; the loop sets the epoch and the lengths, for schedules.
   Progress& progress() noexcept { return progress_; }
   const Progress& progress() const noexcept { return progress_; }
@@ -93,6 +100,7 @@ class Session {
 
  private:
   std::unique_ptr<BuildContext> start_build();
+  double scheduled(double lr) const;
 
   MpiRuntime* runtime_;
   SessionConfig config_;
@@ -103,6 +111,7 @@ class Session {
   std::unique_ptr<Communicator> communicator_;
   std::unique_ptr<Strategy> strategy_;
   std::vector<OptimizerSpec> optimizers_;
+  PlateauState plateau_;
   Progress progress_;
   double grad_norm_ = 0;
   uint32_t wanted_ = 0, agreed_ = 0;

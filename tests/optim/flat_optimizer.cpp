@@ -1,12 +1,17 @@
-#include "levin/optim/optimizer.h"
+#include "levin/optim/flat_optimizer.h"
 
 #include <ATen/ops/allclose.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/randn.h>
+#include <ATen/ops/zeros.h>
 #include <torch/optim/adagrad.h>
 #include <torch/optim/adam.h>
 #include <torch/optim/adamw.h>
 #include <torch/optim/rmsprop.h>
 #include <torch/optim/sgd.h>
+
+#include <cmath>
 
 #include "levin/core/error.h"
 #include "levin_test.h"
@@ -36,7 +41,7 @@ void compare(const levin::OptimizerConfig& config, Options options) {
 
 }  // namespace
 
-BOOST_AUTO_TEST_SUITE(optim_optimizer)
+BOOST_AUTO_TEST_SUITE(optim_flat_optimizer)
 
 BOOST_AUTO_TEST_CASE(sgd_as_libtorch) {
   using torch::optim::SGDOptions;
@@ -94,6 +99,41 @@ BOOST_AUTO_TEST_CASE(lion_as_in_the_paper) {
       BOOST_TEST(parameters.data_ptr<double>()[i] == expected[i], boost::test_tools::tolerance(1e-12));
     }
   }
+}
+
+// The paper's Algorithm 2 with phi(z) = z; the slice is one parameter.
+BOOST_AUTO_TEST_CASE(lamb_as_in_the_paper) {
+  const levin::LAMB config{.lr = 0.1, .beta1 = 0.8, .beta2 = 0.9, .eps = 1e-6, .weight_decay = 0.5};
+  const auto optimizer = levin::FlatOptimizer::create(config);
+  const Tensor parameters = at::randn({17}, at::kDouble);
+  auto state = optimizer->make_state(parameters);
+  std::vector<double> expected(parameters.data_ptr<double>(), parameters.data_ptr<double>() + 17), m(17, 0.0), v(17, 0.0), r(17);
+  for (int step = 1; step <= 5; step++) {
+    const Tensor gradients = at::randn({17}, at::kDouble);
+    const double* gradient = gradients.data_ptr<double>();
+    optimizer->step(parameters, gradients, state, config.lr, config.weight_decay);
+    double x_squares = 0, r_squares = 0;
+    for (size_t i = 0; i < 17; i++) {
+      m[i] = config.beta1 * m[i] + (1 - config.beta1) * gradient[i];
+      v[i] = config.beta2 * v[i] + (1 - config.beta2) * gradient[i] * gradient[i];
+      const double mean = m[i] / (1 - std::pow(config.beta1, step)), square = v[i] / (1 - std::pow(config.beta2, step));
+      r[i] = mean / (std::sqrt(square) + config.eps) + config.weight_decay * expected[i];
+      x_squares += expected[i] * expected[i];
+      r_squares += r[i] * r[i];
+    }
+    for (size_t i = 0; i < 17; i++) {
+      expected[i] -= config.lr * std::sqrt(x_squares / r_squares) * r[i];
+      BOOST_TEST(parameters.data_ptr<double>()[i] == expected[i], boost::test_tools::tolerance(1e-10));
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(lamb_moves_a_parameter_of_zeros) {
+  const auto optimizer = levin::FlatOptimizer::create(levin::LAMB{});
+  const Tensor parameters = at::zeros({3}, at::kDouble);
+  auto state = optimizer->make_state(parameters);
+  optimizer->step(parameters, at::ones({3}, at::kDouble), state, 0.1, 0.01);
+  BOOST_TEST(at::allclose(parameters, at::full({3}, -0.1, at::kDouble), 1e-5, 0));
 }
 
 BOOST_AUTO_TEST_CASE(nesterov_without_momentum_is_an_error) {

@@ -1,0 +1,42 @@
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "levin/core/tensor.h"
+#include "levin/optim/optimizer.h"
+
+namespace levin {
+
+/// What an optimizer remembers of one flat slice of parameters: tensors of the slice's shape under FlatOptimizer::state_names().
+struct OptimizerState {
+  std::vector<Tensor> tensors;
+  Tensor step;  ///< number of updates so far, fp32, a scalar
+};
+
+/// An update rule for flat slices: one fused ATen call a slice where there is one. It knows no names and no ranks.
+class FlatOptimizer {
+ public:
+  static std::unique_ptr<FlatOptimizer> create(const OptimizerConfig& config);
+  virtual ~FlatOptimizer() = default;
+
+  virtual std::vector<std::string> state_names() const = 0;
+  /// Zeroed state for a slice.
+  OptimizerState make_state(const Tensor& parameters) const;
+  /// Updates `parameters` [n] in place from `gradients` [n] (the mean over the step).
+  virtual void step(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, double lr, double weight_decay) const = 0;
+};
+
+/// A rule by which each parameter takes a step of a length of its own, made of norms of the whole of it. A slice may hold parts of several
+/// parameters, so the update has two halves; between them whoever knows the parameters makes the norms.
+class LayerWiseOptimizer : public FlatOptimizer {
+ public:
+  /// What the slice's parameters are to follow [n], times -lr and their factors. The state moves on.
+  virtual Tensor direction(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, double weight_decay) const = 0;
+  /// The factor of a parameter with these norms of it and of its direction.
+  virtual double factor(double parameter_norm, double direction_norm) const = 0;
+  /// Takes the slice for one whole parameter.
+  void step(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, double lr, double weight_decay) const final;
+};
+
+}  // namespace levin

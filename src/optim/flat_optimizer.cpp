@@ -1,0 +1,187 @@
+#include "levin/optim/flat_optimizer.h"
+
+#include <ATen/ops/_fused_adagrad.h>
+#include <ATen/ops/_fused_adam.h>
+#include <ATen/ops/_fused_adamw.h>
+#include <ATen/ops/_fused_sgd.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <cmath>
+
+#include "levin/optim/clip.h"
+
+namespace levin {
+namespace {
+
+// The counter of updates after this one. Written past the dispatcher, whose call costs more than a small update.
+float count_step(const OptimizerState& state) { return ++*state.step.mutable_data_ptr<float>(); }
+
+class FusedSgd : public FlatOptimizer {
+ public:
+  explicit FusedSgd(SGD config) : config_(config) {}
+
+  std::vector<std::string> state_names() const override {
+    return config_.momentum == 0 ? std::vector<std::string>{} : std::vector<std::string>{"momentum_buffer"};
+  }
+
+  void step(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, double lr, double weight_decay) const override {
+    const bool first = count_step(state) == 1;
+    at::_fused_sgd_({parameters}, {gradients}, state.tensors, weight_decay, config_.momentum, lr, config_.dampening, config_.nesterov,
+                    /*maximize=*/false, first);
+  }
+
+ private:
+  SGD config_;
+};
+
+template <class Config>
+class FusedAdam : public FlatOptimizer {
+ public:
+  explicit FusedAdam(Config config) : config_(config) {}
+
+  std::vector<std::string> state_names() const override { return {"exp_avg", "exp_avg_sq"}; }
+
+  void step(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, double lr, double weight_decay) const override {
+    constexpr auto update = [](auto&&... args) {
+      if constexpr (std::is_same_v<Config, AdamW>) {
+        at::_fused_adamw_(args...);
+      } else {
+        at::_fused_adam_(args...);
+      }
+    };
+    count_step(state);
+    update(at::TensorList(parameters), at::TensorList(gradients), at::TensorList(state.tensors[0]), at::TensorList(state.tensors[1]),
+           at::TensorList(), at::TensorList(state.step), lr, config_.beta1, config_.beta2, weight_decay, config_.eps, /*amsgrad=*/false,
+           /*maximize=*/false);
+  }
+
+ private:
+  Config config_;
+};
+
+class FusedAdagrad : public FlatOptimizer {
+ public:
+  explicit FusedAdagrad(Adagrad config) : config_(config) {}
+
+  std::vector<std::string> state_names() const override { return {"sum"}; }
+
+  void step(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, double lr, double weight_decay) const override {
+    count_step(state);
+    at::_fused_adagrad_({parameters}, {gradients}, {state.tensors[0]}, {state.step}, lr, config_.lr_decay, weight_decay, config_.eps,
+                        /*maximize=*/false);
+  }
+
+ private:
+  Adagrad config_;
+};
+
+class PlainRmsprop : public FlatOptimizer {
+ public:
+  explicit PlainRmsprop(RMSprop config) : config_(config) {}
+
+  std::vector<std::string> state_names() const override {
+    std::vector<std::string> names{"square_avg"};
+    if (config_.momentum > 0) names.emplace_back("momentum_buffer");
+    if (config_.centered) names.emplace_back("grad_avg");
+    return names;
+  }
+
+  void step(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, double lr, double weight_decay) const override {
+    count_step(state);
+    const Tensor gradient = weight_decay == 0 ? gradients : gradients.add(parameters, weight_decay);
+    Tensor& square_avg = state.tensors.front();
+    square_avg.mul_(config_.alpha).addcmul_(gradient, gradient, 1 - config_.alpha);
+    Tensor root;
+    if (config_.centered) {
+      Tensor& grad_avg = state.tensors.back();
+      grad_avg.lerp_(gradient, 1 - config_.alpha);
+      root = square_avg.addcmul(grad_avg, grad_avg, -1).sqrt_();
+    } else {
+      root = square_avg.sqrt();
+    }
+    root.add_(config_.eps);
+    if (config_.momentum > 0)
+      parameters.add_(state.tensors[1].mul_(config_.momentum).addcdiv_(gradient, root), -lr);
+    else
+      parameters.addcdiv_(gradient, root, -lr);
+  }
+
+ private:
+  RMSprop config_;
+};
+
+class PlainLion : public FlatOptimizer {
+ public:
+  explicit PlainLion(Lion config) : config_(config) {}
+
+  std::vector<std::string> state_names() const override { return {"exp_avg"}; }
+
+  void step(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, double lr, double weight_decay) const override {
+    count_step(state);
+    Tensor& exp_avg = state.tensors[0];
+    const Tensor direction = exp_avg.lerp(gradients, 1 - config_.beta1).sign_();
+    if (weight_decay != 0) parameters.mul_(1 - lr * weight_decay);
+    parameters.add_(direction, -lr);
+    exp_avg.lerp_(gradients, 1 - config_.beta2);
+  }
+
+ private:
+  Lion config_;
+};
+
+class PlainLamb : public LayerWiseOptimizer {
+ public:
+  explicit PlainLamb(LAMB config) : config_(config) {}
+
+  std::vector<std::string> state_names() const override { return {"exp_avg", "exp_avg_sq"}; }
+
+  Tensor direction(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, double weight_decay) const override {
+    const double steps = count_step(state);
+    Tensor &exp_avg = state.tensors[0], &exp_avg_sq = state.tensors[1];
+    exp_avg.lerp_(gradients, 1 - config_.beta1);
+    exp_avg_sq.mul_(config_.beta2).addcmul_(gradients, gradients, 1 - config_.beta2);
+    Tensor root = exp_avg_sq.sqrt().mul_(1 / std::sqrt(1 - std::pow(config_.beta2, steps))).add_(config_.eps);
+    Tensor direction = exp_avg.div(root).mul_(1 / (1 - std::pow(config_.beta1, steps)));
+    if (weight_decay != 0) direction.add_(parameters, weight_decay);
+    return direction;
+  }
+  double factor(double parameter_norm, double direction_norm) const override {
+    return parameter_norm > 0 && direction_norm > 0 ? parameter_norm / direction_norm : 1;
+  }
+
+ private:
+  LAMB config_;
+};
+
+std::unique_ptr<FlatOptimizer> make(const SGD& config) {
+  config.validate();
+  return std::make_unique<FusedSgd>(config);
+}
+std::unique_ptr<FlatOptimizer> make(const Adam& config) { return std::make_unique<FusedAdam<Adam>>(config); }
+std::unique_ptr<FlatOptimizer> make(const AdamW& config) { return std::make_unique<FusedAdam<AdamW>>(config); }
+std::unique_ptr<FlatOptimizer> make(const Adagrad& config) { return std::make_unique<FusedAdagrad>(config); }
+std::unique_ptr<FlatOptimizer> make(const RMSprop& config) { return std::make_unique<PlainRmsprop>(config); }
+std::unique_ptr<FlatOptimizer> make(const Lion& config) { return std::make_unique<PlainLion>(config); }
+std::unique_ptr<FlatOptimizer> make(const LAMB& config) { return std::make_unique<PlainLamb>(config); }
+
+}  // namespace
+
+std::unique_ptr<FlatOptimizer> FlatOptimizer::create(const OptimizerConfig& config) {
+  return std::visit([](const auto& one) { return make(one); }, config);
+}
+
+OptimizerState FlatOptimizer::make_state(const Tensor& parameters) const {
+  OptimizerState state;
+  for (size_t i = 0; i < state_names().size(); i++) state.tensors.push_back(at::zeros_like(parameters));
+  state.step = at::zeros({}, at::kFloat);
+  return state;
+}
+
+void LayerWiseOptimizer::step(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, double lr,
+                              double weight_decay) const {
+  const Tensor towards = direction(parameters, gradients, state, weight_decay);
+  parameters.add_(towards, -lr * factor(std::sqrt(squared_norm(parameters)), std::sqrt(squared_norm(towards))));
+}
+
+}  // namespace levin

@@ -1,0 +1,34 @@
+#include "levin/optim/torch_optimizer.h"
+
+#include <torch/optim/optimizer.h>
+
+#include "levin/core/error.h"
+
+namespace levin {
+
+TorchOptimizer::TorchOptimizer(const OptimizerFactory& factory, const std::vector<Tensor>& parameters) : optimizer_(factory(parameters)) {
+  if (!optimizer_ || optimizer_->param_groups().empty())
+    throw UsageError("optim", "the factory of a custom optimizer made none, or one without parameters",
+                     "return an optimizer of the parameters that it is given");
+  for (auto& group : optimizer_->param_groups()) try {
+      base_lrs_.push_back(group.options().get_lr());
+    } catch (const c10::Error&) {
+      throw UsageError("optim", "the options of a custom optimizer have no learning rate", "override their get_lr and set_lr");
+    }
+}
+
+TorchOptimizer::~TorchOptimizer() = default;
+
+void TorchOptimizer::step(const std::function<double(double)>& schedule) {
+  auto& groups = optimizer_->param_groups();
+  for (size_t i = 0; i < groups.size(); i++) groups[i].options().set_lr(schedule(base_lrs_[i]));
+  try {
+    optimizer_->step();
+  } catch (const c10::Error& error) {
+    if (std::string_view(error.what_without_backtrace()).find("closure") == std::string_view::npos) throw;
+    throw UsageError("optim", "the custom optimizer asks for a closure that computes the loss again",
+                     "use one that takes a step from the gradients alone");
+  }
+}
+
+}  // namespace levin

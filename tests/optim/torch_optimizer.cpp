@@ -1,0 +1,42 @@
+#include "levin/optim/torch_optimizer.h"
+
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/ones.h>
+#include <torch/optim/lbfgs.h>
+#include <torch/optim/sgd.h>
+
+#include "levin/core/error.h"
+#include "levin_test.h"
+
+using levin::Tensor;
+using levin::test::check_throws;
+
+BOOST_AUTO_TEST_SUITE(optim_torch_optimizer)
+
+BOOST_AUTO_TEST_CASE(each_groups_rate_follows_the_schedule) {
+  const Tensor a = at::ones({2}).set_requires_grad(true), b = at::ones({2}).set_requires_grad(true);
+  levin::TorchOptimizer optimizer(
+      [](std::vector<Tensor> parameters) {
+        std::vector<torch::optim::OptimizerParamGroup> groups;
+        groups.emplace_back(std::vector<Tensor>{parameters[0]}, std::make_unique<torch::optim::SGDOptions>(0.5));
+        groups.emplace_back(std::vector<Tensor>{parameters[1]}, std::make_unique<torch::optim::SGDOptions>(0.25));
+        return std::make_unique<torch::optim::SGD>(groups, torch::optim::SGDOptions(0.5));
+      },
+      {a, b});
+  BOOST_TEST(optimizer.base_lr() == 0.5);
+  a.mutable_grad() = at::ones({2});
+  b.mutable_grad() = at::ones({2});
+  for (int step = 0; step < 2; step++) optimizer.step([](double lr) { return lr / 2; });
+  BOOST_TEST(a[0].item<float>() == 0.5f);
+  BOOST_TEST(b[0].item<float>() == 0.75f);
+}
+
+BOOST_AUTO_TEST_CASE(mistakes) {
+  const Tensor a = at::ones({2}).set_requires_grad(true);
+  a.mutable_grad() = at::ones({2});
+  check_throws<levin::UsageError>([&] { levin::TorchOptimizer([](auto&&) { return nullptr; }, {a}); }, {"made none"});
+  levin::TorchOptimizer lbfgs([](std::vector<Tensor> p) { return std::make_unique<torch::optim::LBFGS>(p); }, {a});
+  check_throws<levin::UsageError>([&] { lbfgs.step([](double lr) { return lr; }); }, {"closure"});
+}
+
+BOOST_AUTO_TEST_SUITE_END()
