@@ -6,6 +6,7 @@
 #include "levin/data/batch_plan.h"
 #include "levin/data/data_loader_options.h"
 #include "levin/data/dataset.h"
+#include "levin/data/loader.h"
 #include "levin/data/sampler.h"
 
 namespace levin {
@@ -29,17 +30,18 @@ struct LoaderState {
 
 /// The batches of one rank, epoch by epoch: see BatchPlan for which samples they hold, and Sampler for their order. A rank without
 /// samples in a micro-batch gets a filler (Batch::filler) of two rows. Used by one thread.
-class DataLoader {
+class DataLoader : public Loader {
  public:
   /// ConfigError for options that make no batch; DataError for a data set without samples.
   DataLoader(std::shared_ptr<const Dataset> dataset, const DataLoaderOptions& options, const LoaderPlace& place = {});
-  ~DataLoader();
+  ~DataLoader() override;
 
-  /// Goes to the start of an epoch.
-  void set_epoch(int64_t epoch);
-  /// The next batch, or null at the end of the epoch. It is valid until the next call; its tensors stay as they are for whoever holds
-  /// them longer. Rethrows what reading the data threw; a further call tries the same batch again.
-  Batch* next();
+  void set_epoch(int64_t epoch) override;
+  /// A call after one that threw tries the same batch again.
+  Batch* next() override;
+  std::optional<int64_t> length() const override { return batches(); }
+  bool at_end() const override { return position_ == batches(); }
+  int64_t global_samples() const override { return plan_.global_range(position_ - 1).size(); }
 
   /// Micro-batches per epoch, the same on all ranks.
   int64_t batches() const noexcept { return plan_.batches(); }

@@ -1,0 +1,48 @@
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "levin/data/batch_plan.h"
+#include "levin/data/data_loader.h"
+#include "levin/data/iterable_dataset.h"
+
+namespace levin {
+
+class Communicator;
+
+/// The batches of a stream. An epoch ends when every rank's stream has ended: the ranks agree on it at each batch, so next() is
+/// collective; a rank whose stream has ended earlier gets fillers. Streams are read in order, so shuffle and drop_last mean nothing, and
+/// any num_workers are one thread, which reads that much ahead.
+class StreamLoader : public Loader {
+ public:
+  /// ConfigError for options that make no batch.
+  StreamLoader(std::shared_ptr<const IterableDataset> dataset, const DataLoaderOptions& options, const LoaderPlace& place,
+               Communicator& communicator);
+  ~StreamLoader() override;
+
+  void set_epoch(int64_t epoch) override;
+  /// DataError on a rank whose stream has no sample at all.
+  Batch* next() override;
+  std::optional<int64_t> length() const override { return std::nullopt; }
+  bool at_end() const override { return at_end_; }
+  int64_t global_samples() const override { return global_samples_; }
+
+ private:
+  void open();
+  void fill(int64_t number, Batch& into);
+  void read_ahead();
+  void make_filler();
+
+  std::shared_ptr<const IterableDataset> dataset_;
+  LoaderPlace place_;
+  std::vector<int64_t> sizes_;  // of this rank's batches in a step
+  Communicator* communicator_;
+  int64_t epoch_ = 0, read_ = 0, global_samples_ = 0;
+  bool open_ = false, more_ = false, at_end_ = false;
+  bool ended_ = false;  // the stream; whoever reads it
+  Batch current_, ahead_;
+  std::unique_ptr<SampleStream> stream_;
+  std::unique_ptr<detail::Prefetcher> prefetcher_;  // after the stream, which its thread reads
+};
+
+}  // namespace levin

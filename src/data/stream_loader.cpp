@@ -1,0 +1,111 @@
+#include "levin/data/stream_loader.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/index_select.h>
+#include <ATen/ops/tensor.h>
+
+#include <limits>
+
+#include "levin/comm/communicator.h"
+#include "levin/core/error.h"
+#include "levin/data/prefetcher.h"
+
+namespace levin {
+namespace {
+
+// The sizes of a rank's batches in a full step.
+std::vector<int64_t> batch_sizes(const DataLoaderOptions& options, const LoaderPlace& place) {
+  check_config(options);
+  if (!options.global_batch_size) return {options.samples_per_rank()};
+  BatchPlanInput input;
+  input.samples = input.global_batch_size = *options.global_batch_size;
+  input.world_size = place.world_size;
+  input.accumulate = place.accumulate;
+  const BatchPlan plan(input);
+  std::vector<int64_t> sizes;
+  for (int64_t batch = 0; batch < plan.batches(); batch++) sizes.push_back(plan.range(batch, place.rank).size());
+  return sizes;
+}
+
+}  // namespace
+
+StreamLoader::StreamLoader(std::shared_ptr<const IterableDataset> dataset, const DataLoaderOptions& options, const LoaderPlace& place,
+                           Communicator& communicator)
+    : dataset_(std::move(dataset)), place_(place), sizes_(batch_sizes(options, place)), communicator_(&communicator) {
+  if (options.num_workers > 0)
+    prefetcher_ = std::make_unique<detail::Prefetcher>([this](int64_t number, Batch& into) { fill(number, into); }, 1,
+                                                       options.num_workers * options.prefetch_factor);
+}
+
+StreamLoader::~StreamLoader() = default;
+
+void StreamLoader::set_epoch(int64_t epoch) {
+  if (prefetcher_) prefetcher_->stop();  // its thread reads the stream
+  stream_.reset();
+  epoch_ = epoch;
+  read_ = 0;
+  open_ = at_end_ = false;
+}
+
+void StreamLoader::open() {
+  stream_ = dataset_->open({place_.rank, place_.world_size, epoch_, place_.seed});
+  if (!stream_) throw UsageError("data", "an IterableDataset opened no stream");
+  ended_ = false;
+  if (prefetcher_) prefetcher_->start(0, std::numeric_limits<int64_t>::max());
+  open_ = true;
+  read_ahead();
+  if (!more_)
+    throw DataError(fmt::format("the stream of rank {} of {} has no samples in epoch {}", place_.rank, place_.world_size, epoch_),
+                    "give each rank some: deal out smaller pieces, or start fewer ranks");
+}
+
+// A stream that has ended makes fillers, and is not asked again.
+void StreamLoader::fill(int64_t number, Batch& into) {
+  const at::NoGradGuard no_grad;
+  into.clear_marks();
+  const int64_t most = sizes_[static_cast<size_t>(number) % sizes_.size()];
+  const int64_t samples = ended_ ? 0 : stream_->next(most, into);
+  ended_ = samples == 0;
+  into.set_filler(ended_);
+  if (samples < 0 || samples > most || (samples > 0 && into.size() != samples))
+    throw UsageError("data", fmt::format("a stream was asked for {} samples, says that it gave {}, and the batch has {}", most, samples,
+                                         samples > 0 ? into.size() : 0));
+}
+
+void StreamLoader::read_ahead() {
+  if (prefetcher_)
+    std::swap(ahead_, prefetcher_->take());
+  else
+    fill(read_, ahead_);
+  read_++;
+  more_ = !ahead_.filler();
+  if (!more_ && prefetcher_) prefetcher_->stop();
+}
+
+// Two rows of the last batch, for layers that need more than one.
+void StreamLoader::make_filler() {
+  const Tensor rows = at::tensor({int64_t{0}, std::min<int64_t>(1, current_.size() - 1)}, at::kLong);
+  Batch filler;
+  for (const auto& [name, tensor] : current_.tensors()) filler.set(name, tensor.index_select(0, rows.to(tensor.device())));
+  filler.set_filler(true);
+  current_ = std::move(filler);
+}
+
+Batch* StreamLoader::next() {
+  if (at_end_) return nullptr;
+  if (!open_) open();
+  const int64_t samples = more_ ? ahead_.size() : 0;
+  if (more_) {
+    std::swap(current_, ahead_);
+    read_ahead();
+  } else if (!current_.filler()) {
+    make_filler();
+  }
+  const Tensor sums = at::tensor({samples, more_ ? int64_t{1} : int64_t{0}}, at::kLong);
+  if (communicator_->size() > 1) communicator_->all_reduce(sums).wait();
+  global_samples_ = sums.const_data_ptr<int64_t>()[0];
+  at_end_ = sums.const_data_ptr<int64_t>()[1] == 0;
+  return &current_;
+}
+
+}  // namespace levin
