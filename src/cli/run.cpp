@@ -121,12 +121,12 @@ class Job {
 
   void add_callbacks() {
     const auto& log = mpi_.log();
-    if (settings_.trainer.enable_model_summary)
+    if (*trainer_.config().enable_model_summary)
       trainer_.add_callback(std::make_shared<ModelSummary>([&log](const std::string& table) { log.info("{}", table); }));
-    if (settings_.trainer.enable_progress_bar)
+    if (*trainer_.config().enable_progress_bar)
       trainer_.add_callback(
           std::make_shared<ProgressBar>(isatty(STDERR_FILENO) == 1, [](const std::string& text) { std::fputs(text.c_str(), stderr); }));
-    if (settings_.trainer.logger && mpi_.rank() == 0 && !folder_.empty())
+    if (settings_.trainer.logger && !settings_.trainer.barebones && mpi_.rank() == 0 && !folder_.empty())
       trainer_.add_logger(std::make_shared<CSVLogger>(folder_ / "metrics.csv"));
   }
 

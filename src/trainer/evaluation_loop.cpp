@@ -32,16 +32,16 @@ EvaluationLoop::EvaluationLoop(Trainer& trainer, Stage stage, Module& module, Da
   const DataLoaderSpec spec = stage == Stage::test      ? data.test_dataloader()
                               : stage == Stage::predict ? data.predict_dataloader()
                                                         : data.val_dataloader();
-  const Limit& limit = stage == Stage::test      ? config.limit_test_batches
-                       : stage == Stage::predict ? config.limit_predict_batches
-                                                 : config.limit_val_batches;
-  if (!spec.dataset) {
+  const auto [limit, option] = stage == Stage::test      ? std::pair(config.limit_test_batches, "limit_test_batches")
+                               : stage == Stage::predict ? std::pair(config.limit_predict_batches, "limit_predict_batches")
+                                                         : std::pair(config.limit_val_batches, "limit_val_batches");
+  if (!spec.has_data()) {
     if (stage == Stage::fit) return;
     throw ConfigError(fmt::format("there are no data to {}", stage_name(stage)), "override the data module's *_dataloader for it",
                       "trainer");
   }
   loader_ = trainer.make_loader(spec, /*training=*/false);
-  batches_ = limit.of(loader_->batches());
+  batches_ = Trainer::allowed_batches(limit, *loader_, option);
 }
 
 NamedValues EvaluationLoop::run() {
@@ -66,15 +66,16 @@ void EvaluationLoop::pass(int64_t batches, const std::function<void()>& at_the_e
   const LogTarget target(trainer_, module_, logs_);
   predictions_.clear();
   trainer_.session().strategy().broadcast_buffers();
-  trainer_.batch_progress() = {0, batches};
+  trainer_.batch_progress() = {0, batches == Trainer::unlimited ? 0 : batches};
 
   hooks.call(hooks_.start);
   hooks.call(hooks_.epoch_start);
   loader_->set_epoch(0);
   for (int64_t batch_idx = 0; batch_idx < batches; batch_idx++) {
-    Batch& batch = *loader_->next();
-    trainer_.session().receive(batch);
-    step(batch, batch_idx);
+    Batch* batch = loader_->next();
+    if (!batch) break;
+    trainer_.session().receive(*batch);
+    step(*batch, batch_idx);
     trainer_.batch_progress().done++;
   }
   hooks.call(hooks_.epoch_end);

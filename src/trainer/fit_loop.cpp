@@ -15,17 +15,27 @@ FitLoop::FitLoop(Trainer& trainer, Module& module, DataModule& data)
       hooks_(trainer.hooks()),
       loader_(trainer.make_loader(data.train_dataloader(), /*training=*/true)),
       validation_(trainer, Stage::fit, module, data),
-      batches_(config_.limit_train_batches.of(loader_->batches())),
-      max_epochs_(config_.max_epochs.value_or(config_.max_steps < 0 ? 1000 : -1)) {
-  const Limit& interval = config_.val_check_interval;
-  val_every_ = interval.is_fraction() ? std::max<int64_t>(1, interval.of(batches_)) : static_cast<int64_t>(interval.number());
-  if (validation_.has_data() && val_every_ > batches_ && batches_ > 0)
+      batches_(Trainer::allowed_batches(config_.limit_train_batches, *loader_, "limit_train_batches")) {
+  set_lengths();
+}
+
+void FitLoop::set_lengths() {
+  if (const Limit* interval = config_.val_check_interval.limit()) {
+    const bool at_the_end = interval->is_fraction() && interval->number() == 1;
+    if (!at_the_end && interval->is_fraction() && !loader_->length())
+      throw ConfigError(fmt::format("val_check_interval is {} of an epoch of unknown length", interval->to_text()),
+                        "give a number of batches, a time, or 1.0", "trainer");
+    if (!at_the_end)
+      val_every_ = interval->is_fraction() ? std::max<int64_t>(1, interval->of(batches_)) : static_cast<int64_t>(interval->number());
+  }
+  if (validation_.has_data() && config_.check_val_every_n_epoch && val_every_ > batches_ && batches_ > 0)
     throw ConfigError(fmt::format("val_check_interval is {} batches, an epoch has {}", val_every_, batches_),
-                      "give a smaller number, or a part of an epoch such as 0.5", "trainer");
-  const int64_t steps_per_epoch = (batches_ + config_.accumulate_grad_batches - 1) / config_.accumulate_grad_batches;
+                      "give a smaller number, or a part of an epoch such as 0.5, or set check_val_every_n_epoch to null", "trainer");
   auto& progress = session_.progress();
-  progress.total_epochs = std::max<int64_t>(0, max_epochs_);
-  progress.total_steps = max_epochs_ < 0 ? 0 : max_epochs_ * steps_per_epoch;
+  progress.total_epochs = std::max<int64_t>(0, *config_.max_epochs);
+  progress.total_steps = 0;
+  if (batches_<Trainer::unlimited&& * config_.max_epochs> 0)
+    progress.total_steps = *config_.max_epochs * ((batches_ + config_.accumulate_grad_batches - 1) / config_.accumulate_grad_batches);
   if (config_.max_steps >= 0)
     progress.total_steps = progress.total_steps > 0 ? std::min(progress.total_steps, config_.max_steps) : config_.max_steps;
 }
@@ -34,6 +44,7 @@ void FitLoop::run() {
   hooks_.call(&Hooks::on_fit_start);
   sanity_check();
   module_.train();
+  started_ = validated_ = std::chrono::steady_clock::now();
   hooks_.call(&Hooks::on_train_start);
   while (!enough()) run_epoch();
   hooks_.call(&Hooks::on_train_end);
@@ -42,25 +53,42 @@ void FitLoop::run() {
 
 bool FitLoop::enough() const noexcept {
   const auto& progress = session_.progress();
-  return batches_ == 0 || session_.should_stop() || (max_epochs_ >= 0 && progress.epoch >= max_epochs_) ||
-         (config_.max_steps >= 0 && progress.step >= config_.max_steps);
+  return batches_ == 0 || (*config_.max_epochs >= 0 && progress.epoch >= *config_.max_epochs) ||
+         (config_.max_steps >= 0 && progress.step >= config_.max_steps) || (session_.should_stop() && may_stop());
+}
+
+// A signal ends the training whatever it is meant to reach.
+bool FitLoop::may_stop() const noexcept {
+  const auto& progress = session_.progress();
+  return session_.stops_for(StopReason::interrupted) || session_.stops_for(StopReason::terminated) ||
+         (progress.epoch >= *config_.min_epochs && progress.step >= *config_.min_steps);
+}
+
+// What time tells a rank travels with the step, so that all ranks act after the same one.
+void FitLoop::watch_the_time() {
+  const auto now = std::chrono::steady_clock::now();
+  const auto passed = [now](auto since, const Seconds& time) { return std::chrono::duration<double>(now - since).count() >= time.value; };
+  if (config_.max_time && passed(started_, *config_.max_time)) session_.request_stop(StopReason::time_over);
+  if (const Seconds* time = config_.val_check_interval.time(); time && passed(validated_, *time)) session_.request_validation();
 }
 
 void FitLoop::sanity_check() {
   if (!validation_.has_data() || config_.num_sanity_val_steps == 0) return;
   hooks_.call(&Hooks::on_sanity_check_start);
-  validation_.sanity_check(config_.num_sanity_val_steps);
+  validation_.sanity_check(*config_.num_sanity_val_steps);
   hooks_.call(&Hooks::on_sanity_check_end);
 }
 
 void FitLoop::run_epoch() {
   const LogTarget target(trainer_, module_, logs_);
   loader_->set_epoch(session_.progress().epoch);
-  trainer_.batch_progress() = {0, batches_};
+  trainer_.batch_progress() = {0, batches_ == Trainer::unlimited ? 0 : batches_};
   clock_ = std::chrono::steady_clock::now();
   hooks_.call(&Hooks::on_train_epoch_start);
   for (batch_idx_ = 0; batch_idx_ < batches_; batch_idx_++) {
-    train_batch(*loader_->next());
+    Batch* batch = loader_->next();
+    if (!batch) break;
+    train_batch(*batch);
     if (enough()) break;
   }
   stop_clock();
@@ -72,6 +100,7 @@ void FitLoop::run_epoch() {
 }
 
 void FitLoop::train_batch(Batch& batch) {
+  watch_the_time();
   session_.receive(batch);
   session_.seed_micro_batch(micro_batch_);
   hooks_.call(&Hooks::on_train_batch_start, batch, batch_idx_);
@@ -91,7 +120,8 @@ void FitLoop::train_batch(Batch& batch) {
   hooks_.call(&Hooks::on_after_backward);
   micro_batch_++;
   if (step_is_due()) optimizer_step();
-  trainer_.report().samples += loader_->plan().global_range(batch_idx_).size();
+  trainer_.report().samples += loader_->global_samples();
+  all_batches_++;
   trainer_.batch_progress().done = batch_idx_ + 1;
   hooks_.call(&Hooks::on_train_batch_end, loss, batch, batch_idx_);
   if (micro_batch_ == 0) log_if_due();
@@ -99,7 +129,9 @@ void FitLoop::train_batch(Batch& batch) {
   if (micro_batch_ == 0) session_.look_at(Interval::step, trainer_.report().metrics);
 }
 
-bool FitLoop::step_is_due() const noexcept { return micro_batch_ == config_.accumulate_grad_batches || batch_idx_ + 1 == batches_; }
+bool FitLoop::last_batch() const noexcept { return batch_idx_ + 1 == batches_ || loader_->at_end(); }
+
+bool FitLoop::step_is_due() const noexcept { return micro_batch_ == config_.accumulate_grad_batches || last_batch(); }
 
 void FitLoop::optimizer_step() {
   micro_batch_ = 0;
@@ -111,19 +143,29 @@ void FitLoop::optimizer_step() {
 }
 
 void FitLoop::log_if_due() {
-  if (session_.progress().step % config_.log_every_n_steps == 0) trainer_.log_metrics(logs_.step_values(session_.communicator()));
+  if (session_.progress().step % *config_.log_every_n_steps == 0) trainer_.log_metrics(logs_.step_values(session_.communicator()));
+}
+
+bool FitLoop::validation_is_due() const noexcept {
+  const auto& every = config_.check_val_every_n_epoch;
+  if (!validation_.has_data() || (every && (session_.progress().epoch + 1) % *every != 0)) return false;
+  const bool signalled = session_.stops_for(StopReason::interrupted) || session_.stops_for(StopReason::terminated);
+  if (session_.should_stop() && may_stop() && !signalled) return true;  // as Lightning: what is kept has been validated
+  if (config_.val_check_interval.time()) return session_.validation_wanted();
+  if (val_every_ == 0) return last_batch();
+  return (every ? batch_idx_ + 1 : all_batches_) % val_every_ == 0;
 }
 
 void FitLoop::validate_if_due() {
-  const bool epoch_due = (session_.progress().epoch + 1) % config_.check_val_every_n_epoch == 0;
-  if (validation_.has_data() && epoch_due && (batch_idx_ + 1) % val_every_ == 0) validate();
+  if (validation_is_due()) validate();
 }
 
 void FitLoop::validate() {
   stop_clock();
+  session_.forget_validation();
   validation_.run();
-  trainer_.batch_progress() = {batch_idx_ + 1, batches_};
-  clock_ = std::chrono::steady_clock::now();
+  trainer_.batch_progress() = {batch_idx_ + 1, batches_ == Trainer::unlimited ? 0 : batches_};
+  clock_ = validated_ = std::chrono::steady_clock::now();
 }
 
 void FitLoop::stop_clock() {

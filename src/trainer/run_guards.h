@@ -1,5 +1,8 @@
 #pragma once
 // What holds for a scope of a run and is put back at its end, well or not.
+#include <ATen/Context.h>
+#include <torch/csrc/autograd/anomaly_mode.h>
+
 #include "levin/trainer/trainer.h"
 
 namespace levin {
@@ -8,7 +11,7 @@ namespace levin {
 class LogTarget {
  public:
   LogTarget(Trainer& trainer, Module& module, LogCollection& logs) : trainer_(trainer), module_(module), before_(module.logs()) {
-    module_.attach_logs(&logs);
+    module_.attach_logs(trainer.config().barebones ? nullptr : &logs);
     trainer_.show(&logs);
   }
   ~LogTarget() {
@@ -22,6 +25,30 @@ class LogTarget {
   Trainer& trainer_;
   Module& module_;
   LogCollection* before_;
+};
+
+/// What the configuration asks of LibTorch for all of its operations: deterministic, and, in a training, detect_anomaly.
+class NumericFlags {
+ public:
+  NumericFlags(const TrainerConfig& config, Stage stage)
+      : deterministic_(at::globalContext().deterministicAlgorithms()),
+        warn_only_(at::globalContext().deterministicAlgorithmsWarnOnly()),
+        anomaly_(AnomalyMode::is_enabled()),
+        check_nan_(AnomalyMode::should_check_nan()) {
+    if (config.deterministic != Deterministic::no)
+      at::globalContext().setDeterministicAlgorithms(true, config.deterministic == Deterministic::warn);
+    if (config.detect_anomaly && stage == Stage::fit) AnomalyMode::set_enabled(true);
+  }
+  ~NumericFlags() {
+    at::globalContext().setDeterministicAlgorithms(deterministic_, warn_only_);
+    AnomalyMode::set_enabled(anomaly_, check_nan_);
+  }
+  NumericFlags(const NumericFlags&) = delete;
+  NumericFlags& operator=(const NumericFlags&) = delete;
+
+ private:
+  using AnomalyMode = torch::autograd::AnomalyMode;
+  bool deterministic_, warn_only_, anomaly_, check_nan_;
 };
 
 /// The module is in eval mode.

@@ -4,29 +4,13 @@
 #include <exception>
 
 #include "levin/core/error.h"
+#include "levin/data/stream_loader.h"
 #include "levin/trainer/evaluation_loop.h"
 #include "levin/trainer/fit_loop.h"
+#include "prepare_data.h"
+#include "run_guards.h"
 
 namespace levin {
-namespace {
-
-TrainerConfig with_fast_dev_run(TrainerConfig config) {
-  check_config(config);
-  const int64_t batches = config.fast_dev_run.batches;
-  if (batches == 0) return config;
-  for (Limit* limit : {&config.limit_train_batches, &config.limit_val_batches, &config.limit_test_batches, &config.limit_predict_batches})
-    *limit = Limit::batches(batches);
-  config.max_epochs = 1;
-  config.max_steps = -1;
-  config.num_sanity_val_steps = 0;
-  config.val_check_interval = Limit::fraction(1);
-  config.check_val_every_n_epoch = 1;
-  config.logger = false;
-  return config;
-}
-
-}  // namespace
-
 const char* stage_name(Stage stage) noexcept {
   switch (stage) {
     case Stage::fit: return "fit";
@@ -38,10 +22,19 @@ const char* stage_name(Stage stage) noexcept {
 }
 
 Trainer::Trainer(const TrainerConfig& config, MpiRuntime& runtime, uint64_t seed, const AcceleratorRegistry& accelerators)
-    : config_(with_fast_dev_run(config)), session_(runtime, config_.session, seed, accelerators) {
+    : config_(config.worked_out()), session_(runtime, config_.session, seed, accelerators) {
   if (const auto devices = config_.devices.value; devices && *devices != session_.size())
     throw ConfigError(fmt::format("trainer.devices is {}, and {} ranks were started", *devices, session_.size()),
                       fmt::format("start so many: mpirun -n {} PROGRAM …, or srun -n {} PROGRAM …", *devices, *devices), "trainer");
+  const int hosts = session_.topology().hosts(), ranks = session_.size();
+  if (const auto nodes = config_.num_nodes.value; nodes && *nodes != hosts) {
+    const int64_t a_node = std::max<int64_t>(1, (ranks + *nodes - 1) / *nodes);
+    throw ConfigError(fmt::format("trainer.num_nodes is {}, and the ranks run on {}", *nodes, hosts),
+                      fmt::format("start them on so many: mpirun -n {0} --map-by ppr:{1}:node PROGRAM …, or srun -N {2} -n {0} PROGRAM …",
+                                  a_node * *nodes, a_node, *nodes),
+                      "trainer");
+  }
+  if (config_.barebones) runtime.log().info("[trainer] barebones: no logging, progress bar, model summary or sanity check");
 }
 
 Trainer::~Trainer() = default;
@@ -53,9 +46,9 @@ void Trainer::run(Stage stage, Module& module, DataModule& data, const std::func
     hooks_.add(*callback);
   }
   hooks_.add(module);
+  const NumericFlags flags(config_, stage);
   try {
-    if (session_.rank() == 0) data.prepare_once();
-    session_.communicator().barrier();
+    prepare_data(data, session_.topology(), session_.communicator());
     data.setup(stage);
     hooks_.call(&Hooks::setup, stage);
     if (!session_.strategy().holds(module)) session_.setup(module, optimizers_of(module));
@@ -96,7 +89,10 @@ void Trainer::fit(Module& module, DataModule& data) {
   session_.forget_stop();
   report_.stop_reason.clear();  // a callback that stops the training says why
   run(Stage::fit, module, data, [&] { FitLoop(*this, module, data).run(); });
-  if (report_.stop_reason.empty()) report_.stop_reason = session_.should_stop() ? "stopped early" : "finished";
+  if (report_.stop_reason.empty())
+    report_.stop_reason = session_.stops_for(StopReason::time_over) ? "max_time is over"
+                          : session_.should_stop()                  ? "stopped early"
+                                                                    : "finished";
   const bool told_to_end = session_.stops_for(StopReason::interrupted) || session_.stops_for(StopReason::terminated);
   if (config_.test_after_fit && !told_to_end) test(module, data);
 }
@@ -120,13 +116,25 @@ std::vector<Prediction> Trainer::predict(Module& module, DataModule& data) {
   return predictions;
 }
 
-std::unique_ptr<DataLoader> Trainer::make_loader(const DataLoaderSpec& spec, bool training) const {
-  if (!spec.dataset) throw ConfigError("there are no data to fit", "override the data module's train_dataloader", "trainer");
+std::unique_ptr<Loader> Trainer::make_loader(const DataLoaderSpec& spec, bool training) {
+  if (!spec.has_data()) throw ConfigError("there are no data to fit", "override the data module's train_dataloader", "trainer");
   const LoaderPlace place{.rank = session_.topology().self().rank,
                           .world_size = static_cast<int64_t>(session_.topology().places().size()),
                           .accumulate = config_.accumulate_grad_batches,  // in evaluation, too: a part of a global batch fits in memory
                           .seed = session_.seed()};
-  return std::make_unique<DataLoader>(spec.dataset, training ? spec.options : spec.options.for_evaluation(), place);
+  DataLoaderOptions options = training ? spec.options : spec.options.for_evaluation();
+  if (config_.overfit_batches.number() > 0) options.shuffle = false;
+  if (spec.stream) return std::make_unique<StreamLoader>(spec.stream, options, place, session_.communicator());
+  return std::make_unique<DataLoader>(spec.dataset, options, place);
+}
+
+int64_t Trainer::allowed_batches(const Limit& limit, const Loader& loader, const char* option) {
+  if (const auto length = loader.length()) return limit.of(*length);
+  if (!limit.is_fraction()) return limit.of(unlimited);
+  if (limit.number() != 0 && limit.number() != 1)
+    throw ConfigError(fmt::format("{} is {} of data of unknown length", option, limit.to_text()), "give a number of batches, 0.0 or 1.0",
+                      "trainer");
+  return limit.number() == 0 ? 0 : unlimited;
 }
 
 NamedValues Trainer::progress_bar_values() const { return shown_ ? shown_->progress_bar() : NamedValues{}; }

@@ -5,6 +5,7 @@
 #include <ATen/ops/sin.h>
 #include <torch/nn/modules/linear.h>
 
+#include <functional>
 #include <map>
 
 #include "levin/data/tensor_dataset.h"
@@ -18,6 +19,7 @@ struct Toy : Module {
 
   Tensor training_step(const Batch& batch) override {
     calls["training_step"]++;
+    if (in_step) in_step();
     for (int64_t index : batch.indices()) trained_on.push_back(index);
     if (fail_at_step >= 0 && calls["training_step"] > fail_at_step) throw std::runtime_error("the toy broke");
     Tensor loss = at::mse_loss(net(batch["x"]), batch["y"]);
@@ -47,6 +49,7 @@ struct Toy : Module {
   std::map<std::string, int> calls;
   std::vector<int64_t> trained_on, evaluated_on;
   std::vector<double> losses, weights;
+  std::function<void()> in_step;  // called in training_step
   bool evaluation_mode = true;
   int fail_at_step = -1;
 };

@@ -1,9 +1,12 @@
 #include "levin/trainer/trainer.h"
 
+#include <ATen/Context.h>
 #include <ATen/ops/allclose.h>
+#include <ATen/ops/sqrt.h>
 
 #include <algorithm>
 #include <set>
+#include <thread>
 
 #include "levin/core/error.h"
 #include "levin_test.h"
@@ -25,6 +28,113 @@ BOOST_AUTO_TEST_CASE(max_epochs) {
   BOOST_TEST(two.trainer->current_epoch() == 2);
   BOOST_TEST(two.trainer->report().samples == 80);
   BOOST_TEST(fit({.max_epochs = 0}, data).trainer->global_step() == 0);
+}
+
+// Asks for a stop in the first batch, on the last rank.
+struct StopEarly : levin::Callback {
+  explicit StopEarly(levin::StopReason why) : reason(why) {}
+  void on_train_batch_start(const levin::Batch&, int64_t) override {
+    if (runtime().rank() == runtime().size() - 1) trainer().session().request_stop(reason);
+  }
+  levin::StopReason reason;
+};
+
+levin::Trainer& stopped(levin::Trainer& trainer, levin::StopReason reason = levin::StopReason::requested) {
+  ToyData data;
+  trainer.add_callback(std::make_shared<StopEarly>(reason));
+  const auto module = trainer.build<Toy>();
+  trainer.fit(*module, data);
+  return trainer;
+}
+
+BOOST_AUTO_TEST_CASE(min_epochs) {
+  levin::Trainer two({.max_epochs = 5, .min_epochs = 2}, runtime()), none({.max_epochs = 5}, runtime());
+  BOOST_TEST(stopped(two).global_step() == 10);
+  BOOST_TEST(stopped(none).global_step() == 1);
+  levin::Trainer terminated({.max_epochs = 5, .min_epochs = 2}, runtime());
+  BOOST_TEST(stopped(terminated, levin::StopReason::terminated).global_step() == 1);  // a signal waits for nothing
+}
+
+BOOST_AUTO_TEST_CASE(min_steps) {
+  levin::Trainer seven({.max_epochs = 5, .min_steps = 7}, runtime()), two({.max_epochs = 5, .min_steps = 2}, runtime());
+  BOOST_TEST(stopped(seven).global_step() == 7);
+  BOOST_TEST(stopped(two).global_step() == 5);  // min_steps alone means an epoch, too
+  levin::Trainer both({.max_epochs = 5, .min_epochs = 0, .min_steps = 2}, runtime());
+  BOOST_TEST(stopped(both).global_step() == 2);
+}
+
+BOOST_AUTO_TEST_CASE(max_time) {
+  ToyData data;
+  const auto slow = [](Toy& toy) { toy.in_step = [] { std::this_thread::sleep_for(std::chrono::milliseconds(5)); }; };
+  const auto fitted = fit({.max_time = levin::Seconds{0.1}}, data, slow);
+  const double steps = static_cast<double>(fitted.trainer->global_step());
+  BOOST_TEST(steps > 2);
+  BOOST_TEST(steps < 25);
+  BOOST_TEST(over_ranks(fitted.trainer->session(), steps) == steps * runtime().size());
+  BOOST_TEST(fitted.trainer->report().stop_reason == "max_time is over");
+  BOOST_TEST(fit({.max_epochs = 2, .min_epochs = 1, .max_time = levin::Seconds{0.001}}, data, slow).trainer->global_step() == 5);
+}
+
+BOOST_AUTO_TEST_CASE(overfit_batches) {
+  ToyData data;
+  const auto fitted = fit({.max_epochs = 2, .overfit_batches = Limit::batches(1), .num_sanity_val_steps = 0}, data);
+  BOOST_TEST(fitted.trainer->global_step() == 2);
+  double trained = 0, evaluated = 0;
+  for (int64_t index : fitted.module->trained_on) trained += static_cast<double>(index);
+  for (int64_t index : fitted.module->evaluated_on) evaluated += static_cast<double>(index);
+  BOOST_TEST(over_ranks(fitted.trainer->session(), trained) == 2 * 28);  // samples 0 to 7 in each epoch, though shuffle is set
+  BOOST_TEST(over_ranks(fitted.trainer->session(), evaluated) == 2 * 28);
+  BOOST_TEST(fit({.max_epochs = 1, .overfit_batches = Limit::fraction(0.4)}, data).trainer->global_step() == 2);
+}
+
+BOOST_AUTO_TEST_CASE(num_nodes) {
+  ToyData data;
+  BOOST_TEST(fit({.num_nodes = {1}, .max_epochs = 1}, data).trainer->global_step() == 5);
+  check_throws<levin::ConfigError>([] { levin::Trainer({.num_nodes = {2}}, runtime()); },
+                                   {"num_nodes is 2", "run on 1", "mpirun -n", "srun -N 2"});
+}
+
+BOOST_AUTO_TEST_CASE(deterministic) {
+  ToyData data;
+  const auto ask = [] { at::globalContext().alertNotDeterministic("the toy"); };
+  using levin::Deterministic;
+  TrainerConfig config{.max_steps = 1, .deterministic = Deterministic::yes};
+  fit(config, data, [&](Toy& toy) { toy.in_step = [&] { BOOST_CHECK_THROW(ask(), c10::Error); }; });
+  BOOST_TEST(!at::globalContext().deterministicAlgorithms());  // as it was
+  config.deterministic = Deterministic::warn;
+  bool warned = false;
+  fit(config, data, [&](Toy& toy) { toy.in_step = [&] { warned = at::globalContext().deterministicAlgorithmsWarnOnly(); }; });
+  BOOST_TEST(warned);
+  config.deterministic = Deterministic::no;
+  fit(config, data, [&](Toy& toy) { toy.in_step = ask; });
+}
+
+BOOST_AUTO_TEST_CASE(detect_anomaly) {
+  struct Broken : Toy {
+    levin::Tensor training_step(const levin::Batch& batch) override {
+      return Toy::training_step(batch) + at::sqrt(net->weight.sum() * 0) * 0;  // the root's gradient is 0 times infinity
+    }
+  };
+  const auto run = [](bool detect) {
+    ToyData data;
+    levin::Trainer trainer({.max_steps = 1, .detect_anomaly = detect}, runtime());
+    const auto module = trainer.build<Broken>();
+    trainer.fit(*module, data);
+  };
+  run(false);
+  check_throws<std::exception>([&] { run(true); }, {"SqrtBackward0", "nan"});
+  run(false);
+}
+
+BOOST_AUTO_TEST_CASE(barebones) {
+  ToyData data;
+  const auto fitted = fit({.max_epochs = 1, .barebones = true}, data);
+  BOOST_TEST(fitted.trainer->global_step() == 5);
+  BOOST_TEST(fitted.module->calls["validation_step"] == 2);  // no sanity check
+  BOOST_TEST(fitted.logger->rows.empty());
+  BOOST_TEST(fitted.trainer->report().metrics.empty());
+  BOOST_TEST(!*fitted.trainer->config().enable_progress_bar);
+  BOOST_TEST(!*fitted.trainer->config().enable_model_summary);
 }
 
 BOOST_AUTO_TEST_CASE(max_steps) {
@@ -99,8 +209,31 @@ BOOST_AUTO_TEST_CASE(val_check_interval) {
                                    {"val_check_interval is 6", "5"});
 }
 
+// Every rank sleeps, and validates at the same batches as the others.
+BOOST_AUTO_TEST_CASE(val_check_interval_as_time) {
+  struct Noting : Toy {
+    void on_validation_start() override { at.push_back(calls["training_step"]); }
+    std::vector<int> at;
+  };
+  ToyData data;
+  levin::Trainer trainer({.max_epochs = 4, .val_check_interval = levin::Seconds{0.03}, .num_sanity_val_steps = 0}, runtime());
+  const auto module = trainer.build<Noting>();
+  module->in_step = [] { std::this_thread::sleep_for(std::chrono::milliseconds(5)); };
+  trainer.fit(*module, data);
+  BOOST_REQUIRE(module->at.size() >= 2u);
+  BOOST_TEST(module->at.size() <= 4u);
+  double places = 0;
+  for (int at : module->at) places = places * 32 + at;
+  BOOST_TEST(over_ranks(trainer.session(), places) == places * runtime().size());
+}
+
 BOOST_AUTO_TEST_CASE(check_val_every_n_epoch) {
   ToyData data;
+  // Batches are counted over the epochs: after 4, 8, … of 15.
+  BOOST_TEST(fit({.max_epochs = 3, .val_check_interval = Limit::batches(4), .check_val_every_n_epoch = {}, .num_sanity_val_steps = 0}, data)
+                 .module->calls["validation_step"] == 6);
+  BOOST_TEST(fit({.max_epochs = 3, .val_check_interval = Limit::batches(7), .check_val_every_n_epoch = {}, .num_sanity_val_steps = 0}, data)
+                 .module->calls["validation_step"] == 4);
   BOOST_TEST(fit({.max_epochs = 5, .check_val_every_n_epoch = 2, .num_sanity_val_steps = 0}, data).module->calls["validation_step"] == 4);
 }
 

@@ -29,7 +29,15 @@ const std::map<std::string, std::string> test_of_field{
     {"num_threads", "trainer_trainer/num_threads"},
     {"window_directory", "trainer_trainer/window_directory"},
     {"devices", "trainer_trainer/devices"},
+    {"num_nodes", "trainer_trainer/num_nodes"},
     {"max_epochs", "trainer_trainer/max_epochs"},
+    {"min_epochs", "trainer_trainer/min_epochs"},
+    {"min_steps", "trainer_trainer/min_steps"},
+    {"max_time", "trainer_trainer/max_time"},
+    {"overfit_batches", "trainer_trainer/overfit_batches"},
+    {"deterministic", "trainer_trainer/deterministic"},
+    {"detect_anomaly", "trainer_trainer/detect_anomaly"},
+    {"barebones", "trainer_trainer/barebones"},
     {"max_steps", "trainer_trainer/max_steps"},
     {"limit_train_batches", "trainer_trainer/limit_train_batches"},
     {"limit_val_batches", "trainer_trainer/limit_val_batches"},
@@ -89,6 +97,40 @@ BOOST_AUTO_TEST_CASE(fast_dev_run_is_a_flag_or_a_number) {
   for (int64_t batches : {0, 1, 7}) BOOST_TEST(FastDevRun::from_text(FastDevRun{batches}.to_text())->batches == batches);
 }
 
+BOOST_AUTO_TEST_CASE(check_interval_is_batches_a_part_or_a_time) {
+  using levin::CheckInterval;
+  BOOST_TEST(CheckInterval::from_text("10")->limit()->number() == 10);
+  BOOST_TEST(CheckInterval::from_text("0.25")->limit()->is_fraction());
+  BOOST_TEST(CheckInterval::from_text("00:15:00")->time()->value == 900);
+  BOOST_TEST(CheckInterval::from_text("01:00:00:00")->time()->value == 86400);
+  BOOST_TEST(CheckInterval::from_text("15 min")->time()->value == 900);
+  for (const auto* text : {"", "-1", "1.5", "2e0", "soon", "15:00"}) BOOST_TEST(!CheckInterval::from_text(text), text);
+  for (const auto* text : {"10", "0.25", "00:15:00"}) BOOST_TEST(CheckInterval::from_text(text)->to_text() == text);
+}
+
+BOOST_AUTO_TEST_CASE(barebones_bears_nothing_that_costs_speed) {
+  const auto refused = [](TrainerConfig config, const std::string& option) {
+    config.barebones = true;
+    check_throws<levin::ConfigError>([&] { config.worked_out(); }, {"barebones with " + option});
+    config.barebones = false;
+    config.worked_out();
+  };
+  refused({.enable_progress_bar = true}, "enable_progress_bar");
+  refused({.enable_model_summary = true}, "enable_model_summary");
+  refused({.num_sanity_val_steps = 1}, "num_sanity_val_steps");
+  refused({.log_every_n_steps = 10}, "log_every_n_steps");
+  refused({.fast_dev_run = {1}}, "fast_dev_run");
+  refused({.detect_anomaly = true}, "detect_anomaly");
+  TrainerConfig{.num_sanity_val_steps = 0, .enable_progress_bar = false, .barebones = true}.worked_out();
+}
+
+BOOST_AUTO_TEST_CASE(epochs_without_a_number_are_decided_by_other_limits) {
+  BOOST_TEST(*TrainerConfig{}.worked_out().max_epochs == 1000);
+  BOOST_TEST(*TrainerConfig{.max_steps = 3}.worked_out().max_epochs == -1);
+  BOOST_TEST(*TrainerConfig{.max_time = levin::Seconds{3}}.worked_out().max_epochs == -1);
+  BOOST_TEST(*TrainerConfig{.min_steps = 3}.worked_out().min_epochs == 1);
+}
+
 BOOST_AUTO_TEST_CASE(validation_between_batches_that_do_not_exist) {
   TrainerConfig config;
   config.validate();
@@ -96,6 +138,9 @@ BOOST_AUTO_TEST_CASE(validation_between_batches_that_do_not_exist) {
   check_throws<levin::ConfigError>([&] { config.validate(); }, {"val_check_interval is 0"});
   config.val_check_interval = Limit::fraction(0);
   check_throws<levin::ConfigError>([&] { config.validate(); }, {"val_check_interval is 0"});
+  config.val_check_interval = Limit::fraction(0.5);
+  config.check_val_every_n_epoch = {};
+  check_throws<levin::ConfigError>([&] { config.validate(); }, {"check_val_every_n_epoch is null", "0.5"});
 }
 
 BOOST_AUTO_TEST_SUITE_END()

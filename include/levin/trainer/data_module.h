@@ -1,15 +1,24 @@
 #pragma once
+#include <filesystem>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "levin/data/data_loader.h"
+#include "levin/data/iterable_dataset.h"
 #include "levin/trainer/hooks.h"
 
 namespace levin {
 
-/// A data set and how to make batches of it; the Trainer cuts it over the ranks.
+/// A data set and how to make batches of it; the Trainer cuts it over the ranks. Or a stream, of which each rank has its own part.
 struct DataLoaderSpec {
+  DataLoaderSpec() = default;
+  DataLoaderSpec(std::shared_ptr<const Dataset> data, DataLoaderOptions how) : dataset(std::move(data)), options(std::move(how)) {}
+  DataLoaderSpec(std::shared_ptr<const IterableDataset> data, DataLoaderOptions how) : stream(std::move(data)), options(std::move(how)) {}
+  bool has_data() const noexcept { return dataset || stream; }
+
   std::shared_ptr<const Dataset> dataset;
+  std::shared_ptr<const IterableDataset> stream;
   DataLoaderOptions options;
 };
 
@@ -17,9 +26,14 @@ struct DataLoaderSpec {
 class DataModule {
  public:
   virtual ~DataModule() = default;
-  /// Once in the object's life, on rank 0 alone, before any rank's setup: convert or unpack what is not there yet; keep nothing in
-  /// members.
+  /// Once in the object's life, before any rank's setup, on rank 0 alone or on the first rank of each host: convert or unpack what is not
+  /// there yet; keep nothing in members.
   virtual void prepare_data() {}
+  /// Whether each host prepares data of its own (true), or rank 0 for all (false). Null: each host does where the hosts do not share
+  /// prepare_data_directory(); rank 0 for all where that is empty.
+  virtual std::optional<bool> prepare_data_per_node() const { return std::nullopt; }
+  /// Where prepare_data writes.
+  virtual std::filesystem::path prepare_data_directory() const { return {}; }
   /// For the Trainer: prepare_data, unless it was called before.
   void prepare_once() {
     if (!std::exchange(prepared_, true)) prepare_data();

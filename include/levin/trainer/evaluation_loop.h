@@ -28,7 +28,7 @@ class EvaluationLoop {
   Stage stage_;
   Module& module_;
   const StageHooks& hooks_;
-  std::unique_ptr<DataLoader> loader_;
+  std::unique_ptr<Loader> loader_;
   int64_t batches_ = 0;
   LogCollection logs_{/*training=*/false};
   std::vector<Prediction> predictions_;

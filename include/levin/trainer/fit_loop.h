@@ -14,14 +14,19 @@ class FitLoop {
 
  private:
   void sanity_check();
+  void set_lengths();
   void run_epoch();
   void train_batch(Batch& batch);
   void optimizer_step();
   void log_if_due();
   void validate_if_due();
   void validate();
+  void watch_the_time();
   bool step_is_due() const noexcept;
+  bool validation_is_due() const noexcept;
+  bool last_batch() const noexcept;
   bool enough() const noexcept;
+  bool may_stop() const noexcept;
   void stop_clock();
 
   Trainer& trainer_;
@@ -29,15 +34,15 @@ class FitLoop {
   const TrainerConfig& config_;
   Session& session_;
   const HookList& hooks_;
-  std::unique_ptr<DataLoader> loader_;
+  std::unique_ptr<Loader> loader_;
   EvaluationLoop validation_;
   LogCollection logs_{/*training=*/true};
-  int64_t batches_ = 0;      // of an epoch, after limit_train_batches
-  int64_t val_every_ = 0;    // batches
+  int64_t batches_ = 0;      // of an epoch at most, after limit_train_batches
+  int64_t val_every_ = 0;    // batches; 0: at the end of an epoch
   int64_t batch_idx_ = 0;    // of the epoch
+  int64_t all_batches_ = 0;  // of all epochs
   int64_t micro_batch_ = 0;  // of the accumulation
-  int64_t max_epochs_ = -1;
-  std::chrono::steady_clock::time_point clock_;
+  std::chrono::steady_clock::time_point clock_, started_, validated_;
 };
 
 }  // namespace levin

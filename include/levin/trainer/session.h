@@ -17,7 +17,7 @@ namespace levin {
 class Module;
 
 /// Why a rank wants the training to stop; or-ed over the ranks at every step.
-enum class StopReason : uint32_t { requested = 1, interrupted = 2, terminated = 4 };
+enum class StopReason : uint32_t { requested = 1, interrupted = 2, terminated = 4, time_over = 8 };
 
 /// A training without a loop: what Trainer's loops are made of, and what a program with a loop of its own uses directly:
 ///
@@ -72,9 +72,14 @@ class Session {
   void stop(StopReason reason) noexcept { agreed_ |= static_cast<uint32_t>(reason); }
   /// A new training begins: earlier wishes are forgotten.
   void forget_stop() noexcept { wanted_ = agreed_ = 0; }
-  bool should_stop() const noexcept { return agreed_ != 0; }
+  bool should_stop() const noexcept { return (agreed_ & stop_bits) != 0; }
   /// Whether any rank asked for a stop for this reason; agreed, as should_stop() is.
   bool stops_for(StopReason reason) const noexcept { return (agreed_ & static_cast<uint32_t>(reason)) != 0; }
+
+  /// Asks for a validation, on any rank; all ranks see it in validation_wanted() after the same reduce(), until it is forgotten.
+  void request_validation() noexcept { wanted_ |= validation_bit; }
+  bool validation_wanted() const noexcept { return (agreed_ & validation_bit) != 0; }
+  void forget_validation() noexcept { wanted_ &= stop_bits, agreed_ &= stop_bits; }
 
   std::vector<GradientSlice> gradients() { return strategy_->gradients(); }
   void write_parameters(const std::function<void(const std::string&, Tensor&)>& fn) { strategy_->write_parameters(fn); }
@@ -114,6 +119,7 @@ class Session {
   PlateauState plateau_;
   Progress progress_;
   double grad_norm_ = 0;
+  static constexpr uint32_t validation_bit = 1u << 16, stop_bits = validation_bit - 1;
   uint32_t wanted_ = 0, agreed_ = 0;
 };
 

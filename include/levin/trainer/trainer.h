@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -67,7 +68,7 @@ class Trainer {
   /// This rank's predictions; filler batches leave none.
   std::vector<Prediction> predict(Module& module, DataModule& data);
 
-  /// The configuration with fast_dev_run worked in.
+  /// The configuration as TrainerConfig::worked_out gives it.
   const TrainerConfig& config() const noexcept { return config_; }
   Session& session() noexcept { return session_; }
   const HookList& hooks() const noexcept { return hooks_; }
@@ -76,7 +77,7 @@ class Trainer {
 
   int64_t global_step() const noexcept { return session_.progress().step; }
   int64_t current_epoch() const noexcept { return session_.progress().epoch; }
-  /// Batches of this rank in the pass under way, and how many there will be; for progress bars.
+  /// Batches of this rank in the pass under way, and how many there will be (0: not known); for progress bars.
   struct BatchProgress {
     int64_t done = 0, total = 0;
   };
@@ -86,7 +87,10 @@ class Trainer {
 
   /// Sends values to the loggers and keeps them for the report.
   void log_metrics(const NamedValues& values);
-  std::unique_ptr<DataLoader> make_loader(const DataLoaderSpec& spec, bool training) const;
+  std::unique_ptr<Loader> make_loader(const DataLoaderSpec& spec, bool training);
+  /// How many batches of an epoch a limit allows. ConfigError, with the option's name, for a part of an unknown length.
+  static int64_t allowed_batches(const Limit& limit, const Loader& loader, const char* option);
+  static constexpr int64_t unlimited = std::numeric_limits<int64_t>::max();
   /// Where progress_bar_values come from.
   void show(const LogCollection* logs) noexcept { shown_ = logs; }
 

@@ -41,42 +41,82 @@ struct FastDevRun {
   friend bool operator==(const FastDevRun&, const FastDevRun&) = default;
 };
 
+/// How often to validate: so many batches, a part of an epoch, or, as a time ("00:15:00", "15 min"), when so long has passed since the
+/// last validation.
+struct CheckInterval {
+  std::variant<Limit, Seconds> value = Limit{};
+
+  CheckInterval() = default;
+  CheckInterval(Limit limit) : value(limit) {}
+  CheckInterval(Seconds seconds) : value(seconds) {}
+  const Limit* limit() const noexcept { return std::get_if<Limit>(&value); }
+  const Seconds* time() const noexcept { return std::get_if<Seconds>(&value); }
+
+  static constexpr std::string_view format = "a number of batches (100), a part of an epoch (0.25; 1.0 is once), or a time (00:15:00)";
+  static std::optional<CheckInterval> from_text(std::string_view text);
+  std::string to_text() const;
+  friend bool operator==(const CheckInterval&, const CheckInterval&) = default;
+};
+
+/// Whether operations without a deterministic way are refused, only warned of, or allowed (Lightning's values).
+enum class Deterministic { no, yes, warn };
+LEVIN_ENUM(Deterministic, (no, "false"), (yes, "true"), (warn, "warn"))
+
 /// The options of a Trainer. Names and meanings are Lightning's where it has them.
 struct TrainerConfig {
   SessionConfig session = {};
   AutoCount devices = {};
+  AutoCount num_nodes = {};
   std::optional<int64_t> max_epochs = {};
+  std::optional<int64_t> min_epochs = {};
   int64_t max_steps = -1;
+  std::optional<int64_t> min_steps = {};
+  std::optional<Seconds> max_time = {};
   Limit limit_train_batches = {};
   Limit limit_val_batches = {};
   Limit limit_test_batches = {};
   Limit limit_predict_batches = {};
+  Limit overfit_batches = Limit::fraction(0);
   FastDevRun fast_dev_run = {};
   int64_t accumulate_grad_batches = 1;
-  Limit val_check_interval = {};
-  int64_t check_val_every_n_epoch = 1;
-  int64_t num_sanity_val_steps = 2;
-  int64_t log_every_n_steps = 50;
-  bool enable_progress_bar = true;
-  bool enable_model_summary = true;
+  CheckInterval val_check_interval = {};
+  std::optional<int64_t> check_val_every_n_epoch = 1;
+  std::optional<int64_t> num_sanity_val_steps = {};
+  std::optional<int64_t> log_every_n_steps = {};
+  std::optional<bool> enable_progress_bar = {};
+  std::optional<bool> enable_model_summary = {};
   bool logger = true;
+  Deterministic deterministic = Deterministic::no;
+  bool detect_anomaly = false;
+  bool barebones = false;
   bool test_after_fit = false;
 
   void validate() const;
+  /// With fast_dev_run, overfit_batches and barebones worked in, and a value in every option that they decide. ConfigError where options
+  /// contradict each other.
+  TrainerConfig worked_out() const;
 };
 LEVIN_CONFIG(TrainerConfig, (session, "", flattened), (devices, "ranks that are meant to run; auto: as many as were started", at_least(1)),
-             (max_epochs, "epochs to train; -1: no limit; null: 1000, or no limit where max_steps is given", at_least(-1)),
+             (num_nodes, "hosts that are meant to take part; auto: as many as there are", at_least(1)),
+             (max_epochs, "epochs to train; -1: no limit; null: 1000, or no limit where max_steps or max_time is given", at_least(-1)),
+             (min_epochs, "a stop before so many epochs waits for them; null: 1 with min_steps, else 0", at_least(0)),
              (max_steps, "optimizer steps to train; -1: no limit", at_least(-1)),
+             (min_steps, "a stop before so many steps waits for them", at_least(0)),
+             (max_time, "stop when the training has taken so long", greater_than(Seconds{0})),
              (limit_train_batches, "batches of an epoch to train with"), (limit_val_batches, "batches to validate with"),
              (limit_test_batches, "batches to test with"), (limit_predict_batches, "batches to predict"),
+             (overfit_batches, "train and validate with so much of the data, the same in every epoch and in order; 0.0: off"),
              (fast_dev_run, "run so many batches of everything and log nothing: a smoke test"),
              (accumulate_grad_batches, "batches whose gradients make one optimizer step", at_least(1)),
-             (val_check_interval, "batches, or part of an epoch, between validations"),
-             (check_val_every_n_epoch, "epochs between validations", at_least(1)),
-             (num_sanity_val_steps, "validation batches before training; -1: all, 0: none", at_least(-1)),
-             (log_every_n_steps, "steps between rows of the loggers", at_least(1)),
-             (enable_progress_bar, "a bar on a terminal, else a line every few seconds"),
-             (enable_model_summary, "print a table of the model's layers"), (logger, "write metrics.csv"),
+             (val_check_interval, "batches, part of an epoch, or time between validations"),
+             (check_val_every_n_epoch, "epochs between validations; null: val_check_interval counts on across epochs", at_least(1)),
+             (num_sanity_val_steps, "validation batches before training; -1: all, 0: none; null: 2", at_least(-1)),
+             (log_every_n_steps, "steps between rows of the loggers; null: 50", at_least(1)),
+             (enable_progress_bar, "a bar on a terminal, else a line every few seconds; null: true"),
+             (enable_model_summary, "print a table of the model's layers; null: true"), (logger, "write metrics.csv"),
+             (deterministic, "refuse operations that are not deterministic; warn: only say so"),
+             (detect_anomaly, "name the operation whose gradient is NaN; slow"),
+             (barebones, "measure raw speed: no logging, progress bar, summary or sanity check"),
              (test_after_fit, "test the trained model at the end of fit"))
 
 }  // namespace levin

@@ -1,0 +1,88 @@
+#include "../../src/trainer/prepare_data.h"
+
+#include <unistd.h>
+
+#include "levin/core/error.h"
+#include "levin_test.h"
+
+using levin::test::runtime;
+namespace fs = std::filesystem;
+
+namespace {
+
+// Each rank is a host of its own.
+levin::Topology a_rank_a_host() {
+  std::vector<levin::RankPlace> places;
+  std::vector<int> leaders;
+  for (int rank = 0; rank < runtime().size(); rank++) {
+    places.push_back({rank, "host" + std::to_string(rank), 0, 0, {}});
+    leaders.push_back(rank);
+  }
+  return {places, leaders, runtime().rank()};
+}
+
+struct Data : levin::DataModule {
+  void prepare_data() override { prepared++; }
+  std::optional<bool> prepare_data_per_node() const override { return per_node; }
+  fs::path prepare_data_directory() const override { return directory; }
+  int prepared = 0;
+  std::optional<bool> per_node;
+  fs::path directory;
+};
+
+struct Directory {
+  explicit Directory(const std::string& name) : path(fs::temp_directory_path() / name) { fs::create_directories(path); }
+  ~Directory() {
+    std::error_code ignored;
+    fs::remove_all(path, ignored);
+  }
+  fs::path path;
+};
+
+int prepared(Data data) {
+  const auto communicator = levin::Communicator::create_cpu(runtime());
+  levin::prepare_data(data, a_rank_a_host(), *communicator);
+  levin::prepare_data(data, a_rank_a_host(), *communicator);  // once in the object's life
+  communicator->barrier();
+  return data.prepared;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(trainer_prepare_data)
+
+BOOST_AUTO_TEST_CASE(the_module_may_say_it) {
+  Data data;
+  data.per_node = true;
+  BOOST_TEST(prepared(data) == 1);
+  data.per_node = false;
+  BOOST_TEST(prepared(data) == (runtime().rank() == 0 ? 1 : 0));
+  data.per_node.reset();  // and no directory
+  BOOST_TEST(prepared(data) == (runtime().rank() == 0 ? 1 : 0));
+}
+
+BOOST_AUTO_TEST_CASE(hosts_that_share_the_directory_prepare_once) {
+  const Directory directory("levin_prepare_shared");
+  Data data;
+  data.directory = directory.path / "made" / "by the probe";
+  BOOST_TEST(prepared(data) == (runtime().rank() == 0 ? 1 : 0));
+  if (runtime().size() > 1 && runtime().rank() == 0) BOOST_TEST(fs::is_empty(data.directory));  // the probe is gone
+  levin::Communicator::create_cpu(runtime())->barrier();
+}
+
+BOOST_AUTO_TEST_CASE(hosts_that_do_not_share_it_prepare_each) {
+  const Directory directory("levin_prepare_" + std::to_string(getpid()));  // a path that the other ranks have not
+  Data data;
+  data.directory = directory.path;
+  BOOST_TEST(prepared(data) == 1);
+}
+
+BOOST_AUTO_TEST_CASE(ranks_of_one_host_prepare_once) {
+  Data data;
+  data.per_node = true;
+  const auto communicator = levin::Communicator::create_cpu(runtime());
+  levin::prepare_data(data, levin::Topology::discover(runtime()), *communicator);
+  BOOST_TEST(data.prepared == (runtime().rank() == 0 ? 1 : 0));
+}
+
+BOOST_AUTO_TEST_SUITE_END()
