@@ -51,6 +51,7 @@ void StreamLoader::open() {
   stream_ = dataset_->open({place_.rank, place_.world_size, epoch_, place_.seed});
   if (!stream_) throw UsageError("data", "an IterableDataset opened no stream");
   ended_ = false;
+  counted_ = 0;
   if (prefetcher_) prefetcher_->start(0, std::numeric_limits<int64_t>::max());
   open_ = true;
   read_ahead();
@@ -67,9 +68,13 @@ void StreamLoader::fill(int64_t number, Batch& into) {
   const int64_t samples = ended_ ? 0 : stream_->next(most, into);
   ended_ = samples == 0;
   into.set_filler(ended_);
-  if (samples < 0 || samples > most || (samples > 0 && into.size() != samples))
-    throw UsageError("data", fmt::format("a stream was asked for {} samples, says that it gave {}, and the batch has {}", most, samples,
-                                         samples > 0 ? into.size() : 0));
+  const bool numbered = !into.indices().empty();
+  if (samples < 0 || samples > most || (samples > 0 && (into.size() != samples || (numbered && std::ssize(into.indices()) != samples))))
+    throw UsageError("data", fmt::format("a stream was asked for {} samples, says that it gave {}, and the batch has {} and {} indices",
+                                         most, samples, samples > 0 ? into.size() : 0, into.indices().size()));
+  if (!numbered)
+    for (int64_t i = 0; i < samples; i++) into.mutable_indices().push_back((counted_ + i) * place_.world_size + place_.rank);
+  counted_ += samples;
 }
 
 void StreamLoader::read_ahead() {

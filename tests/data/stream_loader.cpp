@@ -80,6 +80,19 @@ BOOST_AUTO_TEST_CASE(values_are_the_streams_own_in_order) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(samples_are_numbered_over_the_ranks) {
+  const auto communicator = world();
+  StreamLoader stream = loader(*communicator, {5, 4, 7}, {.batch_size = 3});
+  for (int64_t epoch = 0; epoch < 2; epoch++) {
+    stream.set_epoch(epoch);
+    int64_t expected = runtime().rank();
+    while (const auto* batch = stream.next()) {
+      BOOST_TEST(batch->indices().size() == (batch->filler() ? 0u : static_cast<size_t>(batch->size())));
+      for (int64_t index : batch->indices()) BOOST_TEST(index == std::exchange(expected, expected + runtime().size()));
+    }
+  }
+}
+
 BOOST_AUTO_TEST_CASE(a_global_batch_is_cut_over_micro_batches_and_ranks) {
   const auto communicator = world();
   StreamLoader stream = loader(*communicator, {100, 100, 100}, {.global_batch_size = 13}, 2);

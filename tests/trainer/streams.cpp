@@ -19,6 +19,7 @@ struct StreamData : levin::DataModule {
         options(how) {}
   levin::DataLoaderSpec train_dataloader() override { return {train, options}; }
   levin::DataLoaderSpec val_dataloader() override { return {val, options}; }
+  levin::DataLoaderSpec test_dataloader() override { return {val, options}; }
   std::shared_ptr<CountingStream> train, val;
   levin::DataLoaderOptions options;
 };
@@ -84,6 +85,18 @@ BOOST_AUTO_TEST_CASE(limits_and_intervals_count_batches) {
   check_throws<ConfigError>([&] { fit_streams({.limit_val_batches = Limit::fraction(0.5)}, data); }, {"limit_val_batches is 0.5"});
   check_throws<ConfigError>([&] { fit_streams({.val_check_interval = Limit::fraction(0.5)}, data); },
                             {"val_check_interval is 0.5", "unknown"});
+}
+
+BOOST_AUTO_TEST_CASE(predictions_have_numbers) {
+  const std::vector<int64_t> samples{4, 2, 7};
+  StreamData data({3, 3, 3}, samples);
+  const auto run = fit_streams({.max_epochs = 1}, data);
+  int64_t rows = 0;
+  for (const auto& prediction : run.trainer->predict(*run.module, data)) {
+    BOOST_TEST(prediction.rows.size(0) == static_cast<int64_t>(prediction.indices.size()));
+    for (int64_t index : prediction.indices) BOOST_TEST(index == runtime().rank() + runtime().size() * rows++);
+  }
+  BOOST_TEST(rows == samples[static_cast<size_t>(runtime().rank())]);
 }
 
 BOOST_AUTO_TEST_CASE(a_rank_without_samples_is_named_on_all) {

@@ -39,12 +39,21 @@ struct StopEarly : levin::Callback {
   levin::StopReason reason;
 };
 
-levin::Trainer& stopped(levin::Trainer& trainer, levin::StopReason reason = levin::StopReason::requested) {
+levin::Trainer& stopped(levin::Trainer& trainer, levin::StopReason reason = levin::StopReason::requested, int validation_steps = -1) {
   ToyData data;
   trainer.add_callback(std::make_shared<StopEarly>(reason));
   const auto module = trainer.build<Toy>();
   trainer.fit(*module, data);
+  if (validation_steps >= 0) BOOST_TEST(module->calls["validation_step"] == validation_steps);
   return trainer;
+}
+
+// As in Lightning: what a training ends with has been validated.
+BOOST_AUTO_TEST_CASE(a_stop_validates_unless_a_signal_asked_for_it) {
+  const TrainerConfig config{.max_epochs = 5, .num_sanity_val_steps = 0};
+  levin::Trainer requested(config, runtime()), terminated(config, runtime());
+  BOOST_TEST(stopped(requested, levin::StopReason::requested, 2).global_step() == 1);
+  BOOST_TEST(stopped(terminated, levin::StopReason::terminated, 0).global_step() == 1);
 }
 
 BOOST_AUTO_TEST_CASE(min_epochs) {

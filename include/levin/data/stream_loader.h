@@ -12,7 +12,8 @@ class Communicator;
 
 /// The batches of a stream. An epoch ends when every rank's stream has ended: the ranks agree on it at each batch, so next() is
 /// collective; a rank whose stream has ended earlier gets fillers. Streams are read in order, so shuffle and drop_last mean nothing, and
-/// any num_workers are one thread, which reads that much ahead.
+/// any num_workers are one thread, which reads that much ahead. Samples to which the stream gives no indices are numbered: the n-th of rank
+/// r gets n * ranks + r.
 class StreamLoader : public Loader {
  public:
   /// ConfigError for options that make no batch.
@@ -39,7 +40,8 @@ class StreamLoader : public Loader {
   Communicator* communicator_;
   int64_t epoch_ = 0, read_ = 0, global_samples_ = 0;
   bool open_ = false, more_ = false, at_end_ = false;
-  bool ended_ = false;  // the stream; whoever reads it
+  bool ended_ = false;   // the stream; for whoever reads it
+  int64_t counted_ = 0;  // its samples so far; likewise
   Batch current_, ahead_;
   std::unique_ptr<SampleStream> stream_;
   std::unique_ptr<detail::Prefetcher> prefetcher_;  // after the stream, which its thread reads
