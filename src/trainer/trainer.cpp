@@ -129,7 +129,13 @@ std::unique_ptr<Loader> Trainer::make_loader(const DataLoaderSpec& spec, bool tr
 }
 
 int64_t Trainer::allowed_batches(const Limit& limit, const Loader& loader, const char* option) {
-  if (const auto length = loader.length()) return limit.of(*length);
+  if (const auto length = loader.length()) {
+    const int64_t batches = limit.of(*length);
+    if (batches == 0 && limit.is_fraction() && limit.number() > 0)
+      throw ConfigError(fmt::format("{} is {}, which is less than one of {} batches", option, limit.to_text(), *length),
+                        fmt::format("give at least {:.3g}, or a number of batches", 1.0 / static_cast<double>(*length)), "trainer");
+    return batches;
+  }
   if (!limit.is_fraction()) return limit.of(unlimited);
   if (limit.number() != 0 && limit.number() != 1)
     throw ConfigError(fmt::format("{} is {} of data of unknown length", option, limit.to_text()), "give a number of batches, 0.0 or 1.0",

@@ -93,7 +93,7 @@ BOOST_AUTO_TEST_CASE(overfit_batches) {
   for (int64_t index : fitted.module->evaluated_on) evaluated += static_cast<double>(index);
   BOOST_TEST(over_ranks(fitted.trainer->session(), trained) == 2 * 28);  // samples 0 to 7 in each epoch, though shuffle is set
   BOOST_TEST(over_ranks(fitted.trainer->session(), evaluated) == 2 * 28);
-  BOOST_TEST(fit({.max_epochs = 1, .overfit_batches = Limit::fraction(0.4)}, data).trainer->global_step() == 2);
+  BOOST_TEST(fit({.max_epochs = 1, .overfit_batches = Limit::fraction(0.6)}, data).trainer->global_step() == 3);
 }
 
 BOOST_AUTO_TEST_CASE(num_nodes) {
@@ -173,6 +173,8 @@ BOOST_AUTO_TEST_CASE(limit_val_batches) {
       fit({.max_epochs = 1, .limit_val_batches = Limit::batches(1), .num_sanity_val_steps = 0}, data).module->calls["validation_step"] ==
       1);
   BOOST_TEST(fit({.max_epochs = 1, .limit_val_batches = Limit::batches(0)}, data).module->calls["validation_step"] == 0);
+  check_throws<levin::ConfigError>([&] { fit({.limit_val_batches = Limit::fraction(0.4)}, data); },
+                                   {"limit_val_batches is 0.4", "2 batches", "at least 0.5"});
 }
 
 BOOST_AUTO_TEST_CASE(limit_test_batches) {
