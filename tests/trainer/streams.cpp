@@ -107,4 +107,36 @@ BOOST_AUTO_TEST_CASE(a_rank_without_samples_is_named_on_all) {
                              {"rank " + std::to_string(runtime().size() - 1), "no samples"});
 }
 
+// A stream of the last rank breaks in the middle; the others wait for its next batch.
+BOOST_AUTO_TEST_CASE(a_stream_that_breaks_ends_all_ranks) {
+  struct Breaking : levin::IterableDataset {
+    struct Stream : levin::SampleStream {
+      explicit Stream(std::unique_ptr<levin::SampleStream> source) : source_(std::move(source)) {}
+      int64_t next(int64_t most, levin::Batch& into) override {
+        if (++calls_ == 4) throw std::runtime_error("the socket closed");
+        return source_->next(most, into);
+      }
+      std::unique_ptr<levin::SampleStream> source_;
+      int calls_ = 0;
+    };
+    std::unique_ptr<levin::SampleStream> open(const levin::StreamPlace& place) const override {
+      auto stream = source.open(place);
+      return place.rank + 1 == place.world_size ? std::make_unique<Stream>(std::move(stream)) : std::move(stream);
+    }
+    CountingStream source{{100, 100, 100}};
+  };
+  struct Data : levin::DataModule {
+    levin::DataLoaderSpec train_dataloader() override { return {std::make_shared<Breaking>(), options}; }
+    levin::DataLoaderOptions options = {.batch_size = 3};
+  };
+  for (int64_t workers : {0, 2}) {
+    Data data;
+    data.options.num_workers = workers;
+    levin::Trainer trainer({.max_epochs = 1}, runtime());
+    const auto module = trainer.build<Toy>();
+    check_throws<std::exception>([&] { trainer.fit(*module, data); }, {"the socket closed"});
+    BOOST_TEST(trainer.global_step() <= 3);
+  }
+}
+
 BOOST_AUTO_TEST_SUITE_END()

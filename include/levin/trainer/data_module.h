@@ -13,8 +13,8 @@ namespace levin {
 /// A data set and how to make batches of it; the Trainer cuts it over the ranks. Or a stream, of which each rank has its own part.
 struct DataLoaderSpec {
   DataLoaderSpec() = default;
-  DataLoaderSpec(std::shared_ptr<const Dataset> data, DataLoaderOptions how) : dataset(std::move(data)), options(std::move(how)) {}
-  DataLoaderSpec(std::shared_ptr<const IterableDataset> data, DataLoaderOptions how) : stream(std::move(data)), options(std::move(how)) {}
+  DataLoaderSpec(std::shared_ptr<const Dataset> data, const DataLoaderOptions& how) : dataset(std::move(data)), options(how) {}
+  DataLoaderSpec(std::shared_ptr<const IterableDataset> data, const DataLoaderOptions& how) : stream(std::move(data)), options(how) {}
   bool has_data() const noexcept { return dataset || stream; }
 
   std::shared_ptr<const Dataset> dataset;
