@@ -9,6 +9,7 @@
 
 #include "levin/comm/communicator.h"
 #include "levin/comm/mpi_runtime.h"
+#include "levin/comm/node_group.h"
 
 namespace levin::cli {
 namespace {
@@ -26,6 +27,8 @@ std::string signed_message(const MpiRuntime& mpi, const std::exception& error) {
 bool was_first(MpiRuntime& mpi, Communicator& communicator, const std::exception& error) {
   if (dynamic_cast<const CommunicatorAborted*>(&error)) return false;
   communicator.abort(error.what());
+  // Ranks of several hosts may fail at once; by then all have heard of it, and know the same one.
+  if (const auto* node = communicator.node(); node && node->size() < communicator.size()) std::this_thread::sleep_for(500ms);
   try {
     communicator.barrier();
   } catch (const CommunicatorAborted& aborted) {

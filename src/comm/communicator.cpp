@@ -1,17 +1,18 @@
 #include "levin/comm/communicator.h"
 
+#include "hosts_communicator.h"
 #include "levin/comm/mpi_runtime.h"
+#include "make_on_all.h"
 #include "node_communicator.h"
 
 namespace levin {
 
 std::unique_ptr<Communicator> Communicator::create_cpu(const MpiRuntime& runtime, const std::string& window_directory) {
-  auto group = NodeGroup::create(runtime.communicator(), window_directory);
+  auto group = detail::make_on_all(runtime.communicator(), window_directory,
+                                   [&] { return NodeGroup::create(runtime.communicator(), window_directory); });
   if (group->size() != runtime.size())
-    throw CommunicatorError(
-        fmt::format("{} ranks on several hosts, of which {} share memory with rank {}: several hosts are not supported yet", runtime.size(),
-                    group->size(), runtime.rank()),
-        "start all ranks on one host", ExitCode::bad_config);
+    return std::make_unique<detail::HostsCommunicator>(runtime.communicator(), std::move(group),
+                                                       runtime.thread_level() == MPI_THREAD_MULTIPLE);
   return std::make_unique<detail::NodeCommunicator>(std::move(group));
 }
 

@@ -3,8 +3,10 @@
 #include <memory>
 #include <vector>
 
+#include "collective.h"
 #include "levin/comm/communicator.h"
 #include "levin/comm/node_group.h"
+#include "window_book.h"
 
 namespace levin::detail {
 
@@ -21,6 +23,7 @@ class NodeCommunicator final : public Communicator {
   Work all_reduce(const Tensor& tensor, ReduceOp op) override;
   Work reduce_scatter(const Tensor& output, const Tensor& input, ReduceOp op) override;
   Work all_gather(const Tensor& output, const Tensor& input) override;
+  Work gather_shared(const Tensor& whole) override;
   Work broadcast(const Tensor& tensor, int root) override;
   void barrier() override;
   Tensor allocate(int64_t numel, at::ScalarType dtype) override;
@@ -29,25 +32,16 @@ class NodeCommunicator final : public Communicator {
   NodeGroup* node() noexcept override { return group_.get(); }
 
  private:
-  /// What a rank is about to do, which all ranks must have in common, and where its tensors lie (window 0: in none). Seven values: they
-  /// travel in the flag's cache line.
+  /// What a rank is about to do, which all ranks must have in common, and where its tensors lie. Seven values: they travel in the flag's
+  /// cache line.
   struct Header {
-    double call, numel, sequence;
-    struct {
-      double window, offset;
-    } tensors[2];
-  };
-  struct Allocated {
-    std::byte *begin, *end;
-    double id;
-    std::weak_ptr<SharedWindow> window;
+    Call call;
+    WindowBook::Place tensors[2];
   };
   using Pointers = std::vector<std::byte*>;
 
   /// Exchanges headers, and throws when the ranks disagree.
   void meet(double call, int64_t numel, const Tensor* first = nullptr, const Tensor* second = nullptr);
-  static std::string describe(const Header& header);
-  void locate(const Tensor& tensor, double& window, double& offset) const;
   /// Fills `places` with every rank's address of the collective's first (0) or second (1) tensor, when all lie in one window.
   bool find_shared(const Tensor& tensor, int which, Pointers& places) const;
   /// `places` becomes every rank's slot for the next collective.
@@ -61,10 +55,9 @@ class NodeCommunicator final : public Communicator {
   std::unique_ptr<NodeGroup> group_;
   std::atomic<uint64_t> sequence_{0};
   std::vector<Header> headers_;
-  std::vector<Allocated> allocated_;
+  WindowBook book_;
   std::shared_ptr<SharedWindow> slots_, stage_;
   size_t stage_bytes_ = 0, stage_offset_ = 0;  // of a chunk
-  int windows_made_ = 0;
 };
 
 }  // namespace levin::detail

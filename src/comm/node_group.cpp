@@ -23,10 +23,32 @@ struct alignas(128) Slot {
 };
 
 struct AbortWord {
-  enum : int { none = 0, being_written = 1, set = 2 };
-  std::atomic<int> state;
+  std::atomic<int> version;  // 0: nobody; odd: being written
   int by_rank;
   char reason[2040];
+
+  bool write(int expected, int rank, const std::string& text) noexcept {
+    if (!version.compare_exchange_strong(expected, expected + 1)) return false;
+    by_rank = rank;
+    const size_t length = std::min(text.size(), sizeof(reason) - 1);
+    std::memcpy(reason, text.data(), length);
+    reason[length] = 0;
+    version.store(expected + 2, std::memory_order_release);
+    return true;
+  }
+  AbortNotice read() const {
+    // Bounded: the one that writes the reason may be killed meanwhile.
+    AbortNotice notice;
+    for (int tries = 0, before = version.load(std::memory_order_acquire); before != 0 && tries < 10000; tries++) {
+      notice = {by_rank, std::string(reason, strnlen(reason, sizeof(reason)))};
+      std::atomic_thread_fence(std::memory_order_acquire);
+      const int after = version.load(std::memory_order_relaxed);
+      if (before == after && before % 2 == 0) break;
+      before = after;
+      sched_yield();
+    }
+    return notice;
+  }
 };
 
 /// A rank's part of the control window; only rank 0's abort word is used. Two slots in turn: a rank can be at most one barrier ahead,
@@ -119,6 +141,7 @@ class SharedGroup : public NodeGroup {
                      [&](int a, int b) { return all[2 * static_cast<size_t>(a) + 1] < all[2 * static_cast<size_t>(b) + 1]; });
     const auto place = std::find(members.begin(), members.end(), rank_) - members.begin();
 
+    if (size_ == 1) return std::make_unique<SharedGroup>(family_, name_, 0, 1, detail::private_window(sizeof(ControlPart)));
     const std::string name = fmt::format("{}-{}c{}", name_, made_++, color);
     detail::WindowRequest request{fmt::format("{}/{}", family_.directory, name), std::vector(members.size(), sizeof(ControlPart)),
                                   static_cast<int>(place)};
@@ -130,16 +153,17 @@ class SharedGroup : public NodeGroup {
     return std::make_unique<SharedGroup>(family_, name, static_cast<int>(place), static_cast<int>(members.size()), std::move(control));
   }
 
-  void abort(const std::string& reason) noexcept override {
-    int none = AbortWord::none;
-    if (!abort_->state.compare_exchange_strong(none, AbortWord::being_written)) return;
-    abort_->by_rank = family_.global_rank;
-    const size_t length = std::min(reason.size(), sizeof(abort_->reason) - 1);
-    std::memcpy(abort_->reason, reason.data(), length);
-    abort_->reason[length] = 0;
-    abort_->state.store(AbortWord::set, std::memory_order_release);
+  void abort(const std::string& reason) noexcept override { abort_->write(0, family_.global_rank, reason); }
+  bool aborted() const noexcept override { return abort_->version.load(std::memory_order_relaxed) != 0; }
+  void abort_for(const AbortNotice& notice) noexcept override {
+    for (int tries = 0; tries < 10000; tries++) {
+      const int version = abort_->version.load(std::memory_order_acquire);
+      if (version != 0 && version % 2 == 0 && abort_->by_rank <= notice.by_rank) return;
+      if (version % 2 == 0 && abort_->write(version, notice.by_rank, notice.reason)) return;
+      sched_yield();
+    }
   }
-  bool aborted() const noexcept override { return abort_->state.load(std::memory_order_relaxed) != AbortWord::none; }
+  AbortNotice abort_notice() const override { return abort_->read(); }
 
  private:
   /// The barrier: raise this rank's flag, wait for the others'.
@@ -163,17 +187,18 @@ class SharedGroup : public NodeGroup {
       const uint64_t stamp = slot.stamp.load(std::memory_order_acquire);
       if (stamp >> 8 >= epoch_) return stamp;
       if (aborted()) throw_aborted();
-      if (spins < family_.spins)
+      if (spins < (idle_ ? few_spins : family_.spins))
         relax();
+      else if (idle_)
+        idle_();
       else
         sched_yield();
     }
   }
 
   [[noreturn]] void throw_aborted() const {
-    // Bounded: the one that writes the reason may be killed meanwhile.
-    for (int tries = 0; abort_->state.load(std::memory_order_acquire) == AbortWord::being_written && tries < 10000; tries++) sched_yield();
-    throw CommunicatorAborted(abort_->by_rank, abort_->reason);
+    const auto notice = abort_->read();
+    throw CommunicatorAborted(notice.by_rank, notice.reason);
   }
 
   [[noreturn]] void throw_odd(int other, size_t mine) const {

@@ -47,12 +47,12 @@ struct Max {
 // Blocks stay in the first cache, so that every source is read and every output written once, whatever the number of ranks.
 constexpr size_t block = 1024;
 
-template <class T, class Op>
+template <class T, class Op, class Out = T>
 void reduce_blocks(std::span<std::byte* const> outputs, std::span<const std::byte* const> sources, size_t count, bool mean) {
   // Order of integers matters to min and max, which need no wider type.
   using A = std::conditional_t<std::is_same_v<Op, Sum> || !std::is_integral_v<T>, typename Wide<T>::type, T>;
   alignas(64) A sum[block];
-  alignas(64) T result[block];
+  alignas(64) Out result[block];
   const A divisor = static_cast<A>(static_cast<int>(sources.size()));
   for (size_t begin = 0; begin < count; begin += block) {
     const size_t n = std::min(block, count - begin);
@@ -69,14 +69,14 @@ void reduce_blocks(std::span<std::byte* const> outputs, std::span<const std::byt
     }
     if (mean)
       for (size_t i = 0; i < n; i++) sum[i] = static_cast<A>(sum[i] / divisor);
-    const T* values;
-    if constexpr (std::is_same_v<A, T>) {
+    const Out* values;
+    if constexpr (std::is_same_v<A, Out>) {
       values = sum;
     } else {
-      for (size_t i = 0; i < n; i++) result[i] = static_cast<T>(sum[i]);
+      for (size_t i = 0; i < n; i++) result[i] = static_cast<Out>(sum[i]);
       values = result;
     }
-    for (std::byte* output : outputs) std::copy_n(values, n, reinterpret_cast<T*>(output) + begin);
+    for (std::byte* output : outputs) std::copy_n(values, n, reinterpret_cast<Out*>(output) + begin);
   }
 }
 
@@ -87,6 +87,50 @@ void reduce_typed(std::span<std::byte* const> outputs, std::span<const std::byte
     case ReduceOp::mean: return reduce_blocks<T, Sum>(outputs, sources, count, op == ReduceOp::mean);
     case ReduceOp::min: return reduce_blocks<T, Min>(outputs, sources, count, false);
     case ReduceOp::max: return reduce_blocks<T, Max>(outputs, sources, count, false);
+  }
+}
+
+/// What partial results are kept in: halves in fp32, all else as it is.
+template <class T>
+using Partial = std::conditional_t<std::is_integral_v<T>, T, typename Wide<T>::type>;
+
+template <class T>
+void reduce_partial_typed(std::byte* output, std::span<const std::byte* const> sources, size_t count, ReduceOp op) {
+  const std::span<std::byte* const> outputs(&output, 1);
+  switch (op) {
+    case ReduceOp::sum:
+    case ReduceOp::mean: return reduce_blocks<T, Sum, Partial<T>>(outputs, sources, count, false);
+    case ReduceOp::min: return reduce_blocks<T, Min, Partial<T>>(outputs, sources, count, false);
+    case ReduceOp::max: return reduce_blocks<T, Max, Partial<T>>(outputs, sources, count, false);
+  }
+}
+
+template <class T>
+void finish_typed(std::byte* output, const std::byte* partial, size_t count, int divisor) {
+  const auto* __restrict from = reinterpret_cast<const Partial<T>*>(partial);
+  auto* __restrict to = reinterpret_cast<T*>(output);
+  if (divisor == 1)
+    for (size_t i = 0; i < count; i++) to[i] = static_cast<T>(from[i]);
+  else
+    for (size_t i = 0; i < count; i++) to[i] = static_cast<T>(from[i] / static_cast<Partial<T>>(divisor));
+}
+
+/// Calls visit(T()) with the C++ type of a dtype that can be reduced.
+template <class Visit>
+void with_type(at::ScalarType dtype, Visit visit) {
+  using enum at::ScalarType;
+  switch (dtype) {
+    case Float: return visit(float());
+    case Double: return visit(double());
+    case Half: return visit(c10::Half());
+    case BFloat16: return visit(c10::BFloat16());
+    case Char: return visit(int8_t());
+    case Bool:
+    case Byte: return visit(uint8_t());
+    case Short: return visit(int16_t());
+    case Int: return visit(int32_t());
+    case Long: return visit(int64_t());
+    default: return;  // refused by check_reducible
   }
 }
 
@@ -123,20 +167,20 @@ void check_reducible(at::ScalarType dtype, ReduceOp op) {
 void reduce(std::span<std::byte* const> outputs, std::span<const std::byte* const> sources, size_t count, at::ScalarType dtype,
             ReduceOp op) {
   check_reducible(dtype, op);
-  using enum at::ScalarType;
-  switch (dtype) {
-    case Float: return reduce_typed<float>(outputs, sources, count, op);
-    case Double: return reduce_typed<double>(outputs, sources, count, op);
-    case Half: return reduce_typed<c10::Half>(outputs, sources, count, op);
-    case BFloat16: return reduce_typed<c10::BFloat16>(outputs, sources, count, op);
-    case Char: return reduce_typed<int8_t>(outputs, sources, count, op);
-    case Bool:
-    case Byte: return reduce_typed<uint8_t>(outputs, sources, count, op);
-    case Short: return reduce_typed<int16_t>(outputs, sources, count, op);
-    case Int: return reduce_typed<int32_t>(outputs, sources, count, op);
-    case Long: return reduce_typed<int64_t>(outputs, sources, count, op);
-    default: return;  // refused above
-  }
+  with_type(dtype, [&]<class T>(T) { reduce_typed<T>(outputs, sources, count, op); });
+}
+
+at::ScalarType partial_dtype(at::ScalarType dtype) {
+  return dtype == at::ScalarType::Half || dtype == at::ScalarType::BFloat16 ? at::ScalarType::Float : dtype;
+}
+
+void reduce_partial(std::byte* output, std::span<const std::byte* const> sources, size_t count, at::ScalarType dtype, ReduceOp op) {
+  check_reducible(dtype, op);
+  with_type(dtype, [&]<class T>(T) { reduce_partial_typed<T>(output, sources, count, op); });
+}
+
+void finish(std::byte* output, const std::byte* partial, size_t count, at::ScalarType dtype, int divisor) {
+  with_type(dtype, [&]<class T>(T) { finish_typed<T>(output, partial, count, divisor); });
 }
 
 }  // namespace levin::detail

@@ -30,6 +30,7 @@ class CountingCommunicator : public Communicator {
     return {};
   }
   Work reduce_scatter(const Tensor&, const Tensor&, ReduceOp) override { refuse("reduce_scatter"); }
+  Work gather_shared(const Tensor&) override { refuse("gather_shared"); }
   Work broadcast(const Tensor&, int) override { refuse("broadcast"); }
   void barrier() override { refuse("barrier"); }
   Tensor allocate(int64_t, at::ScalarType) override { refuse("allocate"); }

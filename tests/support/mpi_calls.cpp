@@ -45,6 +45,8 @@ COUNT(Ibcast, (void* b, int n, Type t, int root, Comm c, Request* q), (b, n, t, 
 COUNT(Ireduce, (const void* s, void* r, int n, Type t, Op o, int root, Comm c, Request* q), (s, r, n, t, o, root, c, q))
 COUNT(Iallreduce, (const void* s, void* r, int n, Type t, Op o, Comm c, Request* q), (s, r, n, t, o, c, q))
 COUNT(Iallgather, (const void* s, int m, Type u, void* r, int n, Type t, Comm c, Request* q), (s, m, u, r, n, t, c, q))
+COUNT(Iallgatherv, (const void* s, int m, Type u, void* r, const int* n, const int* d, Type t, Comm c, Request* q), (s, m, u, r, n, d, t, c, q))
+COUNT(Ialltoallv, (const void* s, const int* m, const int* d, Type u, void* r, const int* n, const int* e, Type t, Comm c, Request* q), (s, m, d, u, r, n, e, t, c, q))
 COUNT(Ireduce_scatter_block, (const void* s, void* r, int n, Type t, Op o, Comm c, Request* q), (s, r, n, t, o, c, q))
 COUNT(Send, (const void* b, int n, Type t, int to, int tag, Comm c), (b, n, t, to, tag, c))
 COUNT(Ssend, (const void* b, int n, Type t, int to, int tag, Comm c), (b, n, t, to, tag, c))

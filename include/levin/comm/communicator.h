@@ -32,7 +32,8 @@ class CommunicatorAborted : public Error {
   int by_rank_;
 };
 
-/// A collective under way. wait() returns when the result is there, and throws what the operation threw.
+/// A collective under way: its tensors are not to be touched before wait(), which returns when the result is there, and throws what the
+/// operation threw.
 class Work {
  public:
   Work() = default;  ///< already complete
@@ -47,8 +48,8 @@ class Work {
 
 /// Collectives on tensors. All ranks make the same calls in the same order with the same dtype and number of elements; each has the
 /// next sequence number, and ranks that disagree get a CommunicatorError that names both sides. Tensors are contiguous, on the
-/// communicator's device. Sums of fp16 and bf16 accumulate in fp32, all sums go in rank order, so every rank has the same bits.
-/// The mean of integers is a UsageError.
+/// communicator's device. Sums of fp16 and bf16 accumulate in fp32, all sums go in rank order (on several hosts: in each host first, then
+/// in the hosts' order), so every rank has the same bits. The mean of integers is a UsageError.
 class Communicator {
  public:
   virtual ~Communicator() = default;
@@ -64,6 +65,9 @@ class Communicator {
   virtual Work reduce_scatter(const Tensor& output, const Tensor& input, ReduceOp op = ReduceOp::sum) = 0;
   /// output [size * n] <- every rank's input [n], in rank order.
   virtual Work all_gather(const Tensor& output, const Tensor& input) = 0;
+  /// For memory of which a host's ranks share one copy, `whole` [size * n], and where each has written its own part: the parts of other
+  /// hosts' ranks come in. All see all of it when all have waited.
+  virtual Work gather_shared(const Tensor& whole) = 0;
   /// tensor <- root's tensor.
   virtual Work broadcast(const Tensor& tensor, int root) = 0;
   virtual void barrier() = 0;
@@ -78,8 +82,8 @@ class Communicator {
   /// The ranks that share memory with this one, or null where the backend has none.
   virtual NodeGroup* node() noexcept { return nullptr; }
 
-  /// The communicator for tensors in host memory: shared windows inside the node, made in `window_directory`. Collective over the
-  /// runtime's ranks, which must be on one host: else CommunicatorError (78).
+  /// The communicator for tensors in host memory: shared windows inside a node, made in `window_directory`, and MPI between nodes, on a
+  /// thread of its own where MPI runs at MPI_THREAD_MULTIPLE. Collective over the runtime's ranks. Destroy it before MPI_Finalize.
   static std::unique_ptr<Communicator> create_cpu(const MpiRuntime& runtime, const std::string& window_directory = "/dev/shm");
 
  protected:

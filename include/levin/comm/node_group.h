@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -21,6 +22,12 @@ class SharedWindow {
  protected:
   std::vector<std::byte*> parts_;
   std::vector<size_t> bytes_;
+};
+
+/// Who ended the job, by its number in create's communicator, and why.
+struct AbortNotice {
+  int by_rank = -1;  ///< -1: nobody
+  std::string reason;
 };
 
 /// What allocate does where shared memory is too small.
@@ -59,8 +66,15 @@ class NodeGroup {
   /// that is named.
   virtual void abort(const std::string& reason) noexcept = 0;
   virtual bool aborted() const noexcept = 0;
+  /// The same on behalf of a rank of another node. Where two ranks were first on their nodes, the lower one is named in the end.
+  virtual void abort_for(const AbortNotice& notice) noexcept = 0;
+  virtual AbortNotice abort_notice() const = 0;
+
+  /// Called again and again in a wait that lasts, in place of yielding the core; may throw.
+  void on_idle(std::function<void()> idle) { idle_ = std::move(idle); }
 
  protected:
+  std::function<void()> idle_;
   int rank_ = 0, size_ = 1;
 };
 

@@ -1,19 +1,23 @@
+#include "levin/comm/communicator.h"
+
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/equal.h>
+#include <ATen/ops/from_blob.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/maximum.h>
 #include <ATen/ops/minimum.h>
 #include <ATen/ops/zeros.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <limits>
 #include <thread>
 
-#include "levin/comm/communicator.h"
 #include "levin/comm/node_group.h"
+#include "levin/comm/topology.h"
 #include "levin_test.h"
 #include "mpi_calls.h"
 
@@ -41,12 +45,30 @@ Tensor input_of(int rank, int64_t numel, at::ScalarType dtype) {
   return is_float(dtype) ? ramp.to(at::kDouble).mul(0.37).to(dtype) : ramp.mul(1 + rank).to(dtype);
 }
 
+/// The ranks of each host, in the order of their first ranks.
+std::vector<std::vector<int>> hosts_of_ranks() {
+  static const auto topology = levin::Topology::discover(runtime());
+  std::vector<std::vector<int>> hosts;
+  std::vector<std::string> names;
+  for (const auto& place : topology.places()) {
+    const auto known = static_cast<size_t>(std::find(names.begin(), names.end(), place.host) - names.begin());
+    if (known == names.size()) names.push_back(place.host), hosts.emplace_back();
+    hosts[known].push_back(place.rank);
+  }
+  return hosts;
+}
+
+Tensor joined(const Tensor& a, const Tensor& b, ReduceOp op) {
+  return !a.defined() ? b : op == ReduceOp::min ? at::minimum(a, b) : op == ReduceOp::max ? at::maximum(a, b) : a.add(b);
+}
+
 Tensor reference(int ranks, int64_t numel, at::ScalarType dtype, ReduceOp op) {
   const auto wide = dtype == at::kHalf || dtype == at::kBFloat16 ? at::kFloat : dtype;
-  auto result = input_of(0, numel, dtype).to(wide);
-  for (int i = 1; i < ranks; i++) {
-    const auto other = input_of(i, numel, dtype).to(wide);
-    result = op == ReduceOp::min ? at::minimum(result, other) : op == ReduceOp::max ? at::maximum(result, other) : result.add(other);
+  Tensor result;
+  for (const auto& host : hosts_of_ranks()) {
+    Tensor part;
+    for (const int rank : host) part = joined(part, input_of(rank, numel, dtype).to(wide), op);
+    result = joined(result, part, op);
   }
   if (op == ReduceOp::mean) result = result.div(ranks);
   return result.to(dtype);
@@ -76,7 +98,7 @@ Tensor placed(Communicator& comm, const Tensor& content, bool allocated) {
 
 }  // namespace
 
-BOOST_AUTO_TEST_SUITE(comm_node_communicator)
+BOOST_AUTO_TEST_SUITE(comm_communicator)
 
 BOOST_AUTO_TEST_CASE(all_reduce_of_every_type) {
   auto comm = make_communicator();
@@ -137,6 +159,21 @@ BOOST_AUTO_TEST_CASE(all_gather_and_broadcast_of_every_type) {
       }
     }
   });
+}
+
+BOOST_AUTO_TEST_CASE(a_copy_a_host_is_completed) {
+  auto comm = make_communicator();
+  for (const int64_t numel : {3, 70001}) {
+    const auto window = comm->node()->allocate(comm->node()->rank() == 0 ? static_cast<size_t>(8 * numel * comm->size()) : 0);
+    const auto whole = at::from_blob(window->part(0), {numel * comm->size()}, at::kDouble);
+    whole.narrow(0, comm->rank() * numel, numel).fill_(comm->rank() + 1);
+    comm->gather_shared(whole).wait();
+    for (int rank = 0; rank < comm->size(); rank++) BOOST_TEST(whole.narrow(0, rank * numel, numel).eq(rank + 1).all().item<bool>());
+    comm->barrier();
+  }
+  check_throws<levin::UsageError>(
+      [&] { comm->size() > 1 ? comm->gather_shared(at::zeros({comm->size() + 1})) : throw levin::UsageError("", "gather_shared"); },
+      {"gather_shared"});
 }
 
 BOOST_AUTO_TEST_CASE(one_rank_in_plain_and_one_in_allocated_memory) {
@@ -204,6 +241,7 @@ BOOST_AUTO_TEST_CASE(sequence_counts_every_collective) {
 
 BOOST_AUTO_TEST_CASE(no_mpi_inside_a_node) {
   auto comm = make_communicator();
+  if (comm->node()->size() < comm->size()) return;
   const auto before = levin::test::mpi_calls();
   const auto window = comm->allocate(100003, at::kFloat), whole = comm->allocate(100003 * comm->size(), at::kFloat);
   for (const auto& tensor : {window, at::zeros({100003}), at::zeros({11})}) {
@@ -233,11 +271,11 @@ BOOST_AUTO_TEST_CASE(ranks_that_disagree_get_an_error_that_names_both) {
         check_throws<levin::CommunicatorError>(call, words);
         BOOST_TEST(tensor.eq(5).all().item<bool>());  // before data moves
       };
-      expect([&] { comm->all_reduce(tensor, first ? ReduceOp::sum : ReduceOp::max); }, {"sum", "max"});
-      expect([&] { comm->all_reduce(first ? tensor : tensor.narrow(0, 0, 7)); }, {std::to_string(numel), "of 7 Float"});
-      expect([&] { comm->all_reduce(first ? tensor : at::zeros({numel}, at::kDouble)); }, {"Double", "Float"});
+      expect([&] { comm->all_reduce(tensor, first ? ReduceOp::sum : ReduceOp::max).wait(); }, {"sum", "max"});
+      expect([&] { comm->all_reduce(first ? tensor : tensor.narrow(0, 0, 7)).wait(); }, {std::to_string(numel), "of 7 Float"});
+      expect([&] { comm->all_reduce(first ? tensor : at::zeros({numel}, at::kDouble)).wait(); }, {"Double", "Float"});
       expect([&] { first ? comm->barrier() : comm->broadcast(tensor, 0).wait(); }, {"barrier", "broadcast"});
-      expect([&] { comm->broadcast(tensor, first ? 0 : 1); }, {"root 0", "root 1"});
+      expect([&] { comm->broadcast(tensor, first ? 0 : 1).wait(); }, {"root 0", "root 1"});
       comm->all_reduce(tensor, ReduceOp::mean).wait();  // and the communicator is as good as before
       BOOST_TEST(tensor.eq(5).all().item<bool>());
     }

@@ -1,0 +1,42 @@
+#pragma once
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+#include "levin/comm/communicator.h"
+
+namespace levin::detail {
+
+/// Runs a communicator's operations one after the other, on a thread of its own: so they make progress while the caller computes. Without
+/// a thread (MPI below MPI_THREAD_MULTIPLE) an operation runs, and throws, at once on the caller's thread.
+class CommThread {
+ public:
+  /// `idle` is called every few milliseconds while there is nothing to do; it must not throw. It may be empty.
+  CommThread(bool threaded, std::function<void()> idle);
+  /// Runs what is left.
+  ~CommThread();
+  CommThread(const CommThread&) = delete;
+  CommThread& operator=(const CommThread&) = delete;
+
+  /// The Work throws what the operation threw.
+  Work run(std::function<void()> operation);
+  bool threaded() const noexcept { return thread_.joinable(); }
+  bool busy();
+
+ private:
+  struct Task;
+  void loop();
+  std::shared_ptr<Task> next();
+
+  std::function<void()> idle_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<std::shared_ptr<Task>> queue_;
+  bool running_ = false, stop_ = false;
+  std::thread thread_;
+};
+
+}  // namespace levin::detail

@@ -1,0 +1,79 @@
+#include "host_link.h"
+
+#include <sched.h>
+
+#include <tuple>
+
+#include "levin/comm/communicator.h"
+#include "levin/comm/mpi_runtime.h"
+
+namespace levin::detail {
+HostLink::HostLink(MPI_Comm leaders, std::shared_ptr<NodeGroup> word, std::function<void()> idle)
+    : leaders_(leaders), word_(std::move(word)), idle_(std::move(idle)) {
+  MPI_Comm_set_errhandler(leaders_, MPI_ERRORS_RETURN);
+  MPI_Comm_rank(leaders_, &rank_);
+  MPI_Comm_size(leaders_, &size_);
+}
+
+HostLink::~HostLink() {
+  int finalized = 0;
+  MPI_Finalized(&finalized);
+  if (abandoned_)
+    static_cast<void>(values_.release());
+  else if (!finalized)
+    MPI_Comm_free(&leaders_);
+}
+
+void HostLink::wait(MPI_Request& request) {
+  constexpr int few_tests = 100;
+  for (int tests = 0;; tests++) {
+    int done = 0;
+    check_mpi(MPI_Test(&request, &done, MPI_STATUS_IGNORE), "MPI_Test");
+    if (done) return;
+    if (word_->aborted()) {
+      abandoned_ = true;  // a collective cannot be cancelled
+      const auto notice = word_->abort_notice();
+      throw CommunicatorAborted(notice.by_rank, notice.reason);
+    }
+    if (tests < few_tests)
+      sched_yield();
+    else
+      idle_();
+  }
+}
+
+std::vector<double> HostLink::all_gather(const std::vector<double>& mine) {
+  values_->mine = mine;
+  values_->all.resize(mine.size() * static_cast<size_t>(size_));
+  const int count = static_cast<int>(mine.size());
+  MPI_Request request;
+  check_mpi(MPI_Iallgather(values_->mine.data(), count, MPI_DOUBLE, values_->all.data(), count, MPI_DOUBLE, leaders_, &request),
+            "MPI_Iallgather");
+  wait(request);
+  return values_->all;
+}
+
+void HostLink::all_to_all(const std::byte* send, const Parts& send_parts, std::byte* receive, const Parts& receive_parts) {
+  const auto& [sent, received] = std::tie(values_->sent = send_parts, values_->received = receive_parts);
+  MPI_Request request;
+  check_mpi(MPI_Ialltoallv(send, sent.bytes.data(), sent.begins.data(), MPI_BYTE, receive, received.bytes.data(), received.begins.data(),
+                           MPI_BYTE, leaders_, &request),
+            "MPI_Ialltoallv");
+  wait(request);
+}
+
+void HostLink::all_gather_parts(std::byte* data, const Parts& parts) {
+  const auto& all = values_->received = parts;
+  MPI_Request request;
+  check_mpi(MPI_Iallgatherv(MPI_IN_PLACE, 0, MPI_BYTE, data, all.bytes.data(), all.begins.data(), MPI_BYTE, leaders_, &request),
+            "MPI_Iallgatherv");
+  wait(request);
+}
+
+void HostLink::broadcast(std::byte* data, int bytes, int root) {
+  MPI_Request request;
+  check_mpi(MPI_Ibcast(data, bytes, MPI_BYTE, root, leaders_, &request), "MPI_Ibcast");
+  wait(request);
+}
+
+}  // namespace levin::detail

@@ -1,0 +1,58 @@
+#pragma once
+#include <mpi.h>
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "levin/comm/node_group.h"
+
+namespace levin::detail {
+
+/// MPI between the leaders of nodes. All waits poll the node's abort word and throw CommunicatorAborted. MPI may then still use the
+/// buffers: see abandoned().
+class HostLink {
+ public:
+  /// Takes `leaders`, and frees it. `idle` is called in waits that last.
+  HostLink(MPI_Comm leaders, std::shared_ptr<NodeGroup> word, std::function<void()> idle);
+  ~HostLink();
+  HostLink(const HostLink&) = delete;
+  HostLink& operator=(const HostLink&) = delete;
+
+  int rank() const noexcept { return rank_; }
+  int size() const noexcept { return size_; }
+  MPI_Comm communicator() const noexcept { return leaders_; }
+  /// An operation was left while MPI was at it: its buffers must never be freed.
+  bool abandoned() const noexcept { return abandoned_; }
+
+  /// Every host gives the same number of values; all in host order.
+  std::vector<double> all_gather(const std::vector<double>& mine);
+  /// Bytes of a buffer, part i of which is host i's.
+  struct Parts {
+    std::vector<int> bytes, begins;
+    void add(size_t begin, size_t size) { bytes.push_back(static_cast<int>(size)), begins.push_back(static_cast<int>(begin)); }
+  };
+  /// Part i of `send` goes to host i, whose part for this host comes to part i of `receive`.
+  void all_to_all(const std::byte* send, const Parts& send_parts, std::byte* receive, const Parts& receive_parts);
+  /// Everybody gets all parts; this host's is in place.
+  void all_gather_parts(std::byte* data, const Parts& parts);
+  void broadcast(std::byte* data, int bytes, int root);
+
+ private:
+  void wait(MPI_Request& request);
+
+  MPI_Comm leaders_;
+  std::shared_ptr<NodeGroup> word_;
+  std::function<void()> idle_;
+  int rank_ = 0, size_ = 1;
+  bool abandoned_ = false;
+  /// What MPI may use until an operation's end.
+  struct Values {
+    std::vector<double> mine, all;
+    Parts sent, received;
+  };
+  std::unique_ptr<Values> values_ = std::make_unique<Values>();
+};
+
+}  // namespace levin::detail
