@@ -2,7 +2,9 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/add.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/GradMode.h>
 
@@ -29,6 +31,24 @@ Tensor gradients_for_collectives(const GroupLayout& layout, Communicator& commun
     } catch (const IoError&) {  // on all ranks alike
     }
   return at::zeros({layout.numel}, at::TensorOptions(layout.dtype));
+}
+
+bool on_several_hosts(Communicator& communicator) {
+  const auto* node = communicator.node();
+  return node && node->size() < communicator.size();
+}
+
+// Windows of hosts are made apart; where one has no room, none of them has a window.
+std::shared_ptr<SharedWindow> window_everywhere(Communicator& communicator, size_t bytes, WhenShort when_short) {
+  if (!on_several_hosts(communicator)) return communicator.node()->allocate(bytes, when_short);
+  auto window = communicator.node()->allocate(bytes, WhenShort::return_null);
+  const Tensor good = at::full({1}, window ? 1.0 : 0.0, at::kDouble);
+  communicator.all_reduce(good, ReduceOp::min).wait();
+  if (good.item<double>() != 0) return window;
+  if (when_short == WhenShort::fail)
+    throw IoError("a host's shared memory (such as /dev/shm) has too little room for one copy of the parameters",
+                  "enlarge its /dev/shm, or use another window_directory or private memory", "parallel");
+  return nullptr;
 }
 
 // A small copy costs less than the call of a dispatched one.
@@ -62,14 +82,21 @@ std::unique_ptr<GroupMemory> GroupMemory::allocate(const GroupLayout& layout, co
   const size_t bytes = static_cast<size_t>(layout.numel) * c10::elementSize(layout.dtype);
   auto* node = communicator.node();
   if (lifetimes.parameters == Hold::shared) {
-    const auto window = node->allocate(node->rank() == 0 ? bytes : 0, when_short);
+    const auto window = window_everywhere(communicator, node->rank() == 0 ? bytes : 0, when_short);
     if (!window) return nullptr;
     memory->parameters = tensor_on(window, 0, layout.numel, layout.dtype);
   } else {
     memory->parameters = at::zeros({layout.numel}, options);
   }
   if (!layout.trained) return memory;
-  if (lifetimes.optimizer == Hold::sharded) {
+  if (lifetimes.optimizer == Hold::sharded && on_several_hosts(communicator)) {
+    try {
+      memory->gradients = communicator.allocate(layout.numel, layout.dtype);
+    } catch (const IoError&) {  // on all ranks alike
+      if (when_short == WhenShort::fail) throw;
+      return nullptr;
+    }
+  } else if (lifetimes.optimizer == Hold::sharded) {
     const auto window = node->allocate(bytes, when_short);
     if (!window) return nullptr;
     for (int rank = 0; rank < node->size(); rank++) memory->peer_gradients.push_back(tensor_on(window, rank, layout.numel, layout.dtype));
@@ -91,17 +118,17 @@ FlatGroup::FlatGroup(GroupLayout layout, GroupMemory memory, const std::vector<T
 }
 
 void FlatGroup::adopt_values(const std::vector<Tensor>& tensors) {
-  const bool shared = lifetimes_.parameters == Hold::shared;
+  const bool shared = lifetimes_.parameters == Hold::shared, leads = !shared || communicator_->node()->rank() == 0;
   std::vector<Tensor> views;
   for (const auto& [parameter, range] : layout_.placements) {
     members_.push_back(tensors[static_cast<size_t>(parameter)]);
     views.push_back(memory_.parameters.narrow(0, range.begin, range.size()).view(members_.back().sizes()));
-    if (!shared || communicator_->rank() == 0) views.back().copy_(members_.back());
+    if (leads) views.back().copy_(members_.back());
   }
-  if (shared)
+  if (shared && !on_several_hosts(*communicator_))
     communicator_->barrier();
   else if (communicator_->size() > 1)
-    communicator_->broadcast(memory_.parameters, 0).wait();
+    communicator_->broadcast(leads ? memory_.parameters : at::empty_like(memory_.parameters), 0).wait();
   for (size_t i = 0; i < members_.size(); i++) {
     members_[i].set_data(views[i]);
     homes_.push_back(members_[i].const_data_ptr());
@@ -110,7 +137,7 @@ void FlatGroup::adopt_values(const std::vector<Tensor>& tensors) {
 
 void FlatGroup::adopt_gradients() {
   for (const auto& peer : memory_.peer_gradients) peer_parts_.push_back(peer.narrow(0, owned_.begin, owned_.size()));
-  mean_ = peer_parts_.empty() ? memory_.gradients : at::zeros({owned_.size()}, memory_.gradients.options());
+  mean_ = lifetimes_.optimizer != Hold::sharded ? memory_.gradients : at::zeros({owned_.size()}, memory_.gradients.options());
   for (size_t i = 0; i < members_.size(); i++) {
     const Range range = layout_.placements[i].range;
     member_gradients_.push_back(memory_.gradients.narrow(0, range.begin, range.size()).view(members_[i].sizes()));
@@ -132,10 +159,12 @@ void FlatGroup::make_optimizer_state(const FlatOptimizer& optimizer) {
 
 void FlatGroup::zero_grad() {
   if (!trained()) return;
+  if (reduction_) std::exchange(reduction_, std::nullopt)->wait();  // a step that was skipped
   for (auto& member : members_) member.mutable_grad() = Tensor();
 }
 
 void FlatGroup::settle(size_t member) {
+  at::NoGradGuard no_grad;
   const Tensor& now = members_[member].grad();
   const Tensor& home = member_gradients_[member];
   if (now.unsafeGetTensorImpl() == home.unsafeGetTensorImpl()) return;
@@ -147,7 +176,6 @@ void FlatGroup::settle(size_t member) {
 }
 
 void FlatGroup::settle(const std::vector<std::string>& names) {
-  at::NoGradGuard no_grad;
   for (size_t i = 0; i < member_gradients_.size(); i++) settle(i);
   for (size_t i = 0; i < members_.size(); i++)
     if (members_[i].const_data_ptr() != homes_[i])
@@ -157,13 +185,25 @@ void FlatGroup::settle(const std::vector<std::string>& names) {
           "write to it in place inside write_parameters instead of replacing its data");
 }
 
+void FlatGroup::start_reduce() {
+  if (reduction_ || !on_several_hosts(*communicator_)) return;
+  reduction_ = lifetimes_.optimizer == Hold::sharded ? communicator_->reduce_scatter(mean_, memory_.gradients)
+                                                     : communicator_->all_reduce(memory_.gradients);
+}
+
+Work FlatGroup::share_parameters() { return communicator_->gather_shared(memory_.parameters); }
+
 void FlatGroup::reduce(double factor) {
   at::NoGradGuard no_grad;
   if (!peer_parts_.empty()) {
     scaled_sum(mean_, peer_parts_, factor);
     return;
   }
-  if (communicator_->size() > 1) communicator_->all_reduce(memory_.gradients).wait();
+  start_reduce();
+  if (reduction_)
+    std::exchange(reduction_, std::nullopt)->wait();
+  else if (communicator_->size() > 1)
+    communicator_->all_reduce(memory_.gradients).wait();
   if (factor != 1) mean_.mul_(factor);
 }
 

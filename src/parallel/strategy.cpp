@@ -15,6 +15,7 @@
 #include "levin/nn/unit.h"
 #include "levin/optim/clip.h"
 #include "levin/optim/torch_optimizer.h"
+#include "overlap.h"
 
 namespace levin {
 namespace {
@@ -35,6 +36,11 @@ Strategy::Strategy(Communicator& communicator, int64_t alignment_bytes, Log log)
 
 Strategy::~Strategy() = default;
 
+bool Strategy::on_several_hosts() const noexcept {
+  const auto* node = communicator_->node();
+  return node && node->size() < communicator_->size();
+}
+
 std::unique_ptr<Strategy> Strategy::create(const StrategyConfig& config, Communicator& communicator, int64_t alignment_bytes, Log log) {
   const bool alone = communicator.size() == 1;
   if (std::holds_alternative<SingleDevice>(config) && !alone)
@@ -42,9 +48,9 @@ std::unique_ptr<Strategy> Strategy::create(const StrategyConfig& config, Communi
                       "start one rank, or use --trainer.strategy ddp", "parallel");
   std::unique_ptr<Strategy> strategy(new Strategy(communicator, alignment_bytes, std::move(log)));
   if (const auto* ddp = std::get_if<DDP>(&config)) strategy->share_ = ddp->share_parameters;
-  const bool possible = communicator.node() && communicator.node()->size() == communicator.size();
+  const bool possible = communicator.node() != nullptr;
   if (strategy->share_ == ShareParameters::node && !possible)
-    throw ConfigError("share_parameters: node, but not all ranks share one host's memory", "use share_parameters: auto", "parallel");
+    throw ConfigError("share_parameters: node, but this accelerator's ranks share no memory", "use share_parameters: auto", "parallel");
   if (alone) {
     strategy->description_ = std::holds_alternative<DDP>(config) ? "ddp, alone" : "single_device";
   } else if (strategy->share_ == ShareParameters::none || !possible) {
@@ -94,6 +100,7 @@ void Strategy::check_same_model() {
 }
 
 void Strategy::setup(torch::nn::Module& module, const OptimizerSpec* spec) {
+  overlap_.reset();
   groups_.clear(), parameters_.clear(), names_.clear(), options_.clear(), buffers_.clear();
   for (const auto& item : module.named_parameters()) {
     parameters_.push_back({item.key(), item.value()});
@@ -127,6 +134,7 @@ void Strategy::setup(torch::nn::Module& module, const OptimizerSpec* spec) {
     if (optimizer_) groups_.back().make_optimizer_state(*optimizer_);
   }
   if (spec && spec->factory) make_custom_optimizer(*spec);
+  if (on_several_hosts()) overlap_ = std::make_unique<detail::Overlap>(groups_);
   broadcast_buffers();
 }
 
@@ -177,6 +185,9 @@ void Strategy::backward(const Tensor& loss, double weight) {
                      : loss.numel() != 1 ? fmt::format("the loss has {} elements, must have one", loss.numel())
                                          : std::string("the loss does not depend on a parameter that requires a gradient"),
                      "return the mean loss over the batch from training_step");
+  if (std::any_of(groups_.begin(), groups_.end(), [](const FlatGroup& group) { return group.reducing(); }))
+    throw UsageError("parallel", "a backward after the one that was to be the last of its step",
+                     "call expect_step before the last one only");
   // A rank alone needs no common unit of weight: it takes its first micro-batch's, so that one micro-batch is a plain backward.
   if (communicator_->size() == 1 && weight_ == 0 && weight > 0) unit_ = weight;
   if (weight == unit_)
@@ -184,11 +195,18 @@ void Strategy::backward(const Tensor& loss, double weight) {
   else
     loss.backward(at::scalar_tensor(weight / unit_, loss.options().requires_grad(false)).view(loss.sizes()));
   for (auto& group : groups_) group.settle(names_);
+  if (overlap_ && overlap_->begun()) overlap_->end();
   weight_ += weight;
+}
+
+void Strategy::expect_step() {
+  if (overlap_) overlap_->begin();
 }
 
 StepTotals Strategy::meet(uint32_t signals) {
   for (auto& group : groups_) group.settle(names_);  // a rank may have had no backward at all
+  for (size_t i = groups_.size(); i-- > 0;)
+    if (groups_[i].trained()) groups_[i].start_reduce();
   StepTotals totals;
   const auto all = exchange({weight_, static_cast<double>(signals)});
   for (size_t i = 0; i < all.size(); i += 2) {
@@ -245,7 +263,18 @@ void Strategy::update(const std::function<double(double)>& schedule) {
         optimizer_->step(slice.parameters, slice.gradients, slice.state, lr, weight_decay);
       }
   }
-  if (lifetimes_.optimizer == Hold::sharded) communicator_->barrier();
+  if (lifetimes_.optimizer == Hold::sharded) publish_parameters();
+}
+
+void Strategy::publish_parameters() {
+  if (!on_several_hosts()) {
+    communicator_->barrier();
+    return;
+  }
+  std::vector<Work> works;
+  for (auto& group : groups_)
+    if (group.trained()) works.push_back(group.share_parameters());
+  for (auto& work : works) work.wait();
 }
 
 void Strategy::zero_grad() {
@@ -260,7 +289,7 @@ void Strategy::drop_step() {
 
 void Strategy::write_parameters(const std::function<void(const std::string&, Tensor&)>& fn) {
   std::exception_ptr failure;
-  if (lifetimes_.parameters != Hold::shared || communicator_->rank() == 0) {
+  if (lifetimes_.parameters != Hold::shared || communicator_->node()->rank() == 0) {
     at::NoGradGuard no_grad;
     try {
       for (auto& [name, tensor] : parameters_) fn(name, tensor);

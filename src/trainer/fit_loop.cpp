@@ -116,9 +116,10 @@ void FitLoop::train_batch(Batch& batch) {
   }
   hooks_.call(&Hooks::on_before_backward, loss);
   const auto weight = module_.take_batch_weight();
+  micro_batch_++;
+  if (step_is_due()) session_.expect_step();
   session_.backward(loss, batch.filler() ? 0 : weight.value_or(batch.weight()));
   hooks_.call(&Hooks::on_after_backward);
-  micro_batch_++;
   if (step_is_due()) optimizer_step();
   trainer_.report().samples += loader_->global_samples();
   all_batches_++;

@@ -13,7 +13,10 @@
 #include <torch/optim/adagrad.h>
 #include <torch/optim/sgd.h>
 
+#include <algorithm>
+
 #include "levin/comm/communicator.h"
+#include "levin/comm/node_group.h"
 #include "levin/core/error.h"
 #include "levin/nn/unit.h"
 #include "levin_test.h"
@@ -287,8 +290,48 @@ BOOST_AUTO_TEST_CASE(buffers_of_rank_0_are_the_truth) {
   BOOST_TEST(net.norm->running_mean[3].item<double>() == 5.0);
 }
 
+// Between hosts the last backward of a step sends what is complete; inside one there is nothing to send.
+BOOST_AUTO_TEST_CASE(reductions_start_in_the_last_backward) {
+  const auto communicator = world();
+  const bool several = communicator->node()->size() < communicator->size();
+  for (auto share : {ShareParameters::automatic, ShareParameters::none}) {
+    auto strategy = Strategy::create(DDP{share}, *communicator);
+    Net net;
+    levin::OptimizerSpec spec = levin::SGD{};
+    strategy->setup(net, &spec);
+    const auto reducing = [&] {
+      return std::count_if(strategy->groups().begin(), strategy->groups().end(), [](const auto& group) { return group.reducing(); });
+    };
+    for (int step = 0; step < 3; step++) {
+      strategy->backward(net.loss(all_data(step)), samples);
+      BOOST_TEST(reducing() == 0);
+      strategy->expect_step();
+      strategy->backward(net.loss(all_data(step)), samples);
+      BOOST_TEST(reducing() == (several ? 1 : 0));  // one group is trained; the unused parameter is in it
+      if (several)
+        levin::test::check_throws<levin::UsageError>([&] { strategy->backward(net.loss(all_data(step)), samples); },
+                                                     {"the last of its step"});
+      const auto totals = strategy->meet(0);
+      BOOST_TEST(totals.weight == 2 * samples * communicator->size());
+      strategy->reduce(totals);
+      BOOST_TEST(reducing() == 0);
+      for (const auto& [name, slice, offset] : strategy->gradients())
+        if (name == "unused") BOOST_TEST(slice.eq(0).all().item<bool>());
+      strategy->update([](double lr) { return lr; });
+      strategy->zero_grad();
+    }
+    strategy->expect_step();
+    strategy->backward(net.loss(all_data(0)), 0);  // a step without samples is dropped
+    strategy->meet(0);
+    strategy->drop_step();
+    BOOST_TEST(reducing() == 0);
+    communicator->barrier();
+  }
+}
+
 BOOST_AUTO_TEST_CASE(a_step_in_a_node_makes_no_mpi_call) {
   const auto communicator = world();
+  if (communicator->node()->size() < communicator->size()) return;
   for (auto share : {ShareParameters::automatic, ShareParameters::none}) {
     auto strategy = Strategy::create(DDP{share}, *communicator);
     Net net;

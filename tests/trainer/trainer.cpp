@@ -98,9 +98,11 @@ BOOST_AUTO_TEST_CASE(overfit_batches) {
 
 BOOST_AUTO_TEST_CASE(num_nodes) {
   ToyData data;
-  BOOST_TEST(fit({.num_nodes = {1}, .max_epochs = 1}, data).trainer->global_step() == 5);
-  check_throws<levin::ConfigError>([] { levin::Trainer({.num_nodes = {2}}, runtime()); },
-                                   {"num_nodes is 2", "run on 1", "mpirun -n", "srun -N 2"});
+  const int hosts = levin::Topology::discover(runtime()).hosts();
+  BOOST_TEST(fit({.num_nodes = {hosts}, .max_epochs = 1}, data).trainer->global_step() == 5);
+  check_throws<levin::ConfigError>(
+      [&] { levin::Trainer({.num_nodes = {hosts + 1}}, runtime()); },
+      {fmt::format("num_nodes is {}", hosts + 1), fmt::format("run on {}", hosts), "mpirun -n", fmt::format("srun -N {}", hosts + 1)});
 }
 
 BOOST_AUTO_TEST_CASE(deterministic) {

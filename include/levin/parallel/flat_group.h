@@ -1,16 +1,16 @@
 #pragma once
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "levin/comm/communicator.h"
 #include "levin/comm/node_group.h"
 #include "levin/core/tensor.h"
 #include "levin/optim/flat_optimizer.h"
 #include "levin/parallel/layout.h"
 
 namespace levin {
-
-class Communicator;
 
 /// How a kind of state lives on the ranks. Strategies differ in nothing but these lifetimes.
 enum class Hold {
@@ -56,9 +56,15 @@ class FlatGroup {
   /// After a backward: what .grad holds is in the buffer, and .grad is its view again, whatever autograd or user code put there. A
   /// UsageError where a parameter left its buffer.
   void settle(const std::vector<std::string>& names);
+  void settle(size_t member);
+  /// Between hosts: this rank's gradients are complete, and their sum may be on its way. In the same order on all ranks, as reduce.
+  void start_reduce();
+  bool reducing() const noexcept { return reduction_.has_value(); }
   /// The mean gradient of the owned part becomes readable in mean(): the sum over ranks times `factor`. All ranks' gradients must be
   /// complete, and peers may read them until the next barrier.
   void reduce(double factor);
+  /// Between hosts, where each has one copy of the parameters: what this host's ranks have updated goes to the others.
+  Work share_parameters();
   /// [owned().size()]
   const Tensor& mean() const noexcept { return mean_; }
 
@@ -68,11 +74,12 @@ class FlatGroup {
     OptimizerState state;
   };
   std::vector<Slice>& slices() noexcept { return slices_; }
+  /// The parameters, in the layout's order.
+  const std::vector<Tensor>& members() const noexcept { return members_; }
 
  private:
   void adopt_values(const std::vector<Tensor>& tensors);
   void adopt_gradients();
-  void settle(size_t member);
 
   GroupLayout layout_;
   Lifetimes lifetimes_;
@@ -80,6 +87,7 @@ class FlatGroup {
   Range owned_;
   GroupMemory memory_;
   Tensor mean_;
+  std::optional<Work> reduction_;   // between hosts, under way
   std::vector<Tensor> peer_parts_;  // the owned part of every rank's gradients, in rank order
   std::vector<Tensor> members_, member_gradients_;
   std::vector<const void*> homes_;  // where each member's data are

@@ -37,6 +37,10 @@ struct NamedParameter {
   Tensor tensor;
 };
 
+namespace detail {
+class Overlap;
+}
+
 /// The parallel engine: one class, whose lifetimes make it single or ddp. The calls of a step, in order and on all ranks:
 /// backward (any number of times), meet, reduce, [grad_norm, clip_*], update, zero_grad.
 class Strategy {
@@ -61,6 +65,8 @@ class Strategy {
   /// Accumulates the gradients of weight * loss; `loss` is the mean over the micro-batch. Local. UsageError for a loss that has not one
   /// element, or depends on no parameter. A parameter that takes no part has a gradient of zeros, and is updated with it.
   void backward(const Tensor& loss, double weight);
+  /// The next backward is the last of its step: between hosts, reductions start while it runs. All ranks say so, or none.
+  void expect_step();
   /// All ranks' gradients are complete after it. Sums the weights of the backward calls since the last step.
   StepTotals meet(uint32_t signals);
   /// Makes the mean gradient readable. A total weight of 0 is a UsageError: such a step is skipped.
@@ -76,7 +82,7 @@ class Strategy {
   void drop_step();
 
   /// Collective: calls fn(name, whole tensor) once per copy of a parameter, then meets the others. The only way to write parameters.
-  /// Where a node shares one copy, only rank 0 calls fn. What fn throws is rethrown on its rank, and a UsageError on the others.
+  /// Where a node shares one copy, only its first rank calls fn. What fn throws is rethrown on its rank, and a UsageError on the others.
   void write_parameters(const std::function<void(const std::string&, Tensor&)>& fn);
   /// Collective, between reduce and update: this rank's slices of the mean gradient.
   std::vector<GradientSlice> gradients();
@@ -92,7 +98,9 @@ class Strategy {
  private:
   class Collector;
   Strategy(Communicator& communicator, int64_t alignment_bytes, Log log);
+  bool on_several_hosts() const noexcept;
   std::vector<double> exchange(const std::vector<double>& mine);
+  void publish_parameters();
   void check_same_model();
   void take_private_form();
   void make_custom_optimizer(const OptimizerSpec& spec);
@@ -112,8 +120,9 @@ class Strategy {
   std::vector<Tensor> buffers_;
   std::vector<std::weak_ptr<UnitBase>> units_;
   std::vector<FlatGroup> groups_;
-  double weight_ = 0;  // of this rank's backward calls since the last step
-  double unit_ = 1;    // gradients are accumulated times weight / unit
+  std::unique_ptr<detail::Overlap> overlap_;  // between hosts
+  double weight_ = 0;                         // of this rank's backward calls since the last step
+  double unit_ = 1;                           // gradients are accumulated times weight / unit
 };
 
 }  // namespace levin

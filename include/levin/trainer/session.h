@@ -51,6 +51,8 @@ class Session {
   void receive(Batch& batch) const;
   /// Sets this rank's random generator for a micro-batch of the coming step.
   void seed_micro_batch(int64_t micro_batch);
+  /// The next backward is the last of its step, on all ranks: what can be sent meanwhile is. A loop may do without.
+  void expect_step() { strategy_->expect_step(); }
   /// Accumulates the gradients of a micro-batch's mean loss, which counts for `weight`.
   void backward(const Tensor& loss, double weight);
 
