@@ -1,5 +1,5 @@
 """PyTorch DDP on gloo: the time of a training step, batch 64 a rank, fused AdamW, one thread a rank, batches cut from a tensor in
-memory. Started by torchrun: ddp_step.py WIDTH STEPS."""
+memory. Started by torchrun, or by mpirun on several hosts: ddp_step.py WIDTH STEPS."""
 import os
 import sys
 import time
@@ -16,6 +16,9 @@ def main():
     width, steps = int(sys.argv[1]), int(sys.argv[2])
     torch.set_num_threads(1)
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    for name in ("RANK", "WORLD_SIZE"):
+        if name not in os.environ:
+            os.environ[name] = os.environ["OMPI_COMM_WORLD_" + name.removeprefix("WORLD_")]
     dist.init_process_group("gloo")
     net = DistributedDataParallel(mlp(784, width, width, 10))
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, fused=True)
