@@ -77,12 +77,13 @@ BOOST_AUTO_TEST_CASE(hosts_that_do_not_share_it_prepare_each) {
   BOOST_TEST(prepared(data) == 1);
 }
 
-BOOST_AUTO_TEST_CASE(ranks_of_one_host_prepare_once) {
+BOOST_AUTO_TEST_CASE(the_first_rank_of_each_host_prepares) {
   Data data;
   data.per_node = true;
   const auto communicator = levin::Communicator::create_cpu(runtime());
-  levin::prepare_data(data, levin::Topology::discover(runtime()), *communicator);
-  BOOST_TEST(data.prepared == (runtime().rank() == 0 ? 1 : 0));
+  const auto topology = levin::Topology::discover(runtime());
+  levin::prepare_data(data, topology, *communicator);
+  BOOST_TEST(data.prepared == (topology.self().local_rank == 0 ? 1 : 0));
 }
 
 BOOST_AUTO_TEST_SUITE_END()
