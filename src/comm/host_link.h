@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "levin/comm/node_group.h"
@@ -40,7 +41,7 @@ class HostLink {
   void broadcast(std::byte* data, int bytes, int root);
 
  private:
-  void wait(MPI_Request& request);
+  void wait(std::span<MPI_Request> requests);
 
   MPI_Comm leaders_;
   std::shared_ptr<NodeGroup> word_;
