@@ -24,8 +24,10 @@ class HostLink {
   int rank() const noexcept { return rank_; }
   int size() const noexcept { return size_; }
   MPI_Comm communicator() const noexcept { return leaders_; }
-  /// An operation was left while MPI was at it: its buffers must never be freed.
+  /// An operation was left while MPI was at it: its buffers must never be freed: keep them.
   bool abandoned() const noexcept { return abandoned_; }
+  /// Such a buffer, or what holds it: lives from now on as long as the process, if an operation was left.
+  void keep(std::shared_ptr<const void> buffer) { values_->kept.push_back(std::move(buffer)); }
 
   /// Every host gives the same number of values; all in host order.
   std::vector<double> all_gather(const std::vector<double>& mine);
@@ -52,6 +54,7 @@ class HostLink {
   struct Values {
     std::vector<double> mine, all;
     Parts sent, received;
+    std::vector<std::shared_ptr<const void>> kept;
   };
   std::unique_ptr<Values> values_ = std::make_unique<Values>();
 };
