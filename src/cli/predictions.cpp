@@ -31,10 +31,12 @@ class Handle {
   herr_t (*close_)(hid_t);
 };
 
-void write(hid_t file, const char* name, const Tensor& tensor, hid_t type, const std::filesystem::path& path) {
+void write(hid_t file, const std::string& name, const Tensor& tensor, hid_t type, const std::filesystem::path& path) {
   std::vector<hsize_t> shape(tensor.sizes().begin(), tensor.sizes().end());
   const Handle space(H5Screate_simple(static_cast<int>(shape.size()), shape.data(), nullptr), H5Sclose, path);
-  const Handle set(H5Dcreate2(file, name, type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), H5Dclose, path);
+  const Handle with_groups(H5Pcreate(H5P_LINK_CREATE), H5Pclose, path);
+  H5Pset_create_intermediate_group(with_groups, 1);
+  const Handle set(H5Dcreate2(file, name.c_str(), type, space, with_groups, H5P_DEFAULT, H5P_DEFAULT), H5Dclose, path);
   if (H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, tensor.data_ptr()) < 0)
     throw IoError(fmt::format("HDF5 cannot write {}", path.string()), "see whether the file system is full", "cli");
 }
@@ -54,12 +56,16 @@ Tensor gather(const Tensor& mine, const Tensor& counts, Communicator& communicat
   return at::cat(parts);
 }
 
-}  // namespace
+// All ranks' predictions of one loader, in the order of the samples.
+struct Table {
+  Tensor index, rows;
+};
 
-void write_predictions(const std::filesystem::path& file, const std::vector<Prediction>& predictions, Communicator& communicator) {
+Table table_of(int64_t dataloader_idx, const std::vector<Prediction>& predictions, Communicator& communicator) {
   std::vector<Tensor> rows;
   std::vector<int64_t> indices;
   for (const auto& prediction : predictions) {
+    if (prediction.dataloader_idx != dataloader_idx) continue;
     rows.push_back(prediction.rows.to(at::kDouble));
     indices.insert(indices.end(), prediction.indices.begin(), prediction.indices.end());
   }
@@ -72,11 +78,26 @@ void write_predictions(const std::filesystem::path& file, const std::vector<Pred
   const Tensor mine =
       rows.empty() ? at::zeros({0, width.item<int64_t>()}, at::kDouble) : at::cat(rows).view({static_cast<int64_t>(indices.size()), -1});
   const Tensor index = gather(at::tensor(indices, at::kLong), counts, communicator), all = gather(mine, counts, communicator);
-  if (communicator.rank() != 0) return;
   const Tensor order = at::argsort(index);
+  return {index.index_select(0, order).contiguous(), all.index_select(0, order).contiguous()};
+}
+
+}  // namespace
+
+void write_predictions(const std::filesystem::path& file, const std::vector<Prediction>& predictions, Communicator& communicator) {
+  int64_t most = 0;
+  for (const auto& prediction : predictions) most = std::max(most, prediction.dataloader_idx);
+  const Tensor last = at::full({1}, most, at::kLong);
+  communicator.all_reduce(last, ReduceOp::max).wait();
+  std::vector<Table> tables;
+  for (int64_t i = 0; i <= last.item<int64_t>(); i++) tables.push_back(table_of(i, predictions, communicator));
+  if (communicator.rank() != 0) return;
   const Handle out(H5Fcreate(file.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), H5Fclose, file);
-  write(out, "index", index.index_select(0, order).contiguous(), H5T_NATIVE_INT64, file);
-  write(out, "prediction", all.index_select(0, order).contiguous(), H5T_NATIVE_DOUBLE, file);
+  for (size_t i = 0; i < tables.size(); i++) {
+    const std::string group = tables.size() > 1 ? fmt::format("dataloader_idx_{}/", i) : "";
+    write(out, group + "index", tables[i].index, H5T_NATIVE_INT64, file);
+    write(out, group + "prediction", tables[i].rows, H5T_NATIVE_DOUBLE, file);
+  }
 }
 
 }  // namespace levin::cli

@@ -1,5 +1,11 @@
 #include "levin/optim/optimizer_spec.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "levin/core/error.h"
+
 namespace levin {
 
 OptimizerSpec custom(OptimizerFactory factory) {
@@ -23,6 +29,41 @@ bool matches(const std::string& pattern, const std::string& name) {
   }
   while (p < pattern.size() && pattern[p] == '*') p++;
   return p == pattern.size();
+}
+
+std::vector<std::string> optimizer_names(const std::vector<OptimizerSpec>& specs) {
+  std::vector<std::string> names;
+  const auto taken = [&](const std::string& name) { return std::find(names.begin(), names.end(), name) != names.end(); };
+  for (const auto& spec : specs) {
+    std::string name = spec.name;
+    if (!name.empty() && taken(name))
+      throw UsageError("optim", fmt::format("two optimizers are called \"{}\"", name), "give each OptimizerSpec a name of its own");
+    if (name.empty()) {
+      const std::string kind =
+          spec.factory ? "custom"
+                       : std::visit([]<class T>(const T&) { return levin_choice_names(std::type_identity<T>{})[0]; }, spec.optimizer);
+      name = kind;
+      for (int i = 1; taken(name); i++) name = fmt::format("{}-{}", kind, i);
+    }
+    names.push_back(name);
+  }
+  return names;
+}
+
+size_t optimizer_of(const std::vector<OptimizerSpec>& specs, const std::string& parameter_name) {
+  std::vector<size_t> found;
+  for (size_t i = 0; i < specs.size(); i++) {
+    const auto& patterns = specs[i].parameters;
+    if (patterns.empty() || std::any_of(patterns.begin(), patterns.end(), [&](const auto& one) { return matches(one, parameter_name); }))
+      found.push_back(i);
+  }
+  if (found.size() == 1) return found.front();
+  const auto names = optimizer_names(specs);
+  if (found.empty())
+    throw UsageError("optim", fmt::format("no optimizer trains \"{}\"; there are {}", parameter_name, fmt::join(names, ", ")),
+                     "let a pattern of an OptimizerSpec's parameters match it, or set its requires_grad to false");
+  throw UsageError("optim", fmt::format("\"{}\" is trained by \"{}\" and \"{}\"", parameter_name, names[found[0]], names[found[1]]),
+                   "give each OptimizerSpec patterns of its own parameters");
 }
 
 SegmentOptions options_for(const OptimizerSpec& spec, const std::string& parameter_name) {

@@ -42,12 +42,13 @@ Range GroupLayout::shard(int rank, int ranks) const {
 std::vector<GroupLayout> make_layout(const std::vector<ParameterInfo>& parameters, const LayoutOptions& options) {
   std::vector<GroupLayout> groups;
   std::vector<int64_t> bytes;  // of each group
-  std::vector<size_t> open;    // groups that still take parameters, one a (dtype, trained, unit)
+  std::vector<size_t> open;    // groups that still take parameters, one a (dtype, trained, unit, optimizer)
   for (size_t i = 0; i < parameters.size(); i++) {
     const auto& info = parameters[i];
     const int unit = options.by_unit ? info.unit : 0;
     auto found = std::find_if(open.begin(), open.end(), [&](size_t g) {
-      return groups[g].dtype == info.dtype && groups[g].trained == info.trained && groups[g].unit == unit;
+      return groups[g].dtype == info.dtype && groups[g].trained == info.trained && groups[g].unit == unit &&
+             groups[g].optimizer == info.optimizer;
     });
     const int64_t size = info.numel * static_cast<int64_t>(c10::elementSize(info.dtype));
     if (found != open.end() && unit == 0) {
@@ -56,7 +57,7 @@ std::vector<GroupLayout> make_layout(const std::vector<ParameterInfo>& parameter
     }
     if (found == open.end()) {
       GroupLayout group;
-      group.dtype = info.dtype, group.trained = info.trained, group.unit = unit;
+      group.dtype = info.dtype, group.trained = info.trained, group.unit = unit, group.optimizer = info.optimizer;
       groups.push_back(std::move(group));
       bytes.push_back(0);
       open.push_back(groups.size() - 1);

@@ -11,55 +11,59 @@
 namespace levin::detail {
 
 struct Overlap::Hook : torch::autograd::PostAccumulateGradHook {
-  Hook(Overlap* overlap, size_t group, size_t member) : overlap(overlap), group(group), member(member) {}
-  void operator()(const torch::autograd::Variable&) override { overlap->arrived(group, member); }
+  Hook(Overlap* overlap, Watched* watched, size_t member) : overlap(overlap), watched(watched), member(member) {}
+  void operator()(const torch::autograd::Variable&) override { overlap->arrived(*watched, member); }
   Overlap* overlap;
-  size_t group, member;
+  Watched* watched;
+  size_t member;
 };
 
-Overlap::Overlap(std::vector<FlatGroup>& groups) : groups_(&groups), there_(groups.size()), missing_(groups.size()) {
-  for (size_t i = 0; i < groups.size(); i++) {
-    if (!groups[i].trained()) continue;
-    const auto& members = groups[i].members();
-    there_[i].resize(members.size());
-    for (size_t k = 0; k < members.size(); k++) {
-      torch::autograd::impl::set_post_acc_grad_hooks(members[k], std::make_unique<Hook>(this, i, k));
-      watched_.push_back(members[k]);
-    }
-  }
+Overlap::Overlap(std::vector<FlatGroup>& groups) {
+  for (auto& group : groups)
+    if (group.trained()) watched_.push_back({&group, std::vector<char>(group.members().size())});
+  for (auto& one : watched_)
+    for (size_t k = 0; k < one.there.size(); k++)
+      torch::autograd::impl::set_post_acc_grad_hooks(one.group->members()[k], std::make_unique<Hook>(this, &one, k));
 }
 
 Overlap::~Overlap() {
-  for (const auto& tensor : watched_) torch::autograd::impl::set_post_acc_grad_hooks(tensor, nullptr);
+  for (const auto& one : watched_)
+    for (const auto& tensor : one.group->members()) torch::autograd::impl::set_post_acc_grad_hooks(tensor, nullptr);
 }
 
-void Overlap::begin() {
+void Overlap::begin(const std::vector<FlatGroup*>& groups) {
   begun_ = true;
-  next_ = groups_->size();
-  for (size_t i = 0; i < there_.size(); i++) {
-    std::fill(there_[i].begin(), there_[i].end(), 0);
-    missing_[i] = there_[i].size();
+  waiting_.clear();
+  for (auto& one : watched_) {
+    one.started = false;
+    one.expected = std::find(groups.begin(), groups.end(), one.group) != groups.end();
+    if (!one.expected) continue;
+    std::fill(one.there.begin(), one.there.end(), 0);
+    one.missing = one.there.size();
+    waiting_.push_back(&one);
   }
 }
 
-void Overlap::arrived(size_t group, size_t member) {
-  if (!begun_) return;
-  if (group >= next_ && there_[group][member])
+void Overlap::arrived(Watched& watched, size_t member) {
+  if (!begun_ || !watched.expected) return;
+  if (watched.started && watched.there[member])
     throw UsageError("parallel", "a gradient came again in a backward after the reduction of its group had begun",
                      "make no backward inside a backward, on several hosts");
-  (*groups_)[group].settle(member);
-  if (std::exchange(there_[group][member], 1)) return;
-  if (--missing_[group] == 0) start_ready();
+  watched.group->settle(member);
+  if (std::exchange(watched.there[member], 1)) return;
+  if (--watched.missing == 0) start_ready();
 }
 
 void Overlap::start_ready() {
-  for (; next_ > 0 && missing_[next_ - 1] == 0; next_--)
-    if ((*groups_)[next_ - 1].trained()) (*groups_)[next_ - 1].start_reduce();
+  for (; !waiting_.empty() && waiting_.back()->missing == 0; waiting_.pop_back()) {
+    waiting_.back()->group->start_reduce();
+    waiting_.back()->started = true;
+  }
 }
 
 void Overlap::end() {
   begun_ = false;
-  std::fill(missing_.begin(), missing_.end(), 0);
+  for (auto* one : waiting_) one->missing = 0;
   start_ready();
 }
 

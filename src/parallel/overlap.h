@@ -16,22 +16,26 @@ class Overlap {
   Overlap(const Overlap&) = delete;
   Overlap& operator=(const Overlap&) = delete;
 
-  /// The next backward is the last of its step.
-  void begin();
+  /// The next backward is the last of a step of these groups.
+  void begin(const std::vector<FlatGroup*>& groups);
   /// After a backward that began so: the rest, in order.
   void end();
   bool begun() const noexcept { return begun_; }
 
  private:
   struct Hook;
-  void arrived(size_t group, size_t member);
+  struct Watched {
+    FlatGroup* group;
+    std::vector<char> there;  // whether a member's gradient has come
+    size_t missing = 0;       // members
+    bool expected = false;    // by the step that has begun
+    bool started = false;
+  };
+  void arrived(Watched& watched, size_t member);
   void start_ready();
 
-  std::vector<FlatGroup>* groups_;
-  std::vector<Tensor> watched_;
-  std::vector<std::vector<char>> there_;  // whether a member's gradient has come
-  std::vector<size_t> missing_;           // members of each group
-  size_t next_ = 0;                       // groups from here on are started
+  std::vector<Watched> watched_;   // groups that are trained
+  std::vector<Watched*> waiting_;  // of the step that has begun, the last to be started first
   bool begun_ = false;
 };
 

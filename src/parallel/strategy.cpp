@@ -8,13 +8,10 @@
 #include <algorithm>
 #include <cmath>
 
-#include "layer_wise_update.h"
 #include "levin/comm/communicator.h"
 #include "levin/comm/node_group.h"
 #include "levin/core/error.h"
 #include "levin/nn/unit.h"
-#include "levin/optim/clip.h"
-#include "levin/optim/torch_optimizer.h"
 #include "overlap.h"
 
 namespace levin {
@@ -99,54 +96,50 @@ void Strategy::check_same_model() {
           "build the same model with the same names, shapes and dtypes on every rank");
 }
 
-void Strategy::setup(torch::nn::Module& module, const OptimizerSpec* spec) {
+void Strategy::setup(torch::nn::Module& module, std::vector<OptimizerSpec> optimizers) {
+  toggle(std::nullopt);
   overlap_.reset();
-  groups_.clear(), parameters_.clear(), names_.clear(), options_.clear(), buffers_.clear();
-  for (const auto& item : module.named_parameters()) {
-    parameters_.push_back({item.key(), item.value()});
-    names_.push_back(item.key());
-  }
+  optimizers_.clear(), groups_.clear(), parameters_.clear(), buffers_.clear();
+  specs_ = std::move(optimizers);
+  for (const auto& item : module.named_parameters()) parameters_.push_back({item.key(), item.value()});
   check_same_model();
-  optimizer_ = spec && !spec->factory ? FlatOptimizer::create(spec->optimizer) : nullptr;
-  custom_.reset();
-  if (spec && spec->factory && lifetimes_.optimizer == Hold::sharded) {
+  const bool custom = std::any_of(specs_.begin(), specs_.end(), [](const auto& spec) { return spec.factory != nullptr; });
+  if (custom && lifetimes_.optimizer == Hold::sharded) {
     if (share_ == ShareParameters::node)
       throw ConfigError("share_parameters: node with a custom optimizer, which needs whole gradients on every rank",
                         "use share_parameters: auto or none", "parallel");
     take_private_form();
   }
   for (const auto& buffer : module.buffers()) buffers_.push_back(buffer);
+  make_groups();
+  if (on_several_hosts()) overlap_ = std::make_unique<detail::Overlap>(groups_);
+  broadcast_buffers();
+}
 
+void Strategy::make_groups() {
+  std::vector<SegmentOptions> options;
   std::vector<ParameterInfo> infos;
   std::vector<Tensor> tensors;
   for (const auto& [name, tensor] : parameters_) {
-    const SegmentOptions options = spec ? options_for(*spec, name) : SegmentOptions{};
-    auto found = std::find(options_.begin(), options_.end(), options);
-    if (found == options_.end()) found = options_.insert(options_.end(), options);
-    infos.push_back({name, tensor.numel(), tensor.scalar_type(), tensor.requires_grad(), 0, static_cast<int>(found - options_.begin())});
+    const size_t optimizer = specs_.size() > 1 && tensor.requires_grad() ? optimizer_of(specs_, name) : 0;
+    const SegmentOptions mine = specs_.empty() ? SegmentOptions{} : options_for(specs_[optimizer], name);
+    auto found = std::find(options.begin(), options.end(), mine);
+    if (found == options.end()) found = options.insert(options.end(), mine);
+    infos.push_back({name, tensor.numel(), tensor.scalar_type(), tensor.requires_grad(), 0, static_cast<int>(found - options.begin()),
+                     static_cast<int>(optimizer)});
     tensors.push_back(tensor);
   }
   auto layout = make_layout(infos, {.ranks = communicator_->size(), .alignment_bytes = alignment_bytes_});
   auto memory = allocate(layout);
   groups_.reserve(layout.size());
-  for (size_t i = 0; i < layout.size(); i++) {
+  for (size_t i = 0; i < layout.size(); i++)
     groups_.emplace_back(std::move(layout[i]), std::move(memory[i]), tensors, lifetimes_, *communicator_);
-    if (optimizer_) groups_.back().make_optimizer_state(*optimizer_);
+  for (size_t i = 0; i < std::max<size_t>(1, specs_.size()); i++) {
+    std::vector<FlatGroup*> its_groups;
+    for (auto& group : groups_)
+      if (static_cast<size_t>(group.layout().optimizer) == i) its_groups.push_back(&group);
+    optimizers_.emplace_back(specs_.empty() ? nullptr : &specs_[i]).adopt(std::move(its_groups), parameters_, options);
   }
-  if (spec && spec->factory) make_custom_optimizer(*spec);
-  if (on_several_hosts()) overlap_ = std::make_unique<detail::Overlap>(groups_);
-  broadcast_buffers();
-}
-
-void Strategy::make_custom_optimizer(const OptimizerSpec& spec) {
-  if (!spec.rules.empty())
-    throw UsageError("parallel", fmt::format("{} rules by parameter name for a custom optimizer", spec.rules.size()),
-                     "make groups in its factory instead");
-  std::vector<Tensor> trained;
-  for (const auto& [name, tensor] : parameters_)
-    if (tensor.requires_grad()) trained.push_back(tensor);
-  custom_ = std::make_unique<TorchOptimizer>(spec.factory, trained);
-  for (auto& options : options_) options = {custom_->base_lr(), 0};
 }
 
 bool Strategy::holds(const torch::nn::Module& module) const {
@@ -185,106 +178,107 @@ void Strategy::backward(const Tensor& loss, double weight) {
                      : loss.numel() != 1 ? fmt::format("the loss has {} elements, must have one", loss.numel())
                                          : std::string("the loss does not depend on a parameter that requires a gradient"),
                      "return the mean loss over the batch from training_step");
-  if (std::any_of(groups_.begin(), groups_.end(), [](const FlatGroup& group) { return group.reducing(); }))
+  const auto taking_part = [this](auto&& act) {
+    for (size_t i = 0; i < optimizers_.size(); i++)
+      if (toggled_.value_or(i) == i) act(optimizers_[i]);
+  };
+  bool too_late = false, fresh = true;
+  taking_part([&](const GroupOptimizer& optimizer) {
+    for (const auto* group : optimizer.groups()) too_late = too_late || group->reducing();
+  });
+  for (const auto& optimizer : optimizers_) fresh = fresh && optimizer.weight() == 0;
+  if (too_late)
     throw UsageError("parallel", "a backward after the one that was to be the last of its step",
                      "call expect_step before the last one only");
   // A rank alone needs no common unit of weight: it takes its first micro-batch's, so that one micro-batch is a plain backward.
-  if (communicator_->size() == 1 && weight_ == 0 && weight > 0) unit_ = weight;
+  if (communicator_->size() == 1 && fresh && weight > 0) unit_ = weight;
   if (weight == unit_)
     loss.backward();
   else
     loss.backward(at::scalar_tensor(weight / unit_, loss.options().requires_grad(false)).view(loss.sizes()));
-  for (auto& group : groups_) group.settle(names_);
+  taking_part([&](GroupOptimizer& optimizer) { optimizer.settle(); });
   if (overlap_ && overlap_->begun()) overlap_->end();
-  weight_ += weight;
+  taking_part([&](GroupOptimizer& optimizer) { optimizer.count(weight); });
 }
 
-void Strategy::expect_step() {
-  if (overlap_) overlap_->begin();
+void Strategy::toggle(std::optional<size_t> optimizer) {
+  for (const auto& tensor : frozen_) tensor.set_requires_grad(true);
+  frozen_.clear();
+  toggled_ = optimizer;
+  if (!optimizer) return;
+  for (size_t i = 0; i < optimizers_.size(); i++)
+    for (const auto* group : optimizers_[i].groups())
+      if (i != *optimizer && group->trained()) frozen_.insert(frozen_.end(), group->members().begin(), group->members().end());
+  for (const auto& tensor : frozen_) tensor.set_requires_grad(false);
 }
 
-StepTotals Strategy::meet(uint32_t signals) {
-  for (auto& group : groups_) group.settle(names_);  // a rank may have had no backward at all
-  for (size_t i = groups_.size(); i-- > 0;)
-    if (groups_[i].trained()) groups_[i].start_reduce();
+void Strategy::expect_step(size_t optimizer) {
+  if (overlap_) overlap_->begin(optimizers_[optimizer].groups());
+}
+
+void Strategy::refuse_other_optimizer(size_t rank, size_t its, size_t ours) const {
+  const auto names = optimizer_names(specs_);
+  throw UsageError(
+      "parallel",
+      fmt::format("rank {} takes a step of the optimizer \"{}\", rank {} of \"{}\"", communicator_->rank(), names[ours], rank, names[its]),
+      "take the same steps in the same order on all ranks, whatever their data");
+}
+
+StepTotals Strategy::meet(uint32_t signals, size_t optimizer) {
+  auto& its = optimizers_[optimizer];
+  its.settle();  // a rank may have had no backward at all
+  its.start_reduce();
   StepTotals totals;
-  const auto all = exchange({weight_, static_cast<double>(signals)});
-  for (size_t i = 0; i < all.size(); i += 2) {
+  const auto all = exchange({its.weight(), static_cast<double>(signals), static_cast<double>(optimizer)});
+  for (size_t i = 0; i < all.size(); i += 3) {
     totals.weight += all[i];
     totals.signals |= static_cast<uint32_t>(all[i + 1]);
+    if (all[i + 2] != static_cast<double>(optimizer)) refuse_other_optimizer(i / 3, static_cast<size_t>(all[i + 2]), optimizer);
   }
-  weight_ = 0;
   return totals;
 }
 
-void Strategy::reduce(const StepTotals& totals) {
+void Strategy::reduce(const StepTotals& totals, size_t optimizer, Accumulation accumulation) {
   if (!(totals.weight > 0))
     throw UsageError("parallel", fmt::format("a step with a total weight of {}", totals.weight), "skip the step: no rank had a sample");
-  for (auto& group : groups_)
-    if (group.trained()) group.reduce(unit_ / totals.weight);
+  auto& its = optimizers_[optimizer];
+  const double calls = accumulation == Accumulation::sum ? static_cast<double>(its.backwards()) : 1;
+  its.reduce(calls * unit_ / totals.weight);
+  its.forget_weights();
+  its.read_by_peers = lifetimes_.optimizer == Hold::sharded;
 }
 
-double Strategy::grad_norm() {
-  double mine = 0;
-  for (auto& group : groups_)
-    if (group.trained()) mine += squared_norm(group.mean());
+double Strategy::grad_norm(size_t optimizer) {
+  const double mine = optimizers_[optimizer].squared_norm();
   if (lifetimes_.optimizer != Hold::sharded) return std::sqrt(mine);
   double sum = 0;
   for (double part : exchange({mine})) sum += part;
   return std::sqrt(sum);
 }
 
-void Strategy::clip_by_norm(double total_norm, double max_norm) {
-  for (auto& group : groups_)
-    if (group.trained()) levin::clip_by_norm(group.mean(), total_norm, max_norm);
+void Strategy::update(const std::function<double(double)>& schedule, size_t optimizer) {
+  optimizers_[optimizer].update(schedule, [this](const Tensor& squares) {
+    if (lifetimes_.optimizer == Hold::sharded) communicator_->all_reduce(squares).wait();
+  });
+  if (lifetimes_.optimizer == Hold::sharded) publish_parameters(optimizers_[optimizer].groups());
+  optimizers_[optimizer].read_by_peers = false;
 }
 
-void Strategy::clip_by_value(double limit) {
-  for (auto& group : groups_)
-    if (group.trained()) levin::clip_by_value(group.mean(), limit);
-}
-
-void Strategy::update(const std::function<double(double)>& schedule) {
-  at::NoGradGuard no_grad;
-  const auto options_of = [&](const FlatGroup::Slice& slice) {
-    const auto& base = options_[static_cast<size_t>(slice.segment.options)];
-    return SegmentOptions{schedule(base.lr), base.weight_decay};
-  };
-  if (custom_) {
-    custom_->step(schedule);
-  } else if (const auto* layer_wise = dynamic_cast<const LayerWiseOptimizer*>(optimizer_.get())) {
-    update_layer_wise(*layer_wise, groups_, parameters_.size(), options_of, [this](const Tensor& squares) {
-      if (lifetimes_.optimizer == Hold::sharded) communicator_->all_reduce(squares).wait();
-    });
-  } else if (optimizer_) {
-    for (auto& group : groups_)
-      for (auto& slice : group.slices()) {
-        const auto [lr, weight_decay] = options_of(slice);
-        optimizer_->step(slice.parameters, slice.gradients, slice.state, lr, weight_decay);
-      }
-  }
-  if (lifetimes_.optimizer == Hold::sharded) publish_parameters();
-}
-
-void Strategy::publish_parameters() {
+void Strategy::publish_parameters(const std::vector<FlatGroup*>& groups) {
   if (!on_several_hosts()) {
     communicator_->barrier();
     return;
   }
   std::vector<Work> works;
-  for (auto& group : groups_)
-    if (group.trained()) works.push_back(group.share_parameters());
+  for (auto* group : groups)
+    if (group->trained()) works.push_back(group->share_parameters());
   for (auto& work : works) work.wait();
 }
 
-void Strategy::zero_grad() {
-  at::NoGradGuard no_grad;
-  for (auto& group : groups_) group.zero_grad();
-}
-
-void Strategy::drop_step() {
-  weight_ = 0;
-  zero_grad();
+void Strategy::zero_grad(size_t optimizer) {
+  if (std::exchange(optimizers_[optimizer].read_by_peers, false)) communicator_->barrier();  // a step without an update
+  optimizers_[optimizer].zero_grad();
+  optimizers_[optimizer].forget_weights();
 }
 
 void Strategy::write_parameters(const std::function<void(const std::string&, Tensor&)>& fn) {
@@ -302,20 +296,6 @@ void Strategy::write_parameters(const std::function<void(const std::string&, Ten
   for (size_t rank = 0; rank < failed.size(); rank++)
     if (failed[rank] != 0)
       throw UsageError("parallel", fmt::format("rank {} failed while it wrote the parameters", rank), "see that rank's message");
-}
-
-std::vector<GradientSlice> Strategy::gradients() {
-  std::vector<GradientSlice> slices;
-  for (auto& group : groups_) {
-    if (!group.trained()) continue;
-    for (const auto& [parameter, range] : group.layout().placements) {
-      const Range mine = intersect(range, group.owned());
-      if (mine.size() == 0) continue;
-      slices.push_back({names_[static_cast<size_t>(parameter)], group.mean().narrow(0, mine.begin - group.owned().begin, mine.size()),
-                        mine.begin - range.begin});
-    }
-  }
-  return slices;
 }
 
 void Strategy::broadcast_buffers() {

@@ -9,93 +9,140 @@
 
 namespace levin {
 
+// What is different in the passes of validate, test and predict.
 struct EvaluationLoop::StageHooks {
-  using Moment = void (Hooks::*)();
-  using BatchMoment = void (Hooks::*)(const Batch&, int64_t);
-  Moment start, epoch_start, epoch_end, end;
-  BatchMoment batch_start, batch_end;
+  template <class... Parameters>
+  struct Moment {
+    const char* name;
+    void (Hooks::*hook)(Parameters...);
+  };
+  Moment<> start, epoch_start, epoch_end, end;
+  Moment<const Batch&, int64_t> batch_start, batch_end;
+  void (Module::*model_eval)();
+  void (Module::*model_train)();
+  std::vector<DataLoaderSpec> (DataModule::*loaders)();
+  Limit TrainerConfig::*limit;
+  const char* limit_name;
 
   static const StageHooks& of(Stage stage) {
-    static const StageHooks validation{&Hooks::on_validation_start, &Hooks::on_validation_epoch_start, &Hooks::on_validation_epoch_end,
-                                       &Hooks::on_validation_end,   &Hooks::on_validation_batch_start, &Hooks::on_validation_batch_end};
-    static const StageHooks test{&Hooks::on_test_start, &Hooks::on_test_epoch_start, &Hooks::on_test_epoch_end,
-                                 &Hooks::on_test_end,   &Hooks::on_test_batch_start, &Hooks::on_test_batch_end};
-    static const StageHooks predict{&Hooks::on_predict_start, &Hooks::on_predict_epoch_start, &Hooks::on_predict_epoch_end,
-                                    &Hooks::on_predict_end,   &Hooks::on_predict_batch_start, nullptr};
+    static const StageHooks validation{{"on_validation_start", &Hooks::on_validation_start},
+                                       {"on_validation_epoch_start", &Hooks::on_validation_epoch_start},
+                                       {"on_validation_epoch_end", &Hooks::on_validation_epoch_end},
+                                       {"on_validation_end", &Hooks::on_validation_end},
+                                       {"on_validation_batch_start", &Hooks::on_validation_batch_start},
+                                       {"on_validation_batch_end", &Hooks::on_validation_batch_end},
+                                       &Module::on_validation_model_eval,
+                                       &Module::on_validation_model_train,
+                                       &DataModule::val_dataloaders,
+                                       &TrainerConfig::limit_val_batches,
+                                       "limit_val_batches"};
+    static const StageHooks test{{"on_test_start", &Hooks::on_test_start},
+                                 {"on_test_epoch_start", &Hooks::on_test_epoch_start},
+                                 {"on_test_epoch_end", &Hooks::on_test_epoch_end},
+                                 {"on_test_end", &Hooks::on_test_end},
+                                 {"on_test_batch_start", &Hooks::on_test_batch_start},
+                                 {"on_test_batch_end", &Hooks::on_test_batch_end},
+                                 &Module::on_test_model_eval,
+                                 &Module::on_test_model_train,
+                                 &DataModule::test_dataloaders,
+                                 &TrainerConfig::limit_test_batches,
+                                 "limit_test_batches"};
+    static const StageHooks predict{{"on_predict_start", &Hooks::on_predict_start},
+                                    {"on_predict_epoch_start", &Hooks::on_predict_epoch_start},
+                                    {"on_predict_epoch_end", &Hooks::on_predict_epoch_end},
+                                    {"on_predict_end", &Hooks::on_predict_end},
+                                    {"on_predict_batch_start", &Hooks::on_predict_batch_start},
+                                    {},
+                                    &Module::on_predict_model_eval,
+                                    nullptr,
+                                    &DataModule::predict_dataloaders,
+                                    &TrainerConfig::limit_predict_batches,
+                                    "limit_predict_batches"};
     return stage == Stage::test ? test : stage == Stage::predict ? predict : validation;
   }
 };
 
 EvaluationLoop::EvaluationLoop(Trainer& trainer, Stage stage, Module& module, DataModule& data)
-    : trainer_(trainer), stage_(stage), module_(module), hooks_(StageHooks::of(stage)) {
-  const auto& config = trainer.config();
-  const DataLoaderSpec spec = stage == Stage::test      ? data.test_dataloader()
-                              : stage == Stage::predict ? data.predict_dataloader()
-                                                        : data.val_dataloader();
-  const auto [limit, option] = stage == Stage::test      ? std::pair(config.limit_test_batches, "limit_test_batches")
-                               : stage == Stage::predict ? std::pair(config.limit_predict_batches, "limit_predict_batches")
-                                                         : std::pair(config.limit_val_batches, "limit_val_batches");
-  if (!spec.has_data()) {
-    if (stage == Stage::fit) return;
+    : trainer_(trainer), stage_(stage), module_(module), data_(data), moments_(StageHooks::of(stage)) {
+  const auto specs = (data.*moments_.loaders)();
+  const bool has_data = !specs.empty() && std::all_of(specs.begin(), specs.end(), [](const auto& spec) { return spec.has_data(); });
+  if (!has_data && stage == Stage::fit && specs.size() <= 1) return;
+  if (!has_data)
     throw ConfigError(fmt::format("there are no data to {}", stage_name(stage)), "override the data module's *_dataloader for it",
                       "trainer");
+  for (const auto& spec : specs) {
+    auto loader = trainer.make_loader(spec, /*training=*/false);
+    const int64_t batches = Trainer::allowed_batches(trainer.config().*moments_.limit, *loader, moments_.limit_name);
+    sources_.push_back({std::move(loader), batches});
   }
-  loader_ = trainer.make_loader(spec, /*training=*/false);
-  batches_ = Trainer::allowed_batches(limit, *loader_, option);
 }
 
-NamedValues EvaluationLoop::run() {
-  NamedValues values;
-  pass(batches_, [&] {
-    values = logs_.epoch_values(trainer_.session().communicator());
-    trainer_.log_metrics(values);
-  });
-  return values;
-}
+NamedValues EvaluationLoop::run() { return pass(-1); }
 
 void EvaluationLoop::sanity_check(int64_t most) {
-  pass(most < 0 ? batches_ : std::min(most, batches_), [&] { logs_.epoch_values(trainer_.session().communicator()); });
+  sanity_check_ = true;
+  pass(most);
+  sanity_check_ = false;
   logs_.clear();
 }
 
-void EvaluationLoop::pass(int64_t batches, const std::function<void()>& at_the_end) {
+NamedValues EvaluationLoop::pass(int64_t most) {
   const auto& hooks = trainer_.hooks();
-  if (batches == 0) return;
+  const auto allowed = [&](const Source& source) { return most < 0 ? source.batches : std::min(most, source.batches); };
+  if (std::all_of(sources_.begin(), sources_.end(), [&](const auto& source) { return allowed(source) == 0; })) return {};
   const at::NoGradGuard no_grad;
-  const EvaluationMode mode(module_);
+  EvaluationMode mode(module_);
   const LogTarget target(trainer_, module_, logs_);
   predictions_.clear();
   trainer_.session().strategy().broadcast_buffers();
-  trainer_.batch_progress() = {0, batches == Trainer::unlimited ? 0 : batches};
 
-  hooks.call(hooks_.start);
-  hooks.call(hooks_.epoch_start);
-  loader_->set_epoch(0);
+  (module_.*moments_.model_eval)();
+  hooks.call(moments_.start.name, moments_.start.hook);
+  hooks.call(moments_.epoch_start.name, moments_.epoch_start.hook);
+  NamedValues values;
+  for (size_t i = 0; i < sources_.size(); i++) {
+    if (sources_.size() > 1) logs_.begin_dataloader(static_cast<int64_t>(i));
+    run_source(sources_[i], allowed(sources_[i]));
+    if (sources_.size() > 1) logs_.end_dataloader(trainer_.session().communicator(), values);
+  }
+  hooks.call(moments_.epoch_end.name, moments_.epoch_end.hook);
+  for (auto& value : logs_.epoch_values(trainer_.session().communicator())) values.push_back(std::move(value));
+  if (!sanity_check_) trainer_.log_metrics(values);
+  hooks.call(moments_.end.name, moments_.end.hook);
+  mode.restore();
+  if (moments_.model_train) (module_.*moments_.model_train)();
+  return values;
+}
+
+void EvaluationLoop::run_source(Source& source, int64_t batches) {
+  const auto dataloader_idx = &source - sources_.data();
+  trainer_.batch_progress() = {0, batches == Trainer::unlimited ? 0 : batches};
+  source.loader->set_epoch(0);
   for (int64_t batch_idx = 0; batch_idx < batches; batch_idx++) {
-    Batch* batch = loader_->next();
+    Batch* batch = source.loader->next();
     if (!batch) break;
-    trainer_.session().receive(*batch);
+    batch->set_dataloader_idx(dataloader_idx);
+    trainer_.transfer(*batch, module_, data_);
     step(*batch, batch_idx);
     trainer_.batch_progress().done++;
   }
-  hooks.call(hooks_.epoch_end);
-  at_the_end();
-  hooks.call(hooks_.end);
 }
 
 void EvaluationLoop::step(const Batch& batch, int64_t batch_idx) {
   const auto& hooks = trainer_.hooks();
   const FillerGuard filler(module_, batch);
-  hooks.call(hooks_.batch_start, batch, batch_idx);
+  hooks.call(moments_.batch_start.name, moments_.batch_start.hook, batch, batch_idx);
   logs_.begin_batch(batch);
-  if (stage_ == Stage::predict) {
-    Tensor rows = module_.predict_step(batch);
-    hooks.call(&Hooks::on_predict_batch_end, rows, batch, batch_idx);
-    if (!batch.filler()) predictions_.push_back({batch.indices(), std::move(rows)});
+  if (stage_ != Stage::predict) {
+    stage_ == Stage::test ? module_.test_step(batch) : module_.validation_step(batch);
+    hooks.call(moments_.batch_end.name, moments_.batch_end.hook, batch, batch_idx);
     return;
   }
-  stage_ == Stage::test ? module_.test_step(batch) : module_.validation_step(batch);
-  hooks.call(hooks_.batch_end, batch, batch_idx);
+  Tensor rows = module_.predict_step(batch);
+  if (!logs_.empty())
+    throw UsageError("trainer", "predict_step logs a value, and a prediction has no metrics", "log in validation_step or test_step");
+  hooks.call("on_predict_batch_end", &Hooks::on_predict_batch_end, rows, batch, batch_idx);
+  if (!batch.filler()) predictions_.push_back({batch.indices(), std::move(rows), batch.dataloader_idx()});
 }
 
 }  // namespace levin

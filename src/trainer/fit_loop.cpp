@@ -8,15 +8,17 @@
 namespace levin {
 
 FitLoop::FitLoop(Trainer& trainer, Module& module, DataModule& data)
-    : trainer_(trainer),
-      module_(module),
-      config_(trainer.config()),
-      session_(trainer.session()),
-      hooks_(trainer.hooks()),
-      loader_(trainer.make_loader(data.train_dataloader(), /*training=*/true)),
-      validation_(trainer, Stage::fit, module, data),
-      batches_(Trainer::allowed_batches(config_.limit_train_batches, *loader_, "limit_train_batches")) {
-  set_lengths();
+    : trainer_(trainer), module_(module), data_(data), config_(trainer.config()), session_(trainer.session()), hooks_(trainer.hooks()) {
+  if (module.automatic_optimization()) {
+    if (session_.optimizers().size() > 1)
+      throw UsageError("trainer", fmt::format("configure_optimizers gave {} optimizers", session_.optimizers().size()),
+                       "return false from automatic_optimization, and call optimize for each of them in training_step");
+    return;
+  }
+  if (config_.accumulate_grad_batches > 1)
+    throw ConfigError(fmt::format("accumulate_grad_batches is {}, and the model optimizes manually", config_.accumulate_grad_batches),
+                      "let training_step take a step every so many batches", "trainer");
+  manual_.emplace(trainer, module);
 }
 
 void FitLoop::set_lengths() {
@@ -28,7 +30,7 @@ void FitLoop::set_lengths() {
     if (!at_the_end)
       val_every_ = interval->is_fraction() ? std::max<int64_t>(1, interval->of(batches_)) : static_cast<int64_t>(interval->number());
   }
-  if (validation_.has_data() && config_.check_val_every_n_epoch && val_every_ > batches_ && batches_ > 0)
+  if (validation_ && config_.check_val_every_n_epoch && val_every_ > batches_ && batches_ > 0)
     throw ConfigError(fmt::format("val_check_interval is {} batches, an epoch has {}", val_every_, batches_),
                       "give a smaller number, or a part of an epoch such as 0.5, or set check_val_every_n_epoch to null", "trainer");
   auto& progress = session_.progress();
@@ -41,14 +43,18 @@ void FitLoop::set_lengths() {
 }
 
 void FitLoop::run() {
-  hooks_.call(&Hooks::on_fit_start);
+  hooks_.call("on_fit_start", &Hooks::on_fit_start);
   sanity_check();
+  loader_ = trainer_.make_loader(data_.train_dataloader(), /*training=*/true);
+  batches_ = Trainer::allowed_batches(config_.limit_train_batches, *loader_, "limit_train_batches");
+  load_validation();
+  set_lengths();
   module_.train();
   started_ = validated_ = std::chrono::steady_clock::now();
-  hooks_.call(&Hooks::on_train_start);
+  hooks_.call("on_train_start", &Hooks::on_train_start);
   while (!enough()) run_epoch();
-  hooks_.call(&Hooks::on_train_end);
-  hooks_.call(&Hooks::on_fit_end);
+  hooks_.call("on_train_end", &Hooks::on_train_end);
+  hooks_.call("on_fit_end", &Hooks::on_fit_end);
 }
 
 bool FitLoop::enough() const noexcept {
@@ -72,11 +78,18 @@ void FitLoop::watch_the_time() {
   if (const Seconds* time = config_.val_check_interval.time(); time && passed(validated_, *time)) session_.request_validation();
 }
 
+void FitLoop::load_validation() {
+  if (validation_ || config_.limit_val_batches.number() == 0) return;
+  validation_.emplace(trainer_, Stage::fit, module_, data_);
+  if (!validation_->has_data()) validation_.reset();
+}
+
 void FitLoop::sanity_check() {
-  if (!validation_.has_data() || config_.num_sanity_val_steps == 0) return;
-  hooks_.call(&Hooks::on_sanity_check_start);
-  validation_.sanity_check(*config_.num_sanity_val_steps);
-  hooks_.call(&Hooks::on_sanity_check_end);
+  if (config_.num_sanity_val_steps == 0 || config_.limit_val_batches.number() == 0) return;
+  hooks_.call("on_sanity_check_start", &Hooks::on_sanity_check_start);
+  load_validation();
+  if (validation_) validation_->sanity_check(*config_.num_sanity_val_steps);
+  hooks_.call("on_sanity_check_end", &Hooks::on_sanity_check_end);
 }
 
 void FitLoop::run_epoch() {
@@ -84,7 +97,7 @@ void FitLoop::run_epoch() {
   loader_->set_epoch(session_.progress().epoch);
   trainer_.batch_progress() = {0, batches_ == Trainer::unlimited ? 0 : batches_};
   clock_ = std::chrono::steady_clock::now();
-  hooks_.call(&Hooks::on_train_epoch_start);
+  hooks_.call("on_train_epoch_start", &Hooks::on_train_epoch_start);
   for (batch_idx_ = 0; batch_idx_ < batches_; batch_idx_++) {
     Batch* batch = loader_->next();
     if (!batch) break;
@@ -92,8 +105,7 @@ void FitLoop::run_epoch() {
     if (enough()) break;
   }
   stop_clock();
-  hooks_.call(&Hooks::on_train_epoch_end);
-  trainer_.log_metrics(logs_.epoch_values(session_.communicator()));
+  trainer_.end_train_epoch(logs_);
   session_.progress().epoch++;
   trainer_.report().epochs++;
   session_.look_at(Interval::epoch, trainer_.report().metrics);
@@ -101,9 +113,21 @@ void FitLoop::run_epoch() {
 
 void FitLoop::train_batch(Batch& batch) {
   watch_the_time();
-  session_.receive(batch);
+  trainer_.transfer(batch, module_, data_);
   session_.seed_micro_batch(micro_batch_);
-  hooks_.call(&Hooks::on_train_batch_start, batch, batch_idx_);
+  hooks_.call("on_train_batch_start", &Hooks::on_train_batch_start, batch, batch_idx_);
+  module_.begin_batch();
+  const Tensor loss = manual_ ? optimize_manually(batch) : optimize_automatically(batch);
+  trainer_.report().samples += loader_->global_samples();
+  all_batches_++;
+  trainer_.batch_progress().done = batch_idx_ + 1;
+  hooks_.call("on_train_batch_end", &Hooks::on_train_batch_end, loss, batch, batch_idx_);
+  if (micro_batch_ == 0) log_if_due();
+  validate_if_due();
+  if (micro_batch_ == 0) session_.look_at(Interval::step, trainer_.report().metrics);
+}
+
+Tensor FitLoop::optimize_automatically(const Batch& batch) {
   Tensor loss;
   {
     const FillerGuard filler(module_, batch);
@@ -111,23 +135,34 @@ void FitLoop::train_batch(Batch& batch) {
     loss = module_.training_step(batch);
   }
   if (micro_batch_ == 0) {
-    hooks_.call(&Hooks::on_before_zero_grad);
+    hooks_.call("on_before_zero_grad", &Hooks::on_before_zero_grad, optimizer_name());
     session_.zero_grad();
   }
-  hooks_.call(&Hooks::on_before_backward, loss);
-  const auto weight = module_.take_batch_weight();
+  hooks_.call("on_before_backward", &Hooks::on_before_backward, loss);
   micro_batch_++;
   if (step_is_due()) session_.expect_step();
-  session_.backward(loss, batch.filler() ? 0 : weight.value_or(batch.weight()));
-  hooks_.call(&Hooks::on_after_backward);
+  session_.backward(loss, batch.filler() ? 0 : module_.batch_weight().value_or(batch.weight()));
+  hooks_.call("on_after_backward", &Hooks::on_after_backward);
   if (step_is_due()) optimizer_step();
-  trainer_.report().samples += loader_->global_samples();
-  all_batches_++;
-  trainer_.batch_progress().done = batch_idx_ + 1;
-  hooks_.call(&Hooks::on_train_batch_end, loss, batch, batch_idx_);
-  if (micro_batch_ == 0) log_if_due();
-  validate_if_due();
-  if (micro_batch_ == 0) session_.look_at(Interval::step, trainer_.report().metrics);
+  return loss;
+}
+
+Tensor FitLoop::optimize_manually(const Batch& batch) {
+  const FillerGuard filler(module_, batch);
+  logs_.begin_batch(batch);
+  manual_->begin(batch);
+  Tensor loss = module_.training_step(batch);
+  micro_batch_++;
+  if (manual_->stepped()) {
+    micro_batch_ = 0;
+    session_.count_step();
+    trainer_.report().steps++;
+  }
+  return loss;
+}
+
+std::string_view FitLoop::optimizer_name() const noexcept {
+  return session_.optimizers().empty() ? std::string_view() : session_.optimizers().front();
 }
 
 bool FitLoop::last_batch() const noexcept { return batch_idx_ + 1 == batches_ || loader_->at_end(); }
@@ -137,9 +172,15 @@ bool FitLoop::step_is_due() const noexcept { return micro_batch_ == config_.accu
 void FitLoop::optimizer_step() {
   micro_batch_ = 0;
   if (!session_.reduce()) return;
-  hooks_.call(&Hooks::on_before_optimizer_step);
-  session_.clip_gradients();
-  session_.update();
+  const auto name = optimizer_name();
+  hooks_.call("on_before_optimizer_step", &Hooks::on_before_optimizer_step, name);
+  if (name.empty()) {
+    session_.update();  // of nothing: a training without an optimizer measures what the rest takes
+  } else {
+    module_.configure_gradient_clipping(name, config_.session.gradient_clip_val, config_.session.gradient_clip_algorithm);
+    module_.optimizer_step(name, [this] { session_.update(); });
+  }
+  session_.count_step();
   trainer_.report().steps++;
 }
 
@@ -149,7 +190,7 @@ void FitLoop::log_if_due() {
 
 bool FitLoop::validation_is_due() const noexcept {
   const auto& every = config_.check_val_every_n_epoch;
-  if (!validation_.has_data() || (every && (session_.progress().epoch + 1) % *every != 0)) return false;
+  if (!validation_ || (every && (session_.progress().epoch + 1) % *every != 0)) return false;
   const bool signalled = session_.stops_for(StopReason::interrupted) || session_.stops_for(StopReason::terminated);
   if (session_.should_stop() && may_stop() && !signalled) return true;  // as Lightning: what is kept has been validated
   if (config_.val_check_interval.time()) return session_.validation_wanted();
@@ -164,7 +205,8 @@ void FitLoop::validate_if_due() {
 void FitLoop::validate() {
   stop_clock();
   session_.forget_validation();
-  validation_.run();
+  module_.on_validation_model_zero_grad();
+  validation_->run();
   trainer_.batch_progress() = {batch_idx_ + 1, batches_ == Trainer::unlimited ? 0 : batches_};
   clock_ = validated_ = std::chrono::steady_clock::now();
 }

@@ -57,15 +57,17 @@ class HostValue : public Metric {
 }  // namespace
 
 struct LogCollection::Entry {
-  Entry(std::string_view entry_name, const LogOptions& entry_options, bool training)
-      : name(entry_name),
+  Entry(std::string_view logged_as, const std::string& of_dataloader, const LogOptions& entry_options, bool training)
+      : logged(logged_as),
+        dataloader(of_dataloader),
+        name(logged + dataloader),
         options(entry_options),
         on_step(options.on_step.value_or(training)),
         on_epoch(options.on_epoch.value_or(!training)),
         step(ReduceFx::mean),
         epoch(options.reduce_fx) {}
 
-  std::string name;
+  std::string logged, dataloader, name;
   LogOptions options;
   bool on_step, on_epoch;
   Metric* metric = nullptr;
@@ -83,11 +85,20 @@ void LogCollection::begin_batch(const Batch& batch) {
   expected_ = 0;
 }
 
+void LogCollection::begin_dataloader(int64_t dataloader_idx) { dataloader_ = fmt::format("/dataloader_idx_{}", dataloader_idx); }
+
+void LogCollection::end_dataloader(Communicator& communicator, NamedValues& values) {
+  for (auto& value : values_of(std::exchange(dataloader_, {}), communicator)) values.push_back(std::move(value));
+}
+
 LogCollection::Entry& LogCollection::entry(std::string_view name, const LogOptions& options) {
-  if (expected_ < entries_.size() && entries_[expected_].name == name) return entries_[expected_++];
+  static const std::string all;
+  const std::string& dataloader = options.add_dataloader_idx ? dataloader_ : all;
+  const auto is_it = [&](const Entry& entry) { return entry.logged == name && entry.dataloader == dataloader; };
+  if (expected_ < entries_.size() && is_it(entries_[expected_])) return entries_[expected_++];
   for (size_t i = 0; i < entries_.size(); i++)
-    if (entries_[i].name == name) return expected_ = i + 1, entries_[i];
-  return entries_.emplace_back(name, options, training_);
+    if (is_it(entries_[i])) return expected_ = i + 1, entries_[i];
+  return entries_.emplace_back(name, dataloader, options, training_);
 }
 
 void LogCollection::log(std::string_view name, const Tensor& value, const LogOptions& options) {
@@ -121,7 +132,7 @@ NamedValues LogCollection::step_values(Communicator& communicator) {
     one.step.add(one.last, one.last_weight);
     one.step.publish();
     due.push_back(&one.step);
-    names.push_back(one.on_epoch ? one.name + "_step" : one.name);
+    names.push_back(one.on_epoch ? one.logged + "_step" + one.dataloader : one.name);
   }
   NamedValues values;
   if (due.empty()) return values;
@@ -130,11 +141,13 @@ NamedValues LogCollection::step_values(Communicator& communicator) {
   return values;
 }
 
-NamedValues LogCollection::epoch_values(Communicator& communicator) {
+NamedValues LogCollection::epoch_values(Communicator& communicator) { return values_of({}, communicator); }
+
+NamedValues LogCollection::values_of(const std::string& dataloader, Communicator& communicator) {
   std::vector<Metric*> due;
   std::vector<Entry*> logged;
   for (auto& one : entries_) {
-    if (!one.on_epoch) continue;
+    if (!one.on_epoch || one.dataloader != dataloader) continue;
     one.epoch.publish();
     due.push_back(one.metric ? one.metric : &one.epoch);
     logged.push_back(&one);
@@ -147,7 +160,7 @@ NamedValues LogCollection::epoch_values(Communicator& communicator) {
     one.last = computed[i].item<double>();
     one.epoch.clear();
     if (one.metric) one.metric->reset();
-    if (one.options.logger) values.emplace_back(one.on_step ? one.name + "_epoch" : one.name, one.last);
+    if (one.options.logger) values.emplace_back(one.on_step ? one.logged + "_epoch" + one.dataloader : one.name, one.last);
   }
   return values;
 }

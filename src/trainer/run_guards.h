@@ -7,6 +7,18 @@
 
 namespace levin {
 
+/// The module knows the Trainer that runs it.
+class ModuleInRun {
+ public:
+  ModuleInRun(Module& module, Trainer& trainer) : module_(module) { module_.attach(&trainer); }
+  ~ModuleInRun() { module_.attach(nullptr); }
+  ModuleInRun(const ModuleInRun&) = delete;
+  ModuleInRun& operator=(const ModuleInRun&) = delete;
+
+ private:
+  Module& module_;
+};
+
 /// The module's log() goes to these logs.
 class LogTarget {
  public:
@@ -51,17 +63,26 @@ class NumericFlags {
   bool deterministic_, warn_only_, anomaly_, check_nan_;
 };
 
-/// The module is in eval mode.
+/// The module and all of its parts are in eval mode, and afterwards each in the mode that it was in.
 class EvaluationMode {
  public:
-  explicit EvaluationMode(Module& module) : module_(module), training_(module.is_training()) { module_.eval(); }
-  ~EvaluationMode() { module_.train(training_); }
+  explicit EvaluationMode(Module& module) : module_(module), training_(module.is_training()) {
+    for (const auto& part : module.modules(/*include_self=*/false)) parts_.emplace_back(part, part->is_training());
+    module.eval();
+  }
+  ~EvaluationMode() { restore(); }
+  void restore() {
+    if (module_.is_training() != training_) module_.train(training_);
+    for (const auto& [part, training] : parts_)  // those above come first, and take theirs along
+      if (part->is_training() != training) part->train(training);
+  }
   EvaluationMode(const EvaluationMode&) = delete;
   EvaluationMode& operator=(const EvaluationMode&) = delete;
 
  private:
   Module& module_;
   bool training_;
+  std::vector<std::pair<std::shared_ptr<torch::nn::Module>, bool>> parts_;
 };
 
 /// During a filler batch the module's metrics gather nothing.

@@ -1,6 +1,7 @@
 #include "levin/trainer/session.h"
 
 #include <ATen/Parallel.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <thread>
@@ -51,18 +52,29 @@ std::unique_ptr<BuildContext> Session::start_build() {
   return strategy_->open_build_context();
 }
 
+void Session::configure(Module& module) {
+  const auto context = start_build();
+  module.configure_model();
+}
+
 void Session::setup(Module& module) { setup(module, module.configure_optimizers()); }
 
-void Session::setup(torch::nn::Module& module, const std::vector<OptimizerSpec>& optimizers) {
-  if (optimizers.size() > 1)
-    throw UsageError("trainer", fmt::format("configure_optimizers gave {} optimizers", optimizers.size()),
-                     "give one: several need manual optimization, which this version does not have");
-  optimizers_ = optimizers;
-  plateau_ = {};
-  for (const auto& spec : optimizers_)
+void Session::setup(torch::nn::Module& module, std::vector<OptimizerSpec> optimizers) {
+  specs_ = std::move(optimizers);
+  optimizer_names_ = levin::optimizer_names(specs_);
+  plateaus_.assign(specs_.size(), {});
+  for (const auto& spec : specs_)
     if (spec.lr_scheduler) std::visit([](const auto& schedule) { check_config(schedule); }, *spec.lr_scheduler);
   module.to(device_, dtype_of(config_.precision));
-  strategy_->setup(module, optimizers_.empty() ? nullptr : &optimizers_.front());
+  strategy_->setup(module, specs_);
+}
+
+size_t Session::optimizer_index(std::string_view name) const {
+  const auto found = std::find(optimizer_names_.begin(), optimizer_names_.end(), name);
+  if (found == optimizer_names_.end())
+    throw UsageError("trainer", fmt::format("there is no optimizer \"{}\"", name),
+                     fmt::format("use one of: {}", fmt::join(optimizer_names_, ", ")));
+  return static_cast<size_t>(found - optimizer_names_.begin());
 }
 
 void Session::receive(Batch& batch) const {
@@ -78,60 +90,61 @@ void Session::seed_micro_batch(int64_t micro_batch) {
   accelerator_->seed(mix(mix(mix(mix(seed_) ^ counter(rank())) ^ counter(progress_.step)) ^ counter(micro_batch)));
 }
 
-void Session::backward(const Tensor& loss, double weight) { strategy_->backward(loss, weight); }
-
-bool Session::reduce() {
-  const StepTotals totals = strategy_->meet(wanted_);
+bool Session::reduce(size_t optimizer, Accumulation accumulation) {
+  const StepTotals totals = strategy_->meet(wanted_, optimizer);
   agreed_ |= totals.signals;
   if (!(totals.weight > 0)) {
-    strategy_->drop_step();
+    strategy_->zero_grad(optimizer);
     return false;
   }
-  strategy_->reduce(totals);
+  strategy_->reduce(totals, optimizer, accumulation);
   return true;
 }
 
-void Session::clip_gradients() {
-  if (!config_.gradient_clip_val) return;
-  if (config_.gradient_clip_algorithm == ClipAlgorithm::value) {
-    strategy_->clip_by_value(*config_.gradient_clip_val);
+void Session::clip_gradients(size_t optimizer, std::optional<double> gradient_clip_val, ClipAlgorithm algorithm) {
+  if (!gradient_clip_val) return;
+  if (algorithm == ClipAlgorithm::value) {
+    strategy_->clip_by_value(*gradient_clip_val, optimizer);
   } else {
-    grad_norm_ = strategy_->grad_norm();
-    strategy_->clip_by_norm(grad_norm_, *config_.gradient_clip_val);
+    grad_norm_ = strategy_->grad_norm(optimizer);
+    strategy_->clip_by_norm(grad_norm_, *gradient_clip_val, optimizer);
   }
 }
 
-double Session::scheduled(double lr) const {
-  if (optimizers_.empty() || !optimizers_.front().lr_scheduler) return lr;
-  return scheduled_lr(*optimizers_.front().lr_scheduler, lr, progress_, plateau_);
+double Session::scheduled(size_t optimizer, double lr) const {
+  const auto& schedule = specs_[optimizer].lr_scheduler;
+  return schedule ? scheduled_lr(*schedule, lr, progress_, plateaus_[optimizer]) : lr;
 }
 
-void Session::update() {
-  strategy_->update([this](double lr) { return scheduled(lr); });
-  progress_.step++;
+void Session::update(size_t optimizer) {
+  strategy_->update([&](double lr) { return specs_.empty() ? lr : scheduled(optimizer, lr); }, optimizer);
 }
 
 bool Session::step() {
+  if (specs_.size() > 1)
+    throw UsageError("trainer", fmt::format("a step of {} optimizers in one call", specs_.size()),
+                     "reduce, clip, update and zero_grad each of them, then count_step");
   if (!reduce()) return false;
   clip_gradients();
   update();
   zero_grad();
+  count_step();
   return true;
 }
 
-double Session::learning_rate() const {
-  if (optimizers_.empty()) return 0;
-  const auto& spec = optimizers_.front();
-  return scheduled(spec.factory ? strategy_->segment_options().front().lr : base_lr(spec.optimizer));
-}
+double Session::learning_rate(size_t optimizer) const { return specs_.empty() ? 0 : scheduled(optimizer, strategy_->base_lr(optimizer)); }
 
 void Session::look_at(Interval moment, const NamedValues& values) {
-  if (optimizers_.empty() || !optimizers_.front().lr_scheduler) return;
-  const auto* schedule = std::get_if<ReduceLROnPlateau>(&*optimizers_.front().lr_scheduler);
+  for (size_t optimizer = 0; optimizer < specs_.size(); optimizer++) look_at(optimizer, moment, values);
+}
+
+void Session::look_at(size_t optimizer, Interval moment, const NamedValues& values) {
+  const auto& chosen = specs_[optimizer].lr_scheduler;
+  const auto* schedule = chosen ? std::get_if<ReduceLROnPlateau>(&*chosen) : nullptr;
   if (!schedule || schedule->interval != moment) return;
   if ((moment == Interval::step ? progress_.step : progress_.epoch) % schedule->frequency != 0) return;
   if (const double* value = find_value(values, schedule->monitor)) {
-    plateau_ = look(*schedule, plateau_, *value);
+    plateaus_[optimizer] = look(*schedule, plateaus_[optimizer], *value);
   } else if (schedule->strict) {
     std::string known;
     for (const auto& [name, one] : values) known += (known.empty() ? "" : ", ") + name;

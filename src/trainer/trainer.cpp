@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <typeinfo>
 
 #include "levin/core/error.h"
 #include "levin/data/stream_loader.h"
@@ -39,29 +40,65 @@ Trainer::Trainer(const TrainerConfig& config, MpiRuntime& runtime, uint64_t seed
 
 Trainer::~Trainer() = default;
 
-void Trainer::run(Stage stage, Module& module, DataModule& data, const std::function<void()>& body) {
-  hooks_.clear();
-  for (const auto& callback : callbacks_) {
+void Trainer::attach_hooks(Module& module) {
+  run_callbacks_ = callbacks_;
+  for (const auto& own : module.configure_callbacks()) {
+    const auto same = [&](const auto& callback) { return typeid(*callback) == typeid(*own); };
+    std::erase_if(run_callbacks_, same);
+    run_callbacks_.push_back(own);
+  }
+  for (HookList* list : {&hooks_, &hooks_but_monitors_, &monitors_}) list->clear();
+  for (const auto& callback : run_callbacks_) {
     callback->attach(this, &module);
     hooks_.add(*callback);
+    (callback->monitors() ? monitors_ : hooks_but_monitors_).add(*callback);
   }
   hooks_.add(module);
+  hooks_but_monitors_.add(module);
+}
+
+void Trainer::prepare_model(Stage stage, Module& module) {
+  session_.configure(module);
+  const bool train = stage == Stage::fit;
+  if (session_.strategy().holds(module) && (trains_ || !train)) return;
+  session_.setup(module, train ? optimizers_of(module) : std::vector<OptimizerSpec>());
+  trains_ = train;
+}
+
+void Trainer::run(Stage stage, Module& module, DataModule& data, const std::function<void()>& body) {
+  const ModuleInRun in_run(module, *this);
   const NumericFlags flags(config_, stage);
   try {
+    attach_hooks(module);
     prepare_data(data, session_.topology(), session_.communicator());
     data.setup(stage);
-    hooks_.call(&Hooks::setup, stage);
-    if (!session_.strategy().holds(module)) session_.setup(module, optimizers_of(module));
+    hooks_.call("setup", &Hooks::setup, stage);
+    prepare_model(stage, module);
     body();
     data.teardown(stage);
-    hooks_.call(&Hooks::teardown, stage);
+    hooks_.call("teardown", &Hooks::teardown, stage);
   } catch (const CommunicatorAborted&) {
     throw;  // another rank's error, and that rank says it
   } catch (const std::exception& error) {
     session_.communicator().abort(error.what());
-    hooks_.call(&Hooks::on_exception, std::string(error.what()));
+    for (const auto& callback : run_callbacks_) callback->on_exception(error.what());
+    data.on_exception(error.what());
     throw;
   }
+}
+
+void Trainer::transfer(Batch& batch, Module& module, DataModule& data) {
+  data.on_before_batch_transfer(batch);
+  module.on_before_batch_transfer(batch);
+  data.transfer_batch_to_device(batch, session_);
+  data.on_after_batch_transfer(batch);
+  module.on_after_batch_transfer(batch);
+}
+
+void Trainer::end_train_epoch(LogCollection& logs) {
+  hooks_but_monitors_.call("on_train_epoch_end", &Hooks::on_train_epoch_end);
+  log_metrics(logs.epoch_values(session_.communicator()));
+  monitors_.call("on_train_epoch_end", &Hooks::on_train_epoch_end);
 }
 
 void Trainer::replace_optimizer(const std::optional<OptimizerConfig>& optimizer, const std::optional<LrSchedulerConfig>& lr_scheduler) {

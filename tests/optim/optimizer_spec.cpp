@@ -1,6 +1,11 @@
 #include "levin/optim/optimizer_spec.h"
 
+#include <torch/optim/optimizer.h>
+
+#include "levin/core/error.h"
 #include "levin_test.h"
+
+using levin::test::check_throws;
 
 BOOST_AUTO_TEST_SUITE(optim_optimizer_spec)
 
@@ -22,6 +27,25 @@ BOOST_AUTO_TEST_CASE(first_rule_that_matches_counts) {
   BOOST_TEST((options("body.bias") == levin::SegmentOptions{0.5, 0}));
   BOOST_TEST((options("head.bias") == levin::SegmentOptions{0.5, 0}));
   BOOST_TEST((options("head.weight") == levin::SegmentOptions{2, 0.1}));
+}
+
+BOOST_AUTO_TEST_CASE(names_of_optimizers) {
+  const levin::OptimizerSpec adamw = levin::AdamW{};
+  levin::OptimizerSpec named = levin::SGD{};
+  named.name = "critic";
+  const auto made = levin::custom([](std::vector<levin::Tensor>) { return nullptr; });
+  BOOST_TEST((levin::optimizer_names({adamw, named, adamw, made}) == std::vector<std::string>{"adamw", "critic", "adamw-1", "custom"}));
+  check_throws<levin::UsageError>([&] { levin::optimizer_names({named, named}); }, {"\"critic\""});
+}
+
+BOOST_AUTO_TEST_CASE(a_parameter_has_one_optimizer) {
+  levin::OptimizerSpec critic = levin::SGD{}, rest = levin::SGD{};
+  critic.name = "critic", critic.parameters = {"critic.*", "head.weight"};
+  rest.name = "rest", rest.parameters = {"generator.*", "head.*"};
+  BOOST_TEST(levin::optimizer_of({critic, rest}, "critic.bias") == 0u);
+  BOOST_TEST(levin::optimizer_of({critic, rest}, "head.bias") == 1u);
+  check_throws<levin::UsageError>([&] { levin::optimizer_of({critic, rest}, "head.weight"); }, {"head.weight", "\"critic\"", "\"rest\""});
+  check_throws<levin::UsageError>([&] { levin::optimizer_of({critic, rest}, "tail"); }, {"no optimizer trains \"tail\"", "critic, rest"});
 }
 
 BOOST_AUTO_TEST_SUITE_END()

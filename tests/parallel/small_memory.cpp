@@ -25,7 +25,7 @@ constexpr int64_t too_large = int64_t{2} << 20, small = 1000;  // doubles: 16 MB
 // Two steps of SGD, in which rank r pulls with r + 1.
 Tensor train(Strategy& strategy, Net& net, const levin::Communicator& communicator) {
   levin::OptimizerSpec spec = levin::SGD{.lr = 0.5};
-  strategy.setup(net, &spec);
+  strategy.setup(net, {spec});
   for (int step = 0; step < 2; step++) {
     strategy.backward((net.weight * (communicator.rank() + 1)).sum(), 1);
     strategy.reduce(strategy.meet(0));
@@ -57,7 +57,7 @@ BOOST_AUTO_TEST_CASE(node_is_an_error_on_all_ranks) {
   const auto communicator = levin::Communicator::create_cpu(levin::test::runtime());
   auto strategy = Strategy::create(DDP{ShareParameters::node}, *communicator);
   Net net(too_large);
-  levin::test::check_throws<levin::IoError>([&] { strategy->setup(net, nullptr); }, {"too little room", "private memory"});
+  levin::test::check_throws<levin::IoError>([&] { strategy->setup(net, {}); }, {"too little room", "private memory"});
   BOOST_TEST(static_cast<int>(levin::IoError("").exit_code()) == 74);
   communicator->barrier();
 }

@@ -74,7 +74,7 @@ std::vector<Tensor> train(const levin::StrategyConfig& config, levin::Communicat
     net = std::make_shared<Net>();
   }
   BOOST_TEST(strategy->units().size() == 1u);
-  strategy->setup(*net, &spec);
+  strategy->setup(*net, {spec});
   for (int step = 0; step < 5; step++) {
     const int parts = communicator.size() * micro_batches;
     for (int micro = 0; micro < micro_batches; micro++) {
@@ -134,7 +134,7 @@ BOOST_AUTO_TEST_CASE(layer_wise_rates_do_not_depend_on_the_ranks) {
   spec.rules.clear();
   auto strategy = Strategy::create(levin::AutoStrategy{}, *communicator);
   Net net;
-  strategy->setup(net, &spec);
+  strategy->setup(net, {spec});
   const Tensor before = net.first->weight.detach().clone();
   strategy->backward(net.loss(all_data(0)), samples);
   strategy->reduce(strategy->meet(0));
@@ -166,19 +166,19 @@ BOOST_AUTO_TEST_CASE(a_custom_optimizer_takes_the_private_form) {
   {
     auto strategy = Strategy::create(levin::AutoStrategy{}, *communicator);
     Net net;
-    strategy->setup(net, &spec);
+    strategy->setup(net, {spec});
     BOOST_TEST(strategy->describe() == (several ? "ddp, a private copy of the parameters a rank" : "single_device"));
-    BOOST_TEST(strategy->segment_options().front().lr == 0.1);
+    BOOST_TEST(strategy->base_lr() == 0.1);
   }
   auto strategy = Strategy::create(DDP{ShareParameters::node}, *communicator);
   Net net;
   if (several)
-    levin::test::check_throws<levin::ConfigError>([&] { strategy->setup(net, &spec); }, {"share_parameters: node", "custom"});
+    levin::test::check_throws<levin::ConfigError>([&] { strategy->setup(net, {spec}); }, {"share_parameters: node", "custom"});
   else
-    strategy->setup(net, &spec);
+    strategy->setup(net, {spec});
   spec.rules = {{.pattern = "*"}};
   auto other = Strategy::create(DDP{ShareParameters::none}, *communicator);
-  levin::test::check_throws<levin::UsageError>([&] { other->setup(net, &spec); }, {"1 rules", "factory"});
+  levin::test::check_throws<levin::UsageError>([&] { other->setup(net, {spec}); }, {"1 rules", "factory"});
   communicator->barrier();
 }
 
@@ -195,7 +195,7 @@ BOOST_AUTO_TEST_CASE(write_parameters_runs_once_a_copy) {
   for (auto share : {ShareParameters::automatic, ShareParameters::none}) {
     auto strategy = Strategy::create(DDP{share}, *communicator);
     Net net;
-    strategy->setup(net, nullptr);
+    strategy->setup(net, {});
     strategy->write_parameters([](const std::string&, Tensor& p) { p.fill_(2); });
     strategy->write_parameters([](const std::string& name, Tensor& p) {
       if (name != "unused") p.mul_(3);
@@ -210,7 +210,7 @@ BOOST_AUTO_TEST_CASE(an_error_while_writing_is_everybodys) {
   const auto communicator = world();
   auto strategy = Strategy::create(levin::AutoStrategy{}, *communicator);
   Net net;
-  strategy->setup(net, nullptr);
+  strategy->setup(net, {});
   BOOST_CHECK_THROW(strategy->write_parameters([](const std::string&, Tensor&) { throw levin::UsageError("test", "no"); }),
                     levin::UsageError);
   communicator->barrier();
@@ -221,7 +221,7 @@ BOOST_AUTO_TEST_CASE(gradients_are_the_mean_in_slices) {
   auto strategy = Strategy::create(levin::AutoStrategy{}, *communicator);
   Net net;
   levin::OptimizerSpec spec = levin::SGD{};
-  strategy->setup(net, &spec);
+  strategy->setup(net, {spec});
   strategy->backward((net.unused * at::arange(4, at::kDouble)).sum() * (communicator->rank() + 1), communicator->rank() + 1);
   const auto totals = strategy->meet(0);
   strategy->reduce(totals);
@@ -244,7 +244,7 @@ BOOST_AUTO_TEST_CASE(replaced_gradients_come_home) {
   auto strategy = Strategy::create(levin::AutoStrategy{}, *communicator);
   Net net;
   levin::OptimizerSpec spec = levin::SGD{};
-  strategy->setup(net, &spec);
+  strategy->setup(net, {spec});
   const void* home = net.unused.grad().data_ptr();
   net.unused.mutable_grad() = Tensor();
   strategy->backward(net.unused.sum(), 2);
@@ -259,7 +259,7 @@ BOOST_AUTO_TEST_CASE(users_mistakes_are_named) {
   auto strategy = Strategy::create(levin::AutoStrategy{}, *communicator);
   Net net;
   levin::OptimizerSpec spec = levin::SGD{};
-  strategy->setup(net, &spec);
+  strategy->setup(net, {spec});
   using levin::test::check_throws;
   check_throws<levin::UsageError>([&] { strategy->backward(Tensor(), 1); }, {"undefined"});
   check_throws<levin::UsageError>([&] { strategy->backward(net.first->weight, 1); }, {"35 elements"});
@@ -277,14 +277,14 @@ BOOST_AUTO_TEST_CASE(ranks_with_different_models_are_an_error) {
   if (communicator->size() == 1) return;
   auto strategy = Strategy::create(levin::AutoStrategy{}, *communicator);
   torch::nn::Linear model(3, communicator->rank() == 1 ? 5 : 4);
-  levin::test::check_throws<levin::UsageError>([&] { strategy->setup(*model, nullptr); }, {"different models", "rank 1 has 2 with 20"});
+  levin::test::check_throws<levin::UsageError>([&] { strategy->setup(*model, {}); }, {"different models", "rank 1 has 2 with 20"});
 }
 
 BOOST_AUTO_TEST_CASE(buffers_of_rank_0_are_the_truth) {
   const auto communicator = world();
   auto strategy = Strategy::create(levin::AutoStrategy{}, *communicator);
   Net net;
-  strategy->setup(net, nullptr);
+  strategy->setup(net, {});
   net.norm->running_mean.fill_(communicator->rank() + 5);
   strategy->broadcast_buffers();
   BOOST_TEST(net.norm->running_mean[3].item<double>() == 5.0);
@@ -298,7 +298,7 @@ BOOST_AUTO_TEST_CASE(reductions_start_in_the_last_backward) {
     auto strategy = Strategy::create(DDP{share}, *communicator);
     Net net;
     levin::OptimizerSpec spec = levin::SGD{};
-    strategy->setup(net, &spec);
+    strategy->setup(net, {spec});
     const auto reducing = [&] {
       return std::count_if(strategy->groups().begin(), strategy->groups().end(), [](const auto& group) { return group.reducing(); });
     };
@@ -323,9 +323,71 @@ BOOST_AUTO_TEST_CASE(reductions_start_in_the_last_backward) {
     strategy->expect_step();
     strategy->backward(net.loss(all_data(0)), 0);  // a step without samples is dropped
     strategy->meet(0);
-    strategy->drop_step();
+    strategy->zero_grad();
     BOOST_TEST(reducing() == 0);
     communicator->barrier();
+  }
+}
+
+BOOST_AUTO_TEST_CASE(optimizers_have_groups_of_their_own) {
+  const auto communicator = world();
+  for (auto share : {ShareParameters::automatic, ShareParameters::none}) {
+    auto strategy = Strategy::create(DDP{share}, *communicator);
+    Net net;
+    levin::OptimizerSpec first = levin::SGD{.lr = 1}, rest = levin::AdamW{.lr = 0.1};
+    first.parameters = {"first.*"}, rest.parameters = {"block.*", "last.*", "norm.*", "unused"};
+    strategy->setup(net, {first, rest});
+    BOOST_TEST(strategy->base_lr(0) == 1);
+    BOOST_TEST(strategy->base_lr(1) == 0.1);
+    const Tensor first_before = net.first->weight.detach().clone(), last_before = net.last->weight.detach().clone();
+    strategy->toggle(0);
+    BOOST_TEST(!net.last->weight.requires_grad());
+    strategy->expect_step(0);
+    strategy->backward(net.loss(all_data(0)), samples);
+    strategy->toggle(std::nullopt);
+    BOOST_TEST(net.last->weight.requires_grad());
+    BOOST_TEST(!net.frozen.requires_grad());
+    strategy->reduce(strategy->meet(0, 0), 0);
+    for (const auto& [name, slice, offset] : strategy->gradients(0)) BOOST_TEST(name.starts_with("first."));
+    strategy->update([](double lr) { return lr; }, 0);
+    strategy->zero_grad(0);
+    BOOST_TEST(!at::equal(first_before, net.first->weight));
+    BOOST_TEST(at::equal(last_before, net.last->weight));
+    BOOST_TEST(strategy->meet(0, 1).weight == 0);  // it took no part
+    strategy->zero_grad(1);
+    communicator->barrier();
+  }
+}
+
+// 2 calls: their mean over all samples, or the sum of the calls' means.
+BOOST_AUTO_TEST_CASE(calls_are_averaged_or_added_up) {
+  const auto communicator = world();
+  for (const auto accumulation : {levin::Accumulation::mean, levin::Accumulation::sum}) {
+    auto strategy = Strategy::create(levin::AutoStrategy{}, *communicator);
+    Net net;
+    levin::OptimizerSpec spec = levin::SGD{};
+    strategy->setup(net, {spec});
+    for (double slope : {2.0, 4.0}) strategy->backward(net.unused.sum() * slope, 3);
+    strategy->reduce(strategy->meet(0), 0, accumulation);
+    for (const auto& [name, slice, offset] : strategy->gradients())
+      if (name == "unused") BOOST_TEST(slice.eq(accumulation == levin::Accumulation::sum ? 6 : 3).all().item<bool>());
+    communicator->barrier();
+  }
+}
+
+// Peers read this rank's gradients after a reduction; without an update they meet before the next backward writes there.
+BOOST_AUTO_TEST_CASE(a_reduction_without_an_update_is_safe) {
+  const auto communicator = world();
+  auto strategy = Strategy::create(levin::AutoStrategy{}, *communicator);
+  Net net;
+  levin::OptimizerSpec spec = levin::SGD{};
+  strategy->setup(net, {spec});
+  for (int step = 1; step <= 50; step++) {
+    strategy->backward(net.unused.sum() * step, 1);
+    strategy->reduce(strategy->meet(0));
+    for (const auto& [name, slice, offset] : strategy->gradients())
+      if (name == "unused") BOOST_TEST(slice.eq(step).all().item<bool>());
+    strategy->zero_grad();
   }
 }
 
@@ -336,7 +398,7 @@ BOOST_AUTO_TEST_CASE(a_step_in_a_node_makes_no_mpi_call) {
     auto strategy = Strategy::create(DDP{share}, *communicator);
     Net net;
     levin::OptimizerSpec spec = levin::AdamW{};
-    strategy->setup(net, &spec);
+    strategy->setup(net, {spec});
     const auto before = levin::test::mpi_calls();
     for (int step = 0; step < 3; step++) {
       strategy->backward(net.loss(all_data(step)), samples);

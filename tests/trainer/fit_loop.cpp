@@ -42,7 +42,7 @@ struct Model : levin::Module {
     return loss;
   }
   std::vector<levin::OptimizerSpec> configure_optimizers() override { return {spec_}; }
-  void on_before_optimizer_step() override {
+  void on_before_optimizer_step(std::string_view) override {
     if (!first_gradients_.empty() || !session) return;
     const bool slices = session->strategy().lifetimes().optimizer == levin::Hold::sharded;
     for (size_t i = 0; i < w_.size(); i++) first_gradients_.push_back(at::zeros({w_[i].numel()}, w_[i].options().requires_grad(false)));

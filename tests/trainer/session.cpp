@@ -124,6 +124,7 @@ BOOST_AUTO_TEST_CASE(the_schedule_sets_the_rate_of_the_coming_step) {
   session.communicator().barrier();
   BOOST_TEST(session.reduce());
   session.update();
+  session.count_step();
   BOOST_TEST(session.learning_rate() == 4);
   BOOST_TEST(!at::equal(before, model->net->bias));
   session.communicator().barrier();

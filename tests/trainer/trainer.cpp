@@ -462,29 +462,4 @@ BOOST_AUTO_TEST_CASE(stop_is_agreed_at_one_step) {
   BOOST_TEST(trainer.report().stop_reason == "stopped early");
 }
 
-BOOST_AUTO_TEST_CASE(hooks_come_in_order) {
-  struct Recorder : levin::Callback {
-    void on_train_batch_start(const levin::Batch&, int64_t) override { order += "s"; }
-    void on_before_zero_grad() override { order += "z"; }
-    void on_before_backward(const levin::Tensor&) override { order += "b"; }
-    void on_after_backward() override { order += "a"; }
-    void on_before_optimizer_step() override { order += "o"; }
-    void on_train_batch_end(const levin::Tensor&, const levin::Batch&, int64_t) override { order += "e"; }
-    void on_train_epoch_start() override { order += "("; }
-    void on_train_epoch_end() override { order += ")"; }
-    void on_validation_start() override { order += "["; }
-    void on_validation_end() override { order += "]"; }
-    void on_sanity_check_start() override { order += "<"; }
-    void on_sanity_check_end() override { order += ">"; }
-    std::string order;
-  };
-  ToyData data({.batch_size = 2}, 6 * runtime().size());
-  levin::Trainer trainer({.max_epochs = 1, .accumulate_grad_batches = 2}, runtime());
-  const auto recorder = std::make_shared<Recorder>();
-  trainer.add_callback(recorder);
-  const auto module = trainer.build<Toy>();
-  trainer.fit(*module, data);
-  BOOST_TEST(recorder->order == "<[]>(szbaesbaoeszbaoe[])");
-}
-
 BOOST_AUTO_TEST_SUITE_END()

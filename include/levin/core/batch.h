@@ -36,6 +36,9 @@ class Batch {
   /// A rank without samples runs a filler, so that all ranks make the same number of forward calls; metrics and writers ignore it.
   bool filler() const noexcept { return filler_; }
   void set_filler(bool filler) noexcept { filler_ = filler; }
+  /// Which of several evaluation loaders it is from.
+  int64_t dataloader_idx() const noexcept { return dataloader_idx_; }
+  void set_dataloader_idx(int64_t dataloader_idx) noexcept { dataloader_idx_ = dataloader_idx; }
   /// Forgets indices, weight and the filler mark. The tensors stay, so that a loader can fill their memory again.
   void clear_marks() noexcept {
     indices_.clear();
@@ -48,6 +51,7 @@ class Batch {
   std::vector<int64_t> indices_;
   std::optional<double> weight_;
   bool filler_ = false;
+  int64_t dataloader_idx_ = 0;
 };
 
 }  // namespace levin

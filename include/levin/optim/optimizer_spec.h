@@ -26,7 +26,7 @@ struct ParameterRule {
 /// Makes an optimizer of LibTorch's for the parameters that are trained, in the model's order.
 using OptimizerFactory = std::function<std::unique_ptr<torch::optim::Optimizer>(std::vector<Tensor> parameters)>;
 
-/// What Module::configure_optimizers returns: an optimizer, its exceptions by parameter name, and its schedule.
+/// What Module::configure_optimizers returns: an optimizer, the parameters that it trains, its exceptions by parameter name, its schedule.
 struct OptimizerSpec {
   template <class Optimizer>
   requires std::is_constructible_v<OptimizerConfig, Optimizer> OptimizerSpec(Optimizer config)
@@ -36,6 +36,8 @@ struct OptimizerSpec {
   OptimizerFactory factory = {};  ///< in place of `optimizer`; see custom()
   std::vector<ParameterRule> rules = {};
   std::optional<LrSchedulerConfig> lr_scheduler = {};
+  std::string name = {};                     ///< of one among several; by default the kind's, "adamw"
+  std::vector<std::string> parameters = {};  ///< patterns of the names of what it trains, as in a rule; none: everything
 };
 
 /// Any torch::optim::Optimizer: `return {custom([](std::vector<Tensor> p) { return std::make_unique<torch::optim::Adagrad>(p); })};`.
@@ -51,6 +53,10 @@ struct SegmentOptions {
 
 /// Whether the whole of `name` fits the pattern of a ParameterRule.
 bool matches(const std::string& pattern, const std::string& name);
+/// The optimizers' names: their own, or their kinds'; the second "adamw" is "adamw-1". UsageError for a name that is given twice.
+std::vector<std::string> optimizer_names(const std::vector<OptimizerSpec>& specs);
+/// Which of the optimizers trains the parameter. UsageError where it is none, or several.
+size_t optimizer_of(const std::vector<OptimizerSpec>& specs, const std::string& parameter_name);
 /// The optimizer's own options, with those of the first rule that matches the name.
 SegmentOptions options_for(const OptimizerSpec& spec, const std::string& parameter_name);
 

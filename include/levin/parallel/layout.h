@@ -23,6 +23,7 @@ struct ParameterInfo {
   bool trained = true;  ///< requires a gradient
   int unit = 0;         ///< 0 is the root unit
   int options = 0;      ///< which set of optimizer options
+  int optimizer = 0;    ///< which optimizer trains it
 };
 
 /// One parameter's place in its group's buffer.
@@ -37,11 +38,13 @@ struct Segment {
   Range range;
 };
 
-/// One flat buffer: parameters of one dtype, sorted by optimizer options, each aligned; the whole padded to ranks * alignment.
+/// One flat buffer: parameters of one dtype and one optimizer, sorted by optimizer options, each aligned; the whole padded to ranks *
+/// alignment.
 struct GroupLayout {
   c10::ScalarType dtype = c10::ScalarType::Float;
   bool trained = true;
   int unit = 0;
+  int optimizer = 0;
   int64_t numel = 0;  ///< padded
   std::vector<Placement> placements;
   std::vector<Segment> segments;

@@ -2,13 +2,17 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "levin/data/data_loader.h"
 #include "levin/data/iterable_dataset.h"
 #include "levin/trainer/hooks.h"
 
 namespace levin {
+
+class Session;
 
 /// A data set and how to make batches of it; the Trainer cuts it over the ranks. Or a stream, of which each rank has its own part.
 struct DataLoaderSpec {
@@ -41,12 +45,23 @@ class DataModule {
   /// On every rank: open the data sets that the stage needs.
   virtual void setup(Stage) {}
   virtual void teardown(Stage) {}
+  /// On the rank whose run ends with an error.
+  virtual void on_exception(const std::string& /*message*/) {}
 
   virtual DataLoaderSpec train_dataloader() { return {}; }
   /// Evaluation takes every sample once, in the data set's order, whatever options.shuffle and drop_last say.
   virtual DataLoaderSpec val_dataloader() { return {}; }
   virtual DataLoaderSpec test_dataloader() { return {}; }
   virtual DataLoaderSpec predict_dataloader() { return test_dataloader(); }
+  /// Several loaders, taken one after the other: Batch::dataloader_idx says which one a batch is from.
+  virtual std::vector<DataLoaderSpec> val_dataloaders() { return {val_dataloader()}; }
+  virtual std::vector<DataLoaderSpec> test_dataloaders() { return {test_dataloader()}; }
+  virtual std::vector<DataLoaderSpec> predict_dataloaders() { return {predict_dataloader()}; }
+
+  /// On every batch, in this order, before its on_..._batch_start: as it was loaded; to the session's device and precision; and there.
+  virtual void on_before_batch_transfer(Batch&) {}
+  virtual void transfer_batch_to_device(Batch& batch, const Session& session);
+  virtual void on_after_batch_transfer(Batch&) {}
 
  private:
   bool prepared_ = false;

@@ -5,31 +5,38 @@
 
 namespace levin {
 
-/// One pass without gradients over the data of validate, test or predict: every sample once, on any number of ranks.
+/// One pass without gradients over the data of validate, test or predict: every sample of every loader once, on any number of ranks.
 class EvaluationLoop {
  public:
   /// ConfigError when the data module has no data for the stage, unless it is validation during a fit.
   EvaluationLoop(Trainer& trainer, Stage stage, Module& module, DataModule& data);
 
-  bool has_data() const noexcept { return loader_ != nullptr; }
-  /// As many batches as configured. The values go to the trainer before the pass's last hook, which may read them in its report. Leaves
-  /// the module in the mode it was in.
+  bool has_data() const noexcept { return !sources_.empty(); }
+  /// As many batches of each loader as configured. The values go to the trainer before the pass's last hook, which may read them in its
+  /// report. Leaves the module in the mode it was in.
   NamedValues run();
-  /// At most `most` batches (-1: as many as configured), of which nothing is kept.
+  /// At most `most` batches of each loader (-1: as many as configured), of which nothing is kept.
   void sanity_check(int64_t most);
   std::vector<Prediction> take_predictions() { return std::move(predictions_); }
 
  private:
   struct StageHooks;
-  void pass(int64_t batches, const std::function<void()>& at_the_end);
+  /// A loader, and how many of its batches are wanted.
+  struct Source {
+    std::unique_ptr<Loader> loader;
+    int64_t batches;
+  };
+  NamedValues pass(int64_t most);
+  void run_source(Source& source, int64_t batches);
   void step(const Batch& batch, int64_t batch_idx);
 
   Trainer& trainer_;
   Stage stage_;
   Module& module_;
-  const StageHooks& hooks_;
-  std::unique_ptr<Loader> loader_;
-  int64_t batches_ = 0;
+  DataModule& data_;
+  const StageHooks& moments_;
+  std::vector<Source> sources_;
+  bool sanity_check_ = false;
   LogCollection logs_{/*training=*/false};
   std::vector<Prediction> predictions_;
 };

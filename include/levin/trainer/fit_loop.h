@@ -1,7 +1,9 @@
 #pragma once
 #include <chrono>
+#include <optional>
 
 #include "levin/trainer/evaluation_loop.h"
+#include "levin/trainer/manual_optimization.h"
 #include "levin/trainer/trainer.h"
 
 namespace levin {
@@ -13,11 +15,15 @@ class FitLoop {
   void run();
 
  private:
+  void load_validation();
   void sanity_check();
   void set_lengths();
   void run_epoch();
   void train_batch(Batch& batch);
+  Tensor optimize_automatically(const Batch& batch);
+  Tensor optimize_manually(const Batch& batch);
   void optimizer_step();
+  std::string_view optimizer_name() const noexcept;
   void log_if_due();
   void validate_if_due();
   void validate();
@@ -31,17 +37,19 @@ class FitLoop {
 
   Trainer& trainer_;
   Module& module_;
+  DataModule& data_;
   const TrainerConfig& config_;
   Session& session_;
   const HookList& hooks_;
+  std::optional<ManualOptimization> manual_;
   std::unique_ptr<Loader> loader_;
-  EvaluationLoop validation_;
+  std::optional<EvaluationLoop> validation_;
   LogCollection logs_{/*training=*/true};
   int64_t batches_ = 0;      // of an epoch at most, after limit_train_batches
   int64_t val_every_ = 0;    // batches; 0: at the end of an epoch
   int64_t batch_idx_ = 0;    // of the epoch
   int64_t all_batches_ = 0;  // of all epochs
-  int64_t micro_batch_ = 0;  // of the accumulation
+  int64_t micro_batch_ = 0;  // since the last step
   std::chrono::steady_clock::time_point clock_, started_, validated_;
 };
 

@@ -1,7 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <string>
-#include <utility>
+#include <string_view>
 #include <vector>
 
 #include "levin/core/batch.h"
@@ -30,13 +30,14 @@ class Hooks {
   virtual void on_train_epoch_start() {}
   virtual void on_train_epoch_end() {}
   virtual void on_train_batch_start(const Batch&, int64_t /*batch_idx*/) {}
+  /// With manual optimization `loss` is what training_step returned, which may be undefined.
   virtual void on_train_batch_end(const Tensor& /*loss*/, const Batch&, int64_t /*batch_idx*/) {}
 
-  virtual void on_before_zero_grad() {}
+  virtual void on_before_zero_grad(std::string_view /*optimizer*/) {}
   virtual void on_before_backward(const Tensor& /*loss*/) {}
   virtual void on_after_backward() {}
-  /// The mean gradient over all ranks can be read through Session::gradients.
-  virtual void on_before_optimizer_step() {}
+  /// The mean gradient over all ranks, not clipped yet, can be read through Session::gradients.
+  virtual void on_before_optimizer_step(std::string_view /*optimizer*/) {}
 
   virtual void on_validation_start() {}
   virtual void on_validation_end() {}
@@ -58,9 +59,6 @@ class Hooks {
   virtual void on_predict_epoch_end() {}
   virtual void on_predict_batch_start(const Batch&, int64_t /*batch_idx*/) {}
   virtual void on_predict_batch_end(const Tensor& /*prediction*/, const Batch&, int64_t /*batch_idx*/) {}
-
-  /// On the rank whose run ends with an error.
-  virtual void on_exception(const std::string& /*message*/) {}
 };
 
 /// The hooks of a run, in the order in which they are called.
@@ -69,7 +67,7 @@ class HookList {
   void add(Hooks& hooks) { hooks_.push_back(&hooks); }
   void clear() noexcept { hooks_.clear(); }
   template <class... Parameters, class... Args>
-  void call(void (Hooks::*hook)(Parameters...), const Args&... args) const {
+  void call(const char* /*name*/, void (Hooks::*hook)(Parameters...), const Args&... args) const {
     for (Hooks* hooks : hooks_) (hooks->*hook)(args...);
   }
 

@@ -24,6 +24,8 @@ struct LogOptions {
   bool prog_bar = false;
   ReduceFx reduce_fx = ReduceFx::mean;
   bool logger = true;
+  /// With several evaluation loaders: a value of each, called NAME/dataloader_idx_0 and so on; else one of all.
+  bool add_dataloader_idx = true;
 };
 
 /// What a module logged, gathered on its rank without waiting for anybody; values of all ranks are made when they are due.
@@ -34,7 +36,12 @@ class LogCollection {
   ~LogCollection();
   /// Forgets everything.
   void clear();
+  bool empty() const noexcept { return entries_.empty(); }
 
+  /// The batches to come are from this one of several loaders.
+  void begin_dataloader(int64_t dataloader_idx);
+  /// Adds the values of the loader's own, over all ranks. Collective.
+  void end_dataloader(Communicator& communicator, NamedValues& values);
   /// The batch that the coming values belong to. Those of a filler count nowhere.
   void begin_batch(const Batch& batch);
   /// What the coming values of this batch count for, when it is not the number of samples. A filler's still count nowhere.
@@ -55,8 +62,10 @@ class LogCollection {
  private:
   struct Entry;
   Entry& entry(std::string_view name, const LogOptions& options);
+  NamedValues values_of(const std::string& dataloader, Communicator& communicator);
 
   bool training_;
+  std::string dataloader_;  // what names of this loader's values end with
   double weight_ = 1;
   size_t expected_ = 0;  // index of the entry that comes next when steps log the same names in the same order
   std::deque<Entry> entries_;

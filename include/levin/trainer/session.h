@@ -1,5 +1,8 @@
 #pragma once
 #include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "levin/comm/communicator.h"
@@ -43,26 +46,39 @@ class Session {
     const auto context = start_build();
     return std::make_shared<Model>(std::forward<Args>(args)...);
   }
+  /// The module's configure_model, with that seed.
+  void configure(Module& module);
   /// Gives the model's parameters to the strategy, in the session's precision and on its device.
   void setup(Module& module);
-  void setup(torch::nn::Module& module, const std::vector<OptimizerSpec>& optimizers);
+  /// Of several optimizers each has a name, by which the calls below know it; their index is that of their spec.
+  void setup(torch::nn::Module& module, std::vector<OptimizerSpec> optimizers);
+  const std::vector<std::string>& optimizers() const noexcept { return optimizer_names_; }
+  /// UsageError, with the names there are, for an unknown one.
+  size_t optimizer_index(std::string_view name) const;
 
   /// The batch on the session's device, its floating-point tensors in the session's precision.
   void receive(Batch& batch) const;
   /// Sets this rank's random generator for a micro-batch of the coming step.
   void seed_micro_batch(int64_t micro_batch);
+  /// Until toggle_all, backward is for this optimizer's parameters alone; the others require no gradient.
+  void toggle(size_t optimizer) { strategy_->toggle(optimizer); }
+  void toggle_all() { strategy_->toggle(std::nullopt); }
   /// The next backward is the last of its step, on all ranks: what can be sent meanwhile is. A loop may do without.
-  void expect_step() { strategy_->expect_step(); }
+  void expect_step(size_t optimizer = 0) { strategy_->expect_step(optimizer); }
   /// Accumulates the gradients of a micro-batch's mean loss, which counts for `weight`.
-  void backward(const Tensor& loss, double weight);
+  void backward(const Tensor& loss, double weight) { strategy_->backward(loss, weight); }
 
-  /// The step in one call; false when it was skipped because no rank had a sample. Gradients are zero afterwards.
+  /// The step of the only optimizer in one call; false when it was skipped because no rank had a sample. Gradients are zero afterwards.
   bool step();
-  /// The step in parts, for hooks between them: the mean gradient (false: nothing to do), clipping, the update.
-  bool reduce();
-  void clip_gradients();
-  void update();
-  void zero_grad() { strategy_->zero_grad(); }
+  /// The step of an optimizer in parts: the mean gradient (false: nothing to do), clipping as configured or as given, the update, and
+  /// gradients of zero. count_step ends the step, of all optimizers together. Where there are several, ranks that take another one's
+  /// step get a UsageError that names both.
+  bool reduce(size_t optimizer = 0, Accumulation accumulation = Accumulation::mean);
+  void clip_gradients() { clip_gradients(0, config_.gradient_clip_val, config_.gradient_clip_algorithm); }
+  void clip_gradients(size_t optimizer, std::optional<double> gradient_clip_val, ClipAlgorithm algorithm);
+  void update(size_t optimizer = 0);
+  void zero_grad(size_t optimizer = 0) { strategy_->zero_grad(optimizer); }
+  void count_step() noexcept { progress_.step++; }
 
   /// Shows the newest logged values to a schedule that waits for a plateau: after every step and at the end of every epoch, as `moment`
   /// says. All ranks have the same values. ConfigError, with the names there are, where the one that it monitors is missing.
@@ -83,15 +99,16 @@ class Session {
   bool validation_wanted() const noexcept { return (agreed_ & validation_bit) != 0; }
   void forget_validation() noexcept { wanted_ &= stop_bits, agreed_ &= stop_bits; }
 
-  std::vector<GradientSlice> gradients() { return strategy_->gradients(); }
+  std::vector<GradientSlice> gradients(size_t optimizer = 0) { return strategy_->gradients(optimizer); }
   void write_parameters(const std::function<void(const std::string&, Tensor&)>& fn) { strategy_->write_parameters(fn); }
   /// Norm of the last step's mean gradient before clipping; 0 where gradient_clip_val does not need it.
   double last_grad_norm() const noexcept { return grad_norm_; }
-  /// The learning rate of the coming step, of parameters without a rule.
-  double learning_rate() const;
+  /// The learning rate of an optimizer's coming step, of parameters without a rule; 0 where there is no optimizer.
+  double learning_rate(size_t optimizer = 0) const;
+  const std::vector<OptimizerSpec>& optimizer_specs() const noexcept { return specs_; }
 
-  /// What a plateau schedule has seen so far.
-  const PlateauState& plateau() const noexcept { return plateau_; }
+  /// What an optimizer's plateau schedule has seen so far.
+  const PlateauState& plateau(size_t optimizer = 0) const { return plateaus_.at(optimizer); }
   /// Steps and epochs done; the loop sets the epoch and the lengths, for schedules.
   Progress& progress() noexcept { return progress_; }
   const Progress& progress() const noexcept { return progress_; }
@@ -107,7 +124,8 @@ class Session {
 
  private:
   std::unique_ptr<BuildContext> start_build();
-  double scheduled(double lr) const;
+  double scheduled(size_t optimizer, double lr) const;
+  void look_at(size_t optimizer, Interval moment, const NamedValues& values);
 
   MpiRuntime* runtime_;
   SessionConfig config_;
@@ -117,8 +135,9 @@ class Session {
   c10::Device device_;
   std::unique_ptr<Communicator> communicator_;
   std::unique_ptr<Strategy> strategy_;
-  std::vector<OptimizerSpec> optimizers_;
-  PlateauState plateau_;
+  std::vector<OptimizerSpec> specs_;
+  std::vector<std::string> optimizer_names_;
+  std::vector<PlateauState> plateaus_;
   Progress progress_;
   double grad_norm_ = 0;
   static constexpr uint32_t validation_bit = 1u << 16, stop_bits = validation_bit - 1;

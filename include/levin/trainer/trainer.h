@@ -20,6 +20,7 @@ namespace levin {
 struct Prediction {
   std::vector<int64_t> indices;
   Tensor rows;
+  int64_t dataloader_idx = 0;
 };
 
 /// What a run did, for run.json and the last lines of a job.
@@ -87,6 +88,10 @@ class Trainer {
 
   /// Sends values to the loggers and keeps them for the report.
   void log_metrics(const NamedValues& values);
+  /// For the loops: a batch on its way to the device, through the hooks of the data module and the module.
+  void transfer(Batch& batch, Module& module, DataModule& data);
+  /// For the loops: on_train_epoch_end of all, and the epoch's values before the callbacks that decide by them.
+  void end_train_epoch(LogCollection& logs);
   std::unique_ptr<Loader> make_loader(const DataLoaderSpec& spec, bool training);
   /// How many batches of an epoch a limit allows. ConfigError, with the option's name, for a part of an unknown length.
   static int64_t allowed_batches(const Limit& limit, const Loader& loader, const char* option);
@@ -96,6 +101,8 @@ class Trainer {
 
  private:
   void run(Stage stage, Module& module, DataModule& data, const std::function<void()>& body);
+  void attach_hooks(Module& module);
+  void prepare_model(Stage stage, Module& module);
   std::vector<OptimizerSpec> optimizers_of(Module& module) const;
   NamedValues evaluate(Stage stage, Module& module, DataModule& data);
 
@@ -105,7 +112,9 @@ class Trainer {
   std::vector<std::shared_ptr<Logger>> loggers_;
   std::optional<OptimizerConfig> optimizer_;
   std::optional<LrSchedulerConfig> lr_scheduler_;
-  HookList hooks_;
+  std::vector<std::shared_ptr<Callback>> run_callbacks_;  // with the module's own
+  HookList hooks_, hooks_but_monitors_, monitors_;
+  bool trains_ = false;  // whether what the strategy holds has its optimizers
   RunReport report_;
   BatchProgress batch_progress_;
   const LogCollection* shown_ = nullptr;

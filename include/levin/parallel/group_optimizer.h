@@ -1,0 +1,75 @@
+#pragma once
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "levin/optim/optimizer_spec.h"
+#include "levin/parallel/flat_group.h"
+
+namespace levin {
+
+class TorchOptimizer;
+
+/// A named parameter; the tensor is the one that the model holds.
+struct NamedParameter {
+  std::string name;
+  Tensor tensor;
+};
+
+/// This rank's part of a parameter's mean gradient: elements [offset, offset + slice.numel()) of the flattened parameter.
+struct GradientSlice {
+  std::string name;
+  Tensor slice;
+  int64_t offset = 0;
+};
+
+/// One optimizer and the flat groups that it trains: the parts of a step that are its own. Local but for what is said.
+class GroupOptimizer {
+ public:
+  /// `spec` may be null: gradients, and nothing that uses them.
+  explicit GroupOptimizer(const OptimizerSpec* spec);
+  GroupOptimizer(GroupOptimizer&&) noexcept;
+  ~GroupOptimizer();
+
+  /// The groups, in the order of the layout; they must stay where they are. `parameters` are all of the model's, `options` what their
+  /// segments refer to. UsageError for rules with a custom optimizer.
+  void adopt(std::vector<FlatGroup*> groups, const std::vector<NamedParameter>& parameters, const std::vector<SegmentOptions>& options);
+
+  const std::vector<FlatGroup*>& groups() const noexcept { return groups_; }
+  /// The learning rate of parameters without a rule, before any schedule.
+  double base_lr() const;
+
+  /// See Strategy::backward: weights and number of the backward calls since the last step.
+  void count(double weight) noexcept { weight_ += weight, backwards_++; }
+  double weight() const noexcept { return weight_; }
+  int64_t backwards() const noexcept { return backwards_; }
+  void forget_weights() noexcept { weight_ = 0, backwards_ = 0; }
+
+  /// Gradients are in their buffers; see FlatGroup::settle.
+  void settle();
+  /// Collective where groups are reduced between ranks.
+  void start_reduce();
+  void reduce(double factor);
+  double squared_norm() const;
+  void clip_by_norm(double total_norm, double max_norm);
+  void clip_by_value(double limit);
+  /// `schedule` maps a base learning rate to today's; `sum_over_parts` adds up numbers over the ranks among whom a parameter is cut.
+  void update(const std::function<double(double)>& schedule, const std::function<void(const Tensor&)>& sum_over_parts);
+  void zero_grad();
+  std::vector<GradientSlice> gradients() const;
+
+  bool read_by_peers = false;  ///< since the reduction, until all ranks have met again: the rank's gradients must stay as they are
+
+ private:
+  const OptimizerSpec* spec_;
+  std::unique_ptr<FlatOptimizer> optimizer_;
+  std::unique_ptr<TorchOptimizer> custom_;  // in place of optimizer_
+  std::vector<FlatGroup*> groups_, trained_;
+  std::vector<SegmentOptions> options_;
+  std::vector<std::string> names_;  // of all parameters
+  double weight_ = 0;
+  int64_t backwards_ = 0;
+};
+
+}  // namespace levin

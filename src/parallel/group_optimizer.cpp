@@ -1,0 +1,106 @@
+#include "levin/parallel/group_optimizer.h"
+
+#include <c10/core/GradMode.h>
+#include <fmt/format.h>
+
+#include "layer_wise_update.h"
+#include "levin/core/error.h"
+#include "levin/optim/clip.h"
+#include "levin/optim/torch_optimizer.h"
+
+namespace levin {
+
+GroupOptimizer::GroupOptimizer(const OptimizerSpec* spec)
+    : spec_(spec), optimizer_(spec && !spec->factory ? FlatOptimizer::create(spec->optimizer) : nullptr) {}
+
+GroupOptimizer::GroupOptimizer(GroupOptimizer&&) noexcept = default;
+GroupOptimizer::~GroupOptimizer() = default;
+
+void GroupOptimizer::adopt(std::vector<FlatGroup*> groups, const std::vector<NamedParameter>& parameters,
+                           const std::vector<SegmentOptions>& options) {
+  groups_ = std::move(groups);
+  options_ = options;
+  for (const auto& parameter : parameters) names_.push_back(parameter.name);
+  std::vector<Tensor> tensors;  // that are trained, in the model's order
+  for (auto* group : groups_) {
+    if (!group->trained()) continue;
+    trained_.push_back(group);
+    if (optimizer_) group->make_optimizer_state(*optimizer_);
+  }
+  if (!spec_ || !spec_->factory) return;
+  if (!spec_->rules.empty())
+    throw UsageError("parallel", fmt::format("{} rules by parameter name for a custom optimizer", spec_->rules.size()),
+                     "make groups in its factory instead");
+  std::vector<bool> ours(parameters.size());
+  for (const auto* group : trained_)
+    for (const auto& placement : group->layout().placements) ours[static_cast<size_t>(placement.parameter)] = true;
+  for (size_t i = 0; i < parameters.size(); i++)
+    if (ours[i]) tensors.push_back(parameters[i].tensor);
+  custom_ = std::make_unique<TorchOptimizer>(spec_->factory, tensors);
+}
+
+double GroupOptimizer::base_lr() const { return custom_ ? custom_->base_lr() : spec_ ? levin::base_lr(spec_->optimizer) : 0; }
+
+void GroupOptimizer::settle() {
+  for (auto* group : groups_) group->settle(names_);
+}
+
+void GroupOptimizer::start_reduce() {
+  for (size_t i = trained_.size(); i-- > 0;) trained_[i]->start_reduce();
+}
+
+void GroupOptimizer::reduce(double factor) {
+  for (auto* group : trained_) group->reduce(factor);
+}
+
+double GroupOptimizer::squared_norm() const {
+  double sum = 0;
+  for (const auto* group : trained_) sum += levin::squared_norm(group->mean());
+  return sum;
+}
+
+void GroupOptimizer::clip_by_norm(double total_norm, double max_norm) {
+  for (auto* group : trained_) levin::clip_by_norm(group->mean(), total_norm, max_norm);
+}
+
+void GroupOptimizer::clip_by_value(double limit) {
+  for (auto* group : trained_) levin::clip_by_value(group->mean(), limit);
+}
+
+void GroupOptimizer::update(const std::function<double(double)>& schedule, const std::function<void(const Tensor&)>& sum_over_parts) {
+  at::NoGradGuard no_grad;
+  const auto options_of = [&](const FlatGroup::Slice& slice) {
+    const auto& base = options_[static_cast<size_t>(slice.segment.options)];
+    return SegmentOptions{schedule(base.lr), base.weight_decay};
+  };
+  if (custom_) {
+    custom_->step(schedule);
+  } else if (const auto* layer_wise = dynamic_cast<const LayerWiseOptimizer*>(optimizer_.get())) {
+    update_layer_wise(*layer_wise, trained_, names_.size(), options_of, sum_over_parts);
+  } else if (optimizer_) {
+    for (auto* group : trained_)
+      for (auto& slice : group->slices()) {
+        const auto [lr, weight_decay] = options_of(slice);
+        optimizer_->step(slice.parameters, slice.gradients, slice.state, lr, weight_decay);
+      }
+  }
+}
+
+void GroupOptimizer::zero_grad() {
+  at::NoGradGuard no_grad;
+  for (auto* group : groups_) group->zero_grad();
+}
+
+std::vector<GradientSlice> GroupOptimizer::gradients() const {
+  std::vector<GradientSlice> slices;
+  for (const auto* group : trained_)
+    for (const auto& [parameter, range] : group->layout().placements) {
+      const Range owned = group->owned(), mine = intersect(range, owned);
+      if (mine.size() == 0) continue;
+      slices.push_back({names_[static_cast<size_t>(parameter)], group->mean().narrow(0, mine.begin - owned.begin, mine.size()),
+                        mine.begin - range.begin});
+    }
+  return slices;
+}
+
+}  // namespace levin

@@ -1,0 +1,145 @@
+#include "levin/trainer/module.h"
+
+#include <ATen/ops/equal.h>
+
+#include "levin/core/error.h"
+#include "levin_test.h"
+#include "toy.h"
+
+using levin::Batch;
+using levin::Tensor;
+using levin::test::runtime;
+using levin::test::Toy;
+using levin::test::ToyData;
+
+namespace {
+
+struct Count : levin::Callback {
+  explicit Count(int* where) : count(where) {}
+  void on_train_start() override { ++*count; }
+  int* count;
+};
+
+struct Monitor : levin::Callback {
+  bool monitors() const override { return true; }
+  void on_train_epoch_end() override { seen.push_back(*levin::find_value(trainer().report().metrics, "last_step")); }
+  std::vector<double> seen;
+};
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(trainer_module)
+
+// In place of the Trainer's of the same class, in the runs of this module only.
+BOOST_AUTO_TEST_CASE(a_module_brings_callbacks) {
+  struct Brings : Toy {
+    std::vector<std::shared_ptr<levin::Callback>> configure_callbacks() override { return {std::make_shared<Count>(&mine)}; }
+    int mine = 0;
+  };
+  ToyData data;
+  int of_the_trainer = 0;
+  levin::Trainer trainer({.max_steps = 1}, runtime());
+  trainer.add_callback(std::make_shared<Count>(&of_the_trainer));
+  const auto brings = trainer.build<Brings>();
+  trainer.fit(*brings, data);
+  BOOST_TEST(brings->mine == 1);
+  BOOST_TEST(of_the_trainer == 0);
+  const auto plain = trainer.build<Toy>();
+  trainer.session().progress() = {};
+  trainer.fit(*plain, data);
+  BOOST_TEST(brings->mine == 1);
+  BOOST_TEST(of_the_trainer == 1);
+}
+
+BOOST_AUTO_TEST_CASE(a_model_is_configured_alike_on_all_ranks) {
+  struct Late : Toy {
+    void configure_model() override {
+      if (!late) late = register_module("late", torch::nn::Linear(4, 1));
+    }
+    Tensor training_step(const Batch& batch) override { return late(batch["x"]).square().mean() + Toy::training_step(batch); }
+    torch::nn::Linear late{nullptr};
+  };
+  ToyData data;
+  levin::Trainer trainer({.max_steps = 2}, runtime());
+  const auto module = trainer.build<Late>();
+  trainer.fit(*module, data);
+  BOOST_TEST(trainer.session().strategy().parameters().size() == 4u);
+  const double sum = module->late->weight.sum().item<double>();
+  BOOST_TEST(levin::test::over_ranks(trainer.session(), sum) == sum * runtime().size(), boost::test_tools::tolerance(1e-6));
+}
+
+// The step without its update: on one host the others may read the gradients still, when the next backward begins.
+BOOST_AUTO_TEST_CASE(an_optimizer_step_may_leave_the_parameters) {
+  struct EverySecond : Toy {
+    void optimizer_step(std::string_view optimizer, const std::function<void()>& update) override {
+      BOOST_TEST(optimizer == "sgd");
+      const Tensor before = net->weight.detach().clone();
+      trainer().session().communicator().barrier();
+      const bool skip = trainer().global_step() % 2 == 0;
+      if (!skip) update();
+      BOOST_TEST(at::equal(before, net->weight) == skip);
+      trainer().session().communicator().barrier();
+    }
+  };
+  ToyData data;
+  levin::Trainer trainer({.max_epochs = 2}, runtime());
+  const auto module = trainer.build<EverySecond>();
+  trainer.fit(*module, data);
+  BOOST_TEST(trainer.global_step() == 10);
+}
+
+BOOST_AUTO_TEST_CASE(clipping_is_the_modules) {
+  struct Tight : Toy {
+    void configure_gradient_clipping(std::string_view optimizer, std::optional<double> value, levin::ClipAlgorithm algorithm) override {
+      BOOST_TEST(value.value() == 7);
+      clip_gradients(optimizer, 1e-3, algorithm);
+    }
+  };
+  ToyData data;
+  levin::TrainerConfig config{.session = {.gradient_clip_val = 7}, .max_steps = 1, .num_sanity_val_steps = 0};
+  levin::Trainer trainer(config, runtime());
+  const auto module = trainer.build<Tight>();
+  module->spec = levin::SGD{.lr = 1};
+  std::vector<Tensor> before;
+  for (const auto& parameter : module->parameters()) before.push_back(parameter.detach().clone());
+  trainer.fit(*module, data);
+  double squares = 0;
+  for (size_t i = 0; i < before.size(); i++) squares += (module->parameters()[i] - before[i]).square().sum().item<double>();
+  BOOST_TEST(std::sqrt(squares) == 1e-3, boost::test_tools::tolerance(1e-2));
+}
+
+// A callback that decides by a metric sees the epoch's values at its end.
+BOOST_AUTO_TEST_CASE(monitors_come_last_in_an_epoch) {
+  struct Logs : Toy {
+    void on_train_epoch_end() override {
+      log("last_step", static_cast<double>(trainer().global_step()), {.on_step = false, .on_epoch = true});
+    }
+  };
+  ToyData data;
+  levin::Trainer trainer({.max_epochs = 2}, runtime());
+  const auto monitor = std::make_shared<Monitor>();
+  trainer.add_callback(monitor);
+  const auto module = trainer.build<Logs>();
+  trainer.fit(*module, data);
+  BOOST_TEST(monitor->seen == (std::vector<double>{5, 10}), boost::test_tools::per_element());
+}
+
+// An evaluation asks for no optimizer, and a training after it has one.
+BOOST_AUTO_TEST_CASE(optimizers_are_configured_for_a_training) {
+  struct Asked : Toy {
+    std::vector<levin::OptimizerSpec> configure_optimizers() override { return ++asked, Toy::configure_optimizers(); }
+    int asked = 0;
+  };
+  ToyData data;
+  levin::Trainer trainer({.max_steps = 1}, runtime());
+  const auto module = trainer.build<Asked>();
+  trainer.validate(*module, data);
+  BOOST_TEST(module->asked == 0);
+  const Tensor before = module->net->weight.detach().clone();
+  trainer.fit(*module, data);
+  trainer.validate(*module, data);
+  BOOST_TEST(module->asked == 1);
+  BOOST_TEST(!at::equal(before, module->net->weight));
+}
+
+BOOST_AUTO_TEST_SUITE_END()
