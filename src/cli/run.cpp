@@ -74,7 +74,7 @@ class Job {
     if (mpi.rank() == 0 && !folder_.empty()) write_text(folder_ / "config.yaml", options.to_yaml(/*comments=*/false));
   }
 
-  Communicator& communicator() { return trainer_.session().communicator(); }
+  Communicator& communicator() { return trainer_.session().communicator().host(); }
 
   int run() {
     const auto& log = mpi_.log();
@@ -185,6 +185,7 @@ int run_program(int argc, const char* const* argv, const Program& program) {
     }
     if (settings.trainer.devices.value.value_or(1) > 1 && !started_by_a_launcher())
       throw explain_devices(*settings.trainer.devices.value, 1, {argv, argv + argc});
+    AcceleratorRegistry().create(settings.trainer.session.accelerator);  // its plug-in comes before any other use of LibTorch
   } catch (const Error& error) {
     standing = {error.exit_code(), error.what(), {}};
     if (!started_by_a_launcher()) return say(error.what(), static_cast<int>(error.exit_code()));

@@ -1,8 +1,25 @@
 #include "levin/device/accelerator.h"
 
 #include "levin/core/error.h"
+#include "levin/device/plugin.h"
 
 namespace levin {
+namespace {
+
+std::unique_ptr<Accelerator> create_from_plugin(const std::string& name) {
+  const AcceleratorPlugin& plugin = load_plugin(name);
+  try {
+    return std::unique_ptr<Accelerator>(plugin.create());
+  } catch (const Error&) {
+    throw;
+  } catch (const std::exception& error) {  // a library's, whose first line says it
+    const std::string text = error.what();
+    throw ConfigError(fmt::format("accelerator {} could not start: {}", name, text.substr(0, text.find('\n'))),
+                      "see whether its device works, or use accelerator: cpu", "device");
+  }
+}
+
+}  // namespace
 
 AcceleratorRegistry::AcceleratorRegistry() { factories_["cpu"] = make_cpu_accelerator; }
 
@@ -17,18 +34,23 @@ std::vector<std::string> AcceleratorRegistry::names() const {
   return names;
 }
 
-std::unique_ptr<Accelerator> AcceleratorRegistry::create(const std::string& name) const {
-  if (name == "auto") {
-    for (const auto& [candidate, factory] : factories_)
-      if (candidate != "cpu")
-        if (auto accelerator = factory(); accelerator->device_count() > 0) return accelerator;
-    return make_cpu_accelerator();
-  }
-  const auto found = factories_.find(name);
-  if (found != factories_.end()) return found->second();
-  std::string known = "auto";
-  for (const auto& [other, factory] : factories_) known += ", " + other;
-  throw ConfigError(fmt::format("there is no accelerator \"{}\" in this program", name), "choose one of: " + known, "device");
+std::unique_ptr<Accelerator> AcceleratorRegistry::create(const std::string& name, const Log& log) const {
+  if (name == "auto") return create_best(log);
+  const std::string& known = name == "gpu" ? "cuda" : name;
+  if (const auto found = factories_.find(known); found != factories_.end()) return found->second();
+  return create_from_plugin(known);
+}
+
+std::unique_ptr<Accelerator> AcceleratorRegistry::create_best(const Log& log) const {
+  for (const auto& [candidate, factory] : factories_)
+    if (candidate != "cpu")
+      if (auto accelerator = factory(); accelerator->device_count() > 0) return accelerator;
+  if (const auto driver = find_nvidia_driver(); driver.devices > 0 && !factories_.contains("cuda")) try {
+      return create_from_plugin("cuda");
+    } catch (const ConfigError& error) {
+      log.warning("[device] this machine has a GPU, and the CPU is used (accelerator: cpu leaves out this warning): {}", error.what());
+    }
+  return make_cpu_accelerator();
 }
 
 }  // namespace levin

@@ -37,10 +37,9 @@ Session::Session(MpiRuntime& runtime, const SessionConfig& config, uint64_t seed
       config_(config),
       seed_(seed),
       topology_(Topology::discover(runtime)),
-      accelerator_(accelerators.create(config.accelerator)),
-      device_(accelerator_->device(topology_.self().local_rank, topology_.local_size())),
-      communicator_(accelerator_->communicator(runtime, config.window_directory)),
-      strategy_(Strategy::create(config.strategy, *communicator_, accelerator_->alignment_bytes(), runtime.log())) {
+      chosen_(choose_device(accelerators, config.accelerator, runtime, topology_)),
+      communicator_(accelerator().communicator(runtime, config.window_directory, device())),
+      strategy_(Strategy::create(config.strategy, *communicator_, accelerator().alignment_bytes(), runtime.log())) {
   check_config(config_);
   at::set_num_threads(static_cast<int>(config_.num_threads > 0 ? config_.num_threads : fair_threads(topology_)));
 }
@@ -48,7 +47,7 @@ Session::Session(MpiRuntime& runtime, const SessionConfig& config, uint64_t seed
 Session::~Session() = default;
 
 std::unique_ptr<BuildContext> Session::start_build() {
-  accelerator_->seed(seed_);
+  accelerator().seed(seed_);
   return strategy_->open_build_context();
 }
 
@@ -65,7 +64,9 @@ void Session::setup(torch::nn::Module& module, std::vector<OptimizerSpec> optimi
   plateaus_.assign(specs_.size(), {});
   for (const auto& spec : specs_)
     if (spec.lr_scheduler) std::visit([](const auto& schedule) { check_config(schedule); }, *spec.lr_scheduler);
-  module.to(device_, dtype_of(config_.precision));
+  if (auto* ours = dynamic_cast<Module*>(&module))
+    for (const auto& [name, metric] : ours->metrics()) metric->to(device());
+  module.to(device(), dtype_of(config_.precision));
   strategy_->setup(module, specs_);
 }
 
@@ -80,14 +81,16 @@ size_t Session::optimizer_index(std::string_view name) const {
 void Session::receive(Batch& batch) const {
   for (const auto& [name, tensor] : batch.tensors()) {
     const bool convert = tensor.is_floating_point() && tensor.scalar_type() != dtype_of(config_.precision);
-    if (convert || tensor.device() != device_)
-      batch.set(name, tensor.to(device_, convert ? dtype_of(config_.precision) : tensor.scalar_type()));
+    const bool move = tensor.device() != device();
+    // A copy out of pageable memory has read it when the call returns, so the host need not wait until the device is there.
+    if (convert || move)
+      batch.set(name, tensor.to(device(), convert ? dtype_of(config_.precision) : tensor.scalar_type(), move && !tensor.is_pinned()));
   }
 }
 
 void Session::seed_micro_batch(int64_t micro_batch) {
   const auto counter = [](int64_t value) { return static_cast<uint64_t>(value); };
-  accelerator_->seed(mix(mix(mix(mix(seed_) ^ counter(rank())) ^ counter(progress_.step)) ^ counter(micro_batch)));
+  accelerator().seed(mix(mix(mix(mix(seed_) ^ counter(rank())) ^ counter(progress_.step)) ^ counter(micro_batch)));
 }
 
 bool Session::reduce(size_t optimizer, Accumulation accumulation) {

@@ -10,7 +10,9 @@ struct Pretended : levin::Accelerator {
   std::string name() const override { return "pretended"; }
   int device_count() const override { return devices_; }
   c10::Device device(int, int) const override { return c10::Device(c10::kCPU); }
-  std::unique_ptr<levin::Communicator> communicator(const levin::MpiRuntime&, const std::string&) const override { return nullptr; }
+  std::unique_ptr<levin::Communicator> communicator(const levin::MpiRuntime&, const std::string&, c10::Device) const override {
+    return nullptr;
+  }
   int64_t alignment_bytes() const override { return 256; }
   void seed(uint64_t) const override {}
   void synchronize() const override {}
@@ -33,7 +35,8 @@ BOOST_AUTO_TEST_CASE(auto_prefers_a_device_and_falls_to_the_cpu) {
 
 BOOST_AUTO_TEST_CASE(unknown_and_twice_registered_names_are_errors) {
   levin::AcceleratorRegistry registry;
-  levin::test::check_throws<levin::ConfigError>([&] { registry.create("cuda"); }, {"[device]", "\"cuda\"", "auto, cpu"});
+  levin::test::check_throws<levin::ConfigError>([&] { registry.create("abacus"); },
+                                                {"[device]", "\"abacus\"", "liblevin_abacus.so", "auto, cpu"});
   levin::test::check_throws<levin::UsageError>([&] { registry.add("cpu", nullptr); }, {"\"cpu\"", "already"});
 }
 

@@ -1,4 +1,6 @@
 #pragma once
+#include <c10/core/Device.h>
+
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -79,7 +81,11 @@ class Communicator {
   /// Ends all ranks' waits with CommunicatorAborted.
   virtual void abort(const std::string& reason) noexcept = 0;
 
-  /// The ranks that share memory with this one, or null where the backend has none.
+  /// Where the tensors of its collectives live.
+  virtual c10::Device device() const noexcept { return c10::Device(c10::kCPU); }
+  /// The same ranks' communicator for tensors in host memory, with a sequence of its own; itself where the device's memory is the host's.
+  virtual Communicator& host() noexcept { return *this; }
+  /// The ranks whose tensors share memory with this one's, or null where the backend has none.
   virtual NodeGroup* node() noexcept { return nullptr; }
 
   /// The communicator for tensors in host memory: shared windows inside a node, made in `window_directory`, and MPI between nodes, on a

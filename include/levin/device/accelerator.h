@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "levin/core/log.h"
+
 namespace levin {
 
 class Communicator;
@@ -22,18 +24,19 @@ class Accelerator {
   virtual int device_count() const = 0;
   /// The device of a rank: with one visible device that one, else the local rank's; ConfigError when there are too few.
   virtual c10::Device device(int local_rank, int local_size) const = 0;
-  /// Collectives for tensors on this accelerator. Ranks of one node share memory through files in `window_directory`. Collective over the
-  /// runtime's communicator.
-  virtual std::unique_ptr<Communicator> communicator(const MpiRuntime& runtime, const std::string& window_directory) const = 0;
+  /// Collectives for tensors on this rank's `device`; its host() serves tensors in host memory. Ranks of one node share memory through
+  /// files in `window_directory`. Collective over the runtime's communicator.
+  virtual std::unique_ptr<Communicator> communicator(const MpiRuntime& runtime, const std::string& window_directory,
+                                                     c10::Device device) const = 0;
   /// What a parameter inside a flat buffer is aligned to.
   virtual int64_t alignment_bytes() const = 0;
   /// Seeds the device's default random generator.
   virtual void seed(uint64_t seed) const = 0;
-  /// Waits for the work queued on the device.
+  /// Waits for the work queued on the device that this thread uses.
   virtual void synchronize() const = 0;
 };
 
-/// The accelerators of a program, by name. The CPU is always there; a plug-in adds its own.
+/// The accelerators of a program, by name: the CPU, what the program adds, and those in plug-ins (see plugin.h).
 class AcceleratorRegistry {
  public:
   using Factory = std::function<std::unique_ptr<Accelerator>()>;
@@ -42,10 +45,14 @@ class AcceleratorRegistry {
   /// UsageError when the name is taken.
   void add(const std::string& name, Factory factory);
   std::vector<std::string> names() const;
-  /// "auto" takes the first accelerator with a device, the CPU last. ConfigError, naming what there is, for an unknown name.
-  std::unique_ptr<Accelerator> create(const std::string& name) const;
+  /// "auto" takes the first accelerator with a device: the program's own, CUDA where a driver and the plug-in are, the CPU; a GPU that it
+  /// cannot use is a warning in `log`. "gpu" is cuda. A name that the program did not add, or a path, is a plug-in's, which is loaded: call
+  /// this before LibTorch is used, or again afterwards. ConfigError where there is no such accelerator.
+  std::unique_ptr<Accelerator> create(const std::string& name, const Log& log = {}) const;
 
  private:
+  std::unique_ptr<Accelerator> create_best(const Log& log) const;
+
   std::map<std::string, Factory> factories_;
 };
 

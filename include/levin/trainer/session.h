@@ -9,7 +9,7 @@
 #include "levin/comm/mpi_runtime.h"
 #include "levin/comm/topology.h"
 #include "levin/core/batch.h"
-#include "levin/device/accelerator.h"
+#include "levin/device/choose_device.h"
 #include "levin/optim/lr_scheduler.h"
 #include "levin/parallel/strategy.h"
 #include "levin/trainer/logger.h"
@@ -33,8 +33,9 @@ enum class StopReason : uint32_t { requested = 1, interrupted = 2, terminated = 
 ///       session.step();
 ///     }
 ///
-/// Collective are the constructor, setup, step and its parts (reduce, clip_gradients, update), gradients and write_parameters. Ranks may
-/// differ in batch size, never in the number of steps: a rank without data passes weight 0.
+/// A session on an accelerator of a plug-in is made before LibTorch is used for anything else, at::manual_seed included: the plug-in's
+/// libraries must come first. Collective are the constructor, setup, step and its parts (reduce, clip_gradients, update), gradients and
+/// write_parameters. Ranks may differ in batch size, never in the number of steps: a rank without data passes weight 0.
 class Session {
  public:
   explicit Session(MpiRuntime& runtime, const SessionConfig& config = {}, uint64_t seed = 0, const AcceleratorRegistry& accelerators = {});
@@ -113,11 +114,12 @@ class Session {
   Progress& progress() noexcept { return progress_; }
   const Progress& progress() const noexcept { return progress_; }
   MpiRuntime& runtime() noexcept { return *runtime_; }
+  /// For tensors on the session's device; its host() for those in host memory.
   Communicator& communicator() noexcept { return *communicator_; }
   Strategy& strategy() noexcept { return *strategy_; }
   const Topology& topology() const noexcept { return topology_; }
-  const Accelerator& accelerator() const noexcept { return *accelerator_; }
-  c10::Device device() const noexcept { return device_; }
+  const Accelerator& accelerator() const noexcept { return *chosen_.accelerator; }
+  c10::Device device() const noexcept { return chosen_.device; }
   uint64_t seed() const noexcept { return seed_; }
   int rank() const noexcept { return communicator_->rank(); }
   int size() const noexcept { return communicator_->size(); }
@@ -131,8 +133,7 @@ class Session {
   SessionConfig config_;
   uint64_t seed_;
   Topology topology_;
-  std::unique_ptr<Accelerator> accelerator_;
-  c10::Device device_;
+  ChosenDevice chosen_;
   std::unique_ptr<Communicator> communicator_;
   std::unique_ptr<Strategy> strategy_;
   std::vector<OptimizerSpec> specs_;

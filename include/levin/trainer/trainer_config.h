@@ -25,8 +25,9 @@ struct SessionConfig {
   int64_t num_threads = 0;
   std::filesystem::path window_directory = "/dev/shm";
 };
-LEVIN_CONFIG(SessionConfig, (accelerator, "auto, cpu, or the name of a plug-in's"), (strategy, "how ranks work together"),
-             (precision, "dtype of parameters and computation"), (gradient_clip_val, "largest norm or value of the gradient", at_least(0)),
+LEVIN_CONFIG(SessionConfig, (accelerator, "auto, cpu, gpu (which is cuda), or a plug-in: its name or its file"),
+             (strategy, "how ranks work together"), (precision, "dtype of parameters and computation"),
+             (gradient_clip_val, "largest norm or value of the gradient", at_least(0)),
              (gradient_clip_algorithm, "what gradient_clip_val limits"),
              (num_threads, "threads a rank computes with; 0: its share of the cores that it may use", at_least(0)),
              (window_directory, "where ranks of one node put the memory that they share"))

@@ -1,0 +1,22 @@
+#pragma once
+#include <memory>
+#include <string>
+
+#include "levin/device/accelerator.h"
+
+namespace levin {
+
+class Topology;
+
+/// What a rank computes on.
+struct ChosenDevice {
+  std::unique_ptr<Accelerator> accelerator;
+  c10::Device device;
+};
+
+/// The accelerator of this name, and this rank's device. Collective: when a rank has none, or "auto" would take another on some ranks, all
+/// of them get a ConfigError (a rank's own error, where it has one).
+ChosenDevice choose_device(const AcceleratorRegistry& accelerators, const std::string& name, const MpiRuntime& runtime,
+                           const Topology& topology);
+
+}  // namespace levin
