@@ -66,7 +66,7 @@ Table table_of(int64_t dataloader_idx, const std::vector<Prediction>& prediction
   std::vector<int64_t> indices;
   for (const auto& prediction : predictions) {
     if (prediction.dataloader_idx != dataloader_idx) continue;
-    rows.push_back(prediction.rows.to(at::kDouble));
+    rows.push_back(prediction.rows.to(at::kCPU, at::kDouble));
     indices.insert(indices.end(), prediction.indices.begin(), prediction.indices.end());
   }
   // A rank without samples learns the width of a row from the others.

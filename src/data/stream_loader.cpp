@@ -31,7 +31,7 @@ std::vector<int64_t> batch_sizes(const DataLoaderOptions& options, const LoaderP
 
 StreamLoader::StreamLoader(std::shared_ptr<const IterableDataset> dataset, const DataLoaderOptions& options, const LoaderPlace& place,
                            Communicator& communicator)
-    : dataset_(std::move(dataset)), place_(place), sizes_(batch_sizes(options, place)), communicator_(&communicator) {
+    : dataset_(std::move(dataset)), place_(place), sizes_(batch_sizes(options, place)), communicator_(&communicator.host()) {
   if (options.num_workers > 0)
     prefetcher_ = std::make_unique<detail::Prefetcher>([this](int64_t number, Batch& into) { fill(number, into); }, 1,
                                                        options.num_workers * options.prefetch_factor);

@@ -22,7 +22,7 @@ class Packed {
     for (auto* state : states) {
       if (state->reduction == StateReduction::concatenate || (state->reduction == StateReduction::sum) != sums) continue;
       states_.push_back(state);
-      const auto values = state->value.to(at::kDouble).flatten();
+      const auto values = state->value.to(at::kCPU, at::kDouble).flatten();
       flat.push_back(state->reduction == StateReduction::min ? values.neg() : values);
     }
     if (flat.empty()) return;
@@ -38,7 +38,7 @@ class Packed {
       auto values = all_.narrow(0, offset, state->value.numel()).view(state->value.sizes());
       offset += state->value.numel();
       if (state->reduction == StateReduction::min) values = values.neg();
-      state->value = values.to(state->value.scalar_type(), /*non_blocking=*/false, /*copy=*/true);
+      state->value = values.to(state->value.options(), /*non_blocking=*/false, /*copy=*/true);
     }
   }
 
@@ -82,21 +82,19 @@ void gather_rows(const States& states, Communicator& communicator) {
   for (auto* state : states)
     if (state->reduction == StateReduction::concatenate) rows.push_back(state);
   if (rows.empty()) return;
-  const auto device = rows.front()->initial.device();
-  const auto words = at::TensorOptions(device).dtype(at::kLong);
+  const auto words = at::TensorOptions(at::kLong);
   const auto ranks = static_cast<size_t>(communicator.size()), count = rows.size();
   const auto header_words = static_cast<int64_t>(count * sizeof(RowsHeader) / sizeof(int64_t));
 
   std::vector<Tensor> own;
   const auto own_headers = at::empty({header_words}, at::kLong);
   for (size_t i = 0; i < count; ++i) {
-    own.push_back(rows[i]->joined().contiguous());
+    own.push_back(rows[i]->joined().to(at::kCPU).contiguous());
     reinterpret_cast<RowsHeader*>(own_headers.mutable_data_ptr<int64_t>())[i] = RowsHeader::of(own.back(), rows[i]->name);
   }
   const auto gathered = at::empty({communicator.size() * header_words}, words);
-  communicator.all_gather(gathered, own_headers.to(device)).wait();
-  const auto all_headers = gathered.to(at::kCPU);
-  const std::span headers(reinterpret_cast<const RowsHeader*>(all_headers.const_data_ptr<int64_t>()), ranks * count);
+  communicator.all_gather(gathered, own_headers).wait();
+  const std::span headers(reinterpret_cast<const RowsHeader*>(gathered.const_data_ptr<int64_t>()), ranks * count);
 
   // The ranks' rows as bytes, padded to the longest.
   int64_t most_words = 0;
@@ -128,7 +126,8 @@ void gather_rows(const States& states, Communicator& communicator) {
             fmt::format("state \"{}\" is {} on rank {} and {} on a rank before it", rows[i]->name, header.text(), rank, first[i]->text()),
             "rows have the same shape and dtype on all ranks");
       first[i] = &header;
-      parts[i].push_back(received.view(at::kByte).narrow(0, offset * 8, header.bytes()).view(header.scalar_type()).view(header.sizes()));
+      const auto bytes = received.view(at::kByte).narrow(0, offset * 8, header.bytes());
+      parts[i].push_back(bytes.view(header.scalar_type()).view(header.sizes()).to(rows[i]->initial.device()));
       offset += header.words();
     }
   }
@@ -137,7 +136,9 @@ void gather_rows(const States& states, Communicator& communicator) {
 
 }  // namespace
 
-MetricSync::MetricSync(std::span<Metric* const> metrics, Communicator& communicator) : metrics_(metrics.begin(), metrics.end()) {
+// What travels is small, and wanted on the host in the end.
+MetricSync::MetricSync(std::span<Metric* const> metrics, Communicator& ranks) : metrics_(metrics.begin(), metrics.end()) {
+  Communicator& communicator = ranks.host();
   for (auto* metric : metrics_)
     if (!metric->enabled()) throw UsageError("metrics", "a metric is synchronised while it is disabled");
   States states;

@@ -14,8 +14,14 @@
 namespace levin {
 namespace {
 
-// The counter of updates after this one. Written past the dispatcher, whose call costs more than a small update.
-float count_step(const OptimizerState& state) { return ++*state.step.mutable_data_ptr<float>(); }
+// The counter of updates after this one. Written past the dispatcher, whose call costs more than a small update. Fused updates on a device
+// read it there.
+float count_step(OptimizerState& state) {
+  const float steps = ++*state.step.mutable_data_ptr<float>();
+  if (state.device_step.defined()) state.device_step.add_(1);
+  return steps;
+}
+const Tensor& step_of(const OptimizerState& state) { return state.device_step.defined() ? state.device_step : state.step; }
 
 class FusedSgd : public FlatOptimizer {
  public:
@@ -52,7 +58,7 @@ class FusedAdam : public FlatOptimizer {
     };
     count_step(state);
     update(at::TensorList(parameters), at::TensorList(gradients), at::TensorList(state.tensors[0]), at::TensorList(state.tensors[1]),
-           at::TensorList(), at::TensorList(state.step), lr, config_.beta1, config_.beta2, weight_decay, config_.eps, /*amsgrad=*/false,
+           at::TensorList(), at::TensorList(step_of(state)), lr, config_.beta1, config_.beta2, weight_decay, config_.eps, /*amsgrad=*/false,
            /*maximize=*/false);
   }
 
@@ -68,7 +74,7 @@ class FusedAdagrad : public FlatOptimizer {
 
   void step(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, double lr, double weight_decay) const override {
     count_step(state);
-    at::_fused_adagrad_({parameters}, {gradients}, {state.tensors[0]}, {state.step}, lr, config_.lr_decay, weight_decay, config_.eps,
+    at::_fused_adagrad_({parameters}, {gradients}, {state.tensors[0]}, {step_of(state)}, lr, config_.lr_decay, weight_decay, config_.eps,
                         /*maximize=*/false);
   }
 
@@ -175,6 +181,7 @@ OptimizerState FlatOptimizer::make_state(const Tensor& parameters) const {
   OptimizerState state;
   for (size_t i = 0; i < state_names().size(); i++) state.tensors.push_back(at::zeros_like(parameters));
   state.step = at::zeros({}, at::kFloat);
+  if (!parameters.is_cpu()) state.device_step = at::zeros({}, parameters.options().dtype(at::kFloat));
   return state;
 }
 

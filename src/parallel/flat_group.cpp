@@ -30,12 +30,7 @@ Tensor gradients_for_collectives(const GroupLayout& layout, Communicator& commun
       return communicator.allocate(layout.numel, layout.dtype);
     } catch (const IoError&) {  // on all ranks alike
     }
-  return at::zeros({layout.numel}, at::TensorOptions(layout.dtype));
-}
-
-bool on_several_hosts(Communicator& communicator) {
-  const auto* node = communicator.node();
-  return node && node->size() < communicator.size();
+  return at::zeros({layout.numel}, at::TensorOptions(layout.dtype).device(communicator.device()));
 }
 
 // Windows of hosts are made apart; where one has no room, none of them has a window.
@@ -75,10 +70,19 @@ void scaled_sum(const Tensor& out, const std::vector<Tensor>& parts, double fact
 
 }  // namespace
 
+bool on_several_hosts(Communicator& communicator) {
+  const auto* node = communicator.node();
+  return node && node->size() < communicator.size();
+}
+
+bool reduces_early(Communicator& communicator) {
+  return communicator.size() > 1 && (communicator.node() == nullptr || on_several_hosts(communicator));
+}
+
 std::unique_ptr<GroupMemory> GroupMemory::allocate(const GroupLayout& layout, const Lifetimes& lifetimes, Communicator& communicator,
                                                    WhenShort when_short) {
   auto memory = std::make_unique<GroupMemory>();
-  const auto options = at::TensorOptions(layout.dtype);
+  const auto options = at::TensorOptions(layout.dtype).device(communicator.device());
   const size_t bytes = static_cast<size_t>(layout.numel) * c10::elementSize(layout.dtype);
   auto* node = communicator.node();
   if (lifetimes.parameters == Hold::shared) {
@@ -186,7 +190,7 @@ void FlatGroup::settle(const std::vector<std::string>& names) {
 }
 
 void FlatGroup::start_reduce() {
-  if (reduction_ || !on_several_hosts(*communicator_)) return;
+  if (reduction_ || !reduces_early(*communicator_)) return;
   reduction_ = lifetimes_.optimizer == Hold::sharded ? communicator_->reduce_scatter(mean_, memory_.gradients)
                                                      : communicator_->all_reduce(memory_.gradients);
 }

@@ -33,11 +33,6 @@ Strategy::Strategy(Communicator& communicator, int64_t alignment_bytes, Log log)
 
 Strategy::~Strategy() = default;
 
-bool Strategy::on_several_hosts() const noexcept {
-  const auto* node = communicator_->node();
-  return node && node->size() < communicator_->size();
-}
-
 std::unique_ptr<Strategy> Strategy::create(const StrategyConfig& config, Communicator& communicator, int64_t alignment_bytes, Log log) {
   const bool alone = communicator.size() == 1;
   if (std::holds_alternative<SingleDevice>(config) && !alone)
@@ -64,13 +59,14 @@ std::unique_ptr<BuildContext> Strategy::open_build_context() { return std::make_
 std::vector<double> Strategy::exchange(const std::vector<double>& mine) {
   if (communicator_->size() == 1) return mine;
   std::vector<double> all(mine.size() * static_cast<size_t>(communicator_->size()));
-  if (auto* node = communicator_->node(); node && node->size() == communicator_->size()) {
+  auto& host = communicator_->host();
+  if (auto* node = host.node(); node && node->size() == host.size()) {
     node->exchange(mine, all);
   } else {
     const auto view = [](const std::vector<double>& values) {
       return at::from_blob(const_cast<double*>(values.data()), {static_cast<int64_t>(values.size())}, at::kDouble);
     };
-    communicator_->all_gather(view(all), view(mine)).wait();
+    host.all_gather(view(all), view(mine)).wait();
   }
   return all;
 }
@@ -112,7 +108,7 @@ void Strategy::setup(torch::nn::Module& module, std::vector<OptimizerSpec> optim
   }
   for (const auto& buffer : module.buffers()) buffers_.push_back(buffer);
   make_groups();
-  if (on_several_hosts()) overlap_ = std::make_unique<detail::Overlap>(groups_);
+  if (reduces_early(*communicator_)) overlap_ = std::make_unique<detail::Overlap>(groups_);
   broadcast_buffers();
 }
 
@@ -265,7 +261,7 @@ void Strategy::update(const std::function<double(double)>& schedule, size_t opti
 }
 
 void Strategy::publish_parameters(const std::vector<FlatGroup*>& groups) {
-  if (!on_several_hosts()) {
+  if (!on_several_hosts(*communicator_)) {
     communicator_->barrier();
     return;
   }

@@ -38,7 +38,8 @@ class Probe {
 
 }  // namespace
 
-bool hosts_share(const std::filesystem::path& directory, const Topology& topology, Communicator& communicator) {
+bool hosts_share(const std::filesystem::path& directory, const Topology& topology, Communicator& ranks) {
+  Communicator& communicator = ranks.host();
   std::optional<Probe> probe;
   // Two jobs on two hosts may have the same process number, or the same time, hardly both.
   const Tensor number = at::tensor(

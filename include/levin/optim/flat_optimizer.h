@@ -11,7 +11,8 @@ namespace levin {
 /// What an optimizer remembers of one flat slice of parameters: tensors of the slice's shape under FlatOptimizer::state_names().
 struct OptimizerState {
   std::vector<Tensor> tensors;
-  Tensor step;  ///< number of updates so far, fp32, a scalar
+  Tensor step;         ///< number of updates so far, fp32, a scalar in host memory
+  Tensor device_step;  ///< the same on the parameters' device, where that is another
 };
 
 /// An update rule for flat slices: one fused ATen call a slice where there is one. It knows no names and no ranks.

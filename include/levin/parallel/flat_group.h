@@ -23,6 +23,11 @@ struct Lifetimes {
   Hold parameters = Hold::whole, gradients = Hold::whole, optimizer = Hold::whole;
 };
 
+/// Whether some ranks share no memory because they are on other hosts, while those of one host do.
+bool on_several_hosts(Communicator& communicator);
+/// Whether a group's reduction starts when its gradients are complete, and goes on during the rest of the backward.
+bool reduces_early(Communicator& communicator);
+
 /// The buffers of a group.
 struct GroupMemory {
   Tensor parameters;                   ///< [numel]
@@ -57,7 +62,8 @@ class FlatGroup {
   /// UsageError where a parameter left its buffer.
   void settle(const std::vector<std::string>& names);
   void settle(size_t member);
-  /// Between hosts: this rank's gradients are complete, and their sum may be on its way. In the same order on all ranks, as reduce.
+  /// Where it may start early: this rank's gradients are complete, and their sum may be on its way. In the same order on all ranks, as
+  /// reduce.
   void start_reduce();
   bool reducing() const noexcept { return reduction_.has_value(); }
   /// The mean gradient of the owned part becomes readable in mean(): the sum over ranks times `factor`. All ranks' gradients must be
@@ -87,7 +93,7 @@ class FlatGroup {
   Range owned_;
   GroupMemory memory_;
   Tensor mean_;
-  std::optional<Work> reduction_;   // between hosts, under way
+  std::optional<Work> reduction_;   // under way
   std::vector<Tensor> peer_parts_;  // the owned part of every rank's gradients, in rank order
   std::vector<Tensor> members_, member_gradients_;
   std::vector<const void*> homes_;  // where each member's data are

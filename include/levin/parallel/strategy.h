@@ -60,7 +60,7 @@ class Strategy {
   /// Accumulates the gradients of weight * loss; `loss` is the mean over the micro-batch. Local. UsageError for a loss that has not one
   /// element, or depends on no parameter. A parameter that takes no part has a gradient of zeros, and is updated with it.
   void backward(const Tensor& loss, double weight);
-  /// The next backward is the last of this optimizer's step: between hosts, reductions start while it runs. All ranks say so, or none.
+  /// The next backward is the last of this optimizer's step: between hosts and devices, reductions start while it runs. All ranks say so, or none.
   void expect_step(size_t optimizer = 0);
   /// All ranks' gradients are complete after it. Sums the weights of the backward calls since the optimizer's last step. UsageError
   /// where another rank meets for another optimizer.
@@ -94,7 +94,6 @@ class Strategy {
  private:
   class Collector;
   Strategy(Communicator& communicator, int64_t alignment_bytes, Log log);
-  bool on_several_hosts() const noexcept;
   std::vector<double> exchange(const std::vector<double>& mine);
   void publish_parameters(const std::vector<FlatGroup*>& groups);
   void check_same_model();
@@ -117,7 +116,7 @@ class Strategy {
   std::vector<GroupOptimizer> optimizers_;    // one at least
   std::vector<Tensor> frozen_;                // by toggle
   std::optional<size_t> toggled_;             // alone takes part in backward
-  std::unique_ptr<detail::Overlap> overlap_;  // between hosts
+  std::unique_ptr<detail::Overlap> overlap_;  // where reductions start early
   double unit_ = 1;                           // gradients are accumulated times weight / unit
 };
 
