@@ -1,0 +1,19 @@
+#include "check.h"
+
+namespace levin {
+
+void check_cuda(cudaError_t code, const char* call) {
+  if (code == cudaSuccess) return;
+  throw CudaError(fmt::format("{} failed: {} ({})", call, cudaGetErrorString(code), cudaGetErrorName(code)),
+                  code == cudaErrorMemoryAllocation ? "use a smaller batch or model, or more GPUs" : "");
+}
+
+void check_nccl(ncclResult_t code, const char* call, ncclComm_t communicator) {
+  if (code == ncclSuccess || code == ncclInProgress) return;
+  const char* details = ncclGetLastError(communicator);
+  throw CudaError(
+      fmt::format("{} failed: {}{}", call, ncclGetErrorString(code), details && *details ? fmt::format(" ({})", details) : std::string()),
+      "run it again with NCCL_DEBUG=WARN in the environment to hear more");
+}
+
+}  // namespace levin

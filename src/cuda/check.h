@@ -1,0 +1,22 @@
+#pragma once
+#include <cuda_runtime_api.h>
+#include <nccl.h>
+
+#include <string>
+
+#include "levin/core/error.h"
+
+namespace levin {
+
+/// A GPU, its driver or NCCL refused (74).
+class CudaError : public Error {
+ public:
+  explicit CudaError(const std::string& what, const std::string& remedy = {}) : Error(ExitCode::io_failed, "cuda", what, remedy) {}
+};
+
+/// Throws a CudaError that names the call and CUDA's own words when `code` is not cudaSuccess.
+void check_cuda(cudaError_t code, const char* call);
+/// The same for NCCL; `communicator` may be null. ncclInProgress is no error.
+void check_nccl(ncclResult_t code, const char* call, ncclComm_t communicator = nullptr);
+
+}  // namespace levin

@@ -1,0 +1,62 @@
+#pragma once
+#include <c10/cuda/CUDAEvent.h>
+#include <c10/cuda/CUDAStream.h>
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "levin/comm/communicator.h"
+#include "levin/comm/mpi_runtime.h"
+#include "nccl_link.h"
+#include "nccl_watch.h"
+
+namespace levin {
+
+/// Collectives between GPUs by NCCL. They run on a stream of their own: each waits for what is on the caller's stream, and wait() makes the
+/// caller's stream wait for the result; the host waits for nothing. Ranks meet on the host through host(), which carries the abort word
+/// too.
+///
+/// Unlike the CPU's it does not compare what the ranks call, and sums are in NCCL's order and, for fp16 and bf16, in NCCL's precision.
+class NcclCommunicator final : public Communicator {
+ public:
+  /// Collective. CudaError where NCCL refuses or the ranks do not meet; ConfigError where two ranks of a host have the same GPU.
+  static std::unique_ptr<NcclCommunicator> create(const MpiRuntime& runtime, const std::string& window_directory, c10::Device device,
+                                                  std::chrono::seconds limit = std::chrono::seconds(300));
+  ~NcclCommunicator() override;
+
+  uint64_t sequence() const noexcept override { return sequence_.load(std::memory_order_relaxed); }
+  Work all_reduce(const Tensor& tensor, ReduceOp op) override;
+  Work reduce_scatter(const Tensor& output, const Tensor& input, ReduceOp op) override;
+  Work all_gather(const Tensor& output, const Tensor& input) override;
+  /// UsageError: no two ranks share a GPU's memory.
+  Work gather_shared(const Tensor& whole) override;
+  Work broadcast(const Tensor& tensor, int root) override;
+  /// On the host; work that is queued on the GPUs may not be done.
+  void barrier() override;
+  /// From ncclMemAlloc and registered, where NCCL can; else LibTorch's.
+  Tensor allocate(int64_t numel, at::ScalarType dtype) override;
+  std::unique_ptr<Communicator> split(int color, int key) override;
+  void abort(const std::string& reason) noexcept override;
+  c10::Device device() const noexcept override { return device_; }
+  Communicator& host() noexcept override { return *host_; }
+
+ private:
+  NcclCommunicator(std::shared_ptr<Communicator> host, std::shared_ptr<NcclLink> link, c10::Device device, std::chrono::seconds limit,
+                   std::string who);
+  void check(const Tensor& tensor) const;
+  void check_parts(const Tensor& whole, const Tensor& part) const;
+  Work start(const char* call, std::vector<Tensor> tensors, const std::function<ncclResult_t(ncclComm_t, cudaStream_t)>& queue);
+
+  std::shared_ptr<Communicator> host_;
+  std::shared_ptr<NcclLink> link_;
+  c10::Device device_;
+  std::chrono::seconds limit_;
+  std::string who_;
+  c10::cuda::CUDAStream stream_;
+  std::atomic<uint64_t> sequence_{0};
+  std::unique_ptr<NcclWatch> watch_;
+};
+
+}  // namespace levin

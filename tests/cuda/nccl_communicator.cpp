@@ -1,0 +1,137 @@
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/full_like.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+
+#include "needs_a_gpu.h"
+
+using levin::ReduceOp, levin::Tensor;
+using levin::test::check_throws, levin::test::runtime;
+
+namespace {
+
+struct Gpu {
+  std::unique_ptr<levin::Accelerator> accelerator = levin::AcceleratorRegistry().create("cuda");
+  c10::Device device = accelerator->device(runtime().rank(), runtime().size());
+  std::unique_ptr<levin::Communicator> ranks = accelerator->communicator(runtime(), "/dev/shm", device);
+  at::TensorOptions options(at::ScalarType dtype) const { return at::TensorOptions(device).dtype(dtype); }
+};
+
+// With fewer GPUs than ranks there is another test: the_ranks_have_gpus_of_their_own.
+#define SKIP_WITHOUT_GPUS_FOR_ALL() \
+  if (!levin::test::enough_gpus()) return
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(cuda_nccl_communicator, *boost::unit_test::fixture(&levin::test::needs_a_gpu))
+
+BOOST_AUTO_TEST_CASE(the_ranks_have_gpus_of_their_own) {
+  if (levin::test::enough_gpus())
+    BOOST_TEST(Gpu().ranks->size() == runtime().size());
+  else
+    check_throws<levin::ConfigError>([] { Gpu(); }, {"[cuda]", std::to_string(runtime().size()) + " ranks", "GPU"});
+}
+
+BOOST_AUTO_TEST_CASE(reductions_of_every_dtype) {
+  SKIP_WITHOUT_GPUS_FOR_ALL();
+  const Gpu gpu;
+  const int size = gpu.ranks->size(), rank = gpu.ranks->rank();
+  for (const auto dtype : {at::kFloat, at::kDouble, at::kHalf, at::kBFloat16, at::kInt, at::kLong}) {
+    for (const int64_t numel : {int64_t{1}, int64_t{1000}, int64_t{3} << 20}) {
+      const auto mine = [&] { return at::full({numel}, rank + 1, gpu.options(dtype)); };
+      const auto expect = [&](const Tensor& tensor, double value) {
+        BOOST_TEST(at::equal(tensor, at::full_like(tensor, value)), c10::toString(dtype) << " of " << numel);
+      };
+      Tensor tensor = mine();
+      gpu.ranks->all_reduce(tensor).wait();
+      expect(tensor, size * (size + 1) / 2.0);
+      gpu.ranks->all_reduce(tensor = mine(), ReduceOp::max).wait();
+      expect(tensor, size);
+      gpu.ranks->all_reduce(tensor = mine(), ReduceOp::min).wait();
+      expect(tensor, 1);
+      if (!at::isFloatingType(dtype)) continue;
+      gpu.ranks->all_reduce(tensor = mine(), ReduceOp::mean).wait();
+      expect(tensor, (size + 1) / 2.0);
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(parts_go_where_they_belong) {
+  SKIP_WITHOUT_GPUS_FOR_ALL();
+  const Gpu gpu;
+  const int64_t size = gpu.ranks->size(), rank = gpu.ranks->rank(), n = 1000;
+  const Tensor whole = at::arange(size * n, gpu.options(at::kFloat)), part = at::zeros({n}, gpu.options(at::kFloat));
+  gpu.ranks->reduce_scatter(part, whole).wait();
+  BOOST_TEST(at::equal(part, whole.narrow(0, rank * n, n) * size));
+  const Tensor gathered = at::zeros_like(whole);
+  gpu.ranks->all_gather(gathered, whole.narrow(0, rank * n, n).contiguous()).wait();
+  BOOST_TEST(at::equal(gathered, whole));
+  const Tensor flags = at::full({3}, rank == size - 1, gpu.options(at::kBool));
+  gpu.ranks->broadcast(flags, static_cast<int>(size) - 1).wait();
+  BOOST_TEST(flags.all().item<bool>());
+}
+
+BOOST_AUTO_TEST_CASE(collectives_on_allocated_memory) {
+  SKIP_WITHOUT_GPUS_FOR_ALL();
+  const Gpu gpu;
+  const Tensor memory = gpu.ranks->allocate(1 << 20, at::kFloat);
+  BOOST_TEST(memory.device() == gpu.device);
+  BOOST_TEST(memory.sum().item<float>() == 0);
+  memory.fill_(1);
+  gpu.ranks->all_reduce(memory).wait();
+  BOOST_TEST(memory.min().item<float>() == gpu.ranks->size());
+}
+
+BOOST_AUTO_TEST_CASE(what_it_does_not_take) {
+  SKIP_WITHOUT_GPUS_FOR_ALL();
+  const Gpu gpu;
+  check_throws<levin::UsageError>([&] { gpu.ranks->all_reduce(at::zeros({1}, gpu.options(at::kLong)), ReduceOp::mean); },
+                                  {"[cuda]", "mean"});
+  check_throws<levin::UsageError>([&] { gpu.ranks->all_reduce(at::zeros({1})); }, {"[cuda]", "cpu", "host()"});
+  check_throws<levin::UsageError>([&] { gpu.ranks->broadcast(at::zeros({1}, gpu.options(at::kFloat)), 99); }, {"99"});
+  const Tensor numbers = at::full({1}, 1.0, at::kDouble);
+  gpu.ranks->host().all_reduce(numbers).wait();
+  BOOST_TEST(numbers.item<double>() == gpu.ranks->size());
+}
+
+BOOST_AUTO_TEST_CASE(split_by_color) {
+  SKIP_WITHOUT_GPUS_FOR_ALL();
+  const Gpu gpu;
+  const int rank = gpu.ranks->rank(), size = gpu.ranks->size();
+  const auto reversed = gpu.ranks->split(0, -rank), alone = gpu.ranks->split(rank, 0);
+  BOOST_TEST(reversed->rank() == size - 1 - rank);
+  BOOST_TEST(alone->size() == 1);
+  const Tensor one = at::full({1}, 1, gpu.options(at::kFloat));
+  reversed->all_reduce(one).wait();
+  alone->all_reduce(one).wait();
+  BOOST_TEST(one.item<float>() == size);
+}
+
+BOOST_AUTO_TEST_CASE(an_abort_ends_waits_for_the_device) {
+  SKIP_WITHOUT_GPUS_FOR_ALL();
+  if (runtime().size() == 1) return;
+  const Gpu gpu;
+  const Tensor tensor = at::full({1}, 1, gpu.options(at::kFloat));
+  gpu.ranks->all_reduce(tensor).wait();
+  gpu.accelerator->synchronize();
+  if (gpu.ranks->rank() == 0) {
+    gpu.ranks->abort("enough");
+  } else {
+    check_throws<levin::CommunicatorAborted>(
+        [&] {
+          auto work = gpu.ranks->all_reduce(tensor);  // rank 0 does not come
+          try {
+            gpu.accelerator->synchronize();
+          } catch (const levin::Error&) {  // kernels that were ended may be reported
+          }
+          work.wait();
+          gpu.ranks->host().barrier();
+        },
+        {"rank 0 ended the job", "enough"});
+  }
+}
+
+BOOST_AUTO_TEST_SUITE_END()
