@@ -1,0 +1,213 @@
+// A plug-in for tests: an accelerator whose memory is the host's under another name. For LibTorch it is an mtia, a kind of device that it
+// knows and has no kernels for (Module::to takes no unknown kinds), so what mixes it with host memory fails here as it would on a GPU.
+// Operations are LibTorch's for the CPU.
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/EmptyTensor.h>
+#include <ATen/detail/MTIAHooksInterface.h>
+#include <ATen/native/CPUFallback.h>
+#include <ATen/ops/_copy_from.h>
+#include <ATen/ops/_reshape_alias_native.h>
+#include <ATen/ops/as_strided_native.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/unfold_native.h>
+#include <ATen/ops/view_native.h>
+#include <ATen/ops/zeros.h>
+#include <c10/core/impl/DeviceGuardImplInterface.h>
+
+#include <cstdlib>
+#include <mutex>
+
+#include "levin/comm/communicator.h"
+#include "levin/comm/mpi_runtime.h"
+#include "levin/device/accelerator.h"
+#include "levin/device/plugin.h"
+
+namespace {
+
+using at::Tensor;
+const c10::Device the_device(c10::kMTIA, 0);
+
+// ---- the device, for LibTorch ----
+
+struct Memory final : c10::Allocator {
+  c10::DataPtr allocate(size_t bytes) override {
+    void* data = bytes > 0 ? std::malloc(bytes) : nullptr;
+    return {data, data, &std::free, the_device};
+  }
+  c10::DeleterFnPtr raw_deleter() const override { return &std::free; }
+  void copy_data(void* to, const void* from, size_t bytes) const override { default_copy_data(to, from, bytes); }
+};
+Memory memory;
+
+struct Guard final : c10::impl::DeviceGuardImplInterface {
+  c10::DeviceType type() const override { return c10::kMTIA; }
+  c10::Device exchangeDevice(c10::Device) const override { return the_device; }
+  c10::Device getDevice() const override { return the_device; }
+  void setDevice(c10::Device) const override {}
+  void uncheckedSetDevice(c10::Device) const noexcept override {}
+  c10::Stream getStream(c10::Device) const override { return c10::Stream(c10::Stream::DEFAULT, the_device); }
+  c10::Stream exchangeStream(c10::Stream stream) const override { return stream; }
+  c10::DeviceIndex deviceCount() const noexcept override { return 1; }
+  void record(void**, const c10::Stream&, const c10::DeviceIndex, const c10::EventFlag) const override {}
+  void block(void*, const c10::Stream&) const override {}
+  bool queryEvent(void*) const override { return true; }
+  void destroyEvent(void*, const c10::DeviceIndex) const noexcept override {}
+};
+
+struct Hooks final : at::MTIAHooksInterface {
+  explicit Hooks(at::MTIAHooksArgs) {}
+  void init() const override {}
+  bool hasMTIA() const override { return true; }
+  c10::DeviceIndex deviceCount() const override { return 1; }
+  bool hasPrimaryContext(c10::DeviceIndex) const override { return true; }
+};
+
+struct Registered {
+  Registered() { c10::SetAllocator(c10::kMTIA, &memory); }
+} registered;
+
+// The same memory by its other name. Both are contiguous, or have the same strides.
+Tensor on_host(const Tensor& tensor) {
+  if (tensor.is_cpu()) return tensor;
+  return at::from_blob(tensor.data_ptr(), tensor.sizes(), tensor.strides(), at::TensorOptions(tensor.scalar_type()));
+}
+
+Tensor empty(c10::SymIntArrayRef size, std::optional<at::ScalarType> dtype, std::optional<at::Layout>, std::optional<at::Device>,
+             std::optional<bool>, std::optional<at::MemoryFormat> format) {
+  return at::detail::empty_generic(C10_AS_INTARRAYREF_SLOW(size), &memory, c10::DispatchKeySet(c10::DispatchKey::MTIA),
+                                   c10::dtype_or_default(dtype), format);
+}
+Tensor empty_strided(c10::SymIntArrayRef size, c10::SymIntArrayRef stride, std::optional<at::ScalarType> dtype, std::optional<at::Layout>,
+                     std::optional<at::Device>, std::optional<bool>) {
+  return at::detail::empty_strided_generic(C10_AS_INTARRAYREF_SLOW(size), C10_AS_INTARRAYREF_SLOW(stride), &memory,
+                                           c10::DispatchKeySet(c10::DispatchKey::MTIA), c10::dtype_or_default(dtype));
+}
+Tensor copy_from(const Tensor& self, const Tensor& to, bool) {
+  on_host(to).copy_(on_host(self));
+  return to;
+}
+// Of outputs: what is in a larger one is of no use yet.
+const Tensor& resize(const Tensor& self, c10::SymIntArrayRef size, std::optional<at::MemoryFormat>) {
+  auto* impl = self.unsafeGetTensorImpl();
+  if (const Tensor other = empty(size, self.scalar_type(), {}, {}, {}, {}); other.numel() > self.numel())
+    impl->set_storage_keep_dtype(other.storage());
+  impl->set_sizes_contiguous(C10_AS_INTARRAYREF_SLOW(size));
+  return self;
+}
+Tensor copy_from_and_resize(const Tensor& self, const Tensor& to) {
+  if (to.sizes() != self.sizes()) to.resize_(self.sizes());
+  return copy_from(self, to, false);
+}
+Tensor view(const Tensor& self, c10::SymIntArrayRef size) { return at::native::view(self, C10_AS_INTARRAYREF_SLOW(size)); }
+Tensor as_strided(const Tensor& self, c10::SymIntArrayRef size, c10::SymIntArrayRef stride, std::optional<c10::SymInt> offset) {
+  return at::native::as_strided_tensorimpl(self, C10_AS_INTARRAYREF_SLOW(size), C10_AS_INTARRAYREF_SLOW(stride),
+                                           offset ? std::optional(offset->expect_int()) : std::nullopt);
+}
+Tensor reshape_alias(const Tensor& self, c10::SymIntArrayRef size, c10::SymIntArrayRef stride) {
+  return at::native::_reshape_alias(self, C10_AS_INTARRAYREF_SLOW(size), C10_AS_INTARRAYREF_SLOW(stride));
+}
+// The fallback resizes outputs, of which LibTorch warns.
+struct Silent : c10::WarningHandler {
+  void process(const c10::Warning&) override {}
+};
+void fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
+  Silent silent;
+  const c10::WarningUtils::WarningHandlerGuard guard(&silent);
+  at::native::cpu_fallback(op, stack);
+}
+
+}  // namespace
+
+C10_REGISTER_GUARD_IMPL(MTIA, Guard)
+namespace at {
+C10_REGISTER_CLASS(MTIAHooksRegistry, MTIAHooks, Hooks)
+}
+
+TORCH_LIBRARY_IMPL(aten, MTIA, library) {
+  library.impl("empty.memory_format", &empty);
+  library.impl("empty_strided", &empty_strided);
+  library.impl("resize_", &resize);
+  library.impl("_copy_from", &copy_from);
+  library.impl("_copy_from_and_resize", &copy_from_and_resize);
+  library.impl("view", &view);
+  library.impl("as_strided", &as_strided);
+  library.impl("_reshape_alias", &reshape_alias);
+}
+TORCH_LIBRARY_IMPL(_, MTIA, library) { library.fallback(torch::CppFunction::makeFromBoxedFunction<&fallback>()); }
+
+// ---- the accelerator, for Levin ----
+
+namespace {
+
+using levin::ReduceOp, levin::UsageError, levin::Work;
+
+// Collectives of the host on the device's memory. Results arrive at wait(), as from a device that is still at work.
+class DeviceCommunicator : public levin::Communicator {
+ public:
+  DeviceCommunicator(std::unique_ptr<Communicator> host, std::unique_ptr<Communicator> lane)
+      : host_(std::move(host)), lane_(std::move(lane)) {
+    rank_ = host_->rank();
+    size_ = host_->size();
+  }
+  uint64_t sequence() const noexcept override { return lane_->sequence(); }
+  Work all_reduce(const Tensor& tensor, ReduceOp op) override {
+    return into(tensor, [&](const Tensor& result) { lane_->all_reduce(result, op).wait(); });
+  }
+  Work reduce_scatter(const Tensor& output, const Tensor& input, ReduceOp op) override {
+    return into(output, [&](const Tensor& result) { lane_->reduce_scatter(result, mine(input), op).wait(); });
+  }
+  Work all_gather(const Tensor& output, const Tensor& input) override {
+    return into(output, [&](const Tensor& result) { lane_->all_gather(result, mine(input)).wait(); });
+  }
+  Work gather_shared(const Tensor&) override { throw UsageError("host_memory", "no two ranks share this memory"); }
+  Work broadcast(const Tensor& tensor, int root) override {
+    return into(tensor, [&](const Tensor& result) { lane_->broadcast(result, root).wait(); });
+  }
+  void barrier() override { lane_->barrier(); }
+  Tensor allocate(int64_t numel, at::ScalarType dtype) override { return at::zeros({numel}, at::TensorOptions(the_device).dtype(dtype)); }
+  std::unique_ptr<Communicator> split(int color, int key) override {
+    return std::make_unique<DeviceCommunicator>(host_->split(color, key), lane_->split(color, key));
+  }
+  void abort(const std::string& reason) noexcept override { host_->abort(reason); }
+  c10::Device device() const noexcept override { return the_device; }
+  Communicator& host() noexcept override { return *host_; }
+
+ private:
+  static Tensor mine(const Tensor& tensor) {
+    if (tensor.device() != the_device || !tensor.is_contiguous())
+      throw UsageError("host_memory", "a collective on a tensor of " + tensor.device().str(), "give contiguous ones of this device");
+    return on_host(tensor);
+  }
+  template <class Collective>
+  static Work into(const Tensor& tensor, const Collective& collective) {
+    Tensor result = mine(tensor).clone();
+    collective(result);
+    return Work([tensor, result] { on_host(tensor).copy_(result); });
+  }
+
+  std::unique_ptr<Communicator> host_, lane_;
+};
+
+class HostMemory : public levin::Accelerator {
+ public:
+  std::string name() const override { return "host_memory"; }
+  int device_count() const override { return 1; }
+  c10::Device device(int, int) const override { return the_device; }
+  std::unique_ptr<levin::Communicator> communicator(const levin::MpiRuntime& runtime, const std::string& window_directory,
+                                                    c10::Device) const override {
+    auto host = levin::Communicator::create_cpu(runtime, window_directory);
+    auto lane = host->split(0, host->rank());
+    return std::make_unique<DeviceCommunicator>(std::move(host), std::move(lane));
+  }
+  int64_t alignment_bytes() const override { return 256; }
+  void seed(uint64_t seed) const override {
+    auto generator = at::detail::getDefaultCPUGenerator();
+    const std::lock_guard lock(generator.mutex());
+    generator.set_current_seed(seed);
+  }
+  void synchronize() const override {}
+};
+
+}  // namespace
+
+LEVIN_ACCELERATOR_PLUGIN(HostMemory)

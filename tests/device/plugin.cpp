@@ -1,0 +1,141 @@
+#include "levin/device/plugin.h"
+
+#include <ATen/ops/allclose.h>
+#include <link.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "../trainer/toy.h"
+#include "levin/comm/communicator.h"
+#include "levin/device/accelerator.h"
+#include "levin_test.h"
+
+using levin::test::check_throws, levin::test::fit, levin::test::runtime, levin::test::ToyData;
+
+namespace {
+
+// A library that tests/device/meson.build makes.
+std::string built(const std::string& file) { return std::filesystem::read_symlink("/proc/self/exe").parent_path() / "device" / file; }
+std::string host_memory() { return built("liblevin_host_memory.so"); }
+
+std::vector<std::string> loaded(const std::string& part_of_name) {
+  std::pair<std::string, std::vector<std::string>> search{part_of_name, {}};
+  dl_iterate_phdr(
+      [](dl_phdr_info* info, size_t, void* data) {
+        auto& [part, found] = *static_cast<decltype(search)*>(data);
+        if (std::string(info->dlpi_name).find(part) != std::string::npos) found.emplace_back(info->dlpi_name);
+        return 0;
+      },
+      &search);
+  return search.second;
+}
+
+levin::TrainerConfig config_on(const std::string& accelerator) {
+  levin::TrainerConfig config{.max_epochs = 2};
+  config.session.accelerator = accelerator;
+  config.session.precision = levin::Precision::float64;
+  config.session.gradient_clip_val = 0.5;
+  config.accumulate_grad_batches = 2;
+  return config;
+}
+
+}  // namespace
+
+// Whatever is first asked of LibTorch is asked after this case.
+BOOST_AUTO_TEST_SUITE(device_plugin)
+
+BOOST_AUTO_TEST_CASE(loads_once_and_shares_the_library) {
+  const auto& plugin = levin::load_plugin(host_memory());
+  BOOST_TEST(&levin::load_plugin(host_memory()) == &plugin);
+  BOOST_TEST(loaded("liblevin_host_memory.so").size() == 1);
+  BOOST_TEST(loaded("/liblevin.so").size() == 1);
+  const auto accelerator = levin::AcceleratorRegistry().create(host_memory());
+  BOOST_TEST(accelerator->name() == "host_memory");
+  BOOST_TEST(bool(accelerator->device(0, 1).type() == c10::kMTIA));
+}
+
+BOOST_AUTO_TEST_CASE(trains_as_the_cpu_does) {
+  const std::vector<levin::OptimizerSpec> specs{levin::AdamW{.lr = 0.01}, levin::SGD{.lr = 0.01, .momentum = 0.9}, levin::LAMB{.lr = 0.01},
+                                                levin::Adagrad{.lr = 0.01}};
+  for (const auto& spec : specs) {
+    ToyData data;
+    const auto use = [&](levin::test::Toy& toy) { toy.spec = spec; };
+    const auto device = fit(config_on(host_memory()), data, use), host = fit(config_on("cpu"), data, use);
+    const auto& weight = device.module->net->weight;
+    BOOST_TEST(bool(weight.device().type() == c10::kMTIA));
+    BOOST_TEST(bool(device.module->mean_index_.device().type() == c10::kMTIA));
+    BOOST_TEST(at::allclose(weight.cpu(), host.module->net->weight, 1e-9, 1e-12));
+    BOOST_TEST(device.trainer->report().steps == host.trainer->report().steps);
+    const auto& values = device.trainer->report().metrics;
+    const auto& expected = host.trainer->report().metrics;
+    BOOST_REQUIRE(values.size() == expected.size());
+    for (size_t i = 0; i < values.size(); i++) {
+      BOOST_TEST(values[i].first == expected[i].first);
+      BOOST_TEST(values[i].second == expected[i].second, boost::test_tools::tolerance(1e-9));
+    }
+    auto& session = device.trainer->session();
+    BOOST_TEST(session.strategy().describe() == (session.size() > 1 ? "ddp, a private copy of the parameters a rank" : "single_device"));
+    BOOST_TEST(&session.communicator().host() != &session.communicator());
+  }
+}
+
+BOOST_AUTO_TEST_CASE(evaluates_and_predicts) {
+  ToyData data;
+  const auto device = fit(config_on(host_memory()), data), host = fit(config_on("cpu"), data);
+  const auto values = device.trainer->test(*device.module, data), expected = host.trainer->test(*host.module, data);
+  BOOST_TEST(values.size() == expected.size());
+  const auto predictions = device.trainer->predict(*device.module, data), wanted = host.trainer->predict(*host.module, data);
+  BOOST_REQUIRE(predictions.size() == wanted.size());
+  for (size_t i = 0; i < predictions.size(); i++) BOOST_TEST(at::allclose(predictions[i].rows.cpu(), wanted[i].rows, 1e-9, 1e-12));
+}
+
+BOOST_AUTO_TEST_CASE(an_error_of_one_rank_ends_all) {
+  ToyData data;
+  auto config = config_on(host_memory());
+  config.accumulate_grad_batches = 1;
+  const bool last = runtime().rank() == runtime().size() - 1;
+  try {
+    fit(config, data, [&](levin::test::Toy& toy) { toy.fail_at_step = last ? 2 : -1; });
+    BOOST_ERROR("nothing was thrown");
+  } catch (const levin::CommunicatorAborted& aborted) {
+    BOOST_TEST(!last);
+    BOOST_TEST(aborted.by_rank() == runtime().size() - 1);
+  } catch (const std::runtime_error& error) {
+    BOOST_TEST(last);
+    BOOST_TEST(error.what() == "the toy broke");
+  }
+}
+
+BOOST_AUTO_TEST_CASE(all_ranks_take_the_same) {
+  if (runtime().size() == 1) return;
+  auto config = config_on(runtime().rank() == 1 ? "cpu" : host_memory());
+  check_throws<levin::ConfigError>([&] { levin::Trainer(config, runtime()); }, {"[device]", "same on all ranks", "host_memory", "cpu"});
+  config = config_on(runtime().rank() == 1 ? "abacus" : "cpu");
+  check_throws<levin::ConfigError>([&] { levin::Trainer(config, runtime()); }, {"\"abacus\""});
+}
+
+BOOST_AUTO_TEST_CASE(what_is_no_plugin_is_refused) {
+  const auto refused = [](const std::string& file, const std::vector<std::string>& parts) {
+    check_throws<levin::ConfigError>([&] { levin::load_plugin(file); }, parts);
+  };
+  const std::string ours = std::to_string(levin::plugin_interface);
+  refused("/nowhere/liblevin_cuda.so", {"[device]", "/nowhere/liblevin_cuda.so", "no such file"});
+  refused("abacus", {"[device]", "\"abacus\"", "liblevin_abacus.so", "choose one of: auto, cpu"});
+  refused(built("liblevin_odd_interface.so"), {"liblevin_odd_interface.so", "version 4711", "this program " + ours, "same Levin"});
+  refused(built("liblevin_odd_libtorch.so"), {"liblevin_odd_libtorch.so", "LibTorch 0.4", TORCH_VERSION, "build both"});
+  refused(built("liblevin_odd_entry.so"), {"liblevin_odd_entry.so", "no function levin_accelerator_plugin"});
+  const auto text = std::filesystem::temp_directory_path() / ("levin-plugin-" + std::to_string(getpid()) + ".so");
+  std::ofstream(text) << "no library";
+  refused(text, {text.string(), "cannot be loaded", "too short"});
+  std::filesystem::remove(text);
+}
+
+BOOST_AUTO_TEST_CASE(without_a_gpu_cuda_is_an_error_and_auto_the_cpu) {
+  if (levin::find_nvidia_driver().devices > 0) return;  // tests/cuda are for this
+  for (const char* name : {"cuda", "gpu"})
+    check_throws<levin::ConfigError>([&] { levin::AcceleratorRegistry().create(name); }, {"[device]", "accelerator cuda", "NVIDIA", "cpu"});
+  BOOST_TEST(levin::AcceleratorRegistry().create("auto")->name() == "cpu");
+}
+
+BOOST_AUTO_TEST_SUITE_END()
