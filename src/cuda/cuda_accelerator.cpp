@@ -22,7 +22,7 @@ void set_seed(at::Generator generator, uint64_t seed) {
 class CudaAccelerator : public Accelerator {
  public:
   CudaAccelerator() {
-    if (device_count() == 0)
+    if (c10::cuda::device_count() == 0)
       throw ConfigError("CUDA sees no device", "see nvidia-smi and CUDA_VISIBLE_DEVICES, or use accelerator: cpu", "cuda");
     if (!at::hasCUDA())
       throw UsageError(

@@ -281,7 +281,7 @@ Tensor NcclCommunicator::allocate(int64_t numel, at::ScalarType dtype) {
     link->remove_buffer(buffer);
     ncclMemFree(memory);
   };
-  const Tensor tensor = at::for_blob(data, {numel}).deleter(free).options(options).target_device(device_).make_tensor();
+  Tensor tensor = at::for_blob(data, {numel}).deleter(free).options(options).target_device(device_).make_tensor();
   check_cuda(cudaMemsetAsync(data, 0, bytes, c10::cuda::getCurrentCUDAStream(device_.index())), "cudaMemsetAsync");
   return tensor;
 }
