@@ -60,7 +60,8 @@ class Strategy {
   /// Accumulates the gradients of weight * loss; `loss` is the mean over the micro-batch. Local. UsageError for a loss that has not one
   /// element, or depends on no parameter. A parameter that takes no part has a gradient of zeros, and is updated with it.
   void backward(const Tensor& loss, double weight);
-  /// The next backward is the last of this optimizer's step: between hosts and devices, reductions start while it runs. All ranks say so, or none.
+  /// The next backward is the last of this optimizer's step: between hosts and devices, reductions start while it runs. All ranks say so,
+  /// or none.
   void expect_step(size_t optimizer = 0);
   /// All ranks' gradients are complete after it. Sums the weights of the backward calls since the optimizer's last step. UsageError
   /// where another rank meets for another optimizer.
