@@ -146,7 +146,8 @@ void Strategy::make_custom_optimizer(const OptimizerSpec& spec) {
   for (const auto& [name, tensor] : parameters_)
     if (tensor.requires_grad()) trained.push_back(tensor);
   custom_ = std::make_unique<TorchOptimizer>(spec.factory, trained);
-  for (auto& options : options_) options = {custom_->base_lr(), 0};
+  options_.clear();  // its groups are its own
+  for (const double lr : custom_->base_lrs()) options_.push_back({lr, 0});
 }
 
 bool Strategy::holds(const torch::nn::Module& module) const {

@@ -92,8 +92,9 @@ void FitLoop::run_epoch() {
     if (enough()) break;
   }
   stop_clock();
-  hooks_.call(&Hooks::on_train_epoch_end);
+  hooks_.call_others(&Hooks::on_train_epoch_end);
   trainer_.log_metrics(logs_.epoch_values(session_.communicator()));
+  hooks_.call_monitors(&Hooks::on_train_epoch_end);
   session_.progress().epoch++;
   trainer_.report().epochs++;
   session_.look_at(Interval::epoch, trainer_.report().metrics);

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "levin/core/error.h"
+#include "levin/optim/torch_optimizer.h"
 #include "levin/trainer/module.h"
 
 namespace levin {
@@ -123,6 +124,20 @@ double Session::learning_rate() const {
   if (optimizers_.empty()) return 0;
   const auto& spec = optimizers_.front();
   return scheduled(spec.factory ? strategy_->segment_options().front().lr : base_lr(spec.optimizer));
+}
+
+std::vector<OptimizerValues> Session::optimizer_values() const {
+  if (optimizers_.empty()) return {};
+  const auto& spec = optimizers_.front();
+  const bool known = !spec.factory;
+  OptimizerValues values{.name = known ? optimizer_name(spec.optimizer) : strategy_->custom_optimizer()->name(), .known = known};
+  if (spec.lr_scheduler) values.interval = interval_of(*spec.lr_scheduler);
+  for (const auto& [lr, weight_decay] : strategy_->segment_options()) {
+    OptimizerValues::Group group{.lr = scheduled(lr)};
+    if (known) group.momentum = base_momentum(spec.optimizer), group.weight_decay = weight_decay;
+    values.groups.push_back(group);
+  }
+  return {values};
 }
 
 void Session::look_at(Interval moment, const NamedValues& values) {

@@ -43,7 +43,7 @@ void Trainer::run(Stage stage, Module& module, DataModule& data, const std::func
   hooks_.clear();
   for (const auto& callback : callbacks_) {
     callback->attach(this, &module);
-    hooks_.add(*callback);
+    hooks_.add(*callback, callback->monitors());
   }
   hooks_.add(module);
   const NumericFlags flags(config_, stage);
@@ -145,7 +145,12 @@ int64_t Trainer::allowed_batches(const Limit& limit, const Loader& loader, const
 
 NamedValues Trainer::progress_bar_values() const { return shown_ ? shown_->progress_bar() : NamedValues{}; }
 
-void Trainer::log_metrics(const NamedValues& values) {
+void Trainer::log_hyperparams(const std::string& yaml) {
+  if (session_.rank() != 0 || !config_.logger) return;
+  for (const auto& logger : loggers_) logger->log_hyperparams(yaml);
+}
+
+void Trainer::log_metrics(const NamedValues& values, std::optional<int64_t> step) {
   if (values.empty()) return;
   for (const auto& [name, value] : values) {
     if (double* known = find_value(report_.metrics, name))
@@ -154,7 +159,8 @@ void Trainer::log_metrics(const NamedValues& values) {
       report_.metrics.emplace_back(name, value);
   }
   if (session_.rank() != 0 || !config_.logger) return;
-  for (const auto& logger : loggers_) logger->log_metrics(values, current_epoch(), std::max<int64_t>(0, global_step() - 1));
+  const int64_t of = step.value_or(std::max<int64_t>(0, global_step() - 1));
+  for (const auto& logger : loggers_) logger->log_metrics(values, current_epoch(), of);
 }
 
 }  // namespace levin

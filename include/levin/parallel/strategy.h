@@ -91,6 +91,8 @@ class Strategy {
 
   const std::vector<NamedParameter>& parameters() const noexcept { return parameters_; }
   const std::vector<SegmentOptions>& segment_options() const noexcept { return options_; }
+  /// Null unless the optimizer is one of LibTorch's.
+  const TorchOptimizer* custom_optimizer() const noexcept { return custom_.get(); }
   /// Units in the order of building.
   const std::vector<std::weak_ptr<UnitBase>>& units() const noexcept { return units_; }
   std::vector<FlatGroup>& groups() noexcept { return groups_; }

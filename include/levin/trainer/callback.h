@@ -9,6 +9,9 @@ class Trainer;
 /// Acts at the moments of a run; see Hooks. A Trainer attaches it for the length of a run.
 class Callback : public Hooks {
  public:
+  /// Whether it reads metrics: its on_train_epoch_end then comes after the module's, when the epoch's values are in the trainer's report.
+  virtual bool monitors() const noexcept { return false; }
+
   void attach(Trainer* trainer, Module* module) noexcept { trainer_ = trainer, module_ = module; }
 
  protected:

@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -63,18 +64,28 @@ class Hooks {
   virtual void on_exception(const std::string& /*message*/) {}
 };
 
-/// The hooks of a run, in the order in which they are called.
+/// The hooks of a run, in the order in which they are called. Monitors are those that read metrics.
 class HookList {
  public:
-  void add(Hooks& hooks) { hooks_.push_back(&hooks); }
-  void clear() noexcept { hooks_.clear(); }
+  void add(Hooks& hooks, bool monitor = false) {
+    hooks_.push_back(&hooks);
+    if (monitor) monitors_.push_back(&hooks);
+  }
+  void clear() noexcept { hooks_.clear(), monitors_.clear(); }
   template <class... Parameters, class... Args>
   void call(void (Hooks::*hook)(Parameters...), const Args&... args) const {
     for (Hooks* hooks : hooks_) (hooks->*hook)(args...);
   }
+  void call_others(void (Hooks::*hook)()) const {
+    for (Hooks* hooks : hooks_)
+      if (std::find(monitors_.begin(), monitors_.end(), hooks) == monitors_.end()) (hooks->*hook)();
+  }
+  void call_monitors(void (Hooks::*hook)()) const {
+    for (Hooks* hooks : monitors_) (hooks->*hook)();
+  }
 
  private:
-  std::vector<Hooks*> hooks_;
+  std::vector<Hooks*> hooks_, monitors_;
 };
 
 }  // namespace levin

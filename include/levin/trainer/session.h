@@ -10,6 +10,7 @@
 #include "levin/optim/lr_scheduler.h"
 #include "levin/parallel/strategy.h"
 #include "levin/trainer/logger.h"
+#include "levin/trainer/optimizer_values.h"
 #include "levin/trainer/trainer_config.h"
 
 namespace levin {
@@ -17,7 +18,7 @@ namespace levin {
 class Module;
 
 /// Why a rank wants the training to stop; or-ed over the ranks at every step.
-enum class StopReason : uint32_t { requested = 1, interrupted = 2, terminated = 4, time_over = 8 };
+enum class StopReason : uint32_t { requested = 1, interrupted = 2, terminated = 4, time_over = 8, timer = 16 };
 
 /// A training without a loop: what Trainer's loops are made of, and what a program with a loop of its own uses directly:
 ///
@@ -89,6 +90,8 @@ class Session {
   double last_grad_norm() const noexcept { return grad_norm_; }
   /// The learning rate of the coming step, of parameters without a rule.
   double learning_rate() const;
+  /// What the optimizer will use in the coming step, for monitors; none for a module that is not trained.
+  std::vector<OptimizerValues> optimizer_values() const;
 
   /// What a plateau schedule has seen so far.
   const PlateauState& plateau() const noexcept { return plateau_; }

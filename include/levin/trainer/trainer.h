@@ -85,8 +85,10 @@ class Trainer {
   /// This rank's newest values of what was logged with prog_bar.
   NamedValues progress_bar_values() const;
 
-  /// Sends values to the loggers and keeps them for the report.
-  void log_metrics(const NamedValues& values);
+  /// Sends values to the loggers and keeps them for the report. `step`: the one they belong to, by default the last one that was made.
+  void log_metrics(const NamedValues& values, std::optional<int64_t> step = {});
+  /// Shows the run's options, as YAML, to the loggers.
+  void log_hyperparams(const std::string& yaml);
   std::unique_ptr<Loader> make_loader(const DataLoaderSpec& spec, bool training);
   /// How many batches of an epoch a limit allows. ConfigError, with the option's name, for a part of an unknown length.
   static int64_t allowed_batches(const Limit& limit, const Loader& loader, const char* option);
