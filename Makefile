@@ -5,8 +5,10 @@
 run: build
 	tools/run
 test: build
+	tools/setup tests
 	tools/test
 test-all: build
+	tools/setup tests
 	tools/setup peers
 	tools/test --all
 bench:

@@ -16,43 +16,76 @@ bool EarlyStopping::better(double value, double than) const noexcept {
   return config_.mode == MonitorMode::min ? value < than : value > than;
 }
 
+void EarlyStopping::setup(Stage) { training_ = false; }
+
 void EarlyStopping::on_train_start() {
-  training_ = true;
-  waited_ = 0;
+  const auto& options = trainer().config();
+  const bool one_validation_an_epoch = options.val_check_interval == CheckInterval() && options.check_val_every_n_epoch == 1;
+  at_epoch_end_ = config_.check_on_train_epoch_end.value_or(one_validation_an_epoch);
+  training_ = options.fast_dev_run.batches == 0;
+  waited_ = stopped_epoch_ = 0;
   best_ = std::numeric_limits<double>::infinity() * (config_.mode == MonitorMode::min ? 1 : -1);
+  reason_ = EarlyStoppingReason::not_stopped;
+  message_.clear();
+}
+
+void EarlyStopping::on_train_epoch_end() {
+  if (at_epoch_end_) check();
 }
 
 void EarlyStopping::on_validation_end() {
-  if (!training_) return;
-  auto& metrics = trainer().report().metrics;
-  const double* value = find_value(metrics, config_.monitor);
+  if (!at_epoch_end_) check();
+}
+
+void EarlyStopping::check() {
+  const int64_t max_steps = trainer().config().max_steps;
+  const bool over = trainer().session().should_stop() || (max_steps >= 0 && trainer().global_step() >= max_steps);
+  if (!training_ || over) return;  // an epoch that was cut short may have no metric, and its end has a reason already
+  auto& report = trainer().report();
+  const auto& log = trainer().session().runtime().log();
+  const double* value = find_value(report.metrics, config_.monitor);
   if (!value) {
-    if (!config_.strict) return;
     std::string known;
-    for (const auto& metric : metrics) known += (known.empty() ? "" : ", ") + metric.first;
-    throw ConfigError(fmt::format("early stopping monitors \"{}\", which was not logged", config_.monitor),
-                      known.empty() ? "log it in validation_step" : "monitor one of those that were: " + known, "callbacks");
+    for (const auto& metric : report.metrics) known += (known.empty() ? "" : ", ") + metric.first;
+    const std::string what = fmt::format("early stopping monitors \"{}\", which was not logged", config_.monitor);
+    const std::string remedy = known.empty() ? "log it in validation_step" : "monitor one of those that were: " + known;
+    if (config_.strict) throw ConfigError(what, remedy, "callbacks");
+    if (config_.verbose && trainer().session().rank() == 0) log.warning("[callbacks] {}; {}", what, remedy);
+    return;
   }
-  const std::string reason = judge(*value);
-  if (reason.empty()) return;
-  trainer().report().stop_reason = "early stopping: " + reason;
+  const double before = best_;
+  message_ = judge(*value);
+  if (config_.verbose && waited_ == 0 && message_.empty())
+    log.info("[callbacks] early stopping: {} improved{} to {:.6g}", config_.monitor,
+             std::isfinite(before) ? fmt::format(" from {:.6g}", before) : "", *value);
+  if (message_.empty()) return;
+  stopped_epoch_ = trainer().current_epoch();
+  report.stop_reason = "early stopping: " + message_;
   trainer().session().stop(StopReason::requested);
 }
 
 std::string EarlyStopping::judge(double value) {
-  const auto& [monitor, min_delta, patience, mode, strict, check_finite, stopping, divergence] = config_;
-  if (check_finite && !std::isfinite(value)) return fmt::format("{} is {}; the best was {:.6g}", monitor, value, best_);
-  if (stopping && better(value, *stopping))
-    return fmt::format("{} {:.6g} has reached the stopping_threshold {:.6g}", monitor, value, *stopping);
-  if (divergence && better(*divergence, value))
-    return fmt::format("{} {:.6g} is beyond the divergence_threshold {:.6g}", monitor, value, *divergence);
-  if (better(mode == MonitorMode::min ? value + min_delta : value - min_delta, best_)) {
+  const auto& name = config_.monitor;
+  if (config_.check_finite && !std::isfinite(value)) {
+    reason_ = EarlyStoppingReason::non_finite_metric;
+    return fmt::format("{} is {}; the best was {:.6g}", name, value, best_);
+  }
+  if (const auto limit = config_.stopping_threshold; limit && better(value, *limit)) {
+    reason_ = EarlyStoppingReason::stopping_threshold;
+    return fmt::format("{} {:.6g} is better than the stopping_threshold {:.6g}", name, value, *limit);
+  }
+  if (const auto limit = config_.divergence_threshold; limit && better(*limit, value)) {
+    reason_ = EarlyStoppingReason::divergence_threshold;
+    return fmt::format("{} {:.6g} is worse than the divergence_threshold {:.6g}", name, value, *limit);
+  }
+  if (better(config_.mode == MonitorMode::min ? value + config_.min_delta : value - config_.min_delta, best_)) {
     best_ = value;
     waited_ = 0;
     return {};
   }
-  if (++waited_ < patience) return {};
-  return fmt::format("{} has not improved in {} validations; the best was {:.6g}", monitor, waited_, best_);
+  if (++waited_ < config_.patience) return {};
+  reason_ = EarlyStoppingReason::patience_exhausted;
+  return fmt::format("{} has not improved in {} checks; the best was {:.6g}", name, waited_, best_);
 }
 
 }  // namespace levin

@@ -112,6 +112,17 @@ void SequentialLR::validate() const {
           "give all of them the same interval and frequency", "optim");
 }
 
+Interval interval_of(const LrSchedulerConfig& config) {
+  return std::visit(
+      []<class Schedule>(const Schedule& schedule) {
+        if constexpr (std::is_same_v<Schedule, SequentialLR>)
+          return std::visit([](const auto& first) { return first.interval; }, schedule.schedulers.front());
+        else
+          return schedule.interval;
+      },
+      config);
+}
+
 double scheduled_lr(const LrSchedulerConfig& config, double lr, const Progress& progress, const PlateauState& plateau) {
   return std::visit(
       [&]<class Schedule>(const Schedule& schedule) {

@@ -18,4 +18,18 @@ double base_weight_decay(const OptimizerConfig& config) {
   return std::visit([](const auto& c) { return c.weight_decay; }, config);
 }
 
+std::optional<double> base_momentum(const OptimizerConfig& config) {
+  return std::visit(
+      [](const auto& c) -> std::optional<double> {
+        if constexpr (requires { c.beta1; }) return c.beta1;
+        if constexpr (requires { c.momentum; }) return c.momentum;
+        return std::nullopt;
+      },
+      config);
+}
+
+std::string optimizer_name(const OptimizerConfig& config) {
+  return std::visit([](const auto& c) { return config_type<std::decay_t<decltype(c)>>().name(); }, config);
+}
+
 }  // namespace levin

@@ -1,5 +1,6 @@
 #include "levin/optim/torch_optimizer.h"
 
+#include <c10/util/Type.h>
 #include <torch/optim/optimizer.h>
 
 #include "levin/core/error.h"
@@ -18,6 +19,13 @@ TorchOptimizer::TorchOptimizer(const OptimizerFactory& factory, const std::vecto
 }
 
 TorchOptimizer::~TorchOptimizer() = default;
+
+std::string TorchOptimizer::name() const {
+  const auto& optimizer = *optimizer_;
+  const std::string name = c10::demangle(typeid(optimizer).name());
+  const auto colon = name.rfind("::");
+  return colon == std::string::npos ? name : name.substr(colon + 2);
+}
 
 void TorchOptimizer::step(const std::function<double(double)>& schedule) {
   auto& groups = optimizer_->param_groups();

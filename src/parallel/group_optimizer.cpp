@@ -3,6 +3,8 @@
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
+#include <set>
+
 #include "layer_wise_update.h"
 #include "levin/core/error.h"
 #include "levin/optim/clip.h"
@@ -39,7 +41,20 @@ void GroupOptimizer::adopt(std::vector<FlatGroup*> groups, const std::vector<Nam
   custom_ = std::make_unique<TorchOptimizer>(spec_->factory, tensors);
 }
 
-double GroupOptimizer::base_lr() const { return custom_ ? custom_->base_lr() : spec_ ? levin::base_lr(spec_->optimizer) : 0; }
+double GroupOptimizer::base_lr() const { return custom_ ? custom_->base_lrs().front() : spec_ ? levin::base_lr(spec_->optimizer) : 0; }
+
+std::vector<SegmentOptions> GroupOptimizer::segment_options() const {
+  std::vector<SegmentOptions> found;
+  if (custom_) {
+    for (const double lr : custom_->base_lrs()) found.push_back({lr, 0});
+    return found;
+  }
+  std::set<int> used;
+  for (const auto* group : trained_)
+    for (const auto& segment : group->layout().segments) used.insert(segment.options);
+  for (const int one : used) found.push_back(options_[static_cast<size_t>(one)]);
+  return found;
+}
 
 void GroupOptimizer::settle() {
   for (auto* group : groups_) group->settle(names_);

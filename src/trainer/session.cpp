@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "levin/core/error.h"
+#include "levin/optim/torch_optimizer.h"
 #include "levin/trainer/module.h"
 
 namespace levin {
@@ -136,6 +137,24 @@ bool Session::step() {
 }
 
 double Session::learning_rate(size_t optimizer) const { return specs_.empty() ? 0 : scheduled(optimizer, strategy_->base_lr(optimizer)); }
+
+std::vector<OptimizerValues> Session::optimizer_values() const {
+  std::vector<OptimizerValues> all;
+  for (size_t i = 0; i < specs_.size(); i++) {
+    const auto& spec = specs_[i];
+    const bool known = !spec.factory;
+    const std::string kind = known ? optimizer_name(spec.optimizer) : strategy_->custom_optimizer(i)->name();
+    OptimizerValues values{.name = spec.name.empty() ? kind : spec.name, .known = known};
+    if (spec.lr_scheduler) values.interval = interval_of(*spec.lr_scheduler);
+    for (const auto& [lr, weight_decay] : strategy_->segment_options(i)) {
+      OptimizerValues::Group group{.lr = scheduled(i, lr)};
+      if (known) group.momentum = base_momentum(spec.optimizer), group.weight_decay = weight_decay;
+      values.groups.push_back(group);
+    }
+    all.push_back(std::move(values));
+  }
+  return all;
+}
 
 void Session::look_at(Interval moment, const NamedValues& values) {
   for (size_t optimizer = 0; optimizer < specs_.size(); optimizer++) look_at(optimizer, moment, values);

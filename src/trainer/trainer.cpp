@@ -47,14 +47,12 @@ void Trainer::attach_hooks(Module& module) {
     std::erase_if(run_callbacks_, same);
     run_callbacks_.push_back(own);
   }
-  for (HookList* list : {&hooks_, &hooks_but_monitors_, &monitors_}) list->clear();
+  hooks_.clear();
   for (const auto& callback : run_callbacks_) {
     callback->attach(this, &module);
-    hooks_.add(*callback);
-    (callback->monitors() ? monitors_ : hooks_but_monitors_).add(*callback);
+    hooks_.add(*callback, callback->monitors());
   }
   hooks_.add(module);
-  hooks_but_monitors_.add(module);
 }
 
 void Trainer::prepare_model(Stage stage, Module& module) {
@@ -96,9 +94,9 @@ void Trainer::transfer(Batch& batch, Module& module, DataModule& data) {
 }
 
 void Trainer::end_train_epoch(LogCollection& logs) {
-  hooks_but_monitors_.call("on_train_epoch_end", &Hooks::on_train_epoch_end);
+  hooks_.call_others("on_train_epoch_end", &Hooks::on_train_epoch_end);
   log_metrics(logs.epoch_values(session_.communicator()));
-  monitors_.call("on_train_epoch_end", &Hooks::on_train_epoch_end);
+  hooks_.call_monitors("on_train_epoch_end", &Hooks::on_train_epoch_end);
 }
 
 void Trainer::replace_optimizer(const std::optional<OptimizerConfig>& optimizer, const std::optional<LrSchedulerConfig>& lr_scheduler) {
@@ -182,7 +180,12 @@ int64_t Trainer::allowed_batches(const Limit& limit, const Loader& loader, const
 
 NamedValues Trainer::progress_bar_values() const { return shown_ ? shown_->progress_bar() : NamedValues{}; }
 
-void Trainer::log_metrics(const NamedValues& values) {
+void Trainer::log_hyperparams(const std::string& yaml) {
+  if (session_.rank() != 0 || !config_.logger) return;
+  for (const auto& logger : loggers_) logger->log_hyperparams(yaml);
+}
+
+void Trainer::log_metrics(const NamedValues& values, std::optional<int64_t> step) {
   if (values.empty()) return;
   for (const auto& [name, value] : values) {
     if (double* known = find_value(report_.metrics, name))
@@ -191,7 +194,8 @@ void Trainer::log_metrics(const NamedValues& values) {
       report_.metrics.emplace_back(name, value);
   }
   if (session_.rank() != 0 || !config_.logger) return;
-  for (const auto& logger : loggers_) logger->log_metrics(values, current_epoch(), std::max<int64_t>(0, global_step() - 1));
+  const int64_t of = step.value_or(std::max<int64_t>(0, global_step() - 1));
+  for (const auto& logger : loggers_) logger->log_metrics(values, current_epoch(), of);
 }
 
 }  // namespace levin

@@ -1,35 +1,16 @@
 #include "levin/loggers/csv_logger.h"
 
-#include <cstdlib>
-#include <fstream>
-#include <sstream>
-
 #include "levin/core/error.h"
 #include "levin_test.h"
+#include "log_folder.h"
 
-namespace {
-
-struct Folder {
-  Folder() {
-    char name[] = "/tmp/levin-test-XXXXXX";
-    path = mkdtemp(name);
-  }
-  ~Folder() { std::filesystem::remove_all(path); }
-  std::filesystem::path path;
-};
-
-std::string text_of(const std::filesystem::path& file) {
-  std::stringstream text;
-  text << std::ifstream(file).rdbuf();
-  return text.str();
-}
-
-}  // namespace
+using levin::test::LogFolder;
+using levin::test::text_of;
 
 BOOST_AUTO_TEST_SUITE(loggers_csv_logger)
 
 BOOST_AUTO_TEST_CASE(appends_and_never_rewrites) {
-  Folder folder;
+  LogFolder folder;
   const auto file = folder.path / "metrics.csv";
   {
     levin::CSVLogger logger(file);

@@ -23,7 +23,8 @@ BOOST_AUTO_TEST_CASE(each_groups_rate_follows_the_schedule) {
         return std::make_unique<torch::optim::SGD>(groups, torch::optim::SGDOptions(0.5));
       },
       {a, b});
-  BOOST_TEST(optimizer.base_lr() == 0.5);
+  BOOST_TEST(optimizer.base_lrs() == (std::vector<double>{0.5, 0.25}), boost::test_tools::per_element());
+  BOOST_TEST(optimizer.name() == "SGD");
   a.mutable_grad() = at::ones({2});
   b.mutable_grad() = at::ones({2});
   for (int step = 0; step < 2; step++) optimizer.step([](double lr) { return lr / 2; });

@@ -14,41 +14,64 @@ struct EarlyStoppingConfig {
   std::string monitor = "val_loss";
   double min_delta = 0;
   int64_t patience = 3;
+  bool verbose = false;
   MonitorMode mode = MonitorMode::min;
   bool strict = true;
   bool check_finite = true;
   std::optional<double> stopping_threshold = {};
   std::optional<double> divergence_threshold = {};
+  std::optional<bool> check_on_train_epoch_end = {};
 };
-LEVIN_CONFIG(EarlyStoppingConfig, (monitor, "metric that validation logs"), (min_delta, "a smaller change is no improvement", at_least(0)),
-             (patience, "validations without improvement until the training stops", at_least(1)), (mode, "which values are better"),
-             (strict, "a metric that validation does not log is an error; else it is passed over"),
+LEVIN_CONFIG(EarlyStoppingConfig, (monitor, "logged metric that decides"),
+             (min_delta, "a change that is no larger is no improvement", at_least(0)),
+             (patience, "checks without improvement until the training stops", at_least(0)),
+             (verbose, "say when the metric has improved, and when it is missing"), (mode, "which values are better"),
+             (strict, "a metric that was not logged is an error; else it is passed over"),
              (check_finite, "stop when the metric is NaN or infinite"), (stopping_threshold, "stop when the metric is better than this"),
-             (divergence_threshold, "stop when the metric is worse than this"))
+             (divergence_threshold, "stop when the metric is worse than this"),
+             (check_on_train_epoch_end, "check at the end of an epoch, else after each validation; null: so if there is one an epoch"))
+LEVIN_CHOICE(EarlyStoppingConfig, "early_stopping")
 
-/// Stops the training when a metric of the validation no longer improves; the reason is in the run's report. The metric is that of all
-/// ranks, so all of them decide alike, and stop right after that validation. ConfigError for a metric that is not logged.
+/// Why EarlyStopping stopped a training (Lightning's names).
+enum class EarlyStoppingReason { not_stopped, stopping_threshold, divergence_threshold, patience_exhausted, non_finite_metric };
+
+/// Stops the training when a metric no longer improves; the reason is in the run's report, too. The metric is that of all ranks, so all
+/// of them decide alike, right after the check. Nothing is checked in a sanity check, a fast_dev_run, or after somebody else's stop.
+/// ConfigError for a metric that was not logged.
 class EarlyStopping : public Callback {
  public:
+  using Config = EarlyStoppingConfig;
   explicit EarlyStopping(EarlyStoppingConfig config = {});
 
+  void setup(Stage stage) override;
   void on_train_start() override;
+  void on_train_epoch_end() override;
   void on_validation_end() override;
   void on_train_end() override { training_ = false; }
+  bool monitors() const noexcept override { return true; }
 
   double best_score() const noexcept { return best_; }
-  /// Validations since the last improvement.
+  /// Checks since the last improvement.
   int64_t wait_count() const noexcept { return waited_; }
+  /// The epoch in which it stopped the training; 0 when it did not.
+  int64_t stopped_epoch() const noexcept { return stopped_epoch_; }
+  EarlyStoppingReason stopping_reason() const noexcept { return reason_; }
+  /// The same in words; empty when it did not stop the training.
+  const std::string& stopping_reason_message() const noexcept { return message_; }
 
  private:
-  /// Why to stop at this value; empty: go on.
+  void check();
+  /// Why to stop at this value, in words; empty: go on.
   std::string judge(double value);
   bool better(double value, double than) const noexcept;
 
   EarlyStoppingConfig config_;
+  bool at_epoch_end_ = true;
   bool training_ = false;  // a sanity check, or an evaluation alone, decides nothing
   double best_ = 0;
-  int64_t waited_ = 0;
+  int64_t waited_ = 0, stopped_epoch_ = 0;
+  EarlyStoppingReason reason_ = EarlyStoppingReason::not_stopped;
+  std::string message_;
 };
 
 }  // namespace levin

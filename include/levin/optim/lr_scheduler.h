@@ -25,6 +25,9 @@ LEVIN_CHOICE(SequentialLR, "sequential")
 using LrSchedulerConfig = std::variant<ConstantLR, CosineAnnealingLR, StepLR, MultiStepLR, ExponentialLR, PolynomialLR, OneCycleLR,
                                        SequentialLR, ReduceLROnPlateau>;
 
+/// What a schedule counts.
+Interval interval_of(const LrSchedulerConfig& config);
+
 /// How far a training has come, and how long it will be (0: not known).
 struct Progress {
   int64_t step = 0, total_steps = 0;

@@ -1,4 +1,6 @@
 #pragma once
+#include <optional>
+#include <string>
 #include <variant>
 
 #include "levin/core/config.h"
@@ -101,5 +103,9 @@ using OptimizerConfig = std::variant<SGD, Adam, AdamW, Adagrad, RMSprop, Lion, L
 
 double base_lr(const OptimizerConfig& config);
 double base_weight_decay(const OptimizerConfig& config);
+/// Momentum, or beta1 where there are betas; nothing for an optimizer without.
+std::optional<double> base_momentum(const OptimizerConfig& config);
+/// "AdamW".
+std::string optimizer_name(const OptimizerConfig& config);
 
 }  // namespace levin

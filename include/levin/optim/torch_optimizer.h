@@ -1,6 +1,7 @@
 #pragma once
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "levin/core/tensor.h"
@@ -15,8 +16,10 @@ class TorchOptimizer {
   TorchOptimizer(const OptimizerFactory& factory, const std::vector<Tensor>& parameters);
   ~TorchOptimizer();
 
-  /// The learning rate that the factory gave the first group.
-  double base_lr() const noexcept { return base_lrs_.front(); }
+  /// Of its class: "Adagrad".
+  std::string name() const;
+  /// The learning rates that the factory gave its groups.
+  const std::vector<double>& base_lrs() const noexcept { return base_lrs_; }
   /// One update from the parameters' .grad; `schedule` maps a group's base learning rate to today's. UsageError for an optimizer that
   /// asks for the loss again (LBFGS).
   void step(const std::function<double(double)>& schedule);

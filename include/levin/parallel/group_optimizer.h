@@ -39,6 +39,10 @@ class GroupOptimizer {
   const std::vector<FlatGroup*>& groups() const noexcept { return groups_; }
   /// The learning rate of parameters without a rule, before any schedule.
   double base_lr() const;
+  /// The base options of its segments, in the order of the layout's options; of one of LibTorch's, of its groups.
+  std::vector<SegmentOptions> segment_options() const;
+  /// Null unless the optimizer is one of LibTorch's.
+  const TorchOptimizer* custom() const noexcept { return custom_.get(); }
 
   /// See Strategy::backward: weights and number of the backward calls since the last step.
   void count(double weight) noexcept { weight_ += weight, backwards_++; }

@@ -88,6 +88,10 @@ class Strategy {
   const std::vector<NamedParameter>& parameters() const noexcept { return parameters_; }
   /// The learning rate of an optimizer's parameters without a rule, before any schedule.
   double base_lr(size_t optimizer = 0) const { return optimizers_[optimizer].base_lr(); }
+  /// The base options of an optimizer's segments; of one of LibTorch's, of its groups.
+  std::vector<SegmentOptions> segment_options(size_t optimizer = 0) const { return optimizers_[optimizer].segment_options(); }
+  /// Null unless the optimizer is one of LibTorch's.
+  const TorchOptimizer* custom_optimizer(size_t optimizer = 0) const noexcept { return optimizers_[optimizer].custom(); }
   /// Units in the order of building.
   const std::vector<std::weak_ptr<UnitBase>>& units() const noexcept { return units_; }
   std::vector<FlatGroup>& groups() noexcept { return groups_; }

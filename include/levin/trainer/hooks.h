@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -61,18 +62,28 @@ class Hooks {
   virtual void on_predict_batch_end(const Tensor& /*prediction*/, const Batch&, int64_t /*batch_idx*/) {}
 };
 
-/// The hooks of a run, in the order in which they are called.
+/// The hooks of a run, in the order in which they are called. Monitors are those that read metrics.
 class HookList {
  public:
-  void add(Hooks& hooks) { hooks_.push_back(&hooks); }
-  void clear() noexcept { hooks_.clear(); }
+  void add(Hooks& hooks, bool monitor = false) {
+    hooks_.push_back(&hooks);
+    if (monitor) monitors_.push_back(&hooks);
+  }
+  void clear() noexcept { hooks_.clear(), monitors_.clear(); }
   template <class... Parameters, class... Args>
   void call(const char* /*name*/, void (Hooks::*hook)(Parameters...), const Args&... args) const {
     for (Hooks* hooks : hooks_) (hooks->*hook)(args...);
   }
+  void call_others(const char* /*name*/, void (Hooks::*hook)()) const {
+    for (Hooks* hooks : hooks_)
+      if (std::find(monitors_.begin(), monitors_.end(), hooks) == monitors_.end()) (hooks->*hook)();
+  }
+  void call_monitors(const char* /*name*/, void (Hooks::*hook)()) const {
+    for (Hooks* hooks : monitors_) (hooks->*hook)();
+  }
 
  private:
-  std::vector<Hooks*> hooks_;
+  std::vector<Hooks*> hooks_, monitors_;
 };
 
 }  // namespace levin

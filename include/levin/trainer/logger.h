@@ -25,6 +25,8 @@ class Logger {
   virtual ~Logger() = default;
   /// `step`: optimizer steps before this one, as Lightning counts.
   virtual void log_metrics(const NamedValues& values, int64_t epoch, int64_t step) = 0;
+  /// The run's options, as YAML, before its first values.
+  virtual void log_hyperparams(const std::string& /*yaml*/) {}
   /// The run ends, well or not.
   virtual void finalize() {}
 };

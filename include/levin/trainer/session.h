@@ -13,6 +13,7 @@
 #include "levin/optim/lr_scheduler.h"
 #include "levin/parallel/strategy.h"
 #include "levin/trainer/logger.h"
+#include "levin/trainer/optimizer_values.h"
 #include "levin/trainer/trainer_config.h"
 
 namespace levin {
@@ -20,7 +21,7 @@ namespace levin {
 class Module;
 
 /// Why a rank wants the training to stop; or-ed over the ranks at every step.
-enum class StopReason : uint32_t { requested = 1, interrupted = 2, terminated = 4, time_over = 8 };
+enum class StopReason : uint32_t { requested = 1, interrupted = 2, terminated = 4, time_over = 8, timer = 16 };
 
 /// A training without a loop: what Trainer's loops are made of, and what a program with a loop of its own uses directly:
 ///
@@ -106,7 +107,8 @@ class Session {
   double last_grad_norm() const noexcept { return grad_norm_; }
   /// The learning rate of an optimizer's coming step, of parameters without a rule; 0 where there is no optimizer.
   double learning_rate(size_t optimizer = 0) const;
-  const std::vector<OptimizerSpec>& optimizer_specs() const noexcept { return specs_; }
+  /// What the optimizers will use in the coming step, for monitors; none for a module that is not trained.
+  std::vector<OptimizerValues> optimizer_values() const;
 
   /// What an optimizer's plateau schedule has seen so far.
   const PlateauState& plateau(size_t optimizer = 0) const { return plateaus_.at(optimizer); }

@@ -86,8 +86,10 @@ class Trainer {
   /// This rank's newest values of what was logged with prog_bar.
   NamedValues progress_bar_values() const;
 
-  /// Sends values to the loggers and keeps them for the report.
-  void log_metrics(const NamedValues& values);
+  /// Sends values to the loggers and keeps them for the report. `step`: the one they belong to, by default the last one that was made.
+  void log_metrics(const NamedValues& values, std::optional<int64_t> step = {});
+  /// Shows the run's options, as YAML, to the loggers.
+  void log_hyperparams(const std::string& yaml);
   /// For the loops: a batch on its way to the device, through the hooks of the data module and the module.
   void transfer(Batch& batch, Module& module, DataModule& data);
   /// For the loops: on_train_epoch_end of all, and the epoch's values before the callbacks that decide by them.
@@ -113,7 +115,7 @@ class Trainer {
   std::optional<OptimizerConfig> optimizer_;
   std::optional<LrSchedulerConfig> lr_scheduler_;
   std::vector<std::shared_ptr<Callback>> run_callbacks_;  // with the module's own
-  HookList hooks_, hooks_but_monitors_, monitors_;
+  HookList hooks_;
   bool trains_ = false;  // whether what the strategy holds has its optimizers
   RunReport report_;
   BatchProgress batch_progress_;

@@ -1,0 +1,50 @@
+#include "levin/callbacks/timer.h"
+
+#include <ATen/ops/full.h>
+#include <fmt/format.h>
+
+#include "levin/trainer/trainer.h"
+
+namespace levin {
+
+Timer::Timer(TimerConfig config) : config_(config) { check_config(config_); }
+
+Seconds Timer::time_elapsed(Stage stage) const {
+  const auto& span = spans_[index(stage)];
+  if (!span.start) return {};
+  return {std::chrono::duration<double>(span.end.value_or(Clock::now()) - *span.start).count()};
+}
+
+std::optional<Seconds> Timer::time_remaining(Stage stage) const {
+  if (!config_.duration) return std::nullopt;
+  return Seconds{config_.duration->value - time_elapsed(stage).value};
+}
+
+// The wish travels with the step that begins here, so all ranks stop after it.
+void Timer::on_train_batch_start(const Batch&, int64_t) {
+  if (config_.interval == Interval::step && over()) trainer().session().request_stop(StopReason::timer);
+}
+
+void Timer::on_train_batch_end(const Tensor&, const Batch&, int64_t) {
+  if (config_.interval == Interval::step && config_.duration && trainer().session().stops_for(StopReason::timer)) say_so();
+}
+
+void Timer::on_train_epoch_end() {
+  if (config_.interval != Interval::epoch || !config_.duration) return;
+  auto& session = trainer().session();
+  const Tensor decision = at::full({1}, over() ? 1 : 0, at::TensorOptions(at::kDouble).device(session.device()));
+  session.communicator().broadcast(decision, 0).wait();
+  if (decision.item<double>() == 0) return;
+  session.stop(StopReason::timer);
+  say_so();
+}
+
+void Timer::say_so() {
+  auto& reason = trainer().report().stop_reason;
+  if (!reason.empty()) return;
+  reason = fmt::format("timer: {} are over", config_.duration->to_text());
+  if (config_.verbose)
+    trainer().session().runtime().log().info("[callbacks] {}, the training stops after {:.4g} s", reason, time_elapsed().value);
+}
+
+}  // namespace levin

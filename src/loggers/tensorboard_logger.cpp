@@ -1,0 +1,65 @@
+#include "levin/loggers/tensorboard_logger.h"
+
+#include <event.pb.h>
+
+#include <chrono>
+
+#include "event_file.h"
+
+namespace levin {
+namespace {
+
+tensorboard::Event new_event(int64_t step = 0) {
+  tensorboard::Event event;
+  event.set_wall_time(std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count());
+  event.set_step(step);
+  return event;
+}
+
+void add_scalar(tensorboard::Summary& summary, const std::string& tag, double value) {
+  auto& scalar = *summary.add_value();
+  scalar.set_tag(tag);
+  scalar.set_simple_value(static_cast<float>(value));
+}
+
+}  // namespace
+
+TensorBoardLogger::TensorBoardLogger(const TensorBoardLoggerConfig& config, const std::filesystem::path& folder)
+    : prefix_(config.prefix.empty() ? "" : config.prefix + "-") {
+  check_config(config);
+  file_ = std::make_unique<detail::EventFile>(config.save_dir.empty() ? folder : config.save_dir, config.flush_interval);
+  auto event = new_event();
+  event.set_file_version("brain.Event:2");
+  file_->write(event.SerializeAsString());
+  file_->flush();
+}
+
+TensorBoardLogger::~TensorBoardLogger() = default;
+
+void TensorBoardLogger::log_metrics(const NamedValues& values, int64_t epoch, int64_t step) {
+  auto event = new_event(step);
+  auto& summary = *event.mutable_summary();
+  for (const auto& [name, value] : values) add_scalar(summary, prefix_ + name, value);
+  if (!find_value(values, "epoch")) add_scalar(summary, prefix_ + "epoch", static_cast<double>(epoch));
+  file_->write(event.SerializeAsString());
+}
+
+void TensorBoardLogger::log_hyperparams(const std::string& yaml) {
+  auto event = new_event();
+  auto& value = *event.mutable_summary()->add_value();
+  value.set_tag(prefix_ + "config");
+  auto& metadata = *value.mutable_metadata();
+  metadata.mutable_plugin_data()->set_plugin_name("text");
+  metadata.set_data_class(tensorboard::DATA_CLASS_TENSOR);
+  auto& tensor = *value.mutable_tensor();
+  tensor.set_dtype(tensorboard::DT_STRING);
+  tensor.mutable_tensor_shape()->add_dim()->set_size(1);
+  tensor.add_string_val("```yaml\n" + yaml + (yaml.ends_with('\n') ? "" : "\n") + "```");  // TensorBoard reads Markdown
+  file_->write(event.SerializeAsString());
+}
+
+void TensorBoardLogger::finalize() { file_->flush(); }
+
+const std::filesystem::path& TensorBoardLogger::file() const noexcept { return file_->path(); }
+
+}  // namespace levin

@@ -1,0 +1,51 @@
+#include "log_folder.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <stdexcept>
+
+#include "test_paths.h"
+
+namespace levin::test {
+
+LogFolder::LogFolder() {
+  char name[] = "/tmp/levin-test-XXXXXX";
+  path = mkdtemp(name);
+}
+
+LogFolder::~LogFolder() { std::filesystem::remove_all(path); }
+
+std::string text_of(const std::filesystem::path& file) {
+  std::stringstream text;
+  text << std::ifstream(file).rdbuf();
+  return text.str();
+}
+
+std::vector<Event> read_events(const std::filesystem::path& folder) {
+  const std::string tests = LEVIN_TESTS;
+  const std::string command = "'" + tests + "/../tools/tests-python' '" + tests + "/loggers/read_events.py' '" + folder.string() + "' 2>&1";
+  std::string text;
+  {
+    std::FILE* pipe = popen(command.c_str(), "r");
+    if (!pipe) throw std::runtime_error("cannot run " + command);
+    for (int letter; (letter = std::fgetc(pipe)) != EOF;) text += static_cast<char>(letter);
+    if (pclose(pipe) != 0) throw std::runtime_error(command + ": " + text);
+  }
+  std::vector<Event> events;
+  for (const auto& one : nlohmann::json::parse(text.substr(text.find('['))))
+    events.push_back({one["kind"], one["tag"], one["step"], one["value"], one["wall_time"]});
+  return events;
+}
+
+std::vector<std::pair<int64_t, double>> scalars_of(const std::vector<Event>& events, const std::string& tag) {
+  std::vector<std::pair<int64_t, double>> values;
+  for (const auto& event : events)
+    if (event.kind == "scalar" && event.tag == tag) values.emplace_back(event.step, event.number());
+  return values;
+}
+
+}  // namespace levin::test

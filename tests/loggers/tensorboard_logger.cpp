@@ -1,0 +1,138 @@
+#include "levin/loggers/tensorboard_logger.h"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cmath>
+#include <csignal>
+#include <fstream>
+#include <limits>
+#include <regex>
+
+#include "levin/core/error.h"
+#include "levin_test.h"
+#include "log_folder.h"
+
+using namespace levin::test;
+using levin::TensorBoardLogger;
+using Values = std::vector<std::pair<int64_t, double>>;
+
+namespace {
+
+double now() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(loggers_tensorboard_logger)
+
+BOOST_AUTO_TEST_CASE(the_real_tensorboard_reads_steps_values_tags_and_times) {
+  LogFolder folder;
+  const double begin = now();
+  TensorBoardLogger logger({.save_dir = folder.path / "events"});
+  logger.log_metrics({{"train_loss", 0.1}, {"a \"new\", one/ü", -1e-30}}, 0, 49);
+  const double middle = now();
+  logger.log_metrics({{"train_loss", 0.0625}}, 3, int64_t{1} << 40);
+  logger.finalize();
+  const auto events = read_events(folder.path / "events");
+  BOOST_TEST(events.size() == 5);
+  BOOST_CHECK((scalars_of(events, "train_loss") == Values{{49, 0.1f}, {int64_t{1} << 40, 0.0625}}));
+  BOOST_CHECK((scalars_of(events, "a \"new\", one/ü") == Values{{49, -1e-30f}}));
+  BOOST_CHECK((scalars_of(events, "epoch") == Values{{49, 0}, {int64_t{1} << 40, 3}}));
+  for (const auto& event : events) {
+    BOOST_TEST(event.wall_time >= (event.step == 49 ? begin : middle));
+    BOOST_TEST(event.wall_time <= (event.step == 49 ? middle : now()));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(values_that_are_no_numbers_stay_what_they_are) {
+  LogFolder folder;
+  TensorBoardLogger logger({.save_dir = folder.path});
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  logger.log_metrics({{"nan", std::nan("")}, {"up", infinity}, {"down", -infinity}, {"epoch", 0.5}}, 7, 0);
+  logger.finalize();
+  const auto events = read_events(folder.path);
+  BOOST_TEST(std::isnan(scalars_of(events, "nan").at(0).second));
+  BOOST_TEST(scalars_of(events, "up").at(0).second == infinity);
+  BOOST_TEST(scalars_of(events, "down").at(0).second == -infinity);
+  BOOST_CHECK((scalars_of(events, "epoch") == Values{{0, 0.5}}));  // a metric of that name is not the epoch's
+}
+
+BOOST_AUTO_TEST_CASE(options_are_a_text_and_names_have_a_prefix) {
+  LogFolder folder;
+  TensorBoardLogger logger({.save_dir = folder.path, .prefix = "big"});
+  logger.log_hyperparams("trainer:\n  max_epochs: 5\n");
+  logger.log_metrics({{"val_acc", 0.5}}, 0, 1);
+  logger.finalize();
+  const auto events = read_events(folder.path);
+  BOOST_CHECK((scalars_of(events, "big-val_acc") == Values{{1, 0.5}}));
+  BOOST_TEST(events.back().kind == "text");
+  BOOST_TEST(events.back().tag == "big-config");
+  BOOST_TEST(events.back().value == "```yaml\ntrainer:\n  max_epochs: 5\n```");
+}
+
+BOOST_AUTO_TEST_CASE(a_run_that_goes_on_adds_a_file) {
+  LogFolder folder;
+  for (int64_t start : {0, 1}) {
+    TensorBoardLogger logger({}, folder.path);
+    logger.log_metrics({{"loss", static_cast<double>(start)}}, 0, 10 * start);
+    BOOST_TEST(logger.file().parent_path() == folder.path);
+    BOOST_TEST(std::regex_match(logger.file().filename().string(),
+                                std::regex("events\\.out\\.tfevents\\.[0-9]{10}\\..+\\." + std::to_string(getpid()) + "\\.[01]")));
+  }
+  BOOST_TEST(std::distance(std::filesystem::directory_iterator(folder.path), {}) == 2);
+  BOOST_CHECK((scalars_of(read_events(folder.path), "loss") == Values{{0, 0}, {10, 1}}));
+}
+
+BOOST_AUTO_TEST_CASE(tensorboard_would_notice_a_wrong_checksum) {
+  LogFolder folder;
+  std::filesystem::path file;
+  {
+    TensorBoardLogger logger({.save_dir = folder.path});
+    logger.log_metrics({{"loss", 0.5}}, 0, 0);
+    file = logger.file();
+  }
+  BOOST_TEST(scalars_of(read_events(folder.path), "loss").size() == 1);
+  std::string bytes = text_of(file);
+  bytes.back() = static_cast<char>(bytes.back() ^ 1);
+  std::ofstream(file) << bytes;
+  BOOST_TEST(scalars_of(read_events(folder.path), "loss").empty());
+}
+
+BOOST_AUTO_TEST_CASE(what_is_written_can_be_watched_soon) {
+  LogFolder folder;
+  TensorBoardLogger logger({.flush_interval = {0.2}}, folder.path);
+  const auto before = std::filesystem::file_size(logger.file());
+  BOOST_TEST(before > 0);  // TensorBoard shows the run at once
+  const double begin = now();
+  while (now() < begin + 0.3) logger.log_metrics({{"loss", 1}}, 0, 0);
+  BOOST_TEST(std::filesystem::file_size(logger.file()) > before);
+}
+
+BOOST_AUTO_TEST_CASE(a_folder_that_cannot_be_written_is_an_error) {
+  check_throws<levin::IoError>([] { TensorBoardLogger({.save_dir = "/proc/none"}); }, {"[loggers]", "/proc/none", "run_dir"});
+  LogFolder folder;
+  std::ofstream(folder.path / "file") << "no folder";
+  check_throws<levin::IoError>([&] { TensorBoardLogger({.save_dir = folder.path / "file"}); },
+                               {"[loggers]", (folder.path / "file").string()});
+}
+
+BOOST_AUTO_TEST_CASE(a_file_that_cannot_grow_is_an_error) {
+  LogFolder folder;
+  TensorBoardLogger logger({}, folder.path);
+  rlimit before{};
+  getrlimit(RLIMIT_FSIZE, &before);
+  const rlimit small{4096, before.rlim_max};
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  setrlimit(RLIMIT_FSIZE, &small);
+  check_throws<levin::IoError>(
+      [&] {
+        for (int step = 0; step < 1000; step++) logger.log_metrics({{"loss", 1}}, 0, step);
+        logger.finalize();
+      },
+      {"[loggers]", logger.file().string(), "File too large"});
+  setrlimit(RLIMIT_FSIZE, &before);
+  std::signal(SIGXFSZ, handler);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
