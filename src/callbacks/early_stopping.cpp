@@ -45,8 +45,7 @@ void EarlyStopping::check() {
   const auto& log = trainer().session().runtime().log();
   const double* value = find_value(report.metrics, config_.monitor);
   if (!value) {
-    std::string known;
-    for (const auto& metric : report.metrics) known += (known.empty() ? "" : ", ") + metric.first;
+    const std::string known = names_of(report.metrics);
     const std::string what = fmt::format("early stopping monitors \"{}\", which was not logged", config_.monitor);
     const std::string remedy = known.empty() ? "log it in validation_step" : "monitor one of those that were: " + known;
     if (config_.strict) throw ConfigError(what, remedy, "callbacks");

@@ -5,14 +5,15 @@
 #include <algorithm>
 #include <vector>
 
+#include "levin/core/text.h"
 #include "levin/trainer/trainer.h"
 
 namespace levin {
 namespace {
 
 // "torch::nn::LinearImpl" and "(anonymous namespace)::Block" are what a compiler says; people say Linear and Block.
-std::string short_name(std::string name) {
-  if (const auto colon = name.rfind("::"); colon != std::string::npos) name.erase(0, colon + 2);
+std::string short_name(const std::string& type_name) {
+  std::string name = unqualified(type_name);
   if (name.size() > 4 && name.ends_with("Impl")) name.resize(name.size() - 4);
   return name;
 }

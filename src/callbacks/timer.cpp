@@ -32,8 +32,8 @@ void Timer::on_train_batch_end(const Tensor&, const Batch&, int64_t) {
 void Timer::on_train_epoch_end() {
   if (config_.interval != Interval::epoch || !config_.duration) return;
   auto& session = trainer().session();
-  const Tensor decision = at::full({1}, over() ? 1 : 0, at::TensorOptions(at::kDouble).device(session.device()));
-  session.communicator().broadcast(decision, 0).wait();
+  const Tensor decision = at::full({1}, over() ? 1 : 0, at::kDouble);
+  session.communicator().host().broadcast(decision, 0).wait();
   if (decision.item<double>() == 0) return;
   session.stop(StopReason::timer);
   say_so();

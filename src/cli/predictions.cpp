@@ -52,11 +52,12 @@ Tensor gather(const Tensor& mine, const Tensor& counts, Communicator& communicat
   const Tensor all = at::empty(shape, mine.options());
   communicator.all_gather(all, padded).wait();
   std::vector<Tensor> parts;
+  parts.reserve(static_cast<size_t>(communicator.size()));
   for (int rank = 0; rank < communicator.size(); rank++) parts.push_back(all.narrow(0, rank * most, counts[rank].item<int64_t>()));
   return at::cat(parts);
 }
 
-// All ranks' predictions of one loader, in the order of the samples.
+// All ranks' predictions of one loader, in rank order.
 struct Table {
   Tensor index, rows;
 };
@@ -77,9 +78,7 @@ Table table_of(int64_t dataloader_idx, const std::vector<Prediction>& prediction
   communicator.all_reduce(width, ReduceOp::max).wait();
   const Tensor mine =
       rows.empty() ? at::zeros({0, width.item<int64_t>()}, at::kDouble) : at::cat(rows).view({static_cast<int64_t>(indices.size()), -1});
-  const Tensor index = gather(at::tensor(indices, at::kLong), counts, communicator), all = gather(mine, counts, communicator);
-  const Tensor order = at::argsort(index);
-  return {index.index_select(0, order).contiguous(), all.index_select(0, order).contiguous()};
+  return {gather(at::tensor(indices, at::kLong), counts, communicator), gather(mine, counts, communicator)};
 }
 
 }  // namespace
@@ -95,8 +94,9 @@ void write_predictions(const std::filesystem::path& file, const std::vector<Pred
   const Handle out(H5Fcreate(file.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), H5Fclose, file);
   for (size_t i = 0; i < tables.size(); i++) {
     const std::string group = tables.size() > 1 ? fmt::format("dataloader_idx_{}/", i) : "";
-    write(out, group + "index", tables[i].index, H5T_NATIVE_INT64, file);
-    write(out, group + "prediction", tables[i].rows, H5T_NATIVE_DOUBLE, file);
+    const Tensor order = at::argsort(tables[i].index);
+    write(out, group + "index", tables[i].index.index_select(0, order).contiguous(), H5T_NATIVE_INT64, file);
+    write(out, group + "prediction", tables[i].rows.index_select(0, order).contiguous(), H5T_NATIVE_DOUBLE, file);
   }
 }
 

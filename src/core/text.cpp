@@ -77,6 +77,11 @@ std::string shown(std::string_view text) {
   return fmt::format("\"{}{}\"", printable(text.substr(0, end)), end < text.size() ? "..." : "");
 }
 
+std::string unqualified(const std::string& type_name) {
+  const auto colon = type_name.rfind("::");
+  return colon == std::string::npos ? type_name : type_name.substr(colon + 2);
+}
+
 std::string joined(const std::vector<std::string>& names) {
   std::string text;
   for (const auto& name : names) text += (text.empty() ? "" : ", ") + name;

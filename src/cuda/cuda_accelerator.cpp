@@ -1,5 +1,4 @@
 // The plug-in liblevin_cuda.so.
-#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
 #include <ATen/cuda/CUDAGeneratorImpl.h>
 #include <c10/cuda/CUDAFunctions.h>
@@ -13,11 +12,6 @@
 
 namespace levin {
 namespace {
-
-void set_seed(at::Generator generator, uint64_t seed) {
-  const std::lock_guard lock(generator.mutex());
-  generator.set_current_seed(seed);
-}
 
 class CudaAccelerator : public Accelerator {
  public:
@@ -50,11 +44,16 @@ class CudaAccelerator : public Accelerator {
 
   // A model is made on the host and moved: its first values come from the host's generator.
   void seed(uint64_t seed) const override {
-    set_seed(at::detail::getDefaultCPUGenerator(), seed);
-    set_seed(at::cuda::detail::getDefaultCUDAGenerator(), seed);
+    cpu_->seed(seed);
+    auto generator = at::cuda::detail::getDefaultCUDAGenerator();
+    const std::lock_guard lock(generator.mutex());
+    generator.set_current_seed(seed);
   }
 
   void synchronize() const override { check_cuda(cudaDeviceSynchronize(), "cudaDeviceSynchronize"); }
+
+ private:
+  std::unique_ptr<Accelerator> cpu_ = make_cpu_accelerator();
 };
 
 }  // namespace

@@ -5,19 +5,13 @@
 
 #include <array>
 #include <boost/crc.hpp>
-#include <cerrno>
-#include <cstring>
+#include <chrono>
 #include <string>
-
-#include "levin/core/error.h"
 
 namespace levin::detail {
 namespace {
 
-[[noreturn]] void refuse(const std::filesystem::path& path, const std::string& reason) {
-  throw IoError(fmt::format("cannot write {}: {}", path.string(), reason),
-                "give a --run_dir, or the logger a save_dir, that can be written", "loggers");
-}
+constexpr const char* remedy = "give a --run_dir, or the logger a save_dir, that can be written";
 
 // CRC-32C, then turned and shifted, so that a checksum of data with checksums in them is as good.
 uint32_t masked_crc(std::string_view bytes) {
@@ -39,8 +33,11 @@ std::string host_name() {
   return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "host";
 }
 
-// The last number tells apart what one process begins in one second.
+// In a folder that is made where there is none. The last number tells apart what one process begins in one second.
 std::filesystem::path new_name(const std::filesystem::path& folder) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) LogFile::refuse(folder, error.message(), remedy);
   const auto now = std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
   std::error_code unseen;  // opening the file says it better
   for (int number = 0;; number++) {
@@ -51,27 +48,13 @@ std::filesystem::path new_name(const std::filesystem::path& folder) {
 
 }  // namespace
 
-EventFile::EventFile(const std::filesystem::path& folder, Seconds flush_interval)
-    : flush_interval_(flush_interval.value), flushed_(std::chrono::steady_clock::now()) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) refuse(folder, error.message());
-  path_ = new_name(folder);
-  file_.reset(std::fopen(path_.c_str(), "wx"));
-  if (!file_) refuse(path_, std::strerror(errno));
-}
+EventFile::EventFile(const std::filesystem::path& folder, Seconds flush_interval) : file_(new_name(folder), "wx", flush_interval, remedy) {}
 
 void EventFile::write(std::string_view record) {
   const std::string length = little_endian(static_cast<uint64_t>(record.size()));
   std::string bytes = length + little_endian(masked_crc(length));
   bytes.append(record).append(little_endian(masked_crc(record)));
-  if (std::fwrite(bytes.data(), 1, bytes.size(), file_.get()) != bytes.size()) refuse(path_, std::strerror(errno));
-  if (std::chrono::steady_clock::now() - flushed_ > flush_interval_) flush();
-}
-
-void EventFile::flush() {
-  if (std::fflush(file_.get()) != 0) refuse(path_, std::strerror(errno));
-  flushed_ = std::chrono::steady_clock::now();
+  file_.write(bytes);
 }
 
 }  // namespace levin::detail

@@ -1,11 +1,8 @@
 #pragma once
-#include <chrono>
-#include <cstdio>
 #include <filesystem>
-#include <memory>
 #include <string_view>
 
-#include "levin/core/seconds.h"
+#include "log_file.h"
 
 namespace levin::detail {
 
@@ -17,18 +14,11 @@ class EventFile {
   EventFile(const std::filesystem::path& folder, Seconds flush_interval);
 
   void write(std::string_view record);
-  void flush();
-  const std::filesystem::path& path() const noexcept { return path_; }
+  void flush() { file_.flush(); }
+  const std::filesystem::path& path() const noexcept { return file_.path(); }
 
  private:
-  struct Close {
-    void operator()(std::FILE* file) const { std::fclose(file); }
-  };
-
-  std::filesystem::path path_;
-  std::unique_ptr<std::FILE, Close> file_;
-  std::chrono::duration<double> flush_interval_;
-  std::chrono::steady_clock::time_point flushed_;
+  LogFile file_;
 };
 
 }  // namespace levin::detail

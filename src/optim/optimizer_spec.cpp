@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "levin/core/error.h"
+#include "levin/core/text.h"
 
 namespace levin {
 
@@ -60,7 +61,7 @@ size_t optimizer_of(const std::vector<OptimizerSpec>& specs, const std::string& 
   if (found.size() == 1) return found.front();
   const auto names = optimizer_names(specs);
   if (found.empty())
-    throw UsageError("optim", fmt::format("no optimizer trains \"{}\"; there are {}", parameter_name, fmt::join(names, ", ")),
+    throw UsageError("optim", fmt::format("no optimizer trains \"{}\"; there are {}", parameter_name, joined(names)),
                      "let a pattern of an OptimizerSpec's parameters match it, or set its requires_grad to false");
   throw UsageError("optim", fmt::format("\"{}\" is trained by \"{}\" and \"{}\"", parameter_name, names[found[0]], names[found[1]]),
                    "give each OptimizerSpec patterns of its own parameters");

@@ -4,6 +4,7 @@
 #include <torch/optim/optimizer.h>
 
 #include "levin/core/error.h"
+#include "levin/core/text.h"
 
 namespace levin {
 
@@ -22,9 +23,7 @@ TorchOptimizer::~TorchOptimizer() = default;
 
 std::string TorchOptimizer::name() const {
   const auto& optimizer = *optimizer_;
-  const std::string name = c10::demangle(typeid(optimizer).name());
-  const auto colon = name.rfind("::");
-  return colon == std::string::npos ? name : name.substr(colon + 2);
+  return unqualified(c10::demangle(typeid(optimizer).name()));
 }
 
 void TorchOptimizer::step(const std::function<double(double)>& schedule) {

@@ -12,16 +12,12 @@
 
 namespace levin {
 
-GroupOptimizer::GroupOptimizer(const OptimizerSpec* spec)
-    : spec_(spec), optimizer_(spec && !spec->factory ? FlatOptimizer::create(spec->optimizer) : nullptr) {}
-
-GroupOptimizer::GroupOptimizer(GroupOptimizer&&) noexcept = default;
-GroupOptimizer::~GroupOptimizer() = default;
-
-void GroupOptimizer::adopt(std::vector<FlatGroup*> groups, const std::vector<NamedParameter>& parameters,
-                           const std::vector<SegmentOptions>& options) {
-  groups_ = std::move(groups);
-  options_ = options;
+GroupOptimizer::GroupOptimizer(const OptimizerSpec* spec, std::vector<FlatGroup*> groups, const std::vector<NamedParameter>& parameters,
+                               const std::vector<SegmentOptions>& options)
+    : spec_(spec),
+      optimizer_(spec && !spec->factory ? FlatOptimizer::create(spec->optimizer) : nullptr),
+      groups_(std::move(groups)),
+      options_(options) {
   for (const auto& parameter : parameters) names_.push_back(parameter.name);
   std::vector<Tensor> tensors;  // that are trained, in the model's order
   for (auto* group : groups_) {
@@ -40,6 +36,9 @@ void GroupOptimizer::adopt(std::vector<FlatGroup*> groups, const std::vector<Nam
     if (ours[i]) tensors.push_back(parameters[i].tensor);
   custom_ = std::make_unique<TorchOptimizer>(spec_->factory, tensors);
 }
+
+GroupOptimizer::GroupOptimizer(GroupOptimizer&&) noexcept = default;
+GroupOptimizer::~GroupOptimizer() = default;
 
 double GroupOptimizer::base_lr() const { return custom_ ? custom_->base_lrs().front() : spec_ ? levin::base_lr(spec_->optimizer) : 0; }
 

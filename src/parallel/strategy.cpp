@@ -134,7 +134,7 @@ void Strategy::make_groups() {
     std::vector<FlatGroup*> its_groups;
     for (auto& group : groups_)
       if (static_cast<size_t>(group.layout().optimizer) == i) its_groups.push_back(&group);
-    optimizers_.emplace_back(specs_.empty() ? nullptr : &specs_[i]).adopt(std::move(its_groups), parameters_, options);
+    optimizers_.emplace_back(specs_.empty() ? nullptr : &specs_[i], std::move(its_groups), parameters_, options);
   }
 }
 
@@ -178,16 +178,16 @@ void Strategy::backward(const Tensor& loss, double weight) {
     for (size_t i = 0; i < optimizers_.size(); i++)
       if (toggled_.value_or(i) == i) act(optimizers_[i]);
   };
-  bool too_late = false, fresh = true;
+  bool too_late = false;
   taking_part([&](const GroupOptimizer& optimizer) {
     for (const auto* group : optimizer.groups()) too_late = too_late || group->reducing();
   });
-  for (const auto& optimizer : optimizers_) fresh = fresh && optimizer.weight() == 0;
   if (too_late)
     throw UsageError("parallel", "a backward after the one that was to be the last of its step",
                      "call expect_step before the last one only");
   // A rank alone needs no common unit of weight: it takes its first micro-batch's, so that one micro-batch is a plain backward.
-  if (communicator_->size() == 1 && fresh && weight > 0) unit_ = weight;
+  const auto fresh = [](const GroupOptimizer& optimizer) { return optimizer.weight() == 0; };
+  if (communicator_->size() == 1 && weight > 0 && std::all_of(optimizers_.begin(), optimizers_.end(), fresh)) unit_ = weight;
   if (weight == unit_)
     loss.backward();
   else

@@ -77,16 +77,14 @@ EvaluationLoop::EvaluationLoop(Trainer& trainer, Stage stage, Module& module, Da
   }
 }
 
-NamedValues EvaluationLoop::run() { return pass(-1); }
+NamedValues EvaluationLoop::run() { return pass(-1, /*log=*/true); }
 
 void EvaluationLoop::sanity_check(int64_t most) {
-  sanity_check_ = true;
-  pass(most);
-  sanity_check_ = false;
+  pass(most, /*log=*/false);
   logs_.clear();
 }
 
-NamedValues EvaluationLoop::pass(int64_t most) {
+NamedValues EvaluationLoop::pass(int64_t most, bool log) {
   const auto& hooks = trainer_.hooks();
   const auto allowed = [&](const Source& source) { return most < 0 ? source.batches : std::min(most, source.batches); };
   if (std::all_of(sources_.begin(), sources_.end(), [&](const auto& source) { return allowed(source) == 0; })) return {};
@@ -102,26 +100,26 @@ NamedValues EvaluationLoop::pass(int64_t most) {
   NamedValues values;
   for (size_t i = 0; i < sources_.size(); i++) {
     if (sources_.size() > 1) logs_.begin_dataloader(static_cast<int64_t>(i));
-    run_source(sources_[i], allowed(sources_[i]));
+    run_source(i, allowed(sources_[i]));
     if (sources_.size() > 1) logs_.end_dataloader(trainer_.session().communicator(), values);
   }
   hooks.call(moments_.epoch_end.name, moments_.epoch_end.hook);
   for (auto& value : logs_.epoch_values(trainer_.session().communicator())) values.push_back(std::move(value));
-  if (!sanity_check_) trainer_.log_metrics(values);
+  if (log) trainer_.log_metrics(values);
   hooks.call(moments_.end.name, moments_.end.hook);
   mode.restore();
   if (moments_.model_train) (module_.*moments_.model_train)();
   return values;
 }
 
-void EvaluationLoop::run_source(Source& source, int64_t batches) {
-  const auto dataloader_idx = &source - sources_.data();
+void EvaluationLoop::run_source(size_t dataloader_idx, int64_t batches) {
+  auto& loader = *sources_[dataloader_idx].loader;
   trainer_.batch_progress() = {0, batches == Trainer::unlimited ? 0 : batches};
-  source.loader->set_epoch(0);
+  loader.set_epoch(0);
   for (int64_t batch_idx = 0; batch_idx < batches; batch_idx++) {
-    Batch* batch = source.loader->next();
+    Batch* batch = loader.next();
     if (!batch) break;
-    batch->set_dataloader_idx(dataloader_idx);
+    batch->set_dataloader_idx(static_cast<int64_t>(dataloader_idx));
     trainer_.transfer(*batch, module_, data_);
     step(*batch, batch_idx);
     trainer_.batch_progress().done++;

@@ -141,7 +141,7 @@ Tensor FitLoop::optimize_automatically(const Batch& batch) {
   hooks_.call("on_before_backward", &Hooks::on_before_backward, loss);
   micro_batch_++;
   if (step_is_due()) session_.expect_step();
-  session_.backward(loss, batch.filler() ? 0 : module_.batch_weight().value_or(batch.weight()));
+  session_.backward(loss, module_.weight_of(batch));
   hooks_.call("on_after_backward", &Hooks::on_after_backward);
   if (step_is_due()) optimizer_step();
   return loss;

@@ -68,7 +68,7 @@ void ManualOptimization::backward(const Tensor& loss) {
                        "call step or zero_grad first");
   const auto& hooks = trainer_.hooks();
   hooks.call("on_before_backward", &Hooks::on_before_backward, loss);
-  trainer_.session().backward(loss, batch_->filler() ? 0 : module_.batch_weight().value_or(batch_->weight()));
+  trainer_.session().backward(loss, module_.weight_of(*batch_));
   hooks.call("on_after_backward", &Hooks::on_after_backward);
 }
 

@@ -1,12 +1,12 @@
 #include "levin/trainer/session.h"
 
 #include <ATen/Parallel.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <thread>
 
 #include "levin/core/error.h"
+#include "levin/core/text.h"
 #include "levin/optim/torch_optimizer.h"
 #include "levin/trainer/module.h"
 
@@ -74,8 +74,7 @@ void Session::setup(torch::nn::Module& module, std::vector<OptimizerSpec> optimi
 size_t Session::optimizer_index(std::string_view name) const {
   const auto found = std::find(optimizer_names_.begin(), optimizer_names_.end(), name);
   if (found == optimizer_names_.end())
-    throw UsageError("trainer", fmt::format("there is no optimizer \"{}\"", name),
-                     fmt::format("use one of: {}", fmt::join(optimizer_names_, ", ")));
+    throw UsageError("trainer", fmt::format("there is no optimizer \"{}\"", name), "use one of: " + joined(optimizer_names_));
   return static_cast<size_t>(found - optimizer_names_.begin());
 }
 
@@ -168,8 +167,7 @@ void Session::look_at(size_t optimizer, Interval moment, const NamedValues& valu
   if (const double* value = find_value(values, schedule->monitor)) {
     plateaus_[optimizer] = look(*schedule, plateaus_[optimizer], *value);
   } else if (schedule->strict) {
-    std::string known;
-    for (const auto& [name, one] : values) known += (known.empty() ? "" : ", ") + name;
+    const std::string known = names_of(values);
     throw ConfigError(fmt::format("a plateau schedule monitors \"{}\", which was not logged", schedule->monitor),
                       known.empty() ? "log it" : "monitor one of those that were: " + known, "trainer");
   }

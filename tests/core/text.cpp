@@ -15,6 +15,11 @@ BOOST_AUTO_TEST_CASE(shown_is_short_and_printable) {
   BOOST_TEST(levin::shown(std::string(79, 'a') + "é").size() == 79u + 5u);
 }
 
+BOOST_AUTO_TEST_CASE(unqualified) {
+  BOOST_TEST(levin::unqualified("torch::nn::Linear") == "Linear");
+  BOOST_TEST(levin::unqualified("Linear") == "Linear");
+}
+
 BOOST_AUTO_TEST_CASE(bad_bytes) {
   BOOST_TEST(levin::first_bad_byte("a\t\n\xc3\xa9\xf0\x9f\x98\x80") == std::string::npos);
   for (const auto* text : {"ab\x01", "ab\x7f", "ab\xff", "ab\xc0\xaf", "ab\xed\xa0\x80", "ab\xf4\x90\x80\x80", "ab\xe2\x82", "ab\x80"})

@@ -1,7 +1,6 @@
 // A plug-in for tests: an accelerator whose memory is the host's under another name. For LibTorch it is an mtia, a kind of device that it
 // knows and has no kernels for (Module::to takes no unknown kinds), so what mixes it with host memory fails here as it would on a GPU.
 // Operations are LibTorch's for the CPU.
-#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/EmptyTensor.h>
 #include <ATen/detail/MTIAHooksInterface.h>
 #include <ATen/native/CPUFallback.h>
@@ -15,7 +14,6 @@
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 
 #include <cstdlib>
-#include <mutex>
 
 #include "levin/comm/communicator.h"
 #include "levin/comm/mpi_runtime.h"
@@ -200,12 +198,11 @@ class HostMemory : public levin::Accelerator {
     return std::make_unique<DeviceCommunicator>(std::move(host), std::move(lane));
   }
   int64_t alignment_bytes() const override { return 256; }
-  void seed(uint64_t seed) const override {
-    auto generator = at::detail::getDefaultCPUGenerator();
-    const std::lock_guard lock(generator.mutex());
-    generator.set_current_seed(seed);
-  }
+  void seed(uint64_t seed) const override { cpu_->seed(seed); }
   void synchronize() const override {}
+
+ private:
+  std::unique_ptr<levin::Accelerator> cpu_ = levin::make_cpu_accelerator();
 };
 
 }  // namespace

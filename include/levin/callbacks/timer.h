@@ -52,7 +52,7 @@ class Timer : public Callback {
   static size_t index(Stage stage) noexcept { return static_cast<size_t>(stage); }
   void start(Stage stage) { spans_[index(stage)] = {Clock::now(), {}}; }
   void end(Stage stage) { spans_[index(stage)].end = Clock::now(); }
-  bool over() const { return config_.duration && time_elapsed() >= *config_.duration; }
+  bool over() const { return config_.duration && time_elapsed().value >= config_.duration->value; }
   void say_so();
 
   TimerConfig config_;

@@ -12,6 +12,8 @@ size_t first_bad_byte(std::string_view text) noexcept;
 std::string printable(std::string_view text);
 /// A value for a message: printable, in quotes, cut to about 80 bytes.
 std::string shown(std::string_view text);
+/// A type's name without its namespaces: "Linear" of "torch::nn::Linear".
+std::string unqualified(const std::string& type_name);
 /// "a, b, c"
 std::string joined(const std::vector<std::string>& names);
 /// The known name nearest to `name` by edit distance without regard to case, or "" when none is near.

@@ -27,14 +27,12 @@ struct GradientSlice {
 /// One optimizer and the flat groups that it trains: the parts of a step that are its own. Local but for what is said.
 class GroupOptimizer {
  public:
-  /// `spec` may be null: gradients, and nothing that uses them.
-  explicit GroupOptimizer(const OptimizerSpec* spec);
+  /// `spec` may be null: gradients, and nothing that uses them. `groups` are in the order of the layout and must stay where they are;
+  /// `parameters` are all of the model's, `options` what their segments refer to. UsageError for rules with a custom optimizer.
+  GroupOptimizer(const OptimizerSpec* spec, std::vector<FlatGroup*> groups, const std::vector<NamedParameter>& parameters,
+                 const std::vector<SegmentOptions>& options);
   GroupOptimizer(GroupOptimizer&&) noexcept;
   ~GroupOptimizer();
-
-  /// The groups, in the order of the layout; they must stay where they are. `parameters` are all of the model's, `options` what their
-  /// segments refer to. UsageError for rules with a custom optimizer.
-  void adopt(std::vector<FlatGroup*> groups, const std::vector<NamedParameter>& parameters, const std::vector<SegmentOptions>& options);
 
   const std::vector<FlatGroup*>& groups() const noexcept { return groups_; }
   /// The learning rate of parameters without a rule, before any schedule.

@@ -26,8 +26,8 @@ class EvaluationLoop {
     std::unique_ptr<Loader> loader;
     int64_t batches;
   };
-  NamedValues pass(int64_t most);
-  void run_source(Source& source, int64_t batches);
+  NamedValues pass(int64_t most, bool log);
+  void run_source(size_t dataloader_idx, int64_t batches);
   void step(const Batch& batch, int64_t batch_idx);
 
   Trainer& trainer_;
@@ -36,7 +36,6 @@ class EvaluationLoop {
   DataModule& data_;
   const StageHooks& moments_;
   std::vector<Source> sources_;
-  bool sanity_check_ = false;
   LogCollection logs_{/*training=*/false};
   std::vector<Prediction> predictions_;
 };
