@@ -1,52 +1,32 @@
-#include <set>
-
-#include "levin/core/config_kinds.h"
+#include "alternatives.h"
 #include "levin/core/error.h"
 #include "levin/core/text.h"
 
 namespace levin {
 
-ChoiceType::ChoiceType(std::vector<Alternative> alternatives) : alternatives_(std::move(alternatives)) {
-  std::set<std::string> seen;
-  for (const auto& alternative : alternatives_) {
-    for (const auto& name : alternative.names)
-      if (!seen.insert(name).second) throw UsageError("config", fmt::format("two alternatives of a choice are called {}", name));
-    if (alternative.type->find("name"))
-      throw UsageError("config",
-                       fmt::format("{} is an alternative of a choice, so it cannot have a field called name", alternative.type->name()));
+ChoiceType::ChoiceType(std::vector<Alternative> alternatives) {
+  for (auto& alternative : alternatives) {
+    detail::check_alternative(alternative, alternatives_);
+    alternatives_.push_back(std::move(alternative));
   }
 }
 
-std::string ChoiceType::name() const {
-  std::vector<std::string> names;
-  for (const auto& alternative : alternatives_) names.push_back(alternative.names.front());
-  return "one of: " + joined(names);
-}
+std::string ChoiceType::name() const { return "one of: " + joined(detail::first_names(alternatives_)); }
 
-void ChoiceType::choose(void* object, const ConfigValue& value, const ConfigPlace& place) const {
-  if (value.is_null() || value.kind != ConfigValue::Kind::scalar) place.fail(value.source, "has no name", "allowed: " + name());
-  std::vector<std::string> known;
-  for (size_t i = 0; i < alternatives_.size(); ++i)
-    for (const auto& alternative_name : alternatives_[i].names) {
-      known.push_back(alternative_name);
-      if (alternative_name != value.text) continue;
-      if (index(object) != i) emplace(object, i);  // the same one keeps its fields
-      place.record(value.source);
-      return;
-    }
-  const auto nearest = nearest_name(value.text, known);
-  place.fail(value.source,
-             fmt::format("{} is not known{}", shown(value.text), nearest.empty() ? "" : fmt::format(", did you mean {}?", nearest)),
-             "allowed: " + name());
+void ChoiceType::choose(void* object, const ConfigValue& value, const ConfigPlace& place, const ConfigPlace& place_of_name) const {
+  const size_t found = detail::find_alternative(alternatives_, value, place_of_name);
+  if (index(object) != found) {  // the same one keeps its fields
+    emplace(object, found);
+    place.forget_fields();
+  }
+  place_of_name.record(value.source);
 }
 
 void ChoiceType::read(void* object, const ConfigValue& value, const ConfigPlace& place) const {
-  if (value.kind != ConfigValue::Kind::map) return choose(object, value, place);
-  if (const auto* given = value.find("name")) choose(object, *given, place.field("name", nullptr));
-  ConfigValue fields = value;
-  std::erase_if(fields.entries, [](const ConfigEntry& entry) { return entry.key == "name"; });
+  if (value.kind != ConfigValue::Kind::map) return choose(object, value, place, place);
+  if (const auto* given = value.find("name")) choose(object, *given, place, place.field("name", nullptr));
   try {
-    alternatives_[index(object)].type->read(const_cast<void*>(chosen(object)), fields, place);
+    alternatives_[index(object)].type->read(const_cast<void*>(chosen(object)), detail::without_name(value), place);
   } catch (const ConfigError& error) {
     if (value.find("name")) throw;
     std::string_view what = error.what();
@@ -60,13 +40,7 @@ void ChoiceType::check(const void* object, const ConfigPlace& place) const {
 }
 
 ConfigValue ChoiceType::write(const void* object) const {
-  const auto& alternative = alternatives_[index(object)];
-  if (alternative.type->fields().empty()) return ConfigValue::scalar(alternative.names.front(), true);
-  ConfigValue out = ConfigValue::map();
-  out.add("name", ConfigValue::scalar(alternative.names.front(), true), name());
-  auto fields = alternative.type->write(chosen(object));
-  for (auto& entry : fields.entries) out.entries.push_back(std::move(entry));
-  return out;
+  return detail::write_alternative(alternatives_[index(object)], chosen(object), name());
 }
 
 }  // namespace levin

@@ -1,6 +1,7 @@
 #include "levin/core/config_options.h"
 
 #include "levin/core/config_kinds.h"
+#include "levin/core/open_choice.h"
 
 namespace levin {
 namespace {
@@ -23,6 +24,14 @@ struct Walk {
     }
   }
 
+  void open_fields(const OpenChoice& choice, const std::string& path) {
+    const auto& alternatives = choice.alternatives();
+    for (size_t i = 0; i < alternatives.size(); ++i) {
+      const auto& name = alternatives[i].names.front();
+      fields(*alternatives[i].type, choice.find(i), path + "." + name, {path, name});
+    }
+  }
+
   void value(const ConfigType& type, const void* object, const std::string& path, const std::string& help, const Constraints& constraints,
              const Choice& of) {
     const auto* choice = type.as_choice();
@@ -32,8 +41,10 @@ struct Walk {
     std::string text = group              ? ""
                        : choice && inside ? choice->alternatives()[choice->index(inside)].names.front()
                                           : to_yaml_line(type.write(object));
-    options.push_back({path, help, type.allowed(constraints), std::move(text), of.path, of.alternative, &type, group != nullptr});
+    options.push_back(
+        {path, help, type.allowed_for(object, constraints), std::move(text), of.path, of.alternative, &type, group != nullptr});
     if (group) fields(*group, inside, path, of);
+    if (const auto* open = type.as_open_choice()) open_fields(open->of(object), path);
     if (!choice) return;
     for (size_t i = 0; i < choice->alternatives().size(); ++i) {
       const bool chosen = inside && choice->index(inside) == i;

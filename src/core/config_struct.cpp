@@ -17,6 +17,10 @@ void ConfigPlace::record(const ConfigSource& source) const {
   if (set) set->insert_or_assign(path, source);
 }
 
+void ConfigPlace::forget_fields() const {
+  if (set) std::erase_if(*set, [this](const auto& entry) { return entry.first.starts_with(path + "."); });
+}
+
 void ConfigPlace::fail(const ConfigSource& source, const std::string& what, const std::string& remedy) const {
   std::string where = source.text();
   if (!where.empty() && !path.empty()) where += ": ";
@@ -54,6 +58,15 @@ const ConfigField* StructType::find(std::string_view key) const {
       if (const auto* inner = field.type().as_struct()->find(key)) return inner;
   }
   return nullptr;
+}
+
+std::string StructType::key_of(const void* object, const void* member, const ConfigType& type) const {
+  for (const auto& field : fields_) {
+    if (field.in(object) == member && &field.type() == &type) return field.name;
+    if (field.constraints.flattened)
+      if (auto key = field.type().as_struct()->key_of(field.in(object), member, type); !key.empty()) return key;
+  }
+  return {};
 }
 
 bool StructType::read_entry(void* object, const ConfigEntry& entry, const ConfigPlace& place) const {
@@ -108,7 +121,9 @@ ConfigValue StructType::write(const void* object) const {
       for (auto& entry : value.entries) out.entries.push_back(std::move(entry));
     else
       out.add(field.name, std::move(value),
-              type.as_struct() && !type.as_choice() ? field.help : fmt::format("{} ({})", field.help, type.allowed(field.constraints)));
+              type.as_struct() && !type.as_choice()
+                  ? field.help
+                  : fmt::format("{} ({})", field.help, type.allowed_for(field.in(object), field.constraints)));
   }
   return out;
 }

@@ -5,9 +5,9 @@
 ///     LEVIN_CONFIG(ClassifierConfig, (hidden, "width of the hidden layer", at_least(1)), (lr, "peak learning rate", greater_than(0)))
 ///
 /// A field is a bool, a number, text, a path, Seconds, Bytes, Limit, AutoCount, an enum (LEVIN_ENUM), a described struct, or std::optional,
-/// std::vector, std::map<std::string, …> of them, or a std::variant of structs named by LEVIN_CHOICE. A forgotten field does not
-/// compile. Modifiers are those of config_modifiers.h. A struct may have `void validate() const`, which throws ConfigError.
-/// This header includes nothing of LibTorch.
+/// std::vector, std::map<std::string, …> of them, or a std::variant of structs named by LEVIN_CHOICE; where the program registers what
+/// can be chosen, it is the Choices of open_choice.h. A forgotten field does not compile. Modifiers are those of config_modifiers.h. A
+/// struct may have `void validate() const`, which throws ConfigError. This header includes nothing of LibTorch.
 #include "levin/core/auto_count.h"
 #include "levin/core/bytes.h"
 #include "levin/core/config_macros.h"

@@ -111,7 +111,7 @@ class ChoiceType : public ConfigType {
   virtual void emplace(void* object, size_t index) const = 0;
 
  private:
-  void choose(void* object, const ConfigValue& name, const ConfigPlace& place) const;
+  void choose(void* object, const ConfigValue& name, const ConfigPlace& place, const ConfigPlace& place_of_name) const;
   std::vector<Alternative> alternatives_;
 };
 

@@ -15,7 +15,8 @@ struct ConfigOption {
   std::string choice;       ///< the path of the choice that it belongs to: "trainer.strategy"; empty for a field of none
   std::string alternative;  ///< and which alternative's it is: "fsdp"
   const ConfigType* type;
-  bool is_struct = false;  ///< a group: its fields follow
+  bool is_struct = false;   ///< a group: its fields follow
+  std::string linked = {};  ///< where its value comes from, if it is linked and so no option of its own
 };
 
 /// Every option under `path` of an object (or of its type's default, when `object` is null), those of all alternatives of a choice

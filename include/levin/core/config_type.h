@@ -34,12 +34,15 @@ struct ConfigPlace {
   ConfigPlace field(std::string_view name, const Constraints* of_field) const;
   ConfigPlace item(size_t index) const;
   void record(const ConfigSource& source) const;
+  /// What was set below this path counts no longer.
+  void forget_fields() const;
   /// Throws ConfigError `file:line:column: path: what; remedy`.
   [[noreturn]] void fail(const ConfigSource& source, const std::string& what, const std::string& remedy = {}) const;
 };
 
 class StructType;
 class ChoiceType;
+class OpenChoiceType;
 
 /// How values of one C++ type are read from a config, written, checked and explained. Objects are passed as untyped pointers, so that
 /// options, files, --help and a checkpoint's comparison of configs share one description; levin::read and levin::write are the typed way
@@ -51,6 +54,8 @@ class ConfigType {
   virtual std::string name() const = 0;
   /// The same with what the constraints allow: "integer, at least 1".
   virtual std::string allowed(const Constraints& constraints) const;
+  /// The same for this object, where what is allowed is the object's own.
+  virtual std::string allowed_for(const void* /*object*/, const Constraints& constraints) const { return allowed(constraints); }
   /// Sets the object. Fields that the value does not name keep what they have. ConfigError for what is not allowed.
   virtual void read(void* object, const ConfigValue& value, const ConfigPlace& place) const = 0;
   /// Refuses an object that breaks a constraint or a validate() of its own.
@@ -62,6 +67,7 @@ class ConfigType {
   /// The described struct or the choice that this is, or that an optional may hold; nullptr for others.
   virtual const StructType* as_struct() const noexcept { return nullptr; }
   virtual const ChoiceType* as_choice() const noexcept { return nullptr; }
+  virtual const OpenChoiceType* as_open_choice() const noexcept { return nullptr; }
   /// The object inside (of an optional: nullptr when it is empty).
   virtual const void* inside(const void* object) const { return object; }
   /// A bare --name on the command line means true.
@@ -105,6 +111,8 @@ class StructType : public ConfigType {
   bool read_entry(void* object, const ConfigEntry& entry, const ConfigPlace& place) const;
   /// The field of this key, also of a flattened struct, or nullptr.
   const ConfigField* find(std::string_view key) const;
+  /// The key of the field that lies at this place of the object and has this type; empty: none.
+  std::string key_of(const void* object, const void* member, const ConfigType& type) const;
 
  private:
   std::string name_;
