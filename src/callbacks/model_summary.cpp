@@ -31,12 +31,20 @@ int64_t numel(const torch::nn::Module& module) {
   return sum;
 }
 
+void add_rows(const torch::nn::Module& module, const std::string& prefix, int64_t depth, std::vector<std::vector<std::string>>& rows) {
+  if (depth == 0) return;
+  for (const auto& child : module.named_children()) {
+    const std::string name = prefix + child.key();
+    rows.push_back({std::to_string(rows.size() - 1), name, short_name(child.value()->name()), count(numel(*child.value()))});
+    add_rows(*child.value(), name + ".", depth - 1, rows);
+  }
+}
+
 }  // namespace
 
-std::string summarize(const Module& module) {
+std::string summarize(const Module& module, int64_t max_depth) {
   std::vector<std::vector<std::string>> rows{{"", "Name", "Type", "Params"}};
-  for (const auto& child : module.named_children())
-    rows.push_back({std::to_string(rows.size() - 1), child.key(), short_name(child.value()->name()), count(numel(*child.value()))});
+  add_rows(module, "", max_depth, rows);
   size_t width[4] = {};
   for (const auto& row : rows)
     for (size_t i = 0; i < 4; i++) width[i] = std::max(width[i], row[i].size());
@@ -55,8 +63,15 @@ std::string summarize(const Module& module) {
          fmt::format("{} parameters, {} of them trained, {:.1f} MB", count(total), count(trained), static_cast<double>(bytes) / 1e6);
 }
 
+ModelSummary::ModelSummary(const ModelSummaryConfig& config, Print print) : config_(config), print_(std::move(print)) {
+  check_config(config_);
+}
+
 void ModelSummary::on_fit_start() {
-  if (trainer().session().rank() == 0) print_(summarize(module()));
+  auto& session = trainer().session();
+  if (session.rank() != 0 || config_.max_depth == 0) return;
+  const std::string table = summarize(module(), config_.max_depth);
+  print_ ? print_(table) : session.runtime().log().info("{}", table);
 }
 
 }  // namespace levin

@@ -17,8 +17,14 @@ std::string cell(const std::string& text) {
 
 }  // namespace
 
-CSVLogger::CSVLogger(std::filesystem::path file)
-    : file_(std::make_unique<detail::LogFile>(std::move(file), "a", Seconds{1}, "give a --run_dir that can be written")) {
+CSVLogger::CSVLogger(const CSVLoggerConfig& config, const std::filesystem::path& folder) : CSVLogger(config, folder, "metrics.csv") {}
+
+CSVLogger::CSVLogger(const std::filesystem::path& file) : CSVLogger({}, file.parent_path(), file.filename()) {}
+
+CSVLogger::CSVLogger(const CSVLoggerConfig& config, const std::filesystem::path& folder, const std::filesystem::path& name)
+    : prefix_(config.prefix.empty() ? "" : config.prefix + "-") {
+  check_config(config);
+  file_ = std::make_unique<detail::LogFile>((config.save_dir.empty() ? folder : config.save_dir) / name, "a", config.flush_interval);
   if (file_->empty()) file_->write("step,epoch,name,value\n");
   file_->flush();
 }
@@ -27,7 +33,7 @@ CSVLogger::~CSVLogger() = default;
 
 void CSVLogger::log_metrics(const NamedValues& values, int64_t epoch, int64_t step) {
   std::string lines;
-  for (const auto& [name, value] : values) lines += fmt::format("{},{},{},{}\n", step, epoch, cell(name), value);
+  for (const auto& [name, value] : values) lines += fmt::format("{},{},{},{}\n", step, epoch, cell(prefix_ + name), value);
   file_->write(lines);
 }
 

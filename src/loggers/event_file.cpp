@@ -11,8 +11,6 @@
 namespace levin::detail {
 namespace {
 
-constexpr const char* remedy = "give a --run_dir, or the logger a save_dir, that can be written";
-
 // CRC-32C, then turned and shifted, so that a checksum of data with checksums in them is as good.
 uint32_t masked_crc(std::string_view bytes) {
   boost::crc_optimal<32, 0x1EDC6F41, 0xFFFFFFFF, 0xFFFFFFFF, true, true> crc;
@@ -33,11 +31,8 @@ std::string host_name() {
   return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "host";
 }
 
-// In a folder that is made where there is none. The last number tells apart what one process begins in one second.
+// The last number tells apart what one process begins in one second.
 std::filesystem::path new_name(const std::filesystem::path& folder) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) LogFile::refuse(folder, error.message(), remedy);
   const auto now = std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
   std::error_code unseen;  // opening the file says it better
   for (int number = 0;; number++) {
@@ -48,7 +43,7 @@ std::filesystem::path new_name(const std::filesystem::path& folder) {
 
 }  // namespace
 
-EventFile::EventFile(const std::filesystem::path& folder, Seconds flush_interval) : file_(new_name(folder), "wx", flush_interval, remedy) {}
+EventFile::EventFile(const std::filesystem::path& folder, Seconds flush_interval) : file_(new_name(folder), "wx", flush_interval) {}
 
 void EventFile::write(std::string_view record) {
   const std::string length = little_endian(static_cast<uint64_t>(record.size()));

@@ -9,12 +9,11 @@
 
 namespace levin::detail {
 
-LogFile::LogFile(std::filesystem::path path, const char* mode, Seconds flush_interval, std::string remedy)
-    : path_(std::move(path)),
-      flush_interval_(flush_interval.value),
-      remedy_(std::move(remedy)),
-      file_(std::fopen(path_.c_str(), mode)),
-      flushed_(std::chrono::steady_clock::now()) {
+LogFile::LogFile(std::filesystem::path path, const char* mode, Seconds flush_interval)
+    : path_(std::move(path)), flush_interval_(flush_interval.value), flushed_(std::chrono::steady_clock::now()) {
+  std::error_code unseen;  // opening the file says it better
+  if (path_.has_parent_path()) std::filesystem::create_directories(path_.parent_path(), unseen);
+  file_.reset(std::fopen(path_.c_str(), mode));
   if (!file_) refuse();
 }
 
@@ -28,10 +27,9 @@ void LogFile::flush() {
   flushed_ = std::chrono::steady_clock::now();
 }
 
-void LogFile::refuse() const { refuse(path_, std::strerror(errno), remedy_); }
-
-void LogFile::refuse(const std::filesystem::path& path, const std::string& reason, const std::string& remedy) {
-  throw IoError(fmt::format("cannot write {}: {}", path.string(), reason), remedy, "loggers");
+void LogFile::refuse() const {
+  throw IoError(fmt::format("cannot write {}: {}", path_.string(), std::strerror(errno)),
+                "give a --run_dir, or the logger a save_dir, that can be written", "loggers");
 }
 
 }  // namespace levin::detail

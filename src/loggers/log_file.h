@@ -3,26 +3,23 @@
 #include <cstdio>
 #include <filesystem>
 #include <memory>
-#include <string>
 #include <string_view>
 
 #include "levin/core/seconds.h"
 
 namespace levin::detail {
 
-/// A file that a logger appends to. IoError, with path, reason and the logger's remedy, when it cannot be written.
+/// A file that a logger appends to, in a folder that is made where there is none. IoError, with path and reason, when it cannot be written.
 class LogFile {
  public:
   /// `mode` as fopen's. Who watches the file waits for `flush_interval` at most, while there is something to write.
-  LogFile(std::filesystem::path path, const char* mode, Seconds flush_interval, std::string remedy);
+  LogFile(std::filesystem::path path, const char* mode, Seconds flush_interval);
 
   /// Of a file that was just opened.
   bool empty() const { return std::ftell(file_.get()) == 0; }
   void write(std::string_view bytes);
   void flush();
   const std::filesystem::path& path() const noexcept { return path_; }
-
-  [[noreturn]] static void refuse(const std::filesystem::path& path, const std::string& reason, const std::string& remedy);
 
  private:
   struct Close {
@@ -32,7 +29,6 @@ class LogFile {
 
   std::filesystem::path path_;
   std::chrono::duration<double> flush_interval_;
-  std::string remedy_;
   std::unique_ptr<std::FILE, Close> file_;
   std::chrono::steady_clock::time_point flushed_;
 };

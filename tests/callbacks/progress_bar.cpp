@@ -14,8 +14,9 @@ BOOST_AUTO_TEST_CASE(progress_is_lines_or_a_bar_on_rank_0) {
     std::string text;
     ToyData data;
     levin::Trainer trainer({.max_epochs = 2}, runtime());
-    trainer.add_callback(std::make_shared<levin::ProgressBar>(
-        terminal, [&](const std::string& part) { text += part; }, std::chrono::milliseconds(0)));
+    const levin::ProgressBarConfig config{.style = terminal ? levin::ProgressStyle::bar : levin::ProgressStyle::lines,
+                                          .refresh_interval = levin::Seconds{0}};
+    trainer.add_callback(std::make_shared<levin::ProgressBar>(config, [&](const std::string& part) { text += part; }));
     const auto module = trainer.build<Toy>();
     trainer.fit(*module, data);
     if (runtime().rank() != 0) {
@@ -32,7 +33,8 @@ BOOST_AUTO_TEST_CASE(plain_lines_are_seconds_apart) {
   std::string text;
   ToyData data;
   levin::Trainer trainer({.max_epochs = 3}, runtime());
-  trainer.add_callback(std::make_shared<levin::ProgressBar>(false, [&](const std::string& part) { text += part; }));
+  trainer.add_callback(std::make_shared<levin::ProgressBar>(levin::ProgressBarConfig{.style = levin::ProgressStyle::lines},
+                                                            [&](const std::string& part) { text += part; }));
   const auto module = trainer.build<Toy>();
   trainer.fit(*module, data);
   BOOST_TEST(std::count(text.begin(), text.end(), '\n') == (runtime().rank() == 0 ? 3 : 0));  // the ends of the epochs

@@ -27,9 +27,21 @@ BOOST_AUTO_TEST_CASE(appends_and_never_rewrites) {
   BOOST_TEST(text_of(file) == first + "99,1,train_loss,0.1\n99,1,\"a \"\"new\"\", one\",1e-300\n");
 }
 
+BOOST_AUTO_TEST_CASE(its_fields_say_where_and_how) {
+  Folder folder;
+  levin::CSVLogger plain(levin::CSVLoggerConfig{}, folder.path);
+  const auto other = folder.path / "made" / "for it";
+  levin::CSVLogger placed({.save_dir = other, .prefix = "run", .flush_interval = {0}}, folder.path);
+  for (auto* logger : {&plain, &placed}) logger->log_metrics({{"loss", 2}}, 0, 1);
+  BOOST_TEST(text_of(other / "metrics.csv") == "step,epoch,name,value\n1,0,run-loss,2\n");  // at once
+  BOOST_TEST(text_of(folder.path / "metrics.csv") == "step,epoch,name,value\n");            // within a second
+  plain.finalize();
+  BOOST_TEST(text_of(folder.path / "metrics.csv") == "step,epoch,name,value\n1,0,loss,2\n");
+}
+
 BOOST_AUTO_TEST_CASE(a_file_that_cannot_be_written_is_an_error) {
   levin::test::check_throws<levin::IoError>([] { levin::CSVLogger("/proc/none/metrics.csv"); },
-                                            {"[loggers]", "/proc/none/metrics.csv", "run_dir"});
+                                            {"[loggers]", "/proc/none/metrics.csv", "--run_dir"});
   levin::test::check_throws<levin::IoError>([] { levin::CSVLogger("/dev/full"); }, {"/dev/full", "No space left"});
 }
 

@@ -1,7 +1,9 @@
 #pragma once
 #include <filesystem>
 #include <memory>
+#include <string>
 
+#include "levin/core/config.h"
 #include "levin/trainer/logger.h"
 
 namespace levin {
@@ -10,16 +12,34 @@ namespace detail {
 class LogFile;
 }
 
+/// Lightning's arguments of CSVLogger; a flush is due after some time, not after some rows.
+struct CSVLoggerConfig {
+  std::filesystem::path save_dir = {};
+  std::string prefix = {};
+  Seconds flush_interval = {1};
+};
+LEVIN_CONFIG(CSVLoggerConfig, (save_dir, "folder of metrics.csv; empty: the run's"),
+             (prefix, "put before the names of the values, with a - between; empty: none"),
+             (flush_interval, "who watches the file waits so long at most", at_least(Seconds{0})))
+LEVIN_CHOICE(CSVLoggerConfig, "csv")
+
 /// metrics.csv with the columns step, epoch, name, value: a line a value, so that a new metric needs no new column and nothing written
 /// is ever written again. An existing file is continued. IoError when it cannot be written.
 class CSVLogger : public Logger {
  public:
-  explicit CSVLogger(std::filesystem::path file);
+  using Config = CSVLoggerConfig;
+  /// `folder` is that of the run.
+  explicit CSVLogger(const CSVLoggerConfig& config, const std::filesystem::path& folder = ".");
+  /// Into a file of any name.
+  explicit CSVLogger(const std::filesystem::path& file);
   ~CSVLogger() override;
   void log_metrics(const NamedValues& values, int64_t epoch, int64_t step) override;
   void finalize() override;
 
  private:
+  CSVLogger(const CSVLoggerConfig& config, const std::filesystem::path& folder, const std::filesystem::path& name);
+
+  std::string prefix_;
   std::unique_ptr<detail::LogFile> file_;
 };
 
