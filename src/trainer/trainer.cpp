@@ -35,6 +35,7 @@ Trainer::Trainer(const TrainerConfig& config, MpiRuntime& runtime, uint64_t seed
                                   a_node * *nodes, a_node, *nodes),
                       "trainer");
   }
+  for (auto& callback : config_.callbacks.make()) add_callback(std::move(callback));
   if (config_.barebones) runtime.log().info("[trainer] barebones: no logging, progress bar, model summary or sanity check");
 }
 
@@ -116,6 +117,11 @@ std::vector<OptimizerSpec> Trainer::optimizers_of(Module& module) const {
   return specs;
 }
 
+void Trainer::add_loggers(const std::filesystem::path& folder) {
+  if (session_.rank() != 0) return;
+  for (auto& logger : config_.logger.make(folder)) add_logger(std::move(logger));
+}
+
 void Trainer::finalize_loggers() {
   for (const auto& logger : loggers_) logger->finalize();
 }
@@ -181,7 +187,7 @@ int64_t Trainer::allowed_batches(const Limit& limit, const Loader& loader, const
 NamedValues Trainer::progress_bar_values() const { return shown_ ? shown_->progress_bar() : NamedValues{}; }
 
 void Trainer::log_hyperparams(const std::string& yaml) {
-  if (session_.rank() != 0 || !config_.logger) return;
+  if (session_.rank() != 0 || !config_.logger.enabled()) return;
   for (const auto& logger : loggers_) logger->log_hyperparams(yaml);
 }
 
@@ -193,7 +199,7 @@ void Trainer::log_metrics(const NamedValues& values, std::optional<int64_t> step
     else
       report_.metrics.emplace_back(name, value);
   }
-  if (session_.rank() != 0 || !config_.logger) return;
+  if (session_.rank() != 0 || !config_.logger.enabled()) return;
   const int64_t of = step.value_or(std::max<int64_t>(0, global_step() - 1));
   for (const auto& logger : loggers_) logger->log_metrics(values, current_epoch(), of);
 }

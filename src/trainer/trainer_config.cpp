@@ -47,6 +47,7 @@ void TrainerConfig::validate() const {
   conflict(log_every_n_steps.has_value(), "log_every_n_steps");
   conflict(fast_dev_run.batches > 0, "fast_dev_run");
   conflict(detect_anomaly, "detect_anomaly");
+  conflict(logger.enabled() && !logger.by_default(), "logger");
 }
 
 TrainerConfig TrainerConfig::worked_out() const {
@@ -70,6 +71,7 @@ TrainerConfig TrainerConfig::worked_out() const {
     config.check_val_every_n_epoch = 1;
     config.logger = false;
   }
+  if (barebones) config.logger = false;
   if (overfit_batches.number() > 0) config.limit_train_batches = config.limit_val_batches = overfit_batches;
   return config;
 }

@@ -272,6 +272,25 @@ BOOST_AUTO_TEST_CASE(log_every_n_steps) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(callbacks) {
+  static int64_t begun;
+  begun = 0;
+  struct Counts : levin::Callback {
+    void on_train_epoch_start() override { begun++; }
+  };
+  levin::CallbackRegistry registry;
+  registry.add<Counts>("counts");
+  levin::TrainerConfig config{.max_epochs = 3};
+  config.callbacks.offer(registry);
+  auto named = levin::ConfigValue::map();
+  named.add("callbacks", levin::ConfigValue::scalar("counts"));
+  levin::read_config(config, named);
+  ToyData data;
+  const auto fitted = fit(config, data);
+  BOOST_TEST(begun == 3);
+  BOOST_TEST(fitted.trainer->count_callbacks<Counts>() == 1);
+}
+
 BOOST_AUTO_TEST_CASE(logger) {
   ToyData data;
   BOOST_TEST(fit({.max_epochs = 2, .log_every_n_steps = 1, .logger = false}, data).logger->rows.empty());

@@ -7,6 +7,7 @@
 
 #include "levin/core/config_options.h"
 #include "levin/core/error.h"
+#include "levin/trainer/logger.h"
 #include "levin_test.h"
 #include "test_paths.h"
 
@@ -51,9 +52,19 @@ const std::map<std::string, std::string> test_of_field{
     {"log_every_n_steps", "trainer_trainer/log_every_n_steps"},
     {"enable_progress_bar", "run_test enable_progress_bar"},
     {"enable_model_summary", "run_test enable_model_summary"},
+    {"callbacks", "trainer_trainer/callbacks"},
     {"logger", "trainer_trainer/logger"},
     {"test_after_fit", "trainer_trainer/test_after_fit"},
 };
+
+levin::LoggerRegistry one_logger() {
+  struct Memory : levin::Logger {
+    void log_metrics(const levin::NamedValues&, int64_t, int64_t) override {}
+  };
+  levin::LoggerRegistry registry;
+  registry.add<Memory>("memory");
+  return registry;
+}
 
 bool exists(const std::string& test) {
   namespace framework = boost::unit_test::framework;
@@ -121,6 +132,12 @@ BOOST_AUTO_TEST_CASE(barebones_bears_nothing_that_costs_speed) {
   refused({.log_every_n_steps = 10}, "log_every_n_steps");
   refused({.fast_dev_run = {1}}, "fast_dev_run");
   refused({.detect_anomaly = true}, "detect_anomaly");
+  TrainerConfig logging;
+  logging.logger.offer(one_logger());
+  auto named = levin::ConfigValue::map();
+  named.add("logger", levin::ConfigValue::scalar("memory"));
+  levin::read_config(logging, named);
+  refused(logging, "logger");
   TrainerConfig{.num_sanity_val_steps = 0, .enable_progress_bar = false, .barebones = true}.worked_out();
 }
 

@@ -1,5 +1,7 @@
 #pragma once
+#include <algorithm>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <limits>
 #include <memory>
@@ -47,6 +49,13 @@ class Trainer {
   void add_callback(std::shared_ptr<Callback> callback) { callbacks_.push_back(std::move(callback)); }
   /// Called on rank 0 alone. None is used in a fast_dev_run.
   void add_logger(std::shared_ptr<Logger> logger) { loggers_.push_back(std::move(logger)); }
+  /// The loggers that the configuration names, on rank 0. Their files go into the folder, if they are not told otherwise. IoError.
+  void add_loggers(const std::filesystem::path& folder);
+  /// How many callbacks of this class there are.
+  template <class T>
+  int64_t count_callbacks() const {
+    return std::count_if(callbacks_.begin(), callbacks_.end(), [](const auto& one) { return dynamic_cast<const T*>(one.get()); });
+  }
 
   /// In place of what the module's configure_optimizers gives; a schedule alone replaces its schedule. UsageError at fit when the module
   /// configures several optimizers.

@@ -8,6 +8,7 @@
 #include "levin/core/config.h"
 #include "levin/optim/clip.h"
 #include "levin/parallel/strategy_config.h"
+#include "levin/trainer/component_choices.h"
 
 namespace levin {
 
@@ -86,7 +87,8 @@ struct TrainerConfig {
   std::optional<int64_t> log_every_n_steps = {};
   std::optional<bool> enable_progress_bar = {};
   std::optional<bool> enable_model_summary = {};
-  bool logger = true;
+  CallbackChoices callbacks = {};
+  LoggerChoices logger = {};
   Deterministic deterministic = Deterministic::no;
   bool detect_anomaly = false;
   bool barebones = false;
@@ -114,7 +116,9 @@ LEVIN_CONFIG(TrainerConfig, (session, "", flattened), (devices, "ranks that are 
              (num_sanity_val_steps, "validation batches before training; -1: all, 0: none; null: 2", at_least(-1)),
              (log_every_n_steps, "steps between rows of the loggers; null: 50", at_least(1)),
              (enable_progress_bar, "a bar on a terminal, else a line every few seconds; null: true"),
-             (enable_model_summary, "print a table of the model's layers; null: true"), (logger, "write metrics.csv"),
+             (enable_model_summary, "print a table of the model's layers; null: true"),
+             (callbacks, "what else acts during the run, by name"),
+             (logger, "where metrics go: true (the csv logger), false, or loggers by name"),
              (deterministic, "refuse operations that are not deterministic; warn: only say so"),
              (detect_anomaly, "name the operation whose gradient is NaN; slow"),
              (barebones, "measure raw speed: no logging, progress bar, summary or sanity check"),
