@@ -33,13 +33,20 @@ po::options_description declare(const std::vector<ConfigOption>& options) {
   const auto text = [] { return po::value<std::string>(); };
   declared.add_options()("help", text(), "")("version", po::bool_switch(), "")("print_config", po::bool_switch(), "")("config", text(), "")(
       "subcommand", po::value<std::vector<std::string>>(), "");
+  std::set<std::string> any_below;  // Boost refuses a name that two patterns fit
+  const auto is_below = [&](const std::string& path) {
+    return std::any_of(any_below.begin(), any_below.end(), [&](const auto& map) { return path.starts_with(map); });
+  };
   std::set<std::string> names{"help", "version", "print_config", "config", "subcommand"};
   for (const auto& option : options) {
     // Alternatives of a choice may have fields of the same name: one option for all of them.
     if (names.insert(option.path).second) declared.add_options()(option.path.c_str(), text(), "");
     if (option.type->as_choice() && names.insert(option.path + ".name").second)
       declared.add_options()((option.path + ".name").c_str(), text(), "");
-    if (option.type->is_map()) declared.add_options()((option.path + ".*").c_str(), text(), "");
+    if (option.type->is_map() && !is_below(option.path)) {
+      any_below.insert(option.path + ".");
+      declared.add_options()((option.path + ".*").c_str(), text(), "");
+    }
   }
   return declared;
 }

@@ -16,6 +16,7 @@ constexpr unsigned columns = 110, description_columns = 62;
 std::string value_word(const ConfigOption& option) {
   if (option.type->is_bool()) return "[true|false]";
   if (option.type->as_choice()) return "NAME";
+  if (option.type->as_open_choice()) return "[NAME, ...]";
   if (option.type->is_map()) return "{KEY: VALUE}";
   if (option.type->is_compound()) return "[A, B]";
   const auto name = option.type->name();
@@ -31,6 +32,7 @@ std::string value_word(const ConfigOption& option) {
 }
 
 std::string about(const ConfigOption& option) {
+  if (!option.linked.empty()) return fmt::format("{} (linked from {})", option.help, option.linked);
   return fmt::format("{}{}({}; default: {})", option.help, option.help.empty() ? "" : " ", option.allowed, option.value);
 }
 
@@ -88,9 +90,7 @@ std::string ProgramOptions::help(std::string_view only) const {
   }
   for (const auto& group : groups_) {
     if (!only.empty() && only != group.name) continue;
-    auto options = list_options(*group.type, group.object, group.name);
-    if (group.type->as_choice()) options.front().help = group.help;
-    add_sections(options, group.help.empty() ? group.name : fmt::format("{}: {}", group.name, group.help), sections);
+    add_sections(options_of(group), group.help.empty() ? group.name : fmt::format("{}: {}", group.name, group.help), sections);
   }
   for (const auto& section : sections) print(out, section);
   return out.str();

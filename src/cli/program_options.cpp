@@ -155,6 +155,7 @@ ProgramCommand ProgramOptions::parse(const ProgramInput& input) {
   const auto source = ConfigSource::named("command line");
   for (const auto& [path, text] : line.values) given.push_back({detail::split_path(path), detail::value_of_text(text, path, all, source)});
   read_given(std::move(given), command.set);
+  apply_links(command.set);
   check();
 
   if (line.print_config)
@@ -166,14 +167,16 @@ ProgramCommand ProgramOptions::parse(const ProgramInput& input) {
 
 void ProgramOptions::check() const {
   for (const auto& group : ungrouped_) group.type->check(group.object, {});
-  for (const auto& group : groups_) group.type->check(group.object, ConfigPlace{group.name});
+  for (const auto& group : groups_)
+    if (!waits_for_a_link(group.name)) group.type->check(group.object, ConfigPlace{group.name});
 }
 
-ConfigValue ProgramOptions::write() const {
+ConfigValue ProgramOptions::write(bool linked) const {
   ConfigValue root = ConfigValue::map();
   for (const auto& group : ungrouped_)
     for (auto& entry : group.type->write(group.object).entries) root.entries.push_back(std::move(entry));
   for (const auto& group : groups_) root.add(group.name, group.type->write(group.object), group.help);
+  if (!linked) leave_out_linked(root);
   return root;
 }
 
@@ -184,13 +187,19 @@ std::vector<ConfigOption> ProgramOptions::options() const {
   for (const auto& group : ungrouped_)
     for (auto& option : list_options(*group.type, group.object)) options.push_back(std::move(option));
   for (const auto& group : groups_) {
-    auto inner = list_options(*group.type, group.object, group.name);
-    if (group.type->as_choice())
-      inner.front().help = group.help;
-    else
-      options.push_back({group.name, group.help, "", "", "", "", group.type, true});
-    for (auto& option : inner) options.push_back(std::move(option));
+    if (!group.type->as_choice()) options.push_back({group.name, group.help, "", "", "", "", group.type, true});
+    for (auto& option : options_of(group)) options.push_back(std::move(option));
   }
+  return options;
+}
+
+std::vector<ConfigOption> ProgramOptions::options_of(const Group& group) const {
+  auto options = list_options(*group.type, group.object, group.name);
+  if (group.type->as_choice()) options.front().help = group.help;
+  for (auto& option : options)
+    for (const auto& link : links_)
+      if (link.target == option.path && link.alternative == option.alternative)
+        option.linked += (option.linked.empty() ? "" : ", ") + link.source;
   return options;
 }
 

@@ -1,19 +1,16 @@
 #include "levin/cli/run.h"
 
-#include <unistd.h>
-
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 
+#include "../trainer/prepare_data.h"
+#include "components.h"
 #include "job_end.h"
-#include "levin/callbacks/model_summary.h"
-#include "levin/callbacks/progress_bar.h"
 #include "levin/cli/devices.h"
 #include "levin/comm/agree.h"
 #include "levin/comm/launcher.h"
 #include "levin/core/version.h"
-#include "levin/loggers/csv_logger.h"
 #include "predictions.h"
 #include "run_folder.h"
 #include "run_record.h"
@@ -30,6 +27,12 @@ struct Settings {
   std::optional<LrSchedulerConfig> lr_scheduler;
   RunConfig run;
 };
+
+Stage stage_of(const std::string& subcommand) {
+  for (Stage stage : {Stage::validate, Stage::test, Stage::predict})
+    if (subcommand == stage_name(stage)) return stage;
+  return Stage::fit;
+}
 
 ProgramOptions describe(const std::string& name, Settings& settings, const Program& program) {
   ProgramOptions options(name, version,
@@ -65,11 +68,13 @@ class Job {
  public:
   Job(const Settings& settings, ProgramOptions& options, const Program& program, MpiRuntime& mpi, std::string name, std::string subcommand)
       : settings_(settings),
+        options_(options),
         program_(program),
         mpi_(mpi),
         subcommand_(std::move(subcommand)),
         trainer_(settings.trainer, mpi, static_cast<uint64_t>(settings.run.seed_everything)),
-        record_{.program = std::move(name), .subcommand = subcommand_, .config = options.write()} {
+        record_{.program = std::move(name), .subcommand = subcommand_, .config = options.write(/*linked=*/true)} {
+    add_default_callbacks(trainer_);
     if (settings.trainer.fast_dev_run.batches == 0) folder_ = make_run_folder(mpi, settings.run, record_.program);
     if (mpi.rank() == 0 && !folder_.empty()) write_text(folder_ / "config.yaml", options.to_yaml(/*comments=*/false));
   }
@@ -79,10 +84,12 @@ class Job {
   int run() {
     const auto& log = mpi_.log();
     log.info("{}", trainer_.session().topology().describe());
-    add_callbacks();
+    if (!folder_.empty()) trainer_.add_loggers(folder_);
     if (settings_.optimizer || settings_.lr_scheduler) trainer_.replace_optimizer(settings_.optimizer, settings_.lr_scheduler);
-    const auto module = program_.make_module(trainer_);
     const auto data = program_.make_data();
+    if (options_.has_late_links()) apply_links(*data);
+    trainer_.log_hyperparams(options_.to_yaml(/*comments=*/false));
+    const auto module = program_.make_module(trainer_);
     subcommand_ == "fit" ? fit(*module, *data) : evaluate(*module, *data);
     const auto& session = trainer_.session();
     const int code = session.stops_for(StopReason::interrupted)  ? static_cast<int>(ExitCode::interrupted)
@@ -119,15 +126,12 @@ class Job {
     }
   }
 
-  void add_callbacks() {
-    const auto& log = mpi_.log();
-    if (*trainer_.config().enable_model_summary)
-      trainer_.add_callback(std::make_shared<ModelSummary>([&log](const std::string& table) { log.info("{}", table); }));
-    if (*trainer_.config().enable_progress_bar)
-      trainer_.add_callback(
-          std::make_shared<ProgressBar>(isatty(STDERR_FILENO) == 1, [](const std::string& text) { std::fputs(text.c_str(), stderr); }));
-    if (settings_.trainer.logger && !settings_.trainer.barebones && mpi_.rank() == 0 && !folder_.empty())
-      trainer_.add_logger(std::make_shared<CSVLogger>(folder_ / "metrics.csv"));
+  // The data are set up before the model, which needs what they know.
+  void apply_links(DataModule& data) {
+    prepare_data(data, trainer_.session().topology(), communicator());
+    data.setup(stage_of(subcommand_));
+    options_.apply_late_links();
+    record_.config = options_.write(/*linked=*/true);
   }
 
   void finish(int code) {
@@ -140,11 +144,13 @@ class Job {
     if (report.samples > 0)
       std::printf("%.0f samples/s in training, %lld steps, %s\n", report.samples_per_second(), static_cast<long long>(report.steps),
                   trainer_.session().strategy().describe().c_str());
+    if (report.stop_reason != "finished") std::printf("ended: %s\n", report.stop_reason.c_str());
     if (!folder_.empty()) std::printf("files of the run: %s\n", folder_.c_str());
     std::fflush(stdout);
   }
 
   const Settings& settings_;
+  ProgramOptions& options_;
   const Program& program_;
   MpiRuntime& mpi_;
   std::string subcommand_;
@@ -174,6 +180,12 @@ int run_job(const Settings& settings, ProgramOptions& options, const Program& pr
 int run_program(int argc, const char* const* argv, const Program& program) {
   const std::string name = std::filesystem::path(argv[0]).filename();
   Settings settings;
+  try {
+    settings.trainer.callbacks.offer(known_callbacks(program));
+    settings.trainer.logger.offer(known_loggers(program));
+  } catch (const Error& error) {
+    return say(error.what(), static_cast<int>(error.exit_code()));
+  }
   ProgramOptions options = describe(name, settings, program);
   ProgramCommand command;
   Standing standing;

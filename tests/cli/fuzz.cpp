@@ -75,8 +75,10 @@ BOOST_AUTO_TEST_CASE(random_yaml) {
 
 BOOST_AUTO_TEST_CASE(damaged_config_files) {
   Program valid;
-  const std::string text =
-      valid.parse({"--print_config", "--trainer.strategy", "fsdp", "--optimizer", "adamw", "--model.class_weights.cat", "2"}).text;
+  const std::string text = valid
+                               .parse({"--print_config", "--trainer.strategy", "fsdp", "--optimizer", "adamw", "--model.class_weights.cat",
+                                       "2", "--trainer.callbacks", "[quiet, early_stopping]"})
+                               .text;
   try_many([&](Random& random, std::string& input) {
     input = damaged(text, random);
     Program program;
@@ -99,7 +101,9 @@ BOOST_AUTO_TEST_CASE(random_command_lines) {
                                        "[1,2]",     "--model.class_weights.x",
                                        "--version", "{a: b}",
                                        "--trainer", "-1",
-                                       "null",      "--optimizer.lr"};
+                                       "null",      "--optimizer.lr",
+                                       "[quiet]",   "--trainer.callbacks",
+                                       "{}",        "--trainer.callbacks.early_stopping.patience"};
   try_many([&](Random& random, std::string& input) {
     std::vector<std::string> arguments{"fit"}, environment;
     for (size_t i = below(random, 6); i > 0; --i) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "levin/cli/program_options.h"
+#include "levin/core/open_choice.h"
 #include "levin_test.h"
 
 namespace cli_test {
@@ -30,6 +31,24 @@ struct Fsdp {
 LEVIN_CONFIG(Fsdp, (prefetch, "units ahead", at_least(0)), (bucket, "bytes of a bucket"))
 LEVIN_CHOICE(Fsdp, "fsdp", "deepspeed_stage_3")
 
+// Components chosen by name.
+struct Listener {
+  virtual ~Listener() = default;
+};
+struct EarlyConfig {
+  int64_t patience = 3;
+  bool strict = true;
+  std::map<std::string, double> weights;
+};
+LEVIN_CONFIG(EarlyConfig, (patience, "how long to wait", at_least(1)), (strict, "no mercy"), (weights, "by name"))
+LEVIN_CHOICE(EarlyConfig, "early_stopping")
+struct Early : Listener {
+  using Config = EarlyConfig;
+  explicit Early(const EarlyConfig& given) : config(given) {}
+  EarlyConfig config;
+};
+struct Quiet : Listener {};
+
 struct Trainer {
   int64_t max_epochs = 1000;
   levin::AutoCount devices;
@@ -38,10 +57,12 @@ struct Trainer {
   std::optional<levin::Seconds> max_time;
   std::optional<double> gradient_clip_val;
   std::variant<Single, Ddp, Fsdp> strategy = Ddp{};
+  levin::Choices<Listener> callbacks;
 };
 LEVIN_CONFIG(Trainer, (max_epochs, "stop after this many epochs; -1: no limit", at_least(-1)), (devices, "ranks on a node", at_least(1)),
              (fast_dev_run, "one batch of everything"), (limit_train_batches, "how much of the training data"),
-             (max_time, "stop after this time"), (gradient_clip_val, "clip gradients at this", greater_than(0)), (strategy, "the strategy"))
+             (max_time, "stop after this time"), (gradient_clip_val, "clip gradients at this", greater_than(0)), (strategy, "the strategy"),
+             (callbacks, "what else acts"))
 
 struct Model {
   int64_t hidden = 128;
@@ -82,6 +103,10 @@ struct Program {
   levin::ProgramCommand command;
 
   Program() {
+    levin::Registry<Listener> listeners;
+    listeners.add<Early>();
+    listeners.add<Quiet>("quiet");
+    trainer.callbacks.offer(std::move(listeners));
     options.add(root);
     options.add_group("trainer", "how to train", trainer);
     options.add_group("model", "the model", model);

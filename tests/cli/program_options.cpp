@@ -1,5 +1,6 @@
 #include "levin/cli/program_options.h"
 
+#include <cctype>
 #include <chrono>
 
 #include "levin/cli/yaml_reader.h"
@@ -23,6 +24,16 @@ void refused(std::vector<std::string> arguments, const std::vector<std::string>&
 void file_refused(const std::string& text, const std::vector<std::string>& parts) {
   const TemporaryFile file(text);
   refused({"--config", file.path()}, parts);
+}
+
+std::string in_one_line(const std::string& text) {
+  std::string line;
+  for (char c : text)
+    if (!std::isspace(static_cast<unsigned char>(c)))
+      line += c;
+    else if (!line.ends_with(' '))
+      line += ' ';
+  return line;
 }
 
 bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
@@ -83,6 +94,98 @@ BOOST_AUTO_TEST_CASE(choices_on_the_command_line) {
   refused({"--trainer.strategy.bucket", "1 MiB"}, {"command line: trainer.strategy.bucket: there is no such key", "chosen: ddp"});
   refused({"--optimizer.lr", "1"}, {"optimizer: nothing is chosen yet", "sgd, adamw"});
   refused({"--trainer.strategy", "fsdp", "--trainer.strategy.name", "ddp"}, {"--trainer.strategy is given twice"});
+}
+
+BOOST_AUTO_TEST_CASE(components_on_the_command_line) {
+  const auto patience = [](const Program& program, size_t place) {
+    return dynamic_cast<const cli_test::Early&>(*program.trainer.callbacks.make().at(place)).config.patience;
+  };
+  Program one;
+  one.parse({"fit", "--trainer.callbacks.early_stopping.patience", "5", "--trainer.callbacks", "early_stopping"});
+  BOOST_TEST(patience(one, 0) == 5);
+  Program several;
+  several.parse({"fit", "--trainer.callbacks", "[quiet, {name: early_stopping, patience: 4}]", "--trainer.callbacks.1.weights.cat", "2",
+                 "--trainer.callbacks.early_stopping.strict=false"});
+  BOOST_TEST(several.trainer.callbacks.items().size() == 2u);
+  BOOST_TEST(patience(several, 1) == 4);
+  const TemporaryFile file("trainer:\n  callbacks:\n    - quiet\n    - name: early_stopping\n      patience: 9\n");
+  Program files;
+  files.parse(
+      {"fit", "--config", file.path(), "--trainer.callbacks.early_stopping.strict", "--trainer.callbacks.early_stopping.weights.a", "1"},
+      {"LEVIN_TRAINER__CALLBACKS__EARLY_STOPPING__PATIENCE=2"});
+  BOOST_TEST(patience(files, 1) == 9);
+  const auto printed = files.parse({"--print_config", "--config", file.path()}).text;
+  BOOST_TEST(contains(printed, "one or a list of: early_stopping, quiet"));
+  const TemporaryFile written(printed);
+  Program again;
+  BOOST_TEST(again.parse({"--print_config", "--config", written.path()}).text == printed);
+  const TemporaryFile more("trainer: {callbacks: {early_stopping: {patience: 6}}}\n");
+  Program merged;
+  merged.parse({"fit", "--config", file.path(), "--config", more.path()});
+  BOOST_TEST(patience(merged, 1) == 6);
+  const auto help = merged.parse({"--help"}).text;
+  BOOST_TEST(contains(help, "with --trainer.callbacks early_stopping"));
+  BOOST_TEST(contains(help, "--trainer.callbacks [NAME, ...]"));
+  refused({"--trainer.callbacks", "early_stoping"},
+          {"command line: trainer.callbacks: \"early_stoping\" is not known, did you mean early_stopping?", "early_stopping, quiet"});
+  refused({"--trainer.callbacks.early_stopping.patienc", "3"},
+          {"trainer.callbacks.early_stopping.patienc: there is no such key", "did you mean trainer.callbacks.early_stopping.patience?"});
+  refused({"--trainer.callbacks.quite.x", "3"}, {"\"quite\" is not known, did you mean quiet?"});
+  refused({"--trainer.callbacks.0.patience", "3"}, {"trainer.callbacks.0: there is no such number, 0 are chosen"});
+  refused({"--trainer.callback", "quiet"}, {"did you mean --trainer.callbacks?"});
+}
+
+BOOST_AUTO_TEST_CASE(linked_fields_are_no_options) {
+  int64_t known_later = 0;
+  bool holds = true;
+  Program program;
+  program.options.add_link({.source = "trainer.max_epochs",
+                            .target = "model.hidden",
+                            .alternative = {},
+                            .holds = [&] { return holds; },
+                            .apply = [&] { program.model.hidden = program.trainer.max_epochs; }});
+  program.options.add_link({.source = "Data::rate",
+                            .target = "optimizer.lr",
+                            .alternative = "sgd",
+                            .holds = [&] { return program.optimizer && program.optimizer->index() == 0; },
+                            .apply = [&] { std::get<cli_test::Sgd>(*program.optimizer).lr = static_cast<double>(known_later); },
+                            .late = true});
+  const auto printed = program.parse({"--print_config", "--trainer.max_epochs", "12", "--optimizer", "sgd"}).text;
+  BOOST_TEST(program.model.hidden == 12);
+  BOOST_TEST(!contains(printed, "hidden"));
+  BOOST_TEST(!contains(printed, "  lr:"));
+  BOOST_TEST(program.options.has_late_links());
+  BOOST_TEST(program.options.write(true).find("model")->find("hidden")->text == "12");
+  check_throws<ConfigError>([&] { program.options.apply_late_links(); }, {"optimizer.lr: \"0.0\" is too small", "greater than 0"});
+  known_later = 2;
+  program.options.apply_late_links();
+  BOOST_TEST(std::get<cli_test::Sgd>(*program.optimizer).lr == 2);
+  check_throws<ConfigError>(
+      [&] {
+        program.parse({"fit", "--model.hidden", "3"});
+      },
+      {"[config] command line: model.hidden: is linked from trainer.max_epochs", "give trainer.max_epochs in its place"});
+  check_throws<ConfigError>(
+      [&] {
+        program.parse({"fit", "--optimizer", "sgd", "--optimizer.lr", "3"});
+      },
+      {"optimizer.lr: is linked from Data::rate", "leave it out"});
+  program.parse({"fit", "--optimizer", "adamw", "--optimizer.lr", "3"});
+  BOOST_TEST(!program.options.has_late_links());
+  const auto help = in_one_line(program.parse({"--help"}).text);
+  BOOST_TEST(contains(help, "(linked from trainer.max_epochs)"));
+  BOOST_TEST(contains(help, "(linked from Data::rate)"));
+  holds = false;  // another model, say
+  program.parse({"fit", "--model.hidden", "3"});
+  BOOST_TEST(program.model.hidden == 3);
+}
+
+BOOST_AUTO_TEST_CASE(a_field_of_what_is_no_longer_chosen_was_not_set) {
+  const TemporaryFile file("trainer: {strategy: {name: fsdp, prefetch: 7}}\n");
+  Program program;
+  const auto command = program.parse({"fit", "--config", file.path(), "--trainer.strategy", "ddp"});
+  BOOST_TEST(!command.set.contains("trainer.strategy.prefetch"));
+  BOOST_TEST(command.set.contains("trainer.strategy"));
 }
 
 BOOST_AUTO_TEST_CASE(later_wins) {

@@ -1,5 +1,6 @@
 #pragma once
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <string>
 #include <string_view>
@@ -31,6 +32,17 @@ struct ProgramCommand {
   std::map<std::string, ConfigSource> set;
 };
 
+/// A field of a group whose value comes from somewhere else. Where the link holds, the field is no option: given all the same, it is a
+/// ConfigError, and a written config does not have it.
+struct OptionLink {
+  std::string source;           ///< for a reader: "data.classes"
+  std::string target;           ///< "model.classes"
+  std::string alternative;      ///< the target's, where its group is a choice
+  std::function<bool()> holds;  ///< whether both ends are among what is chosen
+  std::function<void()> apply;  ///< sets the target
+  bool late = false;            ///< the source is no option, and there only when the program calls apply_late_links
+};
+
 /// A program's options, assembled at run time from described structs. A group's fields are --GROUP.FIELD, GROUP: {FIELD: …} in YAML and
 /// LEVIN_GROUP__FIELD in the environment. Later wins: defaults, environment, config files in order, command line.
 class ProgramOptions {
@@ -49,14 +61,19 @@ class ProgramOptions {
     ungrouped_.push_back({"", "", config_type<T>().as_struct(), &config});
   }
   void add_group(std::string name, std::string help, const ConfigType& type, void* object);
+  void add_link(OptionLink link) { links_.push_back(std::move(link)); }
 
   /// Fills the objects, checks them, and says what is asked for. ConfigError names the place, the key, what is allowed and the nearest
   /// known name; the objects may then be half filled.
   ProgramCommand parse(const ProgramInput& input);
+  /// After parse: whether there are links whose source is not there yet. A group that waits for one is not checked before it is applied.
+  bool has_late_links() const;
+  void apply_late_links();
 
   /// What the objects hold: loads again to the same. With comments: help and what is allowed.
   std::string to_yaml(bool comments) const;
-  ConfigValue write() const;
+  /// The same as a value; `linked`: with the fields that links set.
+  ConfigValue write(bool linked = false) const;
   /// Every option there is, in the order of --help.
   std::vector<ConfigOption> options() const;
   /// All of it, or one group's.
@@ -79,11 +96,17 @@ class ProgramOptions {
   bool read_entry(const ConfigEntry& entry, const ConfigPlace& place);
   std::vector<std::string> root_keys() const;
   std::vector<Given> given_by_environment(const std::vector<std::string>& environment) const;
+  void apply_links(const std::map<std::string, ConfigSource>& set);
+  void leave_out_linked(ConfigValue& root) const;
+  bool waits_for_a_link(const std::string& group) const;
   void check() const;
+  std::vector<ConfigOption> options_of(const Group& group) const;
 
   std::string program_, version_;
   std::vector<Subcommand> subcommands_;
   std::vector<Group> groups_, ungrouped_;
+  std::vector<OptionLink> links_;
+  bool late_links_applied_ = false;
 };
 
 }  // namespace levin

@@ -1,7 +1,11 @@
 #pragma once
 #include <functional>
 #include <memory>
+#include <vector>
 
+#include "levin/cli/link.h"
+#include "levin/cli/models.h"
+#include "levin/cli/own_components.h"
 #include "levin/cli/program_options.h"
 #include "levin/trainer/data_module.h"
 #include "levin/trainer/trainer.h"
@@ -11,8 +15,11 @@ namespace levin::cli {
 /// What a training program is made of; run<Model, Data> fills it.
 struct Program {
   std::function<void(ProgramOptions&)> add_groups;
-  std::function<std::shared_ptr<Module>(Trainer&)> make_module;
+  /// Called once, before make_module.
   std::function<std::shared_ptr<DataModule>()> make_data;
+  std::function<std::shared_ptr<Module>(Trainer&)> make_module;
+  std::vector<std::function<void(CallbackRegistry&)>> add_callbacks = {};
+  std::vector<std::function<void(LoggerRegistry&)>> add_loggers = {};
 };
 
 /// Options, MPI, the run's folder, the subcommand. Returns the exit code: an ExitCode, or 143 after SIGTERM. Errors are printed, not
@@ -20,46 +27,61 @@ struct Program {
 int run_program(int argc, const char* const* argv, const Program& program);
 
 namespace detail {
-struct NoConfig {};
-template <class T>
-struct ConfigOf {
-  using type = NoConfig;
+
+template <class Model, class Data>
+struct ProgramParts {
+  using ModelSlot = Slot<Model>;
+  using DataSlot = Slot<Data>;
+
+  ProgramParts() {
+    program.add_groups = [this](ProgramOptions& options) {
+      model.add_group(options, "model", "the model");
+      data.add_group(options, "data", "the data");
+      for (const auto& link : links) options.add_link(link);
+    };
+    program.make_data = [this] {
+      return made_data = data.visit([]<class T>(const auto& config) -> std::shared_ptr<DataModule> {
+        if constexpr (has_options<T>) {
+          return std::make_shared<T>(config);
+        } else {
+          return std::make_shared<T>();
+        }
+      });
+    };
+    program.make_module = [this](Trainer& trainer) {
+      return model.visit([&]<class T>(const auto& config) -> std::shared_ptr<Module> {
+        if constexpr (has_options<T>) {
+          return trainer.build<T>(config);
+        } else {
+          return trainer.build<T>();
+        }
+      });
+    };
+  }
+  ProgramParts(const ProgramParts&) = delete;
+
+  ModelSlot model;
+  DataSlot data;
+  Program program;
+  std::vector<OptionLink> links;
+  std::shared_ptr<DataModule> made_data;
 };
-template <class T>
-requires requires { typename T::Config; }
-struct ConfigOf<T> {
-  using type = typename T::Config;
-};
+
 }  // namespace detail
 
 /// The main function of a job: `int main(int argc, char** argv) { return levin::cli::run<Classifier, FashionMnist>(argc, argv); }`
-/// A model and a data module with options name their struct `using Config = …` and are constructed from it.
-template <class Model, class Data>
-int run(int argc, const char* const* argv) {
-  using ModelConfig = typename detail::ConfigOf<Model>::type;
-  using DataConfig = typename detail::ConfigOf<Data>::type;
-  ModelConfig model;
-  DataConfig data;
-  Program program;
-  program.add_groups = [&](ProgramOptions& options) {
-    if constexpr (!std::is_same_v<ModelConfig, detail::NoConfig>) options.add_group("model", "the model", model);
-    if constexpr (!std::is_same_v<DataConfig, detail::NoConfig>) options.add_group("data", "the data", data);
-  };
-  program.make_module = [&](Trainer& trainer) -> std::shared_ptr<Module> {
-    if constexpr (std::is_same_v<ModelConfig, detail::NoConfig>) {
-      return trainer.build<Model>();
-    } else {
-      return trainer.build<Model>(model);
-    }
-  };
-  program.make_data = [&]() -> std::shared_ptr<DataModule> {
-    if constexpr (std::is_same_v<DataConfig, detail::NoConfig>) {
-      return std::make_shared<Data>();
-    } else {
-      return std::make_shared<Data>(data);
-    }
-  };
-  return run_program(argc, argv, program);
+/// A model and a data module with options name their struct `using Config = …` and are constructed from it. More parts:
+///
+///     using namespace levin::cli;
+///     return run<Models<Mlp, Cnn>, DataModules<Mnist, Cifar>>(argc, argv,       // --model cnn --model.width 3 --data cifar
+///         callback<GradientNorms>("gradient_norms"),                            // --trainer.callbacks gradient_norms
+///         logger<MyLogger>("my_logger"),                                        // --trainer.logger my_logger
+///         link<&Cifar::classes, &CnnConfig::classes>());                        // what the data know, for a field of the model
+template <class Model, class Data, class... Parts>
+int run(int argc, const char* const* argv, const Parts&... parts) {
+  detail::ProgramParts<Model, Data> all;
+  (parts.add_to(all), ...);
+  return run_program(argc, argv, all.program);
 }
 
 }  // namespace levin::cli

@@ -26,6 +26,7 @@ inline std::string names_of(const NamedValues& values) {
 inline double* find_value(NamedValues& values, std::string_view name) {
   return const_cast<double*>(find_value(std::as_const(values), name));
 }
+
 /// Where metrics go. Called on rank 0 alone, with values that are already those of all ranks.
 class Logger {
  public:

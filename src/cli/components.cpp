@@ -1,0 +1,51 @@
+#include "components.h"
+
+#include "levin/callbacks/early_stopping.h"
+#include "levin/callbacks/learning_rate_monitor.h"
+#include "levin/callbacks/model_summary.h"
+#include "levin/callbacks/progress_bar.h"
+#include "levin/callbacks/timer.h"
+#include "levin/core/error.h"
+#include "levin/loggers/csv_logger.h"
+#include "levin/loggers/tensorboard_logger.h"
+
+namespace levin::cli {
+namespace {
+
+template <class T>
+void add_default(Trainer& trainer, bool enabled, const std::string& option, const char* what) {
+  const auto count = trainer.count_callbacks<T>();
+  if (count > 1) throw ConfigError(fmt::format("trainer.callbacks has {} {}s", count, what), "name one", "cli");
+  if (count == 1 && !enabled)
+    throw ConfigError(fmt::format("trainer.callbacks names a {}, and trainer.{} is false", what, option), "leave out one of them", "cli");
+  if (count == 0 && enabled) trainer.add_callback(std::make_shared<T>());
+}
+
+}  // namespace
+
+CallbackRegistry known_callbacks(const Program& program) {
+  CallbackRegistry registry;
+  registry.add<EarlyStopping>();
+  registry.add<LearningRateMonitor>();
+  registry.add<ModelSummary>();
+  registry.add<ProgressBar>();
+  registry.add<Timer>();
+  for (const auto& add : program.add_callbacks) add(registry);
+  return registry;
+}
+
+LoggerRegistry known_loggers(const Program& program) {
+  LoggerRegistry registry;
+  registry.add_default<CSVLogger>();
+  registry.add<TensorBoardLogger>();
+  for (const auto& add : program.add_loggers) add(registry);
+  return registry;
+}
+
+void add_default_callbacks(Trainer& trainer) {
+  const auto& config = trainer.config();
+  add_default<ModelSummary>(trainer, *config.enable_model_summary, "enable_model_summary", "model summary");
+  add_default<ProgressBar>(trainer, *config.enable_progress_bar, "enable_progress_bar", "progress bar");
+}
+
+}  // namespace levin::cli
