@@ -24,7 +24,7 @@ std::vector<std::string> LearningRateMonitor::names(const std::vector<OptimizerV
 void LearningRateMonitor::on_train_start() {
   last_step_ = -1;
   const auto& options = trainer().config();
-  if ((!options.logger || options.barebones) && options.fast_dev_run.batches == 0)
+  if (!options.logger.enabled() && options.fast_dev_run.batches == 0)
     throw ConfigError("a learning rate monitor in a run that logs nothing",
                       fmt::format("leave it out, or {}", options.barebones ? "barebones" : "set trainer.logger to true"), "callbacks");
   if (!config_.log_momentum || trainer().session().rank() != 0) return;
