@@ -27,7 +27,7 @@ struct AbortWord {
   int by_rank;
   char reason[2040];
 
-  bool write(int expected, int rank, const std::string& text) noexcept {
+  bool write(int expected, int rank, std::string_view text) noexcept {
     if (!version.compare_exchange_strong(expected, expected + 1)) return false;
     by_rank = rank;
     const size_t length = std::min(text.size(), sizeof(reason) - 1);
@@ -153,8 +153,9 @@ class SharedGroup : public NodeGroup {
     return std::make_unique<SharedGroup>(family_, name, static_cast<int>(place), static_cast<int>(members.size()), std::move(control));
   }
 
-  void abort(const std::string& reason) noexcept override { abort_->write(0, family_.global_rank, reason); }
+  bool abort(std::string_view reason) noexcept override { return abort_->write(0, family_.global_rank, reason); }
   bool aborted() const noexcept override { return abort_->version.load(std::memory_order_relaxed) != 0; }
+  bool aborted_by_this_rank() const noexcept override { return aborted() && abort_->by_rank == family_.global_rank; }
   void abort_for(const AbortNotice& notice) noexcept override {
     for (int tries = 0; tries < 10000; tries++) {
       const int version = abort_->version.load(std::memory_order_acquire);

@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace levin {
@@ -63,9 +64,11 @@ class NodeGroup {
 
   /// Ends every present and future wait of all ranks, in this group and in all that were split from the same one, with
   /// CommunicatorAborted, which names this rank (by its number in create's communicator) and the reason. The first caller is the one
-  /// that is named.
-  virtual void abort(const std::string& reason) noexcept = 0;
+  /// that is named, and gets true. May be called in a signal handler.
+  virtual bool abort(std::string_view reason) noexcept = 0;
   virtual bool aborted() const noexcept = 0;
+  /// Whether this rank is named; for signal handlers, too.
+  virtual bool aborted_by_this_rank() const noexcept = 0;
   /// The same on behalf of a rank of another node. Where two ranks were first on their nodes, the lower one is named in the end.
   virtual void abort_for(const AbortNotice& notice) noexcept = 0;
   virtual AbortNotice abort_notice() const = 0;

@@ -5,8 +5,10 @@
 #include <functional>
 #include <memory>
 #include <type_traits>
+#include <typeinfo>
 #include <utility>
 
+#include "levin/core/whereabouts.h"
 #include "levin/nn/build_context.h"
 #include "levin/nn/tensors_of.h"
 
@@ -45,6 +47,8 @@ class Unit<Result(Args...)> : public UnitBase {
   using UnitBase::UnitBase;
 
   Result forward(Args... args) {
+    InUnit here(static_cast<const torch::nn::Module*>(this), typeid(*this));
+    (for_each_tensor(args, [&](const Tensor& input) { here.inputs().add(input); }), ...);
     if (!engine_) return compute(std::forward<Args>(args)...);
     engine_->enter();
     Result result = compute(std::forward<Args>(args)...);

@@ -1,0 +1,101 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <typeinfo>
+#include <utility>
+#include <vector>
+
+#include "levin/core/shape_notes.h"
+
+namespace levin {
+
+class Batch;
+class FixedText;
+
+/// Where a thread is in a run, for messages about errors: objects on its stack say which hook is called, and which unit of the model.
+/// To come and go costs a few stores; words are made when an error passes, or a crash is described. Each thread has its own.
+
+/// The parts of a model by their addresses, and the number of steps so far.
+class InRun {
+ public:
+  using Names = std::vector<std::pair<const void*, std::string>>;
+  /// Both must outlive this.
+  InRun(const Names& names, const int64_t& step) noexcept;
+  ~InRun();
+  InRun(const InRun&) = delete;
+  InRun& operator=(const InRun&) = delete;
+
+  int64_t step() const noexcept { return step_; }
+  /// Empty for what is not a part of the model.
+  const std::string& name_of(const void* module) const noexcept;
+
+ private:
+  const Names& names_;
+  const int64_t& step_;
+  const InRun* outer_;
+};
+
+class InUnit;
+
+/// A hook, a step of the module, or anything else with a name that is called.
+class InHook {
+ public:
+  /// `name` and `batch` must outlive this; `of` is the class that is called.
+  explicit InHook(const char* name, const std::type_info* of = nullptr, const Batch* batch = nullptr) noexcept;
+  ~InHook();
+  InHook(const InHook&) = delete;
+  InHook& operator=(const InHook&) = delete;
+
+  void describe(FixedText& text) const noexcept;
+  void describe_batch(FixedText& text) const noexcept;
+
+ private:
+  const char* name_;
+  const std::type_info* of_;
+  const Batch* batch_;
+  const InHook* outer_;
+  const InUnit* unit_;  // of the outer one
+  int exceptions_;
+};
+
+/// The compute of a unit.
+class InUnit {
+ public:
+  InUnit(const void* module, const std::type_info& type) noexcept;
+  ~InUnit();
+  InUnit(const InUnit&) = delete;
+  InUnit& operator=(const InUnit&) = delete;
+
+  ShapeNotes& inputs() noexcept { return inputs_; }
+  void describe(FixedText& text) const noexcept;
+
+ private:
+  const void* module_;
+  const std::type_info* type_;
+  const InUnit* outer_;
+  int exceptions_;
+  ShapeNotes inputs_;
+};
+
+/// Where this thread is: a line for the hook, one for the innermost unit in it, one for the batch, each with a newline before it. For
+/// signal handlers, too.
+void describe_whereabouts(FixedText& text) noexcept;
+/// The same lines for the newest exception that left a hook or a unit of this thread; empty once another one was entered.
+const std::string& place_of_error() noexcept;
+
+/// Hooks may be entered while this lives: the place of the error is the same afterwards.
+class ErrorPlaceKept {
+ public:
+  ErrorPlaceKept() : place_(place_of_error()) {}
+  ~ErrorPlaceKept();
+  ErrorPlaceKept(const ErrorPlaceKept&) = delete;
+  ErrorPlaceKept& operator=(const ErrorPlaceKept&) = delete;
+
+ private:
+  std::string place_;
+};
+
+/// An error in words for people: one of LibTorch's is cut to its cause, and the place of the error follows, if it is known.
+std::string explain(const std::exception& error);
+
+}  // namespace levin
