@@ -44,9 +44,11 @@ void left(int exceptions_before) noexcept {
 std::string_view class_name(const std::type_info& type) noexcept {
   std::string_view rest = type.name(), last = rest;
   if (rest.starts_with('N')) rest.remove_prefix(1);
+  if (rest.starts_with("St")) rest.remove_prefix(2);
   while (!rest.empty() && rest[0] >= '0' && rest[0] <= '9') {
     size_t length = 0;
-    for (; !rest.empty() && rest[0] >= '0' && rest[0] <= '9'; rest.remove_prefix(1)) length = 10 * length + static_cast<size_t>(rest[0] - '0');
+    for (; !rest.empty() && rest[0] >= '0' && rest[0] <= '9'; rest.remove_prefix(1))
+      length = 10 * length + static_cast<size_t>(rest[0] - '0');
     last = rest.substr(0, length);
     rest.remove_prefix(std::min(length, rest.size()));
   }

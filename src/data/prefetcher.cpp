@@ -3,6 +3,8 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include "levin/core/whereabouts.h"
+
 namespace levin::detail {
 namespace {
 
@@ -89,6 +91,7 @@ void Prefetcher::work() {
     lock.unlock();
     std::exception_ptr error;
     try {
+      const InHook here("reading a batch, on a thread of the data loader");
       fill_(number, mine.batch);
     } catch (...) {
       error = std::current_exception();

@@ -18,8 +18,11 @@ struct EvaluationLoop::StageHooks {
   };
   Moment<> start, epoch_start, epoch_end, end;
   Moment<const Batch&, int64_t> batch_start, batch_end;
-  void (Module::*model_eval)();
-  void (Module::*model_train)();
+  struct ModelMoment {
+    const char* name;
+    void (Module::*hook)();
+  };
+  ModelMoment model_eval, model_train;
   std::vector<DataLoaderSpec> (DataModule::*loaders)();
   Limit TrainerConfig::*limit;
   const char* limit_name;
@@ -31,8 +34,8 @@ struct EvaluationLoop::StageHooks {
                                        {"on_validation_end", &Hooks::on_validation_end},
                                        {"on_validation_batch_start", &Hooks::on_validation_batch_start},
                                        {"on_validation_batch_end", &Hooks::on_validation_batch_end},
-                                       &Module::on_validation_model_eval,
-                                       &Module::on_validation_model_train,
+                                       {"on_validation_model_eval", &Module::on_validation_model_eval},
+                                       {"on_validation_model_train", &Module::on_validation_model_train},
                                        &DataModule::val_dataloaders,
                                        &TrainerConfig::limit_val_batches,
                                        "limit_val_batches"};
@@ -42,8 +45,8 @@ struct EvaluationLoop::StageHooks {
                                  {"on_test_end", &Hooks::on_test_end},
                                  {"on_test_batch_start", &Hooks::on_test_batch_start},
                                  {"on_test_batch_end", &Hooks::on_test_batch_end},
-                                 &Module::on_test_model_eval,
-                                 &Module::on_test_model_train,
+                                 {"on_test_model_eval", &Module::on_test_model_eval},
+                                 {"on_test_model_train", &Module::on_test_model_train},
                                  &DataModule::test_dataloaders,
                                  &TrainerConfig::limit_test_batches,
                                  "limit_test_batches"};
@@ -53,8 +56,8 @@ struct EvaluationLoop::StageHooks {
                                     {"on_predict_end", &Hooks::on_predict_end},
                                     {"on_predict_batch_start", &Hooks::on_predict_batch_start},
                                     {},
-                                    &Module::on_predict_model_eval,
-                                    nullptr,
+                                    {"on_predict_model_eval", &Module::on_predict_model_eval},
+                                    {},
                                     &DataModule::predict_dataloaders,
                                     &TrainerConfig::limit_predict_batches,
                                     "limit_predict_batches"};
@@ -64,7 +67,7 @@ struct EvaluationLoop::StageHooks {
 
 EvaluationLoop::EvaluationLoop(Trainer& trainer, Stage stage, Module& module, DataModule& data)
     : trainer_(trainer), stage_(stage), module_(module), data_(data), moments_(StageHooks::of(stage)) {
-  const auto specs = (data.*moments_.loaders)();
+  const auto specs = call("the dataloaders", data, [&] { return (data.*moments_.loaders)(); });
   const bool has_data = !specs.empty() && std::all_of(specs.begin(), specs.end(), [](const auto& spec) { return spec.has_data(); });
   if (!has_data && stage == Stage::fit && specs.size() <= 1) return;
   if (!has_data)
@@ -94,7 +97,7 @@ NamedValues EvaluationLoop::pass(int64_t most, bool log) {
   predictions_.clear();
   trainer_.session().strategy().broadcast_buffers();
 
-  (module_.*moments_.model_eval)();
+  call(moments_.model_eval.name, module_, [&] { (module_.*moments_.model_eval.hook)(); });
   hooks.call(moments_.start.name, moments_.start.hook);
   hooks.call(moments_.epoch_start.name, moments_.epoch_start.hook);
   NamedValues values;
@@ -108,7 +111,7 @@ NamedValues EvaluationLoop::pass(int64_t most, bool log) {
   if (log) trainer_.log_metrics(values);
   hooks.call(moments_.end.name, moments_.end.hook);
   mode.restore();
-  if (moments_.model_train) (module_.*moments_.model_train)();
+  if (moments_.model_train.hook) call(moments_.model_train.name, module_, [&] { (module_.*moments_.model_train.hook)(); });
   return values;
 }
 
@@ -117,7 +120,7 @@ void EvaluationLoop::run_source(size_t dataloader_idx, int64_t batches) {
   trainer_.batch_progress() = {0, batches == Trainer::unlimited ? 0 : batches};
   loader.set_epoch(0);
   for (int64_t batch_idx = 0; batch_idx < batches; batch_idx++) {
-    Batch* batch = loader.next();
+    Batch* batch = call("reading the next batch", loader, [&] { return loader.next(); });
     if (!batch) break;
     batch->set_dataloader_idx(static_cast<int64_t>(dataloader_idx));
     trainer_.transfer(*batch, module_, data_);
@@ -132,11 +135,14 @@ void EvaluationLoop::step(const Batch& batch, int64_t batch_idx) {
   hooks.call(moments_.batch_start.name, moments_.batch_start.hook, batch, batch_idx);
   logs_.begin_batch(batch);
   if (stage_ != Stage::predict) {
-    stage_ == Stage::test ? module_.test_step(batch) : module_.validation_step(batch);
+    if (stage_ == Stage::test)
+      call("test_step", module_, batch, [&] { module_.test_step(batch); });
+    else
+      call("validation_step", module_, batch, [&] { module_.validation_step(batch); });
     hooks.call(moments_.batch_end.name, moments_.batch_end.hook, batch, batch_idx);
     return;
   }
-  Tensor rows = module_.predict_step(batch);
+  Tensor rows = call("predict_step", module_, batch, [&] { return module_.predict_step(batch); });
   if (!logs_.empty())
     throw UsageError("trainer", "predict_step logs a value, and a prediction has no metrics", "log in validation_step or test_step");
   hooks.call("on_predict_batch_end", &Hooks::on_predict_batch_end, rows, batch, batch_idx);

@@ -45,7 +45,7 @@ void FitLoop::set_lengths() {
 void FitLoop::run() {
   hooks_.call("on_fit_start", &Hooks::on_fit_start);
   sanity_check();
-  loader_ = trainer_.make_loader(data_.train_dataloader(), /*training=*/true);
+  loader_ = trainer_.make_loader(call("train_dataloader", data_, [&] { return data_.train_dataloader(); }), /*training=*/true);
   batches_ = Trainer::allowed_batches(config_.limit_train_batches, *loader_, "limit_train_batches");
   load_validation();
   set_lengths();
@@ -99,7 +99,7 @@ void FitLoop::run_epoch() {
   clock_ = std::chrono::steady_clock::now();
   hooks_.call("on_train_epoch_start", &Hooks::on_train_epoch_start);
   for (batch_idx_ = 0; batch_idx_ < batches_; batch_idx_++) {
-    Batch* batch = loader_->next();
+    Batch* batch = call("reading the next training batch", *loader_, [&] { return loader_->next(); });
     if (!batch) break;
     train_batch(*batch);
     if (enough()) break;
@@ -132,7 +132,7 @@ Tensor FitLoop::optimize_automatically(const Batch& batch) {
   {
     const FillerGuard filler(module_, batch);
     logs_.begin_batch(batch);
-    loss = module_.training_step(batch);
+    loss = call("training_step", module_, batch, [&] { return module_.training_step(batch); });
   }
   if (micro_batch_ == 0) {
     hooks_.call("on_before_zero_grad", &Hooks::on_before_zero_grad, optimizer_name());
@@ -141,7 +141,7 @@ Tensor FitLoop::optimize_automatically(const Batch& batch) {
   hooks_.call("on_before_backward", &Hooks::on_before_backward, loss);
   micro_batch_++;
   if (step_is_due()) session_.expect_step();
-  session_.backward(loss, module_.weight_of(batch));
+  call("backward", module_, batch, [&] { session_.backward(loss, module_.weight_of(batch)); });
   hooks_.call("on_after_backward", &Hooks::on_after_backward);
   if (step_is_due()) optimizer_step();
   return loss;
@@ -151,7 +151,7 @@ Tensor FitLoop::optimize_manually(const Batch& batch) {
   const FillerGuard filler(module_, batch);
   logs_.begin_batch(batch);
   manual_->begin(batch);
-  Tensor loss = module_.training_step(batch);
+  Tensor loss = call("training_step", module_, batch, [&] { return module_.training_step(batch); });
   micro_batch_++;
   if (manual_->stepped()) {
     micro_batch_ = 0;
@@ -177,8 +177,9 @@ void FitLoop::optimizer_step() {
   if (name.empty()) {
     session_.update();  // of nothing: a training without an optimizer measures what the rest takes
   } else {
-    module_.configure_gradient_clipping(name, config_.session.gradient_clip_val, config_.session.gradient_clip_algorithm);
-    module_.optimizer_step(name, [this] { session_.update(); });
+    call("configure_gradient_clipping", module_,
+         [&] { module_.configure_gradient_clipping(name, config_.session.gradient_clip_val, config_.session.gradient_clip_algorithm); });
+    call("optimizer_step", module_, [&] { module_.optimizer_step(name, [this] { session_.update(); }); });
   }
   session_.count_step();
   trainer_.report().steps++;

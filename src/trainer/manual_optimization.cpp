@@ -2,6 +2,7 @@
 
 #include "levin/core/error.h"
 #include "levin/trainer/trainer.h"
+#include "run_guards.h"
 
 namespace levin {
 
@@ -34,8 +35,10 @@ bool ManualOptimizer::step(bool clip) {
     auto& module = optimization_->module_;
     const auto& config = optimization_->trainer_.config().session;
     optimization_->trainer_.hooks().call("on_before_optimizer_step", &Hooks::on_before_optimizer_step, std::string_view(name_));
-    if (clip) module.configure_gradient_clipping(name_, config.gradient_clip_val, config.gradient_clip_algorithm);
-    module.optimizer_step(name_, [this] { session().update(index_); });
+    if (clip)
+      call("configure_gradient_clipping", module,
+           [&] { module.configure_gradient_clipping(name_, config.gradient_clip_val, config.gradient_clip_algorithm); });
+    call("optimizer_step", module, [&] { module.optimizer_step(name_, [this] { session().update(index_); }); });
     optimization_->stepped_ = true;
   }
   zero_grad();
@@ -68,7 +71,7 @@ void ManualOptimization::backward(const Tensor& loss) {
                        "call step or zero_grad first");
   const auto& hooks = trainer_.hooks();
   hooks.call("on_before_backward", &Hooks::on_before_backward, loss);
-  trainer_.session().backward(loss, module_.weight_of(*batch_));
+  call("backward", module_, *batch_, [&] { trainer_.session().backward(loss, module_.weight_of(*batch_)); });
   hooks.call("on_after_backward", &Hooks::on_after_backward);
 }
 

@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "levin/core/error.h"
+#include "levin/core/whereabouts.h"
 
 namespace levin {
 namespace {
@@ -61,7 +62,10 @@ void prepare_data(DataModule& data, const Topology& topology, Communicator& comm
     const auto wish = data.prepare_data_per_node();
     per_node = wish ? *wish : !directory.empty() && !hosts_share(directory, topology, communicator);
   }
-  if (communicator.rank() == 0 || (per_node && topology.self().local_rank == 0)) data.prepare_once();
+  if (communicator.rank() == 0 || (per_node && topology.self().local_rank == 0)) {
+    const InHook here("prepare_data", &typeid(data));
+    data.prepare_once();
+  }
   communicator.barrier();
 }
 

@@ -7,6 +7,18 @@
 
 namespace levin {
 
+/// Calls what is not in a HookList: an error in it names it.
+template <class Callee, class Call>
+decltype(auto) call(const char* name, const Callee& callee, const Call& body) {
+  const InHook here(name, &typeid(callee));
+  return body();
+}
+template <class Callee, class Call>
+decltype(auto) call(const char* name, const Callee& callee, const Batch& batch, const Call& body) {
+  const InHook here(name, &typeid(callee), &batch);
+  return body();
+}
+
 /// The module knows the Trainer that runs it.
 class ModuleInRun {
  public:

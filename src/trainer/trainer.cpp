@@ -12,6 +12,14 @@
 #include "run_guards.h"
 
 namespace levin {
+namespace {
+InRun::Names names_of(const Module& module) {
+  InRun::Names names;
+  for (const auto& item : module.named_modules("", /*include_self=*/false)) names.emplace_back(item.value().get(), item.key());
+  return names;
+}
+}  // namespace
+
 const char* stage_name(Stage stage) noexcept {
   switch (stage) {
     case Stage::fit: return "fit";
@@ -43,7 +51,7 @@ Trainer::~Trainer() = default;
 
 void Trainer::attach_hooks(Module& module) {
   run_callbacks_ = callbacks_;
-  for (const auto& own : module.configure_callbacks()) {
+  for (const auto& own : call("configure_callbacks", module, [&] { return module.configure_callbacks(); })) {
     const auto same = [&](const auto& callback) { return typeid(*callback) == typeid(*own); };
     std::erase_if(run_callbacks_, same);
     run_callbacks_.push_back(own);
@@ -57,41 +65,46 @@ void Trainer::attach_hooks(Module& module) {
 }
 
 void Trainer::prepare_model(Stage stage, Module& module) {
-  session_.configure(module);
+  call("configure_model", module, [&] { session_.configure(module); });
   const bool train = stage == Stage::fit;
   if (session_.strategy().holds(module) && (trains_ || !train)) return;
-  session_.setup(module, train ? optimizers_of(module) : std::vector<OptimizerSpec>());
+  call("the strategy's setup", module, [&] { session_.setup(module, train ? optimizers_of(module) : std::vector<OptimizerSpec>()); });
   trains_ = train;
 }
 
 void Trainer::run(Stage stage, Module& module, DataModule& data, const std::function<void()>& body) {
   const ModuleInRun in_run(module, *this);
+  InRun::Names names = names_of(module);
+  const InRun here(names, session_.progress().step);
   const NumericFlags flags(config_, stage);
   try {
     attach_hooks(module);
     prepare_data(data, session_.topology(), session_.communicator());
-    data.setup(stage);
+    call("setup", data, [&] { data.setup(stage); });
     hooks_.call("setup", &Hooks::setup, stage);
     prepare_model(stage, module);
+    names = names_of(module);  // configure_model may have made more of it
     body();
-    data.teardown(stage);
+    call("teardown", data, [&] { data.teardown(stage); });
     hooks_.call("teardown", &Hooks::teardown, stage);
   } catch (const CommunicatorAborted&) {
     throw;  // another rank's error, and that rank says it
   } catch (const std::exception& error) {
-    session_.communicator().abort(error.what());
-    for (const auto& callback : run_callbacks_) callback->on_exception(error.what());
-    data.on_exception(error.what());
+    const std::string message = explain(error);
+    session_.communicator().abort(message);
+    const ErrorPlaceKept kept;
+    for (const auto& callback : run_callbacks_) call("on_exception", *callback, [&] { callback->on_exception(message); });
+    call("on_exception", data, [&] { data.on_exception(message); });
     throw;
   }
 }
 
 void Trainer::transfer(Batch& batch, Module& module, DataModule& data) {
-  data.on_before_batch_transfer(batch);
-  module.on_before_batch_transfer(batch);
-  data.transfer_batch_to_device(batch, session_);
-  data.on_after_batch_transfer(batch);
-  module.on_after_batch_transfer(batch);
+  call("on_before_batch_transfer", data, batch, [&] { data.on_before_batch_transfer(batch); });
+  call("on_before_batch_transfer", module, batch, [&] { module.on_before_batch_transfer(batch); });
+  call("transfer_batch_to_device", data, batch, [&] { data.transfer_batch_to_device(batch, session_); });
+  call("on_after_batch_transfer", data, batch, [&] { data.on_after_batch_transfer(batch); });
+  call("on_after_batch_transfer", module, batch, [&] { module.on_after_batch_transfer(batch); });
 }
 
 void Trainer::end_train_epoch(LogCollection& logs) {
@@ -106,7 +119,7 @@ void Trainer::replace_optimizer(const std::optional<OptimizerConfig>& optimizer,
 }
 
 std::vector<OptimizerSpec> Trainer::optimizers_of(Module& module) const {
-  auto specs = module.configure_optimizers();
+  auto specs = call("configure_optimizers", module, [&] { return module.configure_optimizers(); });
   if (!optimizer_ && !lr_scheduler_) return specs;
   if (specs.size() > 1 || (specs.empty() && !optimizer_))
     throw UsageError("trainer", fmt::format("options replace the optimizer or its schedule, and the model configures {}", specs.size()),

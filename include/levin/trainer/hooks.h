@@ -3,9 +3,11 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "levin/core/batch.h"
+#include "levin/core/whereabouts.h"
 
 namespace levin {
 
@@ -71,18 +73,37 @@ class HookList {
   }
   void clear() noexcept { hooks_.clear(), monitors_.clear(); }
   template <class... Parameters, class... Args>
-  void call(const char* /*name*/, void (Hooks::*hook)(Parameters...), const Args&... args) const {
-    for (Hooks* hooks : hooks_) (hooks->*hook)(args...);
+  void call(const char* name, void (Hooks::*hook)(Parameters...), const Args&... args) const {
+    for (Hooks* hooks : hooks_) {
+      const InHook here(name, &typeid(*hooks), batch_among(args...));
+      (hooks->*hook)(args...);
+    }
   }
-  void call_others(const char* /*name*/, void (Hooks::*hook)()) const {
-    for (Hooks* hooks : hooks_)
-      if (std::find(monitors_.begin(), monitors_.end(), hooks) == monitors_.end()) (hooks->*hook)();
+  void call_others(const char* name, void (Hooks::*hook)()) const {
+    for (Hooks* hooks : hooks_) {
+      if (std::find(monitors_.begin(), monitors_.end(), hooks) != monitors_.end()) continue;
+      const InHook here(name, &typeid(*hooks));
+      (hooks->*hook)();
+    }
   }
-  void call_monitors(const char* /*name*/, void (Hooks::*hook)()) const {
-    for (Hooks* hooks : monitors_) (hooks->*hook)();
+  void call_monitors(const char* name, void (Hooks::*hook)()) const {
+    for (Hooks* hooks : monitors_) {
+      const InHook here(name, &typeid(*hooks));
+      (hooks->*hook)();
+    }
   }
 
  private:
+  template <class... Args>
+  static const Batch* batch_among(const Args&... args) noexcept {
+    const Batch* batch = nullptr;
+    [[maybe_unused]] const auto look = [&](const auto& arg) {
+      if constexpr (std::is_same_v<std::decay_t<decltype(arg)>, Batch>) batch = &arg;
+    };
+    (look(args), ...);
+    return batch;
+  }
+
   std::vector<Hooks*> hooks_, monitors_;
 };
 
