@@ -141,6 +141,7 @@ void FlatGroup::adopt_values(const std::vector<Tensor>& tensors) {
 
 void FlatGroup::adopt_gradients() {
   for (const auto& peer : memory_.peer_gradients) peer_parts_.push_back(peer.narrow(0, owned_.begin, owned_.size()));
+  was_absent_.assign(members_.size(), false);
   mean_ = lifetimes_.optimizer != Hold::sharded ? memory_.gradients : at::zeros({owned_.size()}, memory_.gradients.options());
   for (size_t i = 0; i < members_.size(); i++) {
     const Range range = layout_.placements[i].range;
@@ -167,20 +168,26 @@ void FlatGroup::zero_grad() {
   for (auto& member : members_) member.mutable_grad() = Tensor();
 }
 
-void FlatGroup::settle(size_t member) {
+bool FlatGroup::settle(size_t member) {
   at::NoGradGuard no_grad;
   const Tensor& now = members_[member].grad();
   const Tensor& home = member_gradients_[member];
-  if (now.unsafeGetTensorImpl() == home.unsafeGetTensorImpl()) return;
-  if (!now.defined())
+  if (now.unsafeGetTensorImpl() == home.unsafeGetTensorImpl()) return true;
+  const bool defined = now.defined();
+  if (!defined)
     home.zero_();  // it took no part
   else if (now.data_ptr() != home.data_ptr())
     move_values(home, now);
   members_[member].mutable_grad() = home;
+  return defined;
 }
 
-void FlatGroup::settle(const std::vector<std::string>& names) {
-  for (size_t i = 0; i < member_gradients_.size(); i++) settle(i);
+void FlatGroup::settle(const std::vector<std::string>& names, std::vector<size_t>* absent) {
+  for (size_t i = 0; i < member_gradients_.size(); i++) {
+    if (settle(i) || !absent || was_absent_[i] || !members_[i].requires_grad()) continue;
+    absent->push_back(static_cast<size_t>(layout_.placements[i].parameter));
+    was_absent_[i] = true;
+  }
   for (size_t i = 0; i < members_.size(); i++)
     if (members_[i].const_data_ptr() != homes_[i])
       throw UsageError(

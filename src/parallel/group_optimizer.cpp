@@ -55,8 +55,8 @@ std::vector<SegmentOptions> GroupOptimizer::segment_options() const {
   return found;
 }
 
-void GroupOptimizer::settle() {
-  for (auto* group : groups_) group->settle(names_);
+void GroupOptimizer::settle(std::vector<size_t>* absent) {
+  for (auto* group : groups_) group->settle(names_, absent);
 }
 
 void GroupOptimizer::start_reduce() {

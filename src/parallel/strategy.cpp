@@ -12,6 +12,7 @@
 #include "levin/comm/node_group.h"
 #include "levin/core/error.h"
 #include "levin/nn/unit.h"
+#include "model_checks.h"
 #include "overlap.h"
 
 namespace levin {
@@ -71,34 +72,15 @@ std::vector<double> Strategy::exchange(const std::vector<double>& mine) {
   return all;
 }
 
-void Strategy::check_same_model() {
-  size_t hash = 0;
-  double numel = 0;
-  for (const auto& [name, tensor] : parameters_) {
-    const auto text =
-        fmt::format("{} {} {}", name, fmt::join(tensor.sizes().begin(), tensor.sizes().end(), "x"), static_cast<int>(tensor.scalar_type()));
-    hash = hash * 1099511628211u + std::hash<std::string>()(text);
-    numel += static_cast<double>(tensor.numel());
-  }
-  const std::vector<double> mine{static_cast<double>(hash >> 32), static_cast<double>(hash & 0xffffffffu),
-                                 static_cast<double>(parameters_.size()), numel};
-  const auto all = exchange(mine);
-  for (size_t rank = 1; rank < all.size() / 4; rank++)
-    if (!std::equal(all.begin(), all.begin() + 4, all.begin() + static_cast<int64_t>(4 * rank)))
-      throw UsageError(
-          "parallel",
-          fmt::format("the ranks built different models: rank 0 has {:.0f} parameters with {:.0f} elements, rank {} has {:.0f} with {:.0f}",
-                      all[2], all[3], rank, all[4 * rank + 2], all[4 * rank + 3]),
-          "build the same model with the same names, shapes and dtypes on every rank");
-}
-
 void Strategy::setup(torch::nn::Module& module, std::vector<OptimizerSpec> optimizers) {
   toggle(std::nullopt);
   overlap_.reset();
   optimizers_.clear(), groups_.clear(), parameters_.clear(), buffers_.clear();
   specs_ = std::move(optimizers);
   for (const auto& item : module.named_parameters()) parameters_.push_back({item.key(), item.value()});
-  check_same_model();
+  detail::check_same_model(module, *communicator_);
+  module_ = module.weak_from_this();
+  backward_done_ = warned_of_absent_ = false;
   const bool custom = std::any_of(specs_.begin(), specs_.end(), [](const auto& spec) { return spec.factory != nullptr; });
   if (custom && lifetimes_.optimizer == Hold::sharded) {
     if (share_ == ShareParameters::node)
@@ -192,9 +174,23 @@ void Strategy::backward(const Tensor& loss, double weight) {
     loss.backward();
   else
     loss.backward(at::scalar_tensor(weight / unit_, loss.options().requires_grad(false)).view(loss.sizes()));
-  taking_part([&](GroupOptimizer& optimizer) { optimizer.settle(); });
+  std::vector<size_t> absent;
+  taking_part([&](GroupOptimizer& optimizer) { optimizer.settle(&absent); });
+  if (!absent.empty()) look_at_absent(absent, loss);
+  backward_done_ = true;
   if (overlap_ && overlap_->begun()) overlap_->end();
   taking_part([&](GroupOptimizer& optimizer) { optimizer.count(weight); });
+}
+
+// With several optimizers a backward of one may well leave the parameters of the others out.
+void Strategy::look_at_absent(const std::vector<size_t>& absent, const Tensor& loss) {
+  const bool suspicious = optimizers_.size() == 1;
+  detail::check_not_replaced(parameters_, absent, module_.lock().get(), suspicious ? loss : Tensor());
+  if (!suspicious || communicator_->rank() != 0 || !backward_done_ || std::exchange(warned_of_absent_, true)) return;
+  log_.warning(
+      "[parallel] parameter {} takes no part in the loss any more; where a tensor was assigned to a module's member, write into the "
+      "parameter inside write_parameters instead",
+      detail::name_and_shape(parameters_[absent.front()]));
 }
 
 void Strategy::toggle(std::optional<size_t> optimizer) {

@@ -277,7 +277,50 @@ BOOST_AUTO_TEST_CASE(ranks_with_different_models_are_an_error) {
   if (communicator->size() == 1) return;
   auto strategy = Strategy::create(levin::AutoStrategy{}, *communicator);
   torch::nn::Linear model(3, communicator->rank() == 1 ? 5 : 4);
-  levin::test::check_throws<levin::UsageError>([&] { strategy->setup(*model, {}); }, {"different models", "rank 1 has 2 with 20"});
+  levin::test::check_throws<levin::UsageError>(
+      [&] { strategy->setup(*model, {}); },
+      {"different models: rank 0 has parameter \"weight\" 4x3 float32, where rank 1 has parameter \"weight\" 5x3 float32"});
+
+  struct Counters : torch::nn::Module {
+    explicit Counters(int64_t count) {
+      for (int64_t i = 0; i < count; i++) register_buffer("seen" + std::to_string(i), at::zeros({}, at::kLong));
+    }
+  };
+  Counters counters(communicator->rank() == communicator->size() - 1 ? 3 : 2);
+  const auto last = std::to_string(communicator->size() - 1);
+  levin::test::check_throws<levin::UsageError>([&] { strategy->setup(counters, {}); }, {"rank 0 has nothing after 2 others, where rank " +
+                                                                                        last + " has buffer \"seen2\" scalar int64"});
+  Net net;
+  if (communicator->rank() == 0) net.unused.requires_grad_(false);
+  levin::test::check_throws<levin::UsageError>([&] { strategy->setup(net, {}); },
+                                               {"rank 0 has parameter \"unused\" 4 float64, not trained, where"});
+}
+
+BOOST_AUTO_TEST_CASE(parameters_that_are_replaced_are_named) {
+  const auto communicator = world();
+  using levin::test::check_throws;
+  const auto train = [&](void (*replace)(Net&)) {
+    auto strategy = Strategy::create(levin::AutoStrategy{}, *communicator);
+    const auto net = std::make_shared<Net>();
+    strategy->setup(*net, {levin::SGD{}});
+    const auto backward = [&] { strategy->backward(net->loss(all_data(0)), 1); };
+    backward();
+    replace(*net);
+    backward();
+    backward();
+  };
+  train([](Net&) {});
+  train([](Net& net) { net.first->weight.requires_grad_(false); });
+  check_throws<levin::UsageError>([&] { train([](Net& net) {
+                                          net.first->weight = at::ones({7, 5}, at::kDouble).requires_grad_();
+                                        }); },
+                                  {"\"first.weight\" 7x5 float64", "replaced by an assignment", "write_parameters"});
+  const auto replace = [](Net& net) {
+    net.last = net.replace_module("last", torch::nn::Linear(torch::nn::LinearOptions(7, 1).bias(false)));
+    net.last->to(at::kDouble);
+  };
+  check_throws<levin::UsageError>([&] { train(replace); }, {"\"last.", "after the training began"});
+  communicator->barrier();
 }
 
 BOOST_AUTO_TEST_CASE(buffers_of_rank_0_are_the_truth) {

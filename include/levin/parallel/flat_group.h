@@ -59,9 +59,10 @@ class FlatGroup {
   /// is moved into the buffer, which saves writing zeros and adding to them.
   void zero_grad();
   /// After a backward: what .grad holds is in the buffer, and .grad is its view again, whatever autograd or user code put there. A
-  /// UsageError where a parameter left its buffer.
-  void settle(const std::vector<std::string>& names);
-  void settle(size_t member);
+  /// UsageError where a parameter left its buffer. `absent` gets those (by the layout's indices) without a gradient for the first time.
+  void settle(const std::vector<std::string>& names, std::vector<size_t>* absent = nullptr);
+  /// False where there was no gradient.
+  bool settle(size_t member);
   /// Where it may start early: this rank's gradients are complete, and their sum may be on its way. In the same order on all ranks, as
   /// reduce.
   void start_reduce();
@@ -97,6 +98,7 @@ class FlatGroup {
   std::vector<Tensor> peer_parts_;  // the owned part of every rank's gradients, in rank order
   std::vector<Tensor> members_, member_gradients_;
   std::vector<const void*> homes_;  // where each member's data are
+  std::vector<bool> was_absent_;    // by member
   std::vector<Slice> slices_;
 };
 

@@ -49,7 +49,7 @@ class GroupOptimizer {
   void forget_weights() noexcept { weight_ = 0, backwards_ = 0; }
 
   /// Gradients are in their buffers; see FlatGroup::settle.
-  void settle();
+  void settle(std::vector<size_t>* absent = nullptr);
   /// Collective where groups are reduced between ranks.
   void start_reduce();
   void reduce(double factor);

@@ -58,7 +58,8 @@ class Strategy {
   /// Until it is called with null, the parameters of other optimizers than this one require no gradient, and backward is for it alone.
   void toggle(std::optional<size_t> optimizer);
   /// Accumulates the gradients of weight * loss; `loss` is the mean over the micro-batch. Local. UsageError for a loss that has not one
-  /// element, or depends on no parameter. A parameter that takes no part has a gradient of zeros, and is updated with it.
+  /// element, or depends on no parameter; where a parameter was replaced by another tensor. A parameter that takes no part has a gradient
+  /// of zeros, and is updated with it; rank 0 warns once where it took part before.
   void backward(const Tensor& loss, double weight);
   /// The next backward is the last of this optimizer's step: between hosts and devices, reductions start while it runs. All ranks say so,
   /// or none.
@@ -101,7 +102,7 @@ class Strategy {
   Strategy(Communicator& communicator, int64_t alignment_bytes, Log log);
   std::vector<double> exchange(const std::vector<double>& mine);
   void publish_parameters(const std::vector<FlatGroup*>& groups);
-  void check_same_model();
+  void look_at_absent(const std::vector<size_t>& absent, const Tensor& loss);
   [[noreturn]] void refuse_other_optimizer(size_t rank, size_t its, size_t ours) const;
   void take_private_form();
   void make_groups();
@@ -117,12 +118,14 @@ class Strategy {
   std::vector<NamedParameter> parameters_;
   std::vector<Tensor> buffers_;
   std::vector<std::weak_ptr<UnitBase>> units_;
+  std::weak_ptr<const torch::nn::Module> module_;
   std::vector<FlatGroup> groups_;
   std::vector<GroupOptimizer> optimizers_;    // one at least
   std::vector<Tensor> frozen_;                // by toggle
   std::optional<size_t> toggled_;             // alone takes part in backward
   std::unique_ptr<detail::Overlap> overlap_;  // where reductions start early
   double unit_ = 1;                           // gradients are accumulated times weight / unit
+  bool backward_done_ = false, warned_of_absent_ = false;
 };
 
 }  // namespace levin

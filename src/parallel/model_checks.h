@@ -1,0 +1,29 @@
+#pragma once
+// Mistakes about a model's parameters, found on the ranks and told with names and shapes.
+#include <torch/nn/module.h>
+
+#include <string>
+#include <vector>
+
+#include "levin/core/tensor.h"
+
+namespace levin {
+class Communicator;
+struct NamedParameter;
+}  // namespace levin
+
+namespace levin::detail {
+
+/// "net.weight" 1x4 float32
+std::string name_and_shape(const NamedParameter& parameter);
+
+/// The parameters and buffers of the ranks must have the same names, shapes and dtypes; else a UsageError on all ranks names the first
+/// that differs, on rank 0 and on the first rank that has another. Collective.
+void check_same_model(const torch::nn::Module& module, Communicator& communicator);
+
+/// UsageError when one of the parameters numbered `absent`, which had no gradient after a backward of `loss`, did not merely take no part:
+/// another tensor is in its place. `module` may be null, when it is gone; an undefined loss is not looked at.
+void check_not_replaced(const std::vector<NamedParameter>& parameters, const std::vector<size_t>& absent, const torch::nn::Module* module,
+                        const Tensor& loss);
+
+}  // namespace levin::detail
