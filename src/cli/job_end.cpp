@@ -10,6 +10,7 @@
 #include "levin/comm/communicator.h"
 #include "levin/comm/mpi_runtime.h"
 #include "levin/comm/node_group.h"
+#include "levin/core/whereabouts.h"
 
 namespace levin::cli {
 namespace {
@@ -17,16 +18,16 @@ namespace {
 using namespace std::chrono_literals;
 
 std::string signed_message(const MpiRuntime& mpi, const std::exception& error) {
-  if (mpi.size() == 1) return error.what();
+  if (mpi.size() == 1) return explain(error);
   char host[256] = {};
   gethostname(host, sizeof host - 1);
-  return fmt::format("rank {} on {}: {}", mpi.rank(), host, error.what());
+  return fmt::format("rank {} on {}: {}", mpi.rank(), host, explain(error));
 }
 
 // Whoever the abort word names is the one that speaks.
 bool was_first(MpiRuntime& mpi, Communicator& communicator, const std::exception& error) {
   if (dynamic_cast<const CommunicatorAborted*>(&error)) return false;
-  communicator.abort(error.what());
+  communicator.abort(explain(error));
   // Ranks of several hosts may fail at once; by then all have heard of it, and know the same one.
   if (const auto* node = communicator.node(); node && node->size() < communicator.size()) std::this_thread::sleep_for(500ms);
   try {
@@ -64,7 +65,7 @@ int end_job(MpiRuntime& mpi, Communicator& communicator, const std::exception& e
     std::this_thread::sleep_for(300ms);  // the others put down what they hold
     MPI_Abort(mpi.communicator(), code);
   }
-  std::this_thread::sleep_for(5s);  // until the launcher ends this rank; it does not come back from this
+  std::this_thread::sleep_for(8s);  // until the launcher ends this rank; it does not come back from this
   std::_Exit(code);
 }
 
@@ -77,7 +78,7 @@ int end_before_the_job(MpiRuntime& mpi, const std::exception& error) {
       MPI_Test(&request, &all_failed, MPI_STATUS_IGNORE);
       if (!all_failed) std::this_thread::sleep_for(10ms);
     }
-  if (all_failed) return mpi.rank() == 0 ? say(error.what(), code) : code;
+  if (all_failed) return mpi.rank() == 0 ? say(explain(error), code) : code;
   say(signed_message(mpi, error), code);
   MPI_Abort(mpi.communicator(), code);
   std::_Exit(code);

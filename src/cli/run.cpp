@@ -6,11 +6,13 @@
 
 #include "../trainer/prepare_data.h"
 #include "components.h"
+#include "crash_report.h"
 #include "job_end.h"
 #include "levin/cli/devices.h"
 #include "levin/comm/agree.h"
 #include "levin/comm/launcher.h"
 #include "levin/core/version.h"
+#include "levin/core/whereabouts.h"
 #include "predictions.h"
 #include "run_folder.h"
 #include "run_record.h"
@@ -63,21 +65,34 @@ bool first_of_the_launcher() {
   return true;
 }
 
+template <class Make>
+auto made(const char* what, const Make& make) {
+  const InHook here(what);
+  return make();
+}
+
 // One run of one subcommand on all ranks.
 class Job {
  public:
-  Job(const Settings& settings, ProgramOptions& options, const Program& program, MpiRuntime& mpi, std::string name, std::string subcommand)
+  Job(const Settings& settings, ProgramOptions& options, const Program& program, MpiRuntime& mpi, CrashReport& crashes, std::string name,
+      std::string subcommand)
       : settings_(settings),
         options_(options),
         program_(program),
         mpi_(mpi),
+        crashes_(crashes),
         subcommand_(std::move(subcommand)),
         trainer_(settings.trainer, mpi, static_cast<uint64_t>(settings.run.seed_everything)),
         record_{.program = std::move(name), .subcommand = subcommand_, .config = options.write(/*linked=*/true)} {
     add_default_callbacks(trainer_);
     if (settings.trainer.fast_dev_run.batches == 0) folder_ = make_run_folder(mpi, settings.run, record_.program);
     if (mpi.rank() == 0 && !folder_.empty()) write_text(folder_ / "config.yaml", options.to_yaml(/*comments=*/false));
+    crashes.agree_by(&communicator());
+    if (!folder_.empty()) crashes.record_in(folder_ / "run.json", begin_of_record(record_, mpi.size()));
   }
+  ~Job() { crashes_.agree_by(nullptr); }
+  Job(const Job&) = delete;
+  Job& operator=(const Job&) = delete;
 
   Communicator& communicator() { return trainer_.session().communicator().host(); }
 
@@ -86,10 +101,10 @@ class Job {
     log.info("{}", trainer_.session().topology().describe());
     if (!folder_.empty()) trainer_.add_loggers(folder_);
     if (settings_.optimizer || settings_.lr_scheduler) trainer_.replace_optimizer(settings_.optimizer, settings_.lr_scheduler);
-    const auto data = program_.make_data();
+    const auto data = made("the constructor of the data module", [&] { return program_.make_data(); });
     if (options_.has_late_links()) apply_links(*data);
     trainer_.log_hyperparams(options_.to_yaml(/*comments=*/false));
-    const auto module = program_.make_module(trainer_);
+    const auto module = made("the constructor of the model", [&] { return program_.make_module(trainer_); });
     subcommand_ == "fit" ? fit(*module, *data) : evaluate(*module, *data);
     const auto& session = trainer_.session();
     const int code = session.stops_for(StopReason::interrupted)  ? static_cast<int>(ExitCode::interrupted)
@@ -153,6 +168,7 @@ class Job {
   ProgramOptions& options_;
   const Program& program_;
   MpiRuntime& mpi_;
+  CrashReport& crashes_;
   std::string subcommand_;
   Trainer trainer_;
   RunRecord record_;
@@ -160,11 +176,11 @@ class Job {
   std::optional<StopSignals> signals_;
 };
 
-int run_job(const Settings& settings, ProgramOptions& options, const Program& program, MpiRuntime& mpi, const std::string& name,
-            const std::string& subcommand) {
+int run_job(const Settings& settings, ProgramOptions& options, const Program& program, MpiRuntime& mpi, CrashReport& crashes,
+            const std::string& name, const std::string& subcommand) {
   std::unique_ptr<Job> job;
   try {
-    job = std::make_unique<Job>(settings, options, program, mpi, name, subcommand);
+    job = std::make_unique<Job>(settings, options, program, mpi, crashes, name, subcommand);
   } catch (const std::exception& error) {
     return end_before_the_job(mpi, error);
   }
@@ -205,6 +221,7 @@ int run_program(int argc, const char* const* argv, const Program& program) {
 
   MpiRuntime mpi;
   mpi.set_log(Log::to_stderr(mpi.rank()));
+  CrashReport crashes(mpi.rank(), mpi.size());
   try {
     if (const std::string warning = check_launcher(mpi.size(), variable); !warning.empty() && mpi.rank() == 0)
       mpi.log().warning("{}", warning);
@@ -221,7 +238,7 @@ int run_program(int argc, const char* const* argv, const Program& program) {
   const Agreement agreement = agree(mpi, standing);
   if (!agreement.good())
     return mpi.rank() == 0 ? say(agreement.message, static_cast<int>(agreement.code)) : static_cast<int>(agreement.code);
-  return run_job(settings, options, program, mpi, name, command.subcommand);
+  return run_job(settings, options, program, mpi, crashes, name, command.subcommand);
 }
 
 }  // namespace levin::cli

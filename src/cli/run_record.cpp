@@ -69,6 +69,12 @@ void write_run_record(const std::filesystem::path& file, const RunRecord& record
   write_text(file, json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
+std::string begin_of_record(const RunRecord& record, int ranks) {
+  const Json json{{"program", record.program}, {"subcommand", record.subcommand}, {"started", utc(record.start)}, {"ranks", ranks}};
+  const std::string text = json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return text.substr(0, text.size() - 1);
+}
+
 double peak_bytes_of_all(Communicator& communicator) {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);

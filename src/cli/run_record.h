@@ -25,6 +25,9 @@ struct RunRecord {
 void write_run_record(const std::filesystem::path& file, const RunRecord& record, Trainer& trainer, std::optional<double> peak_bytes,
                       const std::string& exit_reason, int exit_code);
 
+/// A JSON object without the brace at its end, for a record that a crash writes.
+std::string begin_of_record(const RunRecord& record, int ranks);
+
 /// Largest resident memory of any rank so far. Collective.
 double peak_bytes_of_all(Communicator& communicator);
 std::string libtorch_version();
