@@ -1,5 +1,5 @@
 # Thin calls; what they do is in tools/. Settings: RANKS, ACCELERATOR, BUILD, SANITIZE, PREFIX, MESON_OPTIONS, NO_INSTALL, LEVIN_CACHE, LEVIN_LIBTORCH.
-.PHONY: run test test-all bench build install format lint clean
+.PHONY: run test test-sanitize test-all bench build install format lint clean
 .NOTPARALLEL:
 
 run: build
@@ -7,6 +7,10 @@ run: build
 test: build
 	tools/setup tests
 	tools/test
+test-sanitize:
+	tools/setup
+	SANITIZE=address,undefined tools/build
+	SANITIZE=address,undefined tools/test
 test-all: build
 	tools/setup tests
 	tools/setup peers
