@@ -109,7 +109,7 @@ class Mistaken : public levin::Module {
     if (steps_++ == 2) err();
     return at::mse_loss(net_(body_->forward(batch["x"])), batch["y"]);
   }
-  void on_before_optimizer_step() override {
+  void on_before_optimizer_step(std::string_view) override {
     if (mistake_ == Mistake::hook) batch_named("z");
   }
   std::vector<levin::OptimizerSpec> configure_optimizers() override { return {levin::SGD{.lr = 0.01}}; }
