@@ -27,7 +27,6 @@ class CrashReport {
 
  private:
   struct State;
-  struct Handlers;
   std::unique_ptr<State> state_;
 };
 

@@ -94,8 +94,8 @@ void Session::seed_micro_batch(int64_t micro_batch) {
 }
 
 bool Session::reduce(size_t optimizer, Accumulation accumulation) {
-  const StepTotals totals = strategy_->meet(wanted_, optimizer);
-  agreed_ |= totals.signals;
+  const StepTotals totals = strategy_->meet(wanted(), optimizer);
+  agree(totals.signals);
   if (!(totals.weight > 0)) {
     strategy_->zero_grad(optimizer);
     return false;

@@ -1,5 +1,6 @@
 // The time of a training step of Levin's Trainer, on an MLP over 60000 x 784 floats, batch 64, AdamW, one thread a rank:
 //   step overhead            the Trainer with a CSV logger, and a raw LibTorch loop, in turn in one process
+//   step hooks               manual optimization and five callbacks that do nothing, and the Trainer without them, in turn
 //   step single              epochs 2 and 3 of 784-16-10, with a CSV logger; Lightning's script does the same
 //   step ddp WIDTH STEPS     784-WIDTH-WIDTH-10 on all ranks
 //   step alone WIDTH STEPS   the same, every rank by itself: what communication costs
@@ -59,6 +60,15 @@ struct Classifier : levin::Module {
   }
   std::vector<levin::OptimizerSpec> configure_optimizers() override { return {levin::AdamW{}}; }
   std::shared_ptr<Net> net;
+};
+
+/// The same in manual optimization.
+struct ByHand : Classifier {
+  using Classifier::Classifier;
+  bool automatic_optimization() const override { return false; }
+  levin::Tensor training_step(const levin::Batch& batch) override {
+    return optimize("adamw", [&] { return Classifier::training_step(batch); });
+  }
 };
 
 levin::DataLoaderSpec make_data(bool shuffle = true) {
@@ -168,6 +178,18 @@ struct Folder {
   std::string path;
 };
 
+/// One line of the table; `ratios` are those of ours to theirs.
+void print_pairs(const std::vector<double>& ours, const std::vector<double>& theirs) {
+  std::vector<double> ratios;
+  for (size_t i = 0; i < ours.size(); ++i) ratios.push_back(ours[i] / theirs[i]);
+  std::sort(ratios.begin(), ratios.end());
+  const size_t n = ratios.size();
+  fmt::print(
+      "{{\"case\": \"MLP 784-16-10, batch 64\", \"ours\": {:.3f}, \"peer\": {:.3f}, \"unit\": \"us/step\", "
+      "\"ratio\": [{:.4f}, {:.4f}, {:.4f}]}}\n",
+      median(ours), median(theirs), ratios[n / 4], ratios[n / 2], ratios[n * 3 / 4]);
+}
+
 void overhead(levin::MpiRuntime& mpi) {
   const Folder folder;
   auto config = quiet_config();
@@ -180,14 +202,34 @@ void overhead(levin::MpiRuntime& mpi) {
   const auto clock = std::make_shared<InTurn>(raw);
   trainer.add_callback(clock);
   trainer.fit(*model, data);
-  std::vector<double> ratios;
-  for (size_t i = 0; i < clock->ours.size(); ++i) ratios.push_back(clock->ours[i] / clock->theirs[i]);
-  std::sort(ratios.begin(), ratios.end());
-  const size_t n = ratios.size();
-  fmt::print(
-      "{{\"case\": \"MLP 784-16-10, batch 64\", \"ours\": {:.3f}, \"peer\": {:.3f}, \"unit\": \"us/step\", "
-      "\"ratio\": [{:.4f}, {:.4f}, {:.4f}]}}\n",
-      median(clock->ours) / block_steps, median(clock->theirs) / block_steps, ratios[n / 4], ratios[n / 2], ratios[n * 3 / 4]);
+  for (auto* times : {&clock->ours, &clock->theirs})
+    for (double& time : *times) time /= block_steps;
+  print_pairs(clock->ours, clock->theirs);
+}
+
+/// A training of one block after `before` steps; its time per step.
+template <class Model>
+double block(levin::MpiRuntime& mpi, Data& data, int64_t before, const std::vector<std::shared_ptr<levin::Callback>>& callbacks) {
+  auto config = quiet_config();
+  config.max_steps = before + block_steps;
+  levin::Trainer trainer(config, mpi);
+  for (const auto& callback : callbacks) trainer.add_callback(callback);
+  const auto clock = std::make_shared<StepClock>(before);
+  trainer.add_callback(clock);
+  trainer.fit(*trainer.build<Model>(16, false), data);
+  return clock->us_per_step();
+}
+
+void hooks(levin::MpiRuntime& mpi) {
+  Data data(make_data());
+  std::vector<std::shared_ptr<levin::Callback>> idle;
+  for (int i = 0; i < 5; i++) idle.push_back(std::make_shared<levin::Callback>());
+  std::vector<double> ours, theirs;
+  for (int64_t pair = -2; pair < pairs; ++pair) {  // two to warm up
+    const double by_hand = block<ByHand>(mpi, data, block_steps, idle), automatic = block<Classifier>(mpi, data, block_steps, {});
+    if (pair >= 0) ours.push_back(by_hand), theirs.push_back(automatic);
+  }
+  print_pairs(ours, theirs);
 }
 
 void single(levin::MpiRuntime& mpi) {
@@ -229,13 +271,15 @@ int main(int argc, char** argv) {
   levin::MpiRuntime world;
   if (mode == "overhead") {
     overhead(world);
+  } else if (mode == "hooks") {
+    hooks(world);
   } else if (mode == "single") {
     single(world);
   } else if ((mode == "ddp" || mode == "alone") && argc == 4) {
     levin::MpiRuntime self(MPI_COMM_SELF);
     wide(world, mode == "ddp" ? world : self, std::atoll(argv[2]), std::atoll(argv[3]));
   } else {
-    fmt::print(stderr, "step overhead | single | ddp WIDTH STEPS | alone WIDTH STEPS\n");
+    fmt::print(stderr, "step overhead | hooks | single | ddp WIDTH STEPS | alone WIDTH STEPS\n");
     return 78;
   }
 }

@@ -14,14 +14,12 @@
 #include "levin/parallel/strategy.h"
 #include "levin/trainer/logger.h"
 #include "levin/trainer/optimizer_values.h"
+#include "levin/trainer/stop_agreement.h"
 #include "levin/trainer/trainer_config.h"
 
 namespace levin {
 
 class Module;
-
-/// Why a rank wants the training to stop; or-ed over the ranks at every step.
-enum class StopReason : uint32_t { requested = 1, interrupted = 2, terminated = 4, time_over = 8, timer = 16 };
 
 /// A training without a loop: what Trainer's loops are made of, and what a program with a loop of its own uses directly:
 ///
@@ -37,7 +35,7 @@ enum class StopReason : uint32_t { requested = 1, interrupted = 2, terminated = 
 /// A session on an accelerator of a plug-in is made before LibTorch is used for anything else, at::manual_seed included: the plug-in's
 /// libraries must come first. Collective are the constructor, setup, step and its parts (reduce, clip_gradients, update), gradients and
 /// write_parameters. Ranks may differ in batch size, never in the number of steps: a rank without data passes weight 0.
-class Session {
+class Session : public StopAgreement {
  public:
   explicit Session(MpiRuntime& runtime, const SessionConfig& config = {}, uint64_t seed = 0, const AcceleratorRegistry& accelerators = {});
   ~Session();
@@ -86,21 +84,6 @@ class Session {
   /// says. All ranks have the same values. ConfigError, with the names there are, where the one that it monitors is missing.
   void look_at(Interval moment, const NamedValues& values);
 
-  /// Asks for a stop, on any rank; all ranks see it in should_stop() after the same reduce().
-  void request_stop(StopReason reason) noexcept { wanted_ |= static_cast<uint32_t>(reason); }
-  /// Stops at once; all ranks call it at the same moment, as they can where they decide from the same values.
-  void stop(StopReason reason) noexcept { agreed_ |= static_cast<uint32_t>(reason); }
-  /// A new training begins: earlier wishes are forgotten.
-  void forget_stop() noexcept { wanted_ = agreed_ = 0; }
-  bool should_stop() const noexcept { return (agreed_ & stop_bits) != 0; }
-  /// Whether any rank asked for a stop for this reason; agreed, as should_stop() is.
-  bool stops_for(StopReason reason) const noexcept { return (agreed_ & static_cast<uint32_t>(reason)) != 0; }
-
-  /// Asks for a validation, on any rank; all ranks see it in validation_wanted() after the same reduce(), until it is forgotten.
-  void request_validation() noexcept { wanted_ |= validation_bit; }
-  bool validation_wanted() const noexcept { return (agreed_ & validation_bit) != 0; }
-  void forget_validation() noexcept { wanted_ &= stop_bits, agreed_ &= stop_bits; }
-
   std::vector<GradientSlice> gradients(size_t optimizer = 0) { return strategy_->gradients(optimizer); }
   void write_parameters(const std::function<void(const std::string&, Tensor&)>& fn) { strategy_->write_parameters(fn); }
   /// Norm of the last step's mean gradient before clipping; 0 where gradient_clip_val does not need it.
@@ -143,8 +126,6 @@ class Session {
   std::vector<PlateauState> plateaus_;
   Progress progress_;
   double grad_norm_ = 0;
-  static constexpr uint32_t validation_bit = 1u << 16, stop_bits = validation_bit - 1;
-  uint32_t wanted_ = 0, agreed_ = 0;
 };
 
 }  // namespace levin
