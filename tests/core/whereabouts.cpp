@@ -122,6 +122,7 @@ BOOST_AUTO_TEST_CASE(hooks_called_for_an_error_do_not_hide_its_place) {
 }
 
 BOOST_AUTO_TEST_CASE(long_messages_of_torch_are_cut) {
+  { const InHook earlier_errors_are_forgotten("good"); }
   const auto lines = [](int count) {
     std::string text;
     for (int i = 0; i < count; i++) text += "line\n";

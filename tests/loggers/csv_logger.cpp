@@ -28,7 +28,7 @@ BOOST_AUTO_TEST_CASE(appends_and_never_rewrites) {
 }
 
 BOOST_AUTO_TEST_CASE(its_fields_say_where_and_how) {
-  Folder folder;
+  LogFolder folder;
   levin::CSVLogger plain(levin::CSVLoggerConfig{}, folder.path);
   const auto other = folder.path / "made" / "for it";
   levin::CSVLogger placed({.save_dir = other, .prefix = "run", .flush_interval = {0}}, folder.path);
