@@ -67,7 +67,8 @@ std::vector<Tensor> strange_leaves(const Tensor& loss, const std::vector<NamedPa
 
 std::string name_and_shape(const NamedParameter& parameter) { return fmt::format("\"{}\" {}", parameter.name, shape_of(parameter.tensor)); }
 
-void check_same_model(const torch::nn::Module& module, Communicator& communicator) {
+void check_same_model(const torch::nn::Module& module, Communicator& of_device) {
+  auto& communicator = of_device.host();
   if (communicator.size() == 1) return;
   const std::string mine = describe(module);
   const auto hash = XXH3_64bits(mine.data(), mine.size());

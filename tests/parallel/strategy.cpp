@@ -303,7 +303,10 @@ BOOST_AUTO_TEST_CASE(parameters_that_are_replaced_are_named) {
     auto strategy = Strategy::create(levin::AutoStrategy{}, *communicator);
     const auto net = std::make_shared<Net>();
     strategy->setup(*net, {levin::SGD{}});
-    const auto backward = [&] { strategy->backward(net->loss(all_data(0)), 1); };
+    const auto backward = [&] {
+      strategy->backward(net->loss(all_data(0)), 1);
+      strategy->zero_grad();
+    };
     backward();
     replace(*net);
     backward();
