@@ -2,6 +2,7 @@
 
 #include "levin/callbacks/early_stopping.h"
 #include "levin/callbacks/learning_rate_monitor.h"
+#include "levin/callbacks/model_checkpoint.h"
 #include "levin/callbacks/model_summary.h"
 #include "levin/callbacks/progress_bar.h"
 #include "levin/callbacks/timer.h"
@@ -13,10 +14,10 @@ namespace levin::cli {
 namespace {
 
 template <class T>
-void add_default(Trainer& trainer, bool enabled, const std::string& option, const char* what) {
+void add_default(Trainer& trainer, bool enabled, const std::string& option, const char* what, bool several = false) {
   const auto count = trainer.count_callbacks<T>();
-  if (count > 1) throw ConfigError(fmt::format("trainer.callbacks has {} {}s", count, what), "name one", "cli");
-  if (count == 1 && !enabled)
+  if (count > 1 && !several) throw ConfigError(fmt::format("trainer.callbacks has {} {}s", count, what), "name one", "cli");
+  if (count > 0 && !enabled)
     throw ConfigError(fmt::format("trainer.callbacks names a {}, and trainer.{} is false", what, option), "leave out one of them", "cli");
   if (count == 0 && enabled) trainer.add_callback(std::make_shared<T>());
 }
@@ -27,6 +28,7 @@ CallbackRegistry known_callbacks(const Program& program) {
   CallbackRegistry registry;
   registry.add<EarlyStopping>();
   registry.add<LearningRateMonitor>();
+  registry.add<ModelCheckpoint>();
   registry.add<ModelSummary>();
   registry.add<ProgressBar>();
   registry.add<Timer>();
@@ -45,6 +47,8 @@ LoggerRegistry known_loggers(const Program& program) {
 void add_default_callbacks(Trainer& trainer) {
   const auto& config = trainer.config();
   add_default<ModelSummary>(trainer, *config.enable_model_summary, "enable_model_summary", "model summary");
+  if (!trainer.default_root_dir().empty() || trainer.count_callbacks<ModelCheckpoint>() > 0)
+    add_default<ModelCheckpoint>(trainer, *config.enable_checkpointing, "enable_checkpointing", "model checkpoint", /*several=*/true);
   add_default<ProgressBar>(trainer, *config.enable_progress_bar, "enable_progress_bar", "progress bar");
 }
 

@@ -148,7 +148,16 @@ ProgramCommand ProgramOptions::parse(const ProgramInput& input) {
                       fmt::format("allowed: {}", joined(names)));
   }
 
-  for (const auto& file : input.base_files) read_layer(load_yaml(file), command.set);
+  for (const auto& file : input.base_files) {
+    auto layer = load_yaml(file);
+    if (input.base_keys)
+      for (auto& entry : layer.entries)
+        if (!input.base_keys(entry.key))
+          std::erase_if(entry.value.entries, [&](const ConfigEntry& inner) { return !input.base_keys(entry.key + "." + inner.key); });
+    std::erase_if(layer.entries,
+                  [&](const ConfigEntry& entry) { return input.base_keys && !input.base_keys(entry.key) && entry.value.entries.empty(); });
+    read_layer(layer, command.set);
+  }
   read_given(given_by_environment(input.environment), command.set);
   for (const auto& file : line.config_files) read_layer(load_yaml(file), command.set);
   std::vector<Given> given;

@@ -8,14 +8,19 @@
 #include "components.h"
 #include "crash_report.h"
 #include "job_end.h"
+#include "levin/callbacks/lambda_callback.h"
+#include "levin/checkpoint/checkpoint_reader.h"
 #include "levin/cli/devices.h"
+#include "levin/cli/yaml_reader.h"
 #include "levin/comm/agree.h"
 #include "levin/comm/launcher.h"
 #include "levin/core/version.h"
 #include "levin/core/whereabouts.h"
 #include "predictions.h"
+#include "resume.h"
 #include "run_folder.h"
 #include "run_record.h"
+#include "stop_after_steps.h"
 #include "stop_signals.h"
 
 extern char** environ;
@@ -28,6 +33,8 @@ struct Settings {
   std::optional<OptimizerConfig> optimizer;
   std::optional<LrSchedulerConfig> lr_scheduler;
   RunConfig run;
+  JobConfig job;
+  std::optional<ConfigValue> before;  // of the start that this one follows
 };
 
 Stage stage_of(const std::string& subcommand) {
@@ -46,6 +53,7 @@ ProgramOptions describe(const std::string& name, Settings& settings, const Progr
   program.add_groups(options);
   options.add_group("optimizer", "in place of the model's own optimizer", settings.optimizer);
   options.add_group("lr_scheduler", "in place of the model's own schedule", settings.lr_scheduler);
+  options.add_group("job", "the batch job", settings.job);
   options.add(settings.run);
   return options;
 }
@@ -84,9 +92,9 @@ class Job {
         subcommand_(std::move(subcommand)),
         trainer_(settings.trainer, mpi, static_cast<uint64_t>(settings.run.seed_everything)),
         record_{.program = std::move(name), .subcommand = subcommand_, .config = options.write(/*linked=*/true)} {
+    if (settings.trainer.fast_dev_run.batches == 0) folder_ = make_run_folder(mpi, settings.run, record_.program, subcommand_, lock_);
+    trainer_.set_default_root_dir(folder_);
     add_default_callbacks(trainer_);
-    if (settings.trainer.fast_dev_run.batches == 0) folder_ = make_run_folder(mpi, settings.run, record_.program);
-    if (mpi.rank() == 0 && !folder_.empty()) write_text(folder_ / "config.yaml", options.to_yaml(/*comments=*/false));
     crashes.agree_by(&communicator());
     if (!folder_.empty()) crashes.record_in(folder_ / "run.json", begin_of_record(record_, mpi.size()));
   }
@@ -99,16 +107,23 @@ class Job {
   int run() {
     const auto& log = mpi_.log();
     log.info("{}", trainer_.session().topology().describe());
+    const auto checkpoint = find_checkpoint();
+    if (subcommand_ == "fit" && checkpoint)  // one that does not fit leaves the run's config as it is
+      trainer_.add_callback(std::make_shared<LambdaCallback>(LambdaHooks{.on_train_start = [this](Trainer&, Module&) { write_config(); }}));
+    else
+      write_config();
     if (!folder_.empty()) trainer_.add_loggers(folder_);
     if (settings_.optimizer || settings_.lr_scheduler) trainer_.replace_optimizer(settings_.optimizer, settings_.lr_scheduler);
     const auto data = made("the constructor of the data module", [&] { return program_.make_data(); });
     if (options_.has_late_links()) apply_links(*data);
     trainer_.log_hyperparams(options_.to_yaml(/*comments=*/false));
     const auto module = made("the constructor of the model", [&] { return program_.make_module(trainer_); });
-    subcommand_ == "fit" ? fit(*module, *data) : evaluate(*module, *data);
+    const LoadFrom from{checkpoint.get(), settings_.run.ckpt_strict};
+    subcommand_ == "fit" ? fit(*module, *data, from) : evaluate(*module, *data, from);
     const auto& session = trainer_.session();
     const int code = session.stops_for(StopReason::interrupted)  ? static_cast<int>(ExitCode::interrupted)
                      : session.stops_for(StopReason::terminated) ? 143
+                     : session.stops_for(StopReason::restart)    ? static_cast<int>(ExitCode::stopped_early)
                                                                  : 0;
     finish(code);
     return code;
@@ -123,20 +138,38 @@ class Job {
   }
 
  private:
-  // Only a training has something to put in order when a signal comes.
-  void fit(Module& module, DataModule& data) {
-    trainer_.add_callback(signals_.emplace().callback());
-    trainer_.fit(module, data);
+  void write_config() const {
+    if (mpi_.rank() == 0 && !folder_.empty()) write_text(folder_ / "config.yaml", options_.to_yaml(/*comments=*/false));
   }
 
-  void evaluate(Module& module, DataModule& data) {
-    if (mpi_.rank() == 0)
-      mpi_.log().warning("[cli] {} uses a newly made model: this version saves no weights; try fit --trainer.test_after_fit true",
-                         subcommand_);
-    if (subcommand_ == "validate") trainer_.validate(module, data);
-    if (subcommand_ == "test") trainer_.test(module, data);
+  // Where a training goes on, or whose weights are evaluated.
+  std::unique_ptr<CheckpointReader> find_checkpoint() {
+    if (settings_.trainer.fast_dev_run.batches > 0) return nullptr;
+    const auto& log = mpi_.log();
+    auto found = cli::find_checkpoint(effective_ckpt_path(settings_.run, subcommand_), named_folder(settings_.run, record_.program),
+                                      communicator(), log);
+    if (!found) {
+      if (subcommand_ != "fit" && mpi_.rank() == 0) log.warning("[cli] {} uses a newly made model; give --ckpt_path", subcommand_);
+      return found;
+    }
+    if (subcommand_ == "fit" && settings_.before) compare_configs(*settings_.before, options_.write(), settings_.run.resume_allow, log);
+    log.info("[cli] {} {}: step {}, epoch {}", subcommand_ == "fit" ? "goes on from" : "uses", found->path().string(),
+             found->manifest().step, found->manifest().epoch);
+    return found;
+  }
+
+  // Only a training has something to put in order when a signal comes.
+  void fit(Module& module, DataModule& data, const LoadFrom& from) {
+    trainer_.add_callback(signals_.emplace().callback());
+    if (const auto steps = settings_.job.stop_after_steps) trainer_.add_callback(std::make_shared<StopAfterSteps>(*steps));
+    trainer_.fit(module, data, from);
+  }
+
+  void evaluate(Module& module, DataModule& data, const LoadFrom& from) {
+    if (subcommand_ == "validate") trainer_.validate(module, data, from);
+    if (subcommand_ == "test") trainer_.test(module, data, from);
     if (subcommand_ == "predict") {
-      const auto predictions = trainer_.predict(module, data);
+      const auto predictions = trainer_.predict(module, data, from);
       if (!folder_.empty()) write_predictions(folder_ / "predictions.h5", predictions, communicator());
     }
   }
@@ -172,6 +205,7 @@ class Job {
   std::string subcommand_;
   Trainer trainer_;
   RunRecord record_;
+  RunLock lock_;
   std::filesystem::path folder_;
   std::optional<StopSignals> signals_;
 };
@@ -206,7 +240,14 @@ int run_program(int argc, const char* const* argv, const Program& program) {
   ProgramCommand command;
   Standing standing;
   try {
-    command = options.parse(ProgramInput::from_main(argc, argv, environ));
+    auto input = ProgramInput::from_main(argc, argv, environ);
+    command = options.parse(input);
+    if (const auto base = command.subcommand.empty() ? std::nullopt : config_of_the_run(settings.run, name, command.subcommand)) {
+      input.base_files = {*base};
+      input.base_keys = [&command](const std::string& key) { return taken_over(key, command.subcommand); };
+      settings.before = load_yaml(*base);
+      command = options.parse(input);
+    }
     if (command.subcommand.empty()) {
       if (first_of_the_launcher()) std::fputs(command.text.c_str(), stdout);
       return 0;

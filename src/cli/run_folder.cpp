@@ -1,5 +1,7 @@
 #include "run_folder.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <fstream>
@@ -21,15 +23,15 @@ fs::path next_number(const fs::path& parent) {
   }
 }
 
-fs::path make(const RunConfig& config, const std::string& program) {
-  const fs::path parent = fs::path("runs") / program;
+fs::path make(const RunConfig& config, const std::string& program, const std::string& subcommand, RunLock& lock) {
   try {
-    const fs::path folder = !config.run_dir.empty()    ? config.run_dir
-                            : !config.run_name.empty() ? parent / config.run_name
-                                                       : next_number(parent);
+    const auto named = named_folder(config, program);
+    fs::path folder = named ? *named : next_number(fs::path("runs") / program);
+    if (subcommand != "fit" && fs::exists(folder / "checkpoints")) folder /= subcommand;
     fs::create_directories(folder);
     if (access(folder.c_str(), W_OK | X_OK) != 0)
       throw fs::filesystem_error("cannot write", folder, std::error_code(errno, std::generic_category()));
+    lock = RunLock(folder);
     return folder;
   } catch (const fs::filesystem_error& error) {
     throw IoError(fmt::format("cannot make the run's folder {}: {}", error.path1().string(), error.code().message()),
@@ -39,19 +41,37 @@ fs::path make(const RunConfig& config, const std::string& program) {
 
 }  // namespace
 
-fs::path make_run_folder(MpiRuntime& mpi, const RunConfig& config, const std::string& program) {
+std::optional<fs::path> named_folder(const RunConfig& config, const std::string& program) {
+  if (!config.run_dir.empty()) return config.run_dir;
+  if (!config.run_name.empty()) return fs::path("runs") / program / config.run_name;
+  return std::nullopt;
+}
+
+RunLock::RunLock(const fs::path& folder) : file_(open((folder / ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666)) {
+  if (file_ < 0 || flock(file_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return;  // some file systems know no locks
+  close(std::exchange(file_, -1));
+  throw ConfigError(fmt::format("another job uses {}", folder.string()), "wait for its end, or give a --run_dir or --run_name of its own",
+                    "cli");
+}
+
+RunLock::~RunLock() {
+  if (file_ >= 0) close(file_);
+}
+
+fs::path make_run_folder(MpiRuntime& mpi, const RunConfig& config, const std::string& program, const std::string& subcommand,
+                         RunLock& lock) {
   std::string folder;
   Standing standing;
   std::exception_ptr failure;
   if (mpi.rank() == 0) try {
-      folder = make(config, program);
+      folder = make(config, program, subcommand, lock);
     } catch (const Error& error) {
       standing = {error.exit_code(), error.what(), {}};
       failure = std::current_exception();
     }
   const Agreement agreement = agree(mpi, standing);
   if (failure) std::rethrow_exception(failure);
-  if (!agreement.good()) throw IoError(fmt::format("rank {}: {}", agreement.rank, agreement.message), {}, "cli");
+  if (!agreement.good()) throw Error(agreement.code, "cli", fmt::format("rank {}: {}", agreement.rank, agreement.message));
   int length = static_cast<int>(folder.size());
   check_mpi(MPI_Bcast(&length, 1, MPI_INT, 0, mpi.communicator()), "MPI_Bcast");
   folder.resize(static_cast<size_t>(length));

@@ -88,17 +88,18 @@ void DataLoader::fill(int64_t number, Batch& into) const {
   dataset_->get(into.indices(), into);
 }
 
-LoaderState DataLoader::state() const noexcept {
+LoaderState DataLoader::state() const {
   return {epoch_, position_ == plan_.batches() ? plan_.samples() : plan_.global_range(position_).begin};
 }
 
-void DataLoader::restore(const LoaderState& state) {
+int64_t DataLoader::restore(const LoaderState& state) {
   const auto position = plan_.batch_at(state.samples);
   if (position < 0)
     throw ConfigError(fmt::format("cannot go on at sample {} of epoch {}: steps of {} samples, of {} in the epoch, do not start there",
                                   state.samples, state.epoch, plan_.step_samples(), plan_.samples()),
                       "keep the global batch of the run that is resumed");
   go_to(state.epoch, position);
+  return position;
 }
 
 }  // namespace levin

@@ -43,7 +43,7 @@ void StreamLoader::set_epoch(int64_t epoch) {
   if (prefetcher_) prefetcher_->stop();  // its thread reads the stream
   stream_.reset();
   epoch_ = epoch;
-  read_ = 0;
+  read_ = taken_ = 0;
   open_ = at_end_ = false;
 }
 
@@ -109,8 +109,20 @@ Batch* StreamLoader::next() {
   const Tensor sums = at::tensor({samples, more_ ? int64_t{1} : int64_t{0}}, at::kLong);
   if (communicator_->size() > 1) communicator_->all_reduce(sums).wait();
   global_samples_ = sums.const_data_ptr<int64_t>()[0];
+  taken_ += global_samples_;
   at_end_ = sums.const_data_ptr<int64_t>()[1] == 0;
   return &current_;
+}
+
+int64_t StreamLoader::restore(const LoaderState& state) {
+  set_epoch(state.epoch);
+  int64_t batches = 0;
+  while (taken_ < state.samples && next()) batches++;
+  if (taken_ != state.samples)
+    throw ConfigError(
+        fmt::format("cannot go on at sample {} of epoch {}: the batches of the streams end at {}", state.samples, state.epoch, taken_),
+        "keep the streams, the batch size and the ranks of the run that is resumed");
+  return batches;
 }
 
 }  // namespace levin

@@ -37,6 +37,14 @@ void CSVLogger::log_metrics(const NamedValues& values, int64_t epoch, int64_t st
   file_->write(lines);
 }
 
+StateDict CSVLogger::state_dict() {
+  StateDict state;
+  state.set("bytes", file_->size());
+  return state;
+}
+
+void CSVLogger::load_state_dict(const StateDict& state) { file_->cut(state.get<int64_t>("bytes")); }
+
 void CSVLogger::finalize() { file_->flush(); }
 
 }  // namespace levin

@@ -1,6 +1,7 @@
 #include "log_file.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
@@ -25,6 +26,17 @@ void LogFile::write(std::string_view bytes) {
 void LogFile::flush() {
   if (std::fflush(file_.get()) != 0) refuse();
   flushed_ = std::chrono::steady_clock::now();
+}
+
+int64_t LogFile::size() {
+  flush();
+  std::error_code error;
+  const auto bytes = std::filesystem::file_size(path_, error);
+  return error ? 0 : static_cast<int64_t>(bytes);  // of a device, say
+}
+
+void LogFile::cut(int64_t bytes) {
+  if (size() > bytes && ftruncate(fileno(file_.get()), bytes) != 0) refuse();
 }
 
 void LogFile::refuse() const {

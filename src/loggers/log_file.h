@@ -19,6 +19,10 @@ class LogFile {
   bool empty() const { return std::ftell(file_.get()) == 0; }
   void write(std::string_view bytes);
   void flush();
+  /// Of the file, with what was written so far.
+  int64_t size();
+  /// To this size, if it is larger.
+  void cut(int64_t bytes);
   const std::filesystem::path& path() const noexcept { return path_; }
 
  private:

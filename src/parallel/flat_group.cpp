@@ -162,6 +162,17 @@ void FlatGroup::make_optimizer_state(const FlatOptimizer& optimizer) {
   for (auto& slice : slices_) slice.state = optimizer.make_state(slice.parameters);
 }
 
+Range FlatGroup::parameters_for(StateUse use) const {
+  if (use == StateUse::save) return layout_.shard(communicator_->rank(), communicator_->size());
+  if (lifetimes_.parameters == Hold::whole) return {0, layout_.numel};
+  const auto* node = communicator_->node();  // its ranks fill their copy together
+  return layout_.shard(node->rank(), node->size());
+}
+
+Range FlatGroup::optimizer_state_for(StateUse use) const {
+  return use == StateUse::save ? layout_.shard(communicator_->rank(), communicator_->size()) : owned_;
+}
+
 void FlatGroup::zero_grad() {
   if (!trained()) return;
   if (reduction_) std::exchange(reduction_, std::nullopt)->wait();  // a step that was skipped

@@ -117,4 +117,39 @@ std::vector<GradientSlice> GroupOptimizer::gradients() const {
   return slices;
 }
 
+void GroupOptimizer::add_state(StateUse use, const std::string& prefix, const std::vector<NamedParameter>& parameters,
+                               std::vector<StateTensor>& all) const {
+  if (!optimizer_) return;
+  const auto names = optimizer_->state_names();
+  for (const auto* group : trained_) {
+    const Range wanted = group->optimizer_state_for(use);
+    for (const auto& [parameter, range] : group->layout().placements) {
+      const auto& [name, tensor] = parameters[static_cast<size_t>(parameter)];
+      for (size_t i = 0; i < names.size(); i++) {
+        StateTensor state{prefix + names[i] + "/" + name, tensor.scalar_type(), tensor.sizes().vec()};
+        for (const auto& slice : group->slices()) {
+          const Range its = slice.segment.range, part = intersect(intersect(range, its), wanted);
+          if (part.size() > 0)
+            state.parts.push_back({part.begin - range.begin, slice.state.tensors[i].narrow(0, part.begin - its.begin, part.size())});
+        }
+        all.push_back(std::move(state));
+      }
+    }
+  }
+}
+
+// All slices have taken the same steps; a rank may have none.
+int64_t GroupOptimizer::steps() const {
+  for (const auto* group : trained_)
+    for (const auto& slice : group->slices()) return static_cast<int64_t>(slice.state.step.item<double>());
+  return 0;
+}
+
+void GroupOptimizer::set_steps(int64_t steps) {
+  for (auto* group : trained_)
+    for (auto& [segment, its_parameters, gradients, state] : group->slices())
+      for (const auto* count : {&state.step, &state.device_step})
+        if (count->defined()) count->fill_(steps);
+}
+
 }  // namespace levin

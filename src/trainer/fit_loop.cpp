@@ -4,6 +4,7 @@
 
 #include "levin/core/error.h"
 #include "run_guards.h"
+#include "state_reader.h"
 
 namespace levin {
 
@@ -42,17 +43,29 @@ void FitLoop::set_lengths() {
     progress.total_steps = progress.total_steps > 0 ? std::min(progress.total_steps, config_.max_steps) : config_.max_steps;
 }
 
-void FitLoop::run() {
+void FitLoop::run(const LoadFrom& from) {
+  std::optional<detail::StateReader> saved;
+  if (from.checkpoint) {
+    saved.emplace(trainer_, module_, *from.checkpoint);
+    saved->load_model(/*weights_only=*/false, from.strict);
+    saved->load_callbacks();
+  }
   hooks_.call("on_fit_start", &Hooks::on_fit_start);
-  sanity_check();
+  if (!saved) sanity_check();  // it would change what goes on
   loader_ = trainer_.make_loader(call("train_dataloader", data_, [&] { return data_.train_dataloader(); }), /*training=*/true);
   batches_ = Trainer::allowed_batches(config_.limit_train_batches, *loader_, "limit_train_batches");
   load_validation();
   set_lengths();
   module_.train();
   started_ = validated_ = std::chrono::steady_clock::now();
+  if (saved) restore(*saved);
   hooks_.call("on_train_start", &Hooks::on_train_start);
   while (!enough()) run_epoch();
+  const auto place = [this] { return state(); };
+  if (session_.told_to_end())
+    trainer_.checkpoints().save_for_stop(module_, logs_, place);
+  else
+    trainer_.checkpoints().finish();
   hooks_.call("on_train_end", &Hooks::on_train_end);
   hooks_.call("on_fit_end", &Hooks::on_fit_end);
 }
@@ -66,8 +79,7 @@ bool FitLoop::enough() const noexcept {
 // A signal ends the training whatever it is meant to reach.
 bool FitLoop::may_stop() const noexcept {
   const auto& progress = session_.progress();
-  return session_.stops_for(StopReason::interrupted) || session_.stops_for(StopReason::terminated) ||
-         (progress.epoch >= *config_.min_epochs && progress.step >= *config_.min_steps);
+  return session_.told_to_end() || (progress.epoch >= *config_.min_epochs && progress.step >= *config_.min_steps);
 }
 
 // What time tells a rank travels with the step, so that all ranks act after the same one.
@@ -94,21 +106,32 @@ void FitLoop::sanity_check() {
 
 void FitLoop::run_epoch() {
   const LogTarget target(trainer_, module_, logs_);
-  loader_->set_epoch(session_.progress().epoch);
+  const bool goes_on = std::exchange(in_epoch_, true);
+  if (!goes_on) {
+    loader_->set_epoch(session_.progress().epoch);
+    batch_idx_ = 0;
+  }
   trainer_.batch_progress() = {0, batches_ == Trainer::unlimited ? 0 : batches_};
   clock_ = std::chrono::steady_clock::now();
-  hooks_.call("on_train_epoch_start", &Hooks::on_train_epoch_start);
-  for (batch_idx_ = 0; batch_idx_ < batches_; batch_idx_++) {
+  if (!goes_on) hooks_.call("on_train_epoch_start", &Hooks::on_train_epoch_start);
+  for (; batch_idx_ < batches_; batch_idx_++) {
     Batch* batch = call("reading the next training batch", *loader_, [&] { return loader_->next(); });
     if (!batch) break;
     train_batch(*batch);
     if (enough()) break;
   }
   stop_clock();
+  if (session_.told_to_end()) return;  // in the middle of the epoch
+  in_epoch_ = false;
   trainer_.end_train_epoch(logs_);
   session_.progress().epoch++;
   trainer_.report().epochs++;
   session_.look_at(Interval::epoch, trainer_.report().metrics);
+  at_boundary();
+}
+
+void FitLoop::at_boundary() {
+  trainer_.checkpoints().at_boundary(module_, logs_, [this] { return state(); });
 }
 
 void FitLoop::train_batch(Batch& batch) {
@@ -124,7 +147,9 @@ void FitLoop::train_batch(Batch& batch) {
   hooks_.call("on_train_batch_end", &Hooks::on_train_batch_end, loss, batch, batch_idx_);
   if (micro_batch_ == 0) log_if_due();
   validate_if_due();
-  if (micro_batch_ == 0) session_.look_at(Interval::step, trainer_.report().metrics);
+  if (micro_batch_ != 0) return;
+  session_.look_at(Interval::step, trainer_.report().metrics);
+  at_boundary();
 }
 
 Tensor FitLoop::optimize_automatically(const Batch& batch) {
@@ -192,8 +217,7 @@ void FitLoop::log_if_due() {
 bool FitLoop::validation_is_due() const noexcept {
   const auto& every = config_.check_val_every_n_epoch;
   if (!validation_ || (every && (session_.progress().epoch + 1) % *every != 0)) return false;
-  const bool signalled = session_.stops_for(StopReason::interrupted) || session_.stops_for(StopReason::terminated);
-  if (session_.should_stop() && may_stop() && !signalled) return true;  // as Lightning: what is kept has been validated
+  if (session_.should_stop() && may_stop() && !session_.told_to_end()) return true;  // as Lightning: what is kept has been validated
   if (config_.val_check_interval.time()) return session_.validation_wanted();
   if (val_every_ == 0) return last_batch();
   return (every ? batch_idx_ + 1 : all_batches_) % val_every_ == 0;

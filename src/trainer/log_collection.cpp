@@ -43,6 +43,9 @@ class HostValue : public Metric {
     weight_.value.fill_(total_);
   }
   void clear() { sum_ = start(), total_ = 0; }
+  double sum() const noexcept { return sum_; }
+  double weight() const noexcept { return total_; }
+  void resume(double sum, double weight) { sum_ = sum, total_ = weight; }
 
   Tensor compute() const override { return fx_ == ReduceFx::mean ? value_.value / weight_.value : value_.value; }
 
@@ -170,6 +173,27 @@ NamedValues LogCollection::progress_bar() const {
   for (const auto& one : entries_)
     if (one.options.prog_bar) values.emplace_back(one.name, one.last);
   return values;
+}
+
+std::vector<LogCollection::Running> LogCollection::running() const {
+  std::vector<Running> all;
+  for (const auto& one : entries_) {
+    Running now{one.logged, one.options, one.metric, one.epoch.sum(), one.epoch.weight(), one.last, one.last_weight};
+    now.options.on_step = one.on_step, now.options.on_epoch = one.on_epoch;
+    all.push_back(std::move(now));
+  }
+  return all;
+}
+
+void LogCollection::restore(const std::vector<Running>& entries) {
+  clear();
+  expected_ = 0;
+  for (const auto& was : entries) {
+    auto& one = entries_.emplace_back(was.name, std::string(), was.options, training_);
+    one.metric = was.metric;
+    one.epoch.resume(was.sum, was.weight);
+    one.last = was.last, one.last_weight = was.last_weight;
+  }
 }
 
 }  // namespace levin

@@ -67,7 +67,12 @@ void Session::setup(torch::nn::Module& module, std::vector<OptimizerSpec> optimi
     if (spec.lr_scheduler) std::visit([](const auto& schedule) { check_config(schedule); }, *spec.lr_scheduler);
   if (auto* ours = dynamic_cast<Module*>(&module))
     for (const auto& [name, metric] : ours->metrics()) metric->to(device());
-  module.to(device(), dtype_of(config_.precision));
+  const auto move = [&](Tensor& tensor) {  // Module::to makes numbers of whole ones, such as counters
+    const auto dtype = tensor.is_floating_point() ? dtype_of(config_.precision) : tensor.scalar_type();
+    tensor.set_data(tensor.to(device(), dtype));
+  };
+  for (auto& parameter : module.parameters()) move(parameter);
+  for (auto& buffer : module.buffers()) move(buffer);
   strategy_->setup(module, specs_);
 }
 

@@ -10,6 +10,7 @@
 #include "levin/trainer/fit_loop.h"
 #include "prepare_data.h"
 #include "run_guards.h"
+#include "state_reader.h"
 
 namespace levin {
 namespace {
@@ -139,30 +140,39 @@ void Trainer::finalize_loggers() {
   for (const auto& logger : loggers_) logger->finalize();
 }
 
-void Trainer::fit(Module& module, DataModule& data) {
+void Trainer::fit(Module& module, DataModule& data, const LoadFrom& from) {
   session_.forget_stop();
   report_.stop_reason.clear();  // a callback that stops the training says why
-  run(Stage::fit, module, data, [&] { FitLoop(*this, module, data).run(); });
+  run(Stage::fit, module, data, [&] { FitLoop(*this, module, data).run(from); });
   if (report_.stop_reason.empty())
     report_.stop_reason = session_.stops_for(StopReason::time_over) ? "max_time is over"
                           : session_.should_stop()                  ? "stopped early"
                                                                     : "finished";
-  const bool told_to_end = session_.stops_for(StopReason::interrupted) || session_.stops_for(StopReason::terminated);
-  if (config_.test_after_fit && !told_to_end) test(module, data);
+  if (config_.test_after_fit && !session_.told_to_end()) test(module, data);
 }
 
-NamedValues Trainer::evaluate(Stage stage, Module& module, DataModule& data) {
+void Trainer::load_weights(Module& module, const LoadFrom& from) {
+  if (from.checkpoint) detail::StateReader(*this, module, *from.checkpoint).load_model(/*weights_only=*/true, from.strict);
+}
+
+NamedValues Trainer::evaluate(Stage stage, Module& module, DataModule& data, const LoadFrom& from) {
   NamedValues values;
-  run(stage, module, data, [&] { values = EvaluationLoop(*this, stage, module, data).run(); });
+  run(stage, module, data, [&] {
+    load_weights(module, from);
+    values = EvaluationLoop(*this, stage, module, data).run();
+  });
   return values;
 }
 
-NamedValues Trainer::validate(Module& module, DataModule& data) { return evaluate(Stage::validate, module, data); }
-NamedValues Trainer::test(Module& module, DataModule& data) { return evaluate(Stage::test, module, data); }
+NamedValues Trainer::validate(Module& module, DataModule& data, const LoadFrom& from) {
+  return evaluate(Stage::validate, module, data, from);
+}
+NamedValues Trainer::test(Module& module, DataModule& data, const LoadFrom& from) { return evaluate(Stage::test, module, data, from); }
 
-std::vector<Prediction> Trainer::predict(Module& module, DataModule& data) {
+std::vector<Prediction> Trainer::predict(Module& module, DataModule& data, const LoadFrom& from) {
   std::vector<Prediction> predictions;
   run(Stage::predict, module, data, [&] {
+    load_weights(module, from);
     EvaluationLoop loop(*this, Stage::predict, module, data);
     loop.run();
     predictions = loop.take_predictions();

@@ -43,6 +43,7 @@ void TrainerConfig::validate() const {
   };
   conflict(enable_progress_bar.value_or(false), "enable_progress_bar");
   conflict(enable_model_summary.value_or(false), "enable_model_summary");
+  conflict(enable_checkpointing.value_or(false), "enable_checkpointing");
   conflict(num_sanity_val_steps.value_or(0) != 0, "num_sanity_val_steps");
   conflict(log_every_n_steps.has_value(), "log_every_n_steps");
   conflict(fast_dev_run.batches > 0, "fast_dev_run");
@@ -55,6 +56,7 @@ TrainerConfig TrainerConfig::worked_out() const {
   TrainerConfig config = *this;
   config.enable_progress_bar = enable_progress_bar.value_or(!barebones);
   config.enable_model_summary = enable_model_summary.value_or(!barebones);
+  config.enable_checkpointing = enable_checkpointing.value_or(!barebones);
   config.num_sanity_val_steps = num_sanity_val_steps.value_or(barebones ? 0 : 2);
   config.log_every_n_steps = log_every_n_steps.value_or(50);
   config.max_epochs = max_epochs.value_or(max_steps < 0 && !max_time ? 1000 : -1);

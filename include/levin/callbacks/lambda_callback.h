@@ -43,6 +43,8 @@ namespace levin {
   hook(on_predict_epoch_end, ()) \
   hook(on_predict_batch_start, (const Batch& batch, int64_t batch_idx), batch, batch_idx) \
   hook(on_predict_batch_end, (const Tensor& prediction, const Batch& batch, int64_t batch_idx), prediction, batch, batch_idx) \
+  hook(on_save_checkpoint, (StateDict& checkpoint), checkpoint) \
+  hook(on_load_checkpoint, (const StateDict& checkpoint), checkpoint) \
   hook(on_exception, (const std::string& message), message)
 // clang-format on
 

@@ -22,12 +22,6 @@ struct LoaderPlace {
   uint64_t seed = 0;       ///< the same on all ranks
 };
 
-/// A loader's position. It does not depend on the number of ranks.
-struct LoaderState {
-  int64_t epoch = 0;
-  int64_t samples = 0;  ///< of the epoch's global order that all ranks together have taken
-};
-
 /// The batches of one rank, epoch by epoch: see BatchPlan for which samples they hold, and Sampler for their order. A rank without
 /// samples in a micro-batch gets a filler (Batch::filler) of two rows. Used by one thread.
 class DataLoader : public Loader {
@@ -50,9 +44,10 @@ class DataLoader : public Loader {
   const BatchPlan& plan() const noexcept { return plan_; }
   const Dataset& dataset() const noexcept { return *dataset_; }
 
-  LoaderState state() const noexcept;
-  /// Goes to a saved position without reading what lies before it. ConfigError when no micro-batch of this loader starts there.
-  void restore(const LoaderState& state);
+  int64_t step_samples() const override { return plan_.step_samples(); }
+  LoaderState state() const override;
+  /// Without reading what lies before.
+  int64_t restore(const LoaderState& state) override;
 
  private:
   void go_to(int64_t epoch, int64_t position);

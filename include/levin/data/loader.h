@@ -6,6 +6,13 @@
 
 namespace levin {
 
+/// A loader's position between two batches. It does not depend on the number of ranks, but for a stream, which is cut by ranks.
+struct LoaderState {
+  int64_t epoch = 0;
+  int64_t samples = 0;  ///< of the epoch's global order that all ranks together have taken
+  bool operator==(const LoaderState&) const = default;
+};
+
 /// The batches of one rank, epoch by epoch, the same number on all ranks: a rank without samples gets a filler (Batch::filler). Used by
 /// one thread.
 class Loader {
@@ -23,6 +30,13 @@ class Loader {
   virtual bool at_end() const = 0;
   /// Samples of that batch over all ranks.
   virtual int64_t global_samples() const = 0;
+  /// Samples of a whole step over all ranks and micro-batches: what a training that goes on with other ranks must keep. 0 where ranks'
+  /// parts do not make up a common order, so that the ranks must be as many as before.
+  virtual int64_t step_samples() const = 0;
+
+  virtual LoaderState state() const = 0;
+  /// Goes to a saved position, and returns the number of batches before it in the epoch. ConfigError when no micro-batch starts there.
+  virtual int64_t restore(const LoaderState& state) = 0;
 };
 
 }  // namespace levin

@@ -27,6 +27,10 @@ class StreamLoader : public Loader {
   std::optional<int64_t> length() const override { return std::nullopt; }
   bool at_end() const override { return at_end_; }
   int64_t global_samples() const override { return global_samples_; }
+  int64_t step_samples() const override { return 0; }
+  LoaderState state() const override { return {epoch_, taken_}; }
+  /// Reads the stream from its start up to there, collectively, as next() does.
+  int64_t restore(const LoaderState& state) override;
 
  private:
   void open();
@@ -38,7 +42,7 @@ class StreamLoader : public Loader {
   LoaderPlace place_;
   std::vector<int64_t> sizes_;  // of this rank's batches in a step
   Communicator* communicator_;
-  int64_t epoch_ = 0, read_ = 0, global_samples_ = 0;
+  int64_t epoch_ = 0, read_ = 0, global_samples_ = 0, taken_ = 0;
   bool open_ = false, more_ = false, at_end_ = false;
   bool ended_ = false;   // the stream; for whoever reads it
   int64_t counted_ = 0;  // its samples so far; likewise

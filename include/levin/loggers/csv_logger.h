@@ -34,6 +34,9 @@ class CSVLogger : public Logger {
   explicit CSVLogger(const std::filesystem::path& file);
   ~CSVLogger() override;
   void log_metrics(const NamedValues& values, int64_t epoch, int64_t step) override;
+  /// The file's length: a run that goes on cuts off what it will write again.
+  StateDict state_dict() override;
+  void load_state_dict(const StateDict& state) override;
   void finalize() override;
 
  private:

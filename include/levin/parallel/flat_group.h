@@ -9,6 +9,7 @@
 #include "levin/core/tensor.h"
 #include "levin/optim/flat_optimizer.h"
 #include "levin/parallel/layout.h"
+#include "levin/parallel/state_tensor.h"
 
 namespace levin {
 
@@ -81,6 +82,12 @@ class FlatGroup {
     OptimizerState state;
   };
   std::vector<Slice>& slices() noexcept { return slices_; }
+  const std::vector<Slice>& slices() const noexcept { return slices_; }
+  /// What this rank's part of saving or loading is, of the parameters and, where they are trained, of the optimizer's state.
+  Range parameters_for(StateUse use) const;
+  Range optimizer_state_for(StateUse use) const;
+  /// [numel]
+  const Tensor& parameters() const noexcept { return memory_.parameters; }
   /// The parameters, in the layout's order.
   const std::vector<Tensor>& members() const noexcept { return members_; }
 

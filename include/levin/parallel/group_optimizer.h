@@ -61,6 +61,14 @@ class GroupOptimizer {
   void zero_grad();
   std::vector<GradientSlice> gradients() const;
 
+  /// Adds what the optimizer remembers of its parameters: whole tensors, the same on all ranks, with this rank's parts. `prefix` comes
+  /// before their names.
+  void add_state(StateUse use, const std::string& prefix, const std::vector<NamedParameter>& parameters,
+                 std::vector<StateTensor>& all) const;
+  /// How many updates there were so far, and will have been.
+  int64_t steps() const;
+  void set_steps(int64_t steps);
+
   bool read_by_peers = false;  ///< since the reduction, until all ranks have met again: the rank's gradients must stay as they are
 
  private:

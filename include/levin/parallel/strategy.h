@@ -86,6 +86,15 @@ class Strategy {
   /// Collective: rank 0's buffers (BatchNorm statistics) become everybody's.
   void broadcast_buffers();
 
+  /// Parameters, buffers and optimizer states, in the same order on all ranks, with this rank's parts of them. Rank 0's buffers are saved.
+  /// With `weights_only` there are no optimizer states.
+  std::vector<StateTensor> state(StateUse use, bool weights_only = false) const;
+  /// Updates of an optimizer so far.
+  int64_t optimizer_steps(size_t optimizer) const { return optimizers_[optimizer].steps(); }
+  /// After the parts of a state were filled: all ranks go on with it. Collective. `optimizer_steps` has a number for each optimizer, or
+  /// none.
+  void loaded(const std::vector<int64_t>& optimizer_steps);
+
   const std::vector<NamedParameter>& parameters() const noexcept { return parameters_; }
   /// The learning rate of an optimizer's parameters without a rule, before any schedule.
   double base_lr(size_t optimizer = 0) const { return optimizers_[optimizer].base_lr(); }
@@ -116,7 +125,7 @@ class Strategy {
   std::string description_;
   std::vector<OptimizerSpec> specs_;
   std::vector<NamedParameter> parameters_;
-  std::vector<Tensor> buffers_;
+  std::vector<NamedParameter> buffers_;  // contiguous
   std::vector<std::weak_ptr<UnitBase>> units_;
   std::weak_ptr<const torch::nn::Module> module_;
   std::vector<FlatGroup> groups_;

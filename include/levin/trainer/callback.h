@@ -2,6 +2,7 @@
 #include <string>
 
 #include "levin/trainer/hooks.h"
+#include "levin/trainer/state_dict.h"
 
 namespace levin {
 
@@ -14,6 +15,11 @@ class Callback : public Hooks {
   void attach(Trainer* trainer, Module* module) noexcept { trainer_ = trainer, module_ = module; }
   /// Whether it decides by a metric: then it gets on_train_epoch_end after all others, with the epoch's values in the trainer's report.
   virtual bool monitors() const { return false; }
+  /// What a restart must find again, and how it is taken back before on_fit_start. The same on all ranks.
+  virtual StateDict state_dict() const { return {}; }
+  virtual void load_state_dict(const StateDict&) {}
+  /// The name of its state in a checkpoint; empty: that of its class. Of several with one name the second's ends in _2, and so on.
+  virtual std::string state_key() const { return {}; }
   /// On the rank whose run ends with an error.
   virtual void on_exception(const std::string& /*message*/) {}
 

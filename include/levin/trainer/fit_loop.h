@@ -8,17 +8,24 @@
 
 namespace levin {
 
+namespace detail {
+class StateReader;
+}
+
 /// The training: epochs of batches, optimizer steps, validation when it is due.
 class FitLoop {
  public:
   FitLoop(Trainer& trainer, Module& module, DataModule& data);
-  void run();
+  void run(const LoadFrom& from = {});
 
  private:
   void load_validation();
   void sanity_check();
   void set_lengths();
   void run_epoch();
+  StateDict state() const;
+  void restore(detail::StateReader& saved);
+  void at_boundary();
   void train_batch(Batch& batch);
   Tensor optimize_automatically(const Batch& batch);
   Tensor optimize_manually(const Batch& batch);
@@ -50,6 +57,7 @@ class FitLoop {
   int64_t batch_idx_ = 0;    // of the epoch
   int64_t all_batches_ = 0;  // of all epochs
   int64_t micro_batch_ = 0;  // since the last step
+  bool in_epoch_ = false;    // between an epoch's first batch and its end
   std::chrono::steady_clock::time_point clock_, started_, validated_;
 };
 

@@ -11,6 +11,8 @@
 
 namespace levin {
 
+class StateDict;
+
 /// What a run is for.
 enum class Stage { fit, validate, test, predict };
 const char* stage_name(Stage stage) noexcept;
@@ -62,6 +64,11 @@ class Hooks {
   virtual void on_predict_epoch_end() {}
   virtual void on_predict_batch_start(const Batch&, int64_t /*batch_idx*/) {}
   virtual void on_predict_batch_end(const Tensor& /*prediction*/, const Batch&, int64_t /*batch_idx*/) {}
+
+  /// A checkpoint is made, or a training goes on from one: one dictionary for all hooks. Called where a step is complete, on all ranks;
+  /// rank 0's values are kept.
+  virtual void on_save_checkpoint(StateDict& /*checkpoint*/) {}
+  virtual void on_load_checkpoint(const StateDict& /*checkpoint*/) {}
 };
 
 /// The hooks of a run, in the order in which they are called. Monitors are those that read metrics.
@@ -73,7 +80,7 @@ class HookList {
   }
   void clear() noexcept { hooks_.clear(), monitors_.clear(); }
   template <class... Parameters, class... Args>
-  void call(const char* name, void (Hooks::*hook)(Parameters...), const Args&... args) const {
+  void call(const char* name, void (Hooks::*hook)(Parameters...), Args&&... args) const {
     for (Hooks* hooks : hooks_) {
       const InHook here(name, &typeid(*hooks), batch_among(args...));
       (hooks->*hook)(args...);

@@ -59,6 +59,18 @@ class LogCollection {
   /// This rank's last values, for a progress bar.
   NamedValues progress_bar() const;
 
+  /// An entry in the middle of an epoch, as this rank has it.
+  struct Running {
+    std::string name;
+    LogOptions options;
+    Metric* metric = nullptr;  ///< that it logs at the epoch's end, whose state is its own
+    double sum = 0, weight = 0, last = 0, last_weight = 0;
+  };
+  /// All entries, in order; not those of evaluation loaders.
+  std::vector<Running> running() const;
+  /// Goes on with them, in place of what there is.
+  void restore(const std::vector<Running>& entries);
+
  private:
   struct Entry;
   Entry& entry(std::string_view name, const LogOptions& options);

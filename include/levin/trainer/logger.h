@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "levin/core/text.h"
+#include "levin/trainer/state_dict.h"
 
 namespace levin {
 
@@ -35,6 +36,10 @@ class Logger {
   virtual void log_metrics(const NamedValues& values, int64_t epoch, int64_t step) = 0;
   /// The run's options, as YAML, before its first values.
   virtual void log_hyperparams(const std::string& /*yaml*/) {}
+  /// What a run that goes on must find again, of what was logged so far; and how it is taken back before the first value. What was logged
+  /// after the checkpoint is logged again.
+  virtual StateDict state_dict() { return {}; }
+  virtual void load_state_dict(const StateDict&) {}
   /// The run ends, well or not.
   virtual void finalize() {}
 };

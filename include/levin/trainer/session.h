@@ -95,6 +95,7 @@ class Session : public StopAgreement {
 
   /// What an optimizer's plateau schedule has seen so far.
   const PlateauState& plateau(size_t optimizer = 0) const { return plateaus_.at(optimizer); }
+  void set_plateau(size_t optimizer, const PlateauState& state) { plateaus_.at(optimizer) = state; }
   /// Steps and epochs done; the loop sets the epoch and the lengths, for schedules.
   Progress& progress() noexcept { return progress_; }
   const Progress& progress() const noexcept { return progress_; }

@@ -4,9 +4,11 @@
 namespace levin {
 
 /// Why a rank wants the training to stop; or-ed over the ranks at every step.
-enum class StopReason : uint32_t { requested = 1, interrupted = 2, terminated = 4, time_over = 8, timer = 16 };
+/// `restart`: the job is to end, and another start goes on.
+enum class StopReason : uint32_t { requested = 1, interrupted = 2, terminated = 4, time_over = 8, timer = 16, restart = 32 };
 
-/// What ranks ask for and see at the same step. Reasons to stop are kept until they are forgotten, a wish for a validation likewise.
+/// What ranks ask for and see at the same step. Reasons to stop are kept until they are forgotten, wishes for a validation or a
+/// checkpoint likewise.
 class StopAgreement {
  public:
   /// Asks for a stop, on any rank; all ranks see it in should_stop() after the same reduce().
@@ -19,10 +21,19 @@ class StopAgreement {
   /// Whether any rank asked for a stop for this reason; agreed, as should_stop() is.
   bool stops_for(StopReason reason) const noexcept { return (agreed_ & static_cast<uint32_t>(reason)) != 0; }
 
+  /// Whether the training is to end where it is, whatever it is meant to reach, and goes on in another start.
+  bool told_to_end() const noexcept {
+    return stops_for(StopReason::interrupted) || stops_for(StopReason::terminated) || stops_for(StopReason::restart);
+  }
+
   /// Asks for a validation, on any rank; all ranks see it in validation_wanted() after the same reduce(), until it is forgotten.
   void request_validation() noexcept { wanted_ |= validation_bit; }
   bool validation_wanted() const noexcept { return (agreed_ & validation_bit) != 0; }
-  void forget_validation() noexcept { wanted_ &= stop_bits, agreed_ &= stop_bits; }
+  void forget_validation() noexcept { forget(validation_bit); }
+  /// The same for a checkpoint.
+  void request_checkpoint() noexcept { wanted_ |= checkpoint_bit; }
+  bool checkpoint_wanted() const noexcept { return (agreed_ & checkpoint_bit) != 0; }
+  void forget_checkpoint() noexcept { forget(checkpoint_bit); }
 
  protected:
   /// This rank's wishes, for an or over the ranks, and what came of it.
@@ -30,7 +41,8 @@ class StopAgreement {
   void agree(uint32_t wishes_of_all) noexcept { agreed_ |= wishes_of_all; }
 
  private:
-  static constexpr uint32_t validation_bit = 1u << 16, stop_bits = validation_bit - 1;
+  static constexpr uint32_t validation_bit = 1u << 16, checkpoint_bit = 1u << 17, stop_bits = validation_bit - 1;
+  void forget(uint32_t bit) noexcept { wanted_ &= ~bit, agreed_ &= ~bit; }
   uint32_t wanted_ = 0, agreed_ = 0;
 };
 

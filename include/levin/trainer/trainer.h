@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "levin/trainer/callback.h"
+#include "levin/trainer/checkpoints.h"
 #include "levin/trainer/data_module.h"
 #include "levin/trainer/logger.h"
 #include "levin/trainer/module.h"
@@ -23,6 +24,15 @@ struct Prediction {
   std::vector<int64_t> indices;
   Tensor rows;
   int64_t dataloader_idx = 0;
+};
+
+class CheckpointReader;
+
+/// Where a training goes on, or whose weights are evaluated: a checkpoint that was found whole; null: a model as it was made. Without
+/// `strict` what fits is loaded, and the rest is a warning.
+struct LoadFrom {
+  const CheckpointReader* checkpoint = nullptr;
+  bool strict = true;
 };
 
 /// What a run did, for run.json and the last lines of a job.
@@ -70,18 +80,27 @@ class Trainer {
   }
 
   /// Trains, validating on the way; tests at the end with test_after_fit. ConfigError where the data module has no training data. An
-  /// exception of one rank ends the waits of all others with CommunicatorAborted.
-  void fit(Module& module, DataModule& data);
+  /// exception of one rank ends the waits of all others with CommunicatorAborted. From a checkpoint it goes on as if it had never ended:
+  /// bit for bit on as many ranks as before; on others with the same samples in the same order. DataError for a checkpoint that does not
+  /// fit, ConfigError for another seed or global batch.
+  void fit(Module& module, DataModule& data, const LoadFrom& from = {});
   /// One pass over the data of the stage; what the module logged, over all ranks. ConfigError where there are no such data.
-  NamedValues validate(Module& module, DataModule& data);
-  NamedValues test(Module& module, DataModule& data);
+  NamedValues validate(Module& module, DataModule& data, const LoadFrom& from = {});
+  NamedValues test(Module& module, DataModule& data, const LoadFrom& from = {});
   /// This rank's predictions; filler batches leave none.
-  std::vector<Prediction> predict(Module& module, DataModule& data);
+  std::vector<Prediction> predict(Module& module, DataModule& data, const LoadFrom& from = {});
 
   /// The configuration as TrainerConfig::worked_out gives it.
   const TrainerConfig& config() const noexcept { return config_; }
   Session& session() noexcept { return session_; }
   const HookList& hooks() const noexcept { return hooks_; }
+  /// Those of the run that goes on, the module's own among them.
+  const std::vector<std::shared_ptr<Callback>>& callbacks() const noexcept { return run_callbacks_; }
+  const std::vector<std::shared_ptr<Logger>>& loggers() const noexcept { return loggers_; }
+  Checkpoints& checkpoints() noexcept { return checkpoints_; }
+  /// Where callbacks put files that are told no other place (Lightning's name); empty: nowhere.
+  const std::filesystem::path& default_root_dir() const noexcept { return default_root_dir_; }
+  void set_default_root_dir(std::filesystem::path folder) { default_root_dir_ = std::move(folder); }
   const RunReport& report() const noexcept { return report_; }
   RunReport& report() noexcept { return report_; }
 
@@ -115,7 +134,8 @@ class Trainer {
   void attach_hooks(Module& module);
   void prepare_model(Stage stage, Module& module);
   std::vector<OptimizerSpec> optimizers_of(Module& module) const;
-  NamedValues evaluate(Stage stage, Module& module, DataModule& data);
+  void load_weights(Module& module, const LoadFrom& from);
+  NamedValues evaluate(Stage stage, Module& module, DataModule& data, const LoadFrom& from);
 
   TrainerConfig config_;
   Session session_;
@@ -129,6 +149,8 @@ class Trainer {
   RunReport report_;
   BatchProgress batch_progress_;
   const LogCollection* shown_ = nullptr;
+  std::filesystem::path default_root_dir_;
+  Checkpoints checkpoints_{*this};
 };
 
 }  // namespace levin

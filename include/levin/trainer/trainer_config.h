@@ -87,6 +87,7 @@ struct TrainerConfig {
   std::optional<int64_t> log_every_n_steps = {};
   std::optional<bool> enable_progress_bar = {};
   std::optional<bool> enable_model_summary = {};
+  std::optional<bool> enable_checkpointing = {};
   CallbackChoices callbacks = {};
   LoggerChoices logger = {};
   Deterministic deterministic = Deterministic::no;
@@ -117,6 +118,7 @@ LEVIN_CONFIG(TrainerConfig, (session, "", flattened), (devices, "ranks that are 
              (log_every_n_steps, "steps between rows of the loggers; null: 50", at_least(1)),
              (enable_progress_bar, "a bar on a terminal, else a line every few seconds; null: true"),
              (enable_model_summary, "print a table of the model's layers; null: true"),
+             (enable_checkpointing, "make checkpoints, after each epoch where no model_checkpoint says otherwise; null: true"),
              (callbacks, "what else acts during the run, by name"),
              (logger, "where metrics go: true (the csv logger), false, or loggers by name"),
              (deterministic, "refuse operations that are not deterministic; warn: only say so"),

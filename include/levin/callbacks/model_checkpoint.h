@@ -1,0 +1,87 @@
+#pragma once
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "levin/core/config.h"
+#include "levin/core/monitor_mode.h"
+#include "levin/trainer/callback.h"
+#include "levin/trainer/logger.h"
+
+namespace levin {
+
+struct SaveReport;
+
+/// Lightning's arguments of ModelCheckpoint, and in_background. There is no save_last: the file `last` beside the checkpoints always names
+/// the newest, which is kept whatever save_top_k says.
+struct ModelCheckpointConfig {
+  std::filesystem::path dirpath = {};
+  std::string filename = {};
+  std::optional<std::string> monitor = {};
+  bool verbose = false;
+  int64_t save_top_k = 1;
+  bool save_weights_only = false;
+  MonitorMode mode = MonitorMode::min;
+  bool auto_insert_metric_name = true;
+  std::optional<int64_t> every_n_train_steps = {};
+  std::optional<Seconds> train_time_interval = {};
+  std::optional<int64_t> every_n_epochs = {};
+  std::optional<bool> save_on_train_epoch_end = {};
+  bool in_background = true;
+
+  void validate() const;
+};
+LEVIN_CONFIG(ModelCheckpointConfig, (dirpath, "folder of the checkpoints; empty: checkpoints in the run's"),
+             (filename, "what a checkpoint's name has after step=…, as {epoch}-{val_loss:.3f}; with {step}, the whole name"),
+             (monitor, "logged metric that says which are the best; null: the newest are"), (verbose, "say when one is committed"),
+             (save_top_k, "how many of the best are kept, beside the two newest; -1: all; 0: none is made", at_least(-1)),
+             (save_weights_only, "leave out what only a restart needs"), (mode, "which values of the metric are better"),
+             (auto_insert_metric_name, "write {epoch} as epoch=3, not as 3"),
+             (every_n_train_steps, "optimizer steps between two", at_least(1)),
+             (train_time_interval, "time between two, by rank 0's clock", greater_than(Seconds{0})),
+             (every_n_epochs, "epochs between two; null: 1 where nothing else says when", at_least(1)),
+             (save_on_train_epoch_end, "at the end of an epoch, else after each validation; null: so if there is one an epoch"),
+             (in_background, "train on while a copy of the state is written"))
+LEVIN_CHOICE(ModelCheckpointConfig, "model_checkpoint")
+
+/// Makes checkpoints of a training, and removes those that are no longer among the best. Nothing is made in a sanity check or a
+/// fast_dev_run. ConfigError for a metric that was not logged, two of these with one folder, or no folder at all.
+class ModelCheckpoint : public Callback {
+ public:
+  using Config = ModelCheckpointConfig;
+  explicit ModelCheckpoint(ModelCheckpointConfig config = {});
+
+  void setup(Stage stage) override;
+  void on_train_start() override;
+  void on_train_batch_start(const Batch& batch, int64_t batch_idx) override;
+  void on_train_batch_end(const Tensor& loss, const Batch& batch, int64_t batch_idx) override;
+  void on_validation_end() override;
+  void on_train_epoch_end() override;
+  void on_train_end() override { training_ = false; }
+  bool monitors() const noexcept override { return true; }
+
+  const std::filesystem::path& dirpath() const noexcept { return folder_; }
+  /// Of the newest that this run committed; empty before it.
+  const std::filesystem::path& last_model_path() const noexcept { return last_; }
+
+  /// "{epoch}-{val_loss:.2f}" as "epoch=3-val_loss=0.12". ConfigError for a value that was not logged, or a format that does not fit.
+  static std::string format_name(const std::string& filename, const NamedValues& values, int64_t epoch, int64_t step, bool insert_names);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  bool at_epoch_end() const;
+  void at_an_epochs_validation();
+  void request();
+  void committed(const SaveReport& report);
+
+  ModelCheckpointConfig config_;
+  std::filesystem::path folder_;
+  bool training_ = false;
+  int64_t requested_step_ = -1;
+  Clock::time_point requested_at_;
+  std::filesystem::path last_;
+};
+
+}  // namespace levin

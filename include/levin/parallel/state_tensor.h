@@ -1,0 +1,29 @@
+#pragma once
+#include <c10/core/ScalarType.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "levin/core/tensor.h"
+
+namespace levin {
+
+/// What the parts of a state's tensors are for. To save: those of all ranks cover every element once. To load: every copy that there is
+/// anywhere is covered once.
+enum class StateUse { save, load };
+
+/// A tensor of a training's state, and this rank's parts of it.
+struct StateTensor {
+  struct Part {
+    int64_t begin = 0;  ///< in the whole tensor, in row-major order
+    Tensor values;      ///< [n], the state itself, not a copy
+  };
+
+  std::string name;  ///< "model/conv1.weight", "optimizer/adamw/exp_avg/conv1.weight"
+  c10::ScalarType dtype = c10::ScalarType::Float;
+  std::vector<int64_t> shape;  ///< of the whole tensor
+  std::vector<Part> parts = {};
+};
+
+}  // namespace levin

@@ -1,0 +1,66 @@
+#pragma once
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "levin/checkpoint/checkpoint_writer.h"
+#include "levin/trainer/state_dict.h"
+
+namespace levin {
+
+class LogCollection;
+class Module;
+class Trainer;
+
+/// A checkpoint that a callback wants.
+struct CheckpointRequest {
+  std::filesystem::path folder;  ///< of checkpoints
+  std::string name;              ///< of its directory there
+  std::map<std::string, std::string> fields = {};
+  bool weights_only = false;
+  bool in_background = true;
+  std::function<void(const SaveReport&)> done = {};  ///< on all ranks, when it is committed
+};
+
+/// The checkpoints of a Trainer's run. They are made where a step is complete, which is not where a hook asks for them: all ranks ask in
+/// the same step. What a file system refuses is a warning, and the training goes on; the third time in a row it is an IoError.
+class Checkpoints {
+ public:
+  explicit Checkpoints(Trainer& trainer);
+  ~Checkpoints();
+
+  /// Where a training that is told to stop leaves its state, too; empty: nowhere. IoError where it cannot be written.
+  void use(const std::filesystem::path& folder);
+  const std::filesystem::path& folder() const noexcept { return folder_; }
+  void request(CheckpointRequest request);
+
+  /// For the loop, where a step is complete: makes what was asked for, and commits what has been written. Collective.
+  void at_boundary(Module& module, const LogCollection& logs, const std::function<StateDict()>& loop);
+  /// The same for a training that is told to stop: returns when its state is committed. False where there is no folder.
+  bool save_for_stop(Module& module, const LogCollection& logs, const std::function<StateDict()>& loop);
+  /// Waits for what is still being written. Collective.
+  void finish();
+  /// "step=000400"
+  static std::string name_of_step(int64_t step);
+
+ private:
+  struct Folder;
+  Folder& folder_at(const std::filesystem::path& path);
+  void save(const CheckpointRequest& request, Module& module, const LogCollection& logs, const StateDict& loop);
+  void committed(Folder& folder, const SaveReport& report);
+  void look_at(Folder& folder);
+  template <class Act>
+  void forgive(Folder& folder, const Act& act);
+
+  Trainer& trainer_;
+  std::filesystem::path folder_;
+  std::vector<CheckpointRequest> requests_;
+  std::vector<std::unique_ptr<Folder>> folders_;
+  int failures_ = 0;  // in a row
+  int64_t saved_step_ = -1;
+};
+
+}  // namespace levin

@@ -1,0 +1,168 @@
+#include "levin/callbacks/model_checkpoint.h"
+
+#include <fmt/format.h>
+
+#include "levin/checkpoint/checkpoint_folder.h"
+#include "levin/checkpoint/retention.h"
+#include "levin/core/error.h"
+#include "levin/core/number_text.h"
+#include "levin/trainer/trainer.h"
+
+namespace levin {
+namespace {
+
+constexpr const char* score_field = "score";
+
+// The newest as they are on disk, with those of earlier starts.
+std::vector<KeptCheckpoint> kept_in(const std::filesystem::path& folder, const std::string& monitor) {
+  std::vector<KeptCheckpoint> kept;
+  for (const auto& [path, manifest] : list_checkpoints(folder).checkpoints) {
+    KeptCheckpoint one{path.filename(), manifest.step, {}};
+    const auto of = manifest.fields.find("monitor"), score = manifest.fields.find(score_field);
+    if (of != manifest.fields.end() && of->second == monitor && score != manifest.fields.end())
+      one.score = parse_number<double>(score->second);
+    kept.push_back(std::move(one));
+  }
+  return kept;
+}
+
+std::string formatted(const std::string& name, const std::string& spec, const NamedValues& values, int64_t epoch, int64_t step) {
+  const auto format = "{:" + spec + "}";
+  try {
+    if (name == "epoch") return fmt::format(fmt::runtime(format), epoch);
+    if (name == "step") return fmt::format(fmt::runtime(format), step);
+    if (const double* value = find_value(values, name)) return fmt::format(fmt::runtime(format), *value);
+  } catch (const fmt::format_error& error) {
+    throw ConfigError(fmt::format("filename has {{{}:{}}}: {}", name, spec, error.what()),
+                      "give a format such as .3f, or for whole numbers 04d", "callbacks");
+  }
+  throw ConfigError(fmt::format("filename has {{{}}}, which was not logged", name),
+                    fmt::format("use epoch, step{}{}", values.empty() ? "" : ", ", names_of(values)), "callbacks");
+}
+
+}  // namespace
+
+void ModelCheckpointConfig::validate() const {
+  const int ways = every_n_train_steps.has_value() + train_time_interval.has_value() + every_n_epochs.has_value();
+  if (ways > 1)
+    throw ConfigError("every_n_train_steps, train_time_interval and every_n_epochs exclude each other", "give one of them", "callbacks");
+  if (!monitor && save_top_k > 1)
+    throw ConfigError(fmt::format("save_top_k is {} without a monitor", save_top_k), "name a metric, or give 1, 0 or -1", "callbacks");
+}
+
+ModelCheckpoint::ModelCheckpoint(ModelCheckpointConfig config) : config_(std::move(config)) { check_config(config_); }
+
+void ModelCheckpoint::setup(Stage stage) {
+  training_ = false;
+  if (stage != Stage::fit || config_.save_top_k == 0 || trainer().config().fast_dev_run.batches > 0) return;
+  folder_ = config_.dirpath;
+  if (folder_.empty() && !trainer().default_root_dir().empty()) folder_ = trainer().default_root_dir() / "checkpoints";
+  if (folder_.empty()) throw ConfigError("a ModelCheckpoint has no folder", "give a dirpath", "callbacks");
+  for (const auto& callback : trainer().callbacks())
+    if (const auto* other = dynamic_cast<const ModelCheckpoint*>(callback.get()); other && other != this && other->folder_ == folder_)
+      throw ConfigError(fmt::format("two ModelCheckpoints write to {}", folder_.string()), "give each a dirpath of its own", "callbacks");
+  if (trainer().checkpoints().folder().empty() && !config_.save_weights_only) trainer().checkpoints().use(folder_);
+}
+
+void ModelCheckpoint::on_train_start() {
+  training_ = !folder_.empty();
+  requested_step_ = trainer().global_step();  // what a run goes on from is there already
+  requested_at_ = Clock::now();
+}
+
+// The wish travels with the step that begins here, so that all ranks know of it at its end.
+void ModelCheckpoint::on_train_batch_start(const Batch&, int64_t) {
+  if (training_ && config_.train_time_interval && trainer().session().rank() == 0 &&
+      std::chrono::duration<double>(Clock::now() - requested_at_).count() >= config_.train_time_interval->value)
+    trainer().session().request_checkpoint();
+}
+
+void ModelCheckpoint::on_train_batch_end(const Tensor&, const Batch&, int64_t) {
+  if (!training_) return;
+  auto& session = trainer().session();
+  const bool by_time = config_.train_time_interval && session.checkpoint_wanted();
+  if (by_time) session.forget_checkpoint();
+  if (by_time || (config_.every_n_train_steps && trainer().global_step() % *config_.every_n_train_steps == 0)) request();
+}
+
+bool ModelCheckpoint::at_epoch_end() const {
+  const auto& options = trainer().config();
+  const bool one_validation_an_epoch = options.val_check_interval == CheckInterval() && options.check_val_every_n_epoch == 1;
+  return config_.save_on_train_epoch_end.value_or(one_validation_an_epoch);
+}
+
+void ModelCheckpoint::at_an_epochs_validation() {
+  if (!training_ || config_.every_n_train_steps || config_.train_time_interval) return;
+  if ((trainer().current_epoch() + 1) % config_.every_n_epochs.value_or(1) == 0) request();
+}
+
+void ModelCheckpoint::on_train_epoch_end() {
+  if (!at_epoch_end()) return;
+  requested_step_ = -1;  // a run that was stopped after the epoch's last step has ended the epoch only now
+  at_an_epochs_validation();
+}
+
+void ModelCheckpoint::on_validation_end() {
+  if (!at_epoch_end()) at_an_epochs_validation();
+}
+
+void ModelCheckpoint::request() {
+  const int64_t step = trainer().global_step();
+  if (std::exchange(requested_step_, step) == step) return;  // the step of an accumulation's next batches
+  requested_at_ = Clock::now();
+  const auto& values = trainer().report().metrics;
+  std::string name = Checkpoints::name_of_step(step);
+  if (!config_.filename.empty()) {
+    const auto own = format_name(config_.filename, values, trainer().current_epoch(), step, config_.auto_insert_metric_name);
+    name = config_.filename.find("{step") != std::string::npos ? own : name + "-" + own;
+  }
+  CheckpointRequest request{
+      .folder = folder_, .name = name, .weights_only = config_.save_weights_only, .in_background = config_.in_background};
+  if (config_.monitor) {
+    request.fields["monitor"] = *config_.monitor;
+    request.fields["mode"] = config_.mode == MonitorMode::min ? "min" : "max";
+    if (const double* score = find_value(values, *config_.monitor))
+      request.fields[score_field] = fmt::format("{}", *score);
+    else if (!config_.every_n_train_steps && !config_.train_time_interval)  // these may come before the first validation
+      throw ConfigError(fmt::format("ModelCheckpoint monitors \"{}\", which was not logged", *config_.monitor),
+                        values.empty() ? "log it in validation_step" : "monitor one of those that were: " + names_of(values), "callbacks");
+  }
+  request.done = [this](const SaveReport& report) { committed(report); };
+  trainer().checkpoints().request(std::move(request));
+}
+
+void ModelCheckpoint::committed(const SaveReport& report) {
+  last_ = report.path;
+  auto& session = trainer().session();
+  const auto& log = session.runtime().log();
+  if (config_.verbose)
+    log.info("[callbacks] {} is committed: {:.4g} MB in {:.3g} s, of which the training waited {:.3g} s", report.path.string(),
+             static_cast<double>(report.bytes) / 1e6, report.seconds, report.blocked_seconds);
+  if (session.rank() != 0) return;
+  const RetentionPolicy policy{.save_top_k = config_.save_top_k, .mode = config_.mode};
+  for (const auto& name : checkpoints_to_remove(kept_in(folder_, config_.monitor.value_or("")), policy)) try {
+      remove_checkpoint(folder_ / name);
+    } catch (const IoError& error) {
+      log.warning("{}", error.what());
+    }
+}
+
+std::string ModelCheckpoint::format_name(const std::string& filename, const NamedValues& values, int64_t epoch, int64_t step,
+                                         bool insert_names) {
+  std::string name;
+  for (size_t at = 0; at < filename.size();) {
+    const size_t open = filename.find('{', at), close = filename.find('}', open);
+    name += filename.substr(at, open - at);
+    if (open == std::string::npos) break;
+    if (close == std::string::npos) throw ConfigError(fmt::format("filename \"{}\" has a {{ without a }}", filename), {}, "callbacks");
+    const auto field = filename.substr(open + 1, close - open - 1);
+    const size_t colon = field.find(':');
+    const auto key = field.substr(0, colon), spec = colon == std::string::npos ? std::string() : field.substr(colon + 1);
+    name += (insert_names ? key + "=" : "") + formatted(key, spec, values, epoch, step);
+    at = close + 1;
+  }
+  for (size_t slash; (slash = name.find('/')) != std::string::npos;) name[slash] = '_';
+  return name;
+}
+
+}  // namespace levin

@@ -1,0 +1,120 @@
+#include "resume.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "levin/checkpoint/checkpoint_folder.h"
+#include "levin/checkpoint/checkpoint_reader.h"
+#include "levin/comm/communicator.h"
+#include "levin/core/error.h"
+#include "levin/core/log.h"
+#include "levin/core/number_text.h"
+#include "run_folder.h"
+
+namespace levin::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool within(const std::string& path, const std::string& group) {
+  return path == group || (path.starts_with(group) && path.size() > group.size() && path[group.size()] == '.');
+}
+
+bool changes_the_meaning(const std::string& path) {
+  static constexpr const char* parts[] = {
+      "model", "data", "optimizer", "lr_scheduler", "trainer.precision", "trainer.accumulate_grad_batches", "seed_everything"};
+  static constexpr const char* harmless[] = {"data.num_workers", "data.prefetch_factor", "data.pin_memory", "data.batch_size",
+                                             "data.global_batch_size"};  // what they make is compared by the trainer
+  const auto is_in = [&](const char* group) { return within(path, group); };
+  return std::any_of(std::begin(parts), std::end(parts), is_in) && std::none_of(std::begin(harmless), std::end(harmless), is_in);
+}
+
+// The best by its score, in the direction that its callback was given: each says both in its manifest.
+fs::path best_in(const fs::path& folder) {
+  const FoundCheckpoint* best = nullptr;
+  double best_score = 0;
+  const auto listing = list_checkpoints(folder);
+  for (const auto& one : listing.checkpoints) {
+    const auto score = one.manifest.fields.find("score"), mode = one.manifest.fields.find("mode");
+    if (score == one.manifest.fields.end() || mode == one.manifest.fields.end()) continue;
+    const double value = parse_number<double>(score->second).value_or(std::numeric_limits<double>::quiet_NaN());
+    if (best && !(mode->second == "min" ? value <= best_score : value >= best_score)) continue;
+    if (value == value) best = &one, best_score = value;
+  }
+  return best ? best->path : fs::path();
+}
+
+}  // namespace
+
+std::string effective_ckpt_path(const RunConfig& config, const std::string& subcommand) {
+  if (!config.ckpt_path.empty()) return config.ckpt_path;
+  return subcommand == "fit" && named_folder(config, "") ? "auto" : "none";
+}
+
+std::optional<fs::path> config_of_the_run(const RunConfig& config, const std::string& program, const std::string& subcommand) {
+  const auto path = effective_ckpt_path(config, subcommand);
+  if (path == "none") return std::nullopt;
+  const bool word = path == "auto" || path == "last" || path == "best";
+  const auto folder = word ? named_folder(config, program) : fs::path(path).parent_path().parent_path();
+  if (!folder) return std::nullopt;
+  std::error_code unseen;
+  const auto file = *folder / "config.yaml";
+  return fs::exists(*folder / "checkpoints", unseen) && fs::exists(file, unseen) ? std::optional(file) : std::nullopt;
+}
+
+bool taken_over(const std::string& key, const std::string& subcommand) {
+  if (subcommand != "fit") return key == "model" || key == "data" || key == "trainer.precision";
+  static constexpr const char* of_this_start[] = {"run_dir", "run_name", "ckpt_path", "ckpt_strict", "resume_allow", "job"};
+  return std::none_of(std::begin(of_this_start), std::end(of_this_start), [&](const char* one) { return within(key, one); });
+}
+
+std::unique_ptr<CheckpointReader> find_checkpoint(const std::string& ckpt_path, const std::optional<fs::path>& run_folder,
+                                                  Communicator& communicator, const Log& log) {
+  if (ckpt_path == "none" || (ckpt_path == "auto" && !run_folder)) return nullptr;
+  if (!run_folder && (ckpt_path == "last" || ckpt_path == "best"))
+    throw ConfigError(fmt::format("--ckpt_path {} of which run?", ckpt_path), "give its --run_dir or --run_name", "checkpoint");
+  const auto folder = run_folder.value_or("") / "checkpoints";
+  if (ckpt_path == "auto" || ckpt_path == "last") {
+    auto newest = newest_checkpoint(folder, communicator);
+    for (const auto& why : newest.refused)
+      if (communicator.rank() == 0) log.warning("[checkpoint] passed over: {}", why);
+    if (!newest.reader && ckpt_path == "last")
+      throw ConfigError(fmt::format("--ckpt_path last, and {} has no checkpoint", folder.string()),
+                        "give a --run_dir or --run_name that has", "checkpoint");
+    return std::move(newest.reader);
+  }
+  const fs::path path = ckpt_path == "best" ? best_in(folder) : fs::path(ckpt_path);
+  if (path.empty())
+    throw ConfigError(fmt::format("--ckpt_path best, and no checkpoint in {} has a score", folder.string()),
+                      "give the ModelCheckpoint a monitor, or use --ckpt_path last", "checkpoint");
+  std::error_code unseen;
+  if (!fs::exists(path, unseen))
+    throw ConfigError(fmt::format("--ckpt_path {} does not exist", path.string()), "give a checkpoint's folder, auto, last, best or none",
+                      "checkpoint");
+  return std::make_unique<CheckpointReader>(path, communicator);
+}
+
+void compare_configs(const ConfigValue& before, const ConfigValue& now, const std::vector<std::string>& allowed, const Log& log) {
+  std::map<std::string, std::pair<std::string, std::string>> both;
+  for (auto& [path, text] : flatten(before)) both[path].first = text;
+  for (auto& [path, text] : flatten(now)) both[path].second = text;
+  std::vector<std::string> refused;
+  for (const auto& [path, texts] : both) {
+    const auto& [then, today] = texts;
+    if (then == today || !taken_over(path, "fit")) continue;
+    const auto difference = fmt::format("{}: {} before, {} now", path, then.empty() ? "nothing" : then, today.empty() ? "nothing" : today);
+    const bool may = !changes_the_meaning(path) ||
+                     std::any_of(allowed.begin(), allowed.end(), [&p = path](const auto& group) { return within(p, group); });
+    if (may)
+      log.info("[cli] {}", difference);
+    else
+      refused.push_back(difference);
+  }
+  if (!refused.empty())
+    throw ConfigError(fmt::format("the run would go on as another one: {}", fmt::join(refused, "; ")),
+                      "give a --run_name or --run_dir of its own, or name what may change in --resume_allow", "cli");
+}
+
+}  // namespace levin::cli

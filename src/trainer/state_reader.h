@@ -1,0 +1,46 @@
+#pragma once
+#include <string>
+#include <vector>
+
+#include "levin/trainer/state_dict.h"
+
+namespace levin {
+
+class CheckpointReader;
+class LogCollection;
+class Metric;
+class Module;
+class Trainer;
+struct StateTensor;
+
+namespace detail {
+
+/// Puts a checkpoint's state, as StateWriter wrote it, into a run of any number of ranks. DataError for what does not fit.
+class StateReader {
+ public:
+  StateReader(Trainer& trainer, Module& module, const CheckpointReader& checkpoint);
+
+  /// Parameters and buffers, and optimizer states. Collective. What is missing, unexpected, or of another shape or dtype is listed, by
+  /// name, in one error; where `strict` is false, in a warning, and what fits is loaded.
+  void load_model(bool weights_only, bool strict);
+  /// A checkpoint of weights alone has none: DataError.
+  const StateDict& loop();
+  void load_running(LogCollection& logs);
+  /// Of the hooks and, on rank 0, of the loggers, too.
+  void load_callbacks();
+
+ private:
+  void load_part(const StateTensor& tensor);
+  StateDict read_dict(const std::string& text_name, const std::string& prefix) const;
+  Tensor read_tensor(const std::string& name) const;
+  void load_metric(const std::string& name, Metric& metric) const;
+  std::string path() const;
+
+  Trainer& trainer_;
+  Module& module_;
+  const CheckpointReader& checkpoint_;
+  StateDict loop_;
+};
+
+}  // namespace detail
+}  // namespace levin

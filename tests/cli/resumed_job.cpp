@@ -1,0 +1,106 @@
+// A small job for resume_test, in which everything a restart must find again makes a difference: dropout, shuffling, BatchNorm, momenta, a
+// schedule that waits for a plateau, a metric, a module's own state.
+#include <ATen/ops/arange.h>
+#include <ATen/ops/mse_loss.h>
+#include <ATen/ops/relu.h>
+#include <ATen/ops/sin.h>
+#include <ATen/ops/tensor.h>
+#include <torch/nn/modules/batchnorm.h>
+#include <torch/nn/modules/dropout.h>
+#include <torch/nn/modules/linear.h>
+
+#include <chrono>
+#include <thread>
+
+#include "levin/cli/run.h"
+#include "levin/data/tensor_dataset.h"
+#include "levin/metrics/mean.h"
+
+namespace {
+
+using levin::Batch, levin::Tensor;
+
+struct NetConfig {
+  int64_t width = 8, step_milliseconds = 0;
+  double dropout = 0.3;
+  bool norm = true;
+};
+LEVIN_CONFIG(NetConfig, (width, "of the hidden layer", at_least(1)), (step_milliseconds, "how long a step takes at least", at_least(0)),
+             (dropout, "probability", at_least(0)), (norm, "with BatchNorm"))
+
+struct DataConfig {
+  int64_t samples = 44;
+  levin::DataLoaderOptions loader{.global_batch_size = 8, .shuffle = true};
+};
+LEVIN_CONFIG(DataConfig, (samples, "samples to train on", at_least(1)), (loader, "how batches are made", flattened))
+
+class Net : public levin::Module {
+ public:
+  using Config = NetConfig;
+  explicit Net(const NetConfig& config) : config_(config) {
+    first_ = register_module("first", torch::nn::Linear(4, config.width));
+    if (config.norm) norm_ = register_module("norm", torch::nn::BatchNorm1d(config.width));
+    dropout_ = register_module("dropout", torch::nn::Dropout(config.dropout));
+    last_ = register_module("last", torch::nn::Linear(config.width, 1));
+  }
+
+  Tensor training_step(const Batch& batch) override {
+    std::this_thread::sleep_for(std::chrono::milliseconds(config_.step_milliseconds));
+    Tensor loss = loss_of(batch);
+    log("train_loss", loss, {.on_step = true, .on_epoch = true});
+    log("largest", loss, {.on_step = false, .on_epoch = true, .reduce_fx = levin::ReduceFx::max});
+    mean_.update(loss.detach(), batch.weight());
+    log("mean", mean_);
+    log("batches", static_cast<double>(++batches_));
+    return loss;
+  }
+  void validation_step(const Batch& batch) override { log("val_loss", loss_of(batch)); }
+  void test_step(const Batch& batch) override { log("test_loss", loss_of(batch)); }
+  std::vector<levin::OptimizerSpec> configure_optimizers() override {
+    levin::OptimizerSpec spec = levin::AdamW{.lr = 0.05};
+    spec.lr_scheduler = levin::ReduceLROnPlateau{.monitor = "val_loss", .patience = 0};
+    return {spec};
+  }
+  void on_save_checkpoint(levin::StateDict& checkpoint) override {
+    checkpoint.set("batches", batches_);
+    checkpoint.set("batches_as_tensor", at::tensor({batches_, batches_}, at::kLong));
+  }
+  void on_load_checkpoint(const levin::StateDict& checkpoint) override {
+    batches_ = checkpoint.get<int64_t>("batches");
+    if (checkpoint.get<Tensor>("batches_as_tensor")[1].item<int64_t>() != batches_) throw std::runtime_error("the tensor is another");
+  }
+
+ private:
+  Tensor loss_of(const Batch& batch) {
+    Tensor x = first_(batch["x"]);
+    if (norm_) x = norm_(x);
+    return at::mse_loss(last_(dropout_(at::relu(x))), batch["y"]);
+  }
+
+  NetConfig config_;
+  torch::nn::Linear first_{nullptr}, last_{nullptr};
+  torch::nn::BatchNorm1d norm_{nullptr};
+  torch::nn::Dropout dropout_{nullptr};
+  levin::Mean& mean_ = add_metric<levin::Mean>("mean");
+  int64_t batches_ = 0;
+};
+
+class Data : public levin::DataModule {
+ public:
+  using Config = DataConfig;
+  explicit Data(const DataConfig& config) : config_(config) {}
+  levin::DataLoaderSpec train_dataloader() override { return {make(config_.samples), config_.loader}; }
+  levin::DataLoaderSpec val_dataloader() override { return {make(11), config_.loader}; }
+  levin::DataLoaderSpec test_dataloader() override { return {make(13), config_.loader}; }
+
+ private:
+  static std::shared_ptr<const levin::Dataset> make(int64_t samples) {
+    const Tensor x = at::sin(at::arange(samples * 4, at::kFloat)).view({samples, 4});
+    return std::make_shared<levin::TensorDataset>(std::vector<std::pair<std::string, Tensor>>{{"x", x}, {"y", x.sum(1, true) * 2 + 1}});
+  }
+  DataConfig config_;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) { return levin::cli::run<Net, Data>(argc, argv); }
