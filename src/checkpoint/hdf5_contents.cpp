@@ -53,6 +53,7 @@ class Walk {
     const Hdf5Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
     H5Pset_fapl_sec2(access);
     H5Pset_file_locking(access, false, true);
+    H5Pset_fclose_degree(access, H5F_CLOSE_STRONG);  // what HDF5 leaves open of a damaged file is closed, too
     return {H5Fopen(fmt::format("/proc/self/fd/{}", file.descriptor()).c_str(), H5F_ACC_RDONLY, access), H5Fclose};
   }
 

@@ -43,7 +43,7 @@ BOOST_AUTO_TEST_SUITE(checkpoint_save_in_background)
 BOOST_AUTO_TEST_CASE(all_ranks_learn_of_the_end_at_the_same_poll) {
   Ranks ranks;
   for (const int threads : {1, 3}) {
-    CheckpointWriter writer(*ranks.communicator, ranks.folder.path, {.copy_threads = threads});
+    CheckpointWriter writer(*ranks.communicator, ranks.folder.path, {.fsync = false, .copy_threads = threads});
     BOOST_TEST(!writer.poll());
     BOOST_TEST(!writer.saving());
     for (const int64_t step : {1, 2, 3}) {
@@ -77,7 +77,7 @@ BOOST_AUTO_TEST_CASE(a_save_waits_for_the_one_before) {
 
 BOOST_AUTO_TEST_CASE(the_end_of_a_run_waits_and_tells_how_far_it_is) {
   Ranks ranks;
-  CheckpointWriter writer(*ranks.communicator, ranks.folder.path);
+  CheckpointWriter writer(*ranks.communicator, ranks.folder.path, {.fsync = false});
   const Sample sample(5, ranks.rank, ranks.size, 4000000);
   writer.save_async({.name = "a", .step = 5}, sample.state);
   uint64_t before = 0, all = 0;
@@ -94,7 +94,7 @@ BOOST_AUTO_TEST_CASE(the_end_of_a_run_waits_and_tells_how_far_it_is) {
 
 BOOST_AUTO_TEST_CASE(a_failure_is_told_at_a_poll_and_the_next_save_is_good) {
   Ranks ranks;
-  CheckpointWriter writer(*ranks.communicator, ranks.folder.path, {.write_last = false});
+  CheckpointWriter writer(*ranks.communicator, ranks.folder.path, {.fsync = false, .write_last = false});
   save_and_forget(writer, "before", 1, ranks);
   writer.finish();
   for (const int bad : {0, ranks.last}) {
@@ -127,7 +127,7 @@ BOOST_AUTO_TEST_CASE(a_failure_is_told_at_a_poll_and_the_next_save_is_good) {
 
 BOOST_AUTO_TEST_CASE(one_rank_has_nothing_good_to_save) {
   Ranks ranks;
-  CheckpointWriter writer(*ranks.communicator, ranks.folder.path);
+  CheckpointWriter writer(*ranks.communicator, ranks.folder.path, {.fsync = false});
   const Sample sample(2, ranks.rank, ranks.size);
   auto state = sample.state;
   if (ranks.rank == ranks.last) state.pieces[0].name = "unknown";
@@ -140,7 +140,7 @@ BOOST_AUTO_TEST_CASE(one_rank_has_nothing_good_to_save) {
 BOOST_AUTO_TEST_CASE(a_writer_that_goes_gives_up) {
   Ranks ranks;
   {
-    CheckpointWriter writer(*ranks.communicator, ranks.folder.path);
+    CheckpointWriter writer(*ranks.communicator, ranks.folder.path, {.fsync = false});
     const Sample sample(5, ranks.rank, ranks.size, 4000000);
     writer.save_async({.name = "a", .step = 5}, sample.state);
   }
