@@ -1,0 +1,37 @@
+#pragma once
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "levin/checkpoint/manifest.h"
+
+namespace levin {
+
+// A folder of checkpoints: each is a directory with a manifest.json and a file. What is not yet, or no longer, a checkpoint has a name
+// `.NAME.partial-…`. Nothing here is collective: one rank looks and tells the others.
+
+struct FoundCheckpoint {
+  std::filesystem::path path;
+  Manifest manifest;
+};
+
+struct CheckpointListing {
+  std::vector<FoundCheckpoint> checkpoints;  ///< by step, then by time: the newest is the last
+  std::vector<std::string> refused;          ///< why a directory is none: its manifest is missing or cannot be used
+};
+
+/// The checkpoints whose manifests are good; whether their files are as well, a reader finds out. A folder that does not exist has none.
+/// Symbolic links are not followed.
+CheckpointListing list_checkpoints(const std::filesystem::path& folder);
+
+/// Removes a checkpoint: it is none from the first moment on, even when the removal is cut off. IoError when that fails.
+void remove_checkpoint(const std::filesystem::path& checkpoint);
+
+/// Removes what interrupted saves and removals left behind, and returns the names. What a living process is writing stays.
+std::vector<std::string> remove_leftovers(const std::filesystem::path& folder);
+
+/// The name in the text file `last`, a hint only: nothing where there is none, or it names nothing that is there.
+std::optional<std::filesystem::path> read_last(const std::filesystem::path& folder);
+
+}  // namespace levin

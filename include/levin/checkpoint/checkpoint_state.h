@@ -1,0 +1,41 @@
+#pragma once
+#include <c10/core/ScalarType.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace levin {
+
+/// A tensor of a checkpoint.
+struct TensorEntry {
+  std::string name;  ///< "model/conv1.weight": groups of HDF5's, and a last part; dots mean nothing
+  c10::ScalarType dtype = c10::ScalarType::Float;
+  std::vector<int64_t> shape;  ///< the whole tensor's; empty: a scalar
+
+  int64_t numel() const;
+  int64_t bytes() const;
+  friend bool operator==(const TensorEntry&, const TensorEntry&) = default;
+};
+
+/// A part of a tensor that this rank has: elements [begin, end) of it in row-major order.
+struct TensorPiece {
+  std::string name;
+  int64_t begin = 0, end = 0;
+  const void* data = nullptr;  ///< of element `begin`
+};
+
+/// A small text without zero bytes. What is not text is a tensor of uint8.
+struct TextEntry {
+  std::string name, text;
+  friend bool operator==(const TextEntry&, const TextEntry&) = default;
+};
+
+/// What one rank brings to a save.
+struct CheckpointState {
+  std::vector<TensorEntry> tensors;  ///< the same on all ranks, in the same order
+  std::vector<TextEntry> texts;      ///< rank 0's are written
+  std::vector<TensorPiece> pieces;   ///< this rank's; those of all ranks cover every element exactly once
+};
+
+}  // namespace levin

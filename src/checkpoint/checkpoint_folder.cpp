@@ -1,0 +1,97 @@
+#include "levin/checkpoint/checkpoint_folder.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <tuple>
+
+#include "commit.h"
+#include "levin/core/error.h"
+
+namespace levin {
+namespace {
+
+namespace fs = std::filesystem;
+using detail::File;
+
+bool is_older_than(const fs::path& path, std::chrono::seconds age) {
+  std::error_code error;
+  const auto time = fs::last_write_time(path, error);
+  return !error && fs::file_time_type::clock::now() - time > age;
+}
+
+// Nobody writes there any more: the file's lock is free, or there is no file yet (whoever was about to make it begins anew).
+bool is_dead(const fs::path& directory) {
+  const auto file = directory / Manifest{}.file;
+  if (!fs::exists(fs::symlink_status(file))) return true;
+  try {
+    const auto lock = detail::try_lock(File::open_to_write(file));
+    return lock == detail::Lock::taken || (lock == detail::Lock::impossible && is_older_than(directory, std::chrono::hours(24)));
+  } catch (const Error&) {
+    return is_older_than(directory, std::chrono::hours(24));
+  }
+}
+
+}  // namespace
+
+CheckpointListing list_checkpoints(const fs::path& folder) {
+  CheckpointListing listing;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    const auto status = entry.symlink_status(error);
+    if (!fs::is_directory(status) || !detail::is_checkpoint_name(entry.path().filename().string())) continue;
+    try {
+      listing.checkpoints.push_back({entry.path(), Manifest::read(entry.path())});
+    } catch (const Error& refused) {
+      listing.refused.emplace_back(refused.what());
+    }
+  }
+  const auto age = [](const FoundCheckpoint& one) { return std::tuple(one.manifest.step, one.manifest.saved_at, one.path); };
+  std::sort(listing.checkpoints.begin(), listing.checkpoints.end(), [&](const auto& a, const auto& b) { return age(a) < age(b); });
+  std::sort(listing.refused.begin(), listing.refused.end());
+  return listing;
+}
+
+void remove_checkpoint(const fs::path& checkpoint) {
+  const auto old =
+      checkpoint.parent_path() / fmt::format(".{}{}{}-removed", checkpoint.filename().string(), detail::partial_mark, getpid());
+  std::error_code error;
+  fs::remove_all(old, error);
+  fs::rename(checkpoint, old, error);
+  if (!error) fs::remove_all(old, error);
+  if (error) detail::throw_io_error(fmt::format("cannot remove {}", checkpoint.string()), error.value());
+}
+
+std::vector<std::string> remove_leftovers(const fs::path& folder) {
+  std::vector<std::string> removed;
+  std::error_code error, unseen;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    const auto name = entry.path().filename().string();
+    if (!name.starts_with('.') || name.find(detail::partial_mark) == std::string::npos) continue;
+    const auto status = entry.symlink_status(unseen);
+    const bool dead = fs::is_directory(status) ? is_dead(entry.path())
+                                               : fs::is_regular_file(status) && is_older_than(entry.path(), std::chrono::minutes(1));
+    if (dead && fs::remove_all(entry.path(), unseen) > 0) removed.push_back(name);
+  }
+  std::sort(removed.begin(), removed.end());
+  return removed;
+}
+
+std::optional<fs::path> read_last(const fs::path& folder) {
+  std::string name;
+  try {
+    const auto file = File::open_to_read(folder / "last");
+    name.resize(std::min<uint64_t>(file.size(), 256));
+    file.read_at(name.data(), name.size(), 0);
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+  if (name.ends_with('\n')) name.pop_back();
+  if (!detail::is_checkpoint_name(name) || !fs::is_directory(fs::symlink_status(folder / name))) return std::nullopt;
+  return folder / name;
+}
+
+}  // namespace levin

@@ -1,0 +1,169 @@
+#include "levin/checkpoint/checkpoint_reader.h"
+
+#include <unordered_map>
+
+#include "agreement.h"
+#include "hdf5_contents.h"
+#include "levin/checkpoint/checkpoint_folder.h"
+#include "levin/comm/communicator.h"
+#include "levin/core/error.h"
+#include "levin/core/text.h"
+#include "verify.h"
+
+namespace levin {
+
+using detail::File;
+using detail::from_first;
+using detail::StoredDataset;
+using detail::together;
+
+namespace {
+
+// Both say where things are; only what they agree on is read.
+void compare(const std::vector<StoredDataset>& stored, const Manifest& manifest, const std::filesystem::path& file) {
+  const auto refuse = [&](const std::string& why) {
+    throw DataError(fmt::format("{}: {}", file.string(), why), "use a checkpoint that Levin wrote", "checkpoint");
+  };
+  std::unordered_map<std::string, const StoredDataset*> by_name;
+  for (const auto& set : stored) by_name.emplace(set.entry.name, &set);
+  for (const auto& set : manifest.datasets) {
+    const auto found = by_name.find(set.name);
+    if (found == by_name.end()) refuse(fmt::format("{} is in the manifest and not in the file", shown(set.name)));
+    const auto& other = *found->second;
+    if (set.offset != other.offset || set.bytes != other.bytes)
+      refuse(fmt::format("{} has {} bytes from byte {} in the file, and {} from {} in the manifest", shown(set.name), other.bytes,
+                         other.offset, set.bytes, set.offset));
+    by_name.erase(found);
+  }
+  if (!by_name.empty()) refuse(fmt::format("{} is in the file and not in the manifest", shown(by_name.begin()->first)));
+}
+
+// What the manifest does not say of its data sets, as numbers: for each dtype (-1: a text), dimensions, shape.
+std::vector<int64_t> types_and_shapes(const std::vector<StoredDataset>& stored, const Manifest& manifest) {
+  std::unordered_map<std::string, const StoredDataset*> by_name;
+  for (const auto& set : stored) by_name.emplace(set.entry.name, &set);
+  std::vector<int64_t> numbers;
+  for (const auto& set : manifest.datasets) {
+    const auto& found = *by_name.at(set.name);
+    numbers.push_back(found.is_text ? -1 : static_cast<int64_t>(found.entry.dtype));
+    numbers.push_back(static_cast<int64_t>(found.entry.shape.size()));
+    numbers.insert(numbers.end(), found.entry.shape.begin(), found.entry.shape.end());
+  }
+  return numbers;
+}
+
+}  // namespace
+
+class CheckpointReader::Implementation {
+ public:
+  Implementation(const std::filesystem::path& checkpoint, Communicator* communicator) : path_(checkpoint) {
+    const bool first = !communicator || communicator->rank() == 0;
+    // Rank 0 alone reads what is small: on many ranks a file system would suffer.
+    together(communicator, [&] {
+      if (first) manifest_ = Manifest::read(checkpoint);
+    });
+    if (const auto text = from_first(communicator, communicator && first ? manifest_.to_text() : std::string()); !first)
+      manifest_ = Manifest::from_text(text, checkpoint / Manifest::file_name);
+    together(communicator, [&] { file_ = File::open_to_read(checkpoint / manifest_.file); });
+    detail::verify(file_, manifest_, communicator);
+
+    std::vector<int64_t> numbers;
+    together(communicator, [&] {
+      if (!first) return;
+      const auto stored = detail::read_contents(file_);
+      compare(stored, manifest_, file_.path());
+      numbers = types_and_shapes(stored, manifest_);
+    });
+    numbers = from_first(communicator, std::move(numbers));
+    together(communicator, [&] { take(numbers); });
+  }
+
+  void read(const std::string& name, int64_t begin, int64_t end, void* memory) const {
+    const auto found = index_.find(name);
+    if (found == index_.end()) throw DataError(fmt::format("{} has no tensor {}", path_.string(), shown(name)), {}, "checkpoint");
+    const auto& tensor = tensors_[found->second];
+    if (begin < 0 || begin > end || end > tensor.numel())
+      throw DataError(
+          fmt::format("{}: elements [{}, {}) of {} were asked for, and it has {}", path_.string(), begin, end, shown(name), tensor.numel()),
+          {}, "checkpoint");
+    const auto element = c10::elementSize(tensor.dtype);
+    file_.read_at(memory, static_cast<size_t>(end - begin) * element, offsets_[found->second] + static_cast<uint64_t>(begin) * element);
+  }
+
+  std::filesystem::path path_;
+  Manifest manifest_;
+  File file_;
+  std::vector<TensorEntry> tensors_;
+  std::vector<uint64_t> offsets_;  ///< of the tensors
+  std::unordered_map<std::string, size_t> index_;
+  std::map<std::string, std::string> texts_;
+
+ private:
+  void take(const std::vector<int64_t>& numbers) {
+    size_t at = 0;
+    for (const auto& set : manifest_.datasets) {
+      const int64_t dtype = numbers.at(at), dims = numbers.at(at + 1);
+      at += 2;
+      if (dtype < 0) {
+        std::string text(set.bytes, '\0');
+        file_.read_at(text.data(), text.size(), set.offset);
+        text.erase(text.find_last_not_of('\0') + 1);
+        texts_[set.name] = text;
+      } else {
+        const auto shape = numbers.begin() + static_cast<std::ptrdiff_t>(at);
+        index_.emplace(set.name, tensors_.size());
+        tensors_.push_back({set.name, static_cast<c10::ScalarType>(dtype), {shape, shape + dims}});
+        offsets_.push_back(set.offset);
+      }
+      at += static_cast<size_t>(dims);
+    }
+  }
+};
+
+CheckpointReader::CheckpointReader(const std::filesystem::path& checkpoint, Communicator* communicator)
+    : implementation_(std::make_unique<Implementation>(checkpoint, communicator)) {}
+CheckpointReader::~CheckpointReader() = default;
+CheckpointReader::CheckpointReader(CheckpointReader&&) noexcept = default;
+CheckpointReader& CheckpointReader::operator=(CheckpointReader&&) noexcept = default;
+
+const std::filesystem::path& CheckpointReader::path() const noexcept { return implementation_->path_; }
+const Manifest& CheckpointReader::manifest() const noexcept { return implementation_->manifest_; }
+const std::vector<TensorEntry>& CheckpointReader::tensors() const noexcept { return implementation_->tensors_; }
+const TensorEntry* CheckpointReader::find(const std::string& name) const noexcept {
+  const auto found = implementation_->index_.find(name);
+  return found == implementation_->index_.end() ? nullptr : &implementation_->tensors_[found->second];
+}
+void CheckpointReader::read(const std::string& name, int64_t begin, int64_t end, void* memory) const {
+  implementation_->read(name, begin, end, memory);
+}
+const std::map<std::string, std::string>& CheckpointReader::texts() const noexcept { return implementation_->texts_; }
+
+NewestCheckpoint newest_checkpoint(const std::filesystem::path& folder, Communicator& communicator) {
+  std::vector<std::string> paths, refused;
+  if (communicator.rank() == 0) {
+    auto listing = list_checkpoints(folder);
+    for (const auto& one : listing.checkpoints) paths.push_back(one.path.string());
+    refused = std::move(listing.refused);
+  }
+  const auto count =
+      from_first(&communicator, std::vector<int64_t>{static_cast<int64_t>(paths.size()), static_cast<int64_t>(refused.size())});
+  paths.resize(static_cast<size_t>(count[0]));
+  refused.resize(static_cast<size_t>(count[1]));
+  for (auto& why : refused) why = from_first(&communicator, why);
+  while (!paths.empty()) {
+    const std::filesystem::path path = from_first(&communicator, paths.back());
+    paths.pop_back();
+    try {
+      return {std::make_unique<CheckpointReader>(path, communicator), refused};
+    } catch (const CommunicatorAborted&) {
+      throw;
+    } catch (const CommunicatorError&) {
+      throw;
+    } catch (const Error& error) {  // the same on all ranks
+      refused.emplace_back(error.what());
+    }
+  }
+  return {nullptr, refused};
+}
+
+}  // namespace levin

@@ -1,0 +1,101 @@
+#include "commit.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+
+#include "levin/checkpoint/manifest.h"
+#include "levin/core/error.h"
+#include "levin/core/text.h"
+
+namespace levin::detail {
+namespace {
+
+namespace fs = std::filesystem;
+
+void make_folder(const fs::path& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error)
+    throw IoError(fmt::format("cannot make the folder {}: {}", folder.string(), error.message()), "save in a folder that can be written",
+                  "checkpoint");
+}
+
+// In place of what has the name already. Exchanging the two leaves no moment without a checkpoint of this name.
+void rename_over(const fs::path& from, const fs::path& to) {
+  if (rename(from.c_str(), to.c_str()) == 0) return;
+  const auto fail = [&](int error) { throw_io_error(fmt::format("cannot rename {} to {}", from.string(), to.filename().string()), error); };
+  if (errno != EEXIST && errno != ENOTEMPTY && errno != ENOTDIR) fail(errno);
+  fs::path old = from;
+  if (renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) != 0) {
+    old += "-replaced";  // not every file system can exchange
+    if (rename(to.c_str(), old.c_str()) != 0 || rename(from.c_str(), to.c_str()) != 0) fail(errno);
+  }
+  std::error_code unseen;  // what stays is a leftover
+  fs::remove_all(old, unseen);
+}
+
+}  // namespace
+
+bool is_checkpoint_name(const std::string& name) {
+  return !name.empty() && name.size() <= 200 && !name.starts_with('.') && name.find('/') == std::string::npos &&
+         name.find('\n') == std::string::npos && first_bad_byte(name) == std::string::npos && name != "last";
+}
+
+Lock try_lock(const File& file) {
+  if (flock(file.descriptor(), LOCK_EX | LOCK_NB) == 0) return Lock::taken;
+  return errno == EWOULDBLOCK ? Lock::held_by_another : Lock::impossible;
+}
+
+PartialCheckpoint::PartialCheckpoint(const fs::path& folder, std::string name, const std::string& file_name)
+    : folder_(folder), name_(std::move(name)) {
+  if (!is_checkpoint_name(name_))
+    throw UsageError("checkpoint", fmt::format("{} is no name for a checkpoint", shown(name_)),
+                     "give a file name of at most 200 bytes that begins with no dot");
+  make_folder(folder_);
+  // Again where somebody who removes leftovers came between making and locking.
+  for (int attempt = 0; attempt < 3; attempt++)
+    if (make(file_name)) return;
+  throw IoError(fmt::format("{} is removed while it is being made", path_.string()), "let one job alone use the folder", "checkpoint");
+}
+
+bool PartialCheckpoint::make(const std::string& file_name) {
+  for (int number = 0;; number++) {
+    path_ = folder_ / fmt::format(".{}{}{}-{}", name_, partial_mark, getpid(), number);
+    if (mkdir(path_.c_str(), 0775) == 0) break;
+    if (errno != EEXIST) throw_io_error(fmt::format("cannot make {}", path_.string()), errno);
+  }
+  try {
+    lock_ = File::create(path_ / file_name);
+  } catch (const IoError&) {
+    if (!fs::exists(path_)) return false;
+    std::error_code unseen;
+    fs::remove_all(path_, unseen);
+    throw;
+  }
+  struct stat about {};
+  return try_lock(lock_) != Lock::held_by_another && fstat(lock_.descriptor(), &about) == 0 && about.st_nlink > 0;
+}
+
+PartialCheckpoint::~PartialCheckpoint() {
+  std::error_code unseen;
+  if (!committed_) fs::remove_all(path_, unseen);
+}
+
+void PartialCheckpoint::commit(const std::string& manifest_text, bool sync) {
+  auto manifest = File::create(path_ / Manifest::file_name);
+  manifest.write_at(manifest_text.data(), manifest_text.size(), 0);
+  if (sync) manifest.sync();
+  manifest.close();
+  if (sync) sync_directory(path_);
+  rename_over(path_, folder_ / name_);
+  committed_ = true;
+  if (sync) sync_directory(folder_);
+}
+
+}  // namespace levin::detail

@@ -1,0 +1,178 @@
+#include "file.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <ctime>
+#include <utility>
+
+#include "levin/core/error.h"
+
+namespace levin::detail {
+namespace {
+
+constexpr size_t most_bytes_a_call = size_t{1} << 30;  // Linux takes no more than 2 GiB
+
+const char* remedy_of(int error) {
+  switch (error) {
+    case ENOSPC:
+    case EDQUOT: return "free some space there, or save in another folder";
+    case EFBIG: return "raise the limit of file sizes (ulimit -f)";
+    case EROFS:
+    case EACCES:
+    case EPERM: return "save in a folder that can be written";
+    case ENOENT: return "all hosts must see the folder, and nobody may remove it while a checkpoint is written";
+    default: return "";
+  }
+}
+
+sigset_t file_size_signal() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGXFSZ);
+  return set;
+}
+
+}  // namespace
+
+void throw_io_error(const std::string& what, int error) {
+  throw IoError(fmt::format("{}: {}", what, std::strerror(error)), remedy_of(error), "checkpoint");
+}
+
+HoldFileSizeSignal::HoldFileSizeSignal() {
+  const sigset_t signal = file_size_signal();
+  sigset_t before;
+  pthread_sigmask(SIG_BLOCK, &signal, &before);
+  blocked_before_ = sigismember(&before, SIGXFSZ) == 1;
+}
+
+HoldFileSizeSignal::~HoldFileSizeSignal() {
+  if (blocked_before_) return;
+  const sigset_t signal = file_size_signal();
+  const timespec at_once{};
+  while (sigtimedwait(&signal, nullptr, &at_once) == SIGXFSZ) continue;
+  pthread_sigmask(SIG_UNBLOCK, &signal, nullptr);
+}
+
+File::File(std::filesystem::path path, int flags) : path_(std::move(path)) {
+  descriptor_ = ::open(path_.c_str(), flags | O_CLOEXEC | O_NOFOLLOW, 0664);
+}
+
+File File::create(const std::filesystem::path& path) {
+  File file(path, O_RDWR | O_CREAT | O_EXCL);
+  if (file.descriptor_ < 0) file.fail("create", errno);
+  return file;
+}
+
+File File::open_to_write(const std::filesystem::path& path) {
+  File file(path, O_RDWR);
+  if (file.descriptor_ < 0) file.fail("open", errno);
+  return file;
+}
+
+File File::open_to_read(const std::filesystem::path& path) {
+  File file(path, O_RDONLY | O_NONBLOCK);  // a pipe must not wait for a writer before it can be refused
+  const auto refuse = [&](const char* why) {
+    throw DataError(fmt::format("{} {}", path.string(), why), "use another checkpoint", "checkpoint");
+  };
+  if (file.descriptor_ < 0 && errno == ENOENT) refuse("is missing");
+  if (file.descriptor_ < 0 && errno == ENOTDIR) refuse("is not in a folder");
+  if (file.descriptor_ < 0 && errno == ELOOP) refuse("is a symbolic link");
+  if (file.descriptor_ < 0) file.fail("open", errno);
+  struct stat about {};
+  if (fstat(file.descriptor_, &about) != 0) file.fail("look at", errno);
+  if (!S_ISREG(about.st_mode)) refuse("is not a regular file");
+  return file;
+}
+
+File::~File() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+File::File(File&& other) noexcept : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)) {}
+
+File& File::operator=(File&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(descriptor_, other.descriptor_);
+  return *this;
+}
+
+void File::fail(const char* what, int error) const { throw_io_error(fmt::format("cannot {} {}", what, path_.string()), error); }
+
+uint64_t File::size() const {
+  struct stat about {};
+  if (fstat(descriptor_, &about) != 0) fail("look at", errno);
+  return static_cast<uint64_t>(about.st_size);
+}
+
+void File::resize(uint64_t bytes) {
+  const HoldFileSizeSignal hold;
+  if (ftruncate(descriptor_, static_cast<off_t>(bytes)) != 0) fail("make room in", errno);
+}
+
+void File::write_at(const void* data, size_t bytes, uint64_t offset) {
+  const HoldFileSizeSignal hold;
+  const auto* from = static_cast<const std::byte*>(data);
+  while (bytes > 0) {
+    const auto done = pwrite(descriptor_, from, std::min(bytes, most_bytes_a_call), static_cast<off_t>(offset));
+    if (done < 0 && errno == EINTR) continue;
+    if (done <= 0) fail("write", done < 0 ? errno : ENOSPC);
+    from += done;
+    bytes -= static_cast<size_t>(done);
+    offset += static_cast<uint64_t>(done);
+  }
+}
+
+void File::read_at(void* data, size_t bytes, uint64_t offset) const {
+  auto* to = static_cast<std::byte*>(data);
+  while (bytes > 0) {
+    const auto done = pread(descriptor_, to, std::min(bytes, most_bytes_a_call), static_cast<off_t>(offset));
+    if (done < 0 && errno == EINTR) continue;
+    if (done < 0) fail("read", errno);
+    if (done == 0)
+      throw DataError(fmt::format("{} ends at byte {}, {} bytes too early", path_.string(), offset, bytes), "use another checkpoint",
+                      "checkpoint");
+    to += done;
+    bytes -= static_cast<size_t>(done);
+    offset += static_cast<uint64_t>(done);
+  }
+}
+
+void File::sync() {
+  if (fsync(descriptor_) != 0) fail("write to disk", errno);
+}
+
+void File::close() {
+  if (descriptor_ >= 0 && ::close(std::exchange(descriptor_, -1)) != 0 && errno != EINTR) fail("close", errno);
+}
+
+void sync_directory(const std::filesystem::path& directory) {
+  const int descriptor = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor < 0) throw_io_error(fmt::format("cannot open {}", directory.string()), errno);
+  const int error = fsync(descriptor) == 0 ? 0 : errno;
+  ::close(descriptor);
+  // Some file systems have no fsync for directories.
+  if (error != 0 && error != EINVAL) throw_io_error(fmt::format("cannot write {} to disk", directory.string()), error);
+}
+
+void replace_file(const std::filesystem::path& path, const std::string& text, bool sync) {
+  const auto partial = path.parent_path() / fmt::format(".{}.partial-{}", path.filename().string(), getpid());
+  std::error_code unseen;
+  std::filesystem::remove(partial, unseen);
+  auto file = File::create(partial);
+  file.write_at(text.data(), text.size(), 0);
+  if (sync) file.sync();
+  file.close();
+  std::error_code error;
+  std::filesystem::rename(partial, path, error);
+  if (error) throw_io_error(fmt::format("cannot replace {}", path.string()), error.value());
+  if (sync) sync_directory(path.parent_path());
+}
+
+}  // namespace levin::detail

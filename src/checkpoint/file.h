@@ -1,0 +1,60 @@
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+namespace levin::detail {
+
+/// A regular file. Nothing here follows a symbolic link. What the system refuses is an IoError that names the file; a call that meets the
+/// file size limit is refused, too, and the process gets no SIGXFSZ.
+class File {
+ public:
+  File() = default;
+  /// A new file, to be read and written. Its mode follows the umask, and the world may not write to it.
+  static File create(const std::filesystem::path& path);
+  static File open_to_write(const std::filesystem::path& path);
+  /// DataError where there is no regular file.
+  static File open_to_read(const std::filesystem::path& path);
+  ~File();
+  File(File&& other) noexcept;
+  File& operator=(File&& other) noexcept;
+
+  const std::filesystem::path& path() const noexcept { return path_; }
+  int descriptor() const noexcept { return descriptor_; }
+  uint64_t size() const;
+  void resize(uint64_t bytes);
+  void write_at(const void* data, size_t bytes, uint64_t offset);
+  /// DataError where the file ends before that.
+  void read_at(void* data, size_t bytes, uint64_t offset) const;
+  void sync();
+  /// Closes; some file systems say only now that they are full.
+  void close();
+
+ private:
+  File(std::filesystem::path path, int flags);
+  [[noreturn]] void fail(const char* what, int error) const;
+
+  std::filesystem::path path_;
+  int descriptor_ = -1;
+};
+
+/// What a directory's entries are is written to disk. IoError where that fails.
+void sync_directory(const std::filesystem::path& directory);
+/// Replaces a small file as a whole.
+void replace_file(const std::filesystem::path& path, const std::string& text, bool sync);
+/// IoError with errno's words, and what to do about it.
+[[noreturn]] void throw_io_error(const std::string& what, int error);
+
+/// While it lives this thread gets EFBIG from what meets the file size limit, and the process no SIGXFSZ.
+class HoldFileSizeSignal {
+ public:
+  HoldFileSizeSignal();
+  ~HoldFileSizeSignal();
+  HoldFileSizeSignal(const HoldFileSizeSignal&) = delete;
+  HoldFileSizeSignal& operator=(const HoldFileSizeSignal&) = delete;
+
+ private:
+  bool blocked_before_;
+};
+
+}  // namespace levin::detail

@@ -1,0 +1,196 @@
+#include "file_layout.h"
+
+#include <xxhash.h>
+
+#include <algorithm>
+#include <bit>
+#include <memory>
+#include <unordered_set>
+
+#include "hdf5_types.h"
+#include "levin/core/error.h"
+#include "levin/core/text.h"
+#include "sparse_file.h"
+
+namespace levin::detail {
+namespace {
+
+constexpr hsize_t alignment_bytes = 4096;     // of large data sets: whole pages, and no block of the file system is two ranks'
+constexpr hsize_t metadata_bytes = 64 << 10;  // HDF5 takes room for metadata in such steps, so that they lie together
+constexpr uint64_t least_text_bytes = 64;
+constexpr size_t most_dims = 32;  // HDF5's limit
+
+// The next power of two: texts change with every save, their places should not.
+uint64_t rounded(uint64_t text_bytes) { return std::bit_ceil(std::max(text_bytes, least_text_bytes)); }
+
+[[noreturn]] void refuse(const std::string& name, const std::string& why) {
+  throw UsageError("checkpoint", fmt::format("{} {}", shown(name), why));
+}
+
+void check_name(const std::string& name) {
+  if (first_bad_byte(name) != std::string::npos || name.find('\n') != std::string::npos)
+    refuse(name, "is no name: it is not one line of UTF-8");
+  for (size_t begin = 0, end = 0; end != std::string::npos; begin = end + 1) {
+    end = name.find('/', begin);
+    const auto part = name.substr(begin, end == std::string::npos ? end : end - begin);
+    if (part.empty() || part == "." || part == "..") refuse(name, "is no name: a part of it is empty, \".\" or \"..\"");
+  }
+}
+
+// Every name once, and none that another has as a group.
+void check_names(const std::vector<TensorEntry>& tensors, const std::vector<TextEntry>& texts) {
+  std::unordered_set<std::string> names, groups;
+  const auto add = [&](const std::string& name) {
+    check_name(name);
+    if (!names.insert(name).second) refuse(name, "comes twice");
+    for (size_t slash = name.find('/'); slash != std::string::npos; slash = name.find('/', slash + 1)) groups.insert(name.substr(0, slash));
+  };
+  for (const auto& tensor : tensors) add(tensor.name);
+  for (const auto& text : texts) add(text.name);
+  for (const auto& name : names)
+    if (groups.contains(name)) refuse(name, "is a tensor or a text, and a group of others");
+}
+
+void check_shape(const TensorEntry& tensor) {
+  int64_t bytes = static_cast<int64_t>(c10::elementSize(tensor.dtype));
+  bool good = tensor.shape.size() <= most_dims;
+  for (const int64_t size : tensor.shape) good = good && size >= 0 && !__builtin_mul_overflow(bytes, std::max<int64_t>(size, 1), &bytes);
+  if (!good) refuse(tensor.name, fmt::format("has {} dimensions, a negative one, or more bytes than can be counted", tensor.shape.size()));
+}
+
+/// The HDF5 file while it is laid out.
+class Layouter {
+ public:
+  explicit Layouter(SparseFile& file) : create_(H5P_DATASET_CREATE), link_(H5P_LINK_CREATE), file_(open(file)) {
+    if (!file_.good()) fail("a file");
+    const Hdf5Section section;
+    // Places are given at once, and nothing is written into them; without it H5Dget_offset has nothing to say.
+    H5Pset_layout(create_.id, H5D_CONTIGUOUS);
+    H5Pset_alloc_time(create_.id, H5D_ALLOC_TIME_EARLY);
+    H5Pset_fill_time(create_.id, H5D_FILL_TIME_NEVER);
+    H5Pset_obj_track_times(create_.id, false);
+    H5Pset_create_intermediate_group(link_.id, 1);
+    H5Pset_char_encoding(link_.id, H5T_CSET_UTF8);
+  }
+
+  FileLayout::Place add(const TensorEntry& tensor) {
+    const Hdf5Section section;
+    const auto type = hdf5_type(tensor.dtype);
+    if (!type) refuse(tensor.name, fmt::format("is of dtype {}, which checkpoints do not hold", c10::toString(tensor.dtype)));
+    const std::vector<hsize_t> shape(tensor.shape.begin(), tensor.shape.end());
+    const Hdf5Handle space(shape.empty() ? H5Screate(H5S_SCALAR) : H5Screate_simple(static_cast<int>(shape.size()), shape.data(), nullptr),
+                           H5Sclose);
+    return add(tensor.name, *type, space, static_cast<uint64_t>(tensor.bytes()));
+  }
+
+  FileLayout::Place add(const TextEntry& text) {
+    if (text.text.find('\0') != std::string::npos) refuse(text.name, "has a zero byte; save it as a tensor of uint8");
+    const uint64_t bytes = rounded(text.text.size());
+    const Hdf5Section section;
+    return add(text.name, hdf5_text_type(bytes), {H5Screate(H5S_SCALAR), H5Sclose}, bytes);
+  }
+
+  void close() {
+    if (!file_.close()) fail("a file");
+  }
+
+ private:
+  struct Properties {
+    explicit Properties(hid_t kind)
+        : id(
+              [&] {
+                const Hdf5Section section;
+                return H5Pcreate(kind);
+              }(),
+              H5Pclose) {}
+    Hdf5Handle id;
+  };
+
+  static Hdf5Handle open(SparseFile& file) {
+    const Hdf5Section section;
+    const Hdf5Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
+    // Rank 0 alone makes the layout, and all ranks write past HDF5. Tried against collective creation and H5Dwrite of parallel HDF5, which
+    // is as fast with few large tensors, half as fast with thousands, and says nothing, or hangs, when one rank's disk is full.
+    file.use_for(access);
+    H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110);
+    H5Pset_alignment(access, alignment_bytes, alignment_bytes);
+    H5Pset_meta_block_size(access, metadata_bytes);
+    const Hdf5Handle create(H5Pcreate(H5P_FILE_CREATE), H5Pclose);
+    H5Pset_obj_track_times(create, false);
+    return {H5Fcreate("levin-checkpoint-layout", H5F_ACC_TRUNC, create, access), H5Fclose};
+  }
+
+  FileLayout::Place add(const std::string& name, hid_t type, const Hdf5Handle& space, uint64_t bytes) {
+    const Hdf5Handle set(H5Dcreate2(file_, name.c_str(), type, space, link_.id, create_.id, H5P_DEFAULT), H5Dclose);
+    if (!set.good()) fail(shown(name));
+    if (bytes == 0) return {};  // has no place
+    const haddr_t offset = H5Dget_offset(set);
+    if (offset == HADDR_UNDEF) fail(shown(name));
+    return {offset, bytes};
+  }
+
+  [[noreturn]] static void fail(const std::string& what) { throw UsageError("checkpoint", "HDF5 cannot lay out " + what); }
+
+  Properties create_, link_;
+  Hdf5Handle file_;
+};
+
+// What HDF5 wrote outside of the data.
+void read_metadata(const SparseFile& file, FileLayout& layout) {
+  constexpr uint64_t chunk_bytes = 64 << 10;
+  auto places = layout.tensors;
+  places.insert(places.end(), layout.texts.begin(), layout.texts.end());
+  std::sort(places.begin(), places.end(), [](const auto& a, const auto& b) { return a.offset < b.offset; });
+  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> hash(XXH3_createState(), XXH3_freeState);
+  XXH3_64bits_reset(hash.get());
+  std::string bytes;
+  for (auto [begin, end] : gaps_between(places, layout.file_bytes))
+    for (; begin < end; begin += bytes.size()) {
+      bytes.resize(std::min(end - begin, chunk_bytes));
+      file.read(begin, bytes.data(), bytes.size());
+      XXH3_64bits_update(hash.get(), bytes.data(), bytes.size());
+      if (bytes.find_first_not_of('\0') != std::string::npos) layout.metadata.emplace_back(begin, bytes);
+    }
+  layout.metadata_hash = XXH3_64bits_digest(hash.get());
+}
+
+}  // namespace
+
+FileLayout make_layout(const std::vector<TensorEntry>& tensors, const std::vector<TextEntry>& texts) {
+  check_names(tensors, texts);
+  for (const auto& tensor : tensors) check_shape(tensor);
+  FileLayout layout;
+  SparseFile file;
+  Layouter layouter(file);
+  for (const auto& tensor : tensors) layout.tensors.push_back(layouter.add(tensor));
+  for (const auto& text : texts) layout.texts.push_back(layouter.add(text));
+  layouter.close();
+  layout.file_bytes = file.bytes();
+  read_metadata(file, layout);
+  return layout;
+}
+
+std::string layout_key(const std::vector<TensorEntry>& tensors, const std::vector<TextEntry>& texts) {
+  std::string key;
+  for (const auto& tensor : tensors) {
+    key += fmt::format("{} {}", tensor.name, static_cast<int>(tensor.dtype));
+    for (const int64_t size : tensor.shape) key += fmt::format(" {}", size);
+    key += '\n';
+  }
+  for (const auto& text : texts) key += fmt::format("{} text {}\n", text.name, rounded(text.text.size()));
+  return key;
+}
+
+std::vector<std::pair<uint64_t, uint64_t>> gaps_between(const std::vector<FileLayout::Place>& sorted, uint64_t file_bytes) {
+  std::vector<std::pair<uint64_t, uint64_t>> gaps;
+  uint64_t begin = 0;
+  for (const auto& place : sorted) {
+    if (place.bytes == 0) continue;
+    if (place.offset > begin) gaps.emplace_back(begin, place.offset);
+    begin = place.offset + place.bytes;
+  }
+  if (begin < file_bytes) gaps.emplace_back(begin, file_bytes);
+  return gaps;
+}
+
+}  // namespace levin::detail

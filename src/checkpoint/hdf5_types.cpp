@@ -1,0 +1,69 @@
+#include "hdf5_types.h"
+
+#include <array>
+#include <bit>
+
+namespace levin::detail {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "bytes are written as they are in memory");
+
+using c10::ScalarType;
+constexpr std::array dtypes{ScalarType::Float,  ScalarType::Double, ScalarType::BFloat16, ScalarType::Half, ScalarType::Long,
+                            ScalarType::Int,    ScalarType::Short,  ScalarType::Char,     ScalarType::Byte, ScalarType::Bool,
+                            ScalarType::UInt16, ScalarType::UInt32, ScalarType::UInt64};
+
+Hdf5Handle copy_of(hid_t type) { return {H5Tcopy(type), H5Tclose}; }
+
+Hdf5Handle float_16(size_t exponent_bits, size_t mantissa_bits, size_t bias) {
+  auto type = copy_of(H5T_IEEE_F32LE);
+  // The size comes last: HDF5 refuses one that the fields would not fit into.
+  H5Tset_fields(type, 15, mantissa_bits, exponent_bits, 0, mantissa_bits);
+  H5Tset_ebias(type, bias);
+  H5Tset_precision(type, 16);
+  H5Tset_size(type, 2);
+  return type;
+}
+
+Hdf5Handle boolean() {
+  Hdf5Handle type(H5Tenum_create(H5T_STD_I8LE), H5Tclose);
+  for (const signed char value : {0, 1}) H5Tenum_insert(type, value ? "TRUE" : "FALSE", &value);
+  return type;
+}
+
+}  // namespace
+
+std::optional<Hdf5Handle> hdf5_type(ScalarType dtype) {
+  switch (dtype) {
+    case ScalarType::Float: return copy_of(H5T_IEEE_F32LE);
+    case ScalarType::Double: return copy_of(H5T_IEEE_F64LE);
+    case ScalarType::BFloat16: return float_16(8, 7, 127);
+    case ScalarType::Half: return float_16(5, 10, 15);
+    case ScalarType::Long: return copy_of(H5T_STD_I64LE);
+    case ScalarType::Int: return copy_of(H5T_STD_I32LE);
+    case ScalarType::Short: return copy_of(H5T_STD_I16LE);
+    case ScalarType::Char: return copy_of(H5T_STD_I8LE);
+    case ScalarType::Byte: return copy_of(H5T_STD_U8LE);
+    case ScalarType::UInt16: return copy_of(H5T_STD_U16LE);
+    case ScalarType::UInt32: return copy_of(H5T_STD_U32LE);
+    case ScalarType::UInt64: return copy_of(H5T_STD_U64LE);
+    case ScalarType::Bool: return boolean();
+    default: return std::nullopt;
+  }
+}
+
+std::optional<ScalarType> dtype_of(hid_t type) {
+  for (const auto dtype : dtypes)
+    if (H5Tequal(*hdf5_type(dtype), type) > 0) return dtype;
+  return std::nullopt;
+}
+
+Hdf5Handle hdf5_text_type(size_t bytes) {
+  auto type = copy_of(H5T_C_S1);
+  H5Tset_size(type, bytes);
+  H5Tset_strpad(type, H5T_STR_NULLPAD);
+  H5Tset_cset(type, H5T_CSET_UTF8);
+  return type;
+}
+
+}  // namespace levin::detail

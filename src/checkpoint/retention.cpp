@@ -1,0 +1,34 @@
+#include "levin/checkpoint/retention.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+namespace levin {
+
+std::vector<std::string> checkpoints_to_remove(const std::vector<KeptCheckpoint>& checkpoints, const RetentionPolicy& policy) {
+  if (policy.save_top_k < 0) return {};
+  auto sorted = checkpoints;
+  std::set<std::string> kept(policy.protect.begin(), policy.protect.end());
+  const auto keep_first = [&](int64_t count) {
+    for (int64_t i = 0; i < count && i < static_cast<int64_t>(sorted.size()); i++) kept.insert(sorted[static_cast<size_t>(i)].name);
+  };
+
+  std::stable_sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.step > b.step; });
+  keep_first(policy.newest);
+  // 0: a score, 1: none, 2: a NaN. A stable sort leaves equal ones with the later step first.
+  const auto kind = [](const KeptCheckpoint& one) { return !one.score ? 1 : std::isnan(*one.score) ? 2 : 0; };
+  std::stable_sort(sorted.begin(), sorted.end(), [&](const KeptCheckpoint& a, const KeptCheckpoint& b) {
+    if (const int one = kind(a), other = kind(b); one != other) return one < other;
+    if (kind(a) != 0) return false;
+    return policy.mode == MonitorMode::min ? *a.score < *b.score : *a.score > *b.score;
+  });
+  keep_first(policy.save_top_k);
+
+  std::vector<std::string> removed;
+  for (const auto& one : checkpoints)
+    if (!kept.contains(one.name)) removed.push_back(one.name);
+  return removed;
+}
+
+}  // namespace levin
