@@ -23,10 +23,27 @@ void EarlyStopping::on_train_start() {
   const bool one_validation_an_epoch = options.val_check_interval == CheckInterval() && options.check_val_every_n_epoch == 1;
   at_epoch_end_ = config_.check_on_train_epoch_end.value_or(one_validation_an_epoch);
   training_ = options.fast_dev_run.batches == 0;
+  if (std::exchange(resumed_, false)) return;
   waited_ = stopped_epoch_ = 0;
   best_ = std::numeric_limits<double>::infinity() * (config_.mode == MonitorMode::min ? 1 : -1);
   reason_ = EarlyStoppingReason::not_stopped;
   message_.clear();
+}
+
+StateDict EarlyStopping::state_dict() const {
+  StateDict state;
+  state.set("best_score", best_);
+  state.set("wait_count", waited_);
+  return state;
+}
+
+void EarlyStopping::load_state_dict(const StateDict& state) {
+  best_ = state.get<double>("best_score");
+  waited_ = state.get<int64_t>("wait_count");
+  stopped_epoch_ = 0;
+  reason_ = EarlyStoppingReason::not_stopped;
+  message_.clear();
+  resumed_ = true;
 }
 
 void EarlyStopping::on_train_epoch_end() {

@@ -12,7 +12,13 @@ Timer::Timer(TimerConfig config) : config_(config) { check_config(config_); }
 Seconds Timer::time_elapsed(Stage stage) const {
   const auto& span = spans_[index(stage)];
   if (!span.start) return {};
-  return {std::chrono::duration<double>(span.end.value_or(Clock::now()) - *span.start).count()};
+  return {std::chrono::duration<double>(span.end.value_or(Clock::now()) - *span.start).count() + (stage == Stage::fit ? spent_ : 0)};
+}
+
+StateDict Timer::state_dict() const {
+  StateDict state;
+  state.set("time_elapsed", time_elapsed().value);
+  return state;
 }
 
 std::optional<Seconds> Timer::time_remaining(Stage stage) const {

@@ -47,6 +47,7 @@ void FitLoop::run(const LoadFrom& from) {
   std::optional<detail::StateReader> saved;
   if (from.checkpoint) {
     saved.emplace(trainer_, module_, *from.checkpoint);
+    saved->loop();  // or it says that there is none
     saved->load_model(/*weights_only=*/false, from.strict);
     saved->load_callbacks();
   }

@@ -94,8 +94,7 @@ const StateDict& StateReader::loop() {
   if (!loop_.empty()) return loop_;
   const auto found = checkpoint_.texts().find(loop_text);
   if (found == checkpoint_.texts().end())
-    throw DataError(fmt::format("{} has weights alone", path()), "begin a new training with --init_from, or resume from another",
-                    "checkpoint");
+    throw DataError(fmt::format("{} has weights alone", path()), "resume from another; this one is for evaluations", "checkpoint");
   loop_.add_json(found->second, path());
   return loop_;
 }

@@ -52,6 +52,7 @@ const std::map<std::string, std::string> test_of_field{
     {"log_every_n_steps", "trainer_trainer/log_every_n_steps"},
     {"enable_progress_bar", "run_test enable_progress_bar"},
     {"enable_model_summary", "run_test enable_model_summary"},
+    {"enable_checkpointing", "run_test enable_checkpointing"},
     {"callbacks", "trainer_trainer/callbacks"},
     {"logger", "trainer_trainer/logger"},
     {"test_after_fit", "trainer_trainer/test_after_fit"},

@@ -49,6 +49,10 @@ class EarlyStopping : public Callback {
   void on_validation_end() override;
   void on_train_end() override { training_ = false; }
   bool monitors() const noexcept override { return true; }
+  StateDict state_dict() const override;
+  void load_state_dict(const StateDict& state) override;
+  /// With the metric: there may be several.
+  std::string state_key() const override { return "EarlyStopping of " + config_.monitor; }
 
   double best_score() const noexcept { return best_; }
   /// Checks since the last improvement.
@@ -67,6 +71,7 @@ class EarlyStopping : public Callback {
 
   EarlyStoppingConfig config_;
   bool at_epoch_end_ = true;
+  bool resumed_ = false;
   bool training_ = false;  // a sanity check, or an evaluation alone, decides nothing
   double best_ = 0;
   int64_t waited_ = 0, stopped_epoch_ = 0;

@@ -32,6 +32,9 @@ class Timer : public Callback {
   std::optional<Seconds> time_remaining(Stage stage = Stage::fit) const;
 
   void on_train_start() override { start(Stage::fit); }
+  /// The training's time: one that goes on has spent it already.
+  StateDict state_dict() const override;
+  void load_state_dict(const StateDict& state) override { spent_ = state.get<double>("time_elapsed"); }
   void on_train_end() override { end(Stage::fit); }
   void on_validation_start() override { start(Stage::validate); }
   void on_validation_end() override { end(Stage::validate); }
@@ -57,6 +60,7 @@ class Timer : public Callback {
 
   TimerConfig config_;
   std::array<Span, 4> spans_;  // of each Stage
+  double spent_ = 0;           // in the training, before this start
 };
 
 }  // namespace levin

@@ -17,10 +17,10 @@ struct Subcommand {
 
 /// All that options can come from. The library reads neither argv nor the environment by itself.
 struct ProgramInput {
-  std::vector<std::string> arguments;                 ///< without the program's name
-  std::vector<std::string> environment;               ///< NAME=value, all of it
-  std::vector<std::filesystem::path> base_files;      ///< rank between defaults and environment: a resumed run's config
-  std::function<bool(const std::string&)> base_keys;  ///< which of their keys ("model", "trainer.precision") count; empty: all
+  std::vector<std::string> arguments;                      ///< without the program's name
+  std::vector<std::string> environment;                    ///< NAME=value, all of it
+  std::vector<std::filesystem::path> base_files;           ///< rank between defaults and environment: a resumed run's config
+  std::function<bool(const std::string&)> base_keys = {};  ///< which of their keys ("model", "trainer.precision") count; empty: all
 
   static ProgramInput from_main(int argc, const char* const* argv, const char* const* environment);
 };

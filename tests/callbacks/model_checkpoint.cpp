@@ -1,0 +1,170 @@
+#include "levin/callbacks/model_checkpoint.h"
+
+#include <ATen/ops/equal.h>
+#include <stdlib.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "../trainer/toy.h"
+#include "levin/callbacks/early_stopping.h"
+#include "levin/checkpoint/checkpoint_folder.h"
+#include "levin/checkpoint/checkpoint_reader.h"
+#include "levin/core/error.h"
+#include "levin_test.h"
+
+using namespace levin::test;
+using levin::CheckpointReader;
+using levin::ModelCheckpoint;
+using levin::ModelCheckpointConfig;
+
+namespace {
+
+namespace fs = std::filesystem;
+
+/// A folder that all ranks know, and rank 0 makes and removes.
+class SharedFolder {
+ public:
+  SharedFolder() {
+    std::string name = (fs::temp_directory_path() / "levin_checkpoints.XXXXXX").string();
+    if (runtime().rank() == 0) BOOST_REQUIRE(mkdtemp(name.data()));
+    MPI_Bcast(name.data(), static_cast<int>(name.size()), MPI_CHAR, 0, runtime().communicator());
+    path = name;
+  }
+  ~SharedFolder() {
+    MPI_Barrier(runtime().communicator());
+    std::error_code unseen;
+    if (runtime().rank() == 0) fs::remove_all(path, unseen);
+  }
+  SharedFolder(const SharedFolder&) = delete;
+  SharedFolder& operator=(const SharedFolder&) = delete;
+
+  fs::path path;
+};
+
+/// A training of some epochs of 5 steps.
+struct Trained {
+  Trained(const ModelCheckpointConfig& checkpoint_config, int64_t epochs, const levin::LoadFrom& from = {})
+      : callback(std::make_shared<ModelCheckpoint>(checkpoint_config)),
+        stopping(std::make_shared<levin::EarlyStopping>(levin::EarlyStoppingConfig{.patience = 100})),
+        trainer(std::make_shared<levin::Trainer>(levin::TrainerConfig{.max_epochs = epochs}, runtime())) {
+    trainer->add_callback(callback);
+    trainer->add_callback(stopping);
+    module = trainer->build<Toy>();
+    trainer->fit(*module, data, from);
+  }
+
+  ToyData data;
+  std::shared_ptr<ModelCheckpoint> callback;
+  std::shared_ptr<levin::EarlyStopping> stopping;
+  std::shared_ptr<levin::Trainer> trainer;
+  std::shared_ptr<Toy> module;
+};
+
+/// An error of all ranks: each has it from itself, or from one that was faster.
+template <class ErrorType, class Call>
+void check_all_throw(Call&& call, const std::vector<std::string>& parts) {
+  try {
+    check_throws<ErrorType>(call, parts);
+  } catch (const levin::CommunicatorAborted& error) {
+    for (const auto& part : parts) BOOST_TEST(std::string(error.what()).find(part) != std::string::npos, error.what());
+  }
+}
+
+std::vector<int64_t> steps_in(const fs::path& folder) {
+  std::vector<int64_t> steps;
+  for (const auto& found : levin::list_checkpoints(folder).checkpoints) steps.push_back(found.manifest.step);
+  return steps;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(callbacks_model_checkpoint)
+
+BOOST_AUTO_TEST_CASE(a_program_of_its_own_goes_on) {
+  const SharedFolder folder;
+  const ModelCheckpointConfig config{.dirpath = folder.path, .save_top_k = -1};
+  const Trained first(config, 2);
+  BOOST_TEST(first.callback->last_model_path() == folder.path / "step=000010");
+  BOOST_TEST(steps_in(folder.path) == (std::vector<int64_t>{5, 10}), boost::test_tools::per_element());
+  auto newest = levin::newest_checkpoint(folder.path, first.trainer->session().communicator().host());
+  BOOST_REQUIRE(newest.reader);
+  const Trained second(config, 4, {newest.reader.get()});
+  BOOST_TEST(second.trainer->report().steps == 10);
+  BOOST_TEST(second.trainer->global_step() == 20);
+  const SharedFolder other;
+  const Trained unbroken({.dirpath = other.path, .in_background = false}, 4);
+  BOOST_TEST(at::equal(unbroken.module->net->weight, second.module->net->weight));
+  BOOST_TEST(unbroken.stopping->best_score() == second.stopping->best_score());
+  BOOST_TEST(unbroken.stopping->wait_count() == second.stopping->wait_count());
+  BOOST_TEST(steps_in(other.path) == (std::vector<int64_t>{15, 20}), boost::test_tools::per_element());
+
+  ToyData data;
+  levin::Trainer evaluating({}, runtime());
+  const auto module = evaluating.build<Toy>();
+  const auto values = evaluating.test(*module, data, {newest.reader.get()});
+  BOOST_TEST(at::equal(module->net->weight, first.module->net->weight));
+  BOOST_TEST(values.size() == 2u);
+}
+
+BOOST_AUTO_TEST_CASE(by_steps_and_by_time) {
+  const SharedFolder by_steps, by_time;
+  const Trained steps({.dirpath = by_steps.path, .save_top_k = -1, .every_n_train_steps = 3}, 2);
+  BOOST_TEST(steps_in(by_steps.path) == (std::vector<int64_t>{3, 6, 9}), boost::test_tools::per_element());
+  const Trained time({.dirpath = by_time.path, .save_top_k = -1, .train_time_interval = levin::Seconds{1e-6}}, 1);
+  const auto found = steps_in(by_time.path);
+  BOOST_TEST(found.size() >= 3u);  // asked for at a step's start, made at its end
+}
+
+BOOST_AUTO_TEST_CASE(weights_alone_cannot_be_resumed) {
+  const SharedFolder folder;
+  const Trained first({.dirpath = folder.path, .save_weights_only = true}, 1);
+  CheckpointReader reader(folder.path / "step=000005", first.trainer->session().communicator().host());
+  for (const auto& tensor : reader.tensors()) BOOST_TEST(tensor.name.starts_with("model/"));
+  check_all_throw<levin::DataError>([&] { Trained({.dirpath = folder.path}, 2, {&reader}); }, {"has weights alone"});
+}
+
+BOOST_AUTO_TEST_CASE(a_failed_save_is_a_warning_and_the_third_an_error) {
+  const SharedFolder folder;
+  const auto blocked = folder.path / "checkpoints";
+  levin::Trainer trainer({.max_epochs = 2}, runtime());
+  const auto module = trainer.build<Toy>();
+  ToyData data;
+  trainer.add_callback(
+      std::make_shared<ModelCheckpoint>(ModelCheckpointConfig{.dirpath = blocked, .every_n_train_steps = 1, .in_background = false}));
+  int64_t steps = 0;
+  module->in_step = [&] {
+    if (++steps != 3 || runtime().rank() != 0) return;
+    fs::remove_all(blocked);
+    std::ofstream(blocked) << "a file in its place";
+  };
+  check_all_throw<levin::IoError>([&] { trainer.fit(*module, data); }, {"[checkpoint]"});
+  BOOST_TEST(trainer.global_step() == 5);
+}
+
+BOOST_AUTO_TEST_CASE(names) {
+  const levin::NamedValues values{{"val_loss", 0.12345}, {"val/acc", 0.5}};
+  const auto named = [&](const std::string& filename, bool insert = true) {
+    return ModelCheckpoint::format_name(filename, values, 3, 400, insert);
+  };
+  BOOST_TEST(named("{epoch}-{val_loss:.2f}") == "epoch=3-val_loss=0.12");
+  BOOST_TEST(named("{epoch:02d}-{step:06d}", false) == "03-000400");
+  BOOST_TEST(named("best {val/acc:.1f}") == "best val_acc=0.5");
+  BOOST_TEST(named("plain") == "plain");
+  check_throws<levin::ConfigError>([&] { named("{loss}"); }, {"{loss}", "val_loss"});
+  check_throws<levin::ConfigError>([&] { named("{epoch:.2f}"); }, {"{epoch:.2f}"});
+  check_throws<levin::ConfigError>([&] { named("{epoch"); }, {"without a }"});
+}
+
+BOOST_AUTO_TEST_CASE(bad_configs) {
+  const auto refused = [](const ModelCheckpointConfig& config, const std::string& part) {
+    check_throws<levin::ConfigError>([&] { ModelCheckpoint{config}; }, {part});
+  };
+  refused({.save_top_k = 2}, "without a monitor");
+  refused({.every_n_train_steps = 1, .every_n_epochs = 1}, "exclude each other");
+  const SharedFolder folder;
+  check_all_throw<levin::ConfigError>([&] { Trained({}, 1); }, {"no folder"});
+  check_all_throw<levin::ConfigError>([&] { Trained({.dirpath = folder.path, .monitor = "other"}, 1); }, {"\"other\"", "val_loss"});
+}
+
+BOOST_AUTO_TEST_SUITE_END()
