@@ -1,10 +1,8 @@
-// The program of docs/data.md, and the job in the README.
-#include "docs/readme.h"
-// After it, so that the README's job has what it includes itself.
-#include "docs/data.h"
-
+// The program of docs/data.md, and the job in the README, which comes first and so has what it includes itself.
 #include <unistd.h>
 
+#include "docs/README.h"
+#include "docs/data_guide.h"
 #include "levin/data/batch_plan.h"
 #include "run_guide.h"
 
@@ -47,7 +45,7 @@ BOOST_AUTO_TEST_SUITE(docs_data)
 
 BOOST_AUTO_TEST_CASE(the_readmes_job_runs) {
   for (const auto* subcommand : {"fit", "validate"})
-    BOOST_TEST(run_guide(docs_readme::main, {subcommand, "--trainer.fast_dev_run", "true", "--model.hidden", "8"}) == 0);
+    BOOST_TEST(run_guide(README::main, {subcommand, "--trainer.fast_dev_run", "true", "--model.hidden", "8"}) == 0);
 }
 
 BOOST_AUTO_TEST_CASE(the_program_runs) {
@@ -55,7 +53,7 @@ BOOST_AUTO_TEST_CASE(the_program_runs) {
   const std::vector<std::string> common{"--trainer.fast_dev_run", "3", "--data.directory", folder.path.string()};
   const auto run = [&](std::vector<std::string> words) {
     words.insert(words.end(), common.begin(), common.end());
-    return run_guide(docs_data::main, words);
+    return run_guide(data_guide::main, words);
   };
   for (const auto* subcommand : {"fit", "validate", "test", "predict"}) BOOST_TEST(run({subcommand, "--data.num_workers", "2"}) == 0);
   BOOST_TEST(run({"fit", "--data.simulate", "true", "--data.global_batch_size", "24"}) == 0);
@@ -64,9 +62,9 @@ BOOST_AUTO_TEST_CASE(the_program_runs) {
 // Each step of a walk counts once, on any number of ranks: a net that predicts 0 has the mean square of the steps as its loss.
 BOOST_AUTO_TEST_CASE(its_losses_are_means_over_steps) {
   const Folder folder;
-  docs_data::WalkData data({.directory = folder.path, .walks = 230, .loader = {.batch_size = 4}});
+  data_guide::WalkData data({.directory = folder.path, .walks = 230, .loader = {.batch_size = 4}});
   levin::Trainer trainer({.session = {.precision = levin::Precision::float64}}, runtime());
-  const auto model = trainer.build<docs_data::NextStep>();
+  const auto model = trainer.build<data_guide::NextStep>();
   {
     const at::NoGradGuard no_grad;
     model->net->weight.zero_(), model->net->bias.zero_();
@@ -89,7 +87,7 @@ BOOST_AUTO_TEST_CASE(its_images_are_read) {
     const auto write = [&](const char* name, const std::string& bytes) { std::ofstream(folder.path / name, std::ios::binary) << bytes; };
     write("train-images-idx3-ubyte", std::string("\0\0\x08\x03\0\0\0\x02\0\0\0\x01\0\0\0\x02\0\xff\x33\x66", 20));
     write("train-labels-idx1-ubyte", std::string("\0\0\x08\x01\0\0\0\x02\x07\x03", 10));
-    const auto data = docs_data::digits(folder.path);
+    const auto data = data_guide::digits(folder.path);
     levin::Batch batch;
     const int64_t second[] = {1};
     data->get(second, batch);

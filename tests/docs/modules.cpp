@@ -1,6 +1,5 @@
 // The program of docs/modules.md.
-#include "docs/modules.h"
-
+#include "docs/modules_guide.h"
 #include "run_guide.h"
 
 using levin::test::run_guide;
@@ -10,13 +9,13 @@ BOOST_AUTO_TEST_SUITE(docs_modules)
 
 BOOST_AUTO_TEST_CASE(the_program_runs) {
   for (const auto* subcommand : {"fit", "validate", "test", "predict"})
-    BOOST_TEST(run_guide(docs_modules::main, {subcommand, "--trainer.fast_dev_run", "2", "--model.width", "8"}) == 0);
+    BOOST_TEST(run_guide(modules_guide::main, {subcommand, "--trainer.fast_dev_run", "2", "--model.width", "8"}) == 0);
 }
 
 BOOST_AUTO_TEST_CASE(its_model_learns) {
   levin::Trainer trainer({.max_epochs = 6}, runtime());
-  const auto model = trainer.build<docs_modules::Classifier>(docs_modules::ClassifierConfig{});
-  docs_modules::Quadrants data;
+  const auto model = trainer.build<modules_guide::Classifier>(modules_guide::ClassifierConfig{});
+  modules_guide::Quadrants data;
   trainer.fit(*model, data);
   BOOST_TEST(*levin::find_value(trainer.report().metrics, "val_acc") > 0.9);
   BOOST_TEST(*levin::find_value(trainer.report().metrics, "val_largest_loss") > *levin::find_value(trainer.report().metrics, "val_loss"));
@@ -25,8 +24,8 @@ BOOST_AUTO_TEST_CASE(its_model_learns) {
 
 BOOST_AUTO_TEST_CASE(its_gan_steps_both_optimizers_and_keeps_the_critic_small) {
   levin::Trainer trainer({.max_steps = 7, .log_every_n_steps = 1}, runtime());
-  const auto gan = trainer.build<docs_modules::Gan>();
-  struct NoValidation : docs_modules::Quadrants {
+  const auto gan = trainer.build<modules_guide::Gan>();
+  struct NoValidation : modules_guide::Quadrants {
     levin::DataLoaderSpec val_dataloader() override { return {}; }
   } data;
   trainer.fit(*gan, data);
