@@ -278,6 +278,7 @@ void Strategy::zero_grad(size_t optimizer) {
 
 void Strategy::write_parameters(const std::function<void(const std::string&, Tensor&)>& fn) {
   std::exception_ptr failure;
+  if (lifetimes_.parameters == Hold::shared) communicator_->barrier();  // others may still compute with what is about to change
   if (lifetimes_.parameters != Hold::shared || communicator_->node()->rank() == 0) {
     at::NoGradGuard no_grad;
     try {
