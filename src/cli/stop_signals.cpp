@@ -20,7 +20,11 @@ void note(int signal) {
 
 class StopOnSignal : public Callback {
  public:
-  void on_train_batch_end(const Tensor&, const Batch&, int64_t) override {
+  void on_train_batch_end(const Tensor&, const Batch&, int64_t) override { look(); }
+  void on_validation_batch_end(const Batch&, int64_t) override { look(); }
+
+ private:
+  void look() {
     if (arrived != 0) trainer().session().request_stop(arrived == SIGINT ? StopReason::interrupted : StopReason::terminated);
   }
 };

@@ -119,19 +119,25 @@ std::vector<GradientSlice> GroupOptimizer::gradients() const {
 
 void GroupOptimizer::add_state(StateUse use, const std::string& prefix, const std::vector<NamedParameter>& parameters,
                                std::vector<StateTensor>& all) const {
-  if (!optimizer_) return;
-  const auto names = optimizer_->state_names();
   for (const auto* group : trained_) {
     const Range wanted = group->optimizer_state_for(use);
     for (const auto& [parameter, range] : group->layout().placements) {
       const auto& [name, tensor] = parameters[static_cast<size_t>(parameter)];
+      // Values of the elements `its` of the group, where they are this parameter's and wanted.
+      const auto add = [&](StateTensor& state, Range its, const Tensor& values) {
+        const Range part = intersect(intersect(range, its), wanted);
+        if (part.size() > 0) state.parts.push_back({part.begin - range.begin, values.narrow(0, part.begin - its.begin, part.size())});
+      };
+      const auto names = optimizer_ ? optimizer_->state_names() : std::vector<std::string>();
       for (size_t i = 0; i < names.size(); i++) {
         StateTensor state{prefix + names[i] + "/" + name, tensor.scalar_type(), tensor.sizes().vec()};
-        for (const auto& slice : group->slices()) {
-          const Range its = slice.segment.range, part = intersect(intersect(range, its), wanted);
-          if (part.size() > 0)
-            state.parts.push_back({part.begin - range.begin, slice.state.tensors[i].narrow(0, part.begin - its.begin, part.size())});
-        }
+        for (const auto& slice : group->slices()) add(state, slice.segment.range, slice.state.tensors[i]);
+        all.push_back(std::move(state));
+      }
+      if (!custom_) continue;
+      for (const auto& [state_name, values] : custom_->state_of(tensor)) {
+        StateTensor state{prefix + state_name + "/" + name, values.scalar_type(), tensor.sizes().vec()};
+        add(state, range, values.view(-1));
         all.push_back(std::move(state));
       }
     }
@@ -140,12 +146,14 @@ void GroupOptimizer::add_state(StateUse use, const std::string& prefix, const st
 
 // All slices have taken the same steps; a rank may have none.
 int64_t GroupOptimizer::steps() const {
+  if (custom_) return custom_->steps();
   for (const auto* group : trained_)
     for (const auto& slice : group->slices()) return static_cast<int64_t>(slice.state.step.item<double>());
   return 0;
 }
 
 void GroupOptimizer::set_steps(int64_t steps) {
+  if (custom_) custom_->set_steps(steps);
   for (auto* group : trained_)
     for (auto& [segment, its_parameters, gradients, state] : group->slices())
       for (const auto* count : {&state.step, &state.device_step})

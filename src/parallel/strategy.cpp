@@ -233,6 +233,12 @@ StepTotals Strategy::meet(uint32_t signals, size_t optimizer) {
   return totals;
 }
 
+uint32_t Strategy::agree(uint32_t signals) {
+  uint32_t all = 0;
+  for (const double one : exchange({static_cast<double>(signals)})) all |= static_cast<uint32_t>(one);
+  return all;
+}
+
 void Strategy::reduce(const StepTotals& totals, size_t optimizer, Accumulation accumulation) {
   if (!(totals.weight > 0))
     throw UsageError("parallel", fmt::format("a step with a total weight of {}", totals.weight), "skip the step: no rank had a sample");

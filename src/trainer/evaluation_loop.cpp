@@ -101,10 +101,15 @@ NamedValues EvaluationLoop::pass(int64_t most, bool log) {
   hooks.call(moments_.start.name, moments_.start.hook);
   hooks.call(moments_.epoch_start.name, moments_.epoch_start.hook);
   NamedValues values;
-  for (size_t i = 0; i < sources_.size(); i++) {
+  given_up_ = false;
+  for (size_t i = 0; i < sources_.size() && !given_up_; i++) {
     if (sources_.size() > 1) logs_.begin_dataloader(static_cast<int64_t>(i));
     run_source(i, allowed(sources_[i]));
     if (sources_.size() > 1) logs_.end_dataloader(trainer_.session().communicator(), values);
+  }
+  if (given_up_) {
+    logs_.discard();
+    return {};
   }
   hooks.call(moments_.epoch_end.name, moments_.epoch_end.hook);
   for (auto& value : logs_.epoch_values(trainer_.session().communicator())) values.push_back(std::move(value));
@@ -126,7 +131,16 @@ void EvaluationLoop::run_source(size_t dataloader_idx, int64_t batches) {
     trainer_.transfer(*batch, module_, data_);
     step(*batch, batch_idx);
     trainer_.batch_progress().done++;
+    if (given_up_ = told_to_end(); given_up_) return;
   }
+}
+
+// Only a training has a state to save, and another start that goes on.
+bool EvaluationLoop::told_to_end() {
+  auto& session = trainer_.session();
+  if (stage_ != Stage::fit) return false;
+  session.meet();
+  return session.told_to_end();
 }
 
 void EvaluationLoop::step(const Batch& batch, int64_t batch_idx) {

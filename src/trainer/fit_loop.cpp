@@ -115,7 +115,15 @@ void FitLoop::run_epoch() {
   trainer_.batch_progress() = {0, batches_ == Trainer::unlimited ? 0 : batches_};
   clock_ = std::chrono::steady_clock::now();
   if (!goes_on) hooks_.call("on_train_epoch_start", &Hooks::on_train_epoch_start);
-  for (; batch_idx_ < batches_; batch_idx_++) {
+  bool more = true;
+  if (std::exchange(validation_given_up_, false)) {  // by the start before this one
+    batch_idx_--;
+    validate();
+    end_batch();
+    batch_idx_++;
+    more = !enough();
+  }
+  for (; more && batch_idx_ < batches_; batch_idx_++) {
     Batch* batch = call("reading the next training batch", *loader_, [&] { return loader_->next(); });
     if (!batch) break;
     train_batch(*batch);
@@ -148,7 +156,12 @@ void FitLoop::train_batch(Batch& batch) {
   hooks_.call("on_train_batch_end", &Hooks::on_train_batch_end, loss, batch, batch_idx_);
   if (micro_batch_ == 0) log_if_due();
   validate_if_due();
-  if (micro_batch_ != 0) return;
+  if (micro_batch_ == 0) end_batch();
+}
+
+// Of a step; after a validation that was given up it is left to the next start.
+void FitLoop::end_batch() {
+  if (validation_given_up_) return;
   session_.look_at(Interval::step, trainer_.report().metrics);
   at_boundary();
 }
@@ -233,6 +246,7 @@ void FitLoop::validate() {
   session_.forget_validation();
   module_.on_validation_model_zero_grad();
   validation_->run();
+  validation_given_up_ = validation_->given_up();
   trainer_.batch_progress() = {batch_idx_ + 1, batches_ == Trainer::unlimited ? 0 : batches_};
   clock_ = validated_ = std::chrono::steady_clock::now();
 }

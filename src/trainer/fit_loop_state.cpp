@@ -17,6 +17,7 @@ StateDict FitLoop::state() const {
   state.set("epoch", progress.epoch);
   state.set("step", progress.step);
   state.set("in_epoch", in_epoch_);
+  state.set("validation_given_up", validation_given_up_);
   state.set("loader.epoch", place.epoch);
   state.set("loader.samples", place.samples);
   state.set("loader.step_samples", loader_->step_samples());
@@ -56,6 +57,7 @@ void FitLoop::restore(detail::StateReader& saved) {
   progress.step = state.get<int64_t>("step");
   all_batches_ = state.get<int64_t>("all_batches");
   in_epoch_ = state.get<bool>("in_epoch");
+  validation_given_up_ = state.get<bool>("validation_given_up") && validation_;
   started_ -= std::chrono::duration_cast<std::chrono::steady_clock::duration>(std::chrono::duration<double>(state.get<double>("seconds")));
   for (size_t i = 0; i < session_.optimizers().size(); i++) {
     const auto& name = session_.optimizers()[i];

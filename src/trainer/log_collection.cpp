@@ -83,6 +83,13 @@ LogCollection::~LogCollection() = default;
 
 void LogCollection::clear() { entries_.clear(); }
 
+void LogCollection::discard() {
+  for (auto& one : entries_) {
+    one.epoch.clear();
+    if (one.metric) one.metric->reset();
+  }
+}
+
 void LogCollection::begin_batch(const Batch& batch) {
   weight_ = batch.weight();
   expected_ = 0;

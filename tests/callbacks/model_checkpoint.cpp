@@ -2,6 +2,11 @@
 
 #include <ATen/ops/equal.h>
 #include <stdlib.h>
+#include <torch/optim/adagrad.h>
+#include <torch/optim/adam.h>
+#include <torch/optim/adamw.h>
+#include <torch/optim/rmsprop.h>
+#include <torch/optim/sgd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -44,13 +49,15 @@ class SharedFolder {
 
 /// A training of some epochs of 5 steps.
 struct Trained {
-  Trained(const ModelCheckpointConfig& checkpoint_config, int64_t epochs, const levin::LoadFrom& from = {})
+  Trained(const ModelCheckpointConfig& checkpoint_config, int64_t epochs, const levin::LoadFrom& from = {},
+          const std::optional<levin::OptimizerSpec>& spec = {})
       : callback(std::make_shared<ModelCheckpoint>(checkpoint_config)),
         stopping(std::make_shared<levin::EarlyStopping>(levin::EarlyStoppingConfig{.patience = 100})),
         trainer(std::make_shared<levin::Trainer>(levin::TrainerConfig{.max_epochs = epochs}, runtime())) {
     trainer->add_callback(callback);
     trainer->add_callback(stopping);
     module = trainer->build<Toy>();
+    if (spec) module->spec = *spec;
     trainer->fit(*module, data, from);
   }
 
@@ -105,6 +112,27 @@ BOOST_AUTO_TEST_CASE(a_program_of_its_own_goes_on) {
   const auto values = evaluating.test(*module, data, {newest.reader.get()});
   BOOST_TEST(at::equal(module->net->weight, first.module->net->weight));
   BOOST_TEST(values.size() == 2u);
+}
+
+template <class Optimizer, class Options>
+levin::OptimizerSpec custom(const Options& options) {
+  return levin::custom([options](std::vector<at::Tensor> parameters) { return std::make_unique<Optimizer>(std::move(parameters), options); });
+}
+
+BOOST_AUTO_TEST_CASE(optimizers_of_libtorch_go_on) {
+  namespace optim = torch::optim;
+  const std::vector<levin::OptimizerSpec> specs{
+      custom<optim::Adam>(optim::AdamOptions(0.05).amsgrad(true)), custom<optim::AdamW>(optim::AdamWOptions(0.05)),
+      custom<optim::SGD>(optim::SGDOptions(0.01).momentum(0.9)), custom<optim::Adagrad>(optim::AdagradOptions(0.05).lr_decay(0.1)),
+      custom<optim::RMSprop>(optim::RMSpropOptions(0.01).momentum(0.5).centered(true))};
+  for (const auto& spec : specs) {
+    const SharedFolder folder, other;
+    const Trained first({.dirpath = folder.path}, 1, {}, spec);
+    CheckpointReader reader(first.callback->last_model_path(), first.trainer->session().communicator().host());
+    const Trained second({.dirpath = folder.path}, 3, {&reader}, spec), unbroken({.dirpath = other.path}, 3, {}, spec);
+    BOOST_TEST(at::equal(unbroken.module->net->weight, second.module->net->weight));
+    BOOST_TEST(at::equal(unbroken.module->net->bias, second.module->net->bias));
+  }
 }
 
 BOOST_AUTO_TEST_CASE(by_steps_and_by_time) {

@@ -5,11 +5,13 @@
 #include <ATen/ops/relu.h>
 #include <ATen/ops/sin.h>
 #include <ATen/ops/tensor.h>
+#include <mpi.h>
 #include <torch/nn/modules/batchnorm.h>
 #include <torch/nn/modules/dropout.h>
 #include <torch/nn/modules/linear.h>
 
 #include <chrono>
+#include <csignal>
 #include <thread>
 
 #include "levin/cli/run.h"
@@ -21,11 +23,12 @@ namespace {
 using levin::Batch, levin::Tensor;
 
 struct NetConfig {
-  int64_t width = 8, step_milliseconds = 0;
+  int64_t width = 8, step_milliseconds = 0, signal_in_validation = 0;
   double dropout = 0.3;
   bool norm = true;
 };
 LEVIN_CONFIG(NetConfig, (width, "of the hidden layer", at_least(1)), (step_milliseconds, "how long a step takes at least", at_least(0)),
+             (signal_in_validation, "the last rank gets SIGTERM in this validation batch of its; 0: none", at_least(0)),
              (dropout, "probability", at_least(0)), (norm, "with BatchNorm"))
 
 struct DataConfig {
@@ -54,7 +57,14 @@ class Net : public levin::Module {
     log("batches", static_cast<double>(++batches_));
     return loss;
   }
-  void validation_step(const Batch& batch) override { log("val_loss", loss_of(batch)); }
+  void validation_step(const Batch& batch) override {
+    log("val_loss", loss_of(batch));
+    val_mean_.update(at::arange(batch.filler() ? 0 : batch.size(), at::kDouble));
+    log("val_mean", val_mean_);
+    int rank = 0, ranks = 1;
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank), MPI_Comm_size(MPI_COMM_WORLD, &ranks);
+    if (rank == ranks - 1 && ++validated_ == config_.signal_in_validation) raise(SIGTERM);
+  }
   void test_step(const Batch& batch) override { log("test_loss", loss_of(batch)); }
   std::vector<levin::OptimizerSpec> configure_optimizers() override {
     levin::OptimizerSpec spec = levin::AdamW{.lr = 0.05};
@@ -82,7 +92,8 @@ class Net : public levin::Module {
   torch::nn::BatchNorm1d norm_{nullptr};
   torch::nn::Dropout dropout_{nullptr};
   levin::Mean& mean_ = add_metric<levin::Mean>("mean");
-  int64_t batches_ = 0;
+  levin::Mean& val_mean_ = add_metric<levin::Mean>("val_mean");
+  int64_t batches_ = 0, validated_ = 0;
 };
 
 class Data : public levin::DataModule {

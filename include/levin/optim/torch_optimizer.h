@@ -2,6 +2,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "levin/core/tensor.h"
@@ -23,6 +24,14 @@ class TorchOptimizer {
   /// One update from the parameters' .grad; `schedule` maps a group's base learning rate to today's. UsageError for an optimizer that
   /// asks for the loss again (LBFGS).
   void step(const std::function<double(double)>& schedule);
+
+  /// Whether it is one of LibTorch's own classes, whose state can be kept: Adagrad, Adam, AdamW, RMSprop, SGD.
+  bool is_known() const;
+  /// What it remembers of a parameter, by name: tensors of its shape, zeros before the first step.
+  std::vector<std::pair<std::string, Tensor>> state_of(const Tensor& parameter) const;
+  /// Updates so far, where it counts them.
+  int64_t steps() const;
+  void set_steps(int64_t steps);
 
  private:
   std::unique_ptr<torch::optim::Optimizer> optimizer_;

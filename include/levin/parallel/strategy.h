@@ -67,6 +67,8 @@ class Strategy {
   /// All ranks' gradients are complete after it. Sums the weights of the backward calls since the optimizer's last step. UsageError
   /// where another rank meets for another optimizer.
   StepTotals meet(uint32_t signals, size_t optimizer = 0);
+  /// Every rank's signals, or-ed, outside of a step. Collective.
+  uint32_t agree(uint32_t signals);
   /// Makes the mean gradient readable. A total weight of 0 is a UsageError: such a step is skipped.
   void reduce(const StepTotals& totals, size_t optimizer = 0, Accumulation accumulation = Accumulation::mean);
   /// Norm of the whole mean gradient. Collective.

@@ -34,6 +34,7 @@ class FitLoop {
   void log_if_due();
   void validate_if_due();
   void validate();
+  void end_batch();
   void watch_the_time();
   bool step_is_due() const noexcept;
   bool validation_is_due() const noexcept;
@@ -57,6 +58,7 @@ class FitLoop {
   int64_t batch_idx_ = 0;    // of the epoch
   int64_t all_batches_ = 0;  // of all epochs
   int64_t micro_batch_ = 0;  // since the last step
+  bool validation_given_up_ = false;
   bool in_epoch_ = false;    // between an epoch's first batch and its end
   std::chrono::steady_clock::time_point clock_, started_, validated_;
 };

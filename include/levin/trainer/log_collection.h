@@ -36,6 +36,8 @@ class LogCollection {
   ~LogCollection();
   /// Forgets everything.
   void clear();
+  /// The values of an epoch that was given up, those of its metrics too.
+  void discard();
   bool empty() const noexcept { return entries_.empty(); }
 
   /// The batches to come are from this one of several loaders.

@@ -78,6 +78,8 @@ class Session : public StopAgreement {
   void clip_gradients(size_t optimizer, std::optional<double> gradient_clip_val, ClipAlgorithm algorithm);
   void update(size_t optimizer = 0);
   void zero_grad(size_t optimizer = 0) { strategy_->zero_grad(optimizer); }
+  /// Where there is no step, as in a validation: all ranks see what any asked for. Collective.
+  void meet() { agree(strategy_->agree(wanted())); }
   void count_step() noexcept { progress_.step++; }
 
   /// Shows the newest logged values to a schedule that waits for a plateau: after every step and at the end of every epoch, as `moment`

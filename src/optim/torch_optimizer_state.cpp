@@ -1,0 +1,115 @@
+// What LibTorch's optimizers remember. Their states have no common form: each class is looked at as what it is.
+#include <ATen/ops/zeros_like.h>
+#include <torch/optim/adagrad.h>
+#include <torch/optim/adam.h>
+#include <torch/optim/adamw.h>
+#include <torch/optim/rmsprop.h>
+#include <torch/optim/sgd.h>
+
+#include "levin/optim/torch_optimizer.h"
+
+namespace levin {
+namespace {
+
+namespace optim = torch::optim;
+using Named = std::vector<std::pair<std::string, Tensor>>;
+
+// The state of a parameter; one of zeros, as the first step makes it, where there is none yet.
+template <class State>
+State& state_at(optim::Optimizer& optimizer, const Tensor& parameter) {
+  auto& slot = optimizer.state()[parameter.unsafeGetTensorImpl()];
+  if (!slot) slot = std::make_unique<State>();
+  return static_cast<State&>(*slot);
+}
+
+const Tensor& made(Tensor& tensor, const Tensor& parameter) {
+  if (!tensor.defined()) tensor = at::zeros_like(parameter, at::MemoryFormat::Contiguous);
+  return tensor;
+}
+
+template <class State, class Options>
+Named of_adam(State& state, const Options& options, const Tensor& parameter) {
+  Named named{{"exp_avg", made(state.exp_avg(), parameter)}, {"exp_avg_sq", made(state.exp_avg_sq(), parameter)}};
+  if (options.amsgrad()) named.emplace_back("max_exp_avg_sq", made(state.max_exp_avg_sq(), parameter));
+  return named;
+}
+
+// What is remembered of one parameter, and its number of steps, where it is counted.
+struct Remembered {
+  Named tensors;
+  std::function<int64_t()> steps = {};
+  std::function<void(int64_t)> set_steps = {};
+};
+
+template <class State>
+Remembered counted(State& state, Named tensors) {
+  return {std::move(tensors), [&state] { return static_cast<int64_t>(state.step()); }, [&state](int64_t steps) { state.step(steps); }};
+}
+
+Remembered remembered(optim::Optimizer& optimizer, optim::OptimizerOptions& options, const Tensor& parameter) {
+  if (dynamic_cast<optim::AdamW*>(&optimizer)) {
+    auto& state = state_at<optim::AdamWParamState>(optimizer, parameter);
+    return counted(state, of_adam(state, static_cast<optim::AdamWOptions&>(options), parameter));
+  }
+  if (dynamic_cast<optim::Adam*>(&optimizer)) {
+    auto& state = state_at<optim::AdamParamState>(optimizer, parameter);
+    return counted(state, of_adam(state, static_cast<optim::AdamOptions&>(options), parameter));
+  }
+  if (dynamic_cast<optim::Adagrad*>(&optimizer)) {
+    auto& state = state_at<optim::AdagradParamState>(optimizer, parameter);
+    return counted(state, {{"sum", made(state.sum(), parameter)}});
+  }
+  if (dynamic_cast<optim::RMSprop*>(&optimizer)) {
+    const auto& its = static_cast<optim::RMSpropOptions&>(options);
+    auto& state = state_at<optim::RMSpropParamState>(optimizer, parameter);
+    Named tensors{{"square_avg", made(state.square_avg(), parameter)}};
+    if (its.momentum() > 0) tensors.emplace_back("momentum_buffer", made(state.momentum_buffer(), parameter));
+    if (its.centered()) tensors.emplace_back("grad_avg", made(state.grad_avg(), parameter));
+    return counted(state, std::move(tensors));
+  }
+  if (dynamic_cast<optim::SGD*>(&optimizer)) {
+    if (static_cast<optim::SGDOptions&>(options).momentum() == 0) return {};
+    return {{{"momentum_buffer", made(state_at<optim::SGDParamState>(optimizer, parameter).momentum_buffer(), parameter)}}};
+  }
+  return {};
+}
+
+template <class Act>
+void for_each_parameter(optim::Optimizer& optimizer, const Act& act) {
+  for (auto& group : optimizer.param_groups())
+    for (auto& parameter : group.params()) act(parameter, remembered(optimizer, group.options(), parameter));
+}
+
+}  // namespace
+
+bool TorchOptimizer::is_known() const {
+  const auto& type = typeid(*optimizer_);
+  return type == typeid(optim::AdamW) || type == typeid(optim::Adam) || type == typeid(optim::Adagrad) || type == typeid(optim::RMSprop) ||
+         type == typeid(optim::SGD);
+}
+
+std::vector<std::pair<std::string, Tensor>> TorchOptimizer::state_of(const Tensor& parameter) const {
+  if (is_known())
+    for (auto& group : optimizer_->param_groups())
+      for (const auto& its : group.params())
+        if (its.is_same(parameter)) return remembered(*optimizer_, group.options(), its).tensors;
+  return {};
+}
+
+int64_t TorchOptimizer::steps() const {
+  int64_t steps = 0;
+  if (is_known())
+    for_each_parameter(*optimizer_, [&](const Tensor&, const Remembered& state) {
+      if (state.steps) steps = std::max(steps, state.steps());
+    });
+  return steps;
+}
+
+void TorchOptimizer::set_steps(int64_t steps) {
+  if (is_known())
+    for_each_parameter(*optimizer_, [&](const Tensor&, const Remembered& state) {
+      if (state.set_steps) state.set_steps(steps);
+    });
+}
+
+}  // namespace levin
