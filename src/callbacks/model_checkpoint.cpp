@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include "levin/checkpoint/checkpoint_folder.h"
 #include "levin/checkpoint/retention.h"
 #include "levin/core/error.h"
@@ -12,6 +14,7 @@ namespace levin {
 namespace {
 
 constexpr const char* score_field = "score";
+constexpr Seconds first_interval{30};  // of auto, until it is known what a checkpoint costs
 
 // The newest as they are on disk, with those of earlier starts.
 std::vector<KeptCheckpoint> kept_in(const std::filesystem::path& folder, const std::string& monitor) {
@@ -68,21 +71,30 @@ void ModelCheckpoint::on_train_start() {
   training_ = !folder_.empty();
   requested_step_ = trainer().global_step();  // what a run goes on from is there already
   requested_at_ = Clock::now();
+  const bool automatic = config_.every_n_train_steps && !config_.every_n_train_steps->value;
+  interval_ = automatic ? first_interval : config_.train_time_interval;
+}
+
+Seconds ModelCheckpoint::best_interval(Seconds cost, Seconds mtbf) {
+  const double part = cost.value / (2 * mtbf.value);
+  if (part >= 1) return mtbf;
+  return {std::sqrt(2 * cost.value * mtbf.value) * (1 + std::sqrt(part) / 3 + part / 9) - cost.value};
 }
 
 // The wish travels with the step that begins here, so that all ranks know of it at its end.
 void ModelCheckpoint::on_train_batch_start(const Batch&, int64_t) {
-  if (training_ && config_.train_time_interval && trainer().session().rank() == 0 &&
-      std::chrono::duration<double>(Clock::now() - requested_at_).count() >= config_.train_time_interval->value)
-    trainer().session().request_checkpoint();
+  if (!training_ || !interval_) return;
+  auto& session = trainer().session();
+  if (session.checkpoint_wanted()) session.forget_checkpoint();  // by now all have seen it
+  if (session.rank() == 0 && std::chrono::duration<double>(Clock::now() - requested_at_).count() >= interval_->value)
+    session.request_checkpoint();
 }
 
 void ModelCheckpoint::on_train_batch_end(const Tensor&, const Batch&, int64_t) {
   if (!training_) return;
-  auto& session = trainer().session();
-  const bool by_time = config_.train_time_interval && session.checkpoint_wanted();
-  if (by_time) session.forget_checkpoint();
-  if (by_time || (config_.every_n_train_steps && trainer().global_step() % *config_.every_n_train_steps == 0)) request();
+  const bool by_time = interval_ && trainer().session().checkpoint_wanted();
+  const auto steps = config_.every_n_train_steps ? config_.every_n_train_steps->value : std::nullopt;
+  if (by_time || (steps && trainer().global_step() % *steps == 0)) request();
 }
 
 bool ModelCheckpoint::at_epoch_end() const {
@@ -92,7 +104,7 @@ bool ModelCheckpoint::at_epoch_end() const {
 }
 
 void ModelCheckpoint::at_an_epochs_validation() {
-  if (!training_ || config_.every_n_train_steps || config_.train_time_interval) return;
+  if (!training_ || by_steps_or_time()) return;
   if ((trainer().current_epoch() + 1) % config_.every_n_epochs.value_or(1) == 0) request();
 }
 
@@ -123,7 +135,7 @@ void ModelCheckpoint::request() {
     request.fields["mode"] = config_.mode == MonitorMode::min ? "min" : "max";
     if (const double* score = find_value(values, *config_.monitor))
       request.fields[score_field] = fmt::format("{}", *score);
-    else if (!config_.every_n_train_steps && !config_.train_time_interval)  // these may come before the first validation
+    else if (!by_steps_or_time())  // these may come before the first validation
       throw ConfigError(fmt::format("ModelCheckpoint monitors \"{}\", which was not logged", *config_.monitor),
                         values.empty() ? "log it in validation_step" : "monitor one of those that were: " + names_of(values), "callbacks");
   }
@@ -139,6 +151,11 @@ void ModelCheckpoint::committed(const SaveReport& report) {
     log.info("[callbacks] {} is committed: {:.4g} MB in {:.3g} s, of which the training waited {:.3g} s", report.path.string(),
              static_cast<double>(report.bytes) / 1e6, report.seconds, report.blocked_seconds);
   if (session.rank() != 0) return;
+  if (config_.every_n_train_steps && !config_.every_n_train_steps->value) {
+    const Seconds cost{report.in_background ? report.blocked_seconds : report.seconds};
+    interval_ = best_interval(cost, config_.mtbf);
+    if (config_.verbose) log.info("[callbacks] the next checkpoint is due in {:.3g} s", interval_->value);
+  }
   const RetentionPolicy policy{.save_top_k = config_.save_top_k, .mode = config_.mode};
   for (const auto& name : checkpoints_to_remove(kept_in(folder_, config_.monitor.value_or("")), policy)) try {
       remove_checkpoint(folder_ / name);

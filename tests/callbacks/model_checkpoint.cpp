@@ -8,6 +8,7 @@
 #include <torch/optim/rmsprop.h>
 #include <torch/optim/sgd.h>
 
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 
@@ -137,7 +138,7 @@ BOOST_AUTO_TEST_CASE(optimizers_of_libtorch_go_on) {
 
 BOOST_AUTO_TEST_CASE(by_steps_and_by_time) {
   const SharedFolder by_steps, by_time;
-  const Trained steps({.dirpath = by_steps.path, .save_top_k = -1, .every_n_train_steps = 3}, 2);
+  const Trained steps({.dirpath = by_steps.path, .save_top_k = -1, .every_n_train_steps = levin::AutoCount{3}}, 2);
   BOOST_TEST(steps_in(by_steps.path) == (std::vector<int64_t>{3, 6, 9}), boost::test_tools::per_element());
   const Trained time({.dirpath = by_time.path, .save_top_k = -1, .train_time_interval = levin::Seconds{1e-6}}, 1);
   const auto found = steps_in(by_time.path);
@@ -159,7 +160,7 @@ BOOST_AUTO_TEST_CASE(a_failed_save_is_a_warning_and_the_third_an_error) {
   const auto module = trainer.build<Toy>();
   ToyData data;
   trainer.add_callback(
-      std::make_shared<ModelCheckpoint>(ModelCheckpointConfig{.dirpath = blocked, .every_n_train_steps = 1, .in_background = false}));
+      std::make_shared<ModelCheckpoint>(ModelCheckpointConfig{.dirpath = blocked, .every_n_train_steps = levin::AutoCount{1}, .in_background = false}));
   int64_t steps = 0;
   module->in_step = [&] {
     if (++steps != 3 || runtime().rank() != 0) return;
@@ -168,6 +169,24 @@ BOOST_AUTO_TEST_CASE(a_failed_save_is_a_warning_and_the_third_an_error) {
   };
   check_all_throw<levin::IoError>([&] { trainer.fit(*module, data); }, {"[checkpoint]"});
   BOOST_TEST(trainer.global_step() == 5);
+}
+
+BOOST_AUTO_TEST_CASE(the_best_interval) {
+  using levin::Seconds;
+  const auto best = [](double cost, double mtbf) { return ModelCheckpoint::best_interval(Seconds{cost}, Seconds{mtbf}).value; };
+  BOOST_TEST(best(10, 86400) == 1307.9, boost::test_tools::tolerance(1e-3));  // Young: sqrt(2 * 10 * 86400) = 1314.5
+  BOOST_TEST(best(0, 86400) == 0.0);
+  BOOST_TEST(best(1000, 100) == 100.0);  // more than can be done in time
+  // By the expected run time per work done with failures at that rate, no interval near it is better.
+  const auto time_for_work = [](double interval, double cost, double mtbf) { return mtbf * (std::exp((interval + cost) / mtbf) - 1) / interval; };
+  const double found = best(60, 3600);
+  for (const double other : {0.9 * found, 1.1 * found}) BOOST_TEST(time_for_work(found, 60, 3600) < time_for_work(other, 60, 3600));
+}
+
+BOOST_AUTO_TEST_CASE(an_automatic_interval) {
+  const SharedFolder folder;
+  const Trained trained({.dirpath = folder.path, .every_n_train_steps = levin::AutoCount{}}, 2);
+  BOOST_TEST(steps_in(folder.path).empty());  // it is over before the first is due
 }
 
 BOOST_AUTO_TEST_CASE(names) {
@@ -189,7 +208,7 @@ BOOST_AUTO_TEST_CASE(bad_configs) {
     check_throws<levin::ConfigError>([&] { ModelCheckpoint{config}; }, {part});
   };
   refused({.save_top_k = 2}, "without a monitor");
-  refused({.every_n_train_steps = 1, .every_n_epochs = 1}, "exclude each other");
+  refused({.every_n_train_steps = levin::AutoCount{1}, .every_n_epochs = 1}, "exclude each other");
   const SharedFolder folder;
   check_all_throw<levin::ConfigError>([&] { Trained({}, 1); }, {"no folder"});
   check_all_throw<levin::ConfigError>([&] { Trained({.dirpath = folder.path, .monitor = "other"}, 1); }, {"\"other\"", "val_loss"});

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "levin/core/auto_count.h"
 #include "levin/core/config.h"
 #include "levin/core/monitor_mode.h"
 #include "levin/trainer/callback.h"
@@ -14,7 +15,7 @@ namespace levin {
 
 struct SaveReport;
 
-/// Lightning's arguments of ModelCheckpoint, and in_background. There is no save_last: the file `last` beside the checkpoints always names
+/// Lightning's arguments of ModelCheckpoint, and mtbf and in_background. There is no save_last: the file `last` beside the checkpoints always names
 /// the newest, which is kept whatever save_top_k says.
 struct ModelCheckpointConfig {
   std::filesystem::path dirpath = {};
@@ -25,7 +26,8 @@ struct ModelCheckpointConfig {
   bool save_weights_only = false;
   MonitorMode mode = MonitorMode::min;
   bool auto_insert_metric_name = true;
-  std::optional<int64_t> every_n_train_steps = {};
+  std::optional<AutoCount> every_n_train_steps = {};
+  Seconds mtbf = {86400};
   std::optional<Seconds> train_time_interval = {};
   std::optional<int64_t> every_n_epochs = {};
   std::optional<bool> save_on_train_epoch_end = {};
@@ -39,7 +41,8 @@ LEVIN_CONFIG(ModelCheckpointConfig, (dirpath, "folder of the checkpoints; empty:
              (save_top_k, "how many of the best are kept, beside the two newest; -1: all; 0: none is made", at_least(-1)),
              (save_weights_only, "leave out what only a restart needs"), (mode, "which values of the metric are better"),
              (auto_insert_metric_name, "write {epoch} as epoch=3, not as 3"),
-             (every_n_train_steps, "optimizer steps between two", at_least(1)),
+             (every_n_train_steps, "optimizer steps between two; auto: what mtbf and the measured cost of one make best", at_least(1)),
+             (mtbf, "mean time between failures of what the job runs on", greater_than(Seconds{0})),
              (train_time_interval, "time between two, by rank 0's clock", greater_than(Seconds{0})),
              (every_n_epochs, "epochs between two; null: 1 where nothing else says when", at_least(1)),
              (save_on_train_epoch_end, "at the end of an epoch, else after each validation; null: so if there is one an epoch"),
@@ -69,9 +72,14 @@ class ModelCheckpoint : public Callback {
   /// "{epoch}-{val_loss:.2f}" as "epoch=3-val_loss=0.12". ConfigError for a value that was not logged, or a format that does not fit.
   static std::string format_name(const std::string& filename, const NamedValues& values, int64_t epoch, int64_t step, bool insert_names);
 
+  /// The time between two checkpoints of this cost with which the least work is lost (J. T. Daly, "A higher order estimate of the optimum
+  /// checkpoint interval for restart dumps", 2006).
+  static Seconds best_interval(Seconds cost, Seconds mtbf);
+
  private:
   using Clock = std::chrono::steady_clock;
   bool at_epoch_end() const;
+  bool by_steps_or_time() const noexcept { return config_.every_n_train_steps || config_.train_time_interval; }
   void at_an_epochs_validation();
   void request();
   void committed(const SaveReport& report);
@@ -81,6 +89,7 @@ class ModelCheckpoint : public Callback {
   bool training_ = false;
   int64_t requested_step_ = -1;
   Clock::time_point requested_at_;
+  std::optional<Seconds> interval_;  // where time decides
   std::filesystem::path last_;
 };
 
