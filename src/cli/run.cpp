@@ -123,8 +123,9 @@ class Job {
     const auto& session = trainer_.session();
     const int code = session.stops_for(StopReason::interrupted)  ? static_cast<int>(ExitCode::interrupted)
                      : session.stops_for(StopReason::terminated) ? 143
-                     : session.stops_for(StopReason::restart)    ? static_cast<int>(ExitCode::stopped_early)
-                                                                 : 0;
+                     : !session.stops_for(StopReason::restart)   ? 0
+                     : trainer_.checkpoints().saved_for_stop()   ? static_cast<int>(ExitCode::stopped_early)
+                                                                 : static_cast<int>(ExitCode::io_failed);
     finish(code);
     return code;
   }
@@ -193,6 +194,8 @@ class Job {
       std::printf("%.0f samples/s in training, %lld steps, %s\n", report.samples_per_second(), static_cast<long long>(report.steps),
                   trainer_.session().strategy().describe().c_str());
     if (report.stop_reason != "finished") std::printf("ended: %s\n", report.stop_reason.c_str());
+    if (trainer_.session().told_to_end() && trainer_.checkpoints().saved_for_stop())
+      std::printf("its state is saved; to go on, start it with --run_dir %s\n", folder_.c_str());
     if (!folder_.empty()) std::printf("files of the run: %s\n", folder_.c_str());
     std::fflush(stdout);
   }

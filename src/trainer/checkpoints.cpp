@@ -98,7 +98,7 @@ bool Checkpoints::save_for_stop(Module& module, const LogCollection& logs, const
     save({.folder = folder_, .name = name_of_step(step), .in_background = false}, module, logs, loop());
   }
   finish();
-  return saved_step_ == step && failures_ == 0;
+  return saved_for_stop_ = saved_step_ == step && failures_ == 0;
 }
 
 void Checkpoints::finish() {

@@ -88,13 +88,11 @@ class Strategy {
   /// Collective: rank 0's buffers (BatchNorm statistics) become everybody's.
   void broadcast_buffers();
 
-  /// Parameters, buffers and optimizer states, in the same order on all ranks, with this rank's parts of them. Rank 0's buffers are saved.
-  /// With `weights_only` there are no optimizer states.
+  /// Parameters, buffers (rank 0's are saved) and optimizer states, in the same order on all ranks, with this rank's parts of them.
   std::vector<StateTensor> state(StateUse use, bool weights_only = false) const;
   /// Updates of an optimizer so far.
   int64_t optimizer_steps(size_t optimizer) const { return optimizers_[optimizer].steps(); }
-  /// After the parts of a state were filled: all ranks go on with it. Collective. `optimizer_steps` has a number for each optimizer, or
-  /// none.
+  /// After the parts of a state were filled: all ranks go on with it. Collective. A number of steps for each optimizer, or none.
   void loaded(const std::vector<int64_t>& optimizer_steps);
 
   const std::vector<NamedParameter>& parameters() const noexcept { return parameters_; }

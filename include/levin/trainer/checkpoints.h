@@ -11,9 +11,17 @@
 
 namespace levin {
 
+class CheckpointReader;
 class LogCollection;
 class Module;
 class Trainer;
+
+/// Where a training goes on, or whose weights are evaluated: a checkpoint that was found whole; null: a model as it was made. Without
+/// `strict` what fits is loaded, and the rest is a warning.
+struct LoadFrom {
+  const CheckpointReader* checkpoint = nullptr;
+  bool strict = true;
+};
 
 /// A checkpoint that a callback wants.
 struct CheckpointRequest {
@@ -41,6 +49,8 @@ class Checkpoints {
   void at_boundary(Module& module, const LogCollection& logs, const std::function<StateDict()>& loop);
   /// The same for a training that is told to stop: returns when its state is committed. False where there is no folder.
   bool save_for_stop(Module& module, const LogCollection& logs, const std::function<StateDict()>& loop);
+  /// Whether the last training left its state like that.
+  bool saved_for_stop() const noexcept { return saved_for_stop_; }
   /// Waits for what is still being written. Collective.
   void finish();
   /// "step=000400"
@@ -61,6 +71,7 @@ class Checkpoints {
   std::vector<std::unique_ptr<Folder>> folders_;
   int failures_ = 0;  // in a row
   int64_t saved_step_ = -1;
+  bool saved_for_stop_ = false;
 };
 
 }  // namespace levin

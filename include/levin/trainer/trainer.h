@@ -14,6 +14,7 @@
 #include "levin/trainer/data_module.h"
 #include "levin/trainer/logger.h"
 #include "levin/trainer/module.h"
+#include "levin/trainer/run_report.h"
 #include "levin/trainer/session.h"
 #include "levin/trainer/trainer_config.h"
 
@@ -24,25 +25,6 @@ struct Prediction {
   std::vector<int64_t> indices;
   Tensor rows;
   int64_t dataloader_idx = 0;
-};
-
-class CheckpointReader;
-
-/// Where a training goes on, or whose weights are evaluated: a checkpoint that was found whole; null: a model as it was made. Without
-/// `strict` what fits is loaded, and the rest is a warning.
-struct LoadFrom {
-  const CheckpointReader* checkpoint = nullptr;
-  bool strict = true;
-};
-
-/// What a run did, for run.json and the last lines of a job.
-struct RunReport {
-  int64_t steps = 0, epochs = 0;
-  int64_t samples = 0;       ///< trained on, over all ranks
-  double train_seconds = 0;  ///< without validation
-  std::string stop_reason = "finished";
-  NamedValues metrics;  ///< the newest value of each
-  double samples_per_second() const { return train_seconds > 0 ? static_cast<double>(samples) / train_seconds : 0; }
 };
 
 /// Lightning's Trainer: loops over epochs and batches, made of a Session and nothing else. All ranks make the same calls.

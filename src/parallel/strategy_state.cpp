@@ -1,0 +1,32 @@
+#include "levin/comm/communicator.h"
+#include "levin/parallel/strategy.h"
+
+namespace levin {
+
+std::vector<StateTensor> Strategy::state(StateUse use, bool weights_only) const {
+  std::vector<StateTensor> all;
+  for (const auto& [name, tensor] : parameters_) all.push_back({"model/" + name, tensor.scalar_type(), tensor.sizes().vec()});
+  for (const auto& group : groups_) {
+    const Range wanted = group.parameters_for(use);
+    for (const auto& [parameter, range] : group.layout().placements)
+      if (const Range part = intersect(range, wanted); part.size() > 0)
+        all[static_cast<size_t>(parameter)].parts.push_back(
+            {part.begin - range.begin, group.parameters().narrow(0, part.begin, part.size())});
+  }
+  for (const auto& [name, tensor] : buffers_) {
+    StateTensor buffer{"model/" + name, tensor.scalar_type(), tensor.sizes().vec()};
+    if ((use == StateUse::load || communicator_->rank() == 0) && tensor.numel() > 0) buffer.parts.push_back({0, tensor.view(-1)});
+    all.push_back(std::move(buffer));
+  }
+  if (weights_only || specs_.empty()) return all;
+  const auto names = optimizer_names(specs_);
+  for (size_t i = 0; i < optimizers_.size(); i++) optimizers_[i].add_state(use, "optimizer/" + names[i] + "/", parameters_, all);
+  return all;
+}
+
+void Strategy::loaded(const std::vector<int64_t>& optimizer_steps) {
+  for (size_t i = 0; i < optimizer_steps.size(); i++) optimizers_[i].set_steps(optimizer_steps[i]);
+  if (communicator_->size() > 1) communicator_->barrier();
+}
+
+}  // namespace levin
