@@ -1,0 +1,158 @@
+// Checkpoints of 512 MB in some tensors, of which each rank has its part, without fsync; medians of some turns:
+//   checkpoint save TENSORS FOLDER       all ranks into one file of named data sets, with checksums
+//   checkpoint raw TENSORS FOLDER        each rank its bytes into a file of its own
+//   checkpoint load TENSORS FOLDER       what `save` left there, verified, by any number of ranks
+//   checkpoint blocked TENSORS FOLDER    how long save_async keeps its caller while another save is under way, and a copy of the bytes
+//   checkpoint hash                      xxh3 of 5 GB on one core, against a second
+#include <ATen/ops/empty.h>
+#include <ATen/ops/rand.h>
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "levin/checkpoint/checkpoint_reader.h"
+#include "levin/checkpoint/checkpoint_writer.h"
+#include "levin/comm/communicator.h"
+
+namespace {
+
+constexpr int64_t all_bytes = int64_t{512} << 20;
+constexpr int turns = 5;
+
+double seconds_of(levin::Communicator& communicator, const std::function<void()>& act) {
+  communicator.barrier();
+  const auto began = std::chrono::steady_clock::now();
+  act();
+  communicator.barrier();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+/// Named fp32 tensors, each cut over the ranks.
+struct State {
+  State(int64_t tensors, levin::Communicator& communicator) {
+    const int64_t numel = all_bytes / 4 / tensors, ranks = communicator.size(), rank = communicator.rank();
+    const int64_t begin = numel * rank / ranks, end = numel * (rank + 1) / ranks;
+    memory = at::rand({tensors * (end - begin)});
+    for (int64_t i = 0; i < tensors; i++) {
+      const auto name = fmt::format("model/layer.{}.weight", i);
+      state.tensors.push_back({name, at::kFloat, {numel}});
+      state.pieces.push_back({name, begin, end, memory.const_data_ptr<float>() + i * (end - begin)});
+    }
+  }
+  int64_t bytes() const { return memory.numel() * 4; }
+  at::Tensor memory;
+  levin::CheckpointState state;
+};
+
+void report(levin::Communicator& communicator, const std::string& what, int64_t tensors, double seconds) {
+  if (communicator.rank() == 0)
+    fmt::print("{{\"case\": \"{}, {} tensors\", \"value\": {:.4f}, \"unit\": \"s\"}}\n", what, tensors, seconds);
+}
+
+void save(levin::Communicator& communicator, int64_t tensors, const std::string& folder) {
+  const State state(tensors, communicator);
+  levin::CheckpointWriter writer(communicator, folder, {.fsync = false});
+  std::vector<double> times;
+  for (int turn = -1; turn < turns; turn++)
+    times.push_back(seconds_of(communicator, [&] { writer.save({.name = "bench", .step = turn + 1}, state.state); }));
+  times.erase(times.begin());
+  report(communicator, "save", tensors, median(times));
+}
+
+void raw(levin::Communicator& communicator, int64_t tensors, const std::string& folder) {
+  const State state(tensors, communicator);
+  const auto file = std::filesystem::path(folder) / fmt::format("raw.{}", communicator.rank());
+  const auto* bytes = static_cast<const char*>(state.memory.const_data_ptr());
+  std::vector<double> times;
+  for (int turn = -1; turn < turns; turn++) {
+    times.push_back(seconds_of(communicator, [&] {
+      const int out = open(file.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0666);
+      for (int64_t done = 0; done < state.bytes();) {
+        const ssize_t written = write(out, bytes + done, static_cast<size_t>(std::min(state.bytes() - done, int64_t{16} << 20)));
+        if (written <= 0) throw std::runtime_error("cannot write " + file.string());
+        done += written;
+      }
+      close(out);
+    }));
+    std::filesystem::remove(file);
+  }
+  times.erase(times.begin());
+  report(communicator, "save", tensors, median(times));
+}
+
+void load(levin::Communicator& communicator, int64_t tensors, const std::string& folder) {
+  State state(tensors, communicator);
+  std::vector<double> times;
+  for (int turn = -1; turn < turns; turn++)
+    times.push_back(seconds_of(communicator, [&] {
+      const levin::CheckpointReader reader(std::filesystem::path(folder) / "bench", communicator);
+      for (const auto& piece : state.state.pieces) reader.read(piece.name, piece.begin, piece.end, const_cast<void*>(piece.data));
+    }));
+  times.erase(times.begin());
+  report(communicator, fmt::format("load on {} ranks", communicator.size()), tensors, median(times));
+}
+
+void blocked(levin::Communicator& communicator, int64_t tensors, const std::string& folder) {
+  const State state(tensors, communicator);
+  levin::CheckpointWriter writer(communicator, folder, {.fsync = false});
+  const at::Tensor copy = at::empty_like(state.memory);
+  std::vector<double> ours, theirs, ratios;
+  for (int turn = -1; turn < turns; turn++) {
+    const double saving = seconds_of(communicator, [&] { writer.save_async({.name = "bench", .step = turn + 1}, state.state); });
+    writer.finish();
+    const double copying = seconds_of(communicator, [&] {
+      std::memcpy(copy.mutable_data_ptr(), state.memory.const_data_ptr(), static_cast<size_t>(state.bytes()));
+    });
+    if (turn < 0) continue;  // its buffers are new
+    ours.push_back(saving), theirs.push_back(copying), ratios.push_back(saving / copying);
+  }
+  std::sort(ratios.begin(), ratios.end());
+  if (communicator.rank() == 0)
+    fmt::print("{{\"case\": \"save_async, {} tensors\", \"ours\": {:.4f}, \"peer\": {:.4f}, \"unit\": \"s\", \"ratio\": [{:.3f}, {:.3f}, {:.3f}]}}\n",
+               tensors, median(ours), median(theirs), ratios[1], ratios[turns / 2], ratios[turns - 2]);
+}
+
+void hash() {
+  const at::Tensor data = at::rand({(64 << 20) / 4});
+  constexpr int64_t bytes = 5'000'000'000;
+  uint64_t sum = 0;
+  const auto began = std::chrono::steady_clock::now();
+  for (int64_t done = 0; done < bytes; done += 64 << 20) sum += XXH3_64bits(data.const_data_ptr(), 64 << 20);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  fmt::print("{{\"case\": \"xxh3 of 5 GB on one core\", \"ours\": {0:.3f}, \"peer\": 1, \"unit\": \"s\", \"ratio\": [{1:.3f}, {1:.3f}, {1:.3f}], \"sum\": {2}}}\n",
+             seconds, 1 / seconds, sum % 10);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::string mode = argc > 1 ? argv[1] : "";
+  if (mode == "hash") return hash(), 0;
+  using Bench = void (*)(levin::Communicator&, int64_t, const std::string&);
+  const Bench bench = mode == "save"      ? save
+                      : mode == "raw"     ? raw
+                      : mode == "load"    ? load
+                      : mode == "blocked" ? blocked
+                                          : nullptr;
+  if (!bench || argc != 4) {
+    fmt::print(stderr, "checkpoint save | raw | load | blocked TENSORS FOLDER, or checkpoint hash\n");
+    return 78;
+  }
+  levin::MpiRuntime mpi;
+  const auto communicator = levin::Communicator::create_cpu(mpi);
+  bench(*communicator, std::atoll(argv[2]), argv[3]);
+}
