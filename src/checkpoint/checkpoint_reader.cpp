@@ -139,7 +139,9 @@ void CheckpointReader::read(const std::string& name, int64_t begin, int64_t end,
 const std::map<std::string, std::string>& CheckpointReader::texts() const noexcept { return implementation_->texts_; }
 
 NewestCheckpoint newest_checkpoint(const std::filesystem::path& folder, Communicator& communicator) {
-  std::vector<std::string> paths, refused;
+  std::vector<std::string> paths;
+  NewestCheckpoint found;
+  auto& refused = found.refused;
   if (communicator.rank() == 0) {
     auto listing = list_checkpoints(folder);
     for (const auto& one : listing.checkpoints) paths.push_back(one.path.string());
@@ -154,7 +156,8 @@ NewestCheckpoint newest_checkpoint(const std::filesystem::path& folder, Communic
     const std::filesystem::path path = from_first(&communicator, paths.back());
     paths.pop_back();
     try {
-      return {std::make_unique<CheckpointReader>(path, communicator), refused};
+      found.reader = std::make_unique<CheckpointReader>(path, communicator);
+      break;
     } catch (const CommunicatorAborted&) {
       throw;
     } catch (const CommunicatorError&) {
@@ -163,7 +166,7 @@ NewestCheckpoint newest_checkpoint(const std::filesystem::path& folder, Communic
       refused.emplace_back(error.what());
     }
   }
-  return {nullptr, refused};
+  return found;
 }
 
 }  // namespace levin
