@@ -13,6 +13,7 @@ std::vector<WrittenBlock> write_parts(File& file, std::vector<Part> parts, Write
   constexpr uint64_t chunk_bytes = 128 << 10;
   std::sort(parts.begin(), parts.end(), [](const Part& a, const Part& b) { return a.file_offset < b.file_offset; });
   const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> hash(XXH3_createState(), XXH3_freeState);
+  const HoldFileSizeSignal hold;
   std::vector<WrittenBlock> blocks;
   for (const auto& part : parts)
     for (uint64_t block = 0; block < part.bytes; block += block_bytes) {

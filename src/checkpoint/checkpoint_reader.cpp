@@ -142,11 +142,12 @@ NewestCheckpoint newest_checkpoint(const std::filesystem::path& folder, Communic
   std::vector<std::string> paths;
   NewestCheckpoint found;
   auto& refused = found.refused;
-  if (communicator.rank() == 0) {
+  together(&communicator, [&] {
+    if (communicator.rank() != 0) return;
     auto listing = list_checkpoints(folder);
     for (const auto& one : listing.checkpoints) paths.push_back(one.path.string());
     refused = std::move(listing.refused);
-  }
+  });
   const auto count =
       from_first(&communicator, std::vector<int64_t>{static_cast<int64_t>(paths.size()), static_cast<int64_t>(refused.size())});
   paths.resize(static_cast<size_t>(count[0]));

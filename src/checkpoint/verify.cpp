@@ -15,7 +15,7 @@
 namespace levin::detail {
 namespace {
 
-constexpr uint64_t chunk_bytes = 1 << 20;
+constexpr uint64_t chunk_bytes = 128 << 10;  // stays in a core's cache until it is hashed
 
 class Hasher {
  public:
