@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <xxhash.h>
 
+#include <algorithm>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -35,10 +36,10 @@ class Reader {
     if (found == object.end()) refuse(fmt::format("has no \"{}\"", name));
     return *found;
   }
-  void members_are(const Json& object, const std::set<std::string>& known, const char* what) const {
+  void members_are(const Json& object, std::initializer_list<std::string_view> known, const char* what) const {
     if (!object.is_object()) refuse(fmt::format("has a {} that is no object", what));
     for (const auto& [name, value] : object.items())
-      if (!known.contains(name)) refuse(fmt::format("has an unknown {} in its {}", shown(name), what));
+      if (std::find(known.begin(), known.end(), name) == known.end()) refuse(fmt::format("has an unknown {} in its {}", shown(name), what));
   }
   uint64_t whole_number(const Json& object, const char* name) const { return whole_number_in(member(object, name), name); }
   uint64_t whole_number_in(const Json& value, const char* name) const {

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <boost/test/framework.hpp>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -126,6 +127,13 @@ std::vector<std::string> names_in(const std::filesystem::path& folder) {
   for (const auto& entry : std::filesystem::directory_iterator(folder)) names.push_back(entry.path().filename().string());
   std::sort(names.begin(), names.end());
   return names;
+}
+
+int rounds() {
+  const auto& suite = boost::unit_test::framework::master_test_suite();
+  const int said = suite.argc > 1 ? std::atoi(suite.argv[1]) : 200;
+  BOOST_REQUIRE(said > 0);
+  return said;
 }
 
 std::string output_of(const std::string& command) {

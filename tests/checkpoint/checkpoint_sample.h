@@ -42,6 +42,8 @@ std::string bytes_of(const std::filesystem::path& file);
 void write_bytes(const std::filesystem::path& file, const std::string& bytes);
 /// Names in a folder, sorted; hidden ones, too.
 std::vector<std::string> names_in(const std::filesystem::path& folder);
+/// How many rounds a test of random damage has: 200, or what the command line says after `--`.
+int rounds();
 /// The words of a program; throws where it fails.
 std::string output_of(const std::string& command);
 
