@@ -4,7 +4,7 @@
 //   checkpoint load TENSORS FOLDER       what `save` left there, verified, by any number of ranks
 //   checkpoint blocked TENSORS FOLDER    how long save_async keeps its caller while another save is under way, and a copy of the bytes
 //   checkpoint hash                      xxh3 of 5 GB on one core, against a second
-#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/rand.h>
 #include <fcntl.h>
 #include <fmt/core.h>
@@ -22,6 +22,7 @@
 #include "levin/checkpoint/checkpoint_reader.h"
 #include "levin/checkpoint/checkpoint_writer.h"
 #include "levin/comm/communicator.h"
+#include "levin/comm/mpi_runtime.h"
 
 namespace {
 
