@@ -59,7 +59,7 @@ class Net : public levin::Module {
   }
   void validation_step(const Batch& batch) override {
     log("val_loss", loss_of(batch));
-    val_mean_.update(at::arange(batch.filler() ? 0 : batch.size(), at::kDouble));
+    val_mean_.update(batch["y"]);
     log("val_mean", val_mean_);
     int rank = 0, ranks = 1;
     MPI_Comm_rank(MPI_COMM_WORLD, &rank), MPI_Comm_size(MPI_COMM_WORLD, &ranks);
