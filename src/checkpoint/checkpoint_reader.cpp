@@ -139,12 +139,15 @@ void CheckpointReader::read(const std::string& name, int64_t begin, int64_t end,
 const std::map<std::string, std::string>& CheckpointReader::texts() const noexcept { return implementation_->texts_; }
 
 NewestCheckpoint newest_checkpoint(const std::filesystem::path& folder, Communicator& communicator) {
-  std::vector<std::string> paths, refused;
-  if (communicator.rank() == 0) {
+  std::vector<std::string> paths;
+  NewestCheckpoint found;
+  auto& refused = found.refused;
+  together(&communicator, [&] {
+    if (communicator.rank() != 0) return;
     auto listing = list_checkpoints(folder);
     for (const auto& one : listing.checkpoints) paths.push_back(one.path.string());
     refused = std::move(listing.refused);
-  }
+  });
   const auto count =
       from_first(&communicator, std::vector<int64_t>{static_cast<int64_t>(paths.size()), static_cast<int64_t>(refused.size())});
   paths.resize(static_cast<size_t>(count[0]));
@@ -154,7 +157,8 @@ NewestCheckpoint newest_checkpoint(const std::filesystem::path& folder, Communic
     const std::filesystem::path path = from_first(&communicator, paths.back());
     paths.pop_back();
     try {
-      return {std::make_unique<CheckpointReader>(path, communicator), refused};
+      found.reader = std::make_unique<CheckpointReader>(path, communicator);
+      break;
     } catch (const CommunicatorAborted&) {
       throw;
     } catch (const CommunicatorError&) {
@@ -163,7 +167,7 @@ NewestCheckpoint newest_checkpoint(const std::filesystem::path& folder, Communic
       refused.emplace_back(error.what());
     }
   }
-  return {nullptr, refused};
+  return found;
 }
 
 }  // namespace levin

@@ -32,6 +32,8 @@ const char* remedy_of(int error) {
   }
 }
 
+thread_local int holding = 0;
+
 sigset_t file_size_signal() {
   sigset_t set;
   sigemptyset(&set);
@@ -45,15 +47,18 @@ void throw_io_error(const std::string& what, int error) {
   throw IoError(fmt::format("{}: {}", what, std::strerror(error)), remedy_of(error), "checkpoint");
 }
 
+// Only the outermost of a thread does something, so that each write of a long loop costs no calls of its own.
 HoldFileSizeSignal::HoldFileSizeSignal() {
+  if (holding++ > 0) return;
   const sigset_t signal = file_size_signal();
   sigset_t before;
   pthread_sigmask(SIG_BLOCK, &signal, &before);
-  blocked_before_ = sigismember(&before, SIGXFSZ) == 1;
+  mine_ = sigismember(&before, SIGXFSZ) == 0;
 }
 
 HoldFileSizeSignal::~HoldFileSizeSignal() {
-  if (blocked_before_) return;
+  --holding;
+  if (!mine_) return;
   const sigset_t signal = file_size_signal();
   const timespec at_once{};
   while (sigtimedwait(&signal, nullptr, &at_once) == SIGXFSZ) continue;

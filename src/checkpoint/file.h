@@ -57,7 +57,7 @@ class HoldFileSizeSignal {
   HoldFileSizeSignal& operator=(const HoldFileSizeSignal&) = delete;
 
  private:
-  bool blocked_before_;
+  bool mine_ = false;
 };
 
 }  // namespace levin::detail

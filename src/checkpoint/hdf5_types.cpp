@@ -27,7 +27,7 @@ Hdf5Handle float_16(size_t exponent_bits, size_t mantissa_bits, size_t bias) {
 
 Hdf5Handle boolean() {
   Hdf5Handle type(H5Tenum_create(H5T_STD_I8LE), H5Tclose);
-  for (const signed char value : {0, 1}) H5Tenum_insert(type, value ? "TRUE" : "FALSE", &value);
+  for (const auto value : std::array<signed char, 2>{0, 1}) H5Tenum_insert(type, value ? "TRUE" : "FALSE", &value);
   return type;
 }
 

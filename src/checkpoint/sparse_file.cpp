@@ -18,14 +18,19 @@ struct OpenFile {
   haddr_t allocated = 0;
 };
 
+/// What the property list hands to open.
+struct Info {
+  SparseFile* memory;
+};
+
 OpenFile* of(H5FD_t* file) { return reinterpret_cast<OpenFile*>(file); }
 const OpenFile* of(const H5FD_t* file) { return reinterpret_cast<const OpenFile*>(file); }
 
 H5FD_t* open(const char*, unsigned, hid_t access, haddr_t) {
-  const auto* memory = static_cast<SparseFile* const*>(H5Pget_driver_info(access));
-  auto* file = memory ? new (std::nothrow) OpenFile : nullptr;
+  const auto* info = static_cast<const Info*>(H5Pget_driver_info(access));
+  auto* file = info ? new (std::nothrow) OpenFile : nullptr;
   if (!file) return nullptr;
-  file->memory = *memory;
+  file->memory = info->memory;
   return &file->base;
 }
 
@@ -64,7 +69,7 @@ H5FD_class_t make_driver() {
   driver.name = "levin_sparse_memory";
   driver.maxaddr = HADDR_MAX;
   driver.fc_degree = H5F_CLOSE_STRONG;
-  driver.fapl_size = sizeof(SparseFile*);
+  driver.fapl_size = sizeof(Info);
   driver.open = open;
   driver.close = close;
   driver.cmp = compare;
@@ -89,8 +94,8 @@ void SparseFile::use_for(hid_t access) {
   static const H5FD_class_t driver = make_driver();
   static hid_t id = -1;
   if (H5Iget_type(id) != H5I_VFL) id = H5FDregister(&driver);
-  SparseFile* const self = this;
-  H5Pset_driver(access, id, &self);
+  const Info info{this};
+  H5Pset_driver(access, id, &info);
 }
 
 void SparseFile::write(uint64_t offset, const char* data, size_t bytes) {

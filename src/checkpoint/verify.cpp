@@ -15,7 +15,7 @@
 namespace levin::detail {
 namespace {
 
-constexpr uint64_t chunk_bytes = 1 << 20;
+constexpr uint64_t chunk_bytes = 128 << 10;  // stays in a core's cache until it is hashed
 
 class Hasher {
  public:
@@ -69,7 +69,7 @@ void verify(const File& file, const Manifest& manifest, Communicator* communicat
       uint64_t begin = set.offset;
       for (const auto& block : set.blocks) {
         // Rank r's are the blocks whose middle is in the r-th part of the bytes.
-        const auto middle = static_cast<unsigned __int128>(seen_bytes + block.bytes / 2);
+        const auto middle = static_cast<unsigned __int128>(seen_bytes) + block.bytes / 2;
         seen_bytes += block.bytes;
         if (static_cast<uint64_t>(middle * ranks / all_bytes) == rank) {
           hasher.reset();

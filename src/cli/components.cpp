@@ -44,10 +44,10 @@ LoggerRegistry known_loggers(const Program& program) {
   return registry;
 }
 
-void add_default_callbacks(Trainer& trainer) {
+void add_default_callbacks(Trainer& trainer, bool has_folder) {
   const auto& config = trainer.config();
   add_default<ModelSummary>(trainer, *config.enable_model_summary, "enable_model_summary", "model summary");
-  if (!trainer.default_root_dir().empty() || trainer.count_callbacks<ModelCheckpoint>() > 0)
+  if (has_folder || trainer.count_callbacks<ModelCheckpoint>() > 0)
     add_default<ModelCheckpoint>(trainer, *config.enable_checkpointing, "enable_checkpointing", "model checkpoint", /*several=*/true);
   add_default<ProgressBar>(trainer, *config.enable_progress_bar, "enable_progress_bar", "progress bar");
 }

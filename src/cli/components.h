@@ -10,8 +10,8 @@ namespace levin::cli {
 CallbackRegistry known_callbacks(const Program& program);
 LoggerRegistry known_loggers(const Program& program);
 
-/// The model summary and the progress bar, unless they are switched off or there is one already. ConfigError where one is named and
-/// switched off, or there are several.
-void add_default_callbacks(Trainer& trainer);
+/// The model summary, the progress bar and, for a run with a folder, checkpoints, unless they are switched off or there is one already.
+/// ConfigError where one is named and switched off, or there are several summaries or bars.
+void add_default_callbacks(Trainer& trainer, bool has_folder);
 
 }  // namespace levin::cli

@@ -10,6 +10,7 @@
 #include <hdf5.h>
 
 #include "levin/core/error.h"
+#include "levin/core/hdf5_lock.h"
 
 namespace levin::cli {
 namespace {
@@ -91,6 +92,7 @@ void write_predictions(const std::filesystem::path& file, const std::vector<Pred
   std::vector<Table> tables;
   for (int64_t i = 0; i <= last.item<int64_t>(); i++) tables.push_back(table_of(i, predictions, communicator));
   if (communicator.rank() != 0) return;
+  const Hdf5Lock lock;
   const Handle out(H5Fcreate(file.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), H5Fclose, file);
   for (size_t i = 0; i < tables.size(); i++) {
     const std::string group = tables.size() > 1 ? fmt::format("dataloader_idx_{}/", i) : "";

@@ -92,9 +92,10 @@ class Job {
         subcommand_(std::move(subcommand)),
         trainer_(settings.trainer, mpi, static_cast<uint64_t>(settings.run.seed_everything)),
         record_{.program = std::move(name), .subcommand = subcommand_, .config = options.write(/*linked=*/true)} {
-    if (settings.trainer.fast_dev_run.batches == 0) folder_ = make_run_folder(mpi, settings.run, record_.program, subcommand_, lock_);
+    const bool writes = settings.trainer.fast_dev_run.batches == 0;
+    add_default_callbacks(trainer_, writes);
+    if (writes) folder_ = make_run_folder(mpi, settings.run, record_.program, subcommand_, lock_);
     trainer_.set_default_root_dir(folder_);
-    add_default_callbacks(trainer_);
     crashes.agree_by(&communicator());
     if (!folder_.empty()) crashes.record_in(folder_ / "run.json", begin_of_record(record_, mpi.size()));
   }
