@@ -12,6 +12,7 @@
 #include "levin/trainer/callback.h"
 #include "levin/trainer/checkpoints.h"
 #include "levin/trainer/data_module.h"
+#include "levin/trainer/load_from.h"
 #include "levin/trainer/logger.h"
 #include "levin/trainer/module.h"
 #include "levin/trainer/session.h"
@@ -24,15 +25,6 @@ struct Prediction {
   std::vector<int64_t> indices;
   Tensor rows;
   int64_t dataloader_idx = 0;
-};
-
-class CheckpointReader;
-
-/// Where a training goes on, or whose weights are evaluated: a checkpoint that was found whole; null: a model as it was made. Without
-/// `strict` what fits is loaded, and the rest is a warning.
-struct LoadFrom {
-  const CheckpointReader* checkpoint = nullptr;
-  bool strict = true;
 };
 
 /// What a run did, for run.json and the last lines of a job.
