@@ -74,7 +74,7 @@ def test_inspect(made):
     checkpoint = made[0]
     manifest = json.loads((checkpoint / "manifest.json").read_text())
     shown = Ckpt("inspect", checkpoint).says(f"step {manifest['step']}, epoch 0", "model/\n  first.bias", "8x4 float32, 128 B", "monitor: val_loss",
-                                             "optimizer/\n  adamw/\n    exp_avg/\n      first.weight", "text, ", "scalar int64, 8 B").out
+                                             "optimizer/\n  adamw/\n    exp_avg/\n      first.bias", "text, ", "scalar int64, 8 B").out
     check(all(name.rpartition("/")[2] in shown for name in all_tensors(checkpoint)), shown)
     about = json.loads(Ckpt("inspect", checkpoint, "--json").out)
     tensors = all_tensors(checkpoint)
