@@ -1,5 +1,7 @@
 #include "levin/checkpoint/checkpoint_state.h"
 
+#include <fmt/format.h>
+
 namespace levin {
 
 int64_t TensorEntry::numel() const {
@@ -9,5 +11,9 @@ int64_t TensorEntry::numel() const {
 }
 
 int64_t TensorEntry::bytes() const { return numel() * static_cast<int64_t>(c10::elementSize(dtype)); }
+
+std::string TensorEntry::form() const {
+  return fmt::format("{} {}", shape.empty() ? "scalar" : fmt::to_string(fmt::join(shape, "x")), c10::getDtypeNames(dtype).first);
+}
 
 }  // namespace levin

@@ -49,12 +49,12 @@ class Background {
 
 class CheckpointWriter::Implementation {
  public:
-  Implementation(Communicator& communicator, std::filesystem::path folder, CheckpointWriterOptions options)
+  Implementation(Communicator* communicator, std::filesystem::path folder, CheckpointWriterOptions options)
       : communicator_(communicator), folder_(std::move(folder)), options_(options) {
-    detail::together(&communicator_, [&] {
-      if (communicator_.rank() != 0) return;
+    detail::together(communicator_, [&] {
+      if (!is_first()) return;
       { const detail::PartialCheckpoint probe(folder_, "probe", Manifest{}.file); }  // and gone again
-      remove_leftovers(folder_);
+      if (options_.remove_leftovers) remove_leftovers(folder_);
     });
   }
   ~Implementation() { give_up(); }
@@ -104,6 +104,8 @@ class CheckpointWriter::Implementation {
   }
 
  private:
+  bool is_first() const { return !communicator_ || communicator_->rank() == 0; }
+
   void give_up() noexcept {
     if (job_) job_->progress().cancelled = true;
     background_.reset();
@@ -111,9 +113,9 @@ class CheckpointWriter::Implementation {
   }
 
   SaveReport save_now(SaveJob& job, Clock::time_point start) {
-    detail::together(&communicator_, [&] { job.write(); });
+    detail::together(communicator_, [&] { job.write(); });
     job.collect_blocks();
-    detail::together(&communicator_, [&] { job.commit(options_.write_last); });
+    detail::together(communicator_, [&] { job.commit(options_.write_last); });
     const double seconds = seconds_since(start);
     return {job.target(), job.file_bytes(), seconds, seconds, false};
   }
@@ -121,28 +123,28 @@ class CheckpointWriter::Implementation {
   void begin_async(const CheckpointState& state) {
     job_->begin(state, layout_);
     const auto bytes = detail::CopyBuffer::bytes_for(job_->parts());
-    const bool room = buffer_.reserve(bytes, communicator_.node() ? communicator_.node()->size() : 1);
-    if (detail::sum_of_all(&communicator_, {room ? 0.0 : 1.0})[0] > 0) {  // all ranks go the same way
+    const bool room = buffer_.reserve(bytes, communicator_ && communicator_->node() ? communicator_->node()->size() : 1);
+    if (detail::sum_of_all(communicator_, {room ? 0.0 : 1.0})[0] > 0) {  // all ranks go the same way
       finished_ = save_now(*job_, start_);
       job_.reset();
       return;
     }
     job_->parts() = buffer_.copy(std::move(job_->parts()), options_.copy_threads);
     committing_ = false;
-    detail::together(&communicator_, [&] { background_ = std::make_unique<Background>([job = job_.get()] { job->write(); }); });
+    detail::together(communicator_, [&] { background_ = std::make_unique<Background>([job = job_.get()] { job->write(); }); });
   }
 
   // Ranks meet once in every call, so none of them can see another's end of a phase before the others do.
   std::optional<SaveReport> advance(uint64_t* written, uint64_t* all) {
     const bool done = !background_ || background_->done();
     const auto sums = detail::sum_of_all(
-        &communicator_, {done ? 0.0 : 1.0, static_cast<double>(job_->progress().bytes), static_cast<double>(job_->my_bytes())});
+        communicator_, {done ? 0.0 : 1.0, static_cast<double>(job_->progress().bytes), static_cast<double>(job_->my_bytes())});
     if (written) *written = static_cast<uint64_t>(sums[1]);
     if (all) *all = static_cast<uint64_t>(sums[2]);
     if (sums[0] > 0) return std::nullopt;
     const auto failure = background_ ? background_->join() : nullptr;
     background_.reset();
-    detail::settle(&communicator_, failure);
+    detail::settle(communicator_, failure);
     if (committing_) {
       SaveReport report{job_->target(), job_->file_bytes(), seconds_since(start_), blocked_seconds_, true};
       job_.reset();
@@ -150,14 +152,13 @@ class CheckpointWriter::Implementation {
     }
     job_->collect_blocks();
     committing_ = true;
-    detail::together(&communicator_, [&] {
-      if (communicator_.rank() == 0)
-        background_ = std::make_unique<Background>([job = job_.get(), last = options_.write_last] { job->commit(last); });
+    detail::together(communicator_, [&] {
+      if (is_first()) background_ = std::make_unique<Background>([job = job_.get(), last = options_.write_last] { job->commit(last); });
     });
     return std::nullopt;
   }
 
-  Communicator& communicator_;
+  Communicator* communicator_;
   std::filesystem::path folder_;
   CheckpointWriterOptions options_;
   detail::KnownLayout layout_;
@@ -171,7 +172,9 @@ class CheckpointWriter::Implementation {
 };
 
 CheckpointWriter::CheckpointWriter(Communicator& communicator, std::filesystem::path folder, CheckpointWriterOptions options)
-    : implementation_(std::make_unique<Implementation>(communicator, std::move(folder), options)) {}
+    : implementation_(std::make_unique<Implementation>(&communicator, std::move(folder), options)) {}
+CheckpointWriter::CheckpointWriter(std::filesystem::path folder, CheckpointWriterOptions options)
+    : implementation_(std::make_unique<Implementation>(nullptr, std::move(folder), options)) {}
 CheckpointWriter::~CheckpointWriter() = default;
 
 SaveReport CheckpointWriter::save(const CheckpointInfo& info, const CheckpointState& state) { return implementation_->save(info, state); }

@@ -166,18 +166,29 @@ void sync_directory(const std::filesystem::path& directory) {
   if (error != 0 && error != EINVAL) throw_io_error(fmt::format("cannot write {} to disk", directory.string()), error);
 }
 
-void replace_file(const std::filesystem::path& path, const std::string& text, bool sync) {
-  const auto partial = path.parent_path() / fmt::format(".{}.partial-{}", path.filename().string(), getpid());
+void replace_file(const std::filesystem::path& path, const std::function<void(File&)>& write, bool sync) {
+  const auto folder = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+  const auto partial = folder / fmt::format(".{}.partial-{}", path.filename().string(), getpid());
   std::error_code unseen;
   std::filesystem::remove(partial, unseen);
-  auto file = File::create(partial);
-  file.write_at(text.data(), text.size(), 0);
-  if (sync) file.sync();
-  file.close();
-  std::error_code error;
-  std::filesystem::rename(partial, path, error);
-  if (error) throw_io_error(fmt::format("cannot replace {}", path.string()), error.value());
-  if (sync) sync_directory(path.parent_path());
+  try {
+    auto file = File::create(partial);
+    write(file);
+    if (sync) file.sync();
+    file.close();
+    std::error_code error;
+    std::filesystem::rename(partial, path, error);
+    if (error) throw_io_error(fmt::format("cannot replace {}", path.string()), error.value());
+  } catch (...) {
+    std::filesystem::remove(partial, unseen);
+    throw;
+  }
+  if (sync) sync_directory(folder);
+}
+
+void replace_file(const std::filesystem::path& path, const std::string& text, bool sync) {
+  replace_file(
+      path, [&](File& file) { file.write_at(text.data(), text.size(), 0); }, sync);
 }
 
 }  // namespace levin::detail

@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
 
 namespace levin::detail {
@@ -40,7 +41,9 @@ class File {
 
 /// What a directory's entries are is written to disk. IoError where that fails.
 void sync_directory(const std::filesystem::path& directory);
-/// Replaces a small file as a whole.
+/// Writes a file under another name, which goes when that fails, and renames it.
+void replace_file(const std::filesystem::path& path, const std::function<void(File&)>& write, bool sync = true);
+/// The same with a small text.
 void replace_file(const std::filesystem::path& path, const std::string& text, bool sync);
 /// IoError with errno's words, and what to do about it.
 [[noreturn]] void throw_io_error(const std::string& what, int error);

@@ -36,23 +36,25 @@ std::string first_difference(const std::string& first, const std::string& mine) 
 
 }  // namespace
 
+bool SaveJob::is_first() const { return !communicator_ || communicator_->rank() == 0; }
+
 void SaveJob::agree_on_tensors(const std::string& key) {
-  const auto hashes = from_all(&communicator_, {static_cast<int64_t>(XXH3_64bits(key.data(), key.size()))});
+  const auto hashes = from_all(communicator_, {static_cast<int64_t>(XXH3_64bits(key.data(), key.size()))});
   if (std::all_of(hashes.begin(), hashes.end(), [&](int64_t hash) { return hash == hashes.front(); })) return;
-  const auto first = from_first(&communicator_, key);
-  together(&communicator_, [&] {
+  const auto first = from_first(communicator_, key);
+  together(communicator_, [&] {
     if (first != key) refuse(fmt::format("its tensors differ from rank 0's: {}", first_difference(first, key)));
   });
 }
 
 void SaveJob::begin(const CheckpointState& state, KnownLayout& known) {
-  const bool first = communicator_.rank() == 0;
+  const bool first = is_first();
   const auto key = layout_key(state.tensors, {});
   agree_on_tensors(key);
 
   std::vector<int64_t> offsets;
   auto whole_key = first ? layout_key(state.tensors, state.texts) : std::string();
-  together(&communicator_, [&] {
+  together(communicator_, [&] {
     if (!first) return;
     for (const auto& [name, value] : info_.fields)
       if (first_bad_byte(name) != std::string::npos || first_bad_byte(value) != std::string::npos)
@@ -69,7 +71,7 @@ void SaveJob::begin(const CheckpointState& state, KnownLayout& known) {
     file_.resize(layout_->file_bytes);
   });
 
-  if (offsets = from_first(&communicator_, std::move(offsets)); !offsets.empty()) {
+  if (offsets = from_first(communicator_, std::move(offsets)); !offsets.empty()) {
     known.whole_key = std::move(whole_key);
     known.whole = layout_;
     known.file_bytes = static_cast<uint64_t>(offsets.front());
@@ -81,8 +83,8 @@ void SaveJob::begin(const CheckpointState& state, KnownLayout& known) {
     }
   }
   file_bytes_ = known.file_bytes;
-  const auto path = from_first(&communicator_, first ? partial_->path().string() : std::string());
-  together(&communicator_, [&] {
+  const auto path = from_first(communicator_, first ? partial_->path().string() : std::string());
+  together(communicator_, [&] {
     if (!first) file_ = File::open_to_write(std::filesystem::path(path) / Manifest{}.file);
     make_parts(state, known);
   });
@@ -100,7 +102,7 @@ void SaveJob::make_parts(const CheckpointState& state, const KnownLayout& known)
       parts_.push_back({static_cast<const std::byte*>(piece.data), static_cast<uint64_t>(piece.end - piece.begin) * element,
                         known.tensors[found->second].offset + begin, static_cast<int64_t>(found->second), begin});
   }
-  if (communicator_.rank() == 0) {
+  if (is_first()) {
     for (const auto& tensor : state.tensors) {
       names_.push_back(tensor.name);
       element_bytes_.push_back(c10::elementSize(tensor.dtype));
@@ -131,9 +133,9 @@ void SaveJob::collect_blocks() {
   for (const auto& block : blocks_)
     for (const uint64_t number : {static_cast<uint64_t>(block.dataset), block.begin, block.bytes, block.hash})
       numbers.push_back(static_cast<int64_t>(number));
-  numbers = from_all(&communicator_, numbers);
+  numbers = from_all(communicator_, numbers);
   blocks_.clear();
-  if (communicator_.rank() != 0) return;
+  if (!is_first()) return;
   for (size_t i = 0; i < numbers.size(); i += 4)
     blocks_.push_back(
         {numbers[i], static_cast<uint64_t>(numbers[i + 1]), static_cast<uint64_t>(numbers[i + 2]), static_cast<uint64_t>(numbers[i + 3])});

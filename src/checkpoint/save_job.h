@@ -25,7 +25,8 @@ struct KnownLayout {
 /// One save, step by step. `collective` steps are made by all ranks together and throw on all or none; `local` ones by any thread.
 class SaveJob {
  public:
-  SaveJob(Communicator& communicator, const std::filesystem::path& folder, CheckpointInfo info, bool sync)
+  /// A null communicator is a rank alone.
+  SaveJob(Communicator* communicator, const std::filesystem::path& folder, CheckpointInfo info, bool sync)
       : communicator_(communicator), folder_(folder), info_(std::move(info)), sync_(sync) {}
 
   /// Collective: finds the layout, makes the partial directory and its file, and what this rank has to write. HDF5 is entered by rank 0,
@@ -49,7 +50,9 @@ class SaveJob {
   void make_parts(const CheckpointState& state, const KnownLayout& layout);
   Manifest make_manifest() const;
 
-  Communicator& communicator_;
+  bool is_first() const;
+
+  Communicator* communicator_;
   std::filesystem::path folder_;
   CheckpointInfo info_;
   bool sync_;

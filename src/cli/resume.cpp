@@ -96,6 +96,15 @@ std::unique_ptr<CheckpointReader> find_checkpoint(const std::string& ckpt_path, 
   return std::make_unique<CheckpointReader>(path, communicator);
 }
 
+std::unique_ptr<TensorSource> open_init_from(const fs::path& init_from, Communicator& communicator) {
+  if (init_from.empty()) return nullptr;
+  std::error_code unseen;
+  if (!fs::exists(init_from, unseen))
+    throw ConfigError(fmt::format("--init_from {} does not exist", init_from.string()), "give a checkpoint's folder or a safetensors file",
+                      "checkpoint");
+  return open_tensor_source(init_from, &communicator);
+}
+
 void compare_configs(const ConfigValue& before, const ConfigValue& now, const std::vector<std::string>& allowed, const Log& log) {
   std::map<std::string, std::pair<std::string, std::string>> both;
   for (auto& [path, text] : flatten(before)) both[path].first = text;

@@ -11,6 +11,7 @@ namespace levin {
 class CheckpointReader;
 class Communicator;
 class Log;
+class TensorSource;
 }  // namespace levin
 
 namespace levin::cli {
@@ -30,6 +31,10 @@ bool taken_over(const std::string& key, const std::string& subcommand);
 /// that name, DataError for one that is damaged.
 std::unique_ptr<CheckpointReader> find_checkpoint(const std::string& ckpt_path, const std::optional<std::filesystem::path>& run_folder,
                                                   Communicator& communicator, const Log& log);
+
+/// What --init_from names, opened; null where it names nothing. Collective. ConfigError where there is no such file, DataError for one that
+/// cannot be used.
+std::unique_ptr<TensorSource> open_init_from(const std::filesystem::path& init_from, Communicator& communicator);
 
 /// Tells how the options differ from those of the start before, in which `before` was saved. ConfigError for one that changes what the run
 /// is (model, data, optimizer, precision, seed) and is not among `allowed`, which are paths or groups.

@@ -109,6 +109,8 @@ class Job {
     const auto& log = mpi_.log();
     log.info("{}", trainer_.session().topology().describe());
     const auto checkpoint = find_checkpoint();
+    const auto init_from = open_init_from(checkpoint.get());
+    const InitialWeights init{init_from.get(), settings_.run.init_rename, settings_.run.init_exclude};
     if (subcommand_ == "fit" && checkpoint)  // one that does not fit leaves the run's config as it is
       trainer_.add_callback(std::make_shared<LambdaCallback>(LambdaHooks{.on_train_start = [this](Trainer&, Module&) { write_config(); }}));
     else
@@ -119,7 +121,7 @@ class Job {
     if (options_.has_late_links()) apply_links(*data);
     trainer_.log_hyperparams(options_.to_yaml(/*comments=*/false));
     const auto module = made("the constructor of the model", [&] { return program_.make_module(trainer_); });
-    const LoadFrom from{checkpoint.get(), settings_.run.ckpt_strict};
+    const LoadFrom from{checkpoint.get(), settings_.run.ckpt_strict, init.source ? &init : nullptr};
     subcommand_ == "fit" ? fit(*module, *data, from) : evaluate(*module, *data, from);
     const auto& session = trainer_.session();
     const int code = session.stops_for(StopReason::interrupted)  ? static_cast<int>(ExitCode::interrupted)
@@ -151,13 +153,21 @@ class Job {
     auto found = cli::find_checkpoint(effective_ckpt_path(settings_.run, subcommand_), named_folder(settings_.run, record_.program),
                                       communicator(), log);
     if (!found) {
-      if (subcommand_ != "fit" && mpi_.rank() == 0) log.warning("[cli] {} uses a newly made model; give --ckpt_path", subcommand_);
+      if (subcommand_ != "fit" && settings_.run.init_from.empty() && mpi_.rank() == 0)
+        log.warning("[cli] {} uses a newly made model; give --ckpt_path", subcommand_);
       return found;
     }
     if (subcommand_ == "fit" && settings_.before) compare_configs(*settings_.before, options_.write(), settings_.run.resume_allow, log);
     log.info("[cli] {} {}: step {}, epoch {}", subcommand_ == "fit" ? "goes on from" : "uses", found->path().string(),
              found->manifest().step, found->manifest().epoch);
     return found;
+  }
+
+  std::unique_ptr<TensorSource> open_init_from(const CheckpointReader* checkpoint) {
+    const auto& path = settings_.run.init_from;
+    if (!checkpoint) return cli::open_init_from(path, communicator());
+    if (!path.empty()) mpi_.log().info("[cli] init_from {} is not used: the weights are the checkpoint's", path.string());
+    return nullptr;
   }
 
   // Only a training has something to put in order when a signal comes.

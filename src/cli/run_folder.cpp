@@ -41,6 +41,11 @@ fs::path make(const RunConfig& config, const std::string& program, const std::st
 
 }  // namespace
 
+void RunConfig::validate() const {
+  if (init_from.empty() && !(init_rename.empty() && init_exclude.empty()))
+    throw ConfigError("init_rename and init_exclude are for the weights of init_from, which is empty", "give --init_from as well");
+}
+
 std::optional<fs::path> named_folder(const RunConfig& config, const std::string& program) {
   if (!config.run_dir.empty()) return config.run_dir;
   if (!config.run_name.empty()) return fs::path("runs") / program / config.run_name;

@@ -1,5 +1,6 @@
 #pragma once
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -21,6 +22,11 @@ struct RunConfig {
   std::string ckpt_path;
   bool ckpt_strict = true;
   std::vector<std::string> resume_allow;
+  std::filesystem::path init_from;
+  std::map<std::string, std::string> init_rename;
+  std::vector<std::string> init_exclude;
+
+  void validate() const;
 };
 LEVIN_CONFIG(RunConfig, (run_dir, "folder for the run's files; empty: runs/PROGRAM/RUN_NAME"),
              (run_name, "what the run is called; empty: the next free number"), (seed_everything, "seed of everything random", at_least(0)),
@@ -28,7 +34,10 @@ LEVIN_CONFIG(RunConfig, (run_dir, "folder for the run's files; empty: runs/PROGR
               "begin with: auto (the run's newest checkpoint, if there is one), last, best, none, or a checkpoint's folder; empty: "
               "auto for the fit of a run with a run_dir or run_name, else none"),
              (ckpt_strict, "a checkpoint that does not fit the model is an error; else what fits is loaded"),
-             (resume_allow, "options that may change when a run goes on, though they change what it is"))
+             (resume_allow, "options that may change when a run goes on, though they change what it is"),
+             (init_from, "weights to begin anew with: a checkpoint's folder, or a safetensors file; not used by a run that goes on"),
+             (init_rename, "beginnings of names in that file, and what the model has in their place: {encoder.: backbone.}"),
+             (init_exclude, "patterns (*, ?) of the model's names that are not loaded"))
 
 /// The folder of a run that has a name or a folder.
 std::optional<std::filesystem::path> named_folder(const RunConfig& config, const std::string& program);

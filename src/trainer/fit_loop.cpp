@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "initial_weights.h"
 #include "levin/core/error.h"
 #include "run_guards.h"
 #include "state_reader.h"
@@ -50,6 +51,8 @@ void FitLoop::run(const LoadFrom& from) {
     saved->loop();  // or it says that there is none
     saved->load_model(/*weights_only=*/false, from.strict);
     saved->load_callbacks();
+  } else if (from.init) {
+    detail::load_initial_weights(trainer_, *from.init);
   }
   hooks_.call("on_fit_start", &Hooks::on_fit_start);
   if (!saved) sanity_check();  // it would change what goes on

@@ -2,81 +2,33 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
-#include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
-#include <set>
-
 #include "levin/checkpoint/checkpoint_reader.h"
-#include "levin/core/text.h"
 #include "levin/metrics/metric.h"
 #include "levin/trainer/trainer.h"
 #include "state_names.h"
+#include "tensor_match.h"
 
 namespace levin::detail {
-namespace {
-
-std::string form_of(c10::ScalarType dtype, const std::vector<int64_t>& shape) {
-  return fmt::format("{} {}", shape.empty() ? "scalar" : fmt::to_string(fmt::join(shape, "x")), c10::getDtypeNames(dtype).first);
-}
-
-// A few of them: a list of thousands tells no more.
-void list(std::vector<std::string>& lines, const char* what, const std::vector<std::string>& names) {
-  if (names.empty()) return;
-  constexpr size_t most = 10;
-  std::vector<std::string> first(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(std::min(most, names.size())));
-  if (names.size() > most) first.push_back(fmt::format("and {} more", names.size() - most));
-  lines.push_back(fmt::format("{}: {}", what, joined(first)));
-}
-
-}  // namespace
 
 StateReader::StateReader(Trainer& trainer, Module& module, const CheckpointReader& checkpoint)
     : trainer_(trainer), module_(module), checkpoint_(checkpoint) {}
 
 std::string StateReader::path() const { return checkpoint_.path().string(); }
 
-void StateReader::load_part(const StateTensor& tensor) {
-  for (const auto& [begin, values] : tensor.parts) {
-    const bool direct = values.is_cpu() && values.is_contiguous();
-    const Tensor memory = direct ? values : at::empty(values.sizes(), values.options().device(at::kCPU));
-    checkpoint_.read(tensor.name, begin, begin + values.numel(), memory.mutable_data_ptr());
-    if (!direct) values.copy_(memory);
-  }
-}
-
 void StateReader::load_model(bool weights_only, bool strict) {
-  const at::NoGradGuard no_grad;
   auto& strategy = trainer_.session().strategy();
-  std::vector<std::string> missing, unexpected, different;
-  std::set<std::string> known;
-  const auto wanted = strategy.state(StateUse::load, weights_only);
-  std::vector<const StateTensor*> fitting;
-  for (const auto& tensor : wanted) {
-    known.insert(tensor.name);
-    const auto* found = checkpoint_.find(tensor.name);
-    if (!found)
-      missing.push_back(tensor.name);
-    else if (found->dtype != tensor.dtype || found->shape != tensor.shape)
-      different.push_back(fmt::format("{} is {} in the file and {} in the model", tensor.name, form_of(found->dtype, found->shape),
-                                      form_of(tensor.dtype, tensor.shape)));
-    else
-      fitting.push_back(&tensor);
-  }
-  for (const auto& tensor : checkpoint_.tensors()) {
-    const bool ours = tensor.name.starts_with("model/") || (!weights_only && tensor.name.starts_with("optimizer/"));
-    if (ours && !known.count(tensor.name)) unexpected.push_back(tensor.name);
-  }
-  std::vector<std::string> lines;
-  list(lines, "missing", missing);
-  list(lines, "unexpected", unexpected);
-  list(lines, "different", different);
-  if (!lines.empty()) {
-    const auto what = fmt::format("{} does not fit the model; {}", path(), fmt::join(lines, "; "));
+  auto offered = checkpoint_.with_prefix("");
+  std::erase_if(
+      offered, [&](const auto& one) { return !one.first.starts_with("model/") && (weights_only || !one.first.starts_with("optimizer/")); });
+  const TensorMatch match(strategy.state(StateUse::load, weights_only), offered, /*convert=*/false);
+  if (const auto differences = match.differences(); !differences.empty()) {
+    const auto what = fmt::format("{} does not fit the model; {}", path(), differences);
     if (strict) throw DataError(what, "resume with the model that wrote it, or pass --ckpt_strict false", "checkpoint");
     if (trainer_.session().rank() == 0) trainer_.session().runtime().log().warning("[checkpoint] {}", what);
   }
-  for (const auto* tensor : fitting) load_part(*tensor);
+  match.load(checkpoint_);
   std::vector<int64_t> steps;
   if (!weights_only)
     for (const auto& name : trainer_.session().optimizers()) {

@@ -11,7 +11,6 @@ class LogCollection;
 class Metric;
 class Module;
 class Trainer;
-struct StateTensor;
 
 namespace detail {
 
@@ -30,7 +29,6 @@ class StateReader {
   void load_callbacks();
 
  private:
-  void load_part(const StateTensor& tensor);
   StateDict read_dict(const std::string& text_name, const std::string& prefix) const;
   Tensor read_tensor(const std::string& name) const;
   void load_metric(const std::string& name, Metric& metric) const;

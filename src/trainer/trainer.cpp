@@ -4,6 +4,7 @@
 #include <exception>
 #include <typeinfo>
 
+#include "initial_weights.h"
 #include "levin/core/error.h"
 #include "levin/data/stream_loader.h"
 #include "levin/trainer/evaluation_loop.h"
@@ -153,6 +154,7 @@ void Trainer::fit(Module& module, DataModule& data, const LoadFrom& from) {
 
 void Trainer::load_weights(Module& module, const LoadFrom& from) {
   if (from.checkpoint) detail::StateReader(*this, module, *from.checkpoint).load_model(/*weights_only=*/true, from.strict);
+  if (!from.checkpoint && from.init) detail::load_initial_weights(*this, *from.init);
 }
 
 NamedValues Trainer::evaluate(Stage stage, Module& module, DataModule& data, const LoadFrom& from) {

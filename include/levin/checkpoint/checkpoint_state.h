@@ -15,6 +15,7 @@ struct TensorEntry {
 
   int64_t numel() const;
   int64_t bytes() const;
+  std::string form() const;  ///< "8x4 float64", for people
   friend bool operator==(const TensorEntry&, const TensorEntry&) = default;
 };
 

@@ -14,9 +14,10 @@ namespace levin {
 class Communicator;
 
 struct CheckpointWriterOptions {
-  bool fsync = true;       ///< a committed checkpoint survives a power failure
-  bool write_last = true;  ///< the text file `last` names the newest
-  int copy_threads = 1;    ///< of each rank, in the copy of a save in the background
+  bool fsync = true;             ///< a committed checkpoint survives a power failure
+  bool write_last = true;        ///< the text file `last` names the newest
+  bool remove_leftovers = true;  ///< of dead saves, at the start
+  int copy_threads = 1;          ///< of each rank, in the copy of a save in the background
 };
 
 /// What a checkpoint is called and where in the training it was made.
@@ -46,6 +47,8 @@ class CheckpointWriter {
   /// Makes the folder, removes leftovers of dead saves, and tries to write. IoError where that fails: a run learns of it before its first
   /// step.
   CheckpointWriter(Communicator& communicator, std::filesystem::path folder, CheckpointWriterOptions options = {});
+  /// The same by a process alone, without MPI.
+  explicit CheckpointWriter(std::filesystem::path folder, CheckpointWriterOptions options = {});
   /// Gives up a save that is under way.
   ~CheckpointWriter();
   CheckpointWriter(const CheckpointWriter&) = delete;

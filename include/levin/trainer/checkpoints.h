@@ -11,17 +11,9 @@
 
 namespace levin {
 
-class CheckpointReader;
 class LogCollection;
 class Module;
 class Trainer;
-
-/// Where a training goes on, or whose weights are evaluated: a checkpoint that was found whole; null: a model as it was made. Without
-/// `strict` what fits is loaded, and the rest is a warning.
-struct LoadFrom {
-  const CheckpointReader* checkpoint = nullptr;
-  bool strict = true;
-};
 
 /// A checkpoint that a callback wants.
 struct CheckpointRequest {

@@ -12,6 +12,7 @@
 #include "levin/trainer/callback.h"
 #include "levin/trainer/checkpoints.h"
 #include "levin/trainer/data_module.h"
+#include "levin/trainer/load_from.h"
 #include "levin/trainer/logger.h"
 #include "levin/trainer/module.h"
 #include "levin/trainer/run_report.h"

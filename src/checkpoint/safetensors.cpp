@@ -1,0 +1,131 @@
+#include "levin/checkpoint/safetensors.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <unordered_map>
+
+#include "agreement.h"
+#include "file.h"
+#include "levin/comm/communicator.h"
+#include "levin/core/error.h"
+#include "levin/core/text.h"
+#include "safetensors_header.h"
+
+namespace levin {
+
+using detail::File;
+using detail::SafetensorsHeader;
+
+static_assert(std::endian::native == std::endian::little, "bytes are written as they are in memory");
+
+class SafetensorsReader::Implementation {
+ public:
+  Implementation(const std::filesystem::path& path, Communicator* communicator) : path_(path) {
+    std::string text;
+    detail::together(communicator, [&] {
+      file_ = File::open_to_read(path);
+      if (!communicator || communicator->rank() == 0) text = read_text();
+    });
+    text = detail::from_first(communicator, std::move(text));
+    detail::together(communicator, [&] {
+      const uint64_t before = SafetensorsHeader::length_bytes + text.size(), size = file_.size();
+      if (before > size) refuse(fmt::format("has {} bytes on this rank, and a header of {}", size, text.size()));
+      header_ = SafetensorsHeader::from_text(text, size - before, path_);
+      data_begin_ = before;
+      for (size_t i = 0; i < header_.tensors.size(); i++) index_.emplace(header_.tensors[i].name, i);
+    });
+  }
+
+  void read(const std::string& name, int64_t begin, int64_t end, void* memory) const {
+    const auto found = index_.find(name);
+    if (found == index_.end()) refuse(fmt::format("has no tensor {}", shown(name)));
+    const auto& tensor = header_.tensors[found->second];
+    if (begin < 0 || begin > end || end > tensor.numel())
+      refuse(fmt::format("was asked for elements [{}, {}) of {}, which has {}", begin, end, shown(name), tensor.numel()));
+    const auto element = c10::elementSize(tensor.dtype);
+    file_.read_at(memory, static_cast<size_t>(end - begin) * element,
+                  data_begin_ + header_.offsets[found->second] + static_cast<uint64_t>(begin) * element);
+    // Any other byte would be a bool that is neither.
+    if (tensor.dtype == c10::ScalarType::Bool)
+      for (auto *byte = static_cast<uint8_t*>(memory), *last = byte + (end - begin); byte != last; byte++)
+        if (*byte > 1) refuse(fmt::format("has {} in {}, which is of bools", *byte, shown(name)));
+  }
+
+  const std::filesystem::path path_;
+  SafetensorsHeader header_;
+  std::unordered_map<std::string, size_t> index_;
+
+ private:
+  [[noreturn]] void refuse(const std::string& why) const {
+    throw DataError(fmt::format("{} {}", path_.string(), why), "use a file that safetensors reads", "checkpoint");
+  }
+
+  std::string read_text() const {
+    const uint64_t size = file_.size();
+    uint64_t length = 0;
+    if (size < sizeof length) refuse(fmt::format("has {} bytes, and is no safetensors file", size));
+    file_.read_at(&length, sizeof length, 0);
+    if (length > SafetensorsHeader::most_bytes)
+      refuse(fmt::format("has a header of {} bytes, more than {}: it is no safetensors file", length, SafetensorsHeader::most_bytes));
+    if (length > size - sizeof length) refuse(fmt::format("has {} bytes, and a header of {}: it is cut off", size, length));
+    std::string text(length, '\0');
+    file_.read_at(text.data(), text.size(), sizeof length);
+    return text;
+  }
+
+  File file_;
+  uint64_t data_begin_ = 0;
+};
+
+SafetensorsReader::SafetensorsReader(const std::filesystem::path& file, Communicator* communicator)
+    : implementation_(std::make_unique<Implementation>(file, communicator)) {}
+SafetensorsReader::~SafetensorsReader() = default;
+SafetensorsReader::SafetensorsReader(SafetensorsReader&&) noexcept = default;
+SafetensorsReader& SafetensorsReader::operator=(SafetensorsReader&&) noexcept = default;
+
+const std::filesystem::path& SafetensorsReader::path() const noexcept { return implementation_->path_; }
+const std::vector<TensorEntry>& SafetensorsReader::tensors() const noexcept { return implementation_->header_.tensors; }
+const TensorEntry* SafetensorsReader::find(const std::string& name) const noexcept {
+  const auto found = implementation_->index_.find(name);
+  return found == implementation_->index_.end() ? nullptr : &implementation_->header_.tensors[found->second];
+}
+void SafetensorsReader::read(const std::string& name, int64_t begin, int64_t end, void* memory) const {
+  implementation_->read(name, begin, end, memory);
+}
+const std::map<std::string, std::string>& SafetensorsReader::metadata() const noexcept { return implementation_->header_.metadata; }
+
+void write_safetensors(const std::filesystem::path& path, const std::vector<TensorEntry>& tensors,
+                       const std::map<std::string, std::string>& metadata,
+                       const std::function<void(size_t i, int64_t begin, int64_t end, void* memory)>& read) {
+  constexpr int64_t chunk_bytes = 16 << 20;
+  const auto header = SafetensorsHeader::for_tensors(tensors, metadata);
+  std::unordered_map<std::string, size_t> numbers;
+  for (size_t i = 0; i < tensors.size(); i++) numbers.emplace(tensors[i].name, i);
+  std::vector<std::byte> memory;
+  detail::replace_file(path, [&](File& file) {
+    const auto text = header.to_text();
+    const uint64_t length = text.size();
+    if (length > SafetensorsHeader::most_bytes)
+      throw UsageError("checkpoint",
+                       fmt::format("the names and shapes of {} tensors are more than a safetensors file holds", tensors.size()));
+    file.write_at(&length, sizeof length, 0);
+    file.write_at(text.data(), text.size(), sizeof length);
+    uint64_t offset = sizeof length + length;
+    for (const auto& tensor : header.tensors) {
+      const auto element = static_cast<int64_t>(c10::elementSize(tensor.dtype)), step = chunk_bytes / element;
+      for (int64_t begin = 0, numel = tensor.numel(); begin < numel; begin += step) {
+        const int64_t end = std::min(numel, begin + step);
+        memory.resize(static_cast<size_t>((end - begin) * element));
+        read(numbers.at(tensor.name), begin, end, memory.data());
+        file.write_at(memory.data(), memory.size(), offset);
+        offset += memory.size();
+      }
+    }
+  });
+}
+
+}  // namespace levin

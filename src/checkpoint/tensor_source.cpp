@@ -1,0 +1,32 @@
+#include "levin/checkpoint/tensor_source.h"
+
+#include "agreement.h"
+#include "levin/checkpoint/checkpoint_reader.h"
+#include "levin/checkpoint/safetensors.h"
+#include "levin/comm/communicator.h"
+
+namespace levin {
+
+std::map<std::string, const TensorEntry*> TensorSource::with_prefix(const std::string& prefix) const {
+  std::map<std::string, const TensorEntry*> found;
+  for (const auto& tensor : tensors())
+    if (tensor.name.starts_with(prefix)) found.emplace(tensor.name.substr(prefix.size()), &tensor);
+  return found;
+}
+
+std::unique_ptr<TensorSource> open_tensor_source(const std::filesystem::path& path, Communicator* communicator) {
+  namespace fs = std::filesystem;
+  std::string checkpoint;  // rank 0 alone looks, so that all ranks open the same
+  if (!communicator || communicator->rank() == 0) {
+    std::error_code unseen;
+    if (fs::is_directory(path, unseen)) checkpoint = path.string();
+    if (path.extension() == ".h5") checkpoint = path.has_parent_path() ? path.parent_path().string() : ".";
+  }
+  checkpoint = detail::from_first(communicator, checkpoint);
+  const auto make = [&]<class Reader>(std::in_place_type_t<Reader>, const fs::path& at) -> std::unique_ptr<TensorSource> {
+    return communicator ? std::make_unique<Reader>(at, *communicator) : std::make_unique<Reader>(at);
+  };
+  return checkpoint.empty() ? make(std::in_place_type<SafetensorsReader>, path) : make(std::in_place_type<CheckpointReader>, checkpoint);
+}
+
+}  // namespace levin

@@ -1,0 +1,244 @@
+#include "levin/checkpoint/safetensors.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/equal.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <random>
+#include <sstream>
+
+#include "checkpoint_sample.h"
+#include "levin/checkpoint/checkpoint_writer.h"
+#include "levin/core/error.h"
+#include "levin_test.h"
+#include "test_paths.h"
+
+using namespace levin::test;
+using levin::DataError;
+using levin::SafetensorsReader;
+using levin::TensorEntry;
+namespace fs = std::filesystem;
+
+namespace {
+
+/// A folder, and what Python's safetensors does in it.
+struct Folder {
+  std::unique_ptr<levin::Communicator> communicator = levin::Communicator::create_cpu(runtime());
+  SharedFolder shared{*communicator};
+  fs::path path = shared.path;
+  bool first = communicator->rank() == 0;
+
+  static std::string peer(const std::string& what, const fs::path& where) {
+    const std::string tests = LEVIN_TESTS;
+    return output_of("'" + tests + "/../tools/tests-python' '" + tests + "/checkpoint/safetensors_peer.py' " + what + " '" +
+                     where.string() + "'");
+  }
+};
+
+void write(const fs::path& file, const Sample& sample, const std::map<std::string, std::string>& metadata = {}) {
+  levin::write_safetensors(file, sample.state.tensors, metadata, [&](size_t i, int64_t begin, int64_t end, void* memory) {
+    const auto& tensor = sample.tensors[i];
+    const auto element = static_cast<int64_t>(tensor.element_size());
+    std::memcpy(memory, static_cast<const std::byte*>(tensor.const_data_ptr()) + begin * element,
+                static_cast<size_t>((end - begin) * element));
+  });
+}
+
+void check(const levin::TensorSource& source, const Sample& sample) {
+  BOOST_TEST(source.tensors().size() == sample.tensors.size());
+  for (size_t i = 0; i < sample.tensors.size(); i++) {
+    const auto& entry = sample.state.tensors[i];
+    BOOST_REQUIRE_MESSAGE(source.find(entry.name), entry.name);
+    BOOST_CHECK_MESSAGE(*source.find(entry.name) == entry, entry.name);
+    const auto got = at::empty({entry.numel()}, entry.dtype);
+    const int64_t middle = entry.numel() / 3;
+    auto* memory = static_cast<std::byte*>(got.mutable_data_ptr());
+    source.read(entry.name, 0, middle, memory);
+    source.read(entry.name, middle, entry.numel(), memory + middle * static_cast<int64_t>(got.element_size()));
+    BOOST_CHECK_MESSAGE(at::equal(got, sample.tensors[i].flatten()), entry.name << " differs");
+  }
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(checkpoint_safetensors)
+
+BOOST_AUTO_TEST_CASE(python_reads_what_we_write) {
+  Folder folder;
+  if (!folder.first) return;
+  const auto file = folder.path / "a.safetensors";
+  write(file, Sample(3, 0, 1, 10), {{"step", "3"}, {"quoted", "\"ü\""}});
+  const auto text = Folder::peer("read", file);
+  for (const std::string line :
+       {"metadata {\"quoted\": \"\\\"\\u00fc\\\"\", \"step\": \"3\"}\n", "model/conv1.weight F32 (8, 3, 5, 5) 93 100 6 13 20 27 34 41\n",
+        "model/conv1.bias F32 (8,) 93 100 6 13 20 27 34 41\n", "model/deep/er/weight F64 (70, 101) 93 100 6 13 20 27 34 41\n",
+        "model/half F16 (33,) 93 100 6 13 20 27 34 41\n", "model/bfloat16 BF16 (7, 9) 93 100 6 13 20 27 34 41\n",
+        "counts/int64 I64 () 93\n", "counts/int32 I32 (5,) 93 100 6 13 20\n", "counts/int16 I16 (2, 2) 93 100 6 13\n",
+        "counts/int8 I8 (3,) 93 100 6\n", "rng/state U8 (5056,) 93 100 6 13 20 27 34 41\n", "mask BOOL (3, 5) 1 0 1 0 1 0 1 0\n",
+        "nothing F32 (4, 0, 2)\n", "model/größer F32 (10,) 93 100 6 13 20 27 34 41\n"})
+    BOOST_CHECK_MESSAGE(text.find(line) != std::string::npos, "\"" << line << "\" is not in: " << text);
+  BOOST_TEST(std::count(text.begin(), text.end(), '\n') == 14);
+}
+
+BOOST_AUTO_TEST_CASE(all_ranks_read_what_python_writes) {
+  Folder folder;
+  const auto file = folder.path / "a.safetensors";
+  if (folder.first) Folder::peer("write", file);
+  folder.communicator->barrier();
+  const SafetensorsReader reader(file, *folder.communicator);
+  check(reader, Sample(3, 0, 1, 10));
+  BOOST_TEST(reader.metadata() == (std::map<std::string, std::string>{{"step", "3"}, {"who", "ü"}}), boost::test_tools::per_element());
+  const SafetensorsReader numpys(file.string() + ".numpy");
+  BOOST_TEST((*numpys.find("a") == TensorEntry{"a", at::kFloat, {2, 3}}));
+  BOOST_TEST((*numpys.find("b") == TensorEntry{"b", at::kBool, {2}}));
+}
+
+BOOST_AUTO_TEST_CASE(what_is_written_is_read) {
+  Folder folder;
+  const auto file = folder.path / "a.safetensors";
+  const Sample sample(4, 0, 1, 5'000'000);  // more than a chunk
+  if (folder.first) write(file, sample);
+  folder.communicator->barrier();
+  check(SafetensorsReader(file, *folder.communicator), sample);
+  check(*levin::open_tensor_source(file, folder.communicator.get()), sample);
+  if (folder.first) {
+    write(file, Sample(5, 0, 1, 0));  // takes its place
+    check(SafetensorsReader(file), Sample(5, 0, 1, 0));
+    BOOST_TEST(names_in(folder.path) == std::vector<std::string>{"a.safetensors"});
+    levin::write_safetensors(file, {}, {}, {});
+    BOOST_TEST(SafetensorsReader(file).tensors().empty());
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_source_is_a_folder_its_file_or_safetensors) {
+  Folder folder;
+  const auto communicator = folder.communicator.get();
+  const auto path = levin::CheckpointWriter(*communicator, folder.path, {.fsync = false})
+                        .save({.name = "c"}, Sample(1, communicator->rank(), communicator->size(), 10).state)
+                        .path;
+  for (const auto& where : {path, path / "state.h5"}) {
+    const auto source = levin::open_tensor_source(where, communicator);
+    check(*source, Sample(1, 0, 1, 10));
+    BOOST_TEST(source->weights_prefix() == "model/");
+    const auto weights = source->with_prefix("model/");
+    BOOST_TEST(weights.size() == 6);
+    BOOST_TEST(weights.at("conv1.bias")->name == "model/conv1.bias");
+  }
+}
+
+BOOST_AUTO_TEST_CASE(alone_without_a_communicator) {
+  Folder folder;
+  if (!folder.first) return;
+  levin::CheckpointWriter writer(folder.path, {.fsync = false, .write_last = false});
+  check(levin::CheckpointReader(writer.save({.name = "a"}, Sample(1, 0, 1, 10).state).path), Sample(1, 0, 1, 10));
+  writer.save_async({.name = "b"}, Sample(2, 0, 1, 10).state);
+  check(levin::CheckpointReader(writer.finish()->path), Sample(2, 0, 1, 10));
+}
+
+BOOST_AUTO_TEST_CASE(hostile_files_are_refused_on_all_ranks) {
+  Folder folder;
+  if (folder.first) write_bytes(folder.path / "cases", Folder::peer("hostile", folder.path));
+  folder.communicator->barrier();
+  std::stringstream cases(bytes_of(folder.path / "cases"));
+  int count = 0;
+  for (std::string line; std::getline(cases, line); count++) {
+    const auto tab = line.find('\t');
+    const auto file = folder.path / (line.substr(0, tab) + ".safetensors");
+    const std::vector<std::string> parts{"[checkpoint] ", file.string(), line.substr(tab + 1), "; use a"};
+    check_throws<DataError>([&] { SafetensorsReader(file, *folder.communicator); }, parts);
+    if (folder.first) check_throws<DataError>([&] { SafetensorsReader{file}; }, parts);
+  }
+  BOOST_TEST(count == 45);
+  check_throws<DataError>([&] { levin::open_tensor_source(folder.path / "none.safetensors", folder.communicator.get()); },
+                          {"none.safetensors is missing"});
+}
+
+// Noticed, or all that is read is inside of the file.
+BOOST_AUTO_TEST_CASE(any_flipped_bit_of_the_header_does_no_harm) {
+  Folder folder;
+  if (!folder.first) return;
+  const auto file = folder.path / "a.safetensors";
+  write(file, Sample(1, 0, 1, 10), {{"step", "1"}});
+  const auto whole = bytes_of(file);
+  uint64_t header = 0;
+  std::memcpy(&header, whole.data(), sizeof header);
+  std::mt19937_64 random(20261125);
+  int refused = 0;
+  std::vector<std::byte> memory(whole.size());
+  for (int round = 0; round < 2000; round++) {
+    const uint64_t bit = random() % ((header + 8) * 8);
+    flip(file, bit);
+    try {
+      const SafetensorsReader reader(file);
+      for (const auto& tensor : reader.tensors()) reader.read(tensor.name, 0, tensor.numel(), memory.data());
+    } catch (const DataError&) {
+      refused++;
+    }
+    flip(file, bit);
+  }
+  BOOST_TEST(refused > 1000);
+  for (size_t bytes = 0; bytes < whole.size(); bytes += 97) {
+    write_bytes(file, whole.substr(0, bytes));
+    BOOST_CHECK_THROW(SafetensorsReader{file}, DataError);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(what_is_not_there_cannot_be_read) {
+  Folder folder;
+  if (!folder.first) return;
+  const auto file = folder.path / "a.safetensors";
+  write(file, Sample(1, 0, 1, 10));
+  const SafetensorsReader reader(file);
+  std::vector<std::byte> memory(1000);
+  check_throws<DataError>([&] { reader.read("none", 0, 1, memory.data()); }, {"has no tensor \"none\""});
+  for (const auto& [begin, end] : std::vector<std::pair<int64_t, int64_t>>{{-1, 1}, {0, 9}, {5, 4}, {INT64_MIN, INT64_MAX}})
+    check_throws<DataError>([&] { reader.read("model/conv1.bias", begin, end, memory.data()); }, {"of \"model/conv1.bias\", which has 8"});
+  fs::resize_file(file, fs::file_size(file) - 1);  // while it is open
+  const auto& last = reader.tensors().back();
+  memory.resize(static_cast<size_t>(last.bytes()));
+  check_throws<DataError>([&] { reader.read(last.name, 0, last.numel(), memory.data()); }, {"ends at byte", "too early"});
+}
+
+BOOST_AUTO_TEST_CASE(a_bool_is_one_of_two) {
+  Folder folder;
+  if (!folder.first) return;
+  const auto file = folder.path / "a.safetensors";
+  levin::write_safetensors(file, {{"a", at::kBool, {1}}}, {}, [](size_t, int64_t, int64_t, void* memory) { std::memset(memory, 2, 1); });
+  bool value = false;
+  check_throws<DataError>([&] { SafetensorsReader(file).read("a", 0, 1, &value); }, {"has 2 in \"a\", which is of bools"});
+}
+
+BOOST_AUTO_TEST_CASE(a_failed_write_leaves_what_was_there) {
+  Folder folder;
+  if (!folder.first) return;
+  const auto file = folder.path / "a.safetensors";
+  write(file, Sample(1, 0, 1, 10));
+  const auto before = bytes_of(file);
+  const auto never = [](size_t, int64_t, int64_t, void*) { throw std::runtime_error("not read"); };
+  BOOST_CHECK_THROW(levin::write_safetensors(file, {{"a", at::kFloat, {3}}}, {}, never), std::runtime_error);
+  for (const std::string name : {"", "__metadata__", "two\nlines", "\xff"})
+    check_throws<levin::UsageError>(
+        [&] {
+          levin::write_safetensors(file, {{name, at::kFloat, {}}}, {}, never);
+        },
+        {"is no name for a tensor"});
+  check_throws<levin::UsageError>(
+      [&] {
+        levin::write_safetensors(file, {{"a", at::kFloat, {}}, {"a", at::kLong, {}}}, {}, never);
+      },
+      {"\"a\" comes twice"});
+  check_throws<levin::UsageError>(
+      [&] {
+        levin::write_safetensors(file, {{"a", at::kComplexDouble, {}}}, {}, never);
+      },
+      {"which safetensors files do not hold"});
+  BOOST_TEST(bytes_of(file) == before);
+  BOOST_TEST(names_in(folder.path) == std::vector<std::string>{"a.safetensors"});
+  fs::create_directory(folder.path / "d");
+  check_throws<levin::IoError>([&] { write(folder.path / "d", Sample(1, 0, 1, 10)); }, {"cannot replace"});
+  check_throws<levin::IoError>([&] { write(folder.path / "none/a", Sample(1, 0, 1, 10)); }, {"cannot create"});
+  BOOST_TEST(names_in(folder.path) == (std::vector<std::string>{"a.safetensors", "d"}));
+}
+
+BOOST_AUTO_TEST_SUITE_END()

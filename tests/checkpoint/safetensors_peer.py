@@ -1,0 +1,123 @@
+"""safetensors_peer.py read FILE: what Python's safetensors finds in a file, a line for each tensor with name, type, shape and its first values.
+safetensors_peer.py write FILE: writes the tensors of a Sample of step 3 (tests/checkpoint/checkpoint_sample.cpp).
+safetensors_peer.py hostile FOLDER: writes files that are none, and lines "NAME<tab>what a reader has to say of it"; Python's refuses most, too.
+"""
+import json
+import os
+import struct
+import sys
+
+import numpy
+import safetensors
+import safetensors.numpy
+
+NUMPY = {"F64": "f8", "F32": "f4", "F16": "f2", "BF16": "u2", "I64": "i8", "I32": "i4", "I16": "i2", "I8": "i1", "U8": "u1", "BOOL": "?"}
+SAMPLE = {"model/conv1.weight": ("F32", (8, 3, 5, 5)), "model/conv1.bias": ("F32", (8,)), "model/deep/er/weight": ("F64", (70, 101)),
+          "model/half": ("F16", (33,)), "model/bfloat16": ("BF16", (7, 9)), "counts/int64": ("I64", ()), "counts/int32": ("I32", (5,)),
+          "counts/int16": ("I16", (2, 2)), "counts/int8": ("I8", (3,)), "rng/state": ("U8", (5056,)), "mask": ("BOOL", (3, 5)),
+          "nothing": ("F32", (4, 0, 2)), "model/größer": ("F32", (10,))}
+LONG = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32", "I16": "int16",
+        "I8": "int8", "U8": "uint8", "BOOL": "bool"}
+
+
+def read(path):
+    with safetensors.safe_open(path, "numpy") as file:
+        print("metadata", json.dumps(file.metadata(), sort_keys=True))
+        for name in file.keys():
+            if file.get_slice(name).get_dtype() == "F32":
+                assert file.get_tensor(name).dtype == numpy.float32
+    with open(path, "rb") as file:
+        content = file.read()
+    assert struct.unpack("<Q", content[:8])[0] % 8 == 0, "the data are not aligned"
+    for name, about in safetensors.deserialize(content):
+        values = numpy.frombuffer(bytes(about["data"]), NUMPY[about["dtype"]])
+        if about["dtype"] == "BF16":
+            values = (values.astype("u4") << 16).view("f4")
+        assert values.size == numpy.prod(about["shape"], dtype=int)
+        print(name, about["dtype"], tuple(about["shape"]), *[f"{value:g}" for value in values[:8].astype("f8")])
+
+
+def write(path):
+    tensors, kept = {}, []
+    for name, (dtype, shape) in SAMPLE.items():
+        count = int(numpy.prod(shape))
+        numbers = (numpy.arange(count) * 7 + 3 * 31) % (2 if dtype == "BOOL" else 101)
+        values = numbers.astype("f4").view("u4") >> 16 if dtype == "BF16" else numbers
+        kept.append(numpy.ascontiguousarray(values.astype(NUMPY[dtype])))
+        tensors[name] = safetensors.TensorSpec(dtype=LONG[dtype], shape=list(shape), data_ptr=kept[-1].ctypes.data, data_len=kept[-1].nbytes)
+    safetensors.serialize_file(tensors, path, {"step": "3", "who": "ü"})
+    safetensors.numpy.save_file({"a": numpy.arange(6, dtype="f4").reshape(2, 3), "b": numpy.array([True, False])}, path + ".numpy")
+
+
+def hostile(folder):
+    def case(name, content, words, python_refuses=True):
+        path = f"{folder}/{name}.safetensors"
+        with open(path, "wb") as file:
+            file.write(content)
+        try:
+            safetensors.safe_open(path, "numpy")
+            assert not python_refuses, f"Python reads {name}"
+        except safetensors.SafetensorError:
+            pass
+        print(f"{name}\t{words}")
+
+    def of(header, data=b"", **more):
+        text = header if isinstance(header, bytes) else json.dumps(header).encode()
+        return struct.pack("<Q", more.get("length", len(text))) + text + data
+
+    def tensor(dtype="F32", shape=(1,), offsets=(0, 4)):
+        return {"dtype": dtype, "shape": list(shape), "data_offsets": list(offsets)}
+
+    four = b"\0" * 4
+    case("empty", b"", "has 0 bytes, and is no safetensors file")
+    case("short", b"\0" * 7, "has 7 bytes, and is no safetensors file")
+    case("hdf5", b"\x89HDF\r\n\x1a\n" + b"\0" * 100, "it is no safetensors file")
+    case("huge_header", of(b"{}", length=1 << 63), "has a header of 9223372036854775808 bytes, more than 100000000")
+    case("all_of_64_bits", of(b"{}", length=(1 << 64) - 1), "has a header of 18446744073709551615 bytes")
+    case("longer_than_the_file", of(b"{}", length=3), "has 10 bytes, and a header of 3: it is cut off")
+    case("no_header", of(b""), "does not begin with {")
+    case("a_list", of(b"[]"), "does not begin with {")
+    case("a_space", of(b" {}"), "does not begin with {", python_refuses=False)
+    case("no_json", of(b"{nothing}"), "has a header that is not JSON")
+    case("two_objects", of(b"{}{}"), "has a header that is not JSON")
+    case("no_utf8", of(b'{"\xff": {"dtype":"U8","shape":[0],"data_offsets":[0,0]}}'), "has a header that is not JSON")
+    case("zero_in_a_name", of({"a\0b": tensor()}, four), "which is no name", python_refuses=False)
+    case("no_name", of({"": tensor()}, four), 'has a tensor "", which is no name', python_refuses=False)
+    case("deep", of(b'{"a":' + b"[" * 1000000), 'whose "a" is no object')
+    case("deep_shape", of(b'{"a":{"dtype":"F32","shape":' + b"[" * 1000000), 'is nested too deeply in "a"')
+    case("deep_object", of({"a": {"dtype": {"b": {}}}}), 'is nested too deeply in "a"')
+    case("numbers", of({"a": 1}), 'has a header whose "a" is no object')
+    case("many_numbers", of({"a": tensor(shape=[1] * 1000000)}, four), "with a list of more than 32 numbers", python_refuses=False)
+    case("twice", of(b'{"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}'),
+         'has "a" twice', python_refuses=False)
+    case("shape_twice", of(b'{"a":{"dtype":"U8","shape":[0],"shape":[0],"data_offsets":[0,0]}}'), 'has "shape" twice')
+    case("unknown_member", of({"a": {**tensor(), "b": 1}}, four), 'says an unknown "b" of "a"', python_refuses=False)
+    case("no_dtype", of({"a": {"shape": [1], "data_offsets": [0, 4]}}, four), 'has "a" without a dtype')
+    case("dtype_of_another_kind", of({"a": tensor(dtype=32)}, four), 'has "a" without a dtype')
+    case("unknown_dtype", of({"a": tensor(dtype="F31")}, four), 'has "a" of dtype "F31", which is not read')
+    case("no_shape", of({"a": {"dtype": "F32", "data_offsets": [0, 4]}}, four), 'has "a" without a list "shape"')
+    case("no_offsets", of({"a": {"dtype": "F32", "shape": [1]}}, four), 'has "a" without a list "data_offsets"')
+    case("one_offset", of({"a": tensor(offsets=[0])}, four), 'has "a" with 1 offsets, not 2')
+    case("negative_size", of({"a": tensor(shape=[-1])}, four), "with a size that is no whole number")
+    case("fraction", of({"a": tensor(shape=[1.0])}, four), "with a size that is no whole number")
+    case("size_of_65_bits", of({"a": tensor(shape=[1 << 64])}, four), "with a size that is no whole number")
+    case("more_bytes_than_64_bits", of({"a": tensor(shape=[1 << 62, 4])}, four), "with more bytes than can be counted")
+    case("negative_offset", of({"a": tensor(offsets=[-4, 0])}, four), "with an offset that is no whole number")
+    case("backwards", of({"a": tensor(offsets=[4, 0])}, four), 'has "a" at bytes [4, 0), and 4 bytes of data')
+    case("outside", of({"a": tensor(shape=[2], offsets=[0, 8])}, four), 'has "a" at bytes [0, 8), and 4 bytes of data')
+    case("far_outside", of({"a": tensor(offsets=[(1 << 63) - 5, (1 << 63) - 1])}, four), "and 4 bytes of data")
+    case("another_size", of({"a": tensor(shape=[2])}, four), 'has "a" in 4 bytes, and its shape and dtype make 8')
+    case("overlapping", of({"a": tensor(), "b": tensor(dtype="U8", shape=[2], offsets=[3, 5])}, four + b"\0"),
+         'has "b" at byte 3, in the tensor before it')
+    case("the_same_bytes", of({"a": tensor(), "b": tensor()}, four), 'has "b" at byte 0, in the tensor before it')
+    case("a_hole", of({"a": tensor(), "b": tensor(offsets=[8, 12])}, four * 3), 'has 4 bytes before "b" that are no tensor\'s')
+    case("a_tail", of({"a": tensor()}, four * 2), "has 4 bytes at its end that are no tensor's")
+    case("metadata_of_numbers", of({"__metadata__": {"step": 1}}), 'has metadata whose "step" is no text')
+    case("metadata_no_object", of({"__metadata__": "text"}), 'whose "__metadata__" is no object')
+    os.symlink("empty.safetensors", f"{folder}/link.safetensors")
+    print("link\tis a symbolic link")
+    os.mkfifo(f"{folder}/pipe.safetensors")
+    print("pipe\tis not a regular file")
+
+
+globals()[sys.argv[1]](sys.argv[2])

@@ -1,0 +1,51 @@
+#include "arguments.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <boost/program_options/parsers.hpp>
+#include <iostream>
+
+#include "levin/core/error.h"
+#include "levin/core/text.h"
+
+namespace levin::ckpt {
+
+std::optional<Arguments> read_arguments(const Words& words, const std::string& usage, const char* help,
+                                        const po::options_description& options) {
+  if (std::find(words.begin(), words.end(), "--help") != words.end()) {
+    std::cout << "levin-ckpt " << usage << ": " << help << "\n" << options;
+    return std::nullopt;
+  }
+  const auto fail = [&](const std::string& what) { throw ConfigError(what, "levin-ckpt " + usage, "checkpoint"); };
+  Arguments arguments;
+  try {
+    po::options_description all;
+    all.add(options).add_options()("words", po::value<Words>());
+    po::positional_options_description places;
+    places.add("words", -1);
+    using namespace po::command_line_style;
+    po::store(
+        po::command_line_parser(words).options(all).positional(places).style(allow_long | long_allow_next | long_allow_adjacent).run(),
+        arguments.options);
+    po::notify(arguments.options);
+  } catch (const po::error& error) {
+    fail(printable(error.what()));
+  }
+  if (arguments.options.count("words")) arguments.words = arguments.options["words"].as<Words>();
+  const bool more = usage.ends_with("…");
+  const auto wanted = static_cast<size_t>(std::count(usage.begin(), usage.end(), ' '));
+  if (arguments.words.size() < wanted) fail(fmt::format("{} names, and {} are needed", arguments.words.size(), wanted));
+  if (arguments.words.size() > wanted && !more) fail(fmt::format("{} is too much", shown(arguments.words[wanted])));
+  return arguments;
+}
+
+std::string size_text(uint64_t bytes) {
+  static constexpr std::array<std::pair<double, const char*>, 3> units{{{1e9, "GB"}, {1e6, "MB"}, {1e3, "kB"}}};
+  for (const auto& [size, name] : units)
+    if (static_cast<double>(bytes) >= size) return fmt::format("{:.1f} {}", static_cast<double>(bytes) / size, name);
+  return fmt::format("{} B", bytes);
+}
+
+}  // namespace levin::ckpt

@@ -1,0 +1,45 @@
+#include <fmt/format.h>
+
+#include <iostream>
+
+#include "arguments.h"
+#include "levin/checkpoint/checkpoint_writer.h"
+#include "levin/checkpoint/safetensors.h"
+#include "levin/core/error.h"
+#include "levin/core/number_text.h"
+
+namespace levin::ckpt {
+
+int import_weights(const Words& words) {
+  po::options_description options;
+  options.add_options()("step", po::value<int64_t>(), "of the checkpoint; by default what the file says, or 0");
+  const auto arguments = read_arguments(words, "import IN.safetensors CHECKPOINT_DIR",
+                                        "a checkpoint of weights alone, for --ckpt_path of test and --init_from", options);
+  if (!arguments) return 0;
+  auto target = std::filesystem::absolute(arguments->words[1]).lexically_normal();
+  if (!target.has_filename()) target = target.parent_path();  // it ended with a slash
+  if (std::filesystem::exists(std::filesystem::symlink_status(target)))
+    throw ConfigError(fmt::format("{} exists", target.string()), "give a folder that does not, or remove it", "checkpoint");
+
+  const SafetensorsReader file(arguments->words[0]);
+  const auto said = file.metadata().find("step");
+  const int64_t of_file = said == file.metadata().end() ? 0 : parse_number<int64_t>(said->second).value_or(0);
+  const int64_t step = arguments->options.count("step") ? arguments->options["step"].as<int64_t>() : std::max<int64_t>(of_file, 0);
+  if (step < 0) throw ConfigError(fmt::format("--step {}", step), "give one that is not negative", "checkpoint");
+  CheckpointState state;
+  std::vector<std::vector<std::byte>> memory;
+  for (const auto& tensor : file.tensors()) {
+    auto& bytes = memory.emplace_back(static_cast<size_t>(tensor.bytes()));
+    file.read(tensor.name, 0, tensor.numel(), bytes.data());
+    const auto name = "model/" + tensor.name;
+    state.tensors.push_back({name, tensor.dtype, tensor.shape});
+    state.pieces.push_back({name, 0, tensor.numel(), bytes.data()});
+  }
+  CheckpointWriter writer(target.parent_path(), {.write_last = false, .remove_leftovers = false});
+  const auto report = writer.save(
+      {.name = target.filename().string(), .step = step, .fields = {{"imported_from", file.path().filename().string()}}}, state);
+  std::cout << fmt::format("{}: step {}, {} tensors, {}\n", arguments->words[1], step, state.tensors.size(), size_text(report.bytes));
+  return 0;
+}
+
+}  // namespace levin::ckpt

@@ -1,0 +1,63 @@
+// levin-ckpt SUBCOMMAND …: looks at checkpoints, compares, converts and removes them, without MPI and without the program that wrote them.
+#include <array>
+#include <cstdio>
+#include <iostream>
+
+#include "levin/core/error.h"
+#include "levin/core/text.h"
+#include "levin/core/version.h"
+#include "subcommands.h"
+
+namespace {
+
+struct Subcommand {
+  const char *name, *help;
+  int (*run)(const levin::ckpt::Words&);
+};
+
+constexpr std::array<Subcommand, 6> subcommands{{{"inspect", "what is in a checkpoint", levin::ckpt::inspect},
+                                                 {"verify", "whether checkpoints are whole", levin::ckpt::verify},
+                                                 {"diff", "how the tensors of two differ", levin::ckpt::diff},
+                                                 {"export", "its weights as a safetensors file", levin::ckpt::export_weights},
+                                                 {"import", "a safetensors file as a checkpoint", levin::ckpt::import_weights},
+                                                 {"prune", "keep the newest and the best", levin::ckpt::prune}}};
+
+int run(const levin::ckpt::Words& words) {
+  if (words.empty() || words[0] == "--help" || words[0] == "-h") {
+    std::cout << "levin-ckpt SUBCOMMAND …; levin-ckpt SUBCOMMAND --help says more\n";
+    for (const auto& one : subcommands) std::cout << "  " << one.name << ": " << one.help << "\n";
+    return words.empty() ? static_cast<int>(levin::ExitCode::bad_config) : 0;
+  }
+  if (words[0] == "--version") {
+    std::cout << "levin-ckpt " << levin::version << "\n";
+    return 0;
+  }
+  std::vector<std::string> names;
+  for (const auto& one : subcommands) {
+    if (one.name == words[0]) return one.run({words.begin() + 1, words.end()});
+    names.emplace_back(one.name);
+  }
+  throw levin::ConfigError(levin::shown(words[0]) + " is no subcommand", "known are " + levin::joined(names), "checkpoint");
+}
+
+int say(const std::string& message, levin::ExitCode code) {
+  std::cerr << message << "\n";
+  return static_cast<int>(code);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  using levin::ExitCode;
+  try {
+    const int code = run({argv + 1, argv + argc});
+    if (!std::cout.flush()) throw levin::IoError("the output cannot be written", {}, "checkpoint");
+    return code;
+  } catch (const levin::UsageError& error) {  // what one kind of file holds, and the other does not
+    return say(error.what() + std::string("; rename it, or leave it out"), ExitCode::bad_data);
+  } catch (const levin::Error& error) {
+    return say(error.what(), error.exit_code());
+  } catch (const std::exception& error) {
+    return say(error.what(), ExitCode::internal);
+  }
+}
