@@ -80,14 +80,15 @@ EvaluationLoop::EvaluationLoop(Trainer& trainer, Stage stage, Module& module, Da
   }
 }
 
-NamedValues EvaluationLoop::run() { return pass(-1, /*log=*/true); }
+NamedValues EvaluationLoop::run(bool may_be_given_up) { return pass(-1, /*log=*/true, may_be_given_up); }
 
 void EvaluationLoop::sanity_check(int64_t most) {
-  pass(most, /*log=*/false);
+  pass(most, /*log=*/false, /*may_be_given_up=*/true);
   logs_.clear();
 }
 
-NamedValues EvaluationLoop::pass(int64_t most, bool log) {
+NamedValues EvaluationLoop::pass(int64_t most, bool log, bool may_be_given_up) {
+  may_be_given_up_ = may_be_given_up;
   const auto& hooks = trainer_.hooks();
   const auto allowed = [&](const Source& source) { return most < 0 ? source.batches : std::min(most, source.batches); };
   if (std::all_of(sources_.begin(), sources_.end(), [&](const auto& source) { return allowed(source) == 0; })) return {};
@@ -135,10 +136,9 @@ void EvaluationLoop::run_source(size_t dataloader_idx, int64_t batches) {
   }
 }
 
-// Only a training has a state to save, and another start that goes on.
 bool EvaluationLoop::told_to_end() {
   auto& session = trainer_.session();
-  if (stage_ != Stage::fit) return false;
+  if (!may_be_given_up_) return false;
   session.meet();
   return session.told_to_end();
 }

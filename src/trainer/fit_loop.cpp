@@ -248,7 +248,7 @@ void FitLoop::validate() {
   stop_clock();
   session_.forget_validation();
   module_.on_validation_model_zero_grad();
-  validation_->run();
+  validation_->run(/*may_be_given_up=*/micro_batch_ == 0);  // else its step could not be saved
   validation_given_up_ = validation_->given_up();
   trainer_.batch_progress() = {batch_idx_ + 1, batches_ == Trainer::unlimited ? 0 : batches_};
   clock_ = validated_ = std::chrono::steady_clock::now();

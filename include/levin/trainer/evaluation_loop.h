@@ -13,8 +13,8 @@ class EvaluationLoop {
 
   bool has_data() const noexcept { return !sources_.empty(); }
   /// As many batches of each loader as configured. The values go to the trainer before the pass's last hook, which may read them in its
-  /// report. Leaves the module in the mode it was in. In a training that is told to end meanwhile, on any rank, the pass is given up.
-  NamedValues run();
+  /// report. Leaves the module in the mode it was in. Where it may be, the pass is given up when the training is told to end, on any rank.
+  NamedValues run(bool may_be_given_up = false);
   bool given_up() const noexcept { return given_up_; }
   /// At most `most` batches of each loader (-1: as many as configured), of which nothing is kept.
   void sanity_check(int64_t most);
@@ -27,7 +27,7 @@ class EvaluationLoop {
     std::unique_ptr<Loader> loader;
     int64_t batches;
   };
-  NamedValues pass(int64_t most, bool log);
+  NamedValues pass(int64_t most, bool log, bool may_be_given_up);
   bool told_to_end();
   void run_source(size_t dataloader_idx, int64_t batches);
   void step(const Batch& batch, int64_t batch_idx);
@@ -40,7 +40,7 @@ class EvaluationLoop {
   std::vector<Source> sources_;
   LogCollection logs_{/*training=*/false};
   std::vector<Prediction> predictions_;
-  bool given_up_ = false;
+  bool may_be_given_up_ = false, given_up_ = false;
 };
 
 }  // namespace levin
