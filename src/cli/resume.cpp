@@ -61,7 +61,7 @@ std::optional<fs::path> config_of_the_run(const RunConfig& config, const std::st
   if (!folder) return std::nullopt;
   std::error_code unseen;
   const auto file = *folder / "config.yaml";
-  return fs::exists(*folder / "checkpoints", unseen) && fs::exists(file, unseen) ? std::optional(file) : std::nullopt;
+  return !list_checkpoints(*folder / "checkpoints").checkpoints.empty() && fs::exists(file, unseen) ? std::optional(file) : std::nullopt;
 }
 
 bool taken_over(const std::string& key, const std::string& subcommand) {
