@@ -64,7 +64,10 @@ void ModelCheckpoint::setup(Stage stage) {
   for (const auto& callback : trainer().callbacks())
     if (const auto* other = dynamic_cast<const ModelCheckpoint*>(callback.get()); other && other != this && other->folder_ == folder_)
       throw ConfigError(fmt::format("two ModelCheckpoints write to {}", folder_.string()), "give each a dirpath of its own", "callbacks");
-  if (trainer().checkpoints().folder().empty() && !config_.save_weights_only) trainer().checkpoints().use(folder_);
+  auto& checkpoints = trainer().checkpoints();
+  const std::filesystem::path for_stops = checkpoints.folder().empty() && !config_.save_weights_only ? folder_ : checkpoints.folder();
+  checkpoints.use(folder_);  // opened here, one that cannot be written is found before the first step
+  checkpoints.use(for_stops);
 }
 
 void ModelCheckpoint::on_train_start() {
