@@ -117,7 +117,8 @@ BOOST_AUTO_TEST_CASE(a_program_of_its_own_goes_on) {
 
 template <class Optimizer, class Options>
 levin::OptimizerSpec custom(const Options& options) {
-  return levin::custom([options](std::vector<at::Tensor> parameters) { return std::make_unique<Optimizer>(std::move(parameters), options); });
+  return levin::custom(
+      [options](std::vector<at::Tensor> parameters) { return std::make_unique<Optimizer>(std::move(parameters), options); });
 }
 
 BOOST_AUTO_TEST_CASE(optimizers_of_libtorch_go_on) {
@@ -159,8 +160,8 @@ BOOST_AUTO_TEST_CASE(a_failed_save_is_a_warning_and_the_third_an_error) {
   levin::Trainer trainer({.max_epochs = 2}, runtime());
   const auto module = trainer.build<Toy>();
   ToyData data;
-  trainer.add_callback(
-      std::make_shared<ModelCheckpoint>(ModelCheckpointConfig{.dirpath = blocked, .every_n_train_steps = levin::AutoCount{1}, .in_background = false}));
+  trainer.add_callback(std::make_shared<ModelCheckpoint>(
+      ModelCheckpointConfig{.dirpath = blocked, .every_n_train_steps = levin::AutoCount{1}, .in_background = false}));
   int64_t steps = 0;
   module->in_step = [&] {
     if (++steps != 3 || runtime().rank() != 0) return;
@@ -178,7 +179,9 @@ BOOST_AUTO_TEST_CASE(the_best_interval) {
   BOOST_TEST(best(0, 86400) == 0.0);
   BOOST_TEST(best(1000, 100) == 100.0);  // more than can be done in time
   // By the expected run time per work done with failures at that rate, no interval near it is better.
-  const auto time_for_work = [](double interval, double cost, double mtbf) { return mtbf * (std::exp((interval + cost) / mtbf) - 1) / interval; };
+  const auto time_for_work = [](double interval, double cost, double mtbf) {
+    return mtbf * (std::exp((interval + cost) / mtbf) - 1) / interval;
+  };
   const double found = best(60, 3600);
   for (const double other : {0.9 * found, 1.1 * found}) BOOST_TEST(time_for_work(found, 60, 3600) < time_for_work(other, 60, 3600));
 }

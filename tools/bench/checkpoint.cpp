@@ -115,16 +115,17 @@ void blocked(levin::Communicator& communicator, int64_t tensors, const std::stri
   for (int turn = -1; turn < turns; turn++) {
     const double saving = seconds_of(communicator, [&] { writer.save_async({.name = "bench", .step = turn + 1}, state.state); });
     writer.finish();
-    const double copying = seconds_of(communicator, [&] {
-      std::memcpy(copy.mutable_data_ptr(), state.memory.const_data_ptr(), static_cast<size_t>(state.bytes()));
-    });
+    const double copying = seconds_of(
+        communicator, [&] { std::memcpy(copy.mutable_data_ptr(), state.memory.const_data_ptr(), static_cast<size_t>(state.bytes())); });
     if (turn < 0) continue;  // its buffers are new
     ours.push_back(saving), theirs.push_back(copying), ratios.push_back(saving / copying);
   }
   std::sort(ratios.begin(), ratios.end());
   if (communicator.rank() == 0)
-    fmt::print("{{\"case\": \"save_async, {} tensors\", \"ours\": {:.4f}, \"peer\": {:.4f}, \"unit\": \"s\", \"ratio\": [{:.3f}, {:.3f}, {:.3f}]}}\n",
-               tensors, median(ours), median(theirs), ratios[1], ratios[turns / 2], ratios[turns - 2]);
+    fmt::print(
+        "{{\"case\": \"save_async, {} tensors\", \"ours\": {:.4f}, \"peer\": {:.4f}, \"unit\": \"s\", \"ratio\": [{:.3f}, {:.3f}, "
+        "{:.3f}]}}\n",
+        tensors, median(ours), median(theirs), ratios[1], ratios[turns / 2], ratios[turns - 2]);
 }
 
 void hash() {
@@ -134,8 +135,10 @@ void hash() {
   const auto began = std::chrono::steady_clock::now();
   for (int64_t done = 0; done < bytes; done += 64 << 20) sum += XXH3_64bits(data.const_data_ptr(), 64 << 20);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
-  fmt::print("{{\"case\": \"xxh3 of 5 GB on one core\", \"ours\": {0:.3f}, \"peer\": 1, \"unit\": \"s\", \"ratio\": [{1:.3f}, {1:.3f}, {1:.3f}], \"sum\": {2}}}\n",
-             seconds, 1 / seconds, sum % 10);
+  fmt::print(
+      "{{\"case\": \"xxh3 of 5 GB on one core\", \"ours\": {0:.3f}, \"peer\": 1, \"unit\": \"s\", \"ratio\": [{1:.3f}, {1:.3f}, {1:.3f}], "
+      "\"sum\": {2}}}\n",
+      seconds, 1 / seconds, sum % 10);
 }
 
 }  // namespace
@@ -144,11 +147,7 @@ int main(int argc, char** argv) {
   const std::string mode = argc > 1 ? argv[1] : "";
   if (mode == "hash") return hash(), 0;
   using Bench = void (*)(levin::Communicator&, int64_t, const std::string&);
-  const Bench bench = mode == "save"      ? save
-                      : mode == "raw"     ? raw
-                      : mode == "load"    ? load
-                      : mode == "blocked" ? blocked
-                                          : nullptr;
+  const Bench bench = mode == "save" ? save : mode == "raw" ? raw : mode == "load" ? load : mode == "blocked" ? blocked : nullptr;
   if (!bench || argc != 4) {
     fmt::print(stderr, "checkpoint save | raw | load | blocked TENSORS FOLDER, or checkpoint hash\n");
     return 78;

@@ -15,8 +15,8 @@ namespace levin {
 
 struct SaveReport;
 
-/// Lightning's arguments of ModelCheckpoint, and mtbf and in_background. There is no save_last: the file `last` beside the checkpoints always names
-/// the newest, which is kept whatever save_top_k says.
+/// Lightning's arguments of ModelCheckpoint, and mtbf and in_background. There is no save_last: the file `last` beside the checkpoints
+/// always names the newest, which is kept whatever save_top_k says.
 struct ModelCheckpointConfig {
   std::filesystem::path dirpath = {};
   std::string filename = {};

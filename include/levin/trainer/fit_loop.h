@@ -59,7 +59,7 @@ class FitLoop {
   int64_t all_batches_ = 0;  // of all epochs
   int64_t micro_batch_ = 0;  // since the last step
   bool validation_given_up_ = false;
-  bool in_epoch_ = false;    // between an epoch's first batch and its end
+  bool in_epoch_ = false;  // between an epoch's first batch and its end
   std::chrono::steady_clock::time_point clock_, started_, validated_;
 };
 
