@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 fs::path next_number(const fs::path& parent) {
   fs::create_directories(parent);
   for (int number = 1;; number++) {
-    const fs::path folder = parent / fmt::format("{:04d}", number);
+    fs::path folder = parent / fmt::format("{:04d}", number);
     if (fs::create_directory(folder)) return folder;
   }
 }
