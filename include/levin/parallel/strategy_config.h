@@ -2,10 +2,11 @@
 #include <variant>
 
 #include "levin/core/config.h"
+#include "levin/parallel/sharding_options.h"
 
 namespace levin {
 
-/// single on one rank, ddp on several.
+/// single on one rank; on several the first of ddp, zero1, zero2 and fsdp.
 struct AutoStrategy {};
 LEVIN_CONFIG(AutoStrategy)
 LEVIN_CHOICE(AutoStrategy, "auto")
@@ -15,21 +16,69 @@ struct SingleDevice {};
 LEVIN_CONFIG(SingleDevice)
 LEVIN_CHOICE(SingleDevice, "single_device", "single")
 
-/// How far one copy of the parameters is shared between ranks on CPUs.
-enum class ShareParameters {
-  automatic,  ///< node where shared memory has room, else none, with a warning
-  node,       ///< one copy a node; an error where shared memory has no room
-  none        ///< a private copy a rank
-};
-LEVIN_ENUM(ShareParameters, (automatic, "auto"), (node, "node"), (none, "none"))
-
-/// Data parallelism: every rank computes on samples of its own, gradients are averaged.
+/// Data parallelism: every rank computes on samples of its own, gradients are averaged. Parameters without a gradient are always found.
 struct DDP {
   ShareParameters share_parameters = ShareParameters::automatic;
 };
 LEVIN_CONFIG(DDP, (share_parameters, "how far ranks on CPUs share one copy of the parameters"))
-LEVIN_CHOICE(DDP, "ddp")
+LEVIN_CHOICE(DDP, "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true")
 
-using StrategyConfig = std::variant<AutoStrategy, SingleDevice, DDP>;
+/// Rajbhandari et al., "ZeRO: Memory Optimizations Toward Training Trillion Parameter Models", 2020: the optimizer's state is sharded.
+struct Zero1 {
+  ShardingOptions sharding;
+};
+LEVIN_CONFIG(Zero1, (sharding, "", flattened))
+LEVIN_CHOICE(Zero1, "zero1", "deepspeed_stage_1")
+
+/// Gradients are sharded, too.
+struct Zero2 {
+  ShardingOptions sharding;
+};
+LEVIN_CONFIG(Zero2, (sharding, "", flattened))
+LEVIN_CHOICE(Zero2, "zero2", "deepspeed_stage_2", "deepspeed")
+
+/// What PyTorch's FullyShardedDataParallel calls its ways.
+enum class ShardingStrategy { full_shard, shard_grad_op, no_shard, hybrid_shard };
+LEVIN_ENUM(ShardingStrategy, (full_shard, "FULL_SHARD"), (shard_grad_op, "SHARD_GRAD_OP"), (no_shard, "NO_SHARD"),
+           (hybrid_shard, "HYBRID_SHARD"))
+
+/// Parameters are sharded, too, and gathered around each unit's forward and backward.
+struct FSDP {
+  ShardingStrategy sharding_strategy = ShardingStrategy::full_shard;
+  ShardingOptions sharding;
+};
+LEVIN_CONFIG(FSDP,
+             (sharding_strategy, "FULL_SHARD; SHARD_GRAD_OP is zero2, NO_SHARD is ddp, HYBRID_SHARD is hsdp"),
+             (sharding, "", flattened))
+LEVIN_CHOICE(FSDP, "fsdp", "deepspeed_stage_3", "zero3")
+
+/// Sharded inside a group of ranks, replicated across the groups.
+struct HSDP {
+  ShardingOptions sharding;
+};
+LEVIN_CONFIG(HSDP, (sharding, "", flattened))
+LEVIN_CHOICE(HSDP, "hsdp")
+
+// The forms with offload by name, as Lightning has them.
+struct Zero1Offload {
+  ShardingOptions sharding{.offload_optimizer = true};
+};
+LEVIN_CONFIG(Zero1Offload, (sharding, "", flattened))
+LEVIN_CHOICE(Zero1Offload, "zero1_offload", "deepspeed_stage_1_offload")
+
+struct Zero2Offload {
+  ShardingOptions sharding{.offload_optimizer = true};
+};
+LEVIN_CONFIG(Zero2Offload, (sharding, "", flattened))
+LEVIN_CHOICE(Zero2Offload, "zero2_offload", "deepspeed_stage_2_offload")
+
+struct FSDPOffload {
+  ShardingStrategy sharding_strategy = ShardingStrategy::full_shard;
+  ShardingOptions sharding{.offload_parameters = true, .offload_optimizer = true};
+};
+LEVIN_CONFIG(FSDPOffload, (sharding_strategy, "as of fsdp"), (sharding, "", flattened))
+LEVIN_CHOICE(FSDPOffload, "fsdp_cpu_offload", "deepspeed_stage_3_offload")
+
+using StrategyConfig = std::variant<AutoStrategy, SingleDevice, DDP, Zero1, Zero2, FSDP, HSDP, Zero1Offload, Zero2Offload, FSDPOffload>;
 
 }  // namespace levin
