@@ -9,7 +9,7 @@ namespace {
 
 constexpr const char* kind_names[] = {"all_reduce", "reduce_scatter", "all_gather", "broadcast",
                                       "barrier",    "allocate",       "split",      "gather_shared"};
-constexpr int64_t root_unit = 8192;
+constexpr int64_t root_unit = 8192, subject_unit = root_unit << 20;
 
 }  // namespace
 
@@ -17,19 +17,24 @@ double encode(Kind kind, at::ScalarType dtype, ReduceOp op, int root) {
   return static_cast<double>(static_cast<int>(kind) + 8 * static_cast<int>(op) + 32 * static_cast<int>(dtype) + root_unit * root);
 }
 
-std::string Call::describe() const {
+double with_subject(double call, int subject) { return call + static_cast<double>(subject_unit * subject); }
+
+std::string Call::describe(const std::vector<std::string>& subjects) const {
   const auto number = static_cast<int64_t>(call);
   const auto kind = static_cast<Kind>(number % 8);
   std::string text = fmt::format("{} number {:.0f}", kind_names[static_cast<size_t>(kind)], sequence);
   if (kind == Kind::barrier || kind == Kind::split) return text;
   text += fmt::format(" of {:.0f} {}", numel, c10::toString(static_cast<at::ScalarType>(number / 32 % 256)));
-  if (kind == Kind::broadcast) text += fmt::format(" from root {}", number / root_unit);
+  if (kind == Kind::broadcast) text += fmt::format(" from root {}", number / root_unit % (subject_unit / root_unit));
   if (kind == Kind::all_reduce || kind == Kind::reduce_scatter) text += fmt::format(", {}", name_of(static_cast<ReduceOp>(number / 8 % 4)));
+  const auto subject = static_cast<size_t>(number / subject_unit);
+  if (subject > 0 && subject <= subjects.size()) text += " for " + subjects[subject - 1];
   return text;
 }
 
-CommunicatorError disagreement(const Call& first, int rank, const Call& other) {
-  return CommunicatorError(fmt::format("the ranks disagree: rank 0 is in {}, rank {} in {}", first.describe(), rank, other.describe()),
+CommunicatorError disagreement(const Call& first, int rank, const Call& other, const std::vector<std::string>& subjects) {
+  return CommunicatorError(fmt::format("the ranks disagree: rank 0 is in {}, rank {} in {}", first.describe(subjects), rank,
+                                       other.describe(subjects)),
                            "make the same calls in the same order on all ranks");
 }
 

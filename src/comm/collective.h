@@ -1,6 +1,7 @@
 #pragma once
 #include <cstring>
 #include <string>
+#include <vector>
 
 #include "levin/comm/communicator.h"
 
@@ -9,15 +10,17 @@ namespace levin::detail {
 /// What a rank is about to do, in one number that is exact in a double: the kind, and op, dtype and root where it has them.
 enum class Kind { all_reduce, reduce_scatter, all_gather, broadcast, barrier, allocate, split, gather_shared };
 double encode(Kind kind, at::ScalarType dtype = at::ScalarType::Undefined, ReduceOp op = ReduceOp::sum, int root = 0);
+/// The same with what the collective is about.
+double with_subject(double call, int subject);
 
 struct Call {
   double call = 0, numel = 0, sequence = 0;
   bool operator==(const Call&) const = default;
-  /// "all_reduce number 7 of 100 Float, sum"
-  std::string describe() const;
+  /// "all_reduce number 7 of 100 Float, sum", with its subject
+  std::string describe(const std::vector<std::string>& subjects) const;
 };
 /// The error of ranks whose calls differ.
-CommunicatorError disagreement(const Call& first, int rank, const Call& other);
+CommunicatorError disagreement(const Call& first, int rank, const Call& other, const std::vector<std::string>& subjects);
 
 /// UsageError for what a collective does not take.
 void check_tensor(const Tensor& tensor);

@@ -93,7 +93,7 @@ void HostsCommunicator::idle() {
 }
 
 Call HostsCommunicator::next(Kind kind, at::ScalarType dtype, int64_t numel, ReduceOp op, int root) {
-  return {encode(kind, dtype, op, root), static_cast<double>(numel), static_cast<double>(++sequence_)};
+  return {with_subject(encode(kind, dtype, op, root), subject_), static_cast<double>(numel), static_cast<double>(++sequence_)};
 }
 
 void HostsCommunicator::meet(const Call& call, const Tensor* tensor) {
@@ -127,7 +127,8 @@ void HostsCommunicator::meet(const Call& call, const Tensor* tensor) {
   std::vector<double> verdicts(7 * local_size());
   lane_->exchange(verdict, verdicts);
   if (verdicts[0] >= 0)
-    throw disagreement({verdicts[4], verdicts[5], verdicts[6]}, static_cast<int>(verdicts[0]), {verdicts[1], verdicts[2], verdicts[3]});
+    throw disagreement({verdicts[4], verdicts[5], verdicts[6]}, static_cast<int>(verdicts[0]), {verdicts[1], verdicts[2], verdicts[3]},
+                       subjects_);
   addresses_ = tensor ? book_.addresses(places, static_cast<int>(local_rank_), *tensor) : std::vector<std::byte*>{};
 }
 

@@ -29,13 +29,13 @@ NodeCommunicator::NodeCommunicator(std::unique_ptr<NodeGroup> group) : group_(st
 }
 
 void NodeCommunicator::meet(double call, int64_t numel, const Tensor* first, const Tensor* second) {
-  Header mine{{call, static_cast<double>(numel), static_cast<double>(++sequence_)}, {}};
+  Header mine{{with_subject(call, subject_), static_cast<double>(numel), static_cast<double>(++sequence_)}, {}};
   if (first) mine.tensors[0] = book_.locate(*first);
   if (second) mine.tensors[1] = book_.locate(*second);
   constexpr size_t values = sizeof(Header) / sizeof(double);
   group_->exchange({&mine.call.call, values}, {&headers_[0].call.call, values * headers_.size()});
   for (int i = 1; i < size_; i++)
-    if (const Call& one = headers_[0].call, &other = headers_[static_cast<size_t>(i)].call; one != other) throw disagreement(one, i, other);
+    if (const Call& one = headers_[0].call, &other = headers_[static_cast<size_t>(i)].call; one != other) throw disagreement(one, i, other, subjects_);
 }
 
 bool NodeCommunicator::find_shared(const Tensor& tensor, int which, Pointers& places) const {

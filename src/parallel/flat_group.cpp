@@ -2,49 +2,18 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/add.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/from_blob.h>
-#include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/GradMode.h>
 
 #include <cstring>
+#include <utility>
 
-#include "levin/comm/communicator.h"
-#include "levin/comm/node_group.h"
 #include "levin/core/error.h"
 
 namespace levin {
 namespace {
-
-// The window lives as long as a tensor on it.
-Tensor tensor_on(const std::shared_ptr<SharedWindow>& window, int rank, int64_t numel, at::ScalarType dtype) {
-  void* start = window->part(rank);
-  return at::from_blob(
-      start, {numel}, [window](void*) {}, at::TensorOptions(dtype));
-}
-
-// Memory that needs no copies in an all-reduce, where there is room for it.
-Tensor gradients_for_collectives(const GroupLayout& layout, Communicator& communicator) {
-  if (communicator.size() > 1) try {
-      return communicator.allocate(layout.numel, layout.dtype);
-    } catch (const IoError&) {  // on all ranks alike
-    }
-  return at::zeros({layout.numel}, at::TensorOptions(layout.dtype).device(communicator.device()));
-}
-
-// Windows of hosts are made apart; where one has no room, none of them has a window.
-std::shared_ptr<SharedWindow> window_everywhere(Communicator& communicator, size_t bytes, WhenShort when_short) {
-  if (!on_several_hosts(communicator)) return communicator.node()->allocate(bytes, when_short);
-  auto window = communicator.node()->allocate(bytes, WhenShort::return_null);
-  const Tensor good = at::full({1}, window ? 1.0 : 0.0, at::kDouble);
-  communicator.all_reduce(good, ReduceOp::min).wait();
-  if (good.item<double>() != 0) return window;
-  if (when_short == WhenShort::fail)
-    throw IoError("a host's shared memory (such as /dev/shm) has too little room for one copy of the parameters",
-                  "enlarge its /dev/shm, or use another window_directory or private memory", "parallel");
-  return nullptr;
-}
 
 // A small copy costs less than the call of a dispatched one.
 void move_values(const Tensor& to, const Tensor& from) {
@@ -68,119 +37,154 @@ void scaled_sum(const Tensor& out, const std::vector<Tensor>& parts, double fact
   }
 }
 
+const void* home_of(const Tensor& tensor) { return tensor.storage().unsafeGetStorageImpl(); }
+
+Tensor cut(const Tensor& flat, Range range) { return flat.narrow(0, range.begin, range.size()); }
+
 }  // namespace
 
-bool on_several_hosts(Communicator& communicator) {
-  const auto* node = communicator.node();
-  return node && node->size() < communicator.size();
-}
-
-bool reduces_early(Communicator& communicator) {
-  return communicator.size() > 1 && (communicator.node() == nullptr || on_several_hosts(communicator));
-}
-
-std::unique_ptr<GroupMemory> GroupMemory::allocate(const GroupLayout& layout, const Lifetimes& lifetimes, Communicator& communicator,
-                                                   WhenShort when_short) {
-  auto memory = std::make_unique<GroupMemory>();
-  const auto options = at::TensorOptions(layout.dtype).device(communicator.device());
-  const size_t bytes = static_cast<size_t>(layout.numel) * c10::elementSize(layout.dtype);
-  auto* node = communicator.node();
-  if (lifetimes.parameters == Hold::shared) {
-    const auto window = window_everywhere(communicator, node->rank() == 0 ? bytes : 0, when_short);
-    if (!window) return nullptr;
-    memory->parameters = tensor_on(window, 0, layout.numel, layout.dtype);
-  } else {
-    memory->parameters = at::zeros({layout.numel}, options);
-  }
-  if (!layout.trained) return memory;
-  if (lifetimes.optimizer == Hold::sharded && on_several_hosts(communicator)) {
-    try {
-      memory->gradients = communicator.allocate(layout.numel, layout.dtype);
-    } catch (const IoError&) {  // on all ranks alike
-      if (when_short == WhenShort::fail) throw;
-      return nullptr;
-    }
-  } else if (lifetimes.optimizer == Hold::sharded) {
-    const auto window = node->allocate(bytes, when_short);
-    if (!window) return nullptr;
-    for (int rank = 0; rank < node->size(); rank++) memory->peer_gradients.push_back(tensor_on(window, rank, layout.numel, layout.dtype));
-    memory->gradients = memory->peer_gradients[static_cast<size_t>(node->rank())];
-  } else {
-    memory->gradients = gradients_for_collectives(layout, communicator);
-  }
-  return memory;
-}
-
-FlatGroup::FlatGroup(GroupLayout layout, GroupMemory memory, const std::vector<Tensor>& tensors, const Lifetimes& lifetimes,
-                     Communicator& communicator)
-    : layout_(std::move(layout)), lifetimes_(lifetimes), communicator_(&communicator), memory_(std::move(memory)) {
+FlatGroup::FlatGroup(GroupLayout layout, GroupMemory memory, const std::vector<Tensor>& tensors, Setup setup, const InitialValues& values)
+    : layout_(std::move(layout)), setup_(std::move(setup)), memory_(std::move(memory)) {
   at::NoGradGuard no_grad;
-  const bool split = lifetimes_.optimizer == Hold::sharded;
-  owned_ = split ? layout_.shard(communicator.rank(), communicator.size()) : Range{0, layout_.numel};
-  adopt_values(tensors);
+  const auto& shard = *setup_.ranks.shard;
+  owned_ = setup_.lifetimes.optimizer == Hold::sharded ? layout_.shard(shard.rank(), shard.size()) : Range{0, layout_.numel};
+  memory_.gathered.fill();
+  adopt_values(tensors, values);
   if (layout_.trained) adopt_gradients();
+  memory_.gathered.drop();
 }
 
-void FlatGroup::adopt_values(const std::vector<Tensor>& tensors) {
-  const bool shared = lifetimes_.parameters == Hold::shared, leads = !shared || communicator_->node()->rank() == 0;
+void FlatGroup::adopt_values(const std::vector<Tensor>& tensors, const InitialValues& values) {
+  auto& all = *setup_.ranks.all;
+  const bool shared = setup_.lifetimes.parameters == Hold::shared, leads = !shared || all.node()->rank() == 0;
+  if (memory_.gathered.filled()) memory_.parameters.zero_();
   std::vector<Tensor> views;
   for (const auto& [parameter, range] : layout_.placements) {
     members_.push_back(tensors[static_cast<size_t>(parameter)]);
-    views.push_back(memory_.parameters.narrow(0, range.begin, range.size()).view(members_.back().sizes()));
-    if (leads) views.back().copy_(members_.back());
+    views.push_back(cut(memory_.parameters, range).view(members_.back().sizes()));
+    if (values)
+      values(members_.back(), views.back());
+    else if (leads)
+      views.back().copy_(members_.back());
   }
-  if (shared && !on_several_hosts(*communicator_))
-    communicator_->barrier();
-  else if (communicator_->size() > 1)
-    communicator_->broadcast(leads ? memory_.parameters : at::empty_like(memory_.parameters), 0).wait();
+  if (shared && !on_several_hosts(all))
+    all.barrier();
+  else if (all.size() > 1 && !values)
+    all.broadcast(leads ? memory_.parameters : at::empty_like(memory_.parameters), 0).wait();
   for (size_t i = 0; i < members_.size(); i++) {
     members_[i].set_data(views[i]);
-    homes_.push_back(members_[i].const_data_ptr());
+    homes_.push_back(home_of(members_[i]));
   }
+  if (parameters_sharded()) keep_part();
 }
 
+// What the optimizer updates.
+Tensor FlatGroup::part_of_parameters() const { return parameters_sharded() ? memory_.shard : cut(memory_.parameters, owned_); }
+
+void FlatGroup::keep_part() { memory_.shard.copy_(cut(memory_.parameters, owned_)); }
+
 void FlatGroup::adopt_gradients() {
-  for (const auto& peer : memory_.peer_gradients) peer_parts_.push_back(peer.narrow(0, owned_.begin, owned_.size()));
+  for (const auto& peer : memory_.peer_gradients) peer_parts_.push_back(cut(peer, owned_));
   was_absent_.assign(members_.size(), false);
-  mean_ = lifetimes_.optimizer != Hold::sharded ? memory_.gradients : at::zeros({owned_.size()}, memory_.gradients.options());
-  for (size_t i = 0; i < members_.size(); i++) {
-    const Range range = layout_.placements[i].range;
-    member_gradients_.push_back(memory_.gradients.narrow(0, range.begin, range.size()).view(members_[i].sizes()));
-    members_[i].mutable_grad() = member_gradients_.back();
+  const auto dtype = at::TensorOptions(layout_.dtype).device(memory_.gradients.device());
+  if (setup_.lifetimes.optimizer == Hold::sharded) {
+    mean_ = at::zeros({owned_.size()}, dtype);
+    setup_.meter->add(MemoryKind::gradients, static_cast<int64_t>(mean_.nbytes()));
+  } else {
+    mean_ = memory_.gradients;
   }
+  memory_.unreduced.fill();
+  for (size_t i = 0; i < members_.size(); i++) {
+    member_gradients_.push_back(cut(memory_.gradients, layout_.placements[i].range).view(members_[i].sizes()));
+    if (!gradients_sharded()) members_[i].mutable_grad() = member_gradients_.back();
+  }
+  memory_.unreduced.drop();
+  const Tensor part = part_of_parameters();
   for (const auto& segment : layout_.segments) {
     const Range range = intersect(segment.range, owned_);
     if (range.size() == 0) continue;
-    slices_.push_back({{segment.options, range},
-                       memory_.parameters.narrow(0, range.begin, range.size()),
-                       mean_.narrow(0, range.begin - owned_.begin, range.size()),
-                       {}});
+    const Range in_part{range.begin - owned_.begin, range.end - owned_.begin};
+    slices_.push_back({{segment.options, range}, cut(part, in_part), cut(mean_, in_part), {}});
   }
 }
 
 void FlatGroup::make_optimizer_state(const FlatOptimizer& optimizer) {
-  for (auto& slice : slices_) slice.state = optimizer.make_state(slice.parameters);
+  for (auto& slice : slices_) {
+    slice.state = optimizer.make_state(slice.parameters);
+    for (const auto& tensor : slice.state.tensors) setup_.meter->add(MemoryKind::optimizer, static_cast<int64_t>(tensor.nbytes()));
+  }
+}
+
+void FlatGroup::start_gather() {
+  if (!parameters_sharded() || gathered()) return;
+  at::NoGradGuard no_grad;
+  auto& shard = *setup_.ranks.shard;
+  memory_.gathered.fill();
+  sent_ = memory_.shard.to(memory_.parameters.scalar_type());
+  shard.set_subject(setup_.subject);
+  gather_ = shard.all_gather(memory_.parameters, sent_);
+  shard.set_subject(0);
+}
+
+void FlatGroup::gather() {
+  start_gather();
+  if (!gather_) return;
+  std::exchange(gather_, std::nullopt)->wait();
+  sent_.reset();
+}
+
+void FlatGroup::release() {
+  if (gather_) gather();
+  memory_.gathered.drop();
+}
+
+Range FlatGroup::saved_part() const {
+  const auto* replicas = setup_.ranks.replicas;
+  if (!replicas) return layout_.shard(setup_.ranks.all->rank(), setup_.ranks.all->size());
+  const auto& shard = *setup_.ranks.shard;
+  const Range whole = layout_.shard(shard.rank(), shard.size());
+  const int64_t part = whole.size() / replicas->size(), begin = whole.begin + part * replicas->rank();
+  return {begin, begin + part};
 }
 
 Range FlatGroup::parameters_for(StateUse use) const {
-  if (use == StateUse::save) return layout_.shard(communicator_->rank(), communicator_->size());
-  if (lifetimes_.parameters == Hold::whole) return {0, layout_.numel};
-  const auto* node = communicator_->node();  // its ranks fill their copy together
+  if (use == StateUse::save) return saved_part();
+  if (parameters_sharded()) return layout_.shard(setup_.ranks.shard->rank(), setup_.ranks.shard->size());
+  if (setup_.lifetimes.parameters == Hold::whole) return {0, layout_.numel};
+  const auto* node = setup_.ranks.all->node();  // its ranks fill their copy together
   return layout_.shard(node->rank(), node->size());
 }
 
-Range FlatGroup::optimizer_state_for(StateUse use) const {
-  return use == StateUse::save ? layout_.shard(communicator_->rank(), communicator_->size()) : owned_;
+Range FlatGroup::optimizer_state_for(StateUse use) const { return use == StateUse::save ? saved_part() : owned_; }
+
+Tensor FlatGroup::values(Range part) const {
+  const int64_t begin = parameters_sharded() ? owned_.begin : 0;
+  return cut(parameters_sharded() ? memory_.shard : memory_.parameters, {part.begin - begin, part.end - begin});
 }
 
 void FlatGroup::zero_grad() {
   if (!trained()) return;
   if (reduction_) std::exchange(reduction_, std::nullopt)->wait();  // a step that was skipped
   for (auto& member : members_) member.mutable_grad() = Tensor();
+  memory_.unreduced.drop();
+  accumulated_ = reduced_ = false;
+}
+
+// Memory of other use may hold anything; what no parameter fills is summed, too.
+void FlatGroup::make_room_for_gradients() {
+  if (!gradients_sharded() || memory_.unreduced.filled()) return;
+  memory_.unreduced.fill();
+  int64_t end = 0;
+  for (const auto& placement : layout_.placements) {
+    if (placement.range.begin > end) cut(memory_.gradients, {end, placement.range.begin}).zero_();
+    end = placement.range.end;
+  }
+  if (layout_.numel > end) cut(memory_.gradients, {end, layout_.numel}).zero_();
 }
 
 bool FlatGroup::settle(size_t member) {
   at::NoGradGuard no_grad;
+  make_room_for_gradients();
   const Tensor& now = members_[member].grad();
   const Tensor& home = member_gradients_[member];
   if (now.unsafeGetTensorImpl() == home.unsafeGetTensorImpl()) return true;
@@ -194,26 +198,51 @@ bool FlatGroup::settle(size_t member) {
 }
 
 void FlatGroup::settle(const std::vector<std::string>& names, std::vector<size_t>* absent) {
+  for (size_t i = 0; i < members_.size(); i++)
+    if (home_of(members_[i]) != homes_[i])
+      throw UsageError(
+          "parallel",
+          fmt::format("parameter \"{}\" was moved out of its flat buffer", names[static_cast<size_t>(layout_.placements[i].parameter)]),
+          "write to it in place inside write_parameters instead of replacing its data");
+  if (settled()) return;
   for (size_t i = 0; i < member_gradients_.size(); i++) {
     if (settle(i) || !absent || was_absent_[i] || !members_[i].requires_grad()) continue;
     absent->push_back(static_cast<size_t>(layout_.placements[i].parameter));
     was_absent_[i] = true;
   }
-  for (size_t i = 0; i < members_.size(); i++)
-    if (members_[i].const_data_ptr() != homes_[i])
-      throw UsageError(
-          "parallel",
-          fmt::format("parameter \"{}\" was moved out of its flat buffer", names[static_cast<size_t>(layout_.placements[i].parameter)]),
-          "write to it in place inside write_parameters instead of replacing its data");
 }
 
 void FlatGroup::start_reduce() {
-  if (reduction_ || !reduces_early(*communicator_)) return;
-  reduction_ = lifetimes_.optimizer == Hold::sharded ? communicator_->reduce_scatter(mean_, memory_.gradients)
-                                                     : communicator_->all_reduce(memory_.gradients);
+  auto& shard = *setup_.ranks.shard;
+  if (reduction_ || settled()) return;
+  if (gradients_sharded()) {
+    at::NoGradGuard no_grad;
+    reduced_ = true;
+    const auto dtype = setup_.reduce_dtype ? scalar_type_of(*setup_.reduce_dtype) : memory_.gradients.scalar_type();
+    sent_ = memory_.gradients.to(dtype);
+    received_ = accumulated_ || dtype != layout_.dtype ? at::empty({owned_.size()}, sent_.options()) : mean_;
+    reduction_ = shard.reduce_scatter(received_, sent_);
+  } else if (reduces_early(*setup_.ranks.all)) {
+    reduction_ = setup_.lifetimes.optimizer == Hold::sharded ? shard.reduce_scatter(mean_, memory_.gradients)
+                                                             : shard.all_reduce(memory_.gradients);
+  }
 }
 
-Work FlatGroup::share_parameters() { return communicator_->gather_shared(memory_.parameters); }
+void FlatGroup::finish_reduce() {
+  if (!gradients_sharded() || !reduction_) return;
+  at::NoGradGuard no_grad;
+  std::exchange(reduction_, std::nullopt)->wait();
+  if (!received_.is_same(mean_)) accumulated_ ? mean_.add_(received_) : mean_.copy_(received_);
+  sent_.reset(), received_.reset();
+  accumulated_ = true;
+  for (auto& member : members_) member.mutable_grad() = Tensor();
+  memory_.unreduced.drop();
+}
+
+Work FlatGroup::share_parameters() {
+  if (setup_.lifetimes.parameters == Hold::shared) return setup_.ranks.all->gather_shared(memory_.parameters);
+  return setup_.ranks.shard->all_gather(memory_.parameters, part_of_parameters());
+}
 
 void FlatGroup::reduce(double factor) {
   at::NoGradGuard no_grad;
@@ -222,10 +251,15 @@ void FlatGroup::reduce(double factor) {
     return;
   }
   start_reduce();
-  if (reduction_)
+  if (gradients_sharded())
+    finish_reduce();
+  else if (reduction_)
     std::exchange(reduction_, std::nullopt)->wait();
-  else if (communicator_->size() > 1)
-    communicator_->all_reduce(memory_.gradients).wait();
+  else if (setup_.ranks.shard->size() > 1 && setup_.lifetimes.optimizer == Hold::sharded)
+    setup_.ranks.shard->reduce_scatter(mean_, memory_.gradients).wait();
+  else if (setup_.ranks.shard->size() > 1)
+    setup_.ranks.shard->all_reduce(memory_.gradients).wait();
+  if (setup_.ranks.replicas) setup_.ranks.replicas->all_reduce(mean_).wait();
   if (factor != 1) mean_.mul_(factor);
 }
 

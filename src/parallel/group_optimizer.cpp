@@ -130,7 +130,7 @@ void GroupOptimizer::add_state(StateUse use, const std::string& prefix, const st
       };
       const auto names = optimizer_ ? optimizer_->state_names() : std::vector<std::string>();
       for (size_t i = 0; i < names.size(); i++) {
-        StateTensor state{prefix + names[i] + "/" + name, tensor.scalar_type(), tensor.sizes().vec()};
+        StateTensor state{prefix + names[i] + "/" + name, group->layout().dtype, tensor.sizes().vec()};
         for (const auto& slice : group->slices()) add(state, slice.segment.range, slice.state.tensors[i]);
         all.push_back(std::move(state));
       }

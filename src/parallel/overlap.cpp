@@ -18,53 +18,77 @@ struct Overlap::Hook : torch::autograd::PostAccumulateGradHook {
   size_t member;
 };
 
-Overlap::Overlap(std::vector<FlatGroup>& groups) {
-  for (auto& group : groups)
-    if (group.trained()) watched_.push_back({&group, std::vector<char>(group.members().size())});
+Overlap::Overlap(const std::vector<Member>& members, const UnitRunners& runners, size_t in_flight)
+    : runners_(runners), in_flight_most_(in_flight) {
+  for (const auto& member : members)
+    if (member.group->trained()) watched_.push_back({member, std::vector<char>(member.group->members().size())});
   for (auto& one : watched_)
     for (size_t k = 0; k < one.there.size(); k++)
-      torch::autograd::impl::set_post_acc_grad_hooks(one.group->members()[k], std::make_unique<Hook>(this, &one, k));
+      torch::autograd::impl::set_post_acc_grad_hooks(one.of.group->members()[k], std::make_unique<Hook>(this, &one, k));
 }
 
 Overlap::~Overlap() {
   for (const auto& one : watched_)
-    for (const auto& tensor : one.group->members()) torch::autograd::impl::set_post_acc_grad_hooks(tensor, nullptr);
+    for (const auto& tensor : one.of.group->members()) torch::autograd::impl::set_post_acc_grad_hooks(tensor, nullptr);
 }
 
-void Overlap::begin(const std::vector<FlatGroup*>& groups) {
+void Overlap::begin(const std::vector<FlatGroup*>& groups, bool reduce) {
   begun_ = true;
+  reduce_ = reduce;
   waiting_.clear();
   for (auto& one : watched_) {
     one.started = false;
-    one.expected = std::find(groups.begin(), groups.end(), one.group) != groups.end();
+    one.expected = std::find(groups.begin(), groups.end(), one.of.group) != groups.end();
     if (!one.expected) continue;
     std::fill(one.there.begin(), one.there.end(), 0);
     one.missing = one.there.size();
+    if (reduce) one.of.group->begin_backward();
     waiting_.push_back(&one);
   }
 }
 
 void Overlap::arrived(Watched& watched, size_t member) {
   if (!begun_ || !watched.expected) return;
-  if (watched.started && watched.there[member])
+  if (watched.started)
     throw UsageError("parallel", "a gradient came again in a backward after the reduction of its group had begun",
-                     "make no backward inside a backward, on several hosts");
-  watched.group->settle(member);
+                     "make no backward inside a backward");
+  watched.of.group->settle(member);
   if (std::exchange(watched.there[member], 1)) return;
-  if (--watched.missing == 0) start_ready();
+  if (--watched.missing > 0) return;
+  start_ready();
+  if (watched.of.runner) watched.of.runner->release_if_done();
+}
+
+// A checkpointed unit's parameters get a gradient from each of its computations.
+bool Overlap::ready(const Watched& watched) const {
+  return watched.missing == 0 && (watched.of.runner ? watched.of.runner->repeats() : runners_.repeats()) == 0;
+}
+
+bool Overlap::complete(const FlatGroup& group) const {
+  const auto found = std::find_if(watched_.begin(), watched_.end(), [&](const Watched& one) { return one.of.group == &group; });
+  return found == watched_.end() || !found->expected || found->missing == 0;
+}
+
+void Overlap::start(Watched& watched) {
+  watched.started = true;
+  watched.of.group->start_reduce();
+  if (!watched.of.group->gradients_sharded()) return;
+  in_flight_.push_back(watched.of.group);
+  for (; in_flight_.size() > in_flight_most_; in_flight_.pop_front()) in_flight_.front()->finish_reduce();
 }
 
 void Overlap::start_ready() {
-  for (; !waiting_.empty() && waiting_.back()->missing == 0; waiting_.pop_back()) {
-    waiting_.back()->group->start_reduce();
-    waiting_.back()->started = true;
-  }
+  if (!reduce_) return;
+  for (; !waiting_.empty() && ready(*waiting_.back()); waiting_.pop_back()) start(*waiting_.back());
 }
 
-void Overlap::end() {
+void Overlap::end(const std::vector<std::string>& names, std::vector<size_t>* absent) {
   begun_ = false;
-  for (auto* one : waiting_) one->missing = 0;
-  start_ready();
+  for (; !waiting_.empty(); waiting_.pop_back()) {
+    waiting_.back()->of.group->settle(names, absent);
+    if (reduce_) start(*waiting_.back());
+  }
+  for (; !in_flight_.empty(); in_flight_.pop_front()) in_flight_.front()->finish_reduce();
 }
 
 }  // namespace levin::detail

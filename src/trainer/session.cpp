@@ -49,7 +49,7 @@ Session::~Session() = default;
 
 std::unique_ptr<BuildContext> Session::start_build() {
   accelerator().seed(seed_);
-  return strategy_->open_build_context();
+  return strategy_->open_build_context(dtype_of(config_.precision));
 }
 
 void Session::configure(Module& module) {
@@ -71,7 +71,8 @@ void Session::setup(torch::nn::Module& module, std::vector<OptimizerSpec> optimi
     const auto dtype = tensor.is_floating_point() ? dtype_of(config_.precision) : tensor.scalar_type();
     tensor.set_data(tensor.to(device(), dtype));
   };
-  for (auto& parameter : module.parameters()) move(parameter);
+  for (auto& parameter : module.parameters())
+    if (!strategy_->parked(parameter)) move(parameter);
   for (auto& buffer : module.buffers()) move(buffer);
   strategy_->setup(module, specs_);
 }

@@ -5,6 +5,8 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "levin/core/error.h"
 #include "levin/core/tensor.h"
@@ -58,6 +60,10 @@ class Communicator {
 
   int rank() const noexcept { return rank_; }
   int size() const noexcept { return size_; }
+  /// What collectives may be about, the same on all ranks; and what the coming ones are about, from 1 on, or 0: nothing. Ranks whose
+  /// collectives are about different things disagree, and the error names both.
+  void name_subjects(std::vector<std::string> names) { subjects_ = std::move(names); }
+  void set_subject(int number) noexcept { subject_ = number; }
   /// Number of collectives started so far; the watchdog reads it from another thread.
   virtual uint64_t sequence() const noexcept = 0;
 
@@ -94,6 +100,8 @@ class Communicator {
 
  protected:
   int rank_ = 0, size_ = 1;
+  std::vector<std::string> subjects_;
+  int subject_ = 0;
 };
 
 }  // namespace levin

@@ -1,39 +1,38 @@
 #pragma once
+#include <ATen/ops/empty.h>
+#include <c10/core/GradMode.h>
 #include <torch/nn/module.h>
 #include <torch/nn/pimpl.h>
 
-#include <functional>
 #include <memory>
+#include <optional>
+#include <tuple>
 #include <type_traits>
 #include <typeinfo>
 #include <utility>
+#include <vector>
 
 #include "levin/core/whereabouts.h"
+#include "levin/nn/activation_checkpointing.h"
 #include "levin/nn/build_context.h"
 #include "levin/nn/tensors_of.h"
+#include "levin/nn/unit_engine.h"
 
 namespace levin {
 
-/// What the parallel engine does around a unit's compute.
-class UnitEngine {
- public:
-  virtual ~UnitEngine() = default;
-  /// Before compute: the unit's parameters must be there afterwards.
-  virtual void enter() = 0;
-  /// After compute; `for_each_output` visits the tensors of what compute returned, so that hooks can be put on them.
-  virtual void leave(const std::function<void(const std::function<void(Tensor&)>&)>& for_each_output) = 0;
-};
-
-/// A part of a model that is sharded, recomputed and profiled as one; made by deriving from Unit. Today's strategies note units in the
-/// order of building and attach no engine.
+/// A part of a model that is sharded, recomputed and profiled as one; made by deriving from Unit.
 class UnitBase : public torch::nn::Module {
  public:
   using torch::nn::Module::Module;
   /// The engine is not owned and must outlive the unit's last forward; null: nothing is done around compute.
   void attach(UnitEngine* engine) noexcept { engine_ = engine; }
+  /// From the next forward on.
+  void checkpoint_activations(ActivationCheckpointing kind) noexcept { checkpointing_ = kind; }
+  ActivationCheckpointing activation_checkpointing() const noexcept { return checkpointing_; }
 
  protected:
   UnitEngine* engine_ = nullptr;
+  ActivationCheckpointing checkpointing_ = ActivationCheckpointing::none;
 };
 
 /// struct BlockImpl : levin::Unit<Tensor(Tensor)> { Tensor compute(Tensor x) override; };  LEVIN_UNIT(Block);
@@ -49,15 +48,51 @@ class Unit<Result(Args...)> : public UnitBase {
   Result forward(Args... args) {
     InUnit here(static_cast<const torch::nn::Module*>(this), typeid(*this));
     (for_each_tensor(args, [&](const Tensor& input) { here.inputs().add(input); }), ...);
+    if (checkpointing_ != ActivationCheckpointing::none && at::GradMode::is_enabled()) return compute_twice(args...);
     if (!engine_) return compute(std::forward<Args>(args)...);
-    engine_->enter();
+    engine_->enter([&](const auto& fn) { (for_each_tensor(args, fn), ...); });
     Result result = compute(std::forward<Args>(args)...);
-    engine_->leave([&](const std::function<void(Tensor&)>& fn) { for_each_tensor(result, fn); });
+    engine_->leave([&](const auto& fn) { for_each_tensor(result, fn); });
     return result;
   }
 
  protected:
   virtual Result compute(Args... args) = 0;
+
+ private:
+  // Keeps the inputs; see activation_checkpointing.h. Other arguments than tensors are copied.
+  Result compute_twice(Args&... args) {
+    using Kept = std::tuple<std::decay_t<Args>...>;
+    std::vector<Tensor> inputs;
+    (for_each_tensor(args, [&](const Tensor& input) { inputs.push_back(input); }), ...);
+    const auto kept = std::make_shared<Kept>(args...);
+    const auto place = [kept](const std::vector<Tensor>& tensors) {
+      size_t next = 0;
+      std::apply([&](auto&... arg) { (for_each_tensor(arg, [&](Tensor& tensor) { tensor = tensors[next++]; }), ...); }, *kept);
+    };
+    const auto result = std::make_shared<std::optional<Result>>();
+    const auto run = [this, kept, place, result](const std::vector<Tensor>& tensors) {
+      const bool again = at::GradMode::is_enabled();
+      place(tensors);
+      if (engine_) engine_->enter([](const auto&) {});
+      result->emplace(std::apply([&](auto&... arg) { return compute(arg...); }, *kept));
+      if (engine_ && !again) engine_->leave([](const auto&) {}), engine_->will_repeat();
+      place(std::vector<Tensor>(tensors.size(), at::empty({0})));  // the graph keeps them
+      std::vector<Tensor> outputs;
+      for_each_tensor(**result, [&](const Tensor& output) { outputs.push_back(output); });
+      if (again) result->reset();
+      return outputs;
+    };
+    const auto repeated = [this] {
+      if (engine_) engine_->repeated();
+    };
+    const auto outputs = detail::compute_twice(inputs, {run, repeated}, checkpointing_);
+    Result given = std::move(**result);
+    result->reset();
+    size_t next = 0;
+    for_each_tensor(given, [&](Tensor& output) { output = outputs[next++]; });
+    return given;
+  }
 };
 
 /// The holder that LEVIN_UNIT makes: hands a finished unit to the open build context, whatever container keeps it.

@@ -31,25 +31,34 @@ enum class Accumulation { mean, sum };
 
 namespace detail {
 class Overlap;
-}
+class ParkedParameters;
+struct UnitTree;
+class UnitRunners;
+}  // namespace detail
 
-/// The parallel engine: one class, whose lifetimes make it single or ddp. The calls of a step, in order and on all ranks:
+/// The parallel engine: one class, whose lifetimes make it single, ddp, zero1, zero2, fsdp or hsdp. The calls of a step, in order and on all ranks:
 /// backward (any number of times), meet, reduce, [grad_norm, clip_*], update, zero_grad. `optimizer` is an index into what setup was given.
 class Strategy {
  public:
   ~Strategy();
-  /// Decides on the form: the lifetimes, and whether a node shares memory. Collective.
+  /// Decides on the form: the lifetimes, and whether a node shares memory. Collective. ConfigError as of choose_form.
   static std::unique_ptr<Strategy> create(const StrategyConfig& config, Communicator& communicator, int64_t alignment_bytes = 64,
                                           Log log = {});
 
   /// "ddp, one copy of the parameters a node", for people.
-  const std::string& describe() const noexcept { return description_; }
-  const Lifetimes& lifetimes() const noexcept { return lifetimes_; }
+  std::string describe() const { return form_.describe(); }
+  const Form& form() const noexcept { return form_; }
+  const Lifetimes& lifetimes() const noexcept { return form_.lifetimes; }
+  /// Of the state that setup and the steps since allocated on this rank.
+  const MemoryMeter& memory() const noexcept { return meter_; }
 
-  /// Opens a build context, in which the units of a model are noted.
-  std::unique_ptr<BuildContext> open_build_context();
+  /// Opens a build context, in which the units of a model are noted. Where parameters are sharded, a finished unit's are cut at once, in
+  /// `dtype` if they are floating-point: they have no memory until setup.
+  std::unique_ptr<BuildContext> open_build_context(std::optional<at::ScalarType> dtype = {});
+  /// Whether the parameter was cut so, and waits for setup.
+  bool parked(const Tensor& parameter) const;
   /// Moves the module's parameters (on all ranks of the same names, shapes and dtypes: checked) into flat groups. Collective. A custom
-  /// optimizer takes the private form; ConfigError where one copy a node was asked for. Without optimizers there are gradients and no
+  /// optimizer takes ddp's private form; ConfigError where its state was to be shared or sharded. Without optimizers there are gradients and no
   /// updates. UsageError where of several optimizers not just one trains a parameter.
   void setup(torch::nn::Module& module, std::vector<OptimizerSpec> optimizers);
   /// Whether the last setup was this module's, and its parameters are still the same tensors.
@@ -62,7 +71,7 @@ class Strategy {
   /// of zeros, and is updated with it; rank 0 warns once where it took part before.
   void backward(const Tensor& loss, double weight);
   /// The next backward is the last of this optimizer's step: between hosts and devices, reductions start while it runs. All ranks say so,
-  /// or none.
+  /// or none. Sharded gradients are reduced in every backward, unless that is switched off: then all ranks make as many.
   void expect_step(size_t optimizer = 0);
   /// All ranks' gradients are complete after it. Sums the weights of the backward calls since the optimizer's last step. UsageError
   /// where another rank meets for another optimizer.
@@ -109,30 +118,42 @@ class Strategy {
  private:
   class Collector;
   Strategy(Communicator& communicator, int64_t alignment_bytes, Log log);
+  void find_ranks();
+  void make_room(const torch::nn::Module& module);
+  void run_units();
+  void write_units(const std::function<void(size_t parameter)>& write);
   std::vector<double> exchange(const std::vector<double>& mine);
   void publish_parameters(const std::vector<FlatGroup*>& groups);
   void look_at_absent(const std::vector<size_t>& absent, const Tensor& loss);
   [[noreturn]] void refuse_other_optimizer(size_t rank, size_t its, size_t ours) const;
-  void take_private_form();
-  void make_groups();
+  void make_groups(const detail::UnitTree& tree);
   std::vector<GroupMemory> allocate(const std::vector<GroupLayout>& layout);
 
   Communicator* communicator_;
   int64_t alignment_bytes_;
   Log log_;
-  ShareParameters share_ = ShareParameters::automatic;
-  Lifetimes lifetimes_;
-  std::string description_;
+  Ranks places_;
+  Form form_;
+  GroupRanks ranks_;
+  std::unique_ptr<Communicator> shard_, replicas_;  // of hsdp
+  MemoryMeter meter_;
+  std::unique_ptr<BufferPool> pool_;
+  std::unique_ptr<detail::ParkedParameters> parked_;
   std::vector<OptimizerSpec> specs_;
   std::vector<NamedParameter> parameters_;
+  std::vector<std::string> parameter_names_;
+  std::vector<size_t> unit_of_parameter_;
   std::vector<NamedParameter> buffers_;  // contiguous
   std::vector<std::weak_ptr<UnitBase>> units_;
   std::weak_ptr<const torch::nn::Module> module_;
+  std::vector<std::string> unit_names_;        // of the units that groups belong to, the root first
+  std::vector<UnitBase*> unit_modules_;       // null where there is none any more
   std::vector<FlatGroup> groups_;
   std::vector<GroupOptimizer> optimizers_;    // one at least
   std::vector<Tensor> frozen_;                // by toggle
   std::optional<size_t> toggled_;             // alone takes part in backward
-  std::unique_ptr<detail::Overlap> overlap_;  // where reductions start early
+  std::unique_ptr<detail::UnitRunners> runners_;
+  std::unique_ptr<detail::Overlap> overlap_;  // where reductions start in a backward
   double unit_ = 1;                           // gradients are accumulated times weight / unit
   bool backward_done_ = false, warned_of_absent_ = false;
 };

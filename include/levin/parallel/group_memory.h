@@ -1,0 +1,40 @@
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "levin/comm/communicator.h"
+#include "levin/comm/node_group.h"
+#include "levin/parallel/flat_buffer.h"
+#include "levin/parallel/form.h"
+#include "levin/parallel/layout.h"
+
+namespace levin {
+
+/// Who takes part in the collectives of flat groups.
+struct GroupRanks {
+  Communicator* all = nullptr;
+  Communicator* shard = nullptr;     ///< those among whom one copy of a state that is sharded is cut
+  Communicator* replicas = nullptr;  ///< those that hold the same part of other copies; null: there are none
+};
+
+at::ScalarType scalar_type_of(TransferDtype dtype);
+/// Whether some ranks share no memory because they are on other hosts, while those of one host do.
+bool on_several_hosts(Communicator& communicator);
+/// Whether a group's reduction starts when its gradients are complete, and goes on during the rest of the backward.
+bool reduces_early(Communicator& communicator);
+
+/// The buffers of a group.
+struct GroupMemory {
+  Tensor parameters;                   ///< [numel]; where they are sharded those of `gathered`
+  Tensor shard;                        ///< where parameters are sharded: this rank's part
+  Tensor gradients;                    ///< [numel], this rank's; undefined where nothing is trained; where they are sharded `unreduced`
+  std::vector<Tensor> peer_gradients;  ///< every rank's gradients in rank order, where all can be read; else empty
+  FlatBuffer gathered, unreduced;      ///< whole parameters and gradients that come and go
+
+  /// Zeroed memory for a group; `compute` is the dtype of gathered parameters and their gradients. Collective. Where a node's shared
+  /// memory has no room for a form that needs it: null or IoError, on all ranks, as `when_short` says.
+  static std::unique_ptr<GroupMemory> allocate(const GroupLayout& layout, const Lifetimes& lifetimes, at::ScalarType compute,
+                                               const GroupRanks& ranks, BufferPool& pool, MemoryMeter& meter, WhenShort when_short);
+};
+
+}  // namespace levin

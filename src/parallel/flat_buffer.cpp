@@ -1,0 +1,71 @@
+#include "levin/parallel/flat_buffer.h"
+
+#include <ATen/ops/empty.h>
+
+#include <utility>
+
+namespace levin {
+namespace {
+constexpr size_t pieces_kept = 2;
+}
+
+c10::DataPtr BufferPool::take(size_t bytes, c10::Device device, MemoryKind kind) {
+  for (auto piece = free_.begin(); piece != free_.end(); ++piece) {
+    if (piece->bytes != bytes || piece->device != device) continue;
+    c10::DataPtr memory = std::move(piece->memory);
+    const MemoryKind was = piece->kind;
+    free_.erase(piece);
+    if (was != kind) {
+      meter_.add(was, -static_cast<int64_t>(bytes));
+      meter_.add(kind, static_cast<int64_t>(bytes));
+    }
+    return memory;
+  }
+  keep(0);  // of other sizes: what is not used is no reason for a higher peak
+  meter_.add(kind, static_cast<int64_t>(bytes));
+  return c10::GetAllocator(device.type())->allocate(bytes);
+}
+
+void BufferPool::give_back(c10::DataPtr memory, size_t bytes, c10::Device device, MemoryKind kind) {
+  free_.push_back({std::move(memory), bytes, device, kind});
+  keep(pieces_kept);
+}
+
+void BufferPool::keep(size_t pieces) {
+  for (; free_.size() > pieces; free_.erase(free_.begin())) meter_.add(free_.front().kind, -static_cast<int64_t>(free_.front().bytes));
+}
+
+FlatBuffer::FlatBuffer(int64_t numel, at::ScalarType dtype, c10::Device device, MemoryKind kind, BufferPool& pool)
+    : bytes_(static_cast<size_t>(numel) * c10::elementSize(dtype)), kind_(kind), pool_(&pool) {
+  tensor_ = at::empty({numel}, at::TensorOptions(dtype).device(device));
+  auto* storage = tensor_.storage().unsafeGetStorageImpl();
+  storage->set_data_ptr_noswap(c10::DataPtr(nullptr, device));
+  storage->set_nbytes(0);
+}
+
+FlatBuffer& FlatBuffer::operator=(FlatBuffer&& other) noexcept {
+  if (this == &other) return *this;
+  drop();
+  tensor_ = std::move(other.tensor_);
+  bytes_ = other.bytes_, kind_ = other.kind_, pool_ = other.pool_;
+  filled_ = std::exchange(other.filled_, false);
+  return *this;
+}
+
+void FlatBuffer::fill() {
+  if (filled_) return;
+  auto* storage = tensor_.storage().unsafeGetStorageImpl();
+  storage->set_data_ptr_noswap(pool_->take(bytes_, tensor_.device(), kind_));
+  storage->set_nbytes(bytes_);
+  filled_ = true;
+}
+
+void FlatBuffer::drop() {
+  if (!filled_) return;
+  auto* storage = tensor_.storage().unsafeGetStorageImpl();
+  pool_->give_back(storage->set_data_ptr(c10::DataPtr(nullptr, tensor_.device())), bytes_, tensor_.device(), kind_);
+  storage->set_nbytes(0);
+  filled_ = false;
+}
+
+}  // namespace levin

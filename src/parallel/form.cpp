@@ -1,0 +1,110 @@
+#include "levin/parallel/form.h"
+
+#include <fmt/format.h>
+
+#include "levin/core/error.h"
+
+namespace levin {
+namespace {
+
+struct Named {
+  std::string name;
+  ShardingOptions options;
+};
+
+Named of_fsdp(ShardingStrategy sharding, const ShardingOptions& options) {
+  switch (sharding) {
+    case ShardingStrategy::shard_grad_op:
+      return {"zero2", options};
+    case ShardingStrategy::no_shard:
+      return {"ddp", options};
+    case ShardingStrategy::hybrid_shard:
+      return {"hsdp", options};
+    default:
+      return {"fsdp", options};
+  }
+}
+
+Named named(const AutoStrategy&) { return {"ddp", {}}; }
+Named named(const SingleDevice&) { return {"single_device", {}}; }
+Named named(const DDP& ddp) { return {"ddp", {.share_parameters = ddp.share_parameters}}; }
+Named named(const Zero1& zero) { return {"zero1", zero.sharding}; }
+Named named(const Zero2& zero) { return {"zero2", zero.sharding}; }
+Named named(const Zero1Offload& zero) { return {"zero1", zero.sharding}; }
+Named named(const Zero2Offload& zero) { return {"zero2", zero.sharding}; }
+Named named(const FSDP& fsdp) { return of_fsdp(fsdp.sharding_strategy, fsdp.sharding); }
+Named named(const FSDPOffload& fsdp) { return of_fsdp(fsdp.sharding_strategy, fsdp.sharding); }
+Named named(const HSDP& hsdp) { return {"hsdp", hsdp.sharding}; }
+
+Lifetimes private_lifetimes(const std::string& name) {
+  if (name == "zero1") return {Hold::whole, Hold::whole, Hold::sharded};
+  if (name == "zero2") return {Hold::whole, Hold::sharded, Hold::sharded};
+  if (name == "fsdp" || name == "hsdp") return {Hold::sharded, Hold::sharded, Hold::sharded};
+  return {};
+}
+
+int group_size(const ShardingOptions& options, const Ranks& ranks) {
+  if (!options.shard_group_size) {
+    if (ranks.of_host > 0) return ranks.of_host;
+    throw ConfigError(fmt::format("hsdp: the {} hosts have different numbers of ranks, so they hold no equal copies", ranks.hosts),
+                      "give shard_group_size, start as many ranks on every host, or use fsdp", "parallel");
+  }
+  const auto size = *options.shard_group_size;
+  if (ranks.all % size != 0)
+    throw ConfigError(fmt::format("shard_group_size is {}, which does not divide {} ranks", size, ranks.all),
+                      "give a divisor of the number of ranks", "parallel");
+  return static_cast<int>(size);
+}
+
+}  // namespace
+
+Lifetimes Form::of_unit(int unit) const noexcept {
+  Lifetimes its = lifetimes;
+  if (unit == 0 && its.parameters == Hold::sharded) its.parameters = Hold::whole;
+  return its;
+}
+
+void Form::take_private_form(const Ranks& of) {
+  lifetimes = private_lifetimes(name);
+  shard_ranks = of.all == 1 ? 1 : name == "hsdp" ? group_size(options, of) : of.all;
+}
+
+std::string Form::describe() const {
+  if (ranks == 1) return name == "single_device" ? name : name + ", alone";
+  if (shared()) return name + ", one copy of the parameters a node";
+  if (name == "ddp") return "ddp, a private copy of the parameters a rank";
+  if (name == "zero1") return "zero1, a private copy of the parameters a rank, the optimizer's state in parts";
+  if (name == "zero2") return "zero2, a private copy of the parameters a rank, gradients and the optimizer's state in parts";
+  if (name == "hsdp") return fmt::format("hsdp, one copy of the parameters in parts on each {} ranks", shard_ranks);
+  return "fsdp, one copy of the parameters in parts on all ranks";
+}
+
+Form choose_form(const StrategyConfig& config, const Ranks& ranks) {
+  Form form;
+  auto chosen = std::visit([](const auto& one) { return named(one); }, config);
+  form.name = chosen.name, form.options = chosen.options, form.ranks = ranks.all;
+  if (form.name == "single_device" && ranks.all > 1)
+    throw ConfigError(fmt::format("strategy single_device on {} ranks", ranks.all), "start one rank, or use --trainer.strategy ddp",
+                      "parallel");
+  const auto share = form.options.share_parameters;
+  if (share == ShareParameters::node && !ranks.share_memory)
+    throw ConfigError("share_parameters: node, but this accelerator's ranks share no memory", "use share_parameters: auto", "parallel");
+  if (ranks.all == 1) {
+    if (std::holds_alternative<AutoStrategy>(config)) form.name = "single_device";
+    return form;
+  }
+  // One copy a node is less than a part a rank and a gathered unit, and needs no gather; across nodes it is a replica.
+  const bool parts_of_nodes = form.name == "fsdp" && ranks.hosts > 1;
+  const bool groups_of_nodes = form.name != "hsdp" || !form.options.shard_group_size || *form.options.shard_group_size == ranks.of_host;
+  if (share == ShareParameters::node && (parts_of_nodes || !groups_of_nodes))
+    throw ConfigError(fmt::format("share_parameters: node with {}, which holds parts of a copy on {}", form.name,
+                                  parts_of_nodes ? "each host" : "other groups than hosts"),
+                      "use hsdp with a copy a host, or share_parameters: auto", "parallel");
+  if (share != ShareParameters::none && ranks.share_memory && !parts_of_nodes && groups_of_nodes)
+    form.lifetimes = {Hold::shared, Hold::whole, Hold::sharded}, form.shard_ranks = ranks.all;
+  else
+    form.take_private_form(ranks);
+  return form;
+}
+
+}  // namespace levin

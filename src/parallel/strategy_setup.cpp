@@ -1,0 +1,226 @@
+#include <ATen/ops/full.h>
+#include <c10/core/GradMode.h>
+#include <fmt/format.h>
+#include <malloc.h>
+
+#include <algorithm>
+
+#include "levin/comm/communicator.h"
+#include "levin/comm/node_group.h"
+#include "levin/core/error.h"
+#include "levin/nn/unit.h"
+#include "levin/parallel/strategy.h"
+#include "model_checks.h"
+#include "overlap.h"
+#include "parked_parameters.h"
+#include "unit_runner.h"
+#include "unit_tree.h"
+
+namespace levin {
+namespace {
+
+// glibc keeps pieces of up to 32 MiB that were freed once; what a unit gives back must reach the system.
+constexpr int largest_kept_piece = 256 << 10;
+
+Ranks ranks_of(Communicator& communicator) {
+  Ranks ranks{.all = communicator.size(), .share_memory = communicator.node() != nullptr};
+  ranks.of_host = ranks.share_memory ? communicator.node()->size() : 1;
+  if (ranks.all == 1 || !on_several_hosts(communicator)) return ranks;
+  const Tensor least = at::full({1}, ranks.of_host, at::kLong), leaders = at::full({1}, communicator.node()->rank() == 0 ? 1 : 0, at::kLong);
+  communicator.all_reduce(least, ReduceOp::min).wait();
+  communicator.all_reduce(leaders).wait();
+  ranks.hosts = static_cast<int>(leaders.item<int64_t>());
+  if (least.item<int64_t>() * ranks.hosts != ranks.all) ranks.of_host = 0;
+  return ranks;
+}
+
+}  // namespace
+
+class Strategy::Collector : public BuildContext {
+ public:
+  explicit Collector(Strategy& strategy) : strategy_(strategy) {}
+  void adopt(const std::shared_ptr<UnitBase>& unit) override {
+    strategy_.units_.push_back(unit);
+    if (strategy_.parked_) strategy_.parked_->park(*unit);
+  }
+
+ private:
+  Strategy& strategy_;
+};
+
+std::unique_ptr<Strategy> Strategy::create(const StrategyConfig& config, Communicator& communicator, int64_t alignment_bytes, Log log) {
+  std::unique_ptr<Strategy> strategy(new Strategy(communicator, alignment_bytes, std::move(log)));
+  strategy->places_ = ranks_of(communicator);
+  strategy->form_ = choose_form(config, strategy->places_);
+  strategy->find_ranks();
+  return strategy;
+}
+
+void Strategy::find_ranks() {
+  ranks_ = {communicator_, communicator_, nullptr};
+  const int size = form_.shard_ranks, rank = communicator_->rank();
+  if (form_.lifetimes.optimizer != Hold::sharded || size == communicator_->size()) return;
+  shard_ = communicator_->split(rank / size, rank);
+  replicas_ = communicator_->split(rank % size, rank);
+  ranks_.shard = shard_.get(), ranks_.replicas = replicas_.get();
+}
+
+std::unique_ptr<BuildContext> Strategy::open_build_context(std::optional<at::ScalarType> dtype) {
+  if (form_.by_unit() && ranks_.shard->size() > 1) {
+    mallopt(M_MMAP_THRESHOLD, largest_kept_piece);
+    parked_ = std::make_unique<detail::ParkedParameters>(*ranks_.shard, dtype);
+  }
+  return std::make_unique<Collector>(*this);
+}
+
+bool Strategy::parked(const Tensor& parameter) const { return parked_ && parked_->has(parameter); }
+
+// What an earlier setup has cut is made whole, for the coming one to take.
+void Strategy::make_room(const torch::nn::Module& module) {
+  toggle(std::nullopt);
+  overlap_.reset();
+  runners_.reset();
+  const auto last = module_.lock();
+  for (auto& group : groups_) {
+    if (!group.parameters_sharded() || last.get() != &module) continue;
+    group.gather();
+    for (const auto& member : group.members()) {
+      Tensor parameter = member;
+      parameter.set_data(member.detach().clone());
+    }
+    group.release();
+  }
+  optimizers_.clear(), groups_.clear(), parameters_.clear(), parameter_names_.clear(), unit_of_parameter_.clear(), buffers_.clear();
+  pool_.reset();
+  meter_ = {};
+  pool_ = std::make_unique<BufferPool>(meter_);
+}
+
+void Strategy::setup(torch::nn::Module& module, std::vector<OptimizerSpec> optimizers) {
+  make_room(module);
+  specs_ = std::move(optimizers);
+  for (const auto& item : module.named_parameters()) {
+    parameters_.push_back({item.key(), item.value()});
+    parameter_names_.push_back(item.key());
+  }
+  detail::check_same_model(module, *communicator_);
+  module_ = module.weak_from_this();
+  backward_done_ = warned_of_absent_ = false;
+  const bool custom = std::any_of(specs_.begin(), specs_.end(), [](const auto& spec) { return spec.factory != nullptr; });
+  if (custom && form_.lifetimes.optimizer == Hold::sharded) {
+    if (form_.name != "ddp")
+      throw ConfigError(fmt::format("strategy {} with a custom optimizer, which needs whole parameters and gradients on every rank", form_.name),
+                        "use strategy ddp, or one of Levin's optimizers", "parallel");
+    if (form_.options.share_parameters == ShareParameters::node)
+      throw ConfigError("share_parameters: node with a custom optimizer, which needs whole gradients on every rank",
+                        "use share_parameters: auto or none", "parallel");
+    form_.take_private_form(places_);
+    find_ranks();
+  }
+  for (auto& item : module.named_buffers()) {
+    if (!item.value().is_contiguous()) item.value().set_data(item.value().contiguous());
+    buffers_.push_back({item.key(), item.value()});
+  }
+  const detail::UnitTree tree(module, form_.options.min_num_params);
+  unit_names_.clear(), unit_modules_.clear();
+  for (const auto& node : tree.units) unit_names_.push_back(node.name), unit_modules_.push_back(node.unit);
+  make_groups(tree);
+  run_units();
+  broadcast_buffers();
+}
+
+void Strategy::make_groups(const detail::UnitTree& tree) {
+  std::vector<SegmentOptions> options;
+  std::vector<ParameterInfo> infos;
+  std::vector<Tensor> tensors;
+  for (const auto& [name, tensor] : parameters_) {
+    const size_t optimizer = specs_.size() > 1 && tensor.requires_grad() ? optimizer_of(specs_, name) : 0;
+    const SegmentOptions mine = specs_.empty() ? SegmentOptions{} : options_for(specs_[optimizer], name);
+    auto found = std::find(options.begin(), options.end(), mine);
+    if (found == options.end()) found = options.insert(options.end(), mine);
+    infos.push_back({name, tensor.numel(), parked(tensor) ? parked_->dtype_of(tensor) : tensor.scalar_type(), tensor.requires_grad(),
+                     tree.unit_of.at(tensor.unsafeGetTensorImpl()), static_cast<int>(found - options.begin()), static_cast<int>(optimizer)});
+    tensors.push_back(tensor);
+    unit_of_parameter_.push_back(static_cast<size_t>(infos.back().unit));
+  }
+  std::vector<GroupLayout> layout;
+  std::vector<GroupMemory> memory;
+  do {  // twice where shared memory is too small
+    layout = make_layout(infos, {.ranks = communicator_->size(), .alignment_bytes = alignment_bytes_, .by_unit = form_.by_unit()});
+    memory = allocate(layout);
+  } while (memory.size() < layout.size());
+  std::vector<std::string> subjects;
+  for (const auto& name : unit_names_) subjects.push_back(name.empty() ? "the root unit" : fmt::format("unit \"{}\"", name));
+  ranks_.shard->name_subjects(subjects);
+  InitialValues values;
+  if (parked_)
+    values = [this](const Tensor& parameter, const Tensor& place) {
+      if (parked_->has(parameter)) return parked_->take(parameter, place);
+      place.copy_(parameter);
+      communicator_->broadcast(place, 0).wait();
+    };
+  groups_.reserve(layout.size());
+  for (size_t i = 0; i < layout.size(); i++) {
+    const int unit = layout[i].unit;
+    FlatGroup::Setup setup{ranks_, form_.of_unit(unit), form_.options.reduce_dtype, subjects[static_cast<size_t>(unit)], unit + 1, &meter_};
+    groups_.emplace_back(std::move(layout[i]), std::move(memory[i]), tensors, std::move(setup), values);
+  }
+  parked_.reset();
+  for (size_t i = 0; i < std::max<size_t>(1, specs_.size()); i++) {
+    std::vector<FlatGroup*> its_groups;
+    for (auto& group : groups_)
+      if (static_cast<size_t>(group.layout().optimizer) == i) its_groups.push_back(&group);
+    optimizers_.emplace_back(specs_.empty() ? nullptr : &specs_[i], std::move(its_groups), parameters_, options);
+  }
+}
+
+// Units are run where their parameters come and go, or reductions wait for what they repeat.
+void Strategy::run_units() {
+  const bool early = reduces_early(*communicator_), sharded = form_.lifetimes.gradients == Hold::sharded;
+  if (!early && !sharded) return;
+  const auto most = static_cast<size_t>(form_.options.limit_all_gathers);
+  runners_ = std::make_unique<detail::UnitRunners>(detail::UnitRunners::Options{
+      form_.options.reshard_after_forward, early ? std::min(static_cast<size_t>(form_.options.prefetch), most) : 0});
+  for (size_t unit = 1; unit < unit_modules_.size(); unit++) {
+    if (!unit_modules_[unit]) continue;
+    std::vector<FlatGroup*> its_groups;
+    for (auto& group : groups_)
+      if (group.layout().unit == static_cast<int>(unit)) its_groups.push_back(&group);
+    runners_->add(unit_modules_[unit], std::move(its_groups));
+  }
+  std::vector<detail::Overlap::Member> members;
+  for (auto& group : groups_) members.push_back({&group, form_.by_unit() ? runners_->of(&group) : nullptr});
+  overlap_ = std::make_unique<detail::Overlap>(members, *runners_, early ? 1 : 0);
+  runners_->set_overlap(overlap_.get(), [this] { overlap_->look_again(); });
+}
+
+bool Strategy::holds(const torch::nn::Module& module) const {
+  if (groups_.empty()) return false;
+  const auto theirs = module.parameters();
+  return std::equal(theirs.begin(), theirs.end(), parameters_.begin(), parameters_.end(),
+                    [](const Tensor& one, const NamedParameter& other) { return one.is_same(other.tensor); });
+}
+
+std::vector<GroupMemory> Strategy::allocate(const std::vector<GroupLayout>& layout) {
+  std::vector<GroupMemory> memory;
+  const bool must = form_.options.share_parameters == ShareParameters::node;
+  for (const auto& group : layout) {
+    auto compute = group.dtype;
+    if (form_.options.param_dtype && c10::isFloatingType(compute)) compute = scalar_type_of(*form_.options.param_dtype);
+    auto one = GroupMemory::allocate(group, form_.of_unit(group.unit), compute, ranks_, *pool_, meter_,
+                                     must ? WhenShort::fail : WhenShort::return_null);
+    if (!one) break;
+    memory.push_back(std::move(*one));
+  }
+  if (memory.size() == layout.size()) return memory;
+  log_.warning(
+      "[parallel] shared memory has no room for one copy of the parameters and every rank's gradients; each rank takes a private "
+      "copy: enlarge /dev/shm for speed, or set share_parameters: none");
+  form_.take_private_form(places_);
+  find_ranks();
+  memory.clear();
+  meter_ = {};
+  return {};
+}
+
+}  // namespace levin

@@ -1,0 +1,67 @@
+#include "unit_tree.h"
+
+#include <algorithm>
+
+#include "levin/nn/unit.h"
+
+namespace levin::detail {
+namespace {
+
+// The units around a place in the module, the root first.
+using Path = std::vector<int>;
+
+class Walk {
+ public:
+  explicit Walk(UnitTree& tree) : tree_(tree) {}
+
+  void visit(torch::nn::Module& module, const std::string& name, Path path) {
+    if (auto* unit = dynamic_cast<UnitBase*>(&module)) {
+      auto known = std::find_if(tree_.units.begin(), tree_.units.end(), [&](const auto& node) { return node.unit == unit; });
+      if (known == tree_.units.end()) known = tree_.units.insert(known, {name, unit, path.back()});
+      path.push_back(static_cast<int>(known - tree_.units.begin()));
+    }
+    for (const auto& item : module.named_parameters(/*recurse=*/false)) {
+      const void* tensor = item.value().unsafeGetTensorImpl();
+      const auto [known, is_new] = paths_.try_emplace(tensor, path);
+      if (is_new)
+        numels_[tensor] = item.value().numel();
+      else
+        known->second.erase(std::mismatch(known->second.begin(), known->second.end(), path.begin(), path.end()).first, known->second.end());
+    }
+    for (const auto& child : module.named_children()) visit(*child.value(), name.empty() ? child.key() : name + "." + child.key(), path);
+  }
+
+  void finish() {
+    for (const auto& [tensor, path] : paths_) {
+      tree_.unit_of[tensor] = path.back();
+      tree_.units[static_cast<size_t>(path.back())].numel += numels_[tensor];
+    }
+  }
+
+ private:
+  UnitTree& tree_;
+  std::unordered_map<const void*, Path> paths_;
+  std::unordered_map<const void*, int64_t> numels_;
+};
+
+}  // namespace
+
+UnitTree::UnitTree(torch::nn::Module& module, int64_t min_num_params) {
+  units.push_back({});
+  Walk walk(*this);
+  walk.visit(module, "", {0});
+  walk.finish();
+  std::vector<int> becomes(units.size());
+  for (size_t i = units.size(); i-- > 1;) {  // inner units stand behind those around them
+    const bool stays = units[i].numel > 0 && units[i].numel >= min_num_params;
+    becomes[i] = stays ? static_cast<int>(i) : units[i].parent;
+    if (!stays) units[static_cast<size_t>(units[i].parent)].numel += units[i].numel;
+  }
+  for (size_t i = 1; i < units.size(); i++)
+    if (becomes[i] != static_cast<int>(i)) becomes[i] = becomes[static_cast<size_t>(becomes[i])];
+  for (auto& [tensor, unit] : unit_of) unit = becomes[static_cast<size_t>(unit)];
+  for (size_t i = 1; i < units.size(); i++)
+    if (becomes[i] != static_cast<int>(i)) units[i].numel = 0, units[i].unit = nullptr;
+}
+
+}  // namespace levin::detail

@@ -1,0 +1,31 @@
+#pragma once
+#include <torch/nn/module.h>
+
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+namespace levin {
+class UnitBase;
+}
+
+namespace levin::detail {
+
+/// Which unit each parameter belongs to: the innermost that registered it; one of several units to the nearest that holds them all; the
+/// rest to the root unit, number 0.
+struct UnitTree {
+  struct Node {
+    std::string name;  ///< "blocks.3"
+    UnitBase* unit = nullptr;
+    int parent = 0;
+    int64_t numel = 0;  ///< of its own parameters
+  };
+  /// `min_num_params`: units with fewer of their own, with what they take over, are dissolved into the one around them.
+  UnitTree(torch::nn::Module& module, int64_t min_num_params);
+
+  std::vector<Node> units;                         ///< in the module's order, the root first
+  std::unordered_map<const void*, int> unit_of;  ///< by the parameter's TensorImpl
+};
+
+}  // namespace levin::detail

@@ -1,0 +1,155 @@
+// The strategies that shard: equal to one rank, whatever the model is made of.
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/zeros.h>
+#include <torch/nn/modules/linear.h>
+#include <torch/optim/sgd.h>
+
+#include "levin/comm/communicator.h"
+#include "levin/comm/node_group.h"
+#include "levin/core/error.h"
+#include "levin/parallel/strategy.h"
+#include "levin_test.h"
+#include "random_model.h"
+
+using levin::Form;
+using levin::ShardingOptions;
+using levin::ShareParameters;
+using levin::Strategy;
+using levin::StrategyConfig;
+using levin::Tensor;
+using levin::test::check_throws;
+using levin::test::RandomModel;
+
+namespace {
+
+struct Result {
+  std::vector<double> losses;
+  std::map<std::string, Tensor> parameters;
+};
+
+constexpr int64_t samples = 12;
+constexpr int steps = 3, micro_batches = 2;
+
+// Steps of two micro-batches of samples that are cut evenly over the ranks. Dropout's masks are the samples' own only on one rank, so it is
+// off where `evaluate`.
+Result train(const StrategyConfig& config, levin::Communicator& communicator, uint32_t seed, bool evaluate) {
+  auto strategy = Strategy::create(config, communicator);
+  std::shared_ptr<RandomModel> model;
+  {
+    const auto context = strategy->open_build_context();
+    at::manual_seed(seed);
+    model = std::make_shared<RandomModel>(seed);
+  }
+  if (evaluate) model->eval();
+  levin::OptimizerSpec spec = levin::AdamW{.lr = 0.01, .weight_decay = 0.1};
+  spec.rules = {{.pattern = "*.bias", .weight_decay = 0}};
+  strategy->setup(*model, {spec});
+  Result result;
+  const int64_t parts = communicator.size() * micro_batches;
+  for (int step = 0; step < steps; step++) {
+    const Tensor x = at::sin(at::arange(samples * model->width, at::kDouble) * (step + 1)).view({samples, model->width});
+    const Tensor total = at::zeros({1}, at::kDouble);
+    for (int64_t micro = 0; micro < micro_batches; micro++) {
+      const int64_t part = micro * communicator.size() + communicator.rank();
+      const int64_t begin = samples * part / parts, end = samples * (part + 1) / parts;
+      at::manual_seed(static_cast<uint64_t>(step));
+      const Tensor loss = model->loss(x.narrow(0, begin, end - begin));
+      total += loss.detach() * (end - begin) / samples;
+      if (micro + 1 == micro_batches) strategy->expect_step();
+      strategy->backward(loss, static_cast<double>(end - begin));
+    }
+    communicator.all_reduce(total).wait();
+    result.losses.push_back(total.item<double>());
+    strategy->reduce(strategy->meet(0));
+    strategy->clip_by_norm(strategy->grad_norm(), 0.5);
+    strategy->update([](double lr) { return lr; });
+    strategy->zero_grad();
+  }
+  strategy->write_parameters([&](const std::string& name, Tensor& tensor) { result.parameters[name] = tensor.detach().clone(); });
+  communicator.barrier();
+  return result;
+}
+
+std::unique_ptr<levin::Communicator> world() { return levin::Communicator::create_cpu(levin::test::runtime()); }
+
+Result alone(uint32_t seed, bool evaluate) {
+  const levin::MpiRuntime runtime(MPI_COMM_SELF);
+  const auto communicator = levin::Communicator::create_cpu(runtime);
+  return train(levin::SingleDevice{}, *communicator, seed, evaluate);
+}
+
+void check_equal(const Result& one, const Result& other, const std::string& where) {
+  for (int step = 0; step < steps; step++)
+    BOOST_CHECK_MESSAGE(std::abs(one.losses[step] - other.losses[step]) < 1e-11,
+                        where << ": the loss of step " << step << " is " << one.losses[step] << ", not " << other.losses[step]);
+  for (const auto& [name, tensor] : other.parameters) {
+    if (!one.parameters.count(name)) continue;  // another rank's to write
+    const double difference = (one.parameters.at(name) - tensor).abs().max().item<double>();
+    BOOST_CHECK_MESSAGE(difference < 1e-10, where << ": " << name << " differs by " << difference);
+  }
+}
+
+std::vector<std::pair<std::string, StrategyConfig>> strategies(int ranks) {
+  const ShardingOptions own{.share_parameters = ShareParameters::none};
+  auto kept = own, late = own, large = own, halves = own;
+  kept.reshard_after_forward = false;
+  late.reduce_every_backward = false;
+  large.min_num_params = 200;
+  halves.shard_group_size = ranks % 2 == 0 ? ranks / 2 : 1;
+  using enum levin::ShardingStrategy;
+  return {{"ddp", levin::DDP{ShareParameters::none}},
+          {"zero1", levin::Zero1{own}},
+          {"zero2", levin::Zero2{own}},
+          {"zero2, late", levin::Zero2{late}},
+          {"fsdp", levin::FSDP{full_shard, own}},
+          {"fsdp, kept", levin::FSDP{full_shard, kept}},
+          {"fsdp, late", levin::FSDP{full_shard, late}},
+          {"fsdp, large units", levin::FSDP{full_shard, large}},
+          {"fsdp, offload", levin::FSDPOffload{full_shard, own}},
+          {"hsdp", levin::HSDP{halves}},
+          {"fsdp, shared", levin::FSDP{}},
+          {"zero1, shared", levin::Zero1{}}};
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(parallel_sharding)
+
+BOOST_AUTO_TEST_CASE(random_models_equal_one_rank) {
+  const auto communicator = world();
+  for (uint32_t seed = 1; seed <= 12; seed++) {
+    const Result expected = alone(seed, /*evaluate=*/true);
+    for (const auto& [name, config] : strategies(communicator->size()))
+      check_equal(train(config, *communicator, seed, true), expected, name + " of model " + std::to_string(seed));
+  }
+}
+
+// With dropout on, a checkpointed unit repeats the same masks.
+BOOST_AUTO_TEST_CASE(random_numbers_are_repeated) {
+  const levin::MpiRuntime runtime(MPI_COMM_SELF);
+  const auto communicator = levin::Communicator::create_cpu(runtime);
+  for (uint32_t seed = 1; seed <= 12; seed++) {
+    const auto losses = [&](bool checkpointed) {
+      at::manual_seed(seed);
+      RandomModel model(seed);
+      for (auto& block : model.blocks)
+        block->checkpoint_activations(checkpointed ? levin::ActivationCheckpointing::units : levin::ActivationCheckpointing::none);
+      at::manual_seed(5);
+      model.loss(at::ones({6, model.width}, at::kDouble)).backward();
+      std::vector<Tensor> gradients;
+      for (const auto& parameter : model.parameters()) gradients.push_back(parameter.grad());
+      gradients.push_back(at::rand({3}));  // the generator stands where it would
+      return gradients;
+    };
+    const auto plain = losses(false), repeated = losses(true);
+    for (size_t i = 0; i < plain.size(); i++) {
+      BOOST_REQUIRE(plain[i].defined() == repeated[i].defined());
+      if (plain[i].defined()) BOOST_TEST(at::allclose(plain[i], repeated[i], 0, 1e-14));
+    }
+  }
+}
+
+BOOST_AUTO_TEST_SUITE_END()
