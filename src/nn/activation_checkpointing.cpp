@@ -78,8 +78,8 @@ struct Twice : torch::autograd::Function<Twice> {
   using List = torch::autograd::variable_list;
 
   // `anchor` requires a gradient, so that there is a backward where no input does.
-  static List forward(Context* context, const Tensor& /*anchor*/, const List& inputs, const std::shared_ptr<Record>& record, bool offload) {
-    List outputs = record->what.compute(inputs);
+  static List forward(Context* context, const Tensor& /*anchor*/, at::TensorList inputs, const std::shared_ptr<Record>& record, bool offload) {
+    List outputs = record->what.compute(inputs.vec());
     List whole;
     for (const Tensor& output : outputs)
       if (!output.is_floating_point()) whole.push_back(output);
@@ -137,7 +137,7 @@ std::vector<Tensor> compute_twice(const std::vector<Tensor>& inputs, Repeatable 
   record->generators = std::make_unique<Generators>(record->device);
   record->autocast = std::make_unique<Autocast>(record->device.type());
   const Tensor anchor = at::empty({0}).requires_grad_();
-  return Twice::apply(anchor, inputs, record, keep == ActivationCheckpointing::offload);
+  return Twice::apply(anchor, at::TensorList(inputs), record, keep == ActivationCheckpointing::offload);
 }
 
 }  // namespace levin::detail

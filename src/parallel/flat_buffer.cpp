@@ -53,7 +53,7 @@ FlatBuffer& FlatBuffer::operator=(FlatBuffer&& other) noexcept {
 }
 
 void FlatBuffer::fill() {
-  if (filled_) return;
+  if (filled_ || !defined()) return;
   auto* storage = tensor_.storage().unsafeGetStorageImpl();
   storage->set_data_ptr_noswap(pool_->take(bytes_, tensor_.device(), kind_));
   storage->set_nbytes(bytes_);

@@ -67,6 +67,14 @@ std::vector<Tensor> strange_leaves(const Tensor& loss, const std::vector<NamedPa
 
 std::string name_and_shape(const NamedParameter& parameter) { return fmt::format("\"{}\" {}", parameter.name, shape_of(parameter.tensor)); }
 
+std::vector<NamedParameter> parameters_of(const torch::nn::Module& module) {
+  std::vector<NamedParameter> parameters;
+  std::unordered_set<const void*> seen;
+  for (const auto& item : module.named_parameters())
+    if (seen.insert(item.value().unsafeGetTensorImpl()).second) parameters.push_back({item.key(), item.value()});
+  return parameters;
+}
+
 void check_same_model(const torch::nn::Module& module, Communicator& of_device) {
   auto& communicator = of_device.host();
   if (communicator.size() == 1) return;

@@ -17,6 +17,9 @@ namespace levin::detail {
 /// "net.weight" 1x4 float32
 std::string name_and_shape(const NamedParameter& parameter);
 
+/// Each once, under its first name: a module lists one that is registered at several places as often.
+std::vector<NamedParameter> parameters_of(const torch::nn::Module& module);
+
 /// The parameters and buffers of the ranks must have the same names, shapes and dtypes; else a UsageError on all ranks names the first
 /// that differs, on rank 0 and on the first rank that has another. Collective.
 void check_same_model(const torch::nn::Module& module, Communicator& communicator);

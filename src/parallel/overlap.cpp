@@ -18,10 +18,11 @@ struct Overlap::Hook : torch::autograd::PostAccumulateGradHook {
   size_t member;
 };
 
-Overlap::Overlap(const std::vector<Member>& members, const UnitRunners& runners, size_t in_flight)
-    : runners_(runners), in_flight_most_(in_flight) {
-  for (const auto& member : members)
-    if (member.group->trained()) watched_.push_back({member, std::vector<char>(member.group->members().size())});
+Overlap::Overlap(std::vector<Member> members, size_t in_flight) : in_flight_most_(in_flight) {
+  for (auto& member : members) {
+    std::vector<char> there(member.group->members().size());
+    if (member.group->trained()) watched_.push_back({std::move(member), std::move(there)});
+  }
   for (auto& one : watched_)
     for (size_t k = 0; k < one.there.size(); k++)
       torch::autograd::impl::set_post_acc_grad_hooks(one.of.group->members()[k], std::make_unique<Hook>(this, &one, k));
@@ -60,8 +61,9 @@ void Overlap::arrived(Watched& watched, size_t member) {
 }
 
 // A checkpointed unit's parameters get a gradient from each of its computations.
-bool Overlap::ready(const Watched& watched) const {
-  return watched.missing == 0 && (watched.of.runner ? watched.of.runner->repeats() : runners_.repeats()) == 0;
+bool Overlap::ready(const Watched& watched) {
+  const auto& units = watched.of.repeated;
+  return watched.missing == 0 && std::all_of(units.begin(), units.end(), [](const UnitRunner* unit) { return unit->repeats() == 0; });
 }
 
 bool Overlap::complete(const FlatGroup& group) const {

@@ -13,14 +13,14 @@ namespace levin::detail {
 /// those of the groups behind it, which a backward fills first. So the order is the same on all ranks, whatever part of the model each uses.
 class Overlap {
  public:
-  /// A group, and the runner of its unit or null.
   struct Member {
     FlatGroup* group;
-    UnitRunner* runner;
+    UnitRunner* runner;                 ///< of its unit, or null
+    std::vector<UnitRunner*> repeated;  ///< units whose repeated computations give it gradients once more
   };
   /// Watches the parameters of the groups that are trained. All must outlive it and stay where they are. `in_flight`: so many reductions
   /// of sharded gradients may be under way.
-  Overlap(const std::vector<Member>& members, const UnitRunners& runners, size_t in_flight);
+  Overlap(std::vector<Member> members, size_t in_flight);
   ~Overlap();
   Overlap(const Overlap&) = delete;
   Overlap& operator=(const Overlap&) = delete;
@@ -45,11 +45,10 @@ class Overlap {
     bool started = false;
   };
   void arrived(Watched& watched, size_t member);
-  bool ready(const Watched& watched) const;
+  static bool ready(const Watched& watched);
   void start_ready();
   void start(Watched& watched);
 
-  const UnitRunners& runners_;
   size_t in_flight_most_;
   std::vector<Watched> watched_;   // groups that are trained
   std::vector<Watched*> waiting_;  // of the backward that has begun, the last to be started first

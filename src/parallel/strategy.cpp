@@ -16,6 +16,7 @@
 #include "overlap.h"
 #include "parked_parameters.h"
 #include "unit_runner.h"
+#include "unit_tree.h"
 
 namespace levin {
 
@@ -178,7 +179,7 @@ void Strategy::zero_grad(size_t optimizer) {
 
 // Where a unit's parameters are sharded, they are whole while it is its turn.
 void Strategy::write_units(const std::function<void(size_t parameter)>& write) {
-  for (size_t unit = 0; unit < unit_names_.size(); unit++) {
+  for (size_t unit = 0; unit < tree_->units.size(); unit++) {
     std::vector<FlatGroup*> gathered;
     for (auto& group : groups_)
       if (group.layout().unit == static_cast<int>(unit) && group.parameters_sharded()) group.gather(), gathered.push_back(&group);

@@ -99,10 +99,8 @@ void Strategy::make_room(const torch::nn::Module& module) {
 void Strategy::setup(torch::nn::Module& module, std::vector<OptimizerSpec> optimizers) {
   make_room(module);
   specs_ = std::move(optimizers);
-  for (const auto& item : module.named_parameters()) {
-    parameters_.push_back({item.key(), item.value()});
-    parameter_names_.push_back(item.key());
-  }
+  parameters_ = detail::parameters_of(module);
+  for (const auto& parameter : parameters_) parameter_names_.push_back(parameter.name);
   detail::check_same_model(module, *communicator_);
   module_ = module.weak_from_this();
   backward_done_ = warned_of_absent_ = false;
@@ -121,15 +119,13 @@ void Strategy::setup(torch::nn::Module& module, std::vector<OptimizerSpec> optim
     if (!item.value().is_contiguous()) item.value().set_data(item.value().contiguous());
     buffers_.push_back({item.key(), item.value()});
   }
-  const detail::UnitTree tree(module, form_.options.min_num_params);
-  unit_names_.clear(), unit_modules_.clear();
-  for (const auto& node : tree.units) unit_names_.push_back(node.name), unit_modules_.push_back(node.unit);
-  make_groups(tree);
+  tree_ = std::make_unique<detail::UnitTree>(module, form_.options.min_num_params);
+  make_groups();
   run_units();
   broadcast_buffers();
 }
 
-void Strategy::make_groups(const detail::UnitTree& tree) {
+void Strategy::make_groups() {
   std::vector<SegmentOptions> options;
   std::vector<ParameterInfo> infos;
   std::vector<Tensor> tensors;
@@ -139,7 +135,7 @@ void Strategy::make_groups(const detail::UnitTree& tree) {
     auto found = std::find(options.begin(), options.end(), mine);
     if (found == options.end()) found = options.insert(options.end(), mine);
     infos.push_back({name, tensor.numel(), parked(tensor) ? parked_->dtype_of(tensor) : tensor.scalar_type(), tensor.requires_grad(),
-                     tree.unit_of.at(tensor.unsafeGetTensorImpl()), static_cast<int>(found - options.begin()), static_cast<int>(optimizer)});
+                     tree_->unit_of.at(tensor.unsafeGetTensorImpl()), static_cast<int>(found - options.begin()), static_cast<int>(optimizer)});
     tensors.push_back(tensor);
     unit_of_parameter_.push_back(static_cast<size_t>(infos.back().unit));
   }
@@ -150,7 +146,7 @@ void Strategy::make_groups(const detail::UnitTree& tree) {
     memory = allocate(layout);
   } while (memory.size() < layout.size());
   std::vector<std::string> subjects;
-  for (const auto& name : unit_names_) subjects.push_back(name.empty() ? "the root unit" : fmt::format("unit \"{}\"", name));
+  for (const auto& unit : tree_->units) subjects.push_back(unit.name.empty() ? "the root unit" : fmt::format("unit \"{}\"", unit.name));
   ranks_.shard->name_subjects(subjects);
   InitialValues values;
   if (parked_)
@@ -181,24 +177,29 @@ void Strategy::run_units() {
   const auto most = static_cast<size_t>(form_.options.limit_all_gathers);
   runners_ = std::make_unique<detail::UnitRunners>(detail::UnitRunners::Options{
       form_.options.reshard_after_forward, early ? std::min(static_cast<size_t>(form_.options.prefetch), most) : 0});
-  for (size_t unit = 1; unit < unit_modules_.size(); unit++) {
-    if (!unit_modules_[unit]) continue;
+  std::vector<detail::UnitRunner*> runners{nullptr};
+  for (size_t unit = 1; unit < tree_->units.size(); unit++) {
     std::vector<FlatGroup*> its_groups;
     for (auto& group : groups_)
-      if (group.layout().unit == static_cast<int>(unit)) its_groups.push_back(&group);
-    runners_->add(unit_modules_[unit], std::move(its_groups));
+      if (form_.by_unit() && group.layout().unit == static_cast<int>(unit)) its_groups.push_back(&group);
+    runners.push_back(runners_->add(tree_->units[unit].unit, std::move(its_groups)));
   }
   std::vector<detail::Overlap::Member> members;
-  for (auto& group : groups_) members.push_back({&group, form_.by_unit() ? runners_->of(&group) : nullptr});
-  overlap_ = std::make_unique<detail::Overlap>(members, *runners_, early ? 1 : 0);
+  for (auto& group : groups_) {
+    const auto unit = form_.by_unit() ? static_cast<size_t>(group.layout().unit) : 0;
+    members.push_back({&group, runners[unit], {}});
+    for (size_t other = 1; other < runners.size(); other++)
+      if (tree_->concerns(other, unit)) members.back().repeated.push_back(runners[other]);
+  }
+  overlap_ = std::make_unique<detail::Overlap>(std::move(members), early ? 1 : 0);
   runners_->set_overlap(overlap_.get(), [this] { overlap_->look_again(); });
 }
 
 bool Strategy::holds(const torch::nn::Module& module) const {
   if (groups_.empty()) return false;
-  const auto theirs = module.parameters();
+  const auto theirs = detail::parameters_of(module);
   return std::equal(theirs.begin(), theirs.end(), parameters_.begin(), parameters_.end(),
-                    [](const Tensor& one, const NamedParameter& other) { return one.is_same(other.tensor); });
+                    [](const NamedParameter& one, const NamedParameter& other) { return one.tensor.is_same(other.tensor); });
 }
 
 std::vector<GroupMemory> Strategy::allocate(const std::vector<GroupLayout>& layout) {

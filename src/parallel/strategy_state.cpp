@@ -3,6 +3,7 @@
 #include "overlap.h"
 #include "parked_parameters.h"
 #include "unit_runner.h"
+#include "unit_tree.h"
 
 namespace levin {
 

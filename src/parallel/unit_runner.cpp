@@ -92,25 +92,13 @@ void UnitRunner::repeated() {
   runners_.repeated();
 }
 
-void UnitRunners::add(UnitBase* unit, std::vector<FlatGroup*> groups) {
-  runners_.push_back(std::make_unique<UnitRunner>(*this, unit, std::move(groups)));
-}
-
-UnitRunner* UnitRunners::of(const FlatGroup* group) const {
-  for (const auto& runner : runners_)
-    if (std::find(runner->groups().begin(), runner->groups().end(), group) != runner->groups().end()) return runner.get();
-  return nullptr;
+UnitRunner* UnitRunners::add(UnitBase* unit, std::vector<FlatGroup*> groups) {
+  return runners_.emplace_back(std::make_unique<UnitRunner>(*this, unit, std::move(groups))).get();
 }
 
 void UnitRunners::set_overlap(const Overlap* overlap, std::function<void()> look_again) {
   overlap_ = overlap;
   look_again_ = std::move(look_again);
-}
-
-int UnitRunners::repeats() const noexcept {
-  int all = 0;
-  for (const auto& runner : runners_) all += runner->repeats();
-  return all;
 }
 
 bool UnitRunners::complete(const FlatGroup& group) const { return !overlap_ || overlap_->complete(group); }

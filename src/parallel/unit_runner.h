@@ -28,7 +28,7 @@ class UnitRunner final : public UnitEngine {
   void repeated() override;
 
   const std::vector<FlatGroup*>& groups() const noexcept { return groups_; }
-  /// Computations that are to be repeated in a backward.
+  /// Computations of its own that are to be repeated in a backward.
   int repeats() const noexcept { return repeats_; }
   void forget_repeats() noexcept { repeats_ = 0; }
   void release_if_done();
@@ -58,13 +58,10 @@ class UnitRunners {
   };
   explicit UnitRunners(Options options) : options_(options) {}
 
-  void add(UnitBase* unit, std::vector<FlatGroup*> groups);
-  /// Null where nobody is.
-  UnitRunner* of(const FlatGroup* group) const;
+  UnitRunner* add(UnitBase* unit, std::vector<FlatGroup*> groups);
   void set_overlap(const Overlap* overlap, std::function<void()> look_again);
 
   const Options& options() const noexcept { return options_; }
-  int repeats() const noexcept;
   bool complete(const FlatGroup& group) const;
   /// A unit is used, in this direction: those that came next the last time are gathered ahead.
   void use(const UnitRunner& runner, bool forward);

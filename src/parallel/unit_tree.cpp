@@ -1,6 +1,7 @@
 #include "unit_tree.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "levin/nn/unit.h"
 
@@ -51,17 +52,23 @@ UnitTree::UnitTree(torch::nn::Module& module, int64_t min_num_params) {
   Walk walk(*this);
   walk.visit(module, "", {0});
   walk.finish();
-  std::vector<int> becomes(units.size());
+  const auto at = [this](int unit) -> Node& { return units[static_cast<size_t>(unit)]; };
   for (size_t i = units.size(); i-- > 1;) {  // inner units stand behind those around them
-    const bool stays = units[i].numel > 0 && units[i].numel >= min_num_params;
-    becomes[i] = stays ? static_cast<int>(i) : units[i].parent;
-    if (!stays) units[static_cast<size_t>(units[i].parent)].numel += units[i].numel;
+    auto& unit = units[i];
+    const bool stays = unit.numel > 0 && unit.numel >= min_num_params;
+    unit.becomes = stays ? static_cast<int>(i) : unit.parent;
+    if (!stays) at(unit.parent).numel += std::exchange(unit.numel, 0);
   }
   for (size_t i = 1; i < units.size(); i++)
-    if (becomes[i] != static_cast<int>(i)) becomes[i] = becomes[static_cast<size_t>(becomes[i])];
-  for (auto& [tensor, unit] : unit_of) unit = becomes[static_cast<size_t>(unit)];
-  for (size_t i = 1; i < units.size(); i++)
-    if (becomes[i] != static_cast<int>(i)) units[i].numel = 0, units[i].unit = nullptr;
+    if (units[i].becomes != static_cast<int>(i)) units[i].becomes = at(units[i].becomes).becomes;
+  for (auto& [tensor, unit] : unit_of) unit = at(unit).becomes;
+}
+
+bool UnitTree::concerns(size_t other, size_t unit) const {
+  if (unit == 0 || units[other].becomes == static_cast<int>(unit)) return true;
+  for (size_t around = unit; around != 0; around = static_cast<size_t>(units[around].parent))
+    if (around == other) return true;
+  return false;
 }
 
 }  // namespace levin::detail

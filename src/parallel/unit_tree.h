@@ -20,9 +20,14 @@ struct UnitTree {
     UnitBase* unit = nullptr;
     int parent = 0;
     int64_t numel = 0;  ///< of its own parameters
+    int becomes = 0;    ///< itself, or the unit that its parameters belong to
   };
   /// `min_num_params`: units with fewer of their own, with what they take over, are dissolved into the one around them.
   UnitTree(torch::nn::Module& module, int64_t min_num_params);
+  UnitTree() = default;
+
+  /// Whether what `other` does concerns the parameters of `unit`: it is in it, or around it.
+  bool concerns(size_t other, size_t unit) const;
 
   std::vector<Node> units;                         ///< in the module's order, the root first
   std::unordered_map<const void*, int> unit_of;  ///< by the parameter's TensorImpl

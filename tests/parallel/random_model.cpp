@@ -45,7 +45,7 @@ std::tuple<Tensor, std::optional<Tensor>, Tensor> RandomModel::BlockImpl::comput
   if (with_inner) y = y + inner(x);
   if (with_shared) y = y + at::matmul(x, shared);
   y = x + scale * y;
-  return {y, with_side ? std::optional(y.pow(2).mean()) : std::nullopt, y.argmax(1)};
+  return {y, with_side ? std::optional(y.pow(2).mean(1)) : std::nullopt, y.argmax(1)};
 }
 
 RandomModel::RandomModel(uint32_t seed) {
@@ -62,13 +62,13 @@ RandomModel::RandomModel(uint32_t seed) {
 }
 
 Tensor RandomModel::loss(const Tensor& x) {
-  Tensor y = calls.size() % 2 == 0 ? first(x) : x, side = first(x).mean() * 0.1;
+  Tensor y = calls.size() % 2 == 0 ? first(x) : x, side = first(x).mean(1) * 0.1;
   for (const int call : calls) {
     const auto [next, extra, whole] = blocks[static_cast<size_t>(call)](y, 0.5);
     y = next + (whole % 2).to(at::kDouble).unsqueeze(1) * 0.01;
     if (extra) side = side + 0.1 * *extra;
   }
-  return last(at::cos(y)).pow(2).mean() + side.pow(2);
+  return (last(at::cos(y)).squeeze(1).pow(2) + side.pow(2)).mean();
 }
 
 }  // namespace levin::test

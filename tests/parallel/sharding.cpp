@@ -57,7 +57,7 @@ Result train(const StrategyConfig& config, levin::Communicator& communicator, ui
       const int64_t begin = samples * part / parts, end = samples * (part + 1) / parts;
       at::manual_seed(static_cast<uint64_t>(step));
       const Tensor loss = model->loss(x.narrow(0, begin, end - begin));
-      total += loss.detach() * (end - begin) / samples;
+      total.add_(loss.detach() * (end - begin) / samples);
       if (micro + 1 == micro_batches) strategy->expect_step();
       strategy->backward(loss, static_cast<double>(end - begin));
     }

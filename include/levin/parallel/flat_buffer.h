@@ -47,7 +47,7 @@ class FlatBuffer {
   bool filled() const noexcept { return filled_; }
   /// [numel]; its values after fill are arbitrary.
   const Tensor& tensor() const noexcept { return tensor_; }
-  void fill();
+  void fill();  ///< neither does anything where there is no tensor
   void drop();
 
  private:

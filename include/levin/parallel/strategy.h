@@ -126,7 +126,7 @@ class Strategy {
   void publish_parameters(const std::vector<FlatGroup*>& groups);
   void look_at_absent(const std::vector<size_t>& absent, const Tensor& loss);
   [[noreturn]] void refuse_other_optimizer(size_t rank, size_t its, size_t ours) const;
-  void make_groups(const detail::UnitTree& tree);
+  void make_groups();
   std::vector<GroupMemory> allocate(const std::vector<GroupLayout>& layout);
 
   Communicator* communicator_;
@@ -146,8 +146,7 @@ class Strategy {
   std::vector<NamedParameter> buffers_;  // contiguous
   std::vector<std::weak_ptr<UnitBase>> units_;
   std::weak_ptr<const torch::nn::Module> module_;
-  std::vector<std::string> unit_names_;        // of the units that groups belong to, the root first
-  std::vector<UnitBase*> unit_modules_;       // null where there is none any more
+  std::unique_ptr<detail::UnitTree> tree_;
   std::vector<FlatGroup> groups_;
   std::vector<GroupOptimizer> optimizers_;    // one at least
   std::vector<Tensor> frozen_;                // by toggle
