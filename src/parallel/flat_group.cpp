@@ -81,7 +81,23 @@ void FlatGroup::adopt_values(const std::vector<Tensor>& tensors, const InitialVa
 // What the optimizer updates.
 Tensor FlatGroup::part_of_parameters() const { return parameters_sharded() ? memory_.shard : cut(memory_.parameters, owned_); }
 
-void FlatGroup::keep_part() { memory_.shard.copy_(cut(memory_.parameters, owned_)); }
+void FlatGroup::keep_part() {
+  memory_.shard.copy_(cut(memory_.parameters, owned_));
+  part_changed();
+}
+
+void FlatGroup::part_changed() {
+  at::NoGradGuard no_grad;
+  if (host_part_.defined()) host_part_.copy_(part_of_parameters());
+}
+
+void FlatGroup::begin_update() {
+  if (host_mean_.defined()) host_mean_.copy_(mean_);
+}
+
+void FlatGroup::end_update() {
+  if (host_part_.defined()) part_of_parameters().copy_(host_part_);
+}
 
 void FlatGroup::adopt_gradients() {
   for (const auto& peer : memory_.peer_gradients) peer_parts_.push_back(cut(peer, owned_));
@@ -99,12 +115,16 @@ void FlatGroup::adopt_gradients() {
     if (!gradients_sharded()) members_[i].mutable_grad() = member_gradients_.back();
   }
   memory_.unreduced.drop();
-  const Tensor part = part_of_parameters();
+  Tensor part = part_of_parameters(), gradients = mean_;
+  if (!gradients.is_cpu() && (setup_.offload_optimizer || part.is_cpu())) {
+    gradients = host_mean_ = mean_.cpu();
+    if (!part.is_cpu()) part = host_part_ = part.cpu();
+  }
   for (const auto& segment : layout_.segments) {
     const Range range = intersect(segment.range, owned_);
     if (range.size() == 0) continue;
     const Range in_part{range.begin - owned_.begin, range.end - owned_.begin};
-    slices_.push_back({{segment.options, range}, cut(part, in_part), cut(mean_, in_part), {}});
+    slices_.push_back({{segment.options, range}, cut(part, in_part), cut(gradients, in_part), {}});
   }
 }
 
@@ -120,7 +140,7 @@ void FlatGroup::start_gather() {
   at::NoGradGuard no_grad;
   auto& shard = *setup_.ranks.shard;
   memory_.gathered.fill();
-  sent_ = memory_.shard.to(memory_.parameters.scalar_type());
+  sent_ = memory_.shard.to(memory_.parameters.options());
   shard.set_subject(setup_.subject);
   gather_ = shard.all_gather(memory_.parameters, sent_);
   shard.set_subject(0);

@@ -87,6 +87,7 @@ void GroupOptimizer::update(const std::function<double(double)>& schedule, const
     const auto& base = options_[static_cast<size_t>(slice.segment.options)];
     return SegmentOptions{schedule(base.lr), base.weight_decay};
   };
+  for (auto* group : trained_) group->begin_update();
   if (custom_) {
     custom_->step(schedule);
   } else if (const auto* layer_wise = dynamic_cast<const LayerWiseOptimizer*>(optimizer_.get())) {
@@ -98,6 +99,7 @@ void GroupOptimizer::update(const std::function<double(double)>& schedule, const
         optimizer_->step(slice.parameters, slice.gradients, slice.state, lr, weight_decay);
       }
   }
+  for (auto* group : trained_) group->end_update();
 }
 
 void GroupOptimizer::zero_grad() {

@@ -99,6 +99,11 @@ void Strategy::toggle(std::optional<size_t> optimizer) {
   for (const auto& tensor : frozen_) tensor.set_requires_grad(false);
 }
 
+void Strategy::checkpoint_activations(ActivationCheckpointing kind) {
+  for (const auto& unit : tree_->units)
+    if (unit.unit && unit.parent == 0) unit.unit->checkpoint_activations(kind);
+}
+
 void Strategy::expect_step(size_t optimizer) {
   if (overlap_) overlap_->begin(optimizers_[optimizer].groups(), /*reduce=*/true);
 }
@@ -153,7 +158,7 @@ void Strategy::update(const std::function<double(double)>& schedule, size_t opti
   if (runners_) runners_->start_again();  // what was gathered is old
   const bool split = form_.lifetimes.optimizer == Hold::sharded;
   optimizers_[optimizer].update(schedule, [&](const Tensor& squares) {
-    if (split) ranks_.shard->all_reduce(squares).wait();
+    if (split) ranks_.shard->host().all_reduce(squares).wait();
   });
   if (split) publish_parameters(optimizers_[optimizer].groups());
   optimizers_[optimizer].read_by_peers = false;
@@ -187,6 +192,7 @@ void Strategy::write_units(const std::function<void(size_t parameter)>& write) {
       if (unit_of_parameter_[i] == unit) write(i);
     for (auto* group : gathered) group->keep_part(), group->release();
   }
+  for (auto& group : groups_) group.part_changed();
 }
 
 void Strategy::write_parameters(const std::function<void(const std::string&, Tensor&)>& fn) {

@@ -158,7 +158,13 @@ void Strategy::make_groups() {
   groups_.reserve(layout.size());
   for (size_t i = 0; i < layout.size(); i++) {
     const int unit = layout[i].unit;
-    FlatGroup::Setup setup{ranks_, form_.of_unit(unit), form_.options.reduce_dtype, subjects[static_cast<size_t>(unit)], unit + 1, &meter_};
+    FlatGroup::Setup setup{.ranks = ranks_,
+                           .lifetimes = form_.of_unit(unit),
+                           .reduce_dtype = form_.options.reduce_dtype,
+                           .offload_optimizer = form_.options.offload_optimizer,
+                           .name = subjects[static_cast<size_t>(unit)],
+                           .subject = unit + 1,
+                           .meter = &meter_};
     groups_.emplace_back(std::move(layout[i]), std::move(memory[i]), tensors, std::move(setup), values);
   }
   parked_.reset();
@@ -208,7 +214,7 @@ std::vector<GroupMemory> Strategy::allocate(const std::vector<GroupLayout>& layo
   for (const auto& group : layout) {
     auto compute = group.dtype;
     if (form_.options.param_dtype && c10::isFloatingType(compute)) compute = scalar_type_of(*form_.options.param_dtype);
-    auto one = GroupMemory::allocate(group, form_.of_unit(group.unit), compute, ranks_, *pool_, meter_,
+    auto one = GroupMemory::allocate(group, {form_.of_unit(group.unit), compute, form_.options.offload_parameters}, ranks_, *pool_, meter_,
                                      must ? WhenShort::fail : WhenShort::return_null);
     if (!one) break;
     memory.push_back(std::move(*one));

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "levin/core/log.h"
+#include "levin/nn/activation_checkpointing_kind.h"
 #include "levin/nn/build_context.h"
 #include "levin/optim/optimizer_spec.h"
 #include "levin/parallel/flat_group.h"
@@ -61,6 +62,8 @@ class Strategy {
   /// optimizer takes ddp's private form; ConfigError where its state was to be shared or sharded. Without optimizers there are gradients and no
   /// updates. UsageError where of several optimizers not just one trains a parameter.
   void setup(torch::nn::Module& module, std::vector<OptimizerSpec> optimizers);
+  /// The outermost units of the module that was set up keep so much of their forward.
+  void checkpoint_activations(ActivationCheckpointing kind);
   /// Whether the last setup was this module's, and its parameters are still the same tensors.
   bool holds(const torch::nn::Module& module) const;
 
