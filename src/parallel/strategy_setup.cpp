@@ -68,7 +68,7 @@ void Strategy::find_ranks() {
 std::unique_ptr<BuildContext> Strategy::open_build_context(std::optional<at::ScalarType> dtype) {
   if (form_.by_unit() && ranks_.shard->size() > 1) {
     mallopt(M_MMAP_THRESHOLD, largest_kept_piece);
-    parked_ = std::make_unique<detail::ParkedParameters>(*ranks_.shard, dtype);
+    if (!parked_) parked_ = std::make_unique<detail::ParkedParameters>(*ranks_.shard, dtype);  // a model may be built in several contexts
   }
   return std::make_unique<Collector>(*this);
 }
