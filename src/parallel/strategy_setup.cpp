@@ -19,8 +19,12 @@
 namespace levin {
 namespace {
 
-// glibc keeps pieces of up to 32 MiB that were freed once; what a unit gives back must reach the system.
-constexpr int largest_kept_piece = 256 << 10;
+// glibc comes to keep pieces of up to 32 MiB that are freed. While a model is cut as it is built, what a unit gives back must reach the
+// system; afterwards activations are better kept.
+void let_go_of_pieces(bool large_ones) {
+  mallopt(M_MMAP_THRESHOLD, large_ones ? 256 << 10 : 32 << 20);
+  mallopt(M_TRIM_THRESHOLD, large_ones ? 256 << 10 : 64 << 20);
+}
 
 Ranks ranks_of(Communicator& communicator) {
   Ranks ranks{.all = communicator.size(), .share_memory = communicator.node() != nullptr};
@@ -38,7 +42,12 @@ Ranks ranks_of(Communicator& communicator) {
 
 class Strategy::Collector : public BuildContext {
  public:
-  explicit Collector(Strategy& strategy) : strategy_(strategy) {}
+  explicit Collector(Strategy& strategy) : strategy_(strategy) {
+    if (strategy_.parked_) let_go_of_pieces(true);
+  }
+  ~Collector() override {
+    if (strategy_.parked_) let_go_of_pieces(false);
+  }
   void adopt(const std::shared_ptr<UnitBase>& unit) override {
     strategy_.units_.push_back(unit);
     if (strategy_.parked_) strategy_.parked_->park(*unit);
@@ -66,10 +75,8 @@ void Strategy::find_ranks() {
 }
 
 std::unique_ptr<BuildContext> Strategy::open_build_context(std::optional<at::ScalarType> dtype) {
-  if (form_.by_unit() && ranks_.shard->size() > 1) {
-    mallopt(M_MMAP_THRESHOLD, largest_kept_piece);
-    if (!parked_) parked_ = std::make_unique<detail::ParkedParameters>(*ranks_.shard, dtype);  // a model may be built in several contexts
-  }
+  if (form_.by_unit() && ranks_.shard->size() > 1 && !parked_)  // a model may be built in several contexts
+    parked_ = std::make_unique<detail::ParkedParameters>(*ranks_.shard, dtype);
   return std::make_unique<Collector>(*this);
 }
 
