@@ -2,6 +2,7 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/add.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/full.h>
@@ -55,16 +56,23 @@ void move_values(const Tensor& to, const Tensor& from) {
     to.copy_(from);
 }
 
-// out <- factor * sum of parts, block by block, so that the second pass over a block finds it in the cache.
+// out <- factor * sum of parts, block by block, so that the second pass over a block finds it in the cache. fp16 and bf16 are added up in
+// fp32.
 void scaled_sum(const Tensor& out, const std::vector<Tensor>& parts, double factor) {
   const int64_t numel = out.numel(), block = int64_t{32768} * at::get_num_threads();
+  const bool narrow = at::isReducedFloatingType(out.scalar_type());
+  const Tensor wide = narrow ? at::empty({std::min(block, numel)}, out.options().dtype(at::kFloat)) : Tensor();
   for (int64_t begin = 0; begin < numel; begin += block) {
     const int64_t length = std::min(block, numel - begin);
     const auto cut = [&](const Tensor& tensor) { return length == numel ? tensor : tensor.narrow(0, begin, length); };
-    Tensor target = cut(out);
-    at::add_out(target, cut(parts[0]), cut(parts[1]));
+    Tensor target = narrow ? wide.narrow(0, 0, length) : cut(out);
+    if (narrow)
+      target.copy_(cut(parts[0])).add_(cut(parts[1]));
+    else
+      at::add_out(target, cut(parts[0]), cut(parts[1]));
     for (size_t i = 2; i < parts.size(); i++) target.add_(cut(parts[i]));
     target.mul_(factor);
+    if (narrow) cut(out).copy_(target);
   }
 }
 
@@ -211,6 +219,11 @@ void FlatGroup::start_reduce() {
   if (reduction_ || !reduces_early(*communicator_)) return;
   reduction_ = lifetimes_.optimizer == Hold::sharded ? communicator_->reduce_scatter(mean_, memory_.gradients)
                                                      : communicator_->all_reduce(memory_.gradients);
+}
+
+void FlatGroup::scale_gradients(double factor) {
+  at::NoGradGuard no_grad;
+  if (trained()) memory_.gradients.mul_(factor);
 }
 
 Work FlatGroup::share_parameters() { return communicator_->gather_shared(memory_.parameters); }

@@ -92,6 +92,7 @@ void Strategy::setup(torch::nn::Module& module, std::vector<OptimizerSpec> optim
     if (!item.value().is_contiguous()) item.value().set_data(item.value().contiguous());
     buffers_.push_back({item.key(), item.value()});
   }
+  gradient_scale_ = 1;
   make_groups();
   if (reduces_early(*communicator_)) overlap_ = std::make_unique<detail::Overlap>(groups_);
   broadcast_buffers();
@@ -173,10 +174,11 @@ void Strategy::backward(const Tensor& loss, double weight) {
   // A rank alone needs no common unit of weight: it takes its first micro-batch's, so that one micro-batch is a plain backward.
   const auto fresh = [](const GroupOptimizer& optimizer) { return optimizer.weight() == 0; };
   if (communicator_->size() == 1 && weight > 0 && std::all_of(optimizers_.begin(), optimizers_.end(), fresh)) unit_ = weight;
-  if (weight == unit_)
+  const double seed = weight / unit_ * gradient_scale_;
+  if (seed == 1)
     loss.backward();
   else
-    loss.backward(at::scalar_tensor(weight / unit_, loss.options().requires_grad(false)).view(loss.sizes()));
+    loss.backward(at::scalar_tensor(seed, loss.options().requires_grad(false)).view(loss.sizes()));
   std::vector<size_t> absent;
   taking_part([&](GroupOptimizer& optimizer) { optimizer.settle(&absent); });
   if (!absent.empty()) look_at_absent(absent, loss);
@@ -194,6 +196,11 @@ void Strategy::look_at_absent(const std::vector<size_t>& absent, const Tensor& l
       "[parallel] parameter {} takes no part in the loss any more; where a tensor was assigned to a module's member, write into the "
       "parameter inside write_parameters instead",
       detail::name_and_shape(parameters_[absent.front()]));
+}
+
+void Strategy::scale_gradients(double scale) {
+  gradient_scale_ = scale;
+  for (auto& optimizer : optimizers_) optimizer.scale_gradients(scale);
 }
 
 void Strategy::toggle(std::optional<size_t> optimizer) {
@@ -244,7 +251,7 @@ void Strategy::reduce(const StepTotals& totals, size_t optimizer, Accumulation a
     throw UsageError("parallel", fmt::format("a step with a total weight of {}", totals.weight), "skip the step: no rank had a sample");
   auto& its = optimizers_[optimizer];
   const double calls = accumulation == Accumulation::sum ? static_cast<double>(its.backwards()) : 1;
-  its.reduce(calls * unit_ / totals.weight);
+  its.reduce(calls * unit_ / (totals.weight * its.gradient_scale()));
   its.forget_weights();
   its.read_by_peers = lifetimes_.optimizer == Hold::sharded;
 }
