@@ -24,16 +24,23 @@ void move_values(const Tensor& to, const Tensor& from) {
     to.copy_(from);
 }
 
-// out <- factor * sum of parts, block by block, so that the second pass over a block finds it in the cache.
+// out <- factor * sum of parts, block by block, so that the second pass over a block finds it in the cache. fp16 and bf16 are added up in
+// fp32.
 void scaled_sum(const Tensor& out, const std::vector<Tensor>& parts, double factor) {
   const int64_t numel = out.numel(), block = int64_t{32768} * at::get_num_threads();
+  const bool narrow = at::isReducedFloatingType(out.scalar_type());
+  const Tensor wide = narrow ? at::empty({std::min(block, numel)}, out.options().dtype(at::kFloat)) : Tensor();
   for (int64_t begin = 0; begin < numel; begin += block) {
     const int64_t length = std::min(block, numel - begin);
     const auto cut = [&](const Tensor& tensor) { return length == numel ? tensor : tensor.narrow(0, begin, length); };
-    Tensor target = cut(out);
-    at::add_out(target, cut(parts[0]), cut(parts[1]));
+    Tensor target = narrow ? wide.narrow(0, 0, length) : cut(out);
+    if (narrow)
+      target.copy_(cut(parts[0])).add_(cut(parts[1]));
+    else
+      at::add_out(target, cut(parts[0]), cut(parts[1]));
     for (size_t i = 2; i < parts.size(); i++) target.add_(cut(parts[i]));
     target.mul_(factor);
+    if (narrow) cut(out).copy_(target);
   }
 }
 
@@ -246,6 +253,13 @@ void FlatGroup::start_reduce() {
     reduction_ = setup_.lifetimes.optimizer == Hold::sharded ? shard.reduce_scatter(mean_, memory_.gradients)
                                                              : shard.all_reduce(memory_.gradients);
   }
+}
+
+void FlatGroup::scale_gradients(double factor) {
+  at::NoGradGuard no_grad;
+  if (!trained()) return;
+  if (!gradients_sharded() || memory_.unreduced.filled()) memory_.gradients.mul_(factor);
+  if (accumulated_) mean_.mul_(factor);
 }
 
 void FlatGroup::finish_reduce() {

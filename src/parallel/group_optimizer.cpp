@@ -3,6 +3,7 @@
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <set>
 
 #include "layer_wise_update.h"
@@ -57,6 +58,15 @@ std::vector<SegmentOptions> GroupOptimizer::segment_options() const {
 
 void GroupOptimizer::settle(std::vector<size_t>* absent) {
   for (auto* group : groups_) group->settle(names_, absent);
+}
+
+void GroupOptimizer::scale_gradients(double scale) {
+  next_gradient_scale_ = scale;
+  if (scale == gradient_scale_ || std::any_of(trained_.begin(), trained_.end(), [](const auto* group) { return group->reducing(); }))
+    return;
+  if (backwards_ > 0)
+    for (auto* group : trained_) group->scale_gradients(scale / gradient_scale_);
+  gradient_scale_ = scale;
 }
 
 void GroupOptimizer::start_reduce() {

@@ -64,10 +64,11 @@ void Strategy::backward(const Tensor& loss, double weight) {
   std::vector<FlatGroup*> groups;
   taking_part([&](const GroupOptimizer& optimizer) { groups.insert(groups.end(), optimizer.groups().begin(), optimizer.groups().end()); });
   if (overlap_ && !overlap_->begun() && form_.lifetimes.gradients == Hold::sharded) overlap_->begin(groups, form_.options.reduce_every_backward);
-  if (weight == unit_)
+  const double seed = weight / unit_ * gradient_scale_;
+  if (seed == 1)
     loss.backward();
   else
-    loss.backward(at::scalar_tensor(weight / unit_, loss.options().requires_grad(false)).view(loss.sizes()));
+    loss.backward(at::scalar_tensor(seed, loss.options().requires_grad(false)).view(loss.sizes()));
   std::vector<size_t> absent;
   if (overlap_ && overlap_->begun()) overlap_->end(parameter_names_, &absent);
   taking_part([&](GroupOptimizer& optimizer) { optimizer.settle(&absent); });
@@ -86,6 +87,11 @@ void Strategy::look_at_absent(const std::vector<size_t>& absent, const Tensor& l
       "[parallel] parameter {} takes no part in the loss any more; where a tensor was assigned to a module's member, write into the "
       "parameter inside write_parameters instead",
       detail::name_and_shape(parameters_[absent.front()]));
+}
+
+void Strategy::scale_gradients(double scale) {
+  gradient_scale_ = scale;
+  for (auto& optimizer : optimizers_) optimizer.scale_gradients(scale);
 }
 
 void Strategy::toggle(std::optional<size_t> optimizer) {
@@ -141,7 +147,7 @@ void Strategy::reduce(const StepTotals& totals, size_t optimizer, Accumulation a
     throw UsageError("parallel", fmt::format("a step with a total weight of {}", totals.weight), "skip the step: no rank had a sample");
   auto& its = optimizers_[optimizer];
   const double calls = accumulation == Accumulation::sum ? static_cast<double>(its.backwards()) : 1;
-  its.reduce(calls * unit_ / totals.weight);
+  its.reduce(calls * unit_ / (totals.weight * its.gradient_scale()));
   its.forget_weights();
   its.read_by_peers = form_.shared();
 }

@@ -127,6 +127,7 @@ void Strategy::setup(torch::nn::Module& module, std::vector<OptimizerSpec> optim
     buffers_.push_back({item.key(), item.value()});
   }
   tree_ = std::make_unique<detail::UnitTree>(module, form_.options.min_num_params);
+  gradient_scale_ = 1;
   make_groups();
   run_units();
   broadcast_buffers();

@@ -74,6 +74,8 @@ class FlatGroup {
   /// Of sharded gradients: the sum is in this rank's part, and the whole is forgotten.
   void finish_reduce();
   bool reducing() const noexcept { return reduction_.has_value(); }
+  /// This rank's gradients times `factor`, before their reduction.
+  void scale_gradients(double factor);
   /// The mean gradient of the owned part becomes readable in mean(): the sum over ranks times `factor`. All ranks' gradients must be
   /// complete, and peers may read them until the next barrier.
   void reduce(double factor);

@@ -69,6 +69,10 @@ class Strategy {
 
   /// Until it is called with null, the parameters of other optimizers than this one require no gradient, and backward is for it alone.
   void toggle(std::optional<size_t> optimizer);
+  /// From now on gradients are accumulated times this, on all ranks alike, and divided by it in reduce; those that are there are brought to
+  /// it.
+  void scale_gradients(double scale);
+  double gradient_scale() const noexcept { return gradient_scale_; }
   /// Accumulates the gradients of weight * loss; `loss` is the mean over the micro-batch. Local. UsageError for a loss that has not one
   /// element, or depends on no parameter; where a parameter was replaced by another tensor. A parameter that takes no part has a gradient
   /// of zeros, and is updated with it; rank 0 warns once where it took part before.
@@ -156,7 +160,8 @@ class Strategy {
   std::optional<size_t> toggled_;             // alone takes part in backward
   std::unique_ptr<detail::UnitRunners> runners_;
   std::unique_ptr<detail::Overlap> overlap_;  // where reductions start in a backward
-  double unit_ = 1;                           // gradients are accumulated times weight / unit
+  double unit_ = 1;                           // gradients are accumulated times weight / unit * scale
+  double gradient_scale_ = 1;
   bool backward_done_ = false, warned_of_absent_ = false;
 };
 
