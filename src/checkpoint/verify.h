@@ -1,5 +1,5 @@
 #pragma once
-#include "file.h"
+#include "../core/file.h"
 #include "levin/checkpoint/manifest.h"
 
 namespace levin {
