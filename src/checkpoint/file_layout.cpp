@@ -5,7 +5,7 @@
 #include <memory>
 #include <unordered_set>
 
-#include "hdf5_types.h"
+#include "../core/hdf5_types.h"
 #include "levin/core/error.h"
 #include "levin/core/text.h"
 #include "sparse_file.h"

@@ -2,7 +2,7 @@
 #include <functional>
 #include <string>
 
-#include "file.h"
+#include "../core/file.h"
 #include "levin/checkpoint/manifest.h"
 
 namespace levin {

@@ -188,6 +188,7 @@ class Job {
 
   // The data are set up before the model, which needs what they know.
   void apply_links(DataModule& data) {
+    data.attach(&trainer_);
     prepare_data(data, trainer_.session().topology(), communicator());
     data.setup(stage_of(subcommand_));
     options_.apply_late_links();
