@@ -10,8 +10,10 @@
 #include "levin/core/error.h"
 #include "levin/nn/unit.h"
 #include "levin/parallel/strategy.h"
+#include "memory_check.h"
 #include "model_checks.h"
 #include "overlap.h"
+#include "parameter_infos.h"
 #include "parked_parameters.h"
 #include "unit_runner.h"
 #include "unit_tree.h"
@@ -126,19 +128,16 @@ void Strategy::setup(torch::nn::Module& module, std::vector<OptimizerSpec> optim
 }
 
 void Strategy::make_groups() {
-  std::vector<SegmentOptions> options;
-  std::vector<ParameterInfo> infos;
+  const auto [infos, options] = detail::parameter_infos(parameters_, specs_, *tree_, [this](const Tensor& tensor) {
+    return parked(tensor) ? parked_->dtype_of(tensor) : tensor.scalar_type();
+  });
   std::vector<Tensor> tensors;
-  for (const auto& [name, tensor] : parameters_) {
-    const size_t optimizer = specs_.size() > 1 && tensor.requires_grad() ? optimizer_of(specs_, name) : 0;
-    const SegmentOptions mine = specs_.empty() ? SegmentOptions{} : options_for(specs_[optimizer], name);
-    auto found = std::find(options.begin(), options.end(), mine);
-    if (found == options.end()) found = options.insert(options.end(), mine);
-    infos.push_back({name, tensor.numel(), parked(tensor) ? parked_->dtype_of(tensor) : tensor.scalar_type(), tensor.requires_grad(),
-                     tree_->unit_of.at(tensor.unsafeGetTensorImpl()), static_cast<int>(found - options.begin()), static_cast<int>(optimizer)});
-    tensors.push_back(tensor);
-    unit_of_parameter_.push_back(static_cast<size_t>(infos.back().unit));
+  for (size_t i = 0; i < infos.size(); i++) {
+    tensors.push_back(parameters_[i].tensor);
+    unit_of_parameter_.push_back(static_cast<size_t>(infos[i].unit));
   }
+  if (communicator_->device().is_cpu())
+    detail::check_memory({detail::plan_model(infos, specs_, *tree_), form_, places_, alignment_bytes_}, tensors, communicator_->host());
   std::vector<GroupLayout> layout;
   std::vector<GroupMemory> memory;
   do {  // twice where shared memory is too small
