@@ -148,7 +148,9 @@ void print_plan(const PlanConfig& config, const TrainerConfig& trainer, const st
   int64_t parameters = 0;
   for (const auto& row : rows) {
     const Form form = choose_form(row.config, ranks);
-    const auto model = describe_model(*module, specs, dtype, form.options.min_num_params);
+    auto model = describe_model(*module, specs, dtype, form.options.min_num_params);
+    if (trainer.session.activation_checkpointing != ActivationCheckpointing::none)
+      for (size_t unit = 1; unit < model.units.size(); unit++) model.units[unit].checkpointed |= model.units[unit].parent == 0;
     parameters = model.numel();
     work.flops = config.flops.value_or(6 * static_cast<double>(parameters) * config.batch);
     plans.push_back(make_plan(model, form, cluster, work, alignment));

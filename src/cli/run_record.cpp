@@ -54,6 +54,7 @@ void write_run_record(const std::filesystem::path& file, const RunRecord& record
   json["ranks"] = session.size();
   json["threads_per_rank"] = at::get_num_threads();
   json["strategy"] = session.strategy().describe();
+  json["state_bytes_peak"] = session.strategy().memory().peak();
   json["accelerator"] = session.accelerator().name();
   for (const auto& place : session.topology().places())
     json["hosts"].push_back({{"rank", place.rank}, {"host", place.host}, {"local_rank", place.local_rank}, {"cores", place.cores}});

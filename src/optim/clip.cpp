@@ -2,11 +2,21 @@
 
 #include <ATen/ops/linalg_vector_norm.h>
 
+#include <algorithm>
+
 namespace levin {
 
 double squared_norm(const Tensor& slice) {
-  const double norm = at::linalg_vector_norm(slice, 2, std::nullopt, false, at::kDouble).item<double>();
-  return norm * norm;
+  const auto squared = [](const Tensor& part) {
+    const double norm = at::linalg_vector_norm(part, 2, std::nullopt, false, at::kDouble).item<double>();
+    return norm * norm;
+  };
+  constexpr int64_t block = 1 << 18;  // on the CPU LibTorch copies what it is given into fp64
+  const int64_t numel = slice.numel();
+  if (!slice.is_cpu() || numel <= block || slice.scalar_type() == at::kDouble) return squared(slice);
+  double sum = 0;
+  for (int64_t begin = 0; begin < numel; begin += block) sum += squared(slice.narrow(0, begin, std::min(block, numel - begin)));
+  return sum;
 }
 
 void clip_by_norm(const Tensor& slice, double total_norm, double max_norm) {

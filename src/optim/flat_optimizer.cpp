@@ -23,6 +23,21 @@ float count_step(OptimizerState& state) {
 }
 const Tensor& step_of(const OptimizerState& state) { return state.device_step.defined() ? state.device_step : state.step; }
 
+// The update on fp32 copies of a slice in fp16 or bf16, whose squares and quotients would vanish; the fused updates do so by themselves.
+template <class Update>
+void in_float32(const Tensor& parameters, const Tensor& gradients, std::vector<Tensor>& states, const Update& update) {
+  if (!at::isReducedFloatingType(parameters.scalar_type())) {
+    update(parameters, gradients, states);
+    return;
+  }
+  const Tensor wide = parameters.to(at::kFloat);
+  std::vector<Tensor> wide_states;
+  for (const auto& state : states) wide_states.push_back(state.to(at::kFloat));
+  update(wide, gradients.to(at::kFloat), wide_states);
+  parameters.copy_(wide);
+  for (size_t i = 0; i < states.size(); i++) states[i].copy_(wide_states[i]);
+}
+
 class FusedSgd : public FlatOptimizer {
  public:
   explicit FusedSgd(SGD config) : config_(config) {}
@@ -95,12 +110,19 @@ class PlainRmsprop : public FlatOptimizer {
 
   void step(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, double lr, double weight_decay) const override {
     count_step(state);
+    in_float32(parameters, gradients, state.tensors, [&](const Tensor& wide_parameters, const Tensor& wide_gradients, auto& states) {
+      update(wide_parameters, wide_gradients, states, lr, weight_decay);
+    });
+  }
+
+ private:
+  void update(const Tensor& parameters, const Tensor& gradients, std::vector<Tensor>& states, double lr, double weight_decay) const {
     const Tensor gradient = weight_decay == 0 ? gradients : gradients.add(parameters, weight_decay);
-    Tensor& square_avg = state.tensors.front();
+    Tensor& square_avg = states.front();
     square_avg.mul_(config_.alpha).addcmul_(gradient, gradient, 1 - config_.alpha);
     Tensor root;
     if (config_.centered) {
-      Tensor& grad_avg = state.tensors.back();
+      Tensor& grad_avg = states.back();
       grad_avg.lerp_(gradient, 1 - config_.alpha);
       root = square_avg.addcmul(grad_avg, grad_avg, -1).sqrt_();
     } else {
@@ -108,12 +130,11 @@ class PlainRmsprop : public FlatOptimizer {
     }
     root.add_(config_.eps);
     if (config_.momentum > 0)
-      parameters.add_(state.tensors[1].mul_(config_.momentum).addcdiv_(gradient, root), -lr);
+      parameters.add_(states[1].mul_(config_.momentum).addcdiv_(gradient, root), -lr);
     else
       parameters.addcdiv_(gradient, root, -lr);
   }
 
- private:
   RMSprop config_;
 };
 
@@ -125,11 +146,13 @@ class PlainLion : public FlatOptimizer {
 
   void step(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, double lr, double weight_decay) const override {
     count_step(state);
-    Tensor& exp_avg = state.tensors[0];
-    const Tensor direction = exp_avg.lerp(gradients, 1 - config_.beta1).sign_();
-    if (weight_decay != 0) parameters.mul_(1 - lr * weight_decay);
-    parameters.add_(direction, -lr);
-    exp_avg.lerp_(gradients, 1 - config_.beta2);
+    in_float32(parameters, gradients, state.tensors, [&](const Tensor& wide_parameters, const Tensor& wide_gradients, auto& states) {
+      Tensor& exp_avg = states[0];
+      const Tensor direction = exp_avg.lerp(wide_gradients, 1 - config_.beta1).sign_();
+      if (weight_decay != 0) wide_parameters.mul_(1 - lr * weight_decay);
+      wide_parameters.add_(direction, -lr);
+      exp_avg.lerp_(wide_gradients, 1 - config_.beta2);
+    });
   }
 
  private:
@@ -144,12 +167,15 @@ class PlainLamb : public LayerWiseOptimizer {
 
   Tensor direction(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, double weight_decay) const override {
     const double steps = count_step(state);
-    Tensor &exp_avg = state.tensors[0], &exp_avg_sq = state.tensors[1];
-    exp_avg.lerp_(gradients, 1 - config_.beta1);
-    exp_avg_sq.mul_(config_.beta2).addcmul_(gradients, gradients, 1 - config_.beta2);
-    Tensor root = exp_avg_sq.sqrt().mul_(1 / std::sqrt(1 - std::pow(config_.beta2, steps))).add_(config_.eps);
-    Tensor direction = exp_avg.div(root).mul_(1 / (1 - std::pow(config_.beta1, steps)));
-    if (weight_decay != 0) direction.add_(parameters, weight_decay);
+    Tensor direction;
+    in_float32(parameters, gradients, state.tensors, [&](const Tensor& wide_parameters, const Tensor& wide_gradients, auto& states) {
+      Tensor &exp_avg = states[0], &exp_avg_sq = states[1];
+      exp_avg.lerp_(wide_gradients, 1 - config_.beta1);
+      exp_avg_sq.mul_(config_.beta2).addcmul_(wide_gradients, wide_gradients, 1 - config_.beta2);
+      Tensor root = exp_avg_sq.sqrt().mul_(1 / std::sqrt(1 - std::pow(config_.beta2, steps))).add_(config_.eps);
+      direction = exp_avg.div(root).mul_(1 / (1 - std::pow(config_.beta1, steps)));
+      if (weight_decay != 0) direction.add_(wide_parameters, weight_decay);
+    });
     return direction;
   }
   double factor(double parameter_norm, double direction_norm) const override {

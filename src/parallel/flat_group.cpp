@@ -24,16 +24,23 @@ void move_values(const Tensor& to, const Tensor& from) {
     to.copy_(from);
 }
 
-// out <- factor * sum of parts, block by block, so that the second pass over a block finds it in the cache.
+// out <- factor * sum of parts, block by block, so that the second pass over a block finds it in the cache. fp16 and bf16 are added up in
+// fp32.
 void scaled_sum(const Tensor& out, const std::vector<Tensor>& parts, double factor) {
   const int64_t numel = out.numel(), block = int64_t{32768} * at::get_num_threads();
+  const bool narrow = at::isReducedFloatingType(out.scalar_type());
+  const Tensor wide = narrow ? at::empty({std::min(block, numel)}, out.options().dtype(at::kFloat)) : Tensor();
   for (int64_t begin = 0; begin < numel; begin += block) {
     const int64_t length = std::min(block, numel - begin);
     const auto cut = [&](const Tensor& tensor) { return length == numel ? tensor : tensor.narrow(0, begin, length); };
-    Tensor target = cut(out);
-    at::add_out(target, cut(parts[0]), cut(parts[1]));
+    Tensor target = narrow ? wide.narrow(0, 0, length) : cut(out);
+    if (narrow)
+      target.copy_(cut(parts[0])).add_(cut(parts[1]));
+    else
+      at::add_out(target, cut(parts[0]), cut(parts[1]));
     for (size_t i = 2; i < parts.size(); i++) target.add_(cut(parts[i]));
     target.mul_(factor);
+    if (narrow) cut(out).copy_(target);
   }
 }
 
@@ -81,7 +88,23 @@ void FlatGroup::adopt_values(const std::vector<Tensor>& tensors, const InitialVa
 // What the optimizer updates.
 Tensor FlatGroup::part_of_parameters() const { return parameters_sharded() ? memory_.shard : cut(memory_.parameters, owned_); }
 
-void FlatGroup::keep_part() { memory_.shard.copy_(cut(memory_.parameters, owned_)); }
+void FlatGroup::keep_part() {
+  memory_.shard.copy_(cut(memory_.parameters, owned_));
+  part_changed();
+}
+
+void FlatGroup::part_changed() {
+  at::NoGradGuard no_grad;
+  if (host_part_.defined()) host_part_.copy_(part_of_parameters());
+}
+
+void FlatGroup::begin_update() {
+  if (host_mean_.defined()) host_mean_.copy_(mean_);
+}
+
+void FlatGroup::end_update() {
+  if (host_part_.defined()) part_of_parameters().copy_(host_part_);
+}
 
 void FlatGroup::adopt_gradients() {
   for (const auto& peer : memory_.peer_gradients) peer_parts_.push_back(cut(peer, owned_));
@@ -99,12 +122,16 @@ void FlatGroup::adopt_gradients() {
     if (!gradients_sharded()) members_[i].mutable_grad() = member_gradients_.back();
   }
   memory_.unreduced.drop();
-  const Tensor part = part_of_parameters();
+  Tensor part = part_of_parameters(), gradients = mean_;
+  if (!gradients.is_cpu() && (setup_.offload_optimizer || part.is_cpu())) {
+    gradients = host_mean_ = mean_.cpu();
+    if (!part.is_cpu()) part = host_part_ = part.cpu();
+  }
   for (const auto& segment : layout_.segments) {
     const Range range = intersect(segment.range, owned_);
     if (range.size() == 0) continue;
     const Range in_part{range.begin - owned_.begin, range.end - owned_.begin};
-    slices_.push_back({{segment.options, range}, cut(part, in_part), cut(mean_, in_part), {}});
+    slices_.push_back({{segment.options, range}, cut(part, in_part), cut(gradients, in_part), {}});
   }
 }
 
@@ -120,7 +147,7 @@ void FlatGroup::start_gather() {
   at::NoGradGuard no_grad;
   auto& shard = *setup_.ranks.shard;
   memory_.gathered.fill();
-  sent_ = memory_.shard.to(memory_.parameters.scalar_type());
+  sent_ = memory_.shard.to(memory_.parameters.options());
   shard.set_subject(setup_.subject);
   gather_ = shard.all_gather(memory_.parameters, sent_);
   shard.set_subject(0);
@@ -226,6 +253,13 @@ void FlatGroup::start_reduce() {
     reduction_ = setup_.lifetimes.optimizer == Hold::sharded ? shard.reduce_scatter(mean_, memory_.gradients)
                                                              : shard.all_reduce(memory_.gradients);
   }
+}
+
+void FlatGroup::scale_gradients(double factor) {
+  at::NoGradGuard no_grad;
+  if (!trained()) return;
+  if (!gradients_sharded() || memory_.unreduced.filled()) memory_.gradients.mul_(factor);
+  if (accumulated_) mean_.mul_(factor);
 }
 
 void FlatGroup::finish_reduce() {

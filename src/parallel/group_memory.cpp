@@ -53,9 +53,10 @@ bool reduces_early(Communicator& communicator) {
   return communicator.size() > 1 && (communicator.node() == nullptr || on_several_hosts(communicator));
 }
 
-std::unique_ptr<GroupMemory> GroupMemory::allocate(const GroupLayout& layout, const Lifetimes& lifetimes, at::ScalarType compute,
-                                                   const GroupRanks& ranks, BufferPool& pool, MemoryMeter& meter, WhenShort when_short) {
+std::unique_ptr<GroupMemory> GroupMemory::allocate(const GroupLayout& layout, const Wanted& wanted, const GroupRanks& ranks,
+                                                   BufferPool& pool, MemoryMeter& meter, WhenShort when_short) {
   auto memory = std::make_unique<GroupMemory>();
+  const auto& [lifetimes, compute, shard_on_host] = wanted;
   Communicator& all = *ranks.all;
   const auto device = all.device();
   const size_t bytes = static_cast<size_t>(layout.numel) * c10::elementSize(layout.dtype);
@@ -69,7 +70,9 @@ std::unique_ptr<GroupMemory> GroupMemory::allocate(const GroupLayout& layout, co
   } else if (lifetimes.parameters == Hold::sharded) {
     memory->gathered = FlatBuffer(layout.numel, compute, device, MemoryKind::parameters, pool);
     memory->parameters = memory->gathered.tensor();
-    memory->shard = for_collectives(layout.numel / ranks.shard->size(), layout.dtype, *ranks.shard);
+    const int64_t part = layout.numel / ranks.shard->size();
+    memory->shard = shard_on_host && !device.is_cpu() ? at::zeros({part}, at::TensorOptions(layout.dtype))
+                                                      : for_collectives(part, layout.dtype, *ranks.shard);
     meter.add(MemoryKind::parameters, static_cast<int64_t>(memory->shard.nbytes()));
   } else {
     // What is updated in parts is gathered from them.

@@ -3,6 +3,7 @@
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <set>
 
 #include "layer_wise_update.h"
@@ -59,6 +60,15 @@ void GroupOptimizer::settle(std::vector<size_t>* absent) {
   for (auto* group : groups_) group->settle(names_, absent);
 }
 
+void GroupOptimizer::scale_gradients(double scale) {
+  next_gradient_scale_ = scale;
+  if (scale == gradient_scale_ || std::any_of(trained_.begin(), trained_.end(), [](const auto* group) { return group->reducing(); }))
+    return;
+  if (backwards_ > 0)
+    for (auto* group : trained_) group->scale_gradients(scale / gradient_scale_);
+  gradient_scale_ = scale;
+}
+
 void GroupOptimizer::start_reduce() {
   for (size_t i = trained_.size(); i-- > 0;) trained_[i]->start_reduce();
 }
@@ -87,6 +97,7 @@ void GroupOptimizer::update(const std::function<double(double)>& schedule, const
     const auto& base = options_[static_cast<size_t>(slice.segment.options)];
     return SegmentOptions{schedule(base.lr), base.weight_decay};
   };
+  for (auto* group : trained_) group->begin_update();
   if (custom_) {
     custom_->step(schedule);
   } else if (const auto* layer_wise = dynamic_cast<const LayerWiseOptimizer*>(optimizer_.get())) {
@@ -98,6 +109,7 @@ void GroupOptimizer::update(const std::function<double(double)>& schedule, const
         optimizer_->step(slice.parameters, slice.gradients, slice.state, lr, weight_decay);
       }
   }
+  for (auto* group : trained_) group->end_update();
 }
 
 void GroupOptimizer::zero_grad() {

@@ -64,10 +64,11 @@ void Strategy::backward(const Tensor& loss, double weight) {
   std::vector<FlatGroup*> groups;
   taking_part([&](const GroupOptimizer& optimizer) { groups.insert(groups.end(), optimizer.groups().begin(), optimizer.groups().end()); });
   if (overlap_ && !overlap_->begun() && form_.lifetimes.gradients == Hold::sharded) overlap_->begin(groups, form_.options.reduce_every_backward);
-  if (weight == unit_)
+  const double seed = weight / unit_ * gradient_scale_;
+  if (seed == 1)
     loss.backward();
   else
-    loss.backward(at::scalar_tensor(weight / unit_, loss.options().requires_grad(false)).view(loss.sizes()));
+    loss.backward(at::scalar_tensor(seed, loss.options().requires_grad(false)).view(loss.sizes()));
   std::vector<size_t> absent;
   if (overlap_ && overlap_->begun()) overlap_->end(parameter_names_, &absent);
   taking_part([&](GroupOptimizer& optimizer) { optimizer.settle(&absent); });
@@ -88,6 +89,11 @@ void Strategy::look_at_absent(const std::vector<size_t>& absent, const Tensor& l
       detail::name_and_shape(parameters_[absent.front()]));
 }
 
+void Strategy::scale_gradients(double scale) {
+  gradient_scale_ = scale;
+  for (auto& optimizer : optimizers_) optimizer.scale_gradients(scale);
+}
+
 void Strategy::toggle(std::optional<size_t> optimizer) {
   for (const auto& tensor : frozen_) tensor.set_requires_grad(true);
   frozen_.clear();
@@ -97,6 +103,11 @@ void Strategy::toggle(std::optional<size_t> optimizer) {
     for (const auto* group : optimizers_[i].groups())
       if (i != *optimizer && group->trained()) frozen_.insert(frozen_.end(), group->members().begin(), group->members().end());
   for (const auto& tensor : frozen_) tensor.set_requires_grad(false);
+}
+
+void Strategy::checkpoint_activations(ActivationCheckpointing kind) {
+  for (const auto& unit : tree_->units)
+    if (unit.unit && unit.parent == 0) unit.unit->checkpoint_activations(kind);
 }
 
 void Strategy::expect_step(size_t optimizer) {
@@ -136,7 +147,7 @@ void Strategy::reduce(const StepTotals& totals, size_t optimizer, Accumulation a
     throw UsageError("parallel", fmt::format("a step with a total weight of {}", totals.weight), "skip the step: no rank had a sample");
   auto& its = optimizers_[optimizer];
   const double calls = accumulation == Accumulation::sum ? static_cast<double>(its.backwards()) : 1;
-  its.reduce(calls * unit_ / totals.weight);
+  its.reduce(calls * unit_ / (totals.weight * its.gradient_scale()));
   its.forget_weights();
   its.read_by_peers = form_.shared();
 }
@@ -153,7 +164,7 @@ void Strategy::update(const std::function<double(double)>& schedule, size_t opti
   if (runners_) runners_->start_again();  // what was gathered is old
   const bool split = form_.lifetimes.optimizer == Hold::sharded;
   optimizers_[optimizer].update(schedule, [&](const Tensor& squares) {
-    if (split) ranks_.shard->all_reduce(squares).wait();
+    if (split) ranks_.shard->host().all_reduce(squares).wait();
   });
   if (split) publish_parameters(optimizers_[optimizer].groups());
   optimizers_[optimizer].read_by_peers = false;
@@ -187,6 +198,7 @@ void Strategy::write_units(const std::function<void(size_t parameter)>& write) {
       if (unit_of_parameter_[i] == unit) write(i);
     for (auto* group : gathered) group->keep_part(), group->release();
   }
+  for (auto& group : groups_) group.part_changed();
 }
 
 void Strategy::write_parameters(const std::function<void(const std::string&, Tensor&)>& fn) {

@@ -21,8 +21,12 @@
 namespace levin {
 namespace {
 
-// glibc keeps pieces of up to 32 MiB that were freed once; what a unit gives back must reach the system.
-constexpr int largest_kept_piece = 256 << 10;
+// glibc comes to keep pieces of up to 32 MiB that are freed. While a model is cut as it is built, what a unit gives back must reach the
+// system; afterwards activations are better kept.
+void let_go_of_pieces(bool large_ones) {
+  mallopt(M_MMAP_THRESHOLD, large_ones ? 256 << 10 : 32 << 20);
+  mallopt(M_TRIM_THRESHOLD, large_ones ? 256 << 10 : 64 << 20);
+}
 
 Ranks ranks_of(Communicator& communicator) {
   Ranks ranks{.all = communicator.size(), .share_memory = communicator.node() != nullptr};
@@ -40,7 +44,12 @@ Ranks ranks_of(Communicator& communicator) {
 
 class Strategy::Collector : public BuildContext {
  public:
-  explicit Collector(Strategy& strategy) : strategy_(strategy) {}
+  explicit Collector(Strategy& strategy) : strategy_(strategy) {
+    if (strategy_.parked_) let_go_of_pieces(true);
+  }
+  ~Collector() override {
+    if (strategy_.parked_) let_go_of_pieces(false);
+  }
   void adopt(const std::shared_ptr<UnitBase>& unit) override {
     strategy_.units_.push_back(unit);
     if (strategy_.parked_) strategy_.parked_->park(*unit);
@@ -68,10 +77,8 @@ void Strategy::find_ranks() {
 }
 
 std::unique_ptr<BuildContext> Strategy::open_build_context(std::optional<at::ScalarType> dtype) {
-  if (form_.by_unit() && ranks_.shard->size() > 1) {
-    mallopt(M_MMAP_THRESHOLD, largest_kept_piece);
+  if (form_.by_unit() && ranks_.shard->size() > 1 && !parked_)  // a model may be built in several contexts
     parked_ = std::make_unique<detail::ParkedParameters>(*ranks_.shard, dtype);
-  }
   return std::make_unique<Collector>(*this);
 }
 
@@ -122,6 +129,7 @@ void Strategy::setup(torch::nn::Module& module, std::vector<OptimizerSpec> optim
     buffers_.push_back({item.key(), item.value()});
   }
   tree_ = std::make_unique<detail::UnitTree>(module, form_.options.min_num_params);
+  gradient_scale_ = 1;
   make_groups();
   run_units();
   broadcast_buffers();
@@ -157,7 +165,13 @@ void Strategy::make_groups() {
   groups_.reserve(layout.size());
   for (size_t i = 0; i < layout.size(); i++) {
     const int unit = layout[i].unit;
-    FlatGroup::Setup setup{ranks_, form_.of_unit(unit), form_.options.reduce_dtype, subjects[static_cast<size_t>(unit)], unit + 1, &meter_};
+    FlatGroup::Setup setup{.ranks = ranks_,
+                           .lifetimes = form_.of_unit(unit),
+                           .reduce_dtype = form_.options.reduce_dtype,
+                           .offload_optimizer = form_.options.offload_optimizer,
+                           .name = subjects[static_cast<size_t>(unit)],
+                           .subject = unit + 1,
+                           .meter = &meter_};
     groups_.emplace_back(std::move(layout[i]), std::move(memory[i]), tensors, std::move(setup), values);
   }
   parked_.reset();
@@ -207,7 +221,7 @@ std::vector<GroupMemory> Strategy::allocate(const std::vector<GroupLayout>& layo
   for (const auto& group : layout) {
     auto compute = group.dtype;
     if (form_.options.param_dtype && c10::isFloatingType(compute)) compute = scalar_type_of(*form_.options.param_dtype);
-    auto one = GroupMemory::allocate(group, form_.of_unit(group.unit), compute, ranks_, *pool_, meter_,
+    auto one = GroupMemory::allocate(group, {form_.of_unit(group.unit), compute, form_.options.offload_parameters}, ranks_, *pool_, meter_,
                                      must ? WhenShort::fail : WhenShort::return_null);
     if (!one) break;
     memory.push_back(std::move(*one));

@@ -32,6 +32,7 @@ std::vector<StateTensor> Strategy::state(StateUse use, bool weights_only) const 
 void Strategy::loaded(const std::vector<int64_t>& optimizer_steps) {
   for (size_t i = 0; i < optimizer_steps.size(); i++) optimizers_[i].set_steps(optimizer_steps[i]);
   if (runners_) runners_->release_all();  // what was gathered is old
+  for (auto& group : groups_) group.part_changed();
   if (communicator_->size() > 1) communicator_->barrier();
 }
 

@@ -75,6 +75,7 @@ void Session::setup(torch::nn::Module& module, std::vector<OptimizerSpec> optimi
     if (!strategy_->parked(parameter)) move(parameter);
   for (auto& buffer : module.buffers()) move(buffer);
   strategy_->setup(module, specs_);
+  if (config_.activation_checkpointing != ActivationCheckpointing::none) strategy_->checkpoint_activations(config_.activation_checkpointing);
 }
 
 size_t Session::optimizer_index(std::string_view name) const {

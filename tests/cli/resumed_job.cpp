@@ -17,6 +17,7 @@
 #include "levin/cli/run.h"
 #include "levin/data/tensor_dataset.h"
 #include "levin/metrics/mean.h"
+#include "levin/nn/unit.h"
 
 namespace {
 
@@ -25,11 +26,11 @@ using levin::Batch, levin::Tensor;
 struct NetConfig {
   int64_t width = 8, step_milliseconds = 0, signal_in_validation = 0;
   double dropout = 0.3;
-  bool norm = true;
+  bool norm = true, middle = false;
 };
 LEVIN_CONFIG(NetConfig, (width, "of the hidden layer", at_least(1)), (step_milliseconds, "how long a step takes at least", at_least(0)),
              (signal_in_validation, "the last rank gets SIGTERM in this validation batch of its; 0: none", at_least(0)),
-             (dropout, "probability", at_least(0)), (norm, "with BatchNorm"))
+             (dropout, "probability", at_least(0)), (norm, "with BatchNorm"), (middle, "with a unit between the layers"))
 
 struct DataConfig {
   int64_t samples = 44;
@@ -37,12 +38,20 @@ struct DataConfig {
 };
 LEVIN_CONFIG(DataConfig, (samples, "samples to train on", at_least(1)), (loader, "how batches are made", flattened))
 
+struct MiddleImpl : levin::Unit<Tensor(Tensor)> {
+  explicit MiddleImpl(int64_t width) { linear = register_module("linear", torch::nn::Linear(width, width)); }
+  Tensor compute(Tensor x) override { return x + 0.1 * at::relu(linear(x)); }
+  torch::nn::Linear linear{nullptr};
+};
+LEVIN_UNIT(Middle);
+
 class Net : public levin::Module {
  public:
   using Config = NetConfig;
   explicit Net(const NetConfig& config) : config_(config) {
     first_ = register_module("first", torch::nn::Linear(4, config.width));
     if (config.norm) norm_ = register_module("norm", torch::nn::BatchNorm1d(config.width));
+    if (config.middle) middle_ = register_module("middle", Middle(config.width));
     dropout_ = register_module("dropout", torch::nn::Dropout(config.dropout));
     last_ = register_module("last", torch::nn::Linear(config.width, 1));
   }
@@ -84,12 +93,13 @@ class Net : public levin::Module {
   Tensor loss_of(const Batch& batch) {
     Tensor x = first_(batch["x"]);
     if (norm_) x = norm_(x);
-    return at::mse_loss(last_(dropout_(at::relu(x))), batch["y"]);
+    return at::mse_loss(last_(dropout_(middle_ ? middle_(at::relu(x)) : at::relu(x))), batch["y"]);
   }
 
   NetConfig config_;
   torch::nn::Linear first_{nullptr}, last_{nullptr};
   torch::nn::BatchNorm1d norm_{nullptr};
+  Middle middle_{nullptr};
   torch::nn::Dropout dropout_{nullptr};
   levin::Mean& mean_ = add_metric<levin::Mean>("mean");
   levin::Mean& val_mean_ = add_metric<levin::Mean>("val_mean");

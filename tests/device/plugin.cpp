@@ -9,6 +9,7 @@
 #include "../trainer/toy.h"
 #include "levin/comm/communicator.h"
 #include "levin/device/accelerator.h"
+#include "levin/nn/unit.h"
 #include "levin_test.h"
 
 using levin::test::check_throws, levin::test::fit, levin::test::runtime, levin::test::ToyData;
@@ -30,6 +31,13 @@ std::vector<std::string> loaded(const std::string& part_of_name) {
       &search);
   return search.second;
 }
+
+struct MiddleImpl : levin::Unit<levin::Tensor(levin::Tensor)> {
+  explicit MiddleImpl(int64_t width) { linear = register_module("linear", torch::nn::Linear(width, width)); }
+  levin::Tensor compute(levin::Tensor x) override { return linear(x).tanh(); }
+  torch::nn::Linear linear{nullptr};
+};
+LEVIN_UNIT(Middle);
 
 levin::TrainerConfig config_on(const std::string& accelerator) {
   levin::TrainerConfig config{.max_epochs = 2};
@@ -77,6 +85,41 @@ BOOST_AUTO_TEST_CASE(trains_as_the_cpu_does) {
     auto& session = device.trainer->session();
     BOOST_TEST(session.strategy().describe() == (session.size() > 1 ? "ddp, a private copy of the parameters a rank" : "single_device"));
     BOOST_TEST(&session.communicator().host() != &session.communicator());
+  }
+}
+
+// Parts of parameters, gradients and the optimizer's state on the device, or in host memory.
+BOOST_AUTO_TEST_CASE(shards_as_one_rank_does) {
+  struct Deep : levin::test::Toy {
+    Deep() { middle = register_module("middle", Middle(4)); }
+    levin::Tensor training_step(const levin::Batch& batch) override {
+      return at::mse_loss(net(batch["x"] + middle(batch["x"])), batch["y"]);
+    }
+    std::vector<levin::OptimizerSpec> configure_optimizers() override { return {levin::AdamW{.lr = 0.01}}; }
+    Middle middle{nullptr};
+  };
+  const auto train = [](levin::MpiRuntime& mpi, const levin::SessionConfig& config) {
+    ToyData data;
+    levin::Trainer trainer({.session = config, .max_epochs = 2}, mpi, 3);
+    const auto module = trainer.build<Deep>();
+    trainer.fit(*module, data);
+    std::vector<levin::Tensor> values;
+    trainer.session().write_parameters([&](const std::string&, levin::Tensor& tensor) { values.push_back(tensor.detach().to(at::kCPU)); });
+    trainer.session().communicator().barrier();
+    return values;
+  };
+  levin::SessionConfig config = config_on("cpu").session;
+  levin::MpiRuntime alone(MPI_COMM_SELF);
+  const auto expected = train(alone, config);
+  config.accelerator = host_memory();
+  const levin::ShardingOptions offload{.offload_optimizer = true};
+  for (const levin::StrategyConfig& strategy : std::vector<levin::StrategyConfig>{
+           levin::Zero1{}, levin::Zero1{offload}, levin::Zero2{}, levin::FSDP{}, levin::FSDP{.sharding = offload}, levin::FSDPOffload{}}) {
+    config.strategy = strategy;
+    config.activation_checkpointing = levin::ActivationCheckpointing::offload;
+    const auto found = train(runtime(), config);
+    BOOST_REQUIRE(found.size() == expected.size());
+    for (size_t i = 0; i < found.size(); i++) BOOST_TEST(at::allclose(found[i], expected[i], 1e-9, 1e-12));
   }
 }
 

@@ -1,6 +1,10 @@
 #include "levin/optim/clip.h"
 
+#include <ATen/ops/full.h>
 #include <ATen/ops/tensor.h>
+
+#include <cmath>
+#include <limits>
 
 #include "levin_test.h"
 
@@ -16,6 +20,17 @@ BOOST_AUTO_TEST_CASE(norm_and_value) {
   levin::clip_by_value(gradient, 0.5);
   BOOST_TEST(gradient[0].item<float>() == 0.5f);
   BOOST_TEST(gradient[1].item<float>() == -0.5f);
+}
+
+// Their sum is out of fp16's range, and beyond what bf16 can count to; and there are more of them than are squared at once.
+BOOST_AUTO_TEST_CASE(norms_of_fp16_and_bf16_are_wide) {
+  for (const auto dtype : {at::kHalf, at::kBFloat16, at::kFloat}) {
+    BOOST_TEST(levin::squared_norm(at::full({600'001}, 2, dtype)) == 2'400'004.0, boost::test_tools::tolerance(1e-12));
+    const auto gradient = at::full({2}, 4, dtype);
+    levin::clip_by_norm(gradient, 8, 4);
+    BOOST_TEST(gradient[0].item<float>() == 2.f);
+    BOOST_TEST(std::isinf(levin::squared_norm(at::full({3}, std::numeric_limits<float>::infinity(), dtype))));
+  }
 }
 
 BOOST_AUTO_TEST_SUITE_END()

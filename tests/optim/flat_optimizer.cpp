@@ -136,6 +136,40 @@ BOOST_AUTO_TEST_CASE(lamb_moves_a_parameter_of_zeros) {
   BOOST_TEST(at::allclose(parameters, at::full({3}, -0.1, at::kDouble), 1e-5, 0));
 }
 
+// In 16-true and bf16-true all of a slice is in one narrow dtype. Some gradients are zeros, as of rows that a batch did not ask for.
+BOOST_AUTO_TEST_CASE(slices_in_fp16_and_bf16_follow_fp32) {
+  const std::vector<levin::OptimizerConfig> configs{levin::SGD{.lr = 0.05, .weight_decay = 0.1},
+                                                    levin::SGD{.lr = 0.05, .momentum = 0.9, .nesterov = true},
+                                                    levin::Adam{.lr = 0.05},
+                                                    levin::AdamW{.lr = 0.05},
+                                                    levin::Adagrad{.lr = 0.05},
+                                                    levin::RMSprop{.lr = 0.01},
+                                                    levin::RMSprop{.lr = 0.01, .weight_decay = 0.1, .momentum = 0.5, .centered = true},
+                                                    levin::Lion{.lr = 0.01, .weight_decay = 0.1},
+                                                    levin::LAMB{.lr = 0.05}};
+  for (const auto& config : configs)
+    for (const auto dtype : {at::kHalf, at::kBFloat16}) {
+      const Tensor narrow = at::randn({1031}).to(dtype), wide = narrow.to(at::kFloat), start = wide.clone();
+      const auto optimizer = levin::FlatOptimizer::create(config);
+      auto narrow_state = optimizer->make_state(narrow), wide_state = optimizer->make_state(wide);
+      for (int step = 0; step < 4; step++) {
+        const Tensor gradient = at::randn({1031}).add_(1).to(dtype);
+        gradient.narrow(0, 0, 100).zero_();
+        optimizer->step(narrow, gradient, narrow_state, levin::base_lr(config), levin::base_weight_decay(config));
+        optimizer->step(wide, gradient.to(at::kFloat), wide_state, levin::base_lr(config), levin::base_weight_decay(config));
+      }
+      const auto name = levin::optimizer_name(config) + (dtype == at::kHalf ? " in fp16" : " in bf16");
+      const double difference = (narrow.to(at::kFloat) - wide).abs().mean().item<double>(),
+                   moved = (wide - start).abs().mean().item<double>();
+      BOOST_TEST(moved > 0.01, name << " moved by " << moved);
+      BOOST_TEST(difference < 0.12 * moved, name << " differs by " << difference << " of " << moved);
+      BOOST_TEST(narrow.isfinite().all().item<bool>(), name);
+      BOOST_TEST(narrow_state.step.item<float>() == 4.f);
+      BOOST_TEST(narrow_state.tensors.size() == optimizer->state_names().size());
+      for (const auto& tensor : narrow_state.tensors) BOOST_TEST((tensor.scalar_type() == dtype), name);
+    }
+}
+
 BOOST_AUTO_TEST_CASE(nesterov_without_momentum_is_an_error) {
   levin::test::check_throws<levin::ConfigError>([] { levin::FlatOptimizer::create(levin::SGD{.nesterov = true}); },
                                                 {"nesterov", "momentum 0"});

@@ -152,4 +152,132 @@ BOOST_AUTO_TEST_CASE(random_numbers_are_repeated) {
   }
 }
 
+// A unit of `width`² + `width` parameters, and a model of several.
+struct SquareImpl : levin::Unit<Tensor(Tensor)> {
+  explicit SquareImpl(int64_t width) { linear = register_module("linear", torch::nn::Linear(width, width)); }
+  Tensor compute(Tensor x) override { return linear(x).relu(); }
+  torch::nn::Linear linear{nullptr};
+};
+LEVIN_UNIT(Square);
+
+struct Tower : torch::nn::Module {
+  Tower(int64_t width, int64_t count) {
+    for (int64_t i = 0; i < count; i++) squares.push_back(register_module("square" + std::to_string(i), Square(width)));
+  }
+  Tensor forward(Tensor x) {
+    for (auto& square : squares) x = square(x);
+    return x;
+  }
+  std::vector<Square> squares;
+};
+
+const levin::FSDP private_fsdp{.sharding = {.share_parameters = ShareParameters::none}};
+
+BOOST_AUTO_TEST_CASE(ranks_that_use_other_units_are_named) {
+  const auto communicator = world();
+  if (communicator->size() == 1) return;
+  auto strategy = Strategy::create(private_fsdp, *communicator);
+  const auto context = strategy->open_build_context();
+  const auto model = std::make_shared<Tower>(64, 3);
+  strategy->setup(*model, {levin::SGD{}});
+  const Tensor x = at::ones({2, 64});
+  check_throws<levin::CommunicatorError>([&] { model->squares[communicator->rank() == 0 ? 0 : 1](x); },
+                                         {"rank 0 is in all_gather", "for unit \"square0\"", "for unit \"square1\""});
+}
+
+// The parts of a unit are cut as soon as it is built, and what is gathered is given back.
+BOOST_AUTO_TEST_CASE(memory_is_that_of_parts) {
+  const auto communicator = world();
+  const int64_t width = 64, count = 6, ranks = communicator->size(), unit = width * width + width, all = count * unit;
+  if (ranks == 1) return;
+  const auto peak = [&](const StrategyConfig& config) {
+    auto strategy = Strategy::create(config, *communicator);
+    std::shared_ptr<Tower> model;
+    {
+      const auto context = strategy->open_build_context();
+      model = std::make_shared<Tower>(width, count);
+      if (strategy->form().by_unit()) BOOST_TEST(model->squares[0]->linear->weight.storage().nbytes() == 0u);
+    }
+    strategy->setup(*model, {levin::AdamW{}});
+    for (int step = 0; step < 3; step++) {
+      strategy->backward(model->forward(at::ones({2, width})).mean(), 2);
+      strategy->reduce(strategy->meet(0));
+      strategy->update([](double lr) { return lr; });
+      strategy->zero_grad();
+    }
+    communicator->barrier();
+    return strategy->memory().peak() / 4.0;  // elements
+  };
+  const ShardingOptions own{.share_parameters = ShareParameters::none};
+  const double part = static_cast<double>(all) / ranks;
+  BOOST_TEST(peak(levin::DDP{ShareParameters::none}) == (4.0 * all), boost::test_tools::tolerance(0.05));
+  BOOST_TEST(peak(levin::Zero1{own}) == (2.0 * all + 3 * part), boost::test_tools::tolerance(0.05));
+  // One bucket's gradients are whole at a time; here that is all.
+  BOOST_TEST(peak(levin::Zero2{own}) == (2.0 * all + 3 * part), boost::test_tools::tolerance(0.05));
+  const bool several_hosts = communicator->node()->size() < ranks;
+  // Gathered parameters and gradients of a unit; between hosts one more of each is on its way.
+  BOOST_TEST(peak(private_fsdp) == (4 * part + (several_hosts ? 4 : 2) * unit), boost::test_tools::tolerance(0.1));
+}
+
+BOOST_AUTO_TEST_CASE(bad_options_are_refused) {
+  const auto communicator = world();
+  const int ranks = communicator->size();
+  levin::HSDP odd;
+  odd.sharding.shard_group_size = ranks + 1;
+  odd.sharding.share_parameters = ShareParameters::none;
+  if (ranks > 1) check_throws<levin::ConfigError>([&] { Strategy::create(odd, *communicator); }, {"shard_group_size", "does not divide"});
+  const levin::OptimizerSpec custom =
+      levin::custom([](std::vector<Tensor> parameters) { return std::make_unique<torch::optim::SGD>(parameters, 0.1); });
+  for (const StrategyConfig& config : {StrategyConfig(levin::Zero1{}), StrategyConfig(levin::FSDP{})}) {
+    auto strategy = Strategy::create(config, *communicator);
+    torch::nn::Linear model(3, 4);
+    if (ranks > 1) check_throws<levin::ConfigError>([&] { strategy->setup(*model, {custom}); }, {"custom optimizer", "strategy ddp"});
+  }
+  communicator->barrier();
+}
+
+// What a strategy was given once may be set up again, with other optimizers.
+BOOST_AUTO_TEST_CASE(a_model_can_be_set_up_again) {
+  const auto communicator = world();
+  auto strategy = Strategy::create(private_fsdp, *communicator);
+  const auto context = strategy->open_build_context();
+  at::manual_seed(3);
+  const auto model = std::make_shared<Tower>(16, 2);
+  std::vector<Tensor> values[2];
+  for (auto& found : values) {
+    strategy->setup(*model, {levin::SGD{}});
+    strategy->write_parameters([&](const std::string&, Tensor& tensor) { found.push_back(tensor.detach().clone()); });
+  }
+  for (size_t i = 0; i < values[0].size(); i++) BOOST_TEST(at::equal(values[0][i], values[1][i]));
+  BOOST_TEST(values[0][0].abs().sum().item<double>() > 0);
+  communicator->barrier();
+}
+
+// fp32 parts, computed with and summed in bf16.
+BOOST_AUTO_TEST_CASE(units_are_gathered_in_another_dtype) {
+  const auto communicator = world();
+  if (communicator->size() == 1) return;
+  auto config = private_fsdp;
+  config.sharding.param_dtype = levin::TransferDtype::bfloat16;
+  config.sharding.reduce_dtype = levin::TransferDtype::float32;
+  auto strategy = Strategy::create(config, *communicator);
+  const auto context = strategy->open_build_context();
+  at::manual_seed(3);
+  const auto model = std::make_shared<Tower>(16, 2);
+  strategy->setup(*model, {levin::SGD{.lr = 0.1}});
+  BOOST_TEST(model->squares[0]->linear->weight.scalar_type() == at::kBFloat16);
+  const Tensor x = at::ones({4, 16}, at::kBFloat16);
+  const auto loss = [&] { return model->forward(x).to(at::kFloat).pow(2).mean(); };
+  const double before = loss().item<double>();
+  for (int step = 0; step < 20; step++) {
+    strategy->backward(loss(), 4);
+    strategy->reduce(strategy->meet(0));
+    strategy->update([](double lr) { return lr; });
+    strategy->zero_grad();
+  }
+  BOOST_TEST(loss().item<double>() < 0.9 * before);
+  for (const auto& state : strategy->state(levin::StateUse::save)) BOOST_TEST(state.dtype == at::kFloat);
+  communicator->barrier();
+}
+
 BOOST_AUTO_TEST_SUITE_END()

@@ -10,6 +10,7 @@
 #include <torch/nn/modules/linear.h>
 
 #include "levin/core/error.h"
+#include "levin/nn/unit.h"
 #include "levin_test.h"
 #include "toy.h"
 
@@ -21,15 +22,22 @@ using levin::test::runtime;
 
 namespace {
 
+struct LayerImpl : levin::Unit<Tensor(Tensor)> {
+  LayerImpl(int64_t inputs, int64_t outputs) { linear = register_module("linear", torch::nn::Linear(inputs, outputs)); }
+  Tensor compute(Tensor x) override { return at::relu(linear(x)); }
+  torch::nn::Linear linear{nullptr};
+};
+LEVIN_UNIT(Layer);
+
 // A Wasserstein GAN on points of a curve: two critic steps for each step of the generator, as by Arjovsky et al., 2017.
 struct Gan : levin::Module {
   explicit Gan(bool in_parts = false) : long_form(in_parts) {
     generator = register_module("generator", torch::nn::Linear(2, 3));
-    critic = register_module("critic", torch::nn::Linear(3, 4));
+    critic = register_module("critic", Layer(3, 4));
     head = register_module("head", torch::nn::Linear(4, 1));
   }
   Tensor fake(const Batch& batch) { return at::tanh(generator(batch["noise"])); }
-  Tensor score(const Tensor& points) { return head(at::relu(critic(points))); }
+  Tensor score(const Tensor& points) { return head(critic(points)); }
   Tensor critic_loss(const Batch& batch) {
     return (score(fake(batch)) - score(batch["points"])).mean() + score(batch["points"]).square().mean() * 0.1;
   }
@@ -65,7 +73,8 @@ struct Gan : levin::Module {
   }
 
   bool long_form;
-  torch::nn::Linear generator{nullptr}, critic{nullptr}, head{nullptr};
+  torch::nn::Linear generator{nullptr}, head{nullptr};
+  Layer critic{nullptr};
   std::vector<double> losses, weights;
 };
 
@@ -150,13 +159,15 @@ BOOST_AUTO_TEST_CASE(a_gan_has_the_losses_of_one_rank_on_any_number) {
   const auto expected = alone();
   BOOST_TEST(expected.size() == 42u);  // 3 steps for each of 14 batches
   BOOST_TEST(std::abs(expected[41] - expected[2]) > 1e-3);
-  for (const auto share : {levin::ShareParameters::automatic, levin::ShareParameters::none}) {
-    const auto run = train(runtime(), levin::DDP{share});
+  const levin::ShardingOptions own{.share_parameters = levin::ShareParameters::none};
+  for (const levin::StrategyConfig& strategy : std::vector<levin::StrategyConfig>{
+           levin::DDP{}, levin::DDP{own.share_parameters}, levin::Zero1{own}, levin::Zero2{own}, levin::FSDP{.sharding = own}}) {
+    const auto run = train(runtime(), strategy);
     check_equal(run.losses, expected);
     BOOST_TEST(run.trainer->global_step() == 14);
     BOOST_TEST(run.trainer->session().learning_rate(1) == 0.02 / 8);
     BOOST_TEST(run.trainer->session().learning_rate(0) == 0.01);
-    check_equal(train(runtime(), levin::DDP{share}, true).losses, expected);
+    check_equal(train(runtime(), strategy, true).losses, expected);
   }
 }
 

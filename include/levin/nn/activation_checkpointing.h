@@ -3,14 +3,9 @@
 #include <vector>
 
 #include "levin/core/tensor.h"
+#include "levin/nn/activation_checkpointing_kind.h"
 
-namespace levin {
-
-/// What a unit keeps of its forward for its backward: everything; its inputs alone, from which the forward is computed again (Chen et al.,
-/// "Training Deep Nets with Sublinear Memory Cost", 2016); or those in host memory.
-enum class ActivationCheckpointing { none, units, offload };
-
-namespace detail {
+namespace levin::detail {
 
 /// A computation that a backward repeats: called without a graph now, and with one in the backward, with the same random numbers and
 /// autocast.
@@ -21,5 +16,4 @@ struct Repeatable {
 /// The outputs of compute(inputs), whose backward repeats it. A computation whose inputs need no gradient has one, too: for parameters.
 std::vector<Tensor> compute_twice(const std::vector<Tensor>& inputs, Repeatable what, ActivationCheckpointing keep);
 
-}  // namespace detail
-}  // namespace levin
+}  // namespace levin::detail

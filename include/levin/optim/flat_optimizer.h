@@ -24,7 +24,8 @@ class FlatOptimizer {
   virtual std::vector<std::string> state_names() const = 0;
   /// Zeroed state for a slice.
   OptimizerState make_state(const Tensor& parameters) const;
-  /// Updates `parameters` [n] in place from `gradients` [n] (the mean over the step).
+  /// Updates `parameters` [n] in place from `gradients` [n] (the mean over the step), both of one dtype; in fp16 and bf16 the state is of
+  /// that dtype, too, and the arithmetic is fp32's.
   virtual void step(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, double lr, double weight_decay) const = 0;
 };
 
@@ -32,7 +33,7 @@ class FlatOptimizer {
 /// parameters, so the update has two halves; between them whoever knows the parameters makes the norms.
 class LayerWiseOptimizer : public FlatOptimizer {
  public:
-  /// What the slice's parameters are to follow [n], times -lr and their factors. The state moves on.
+  /// What the slice's parameters are to follow [n], times -lr and their factors; of slices in fp16 and bf16 in fp32. The state moves on.
   virtual Tensor direction(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, double weight_decay) const = 0;
   /// The factor of a parameter with these norms of it and of its direction.
   virtual double factor(double parameter_norm, double direction_norm) const = 0;

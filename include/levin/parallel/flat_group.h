@@ -22,6 +22,7 @@ class FlatGroup {
     GroupRanks ranks;
     Lifetimes lifetimes;
     std::optional<TransferDtype> reduce_dtype;
+    bool offload_optimizer = false;  ///< its state and the update are in host memory
     std::string name;  ///< of its unit, for errors
     int subject = 0;   ///< its number among what collectives may be about
     MemoryMeter* meter = nullptr;
@@ -47,9 +48,14 @@ class FlatGroup {
   bool gathered() const noexcept { return memory_.gathered.filled(); }
   /// What was written into the gathered parameters becomes this rank's part.
   void keep_part();
+  /// This rank's part was written: a copy of it in host memory follows.
+  void part_changed();
 
   /// Gives the owned part of each segment its optimizer state.
   void make_optimizer_state(const FlatOptimizer& optimizer);
+  /// Around the update of the slices.
+  void begin_update();
+  void end_update();
   /// The next backward's gradients are the first of a step. Until then .grad is undefined, as after torch's zero_grad: the first gradient
   /// is moved into the buffer, which saves writing zeros and adding to them.
   void zero_grad();
@@ -68,6 +74,8 @@ class FlatGroup {
   /// Of sharded gradients: the sum is in this rank's part, and the whole is forgotten.
   void finish_reduce();
   bool reducing() const noexcept { return reduction_.has_value(); }
+  /// This rank's gradients times `factor`, before their reduction.
+  void scale_gradients(double factor);
   /// The mean gradient of the owned part becomes readable in mean(): the sum over ranks times `factor`. All ranks' gradients must be
   /// complete, and peers may read them until the next barrier.
   void reduce(double factor);
@@ -105,6 +113,7 @@ class FlatGroup {
   Tensor mean_;
   std::optional<Work> reduction_, gather_;  // under way
   Tensor sent_, received_;                  // by them, in other dtypes
+  Tensor host_part_, host_mean_;            // what is updated, where that is offloaded from a device
   bool accumulated_ = false;                // sharded gradients of earlier backwards are in mean_
   bool reduced_ = false;                    // in this backward
   std::vector<Tensor> peer_parts_;          // the owned part of every rank's gradients, in rank order

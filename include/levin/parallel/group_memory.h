@@ -31,10 +31,15 @@ struct GroupMemory {
   std::vector<Tensor> peer_gradients;  ///< every rank's gradients in rank order, where all can be read; else empty
   FlatBuffer gathered, unreduced;      ///< whole parameters and gradients that come and go
 
-  /// Zeroed memory for a group; `compute` is the dtype of gathered parameters and their gradients. Collective. Where a node's shared
+  struct Wanted {
+    Lifetimes lifetimes;
+    at::ScalarType compute;   ///< dtype of gathered parameters and their gradients
+    bool shard_on_host = false;  ///< this rank's part of the parameters is in host memory
+  };
+  /// Zeroed memory for a group. Collective. Where a node's shared
   /// memory has no room for a form that needs it: null or IoError, on all ranks, as `when_short` says.
-  static std::unique_ptr<GroupMemory> allocate(const GroupLayout& layout, const Lifetimes& lifetimes, at::ScalarType compute,
-                                               const GroupRanks& ranks, BufferPool& pool, MemoryMeter& meter, WhenShort when_short);
+  static std::unique_ptr<GroupMemory> allocate(const GroupLayout& layout, const Wanted& wanted, const GroupRanks& ranks,
+                                               BufferPool& pool, MemoryMeter& meter, WhenShort when_short);
 };
 
 }  // namespace levin

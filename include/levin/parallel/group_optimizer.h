@@ -46,7 +46,10 @@ class GroupOptimizer {
   void count(double weight) noexcept { weight_ += weight, backwards_++; }
   double weight() const noexcept { return weight_; }
   int64_t backwards() const noexcept { return backwards_; }
-  void forget_weights() noexcept { weight_ = 0, backwards_ = 0; }
+  void forget_weights() noexcept { weight_ = 0, backwards_ = 0, gradient_scale_ = next_gradient_scale_; }
+  /// See Strategy::scale_gradients. Where a reduction is under way, its gradients stay as they are, with the scale that they have.
+  void scale_gradients(double scale);
+  double gradient_scale() const noexcept { return gradient_scale_; }
 
   /// Gradients are in their buffers; see FlatGroup::settle.
   void settle(std::vector<size_t>* absent = nullptr);
@@ -80,6 +83,7 @@ class GroupOptimizer {
   std::vector<std::string> names_;  // of all parameters
   double weight_ = 0;
   int64_t backwards_ = 0;
+  double gradient_scale_ = 1, next_gradient_scale_ = 1;
 };
 
 }  // namespace levin

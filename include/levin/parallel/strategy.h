@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "levin/core/log.h"
+#include "levin/nn/activation_checkpointing_kind.h"
 #include "levin/nn/build_context.h"
 #include "levin/optim/optimizer_spec.h"
 #include "levin/parallel/flat_group.h"
@@ -61,11 +62,17 @@ class Strategy {
   /// optimizer takes ddp's private form; ConfigError where its state was to be shared or sharded. Without optimizers there are gradients and no
   /// updates. UsageError where of several optimizers not just one trains a parameter.
   void setup(torch::nn::Module& module, std::vector<OptimizerSpec> optimizers);
+  /// The outermost units of the module that was set up keep so much of their forward.
+  void checkpoint_activations(ActivationCheckpointing kind);
   /// Whether the last setup was this module's, and its parameters are still the same tensors.
   bool holds(const torch::nn::Module& module) const;
 
   /// Until it is called with null, the parameters of other optimizers than this one require no gradient, and backward is for it alone.
   void toggle(std::optional<size_t> optimizer);
+  /// From now on gradients are accumulated times this, on all ranks alike, and divided by it in reduce; those that are there are brought to
+  /// it.
+  void scale_gradients(double scale);
+  double gradient_scale() const noexcept { return gradient_scale_; }
   /// Accumulates the gradients of weight * loss; `loss` is the mean over the micro-batch. Local. UsageError for a loss that has not one
   /// element, or depends on no parameter; where a parameter was replaced by another tensor. A parameter that takes no part has a gradient
   /// of zeros, and is updated with it; rank 0 warns once where it took part before.
@@ -153,7 +160,8 @@ class Strategy {
   std::optional<size_t> toggled_;             // alone takes part in backward
   std::unique_ptr<detail::UnitRunners> runners_;
   std::unique_ptr<detail::Overlap> overlap_;  // where reductions start in a backward
-  double unit_ = 1;                           // gradients are accumulated times weight / unit
+  double unit_ = 1;                           // gradients are accumulated times weight / unit * scale
+  double gradient_scale_ = 1;
   bool backward_done_ = false, warned_of_absent_ = false;
 };
 

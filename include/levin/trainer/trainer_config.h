@@ -6,6 +6,7 @@
 #include <variant>
 
 #include "levin/core/config.h"
+#include "levin/nn/activation_checkpointing_kind.h"
 #include "levin/optim/clip.h"
 #include "levin/parallel/strategy_config.h"
 #include "levin/trainer/component_choices.h"
@@ -23,6 +24,7 @@ struct SessionConfig {
   Precision precision = Precision::float32;
   std::optional<double> gradient_clip_val = {};
   ClipAlgorithm gradient_clip_algorithm = ClipAlgorithm::norm;
+  ActivationCheckpointing activation_checkpointing = ActivationCheckpointing::none;
   int64_t num_threads = 0;
   std::filesystem::path window_directory = "/dev/shm";
 };
@@ -30,6 +32,9 @@ LEVIN_CONFIG(SessionConfig, (accelerator, "auto, cpu, gpu (which is cuda), or a 
              (strategy, "how ranks work together"), (precision, "dtype of parameters and computation"),
              (gradient_clip_val, "largest norm or value of the gradient", at_least(0)),
              (gradient_clip_algorithm, "what gradient_clip_val limits"),
+             (activation_checkpointing,
+              "units keep only their inputs and compute their forward again in the backward; offload: inputs in host memory; none: as the "
+              "model says"),
              (num_threads, "threads a rank computes with; 0: its share of the cores that it may use", at_least(0)),
              (window_directory, "where ranks of one node put the memory that they share"))
 
