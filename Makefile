@@ -14,6 +14,7 @@ test-sanitize:
 test-all: build
 	tools/setup tests
 	tools/setup peers
+	tools/setup simulate
 	tools/test --all
 bench:
 	tools/setup peers

@@ -15,7 +15,7 @@
 #include <string>
 #include <thread>
 
-#include "file.h"
+#include "../core/file.h"
 
 namespace levin::detail {
 namespace {

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "file.h"
+#include "../core/file.h"
 #include "xxh3.h"
 
 namespace levin::detail {

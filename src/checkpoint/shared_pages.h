@@ -2,7 +2,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "file.h"
+#include "../core/file.h"
 
 namespace levin::detail {
 

@@ -16,6 +16,7 @@
 #include "levin/comm/launcher.h"
 #include "levin/core/version.h"
 #include "levin/core/whereabouts.h"
+#include "plan_command.h"
 #include "predictions.h"
 #include "resume.h"
 #include "run_folder.h"
@@ -34,6 +35,7 @@ struct Settings {
   std::optional<LrSchedulerConfig> lr_scheduler;
   RunConfig run;
   JobConfig job;
+  PlanConfig plan;
   std::optional<ConfigValue> before;  // of the start that this one follows
 };
 
@@ -48,12 +50,14 @@ ProgramOptions describe(const std::string& name, Settings& settings, const Progr
                          {{"fit", "train the model"},
                           {"validate", "evaluate on the validation data"},
                           {"test", "evaluate on the test data"},
-                          {"predict", "write predictions for the test data"}});
+                          {"predict", "write predictions for the test data"},
+                          {"plan", "print what a training needs of a cluster: bytes, collectives, time"}});
   options.add_group("trainer", "how to train", settings.trainer);
   program.add_groups(options);
   options.add_group("optimizer", "in place of the model's own optimizer", settings.optimizer);
   options.add_group("lr_scheduler", "in place of the model's own schedule", settings.lr_scheduler);
   options.add_group("job", "the batch job", settings.job);
+  options.add_group("plan", "the cluster that `plan` is for", settings.plan);
   options.add(settings.run);
   return options;
 }
@@ -242,6 +246,16 @@ int run_job(const Settings& settings, ProgramOptions& options, const Program& pr
   }
 }
 
+// For one process; of several the first one does it.
+int plan(const Settings& settings, ProgramOptions& options, const Program& program) {
+  try {
+    if (first_of_the_launcher()) print_plan(settings.plan, settings.trainer, settings.optimizer, options, program);
+    return 0;
+  } catch (const std::exception& error) {
+    return say(error.what(), exit_code_of(error));
+  }
+}
+
 }  // namespace
 
 int run_program(int argc, const char* const* argv, const Program& program) {
@@ -259,7 +273,7 @@ int run_program(int argc, const char* const* argv, const Program& program) {
   try {
     auto input = ProgramInput::from_main(argc, argv, environ);
     command = options.parse(input);
-    if (const auto base = command.subcommand.empty() ? std::nullopt : config_of_the_run(settings.run, name, command.subcommand)) {
+    if (const auto base = command.subcommand.empty() || command.subcommand == "plan" ? std::nullopt : config_of_the_run(settings.run, name, command.subcommand)) {
       input.base_files = {*base};
       input.base_keys = [&command](const std::string& key) { return taken_over(key, command.subcommand); };
       settings.before = load_yaml(*base);
@@ -269,6 +283,7 @@ int run_program(int argc, const char* const* argv, const Program& program) {
       if (first_of_the_launcher()) std::fputs(command.text.c_str(), stdout);
       return 0;
     }
+    if (command.subcommand == "plan") return plan(settings, options, program);
     if (settings.trainer.devices.value.value_or(1) > 1 && !started_by_a_launcher())
       throw explain_devices(*settings.trainer.devices.value, 1, {argv, argv + argc});
     AcceleratorRegistry().create(settings.trainer.session.accelerator);  // its plug-in comes before any other use of LibTorch

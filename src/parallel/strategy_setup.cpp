@@ -10,7 +10,9 @@
 #include "levin/core/error.h"
 #include "levin/nn/unit.h"
 #include "levin/parallel/strategy.h"
+#include "memory_check.h"
 #include "model_checks.h"
+#include "parameter_infos.h"
 #include "strategy_parts.h"
 
 namespace levin {
@@ -134,20 +136,16 @@ void Strategy::setup(torch::nn::Module& module, std::vector<OptimizerSpec> optim
 }
 
 void Strategy::make_groups() {
-  std::vector<SegmentOptions> options;
-  std::vector<ParameterInfo> infos;
+  const auto [infos, options] = detail::parameter_infos(parameters_, specs_, making_->tree, [this](const Tensor& tensor) {
+    return parked(tensor) ? making_->parked->dtype_of(tensor) : tensor.scalar_type();
+  });
   std::vector<Tensor> tensors;
-  for (const auto& [name, tensor] : parameters_) {
-    const size_t optimizer = specs_.size() > 1 && tensor.requires_grad() ? optimizer_of(specs_, name) : 0;
-    const SegmentOptions mine = specs_.empty() ? SegmentOptions{} : options_for(specs_[optimizer], name);
-    auto found = std::find(options.begin(), options.end(), mine);
-    if (found == options.end()) found = options.insert(options.end(), mine);
-    infos.push_back({name, tensor.numel(), parked(tensor) ? making_->parked->dtype_of(tensor) : tensor.scalar_type(),
-                     tensor.requires_grad(), making_->tree.unit_of.at(tensor.unsafeGetTensorImpl()),
-                     static_cast<int>(found - options.begin()), static_cast<int>(optimizer)});
-    tensors.push_back(tensor);
-    making_->unit_of_parameter.push_back(static_cast<size_t>(infos.back().unit));
+  for (size_t i = 0; i < infos.size(); i++) {
+    tensors.push_back(parameters_[i].tensor);
+    making_->unit_of_parameter.push_back(static_cast<size_t>(infos[i].unit));
   }
+  if (communicator_->device().is_cpu())
+    detail::check_memory({detail::plan_model(infos, specs_, making_->tree), form_, making_->places, alignment_bytes_}, tensors, communicator_->host());
   std::vector<GroupLayout> layout;
   std::vector<GroupMemory> memory;
   do {  // twice where shared memory is too small

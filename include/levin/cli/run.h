@@ -18,6 +18,8 @@ struct Program {
   /// Called once, before make_module.
   std::function<std::shared_ptr<DataModule>()> make_data;
   std::function<std::shared_ptr<Module>(Trainer&)> make_module;
+  /// The same without a Trainer, for `plan`.
+  std::function<std::shared_ptr<Module>()> make_plain_module = {};
   std::vector<std::function<void(CallbackRegistry&)>> add_callbacks = {};
   std::vector<std::function<void(LoggerRegistry&)>> add_loggers = {};
 };
@@ -54,6 +56,15 @@ struct ProgramParts {
           return trainer.build<T>(config);
         } else {
           return trainer.build<T>();
+        }
+      });
+    };
+    program.make_plain_module = [this] {
+      return model.visit([]<class T>(const auto& config) -> std::shared_ptr<Module> {
+        if constexpr (has_options<T>) {
+          return std::make_shared<T>(config);
+        } else {
+          return std::make_shared<T>();
         }
       });
     };

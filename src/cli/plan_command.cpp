@@ -1,0 +1,196 @@
+#include "plan_command.h"
+
+#include <c10/core/ScalarType.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <map>
+
+#include "levin/cli/run.h"
+#include "levin/core/whereabouts.h"
+#include "levin/nn/build_context.h"
+#include "levin/nn/unit.h"
+#include "levin/parallel/plan_model.h"
+
+namespace levin::cli {
+namespace {
+
+template <class Make>
+auto made(const char* what, const Make& make) {
+  const InHook here(what);
+  return make();
+}
+
+// A finished unit's parameters have served: their sizes are known.
+class ShapesOnly : public BuildContext {
+ public:
+  void adopt(const std::shared_ptr<UnitBase>& unit) override {
+    for (const Tensor& parameter : unit->parameters()) {
+      auto* storage = parameter.storage().unsafeGetStorageImpl();
+      if (storage->nbytes() != parameter.nbytes()) continue;
+      storage->set_data_ptr_noswap(c10::DataPtr(nullptr, storage->device()));
+      storage->set_nbytes(0);
+    }
+  }
+};
+
+struct Row {
+  std::string name;
+  StrategyConfig config;
+  bool chosen = false;
+};
+
+// What can be had on this cluster, with what is configured among them, or before them where its options are its own.
+std::vector<Row> rows_of(const StrategyConfig& chosen, const Ranks& ranks) {
+  std::vector<Row> rows;
+  if (ranks.all == 1)
+    rows.push_back({"single_device", SingleDevice{}});
+  else
+    for (auto& [name, config] : planned_strategies()) rows.push_back({name, config});
+  if (ranks.hosts > 1 && ranks.of_host > 1) rows.push_back({"hsdp", HSDP{}});
+  const Form form = choose_form(chosen, ranks);
+  const auto options = write_config(form.options);
+  for (auto& row : rows) {
+    const Form its = choose_form(row.config, ranks);
+    if (its.lifetimes != form.lifetimes || (its.name != form.name && ranks.all > 1)) continue;
+    if (to_yaml(write_config(its.options), false) != to_yaml(options, false)) continue;
+    row.chosen = true, row.config = chosen;
+    return rows;
+  }
+  rows.insert(rows.begin(), {form.name + ", as configured", chosen, true});
+  return rows;
+}
+
+std::string seconds_text(double seconds) {
+  return seconds >= 1 ? fmt::format("{:.3g} s", seconds) : seconds >= 1e-3 ? fmt::format("{:.3g} ms", 1e3 * seconds) : fmt::format("{:.3g} us", 1e6 * seconds);
+}
+
+std::string count_text(double count) {
+  for (const auto& [size, unit] : {std::pair{1e12, "T"}, {1e9, "G"}, {1e6, "M"}, {1e3, "k"}})
+    if (count >= size) return fmt::format("{:.3g} {}", count / size, unit);
+  return fmt::format("{:.3g} ", count);
+}
+
+std::string describe(const Places& places) {
+  std::string text = fmt::format("{} ranks", places.ranks());
+  if (places.hosts == 1) return text + " of a node";
+  return text + (places.local == 1 ? fmt::format(", one on each of {} nodes", places.hosts) : fmt::format(" on {} nodes", places.hosts));
+}
+
+void print_collectives(const std::string& name, const Plan& plan, const ClusterConfig& cluster) {
+  struct Sum {
+    int64_t count = 0, bytes = 0;
+    double seconds = 0;
+  };
+  std::map<std::pair<Among, CollectiveOp>, Sum> sums;
+  for (const auto& one : plan.collectives) {
+    auto& sum = sums[{one.among, one.op}];
+    sum.count++, sum.bytes += one.bytes;
+    sum.seconds += collective_seconds(one, places_of(one.among, plan.form, cluster), cluster);
+  }
+  std::printf("  %s%s\n", name.c_str(), sums.empty() ? ": none" : "");
+  for (const auto& [what, sum] : sums) {
+    const auto places = places_of(what.first, plan.form, cluster);
+    const bool messages = cluster.own_memory() || places.hosts > 1;
+    std::printf("    %6lld x %-14s %9s together, %s, %s%s\n", static_cast<long long>(sum.count), name_of(what.second),
+                bytes_text(sum.bytes).c_str(), describe(places).c_str(), seconds_text(sum.seconds).c_str(),
+                messages ? "" : ", in shared memory: no messages");
+  }
+}
+
+void print_row(const Row& row, const Plan& plan, const ClusterConfig& cluster, bool there_is_room, bool best) {
+  const auto& [form, memory, collectives, time] = plan;
+  const auto& first = memory.first;
+  std::printf("%c%c %-20s %9s %9s %9s %9s %9s %9s %4s %9s %9s %9s %9s\n", row.chosen ? '*' : ' ', best ? '>' : ' ', row.name.c_str(),
+              bytes_text(first.parameters).c_str(), bytes_text(first.gradients).c_str(), bytes_text(first.optimizer).c_str(),
+              bytes_text(first.total()).c_str(), bytes_text(memory.other.total()).c_str(),
+              bytes_text(memory.node(cluster.devices_per_node)).c_str(), there_is_room ? "yes" : "no", seconds_text(time.total()).c_str(),
+              seconds_text(time.compute_seconds).c_str(), seconds_text(time.communication_seconds).c_str(),
+              seconds_text(time.update_seconds).c_str());
+}
+
+std::vector<OptimizerSpec> optimizers_of(Module& module, const std::optional<OptimizerConfig>& replaced) {
+  auto specs = made("configure_optimizers", [&] { return module.configure_optimizers(); });
+  if (!replaced) return specs;
+  if (specs.empty()) specs.emplace_back(*replaced);
+  specs.front().optimizer = *replaced, specs.front().factory = nullptr;
+  return specs;
+}
+
+std::shared_ptr<Module> build(ProgramOptions& options, const Program& program) {
+  if (options.has_late_links()) {
+    const auto data = made("the constructor of the data module", [&] { return program.make_data(); });
+    made("prepare_data", [&] { data->prepare_data(); });
+    made("setup", [&] { data->setup(Stage::fit); });
+    options.apply_late_links();
+  }
+  const ShapesOnly context;
+  auto module = made("the constructor of the model", [&] { return program.make_plain_module(); });
+  made("configure_model", [&] { module->configure_model(); });
+  return module;
+}
+
+}  // namespace
+
+void print_plan(const PlanConfig& config, const TrainerConfig& trainer, const std::optional<OptimizerConfig>& optimizer,
+                ProgramOptions& options, const Program& program) {
+  const auto& cluster = config.cluster;
+  const Ranks ranks = ranks_of(cluster);
+  const auto rows = rows_of(trainer.session.strategy, ranks);
+  const auto module = build(options, program);
+  const auto specs = optimizers_of(*module, optimizer);
+  const auto dtype = trainer.session.precision == Precision::float64 ? c10::ScalarType::Double : c10::ScalarType::Float;
+  const int64_t alignment = cluster.own_memory() ? 256 : 64;
+  const int64_t there = cluster.node_memory ? cluster.node_memory->value : available_memory(), reserved = config.reserved.value;
+  std::vector<Plan> plans;
+  PlanWork work{.micro_batches = trainer.accumulate_grad_batches};
+  work.clip_by_norm = trainer.session.gradient_clip_val && trainer.session.gradient_clip_algorithm == ClipAlgorithm::norm;
+  int64_t parameters = 0;
+  for (const auto& row : rows) {
+    const Form form = choose_form(row.config, ranks);
+    auto model = describe_model(*module, specs, dtype, form.options.min_num_params);
+    if (trainer.session.activation_checkpointing != ActivationCheckpointing::none)
+      for (size_t unit = 1; unit < model.units.size(); unit++) model.units[unit].checkpointed |= model.units[unit].parent == 0;
+    parameters = model.numel();
+    work.flops = config.flops.value_or(6 * static_cast<double>(parameters) * config.batch);
+    plans.push_back(make_plan(model, form, cluster, work, alignment));
+  }
+  const auto* best = fastest_that_fits(plans, cluster, there, reserved);
+
+  std::printf("%sparameters; a rank computes %sFLOP a step\n", count_text(static_cast<double>(parameters)).c_str(),
+              count_text(work.flops * static_cast<double>(work.micro_batches)).c_str());
+  const auto room = cluster.own_memory() ? fmt::format("{} each", bytes_text(cluster.device_memory->value))
+                                         : fmt::format("{} of memory a node", bytes_text(there));
+  std::printf("%lld nodes with %lld ranks each, %s%s\n", static_cast<long long>(cluster.nodes), static_cast<long long>(cluster.devices_per_node),
+              room.c_str(), reserved > 0 ? fmt::format(", of which {} of each rank are reserved", bytes_text(reserved)).c_str() : "");
+  std::printf("Step times are modelled%s.\n", ranks.all > most_ranks_checked
+                                                  ? fmt::format("; the model was compared with a simulator up to {} ranks only", most_ranks_checked).c_str()
+                                                  : "");
+  for (const auto& spec : specs)
+    if (spec.factory) std::printf("What the custom optimizer remembers is not counted.\n");
+  std::printf("\n%-23s %29s %9s %9s %9s %4s %9s %9s %9s %9s\n", "", "a node's first rank has", "in all", "others", "node", "fits", "step", "compute",
+              "waits", "update");
+  std::printf("%-23s %9s %9s %9s\n", "   strategy", "params", "grads", "optimizer");
+  for (size_t i = 0; i < rows.size(); i++)
+    print_row(rows[i], plans[i], cluster, fits(plans[i].memory, cluster, there, reserved), &plans[i] == best);
+  std::printf("*: configured. >: the fastest that fits.%s\n",
+              plans.front().form.shared() || plans.back().form.shared() ? " Parameters that a node shares are counted on its first rank." : "");
+  std::printf("\nCollectives of a step:\n");
+  for (size_t i = 0; i < rows.size(); i++) print_collectives(rows[i].name, plans[i], cluster);
+  std::fflush(stdout);
+
+  for (size_t i = 0; i < rows.size(); i++) {
+    if (!rows[i].chosen || fits(plans[i].memory, cluster, there, reserved)) continue;
+    const auto& memory = plans[i].memory;
+    const bool own = cluster.own_memory();
+    throw ConfigError(
+        fmt::format("strategy {} needs {} {}, and there are {}", rows[i].name,
+                    bytes_text(own ? memory.first.total() + reserved : memory.node(cluster.devices_per_node) + reserved * cluster.devices_per_node),
+                    own ? "on a device" : "on a node", bytes_text(own ? cluster.device_memory->value : there)),
+        best ? fmt::format("use --trainer.strategy {}", rows[static_cast<size_t>(best - plans.data())].name)
+             : "no strategy fits: plan with more --plan.nodes, or a smaller model",
+        "plan");
+  }
+}
+
+}  // namespace levin::cli
