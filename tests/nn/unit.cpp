@@ -34,13 +34,16 @@ struct SplitImpl : levin::Unit<std::tuple<Tensor, std::optional<Tensor>, Named>(
 LEVIN_UNIT(Split);
 
 struct Recorder : levin::UnitEngine {
-  void enter() override { calls += "e"; }
-  void leave(const std::function<void(const std::function<void(Tensor&)>&)>& for_each_output) override {
+  void enter(const Tensors& for_each_input) override {
+    calls += "e";
+    for_each_input([&](const Tensor&) { inputs++; });
+  }
+  void leave(const Tensors& for_each_output) override {
     calls += "l";
-    for_each_output([&](Tensor&) { outputs++; });
+    for_each_output([&](const Tensor&) { outputs++; });
   }
   std::string calls;
-  int outputs = 0;
+  int inputs = 0, outputs = 0;
 };
 
 struct Collector : levin::BuildContext {
@@ -60,6 +63,7 @@ BOOST_AUTO_TEST_CASE(engine_is_called_through_holder_and_sequential) {
   torch::nn::Sequential sequential(torch::nn::Linear(2, 2), scale);
   sequential->forward(at::ones({1, 2}));
   BOOST_TEST(engine.calls == "elel");
+  BOOST_TEST(engine.inputs == 2);
   BOOST_TEST(engine.outputs == 2);
 }
 

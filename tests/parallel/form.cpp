@@ -62,7 +62,7 @@ BOOST_AUTO_TEST_CASE(sharding_strategies_are_strategies) {
   using enum levin::ShardingStrategy;
   for (const auto& [sharding, name] :
        std::vector<std::pair<levin::ShardingStrategy, std::string>>{{full_shard, "fsdp"}, {shard_grad_op, "zero2"}, {no_shard, "ddp"}, {hybrid_shard, "hsdp"}})
-    BOOST_TEST(levin::choose_form(levin::FSDP{.sharding_strategy = sharding}, one_node).name == name);
+    BOOST_TEST(levin::choose_form(levin::FSDP{.sharding_strategy = sharding, .sharding = {}}, one_node).name == name);
 }
 
 BOOST_AUTO_TEST_CASE(a_node_has_one_copy) {
@@ -83,7 +83,7 @@ BOOST_AUTO_TEST_CASE(private_forms) {
   BOOST_TEST(fsdp.shard_ranks == 4);
   BOOST_TEST((fsdp.of_unit(0).parameters == Hold::whole));
   BOOST_TEST((fsdp.of_unit(1).parameters == Hold::sharded));
-  levin::FSDP hybrid{.sharding_strategy = levin::ShardingStrategy::hybrid_shard};
+  levin::FSDP hybrid{.sharding_strategy = levin::ShardingStrategy::hybrid_shard, .sharding = {}};
   BOOST_TEST(private_form(hybrid, two_nodes).shard_ranks == 2);
   check_throws<levin::ConfigError>([&] { private_form(hybrid, uneven); }, {"different numbers of ranks", "shard_group_size"});
   hybrid.sharding.shard_group_size = 1;

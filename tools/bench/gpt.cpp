@@ -1,0 +1,130 @@
+// A GPT of 25 M parameters (8 layers, width 512, context 256), batch 4 a rank, AdamW, one thread a rank, as jobs/gpt has it:
+//   gpt speed STRATEGY STEPS [PRECISION]   tokens a second over all ranks
+//   gpt memory STRATEGY                    bytes a rank holds for parameters, gradients and the optimizer's state, at most
+// STRATEGY: single, ddp, zero1, zero2, fsdp, and ddp-private to fsdp-private, which share no memory.
+#include <ATen/Parallel.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/randint.h>
+#include <fmt/core.h>
+#include <sys/resource.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <fstream>
+#include <string>
+
+#include "../../jobs/gpt/gpt.h"
+#include "levin/parallel/strategy.h"
+#include "levin/trainer/session.h"
+
+namespace {
+
+constexpr int64_t context = 256, batch_size = 4;
+
+gpt::GptConfig model_config() {
+  gpt::GptConfig config;
+  config.shape = {.layers = 8, .width = 512, .heads = 8, .positions = gpt::Positions::learned};
+  config.context = context;
+  return config;
+}
+
+class Steps {
+ public:
+  Steps(levin::MpiRuntime& mpi, const levin::SessionConfig& config) : session_(mpi, config), model_(session_.build<gpt::Gpt>(model_config())) {
+    session_.setup(*model_);
+    const auto tokens = at::randint(256, {batch_size, context + 1}, at::kLong);
+    batch_.set("input", tokens.narrow(1, 0, context).contiguous());
+    batch_.set("target", tokens.narrow(1, 1, context).contiguous());
+  }
+
+  void step() {
+    session_.receive(batch_);
+    session_.expect_step();
+    levin::Tensor loss;
+    {
+      const auto autocast = session_.autocast();
+      loss = model_->training_step(batch_);
+    }
+    session_.backward(loss, static_cast<double>(batch_size));
+    session_.step();
+  }
+
+  levin::Session& session() { return session_; }
+
+ private:
+  levin::Session session_;
+  std::shared_ptr<gpt::Gpt> model_;
+  levin::Batch batch_;
+};
+
+levin::StrategyConfig strategy_of(const std::string& text) {
+  const bool own = text.ends_with("-private");
+  const std::string name = text.substr(0, text.find('-'));
+  const auto share = own ? levin::ShareParameters::none : levin::ShareParameters::automatic;
+  const levin::ShardingOptions sharding{.share_parameters = share};
+  if (name == "ddp") return levin::DDP{share};
+  if (name == "zero1") return levin::Zero1{sharding};
+  if (name == "zero2") return levin::Zero2{sharding};
+  if (name == "fsdp") return levin::FSDP{.sharding = sharding};
+  return levin::SingleDevice{};
+}
+
+void speed(Steps& steps, int64_t count, const std::string& what) {
+  steps.step(), steps.step();
+  steps.session().communicator().barrier();
+  const auto began = std::chrono::steady_clock::now();
+  for (int64_t i = 0; i < count; i++) steps.step();
+  steps.session().communicator().barrier();
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  const int ranks = steps.session().size();
+  if (steps.session().rank() == 0)
+    fmt::print("{{\"case\": \"{}\", \"value\": {}, \"unit\": \"tokens/s\"}}\n", what,
+               static_cast<double>(count * ranks * batch_size * context) / seconds);
+}
+
+// Proportional set size of the mappings of shared windows, in bytes.
+double windows_pss() {
+  std::ifstream maps("/proc/self/smaps");
+  double bytes = 0;
+  bool window = false;
+  for (std::string line; std::getline(maps, line);) {
+    if (line.find('-') < line.find(' ')) window = line.find(" rw-s ") != std::string::npos;  // the line that begins a mapping
+    if (window && line.starts_with("Pss:")) bytes += 1024 * std::atof(line.c_str() + 4);
+  }
+  return bytes;
+}
+
+void memory(Steps& steps, const std::string& what) {
+  for (int i = 0; i < 2; i++) steps.step();
+  auto& session = steps.session();
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  const auto& meter = session.strategy().memory();
+  const at::Tensor most = at::full({2}, static_cast<double>(meter.peak()), at::kDouble), windows = at::full({1}, windows_pss(), at::kDouble);
+  most[1] = static_cast<double>(usage.ru_maxrss) * 1024;
+  session.communicator().all_reduce(most, levin::ReduceOp::max).wait();
+  session.communicator().all_reduce(windows).wait();
+  if (session.rank() != 0) return;
+  const auto parameters = static_cast<double>(gpt::Gpt::parameters_of(model_config()));
+  fmt::print("{{\"case\": \"{}\", \"value\": {}, \"unit\": \"bytes\", \"parameters\": {}, \"resident\": {}, \"windows\": {}}}\n", what,
+             most[0].item<double>(), parameters, most[1].item<double>(), windows.item<double>());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc < 3) return std::fputs("gpt speed STRATEGY STEPS [PRECISION] | gpt memory STRATEGY\n", stderr), 78;
+  const std::string mode = argv[1], strategy = argv[2];
+  levin::MpiRuntime mpi;
+  levin::SessionConfig config;
+  const std::string precision = argc > 4 ? argv[4] : "32-true";
+  config.strategy = strategy_of(strategy);
+  config.precision = precision == "bf16-mixed" ? levin::Precision::bfloat16_mixed : levin::Precision::float32;
+  config.num_threads = 1;
+  Steps steps(mpi, config);
+  const std::string what = fmt::format("{}{} on {} ranks", strategy, precision == "32-true" ? "" : ", " + precision, steps.session().size());
+  if (mode == "speed")
+    speed(steps, argc > 3 ? std::atoll(argv[3]) : 5, what);
+  else
+    memory(steps, what);
+}
