@@ -4,6 +4,7 @@
 
 #include "levin/core/error.h"
 #include "levin_test.h"
+#include "toy.h"
 
 using levin::test::runtime;
 namespace fs = std::filesystem;
@@ -37,6 +38,13 @@ struct Directory {
     fs::remove_all(path, ignored);
   }
   fs::path path;
+};
+
+// All ranks may meet in setup.
+struct Knowing : levin::test::ToyData {
+  void setup(levin::Stage) override { ranks = ranks_of_the_run(); }
+  int ranks_of_the_run() const { return trainer().session().size(); }
+  int ranks = 0;
 };
 
 int prepared(Data data) {
@@ -84,6 +92,19 @@ BOOST_AUTO_TEST_CASE(the_first_rank_of_each_host_prepares) {
   const auto topology = levin::Topology::discover(runtime());
   levin::prepare_data(data, topology, *communicator);
   BOOST_TEST(data.prepared == (topology.self().local_rank == 0 ? 1 : 0));
+}
+
+BOOST_AUTO_TEST_CASE(the_data_know_the_trainer_of_their_run) {
+  Knowing data;
+  levin::Trainer trainer({.max_epochs = 1}, runtime());
+  const auto module = trainer.build<levin::test::Toy>();
+  const auto outside = [&] {
+    levin::test::check_throws<levin::UsageError>([&] { data.ranks_of_the_run(); }, {"the data module is not in a run"});
+  };
+  outside();
+  trainer.fit(*module, data);
+  BOOST_TEST(data.ranks == runtime().size());
+  outside();
 }
 
 BOOST_AUTO_TEST_SUITE_END()

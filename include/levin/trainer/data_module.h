@@ -72,8 +72,8 @@ class DataModule {
   Trainer& trainer() const;
 
  private:
-  Trainer* trainer_ = nullptr;
   bool prepared_ = false;
+  Trainer* trainer_ = nullptr;
 };
 
 }  // namespace levin
