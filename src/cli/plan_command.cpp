@@ -65,10 +65,10 @@ std::string seconds_text(double seconds) {
   return seconds >= 1 ? fmt::format("{:.3g} s", seconds) : seconds >= 1e-3 ? fmt::format("{:.3g} ms", 1e3 * seconds) : fmt::format("{:.3g} us", 1e6 * seconds);
 }
 
-std::string count_text(double count) {
-  for (const auto& [size, unit] : {std::pair{1e12, "T"}, {1e9, "G"}, {1e6, "M"}, {1e3, "k"}})
-    if (count >= size) return fmt::format("{:.3g} {}", count / size, unit);
-  return fmt::format("{:.3g} ", count);
+std::string flop_text(double count) {
+  for (const auto& [size, unit] : {std::pair{1e18, "E"}, {1e15, "P"}, {1e12, "T"}, {1e9, "G"}, {1e6, "M"}})
+    if (count >= size) return fmt::format("{:.3g} {}FLOP", count / size, unit);
+  return fmt::format("{:.3g} FLOP", count);
 }
 
 std::string describe(const Places& places) {
@@ -157,8 +157,8 @@ void print_plan(const PlanConfig& config, const TrainerConfig& trainer, const st
   }
   const auto* best = fastest_that_fits(plans, cluster, there, reserved);
 
-  std::printf("%sparameters; a rank computes %sFLOP a step\n", count_text(static_cast<double>(parameters)).c_str(),
-              count_text(work.flops * static_cast<double>(work.micro_batches)).c_str());
+  std::printf("%lld parameters; a rank computes %s a step\n", static_cast<long long>(parameters),
+              flop_text(work.flops * static_cast<double>(work.micro_batches)).c_str());
   const auto room = cluster.own_memory() ? fmt::format("{} each", bytes_text(cluster.device_memory->value))
                                          : fmt::format("{} of memory a node", bytes_text(there));
   std::printf("%lld nodes with %lld ranks each, %s%s\n", static_cast<long long>(cluster.nodes), static_cast<long long>(cluster.devices_per_node),

@@ -2,6 +2,7 @@
 #include <optional>
 
 #include "levin/core/config.h"
+#include "levin/optim/optimizer.h"
 #include "levin/parallel/cluster_config.h"
 #include "levin/trainer/trainer_config.h"
 
