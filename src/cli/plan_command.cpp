@@ -124,7 +124,7 @@ std::shared_ptr<Module> build(ProgramOptions& options, const Program& program) {
     made("setup", [&] { data->setup(Stage::fit); });
     options.apply_late_links();
   }
-  const ShapesOnly context;
+  ShapesOnly context;
   auto module = made("the constructor of the model", [&] { return program.make_plain_module(); });
   made("configure_model", [&] { module->configure_model(); });
   return module;
