@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "file.h"
+#include "../core/file.h"
 
 namespace levin::detail {
 
@@ -31,7 +31,8 @@ struct WriteProgress {
 constexpr uint64_t block_bytes = 4 << 20;
 
 /// Writes the parts in the order of the file, in blocks of at most block_bytes. A block begins where a part does, so no block is two
-/// ranks', and every checksum is made of memory that is about to be written: nothing is read back.
-std::vector<WrittenBlock> write_parts(File& file, std::vector<Part> parts, WriteProgress& progress);
+/// ranks', and every checksum is made of memory that is about to be written: nothing is read back. `shared`: other ranks of this host
+/// write the file, too.
+std::vector<WrittenBlock> write_parts(File& file, std::vector<Part> parts, bool shared, WriteProgress& progress);
 
 }  // namespace levin::detail

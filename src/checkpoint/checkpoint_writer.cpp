@@ -1,5 +1,6 @@
 #include "levin/checkpoint/checkpoint_writer.h"
 
+#include <bit>
 #include <chrono>
 #include <thread>
 
@@ -50,8 +51,11 @@ class Background {
 class CheckpointWriter::Implementation {
  public:
   Implementation(Communicator* communicator, std::filesystem::path folder, CheckpointWriterOptions options)
-      : communicator_(communicator), folder_(std::move(folder)), options_(options) {
+      : communicator_(communicator), folder_(std::move(folder)), options_(std::move(options)) {
     detail::together(communicator_, [&] {
+      if (!std::has_single_bit(options_.alignment) || options_.alignment < 4096)
+        throw UsageError("checkpoint", fmt::format("an alignment of {} bytes", options_.alignment), "give a power of two from 4096 on");
+      if (!options_.staging_directory.empty()) detail::CopyBuffer().reserve(1, 1, options_.staging_directory);  // or it says why not
       if (!is_first()) return;
       { const detail::PartialCheckpoint probe(folder_, "probe", Manifest{}.file); }  // and gone again
       if (options_.remove_leftovers) remove_leftovers(folder_);
@@ -62,7 +66,7 @@ class CheckpointWriter::Implementation {
   SaveReport save(const CheckpointInfo& info, const CheckpointState& state) {
     finish({});
     const auto start = Clock::now();
-    SaveJob job(communicator_, folder_, info, options_.fsync);
+    SaveJob job(communicator_, folder_, info, options_);
     job.begin(state, layout_);
     return save_now(job, start);
   }
@@ -70,7 +74,7 @@ class CheckpointWriter::Implementation {
   void save_async(const CheckpointInfo& info, const CheckpointState& state) {
     finish({});
     start_ = Clock::now();
-    job_ = std::make_unique<SaveJob>(communicator_, folder_, info, options_.fsync);
+    job_ = std::make_unique<SaveJob>(communicator_, folder_, info, options_);
     try {
       begin_async(state);
     } catch (...) {
@@ -123,7 +127,10 @@ class CheckpointWriter::Implementation {
   void begin_async(const CheckpointState& state) {
     job_->begin(state, layout_);
     const auto bytes = detail::CopyBuffer::bytes_for(job_->parts());
-    const bool room = buffer_.reserve(bytes, communicator_ && communicator_->node() ? communicator_->node()->size() : 1);
+    bool room = false;
+    detail::together(communicator_, [&] {
+      room = buffer_.reserve(bytes, communicator_ && communicator_->node() ? communicator_->node()->size() : 1, options_.staging_directory);
+    });
     if (detail::sum_of_all(communicator_, {room ? 0.0 : 1.0})[0] > 0) {  // all ranks go the same way
       finished_ = save_now(*job_, start_);
       job_.reset();
@@ -172,9 +179,9 @@ class CheckpointWriter::Implementation {
 };
 
 CheckpointWriter::CheckpointWriter(Communicator& communicator, std::filesystem::path folder, CheckpointWriterOptions options)
-    : implementation_(std::make_unique<Implementation>(&communicator, std::move(folder), options)) {}
+    : implementation_(std::make_unique<Implementation>(&communicator, std::move(folder), std::move(options))) {}
 CheckpointWriter::CheckpointWriter(std::filesystem::path folder, CheckpointWriterOptions options)
-    : implementation_(std::make_unique<Implementation>(nullptr, std::move(folder), options)) {}
+    : implementation_(std::make_unique<Implementation>(nullptr, std::move(folder), std::move(options))) {}
 CheckpointWriter::~CheckpointWriter() = default;
 
 SaveReport CheckpointWriter::save(const CheckpointInfo& info, const CheckpointState& state) { return implementation_->save(info, state); }

@@ -2,7 +2,7 @@
 #include <filesystem>
 #include <string>
 
-#include "file.h"
+#include "../core/file.h"
 
 namespace levin::detail {
 

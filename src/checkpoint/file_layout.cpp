@@ -1,21 +1,19 @@
 #include "file_layout.h"
 
-#include <xxhash.h>
-
 #include <algorithm>
 #include <bit>
 #include <memory>
 #include <unordered_set>
 
-#include "hdf5_types.h"
+#include "../core/hdf5_types.h"
 #include "levin/core/error.h"
 #include "levin/core/text.h"
 #include "sparse_file.h"
+#include "xxh3.h"
 
 namespace levin::detail {
 namespace {
 
-constexpr hsize_t alignment_bytes = 4096;     // of large data sets: whole pages, and no block of the file system is two ranks'
 constexpr hsize_t metadata_bytes = 64 << 10;  // HDF5 takes room for metadata in such steps, so that they lie together
 constexpr uint64_t least_text_bytes = 64;
 constexpr size_t most_dims = 32;  // HDF5's limit
@@ -61,7 +59,7 @@ void check_shape(const TensorEntry& tensor) {
 /// The HDF5 file while it is laid out.
 class Layouter {
  public:
-  explicit Layouter(SparseFile& file) : create_(H5P_DATASET_CREATE), link_(H5P_LINK_CREATE), file_(open(file)) {
+  Layouter(SparseFile& file, uint64_t alignment) : create_(H5P_DATASET_CREATE), link_(H5P_LINK_CREATE), file_(open(file, alignment)) {
     if (!file_.good()) fail("a file");
     const Hdf5Section section;
     // Places are given at once, and nothing is written into them; without it H5Dget_offset has nothing to say.
@@ -106,14 +104,14 @@ class Layouter {
     Hdf5Handle id;
   };
 
-  static Hdf5Handle open(SparseFile& file) {
+  static Hdf5Handle open(SparseFile& file, hsize_t alignment) {
     const Hdf5Section section;
     const Hdf5Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
     // Rank 0 alone makes the layout, and all ranks write past HDF5. Tried against collective creation and H5Dwrite of parallel HDF5, which
     // is as fast with few large tensors, half as fast with thousands, and says nothing, or hangs, when one rank's disk is full.
     file.use_for(access);
     H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110);
-    H5Pset_alignment(access, alignment_bytes, alignment_bytes);
+    H5Pset_alignment(access, alignment, alignment);
     H5Pset_meta_block_size(access, metadata_bytes);
     const Hdf5Handle create(H5Pcreate(H5P_FILE_CREATE), H5Pclose);
     H5Pset_obj_track_times(create, false);
@@ -141,27 +139,27 @@ void read_metadata(const SparseFile& file, FileLayout& layout) {
   auto places = layout.tensors;
   places.insert(places.end(), layout.texts.begin(), layout.texts.end());
   std::sort(places.begin(), places.end(), [](const auto& a, const auto& b) { return a.offset < b.offset; });
-  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> hash(XXH3_createState(), XXH3_freeState);
-  XXH3_64bits_reset(hash.get());
+  Xxh3 hash;
+  hash.reset();
   std::string bytes;
   for (auto [begin, end] : gaps_between(places, layout.file_bytes))
     for (; begin < end; begin += bytes.size()) {
       bytes.resize(std::min(end - begin, chunk_bytes));
       file.read(begin, bytes.data(), bytes.size());
-      XXH3_64bits_update(hash.get(), bytes.data(), bytes.size());
+      hash.add(bytes.data(), bytes.size());
       if (bytes.find_first_not_of('\0') != std::string::npos) layout.metadata.emplace_back(begin, bytes);
     }
-  layout.metadata_hash = XXH3_64bits_digest(hash.get());
+  layout.metadata_hash = hash.value();
 }
 
 }  // namespace
 
-FileLayout make_layout(const std::vector<TensorEntry>& tensors, const std::vector<TextEntry>& texts) {
+FileLayout make_layout(const std::vector<TensorEntry>& tensors, const std::vector<TextEntry>& texts, uint64_t alignment) {
   check_names(tensors, texts);
   for (const auto& tensor : tensors) check_shape(tensor);
   FileLayout layout;
   SparseFile file;
-  Layouter layouter(file);
+  Layouter layouter(file, alignment);
   for (const auto& tensor : tensors) layout.tensors.push_back(layouter.add(tensor));
   for (const auto& text : texts) layout.texts.push_back(layouter.add(text));
   layouter.close();

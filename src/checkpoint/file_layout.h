@@ -23,8 +23,8 @@ struct FileLayout {
 };
 
 /// Lets HDF5 lay out a file, in memory. UsageError for names, dtypes or shapes that cannot be held, naming the tensor. HDF5's lock is taken
-/// for each data set anew.
-FileLayout make_layout(const std::vector<TensorEntry>& tensors, const std::vector<TextEntry>& texts);
+/// for each data set anew. Tensors of `alignment` bytes and more begin at multiples of it.
+FileLayout make_layout(const std::vector<TensorEntry>& tensors, const std::vector<TextEntry>& texts, uint64_t alignment);
 
 /// Two states of equal keys have the same layout.
 std::string layout_key(const std::vector<TensorEntry>& tensors, const std::vector<TextEntry>& texts);

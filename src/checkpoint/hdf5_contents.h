@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "file.h"
+#include "../core/file.h"
 #include "levin/checkpoint/checkpoint_state.h"
 
 namespace levin::detail {

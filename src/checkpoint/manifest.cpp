@@ -8,7 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "file.h"
+#include "../core/file.h"
 #include "levin/core/error.h"
 #include "levin/core/text.h"
 

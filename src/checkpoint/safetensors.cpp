@@ -9,7 +9,7 @@
 #include <unordered_map>
 
 #include "agreement.h"
-#include "file.h"
+#include "../core/file.h"
 #include "levin/comm/communicator.h"
 #include "levin/core/error.h"
 #include "levin/core/text.h"

@@ -9,6 +9,7 @@
 #include "agreement.h"
 #include "levin/checkpoint/manifest.h"
 #include "levin/comm/communicator.h"
+#include "levin/comm/node_group.h"
 #include "levin/core/error.h"
 #include "levin/core/text.h"
 
@@ -62,7 +63,7 @@ void SaveJob::begin(const CheckpointState& state, KnownLayout& known) {
     if (info_.step < 0 || info_.epoch < 0) refuse(fmt::format("step {} and epoch {} must not be negative", info_.step, info_.epoch));
     layout_ = known.whole;
     if (!layout_ || known.whole_key != whole_key) {
-      layout_ = std::make_shared<const FileLayout>(make_layout(state.tensors, state.texts));
+      layout_ = std::make_shared<const FileLayout>(make_layout(state.tensors, state.texts, alignment_));
       offsets = {static_cast<int64_t>(layout_->file_bytes)};
       for (const auto& place : layout_->tensors) offsets.push_back(static_cast<int64_t>(place.offset));
     }
@@ -121,7 +122,7 @@ void SaveJob::make_parts(const CheckpointState& state, const KnownLayout& known)
 }
 
 void SaveJob::write() {
-  blocks_ = write_parts(file_, parts_, progress_);
+  blocks_ = write_parts(file_, parts_, communicator_ && communicator_->node() && communicator_->node()->size() > 1, progress_);
   if (layout_)
     for (const auto& [offset, bytes] : layout_->metadata) file_.write_at(bytes.data(), bytes.size(), offset);
   if (sync_) file_.sync();

@@ -26,8 +26,8 @@ struct KnownLayout {
 class SaveJob {
  public:
   /// A null communicator is a rank alone.
-  SaveJob(Communicator* communicator, const std::filesystem::path& folder, CheckpointInfo info, bool sync)
-      : communicator_(communicator), folder_(folder), info_(std::move(info)), sync_(sync) {}
+  SaveJob(Communicator* communicator, const std::filesystem::path& folder, CheckpointInfo info, const CheckpointWriterOptions& options)
+      : communicator_(communicator), folder_(folder), info_(std::move(info)), sync_(options.fsync), alignment_(options.alignment) {}
 
   /// Collective: finds the layout, makes the partial directory and its file, and what this rank has to write. HDF5 is entered by rank 0,
   /// and only when the layout is another than before.
@@ -56,6 +56,7 @@ class SaveJob {
   std::filesystem::path folder_;
   CheckpointInfo info_;
   bool sync_;
+  uint64_t alignment_;
   std::optional<PartialCheckpoint> partial_;  ///< rank 0 alone
   File file_;
   std::shared_ptr<const FileLayout> layout_;  ///< rank 0 alone

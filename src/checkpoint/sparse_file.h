@@ -4,7 +4,7 @@
 #include <map>
 #include <string>
 
-#include "hdf5_handle.h"
+#include "../core/hdf5_handle.h"
 
 namespace levin::detail {
 

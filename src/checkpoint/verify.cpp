@@ -1,41 +1,17 @@
 #include "verify.h"
 
 #include <fmt/format.h>
-#include <xxhash.h>
 
-#include <algorithm>
-#include <memory>
 #include <vector>
 
 #include "agreement.h"
 #include "file_layout.h"
+#include "hashing_reader.h"
 #include "levin/comm/communicator.h"
 #include "levin/core/text.h"
 
 namespace levin::detail {
 namespace {
-
-constexpr uint64_t chunk_bytes = 128 << 10;  // stays in a core's cache until it is hashed
-
-class Hasher {
- public:
-  explicit Hasher(const File& file) : file_(file), memory_(chunk_bytes) {}
-
-  void reset() { XXH3_64bits_reset(state_.get()); }
-  void add(uint64_t begin, uint64_t end) {
-    for (; begin < end; begin += chunk_bytes) {
-      const uint64_t bytes = std::min(chunk_bytes, end - begin);
-      file_.read_at(memory_.data(), bytes, begin);
-      XXH3_64bits_update(state_.get(), memory_.data(), bytes);
-    }
-  }
-  uint64_t value() const { return XXH3_64bits_digest(state_.get()); }
-
- private:
-  const File& file_;
-  std::vector<std::byte> memory_;
-  std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state_{XXH3_createState(), XXH3_freeState};
-};
 
 [[noreturn]] void damaged(const File& file, const std::string& what, uint64_t begin, uint64_t end) {
   throw DataError(
@@ -43,9 +19,14 @@ class Hasher {
       "use another checkpoint", "checkpoint");
 }
 
+void check(const HashingReader& reader, const File& file, const Manifest::Dataset& set, const Manifest::Block& block, uint64_t begin) {
+  if (reader.value() != block.hash) damaged(file, shown(set.name), begin, begin + block.bytes);
+}
+
 }  // namespace
 
-void verify(const File& file, const Manifest& manifest, Communicator* communicator) {
+void verify(const File& file, const Manifest& manifest, Communicator* communicator,
+            const std::function<bool(const std::string& name)>& later) {
   const auto rank = static_cast<uint64_t>(communicator ? communicator->rank() : 0),
              ranks = static_cast<uint64_t>(communicator ? communicator->size() : 1);
   together(communicator, [&] {
@@ -55,31 +36,49 @@ void verify(const File& file, const Manifest& manifest, Communicator* communicat
                       "use another checkpoint", "checkpoint");
   });
   together(communicator, [&] {
-    Hasher hasher(file);
+    HashingReader reader(file);
     if (rank == 0) {
       std::vector<FileLayout::Place> places;
       for (const auto& set : manifest.datasets) places.push_back({set.offset, set.bytes});
-      hasher.reset();
-      for (const auto& [begin, end] : gaps_between(places, manifest.file_bytes)) hasher.add(begin, end);
-      if (hasher.value() != manifest.metadata_hash) damaged(file, "metadata", 0, manifest.file_bytes);
+      for (const auto& [begin, end] : gaps_between(places, manifest.file_bytes)) reader.add(begin, end);
+      if (reader.value() != manifest.metadata_hash) damaged(file, "metadata", 0, manifest.file_bytes);
     }
+    std::vector<const Manifest::Dataset*> sets;
     uint64_t all_bytes = 0, seen_bytes = 0;
-    for (const auto& set : manifest.datasets) all_bytes += set.bytes;
-    for (const auto& set : manifest.datasets) {
-      uint64_t begin = set.offset;
-      for (const auto& block : set.blocks) {
+    for (const auto& set : manifest.datasets)
+      if (!later(set.name)) sets.push_back(&set), all_bytes += set.bytes;
+    for (const auto* set : sets) {
+      uint64_t begin = set->offset;
+      for (const auto& block : set->blocks) {
         // Rank r's are the blocks whose middle is in the r-th part of the bytes.
         const auto middle = static_cast<unsigned __int128>(seen_bytes) + block.bytes / 2;
         seen_bytes += block.bytes;
         if (static_cast<uint64_t>(middle * ranks / all_bytes) == rank) {
-          hasher.reset();
-          hasher.add(begin, begin + block.bytes);
-          if (hasher.value() != block.hash) damaged(file, shown(set.name), begin, begin + block.bytes);
+          reader.reset();
+          reader.add(begin, begin + block.bytes);
+          check(reader, file, *set, block, begin);
         }
         begin += block.bytes;
       }
     }
   });
+}
+
+void read_verified(const File& file, const Manifest::Dataset& set, uint64_t begin, uint64_t end, void* memory) {
+  HashingReader reader(file);
+  const uint64_t wanted_begin = set.offset + begin, wanted_end = set.offset + end;
+  uint64_t place = set.offset;
+  for (const auto& block : set.blocks) {
+    const uint64_t block_end = place + block.bytes;
+    if (place >= wanted_end) break;
+    if (block_end > wanted_begin) {
+      const uint64_t from = std::max(place, wanted_begin);
+      reader.reset();
+      reader.add(place, block_end, from, std::min(block_end, wanted_end), static_cast<std::byte*>(memory) + (from - wanted_begin));
+      check(reader, file, set, block, place);
+    }
+    place = block_end;
+  }
 }
 
 }  // namespace levin::detail

@@ -1,5 +1,8 @@
 #pragma once
-#include "file.h"
+#include <functional>
+#include <string>
+
+#include "../core/file.h"
 #include "levin/checkpoint/manifest.h"
 
 namespace levin {
@@ -8,8 +11,14 @@ class Communicator;
 
 namespace levin::detail {
 
-/// Every byte of the file against the manifest's checksums: its size, HDF5's own bytes (on rank 0), the blocks (each rank about as many
-/// bytes as the others). DataError, on all ranks, for the first that does not match. Collective; a null communicator is a rank alone.
-void verify(const File& file, const Manifest& manifest, Communicator* communicator);
+/// The file against the manifest's checksums: its size, HDF5's own bytes (on rank 0), the blocks of all data sets but those that come
+/// `later` (each rank about as many bytes as the others). DataError, on all ranks, for the first that does not match. Collective; a null
+/// communicator is a rank alone.
+void verify(const File& file, const Manifest& manifest, Communicator* communicator,
+            const std::function<bool(const std::string& name)>& later);
+
+/// Bytes [begin, end) of a data set, read and compared with the checksums of their blocks in one pass; of blocks at the ends the other
+/// bytes are read, too. DataError for a block that does not match.
+void read_verified(const File& file, const Manifest::Dataset& set, uint64_t begin, uint64_t end, void* memory);
 
 }  // namespace levin::detail

@@ -5,6 +5,7 @@
 #include "levin/callbacks/model_checkpoint.h"
 #include "levin/callbacks/model_summary.h"
 #include "levin/callbacks/progress_bar.h"
+#include "levin/callbacks/throughput_monitor.h"
 #include "levin/callbacks/timer.h"
 #include "levin/core/error.h"
 #include "levin/loggers/csv_logger.h"
@@ -31,6 +32,7 @@ CallbackRegistry known_callbacks(const Program& program) {
   registry.add<ModelCheckpoint>();
   registry.add<ModelSummary>();
   registry.add<ProgressBar>();
+  registry.add<ThroughputMonitor>();
   registry.add<Timer>();
   for (const auto& add : program.add_callbacks) add(registry);
   return registry;

@@ -1,7 +1,5 @@
 #include "plan_command.h"
 
-#include <c10/core/ScalarType.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <map>
@@ -11,6 +9,7 @@
 #include "levin/nn/build_context.h"
 #include "levin/nn/unit.h"
 #include "levin/parallel/plan_model.h"
+#include "levin/trainer/precision.h"
 
 namespace levin::cli {
 namespace {
@@ -139,7 +138,7 @@ void print_plan(const PlanConfig& config, const TrainerConfig& trainer, const st
   const auto rows = rows_of(trainer.session.strategy, ranks);
   const auto module = build(options, program);
   const auto specs = optimizers_of(*module, optimizer);
-  const auto dtype = trainer.session.precision == Precision::float64 ? c10::ScalarType::Double : c10::ScalarType::Float;
+  const auto dtype = parameter_dtype(trainer.session.precision);
   const int64_t alignment = cluster.own_memory() ? 256 : 64;
   const int64_t there = cluster.node_memory ? cluster.node_memory->value : available_memory(), reserved = config.reserved.value;
   std::vector<Plan> plans;

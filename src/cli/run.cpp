@@ -192,6 +192,7 @@ class Job {
 
   // The data are set up before the model, which needs what they know.
   void apply_links(DataModule& data) {
+    data.attach(&trainer_);
     prepare_data(data, trainer_.session().topology(), communicator());
     data.setup(stage_of(subcommand_));
     options_.apply_late_links();
@@ -208,6 +209,8 @@ class Job {
     if (report.samples > 0)
       std::printf("%.0f samples/s in training, %lld steps, %s\n", report.samples_per_second(), static_cast<long long>(report.steps),
                   trainer_.session().strategy().describe().c_str());
+    if (report.skipped_steps > 0)
+      std::printf("%lld of the steps were skipped, since their gradients were not finite\n", static_cast<long long>(report.skipped_steps));
     if (report.stop_reason != "finished") std::printf("ended: %s\n", report.stop_reason.c_str());
     if (trainer_.session().told_to_end() && trainer_.checkpoints().saved_for_stop())
       std::printf("its state is saved; to go on, start it with --run_dir %s\n", folder_.c_str());

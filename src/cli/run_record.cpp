@@ -59,6 +59,7 @@ void write_run_record(const std::filesystem::path& file, const RunRecord& record
   for (const auto& place : session.topology().places())
     json["hosts"].push_back({{"rank", place.rank}, {"host", place.host}, {"local_rank", place.local_rank}, {"cores", place.cores}});
   json["steps"] = report.steps;
+  json["skipped_steps"] = report.skipped_steps;
   json["epochs"] = report.epochs;
   json["samples"] = report.samples;
   json["samples_per_second"] = report.samples_per_second();

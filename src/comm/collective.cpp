@@ -33,9 +33,9 @@ std::string Call::describe(const std::vector<std::string>& subjects) const {
 }
 
 CommunicatorError disagreement(const Call& first, int rank, const Call& other, const std::vector<std::string>& subjects) {
-  return CommunicatorError(fmt::format("the ranks disagree: rank 0 is in {}, rank {} in {}", first.describe(subjects), rank,
-                                       other.describe(subjects)),
-                           "make the same calls in the same order on all ranks");
+  return CommunicatorError(
+      fmt::format("the ranks disagree: rank 0 is in {}, rank {} in {}", first.describe(subjects), rank, other.describe(subjects)),
+      "make the same calls in the same order on all ranks");
 }
 
 void check_tensor(const Tensor& tensor) {

@@ -35,7 +35,8 @@ void NodeCommunicator::meet(double call, int64_t numel, const Tensor* first, con
   constexpr size_t values = sizeof(Header) / sizeof(double);
   group_->exchange({&mine.call.call, values}, {&headers_[0].call.call, values * headers_.size()});
   for (int i = 1; i < size_; i++)
-    if (const Call& one = headers_[0].call, &other = headers_[static_cast<size_t>(i)].call; one != other) throw disagreement(one, i, other, subjects_);
+    if (const Call& one = headers_[0].call, &other = headers_[static_cast<size_t>(i)].call; one != other)
+      throw disagreement(one, i, other, subjects_);
 }
 
 bool NodeCommunicator::find_shared(const Tensor& tensor, int which, Pointers& places) const {

@@ -124,12 +124,21 @@ class GzipSource final : public ByteSource {
   bool at_end_ = false, ended_ = false;
 };
 
+bool begins_as_gzip(File& file) {
+  std::array<std::byte, 2> magic{};
+  return file.read(magic) == 2 && magic[0] == std::byte{0x1F} && magic[1] == std::byte{0x8B};
+}
+
 }  // namespace
+
+bool ByteSource::is_compressed(const std::filesystem::path& path) {
+  File file(path);
+  return begins_as_gzip(file);
+}
 
 std::unique_ptr<ByteSource> ByteSource::open(const std::filesystem::path& path) {
   auto file = std::make_unique<File>(path);
-  std::array<std::byte, 2> magic{};
-  const bool gzip = file->read(magic) == 2 && magic[0] == std::byte{0x1F} && magic[1] == std::byte{0x8B};
+  const bool gzip = begins_as_gzip(*file);
   file->rewind();
   if (gzip) return std::make_unique<GzipSource>(std::move(file));
   return std::make_unique<PlainSource>(std::move(file));

@@ -11,6 +11,8 @@ class ByteSource {
  public:
   /// IoError when the file cannot be opened.
   static std::unique_ptr<ByteSource> open(const std::filesystem::path& path);
+  /// Whether it is gzip. IoError.
+  static bool is_compressed(const std::filesystem::path& path);
   virtual ~ByteSource() = default;
 
   /// Reads into all of `out`, or as much as there is; returns the number of bytes. IoError, or DataError for damaged compression.

@@ -78,7 +78,8 @@ struct Twice : torch::autograd::Function<Twice> {
   using List = torch::autograd::variable_list;
 
   // `anchor` requires a gradient, so that there is a backward where no input does.
-  static List forward(Context* context, const Tensor& /*anchor*/, at::TensorList inputs, const std::shared_ptr<Record>& record, bool offload) {
+  static List forward(Context* context, const Tensor& /*anchor*/, at::TensorList inputs, const std::shared_ptr<Record>& record,
+                      bool offload) {
     List outputs = record->what.compute(inputs.vec());
     List whole;
     for (const Tensor& output : outputs)

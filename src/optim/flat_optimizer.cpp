@@ -23,7 +23,8 @@ float count_step(OptimizerState& state) {
 }
 const Tensor& step_of(const OptimizerState& state) { return state.device_step.defined() ? state.device_step : state.step; }
 
-// The update on fp32 copies of a slice in fp16 or bf16, whose squares and quotients would vanish; the fused updates do so by themselves.
+// The update on fp32 copies of a slice in fp16 or bf16, whose squares and quotients would vanish. LibTorch's fused Adam does so by itself;
+// on CPUs its fused SGD leaves most of such a slice as it is (2.11), and its fused Adagrad divides zeros by an eps that fp16 cannot hold.
 template <class Update>
 void in_float32(const Tensor& parameters, const Tensor& gradients, std::vector<Tensor>& states, const Update& update) {
   if (!at::isReducedFloatingType(parameters.scalar_type())) {
@@ -48,8 +49,10 @@ class FusedSgd : public FlatOptimizer {
 
   void step(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, double lr, double weight_decay) const override {
     const bool first = count_step(state) == 1;
-    at::_fused_sgd_({parameters}, {gradients}, state.tensors, weight_decay, config_.momentum, lr, config_.dampening, config_.nesterov,
-                    /*maximize=*/false, first);
+    in_float32(parameters, gradients, state.tensors, [&](const Tensor& wide_parameters, const Tensor& wide_gradients, auto& states) {
+      at::_fused_sgd_({wide_parameters}, {wide_gradients}, states, weight_decay, config_.momentum, lr, config_.dampening, config_.nesterov,
+                      /*maximize=*/false, first);
+    });
   }
 
  private:
@@ -89,8 +92,11 @@ class FusedAdagrad : public FlatOptimizer {
 
   void step(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, double lr, double weight_decay) const override {
     count_step(state);
-    at::_fused_adagrad_({parameters}, {gradients}, {state.tensors[0]}, {step_of(state)}, lr, config_.lr_decay, weight_decay, config_.eps,
-                        /*maximize=*/false);
+    in_float32(parameters, gradients, state.tensors, [&](const Tensor& wide_parameters, const Tensor& wide_gradients, auto& states) {
+      at::_fused_adagrad_({wide_parameters}, {wide_gradients}, {states[0]}, {step_of(state)}, lr, config_.lr_decay, weight_decay,
+                          config_.eps,
+                          /*maximize=*/false);
+    });
   }
 
  private:

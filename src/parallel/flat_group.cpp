@@ -250,8 +250,8 @@ void FlatGroup::start_reduce() {
     received_ = accumulated_ || dtype != layout_.dtype ? at::empty({owned_.size()}, sent_.options()) : mean_;
     reduction_ = shard.reduce_scatter(received_, sent_);
   } else if (reduces_early(*setup_.ranks.all)) {
-    reduction_ = setup_.lifetimes.optimizer == Hold::sharded ? shard.reduce_scatter(mean_, memory_.gradients)
-                                                             : shard.all_reduce(memory_.gradients);
+    reduction_ =
+        setup_.lifetimes.optimizer == Hold::sharded ? shard.reduce_scatter(mean_, memory_.gradients) : shard.all_reduce(memory_.gradients);
   }
 }
 

@@ -14,14 +14,10 @@ struct Named {
 
 Named of_fsdp(ShardingStrategy sharding, const ShardingOptions& options) {
   switch (sharding) {
-    case ShardingStrategy::shard_grad_op:
-      return {"zero2", options};
-    case ShardingStrategy::no_shard:
-      return {"ddp", options};
-    case ShardingStrategy::hybrid_shard:
-      return {"hsdp", options};
-    default:
-      return {"fsdp", options};
+    case ShardingStrategy::shard_grad_op: return {"zero2", options};
+    case ShardingStrategy::no_shard: return {"ddp", options};
+    case ShardingStrategy::hybrid_shard: return {"hsdp", options};
+    default: return {"fsdp", options};
   }
 }
 

@@ -10,7 +10,8 @@
 namespace levin::detail {
 
 /// Starts the reductions of flat groups during a backward: a group's when the gradients of all its parameters are there, and not before
-/// those of the groups behind it, which a backward fills first. So the order is the same on all ranks, whatever part of the model each uses.
+/// those of the groups behind it, which a backward fills first. So the order is the same on all ranks, whatever part of the model each
+/// uses.
 class Overlap {
  public:
   struct Member {

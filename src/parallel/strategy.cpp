@@ -13,15 +13,16 @@
 #include "levin/core/error.h"
 #include "levin/nn/unit.h"
 #include "model_checks.h"
-#include "overlap.h"
-#include "parked_parameters.h"
-#include "unit_runner.h"
-#include "unit_tree.h"
+#include "strategy_parts.h"
 
 namespace levin {
 
 Strategy::Strategy(Communicator& communicator, int64_t alignment_bytes, Log log)
-    : communicator_(&communicator), alignment_bytes_(alignment_bytes), log_(std::move(log)) {}
+    : communicator_(&communicator),
+      alignment_bytes_(alignment_bytes),
+      log_(std::move(log)),
+      making_(std::make_unique<Making>(meter_)),
+      running_(std::make_unique<Running>()) {}
 
 Strategy::~Strategy() = default;
 
@@ -63,16 +64,17 @@ void Strategy::backward(const Tensor& loss, double weight) {
   if (communicator_->size() == 1 && weight > 0 && std::all_of(optimizers_.begin(), optimizers_.end(), fresh)) unit_ = weight;
   std::vector<FlatGroup*> groups;
   taking_part([&](const GroupOptimizer& optimizer) { groups.insert(groups.end(), optimizer.groups().begin(), optimizer.groups().end()); });
-  if (overlap_ && !overlap_->begun() && form_.lifetimes.gradients == Hold::sharded) overlap_->begin(groups, form_.options.reduce_every_backward);
+  if (running_->overlap && !running_->overlap->begun() && form_.lifetimes.gradients == Hold::sharded)
+    running_->overlap->begin(groups, form_.options.reduce_every_backward);
   const double seed = weight / unit_ * gradient_scale_;
   if (seed == 1)
     loss.backward();
   else
     loss.backward(at::scalar_tensor(seed, loss.options().requires_grad(false)).view(loss.sizes()));
   std::vector<size_t> absent;
-  if (overlap_ && overlap_->begun()) overlap_->end(parameter_names_, &absent);
+  if (running_->overlap && running_->overlap->begun()) running_->overlap->end(making_->parameter_names, &absent);
   taking_part([&](GroupOptimizer& optimizer) { optimizer.settle(&absent); });
-  if (runners_) runners_->release_all();
+  if (running_->runners) running_->runners->release_all();
   if (!absent.empty()) look_at_absent(absent, loss);
   backward_done_ = true;
   taking_part([&](GroupOptimizer& optimizer) { optimizer.count(weight); });
@@ -106,12 +108,12 @@ void Strategy::toggle(std::optional<size_t> optimizer) {
 }
 
 void Strategy::checkpoint_activations(ActivationCheckpointing kind) {
-  for (const auto& unit : tree_->units)
+  for (const auto& unit : making_->tree.units)
     if (unit.unit && unit.parent == 0) unit.unit->checkpoint_activations(kind);
 }
 
 void Strategy::expect_step(size_t optimizer) {
-  if (overlap_) overlap_->begin(optimizers_[optimizer].groups(), /*reduce=*/true);
+  if (running_->overlap) running_->overlap->begin(optimizers_[optimizer].groups(), /*reduce=*/true);
 }
 
 void Strategy::refuse_other_optimizer(size_t rank, size_t its, size_t ours) const {
@@ -161,10 +163,10 @@ double Strategy::grad_norm(size_t optimizer) {
 }
 
 void Strategy::update(const std::function<double(double)>& schedule, size_t optimizer) {
-  if (runners_) runners_->start_again();  // what was gathered is old
+  if (running_->runners) running_->runners->start_again();  // what was gathered is old
   const bool split = form_.lifetimes.optimizer == Hold::sharded;
   optimizers_[optimizer].update(schedule, [&](const Tensor& squares) {
-    if (split) ranks_.shard->host().all_reduce(squares).wait();
+    if (split) making_->ranks.shard->host().all_reduce(squares).wait();
   });
   if (split) publish_parameters(optimizers_[optimizer].groups());
   optimizers_[optimizer].read_by_peers = false;
@@ -183,19 +185,19 @@ void Strategy::publish_parameters(const std::vector<FlatGroup*>& groups) {
 
 void Strategy::zero_grad(size_t optimizer) {
   if (std::exchange(optimizers_[optimizer].read_by_peers, false)) communicator_->barrier();  // a step without an update
-  if (runners_) runners_->start_again();
+  if (running_->runners) running_->runners->start_again();
   optimizers_[optimizer].zero_grad();
   optimizers_[optimizer].forget_weights();
 }
 
 // Where a unit's parameters are sharded, they are whole while it is its turn.
 void Strategy::write_units(const std::function<void(size_t parameter)>& write) {
-  for (size_t unit = 0; unit < tree_->units.size(); unit++) {
+  for (size_t unit = 0; unit < making_->tree.units.size(); unit++) {
     std::vector<FlatGroup*> gathered;
     for (auto& group : groups_)
       if (group.layout().unit == static_cast<int>(unit) && group.parameters_sharded()) group.gather(), gathered.push_back(&group);
     for (size_t i = 0; i < parameters_.size(); i++)
-      if (unit_of_parameter_[i] == unit) write(i);
+      if (making_->unit_of_parameter[i] == unit) write(i);
     for (auto* group : gathered) group->keep_part(), group->release();
   }
   for (auto& group : groups_) group.part_changed();
@@ -204,7 +206,7 @@ void Strategy::write_units(const std::function<void(size_t parameter)>& write) {
 void Strategy::write_parameters(const std::function<void(const std::string&, Tensor&)>& fn) {
   std::exception_ptr failure;
   if (form_.shared()) communicator_->barrier();  // others may still compute with what is about to change
-  if (runners_) runners_->release_all();
+  if (running_->runners) running_->runners->release_all();
   at::NoGradGuard no_grad;
   const bool writes = !form_.shared() || communicator_->node()->rank() == 0;
   write_units([&](size_t parameter) {

@@ -12,11 +12,8 @@
 #include "levin/parallel/strategy.h"
 #include "memory_check.h"
 #include "model_checks.h"
-#include "overlap.h"
 #include "parameter_infos.h"
-#include "parked_parameters.h"
-#include "unit_runner.h"
-#include "unit_tree.h"
+#include "strategy_parts.h"
 
 namespace levin {
 namespace {
@@ -32,7 +29,8 @@ Ranks ranks_of(Communicator& communicator) {
   Ranks ranks{.all = communicator.size(), .share_memory = communicator.node() != nullptr};
   ranks.of_host = ranks.share_memory ? communicator.node()->size() : 1;
   if (ranks.all == 1 || !on_several_hosts(communicator)) return ranks;
-  const Tensor least = at::full({1}, ranks.of_host, at::kLong), leaders = at::full({1}, communicator.node()->rank() == 0 ? 1 : 0, at::kLong);
+  const Tensor least = at::full({1}, ranks.of_host, at::kLong),
+               leaders = at::full({1}, communicator.node()->rank() == 0 ? 1 : 0, at::kLong);
   communicator.all_reduce(least, ReduceOp::min).wait();
   communicator.all_reduce(leaders).wait();
   ranks.hosts = static_cast<int>(leaders.item<int64_t>());
@@ -45,14 +43,14 @@ Ranks ranks_of(Communicator& communicator) {
 class Strategy::Collector : public BuildContext {
  public:
   explicit Collector(Strategy& strategy) : strategy_(strategy) {
-    if (strategy_.parked_) let_go_of_pieces(true);
+    if (strategy_.making_->parked) let_go_of_pieces(true);
   }
   ~Collector() override {
-    if (strategy_.parked_) let_go_of_pieces(false);
+    if (strategy_.making_->parked) let_go_of_pieces(false);
   }
   void adopt(const std::shared_ptr<UnitBase>& unit) override {
     strategy_.units_.push_back(unit);
-    if (strategy_.parked_) strategy_.parked_->park(*unit);
+    if (strategy_.making_->parked) strategy_.making_->parked->park(*unit);
   }
 
  private:
@@ -61,34 +59,34 @@ class Strategy::Collector : public BuildContext {
 
 std::unique_ptr<Strategy> Strategy::create(const StrategyConfig& config, Communicator& communicator, int64_t alignment_bytes, Log log) {
   std::unique_ptr<Strategy> strategy(new Strategy(communicator, alignment_bytes, std::move(log)));
-  strategy->places_ = ranks_of(communicator);
-  strategy->form_ = choose_form(config, strategy->places_);
+  strategy->making_->places = ranks_of(communicator);
+  strategy->form_ = choose_form(config, strategy->making_->places);
   strategy->find_ranks();
   return strategy;
 }
 
 void Strategy::find_ranks() {
-  ranks_ = {communicator_, communicator_, nullptr};
+  making_->ranks = {communicator_, communicator_, nullptr};
   const int size = form_.shard_ranks, rank = communicator_->rank();
   if (form_.lifetimes.optimizer != Hold::sharded || size == communicator_->size()) return;
-  shard_ = communicator_->split(rank / size, rank);
-  replicas_ = communicator_->split(rank % size, rank);
-  ranks_.shard = shard_.get(), ranks_.replicas = replicas_.get();
+  making_->shard = communicator_->split(rank / size, rank);
+  making_->replicas = communicator_->split(rank % size, rank);
+  making_->ranks.shard = making_->shard.get(), making_->ranks.replicas = making_->replicas.get();
 }
 
 std::unique_ptr<BuildContext> Strategy::open_build_context(std::optional<at::ScalarType> dtype) {
-  if (form_.by_unit() && ranks_.shard->size() > 1 && !parked_)  // a model may be built in several contexts
-    parked_ = std::make_unique<detail::ParkedParameters>(*ranks_.shard, dtype);
+  if (form_.by_unit() && making_->ranks.shard->size() > 1 && !making_->parked)  // a model may be built in several contexts
+    making_->parked = std::make_unique<detail::ParkedParameters>(*making_->ranks.shard, dtype);
   return std::make_unique<Collector>(*this);
 }
 
-bool Strategy::parked(const Tensor& parameter) const { return parked_ && parked_->has(parameter); }
+bool Strategy::parked(const Tensor& parameter) const { return making_->parked && making_->parked->has(parameter); }
 
 // What an earlier setup has cut is made whole, for the coming one to take.
 void Strategy::make_room(const torch::nn::Module& module) {
   toggle(std::nullopt);
-  overlap_.reset();
-  runners_.reset();
+  running_->overlap.reset();
+  running_->runners.reset();
   const auto last = module_.lock();
   for (auto& group : groups_) {
     if (!group.parameters_sharded() || last.get() != &module) continue;
@@ -99,36 +97,38 @@ void Strategy::make_room(const torch::nn::Module& module) {
     }
     group.release();
   }
-  optimizers_.clear(), groups_.clear(), parameters_.clear(), parameter_names_.clear(), unit_of_parameter_.clear(), buffers_.clear();
-  pool_.reset();
+  optimizers_.clear(), groups_.clear(), parameters_.clear(), making_->parameter_names.clear(), making_->unit_of_parameter.clear(),
+      buffers_.clear();
+  making_->pool.reset();
   meter_ = {};
-  pool_ = std::make_unique<BufferPool>(meter_);
+  making_->pool = std::make_unique<BufferPool>(meter_);
 }
 
 void Strategy::setup(torch::nn::Module& module, std::vector<OptimizerSpec> optimizers) {
   make_room(module);
   specs_ = std::move(optimizers);
   parameters_ = detail::parameters_of(module);
-  for (const auto& parameter : parameters_) parameter_names_.push_back(parameter.name);
+  for (const auto& parameter : parameters_) making_->parameter_names.push_back(parameter.name);
   detail::check_same_model(module, *communicator_);
   module_ = module.weak_from_this();
   backward_done_ = warned_of_absent_ = false;
   const bool custom = std::any_of(specs_.begin(), specs_.end(), [](const auto& spec) { return spec.factory != nullptr; });
   if (custom && form_.lifetimes.optimizer == Hold::sharded) {
     if (form_.name != "ddp")
-      throw ConfigError(fmt::format("strategy {} with a custom optimizer, which needs whole parameters and gradients on every rank", form_.name),
-                        "use strategy ddp, or one of Levin's optimizers", "parallel");
+      throw ConfigError(
+          fmt::format("strategy {} with a custom optimizer, which needs whole parameters and gradients on every rank", form_.name),
+          "use strategy ddp, or one of Levin's optimizers", "parallel");
     if (form_.options.share_parameters == ShareParameters::node)
       throw ConfigError("share_parameters: node with a custom optimizer, which needs whole gradients on every rank",
                         "use share_parameters: auto or none", "parallel");
-    form_.take_private_form(places_);
+    form_.take_private_form(making_->places);
     find_ranks();
   }
   for (auto& item : module.named_buffers()) {
     if (!item.value().is_contiguous()) item.value().set_data(item.value().contiguous());
     buffers_.push_back({item.key(), item.value()});
   }
-  tree_ = std::make_unique<detail::UnitTree>(module, form_.options.min_num_params);
+  making_->tree = detail::UnitTree(module, form_.options.min_num_params);
   gradient_scale_ = 1;
   make_groups();
   run_units();
@@ -136,16 +136,16 @@ void Strategy::setup(torch::nn::Module& module, std::vector<OptimizerSpec> optim
 }
 
 void Strategy::make_groups() {
-  const auto [infos, options] = detail::parameter_infos(parameters_, specs_, *tree_, [this](const Tensor& tensor) {
-    return parked(tensor) ? parked_->dtype_of(tensor) : tensor.scalar_type();
+  const auto [infos, options] = detail::parameter_infos(parameters_, specs_, making_->tree, [this](const Tensor& tensor) {
+    return parked(tensor) ? making_->parked->dtype_of(tensor) : tensor.scalar_type();
   });
   std::vector<Tensor> tensors;
   for (size_t i = 0; i < infos.size(); i++) {
     tensors.push_back(parameters_[i].tensor);
-    unit_of_parameter_.push_back(static_cast<size_t>(infos[i].unit));
+    making_->unit_of_parameter.push_back(static_cast<size_t>(infos[i].unit));
   }
   if (communicator_->device().is_cpu())
-    detail::check_memory({detail::plan_model(infos, specs_, *tree_), form_, places_, alignment_bytes_}, tensors, communicator_->host());
+    detail::check_memory({detail::plan_model(infos, specs_, making_->tree), form_, making_->places, alignment_bytes_}, tensors, communicator_->host());
   std::vector<GroupLayout> layout;
   std::vector<GroupMemory> memory;
   do {  // twice where shared memory is too small
@@ -153,19 +153,20 @@ void Strategy::make_groups() {
     memory = allocate(layout);
   } while (memory.size() < layout.size());
   std::vector<std::string> subjects;
-  for (const auto& unit : tree_->units) subjects.push_back(unit.name.empty() ? "the root unit" : fmt::format("unit \"{}\"", unit.name));
-  ranks_.shard->name_subjects(subjects);
+  for (const auto& unit : making_->tree.units)
+    subjects.push_back(unit.name.empty() ? "the root unit" : fmt::format("unit \"{}\"", unit.name));
+  making_->ranks.shard->name_subjects(subjects);
   InitialValues values;
-  if (parked_)
+  if (making_->parked)
     values = [this](const Tensor& parameter, const Tensor& place) {
-      if (parked_->has(parameter)) return parked_->take(parameter, place);
+      if (making_->parked->has(parameter)) return making_->parked->take(parameter, place);
       place.copy_(parameter);
       communicator_->broadcast(place, 0).wait();
     };
   groups_.reserve(layout.size());
   for (size_t i = 0; i < layout.size(); i++) {
     const int unit = layout[i].unit;
-    FlatGroup::Setup setup{.ranks = ranks_,
+    FlatGroup::Setup setup{.ranks = making_->ranks,
                            .lifetimes = form_.of_unit(unit),
                            .reduce_dtype = form_.options.reduce_dtype,
                            .offload_optimizer = form_.options.offload_optimizer,
@@ -174,7 +175,7 @@ void Strategy::make_groups() {
                            .meter = &meter_};
     groups_.emplace_back(std::move(layout[i]), std::move(memory[i]), tensors, std::move(setup), values);
   }
-  parked_.reset();
+  making_->parked.reset();
   for (size_t i = 0; i < std::max<size_t>(1, specs_.size()); i++) {
     std::vector<FlatGroup*> its_groups;
     for (auto& group : groups_)
@@ -188,24 +189,24 @@ void Strategy::run_units() {
   const bool early = reduces_early(*communicator_), sharded = form_.lifetimes.gradients == Hold::sharded;
   if (!early && !sharded) return;
   const auto most = static_cast<size_t>(form_.options.limit_all_gathers);
-  runners_ = std::make_unique<detail::UnitRunners>(detail::UnitRunners::Options{
+  running_->runners = std::make_unique<detail::UnitRunners>(detail::UnitRunners::Options{
       form_.options.reshard_after_forward, early ? std::min(static_cast<size_t>(form_.options.prefetch), most) : 0});
   std::vector<detail::UnitRunner*> runners{nullptr};
-  for (size_t unit = 1; unit < tree_->units.size(); unit++) {
+  for (size_t unit = 1; unit < making_->tree.units.size(); unit++) {
     std::vector<FlatGroup*> its_groups;
     for (auto& group : groups_)
       if (form_.by_unit() && group.layout().unit == static_cast<int>(unit)) its_groups.push_back(&group);
-    runners.push_back(runners_->add(tree_->units[unit].unit, std::move(its_groups)));
+    runners.push_back(running_->runners->add(making_->tree.units[unit].unit, std::move(its_groups)));
   }
   std::vector<detail::Overlap::Member> members;
   for (auto& group : groups_) {
     const auto unit = form_.by_unit() ? static_cast<size_t>(group.layout().unit) : 0;
     members.push_back({&group, runners[unit], {}});
     for (size_t other = 1; other < runners.size(); other++)
-      if (tree_->concerns(other, unit)) members.back().repeated.push_back(runners[other]);
+      if (making_->tree.concerns(other, unit)) members.back().repeated.push_back(runners[other]);
   }
-  overlap_ = std::make_unique<detail::Overlap>(std::move(members), early ? 1 : 0);
-  runners_->set_overlap(overlap_.get(), [this] { overlap_->look_again(); });
+  running_->overlap = std::make_unique<detail::Overlap>(std::move(members), early ? 1 : 0);
+  running_->runners->set_overlap(running_->overlap.get(), [this] { running_->overlap->look_again(); });
 }
 
 bool Strategy::holds(const torch::nn::Module& module) const {
@@ -221,8 +222,8 @@ std::vector<GroupMemory> Strategy::allocate(const std::vector<GroupLayout>& layo
   for (const auto& group : layout) {
     auto compute = group.dtype;
     if (form_.options.param_dtype && c10::isFloatingType(compute)) compute = scalar_type_of(*form_.options.param_dtype);
-    auto one = GroupMemory::allocate(group, {form_.of_unit(group.unit), compute, form_.options.offload_parameters}, ranks_, *pool_, meter_,
-                                     must ? WhenShort::fail : WhenShort::return_null);
+    auto one = GroupMemory::allocate(group, {form_.of_unit(group.unit), compute, form_.options.offload_parameters}, making_->ranks,
+                                     *making_->pool, meter_, must ? WhenShort::fail : WhenShort::return_null);
     if (!one) break;
     memory.push_back(std::move(*one));
   }
@@ -230,7 +231,7 @@ std::vector<GroupMemory> Strategy::allocate(const std::vector<GroupLayout>& layo
   log_.warning(
       "[parallel] shared memory has no room for one copy of the parameters and every rank's gradients; each rank takes a private "
       "copy: enlarge /dev/shm for speed, or set share_parameters: none");
-  form_.take_private_form(places_);
+  form_.take_private_form(making_->places);
   find_ranks();
   memory.clear();
   meter_ = {};

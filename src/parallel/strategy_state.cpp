@@ -1,9 +1,6 @@
 #include "levin/comm/communicator.h"
 #include "levin/parallel/strategy.h"
-#include "overlap.h"
-#include "parked_parameters.h"
-#include "unit_runner.h"
-#include "unit_tree.h"
+#include "strategy_parts.h"
 
 namespace levin {
 
@@ -15,8 +12,7 @@ std::vector<StateTensor> Strategy::state(StateUse use, bool weights_only) const 
     for (const auto& placement : group.layout().placements) all[static_cast<size_t>(placement.parameter)].dtype = group.layout().dtype;
     for (const auto& [parameter, range] : group.layout().placements)
       if (const Range part = intersect(range, wanted); part.size() > 0)
-        all[static_cast<size_t>(parameter)].parts.push_back(
-            {part.begin - range.begin, group.values(part)});
+        all[static_cast<size_t>(parameter)].parts.push_back({part.begin - range.begin, group.values(part)});
   }
   for (const auto& [name, tensor] : buffers_) {
     StateTensor buffer{"model/" + name, tensor.scalar_type(), tensor.sizes().vec()};
@@ -31,7 +27,7 @@ std::vector<StateTensor> Strategy::state(StateUse use, bool weights_only) const 
 
 void Strategy::loaded(const std::vector<int64_t>& optimizer_steps) {
   for (size_t i = 0; i < optimizer_steps.size(); i++) optimizers_[i].set_steps(optimizer_steps[i]);
-  if (runners_) runners_->release_all();  // what was gathered is old
+  if (running_->runners) running_->runners->release_all();  // what was gathered is old
   for (auto& group : groups_) group.part_changed();
   if (communicator_->size() > 1) communicator_->barrier();
 }

@@ -29,7 +29,7 @@ struct UnitTree {
   /// Whether what `other` does concerns the parameters of `unit`: it is in it, or around it.
   bool concerns(size_t other, size_t unit) const;
 
-  std::vector<Node> units;                         ///< in the module's order, the root first
+  std::vector<Node> units;                       ///< in the module's order, the root first
   std::unordered_map<const void*, int> unit_of;  ///< by the parameter's TensorImpl
 };
 

@@ -148,15 +148,21 @@ void EvaluationLoop::step(const Batch& batch, int64_t batch_idx) {
   const FillerGuard filler(module_, batch);
   hooks.call(moments_.batch_start.name, moments_.batch_start.hook, batch, batch_idx);
   logs_.begin_batch(batch);
+  const auto in_autocast = [&](const char* name, auto step) {
+    return call(name, module_, batch, [&] {
+      const auto autocast = trainer_.session().autocast();
+      return (module_.*step)(batch);
+    });
+  };
   if (stage_ != Stage::predict) {
     if (stage_ == Stage::test)
-      call("test_step", module_, batch, [&] { module_.test_step(batch); });
+      in_autocast("test_step", &Module::test_step);
     else
-      call("validation_step", module_, batch, [&] { module_.validation_step(batch); });
+      in_autocast("validation_step", &Module::validation_step);
     hooks.call(moments_.batch_end.name, moments_.batch_end.hook, batch, batch_idx);
     return;
   }
-  Tensor rows = call("predict_step", module_, batch, [&] { return module_.predict_step(batch); });
+  Tensor rows = in_autocast("predict_step", &Module::predict_step);
   if (!logs_.empty())
     throw UsageError("trainer", "predict_step logs a value, and a prediction has no metrics", "log in validation_step or test_step");
   hooks.call("on_predict_batch_end", &Hooks::on_predict_batch_end, rows, batch, batch_idx);

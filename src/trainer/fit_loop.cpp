@@ -60,6 +60,7 @@ void FitLoop::run(const LoadFrom& from) {
   batches_ = Trainer::allowed_batches(config_.limit_train_batches, *loader_, "limit_train_batches");
   load_validation();
   set_lengths();
+  session_.expect_weight(static_cast<double>(loader_->step_samples()) / session_.size());
   module_.train();
   started_ = validated_ = std::chrono::steady_clock::now();
   if (saved) restore(*saved);
@@ -152,8 +153,10 @@ void FitLoop::train_batch(Batch& batch) {
   session_.seed_micro_batch(micro_batch_);
   hooks_.call("on_train_batch_start", &Hooks::on_train_batch_start, batch, batch_idx_);
   module_.begin_batch();
+  const int64_t skipped_before = session_.skipped_steps();
   const Tensor loss = manual_ ? optimize_manually(batch) : optimize_automatically(batch);
   trainer_.report().samples += loader_->global_samples();
+  trainer_.report().skipped_steps += session_.skipped_steps() - skipped_before;
   all_batches_++;
   trainer_.batch_progress().done = batch_idx_ + 1;
   hooks_.call("on_train_batch_end", &Hooks::on_train_batch_end, loss, batch, batch_idx_);
@@ -169,12 +172,19 @@ void FitLoop::end_batch() {
   at_boundary();
 }
 
+Tensor FitLoop::training_step(const Batch& batch) {
+  return call("training_step", module_, batch, [&] {
+    const auto autocast = session_.autocast();
+    return module_.training_step(batch);
+  });
+}
+
 Tensor FitLoop::optimize_automatically(const Batch& batch) {
   Tensor loss;
   {
     const FillerGuard filler(module_, batch);
     logs_.begin_batch(batch);
-    loss = call("training_step", module_, batch, [&] { return module_.training_step(batch); });
+    loss = training_step(batch);
   }
   if (micro_batch_ == 0) {
     hooks_.call("on_before_zero_grad", &Hooks::on_before_zero_grad, optimizer_name());
@@ -193,7 +203,7 @@ Tensor FitLoop::optimize_manually(const Batch& batch) {
   const FillerGuard filler(module_, batch);
   logs_.begin_batch(batch);
   manual_->begin(batch);
-  Tensor loss = call("training_step", module_, batch, [&] { return module_.training_step(batch); });
+  Tensor loss = training_step(batch);
   micro_batch_++;
   if (manual_->stepped()) {
     micro_batch_ = 0;
@@ -228,7 +238,11 @@ void FitLoop::optimizer_step() {
 }
 
 void FitLoop::log_if_due() {
-  if (session_.progress().step % *config_.log_every_n_steps == 0) trainer_.log_metrics(logs_.step_values(session_.communicator()));
+  if (session_.progress().step % *config_.log_every_n_steps != 0) return;
+  auto values = logs_.step_values(session_.communicator());
+  if (const auto* scaler = session_.loss_scaler(); scaler && !config_.barebones)
+    values.insert(values.end(), {{"loss_scale", scaler->scale()}, {"skipped_steps", static_cast<double>(session_.skipped_steps())}});
+  trainer_.log_metrics(values);
 }
 
 bool FitLoop::validation_is_due() const noexcept {

@@ -19,16 +19,23 @@ decltype(auto) call(const char* name, const Callee& callee, const Batch& batch, 
   return body();
 }
 
-/// The module knows the Trainer that runs it.
+/// The module and its data know the Trainer that runs them.
 class ModuleInRun {
  public:
-  ModuleInRun(Module& module, Trainer& trainer) : module_(module) { module_.attach(&trainer); }
-  ~ModuleInRun() { module_.attach(nullptr); }
+  ModuleInRun(Module& module, DataModule& data, Trainer& trainer) : module_(module), data_(data) {
+    module_.attach(&trainer);
+    data_.attach(&trainer);
+  }
+  ~ModuleInRun() {
+    module_.attach(nullptr);
+    data_.attach(nullptr);
+  }
   ModuleInRun(const ModuleInRun&) = delete;
   ModuleInRun& operator=(const ModuleInRun&) = delete;
 
  private:
   Module& module_;
+  DataModule& data_;
 };
 
 /// The module's log() goes to these logs.

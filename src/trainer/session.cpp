@@ -3,7 +3,7 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <thread>
+#include <utility>
 
 #include "levin/core/error.h"
 #include "levin/core/text.h"
@@ -12,8 +12,6 @@
 
 namespace levin {
 namespace {
-
-at::ScalarType dtype_of(Precision precision) { return precision == Precision::float64 ? at::kDouble : at::kFloat; }
 
 // A rank's share of the cores that it may use, when several ranks of its host may use the same ones.
 int64_t fair_threads(const Topology& topology) {
@@ -42,6 +40,8 @@ Session::Session(MpiRuntime& runtime, const SessionConfig& config, uint64_t seed
       communicator_(accelerator().communicator(runtime, config.window_directory, device())),
       strategy_(Strategy::create(config.strategy, *communicator_, accelerator().alignment_bytes(), runtime.log())) {
   check_config(config_);
+  if (const auto why = device().is_cpu() ? slow_because(config_.precision, CpuFeatures::of_this_one()) : ""; !why.empty() && rank() == 0)
+    runtime.log().warning("[trainer] precision {} will be slower than 32-true: {}", enum_name(config_.precision), why);
   at::set_num_threads(static_cast<int>(config_.num_threads > 0 ? config_.num_threads : fair_threads(topology_)));
 }
 
@@ -49,7 +49,7 @@ Session::~Session() = default;
 
 std::unique_ptr<BuildContext> Session::start_build() {
   accelerator().seed(seed_);
-  return strategy_->open_build_context(dtype_of(config_.precision));
+  return strategy_->open_build_context(parameter_dtype(config_.precision));
 }
 
 void Session::configure(Module& module) {
@@ -68,14 +68,16 @@ void Session::setup(torch::nn::Module& module, std::vector<OptimizerSpec> optimi
   if (auto* ours = dynamic_cast<Module*>(&module))
     for (const auto& [name, metric] : ours->metrics()) metric->to(device());
   const auto move = [&](Tensor& tensor) {  // Module::to makes numbers of whole ones, such as counters
-    const auto dtype = tensor.is_floating_point() ? dtype_of(config_.precision) : tensor.scalar_type();
+    const auto dtype = tensor.is_floating_point() ? parameter_dtype(config_.precision) : tensor.scalar_type();
     tensor.set_data(tensor.to(device(), dtype));
   };
   for (auto& parameter : module.parameters())
     if (!strategy_->parked(parameter)) move(parameter);
   for (auto& buffer : module.buffers()) move(buffer);
   strategy_->setup(module, specs_);
-  if (config_.activation_checkpointing != ActivationCheckpointing::none) strategy_->checkpoint_activations(config_.activation_checkpointing);
+  if (config_.activation_checkpointing != ActivationCheckpointing::none)
+    strategy_->checkpoint_activations(config_.activation_checkpointing);
+  start_scaling();
 }
 
 size_t Session::optimizer_index(std::string_view name) const {
@@ -86,12 +88,12 @@ size_t Session::optimizer_index(std::string_view name) const {
 }
 
 void Session::receive(Batch& batch) const {
+  const auto dtype = parameter_dtype(config_.precision);
   for (const auto& [name, tensor] : batch.tensors()) {
-    const bool convert = tensor.is_floating_point() && tensor.scalar_type() != dtype_of(config_.precision);
+    const bool convert = tensor.is_floating_point() && tensor.scalar_type() != dtype;
     const bool move = tensor.device() != device();
     // A copy out of pageable memory has read it when the call returns, so the host need not wait until the device is there.
-    if (convert || move)
-      batch.set(name, tensor.to(device(), convert ? dtype_of(config_.precision) : tensor.scalar_type(), move && !tensor.is_pinned()));
+    if (convert || move) batch.set(name, tensor.to(device(), convert ? dtype : tensor.scalar_type(), move && !tensor.is_pinned()));
   }
 }
 
@@ -100,7 +102,13 @@ void Session::seed_micro_batch(int64_t micro_batch) {
   accelerator().seed(mix(mix(mix(mix(seed_) ^ counter(rank())) ^ counter(progress_.step)) ^ counter(micro_batch)));
 }
 
+void Session::backward(const Tensor& loss, double weight) {
+  const auto off = no_autocast();  // the graph has its dtypes
+  strategy_->backward(loss, weight);
+}
+
 bool Session::reduce(size_t optimizer, Accumulation accumulation) {
+  const auto off = no_autocast();
   const StepTotals totals = strategy_->meet(wanted(), optimizer);
   agree(totals.signals);
   if (!(totals.weight > 0)) {
@@ -108,11 +116,14 @@ bool Session::reduce(size_t optimizer, Accumulation accumulation) {
     return false;
   }
   strategy_->reduce(totals, optimizer, accumulation);
+  expect_weight(totals.weight / size());
+  look_for_nonfinite(optimizer);
   return true;
 }
 
 void Session::clip_gradients(size_t optimizer, std::optional<double> gradient_clip_val, ClipAlgorithm algorithm) {
   if (!gradient_clip_val) return;
+  const auto off = no_autocast();
   if (algorithm == ClipAlgorithm::value) {
     strategy_->clip_by_value(*gradient_clip_val, optimizer);
   } else {
@@ -127,7 +138,12 @@ double Session::scheduled(size_t optimizer, double lr) const {
 }
 
 void Session::update(size_t optimizer) {
-  strategy_->update([&](double lr) { return specs_.empty() ? lr : scheduled(optimizer, lr); }, optimizer);
+  const auto off = no_autocast();
+  const bool skip = std::exchange(nonfinite_[optimizer], 0) != 0;
+  if (!skip) strategy_->update([&](double lr) { return specs_.empty() ? lr : scheduled(optimizer, lr); }, optimizer);
+  if (scaler_) scaler_->update(skip);
+  if (skip) skip_update();
+  scale_gradients();
 }
 
 bool Session::step() {

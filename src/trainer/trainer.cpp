@@ -75,7 +75,7 @@ void Trainer::prepare_model(Stage stage, Module& module) {
 }
 
 void Trainer::run(Stage stage, Module& module, DataModule& data, const std::function<void()>& body) {
-  const ModuleInRun in_run(module, *this);
+  const ModuleInRun in_run(module, data, *this);
   InRun::Names names = names_of(module);
   const InRun here(names, session_.progress().step);
   const NumericFlags flags(config_, stage);

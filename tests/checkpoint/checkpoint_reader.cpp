@@ -118,6 +118,46 @@ BOOST_AUTO_TEST_CASE(any_flipped_bit_is_noticed) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(what_is_verified_on_reading) {
+  Saved saved({1}, 3000000);  // of several blocks
+  const levin::CheckpointReaderOptions later{.verify_on_read = {"model/", "optimizer/"}};
+  const auto manifest = CheckpointReader(saved.path).manifest();
+  for (const int ranks : {saved.size, 4})  // pieces that begin where blocks do, and others
+    check_sample(CheckpointReader(saved.path, *saved.communicator, later), 1, saved.rank % ranks, ranks, 3000000);
+  const auto file = saved.path / "state.h5";
+  int read_later = 0;
+  for (const auto& set : manifest.datasets) {
+    if (set.bytes == 0) continue;
+    for (const uint64_t byte : {set.offset, set.offset + set.bytes - 1}) {
+      saved.change([&] { flip(file, byte * 8 + 3); });
+      const std::vector<std::string> parts{"\"" + set.name + "\" is damaged", file.string(), "use another checkpoint"};
+      if (!set.name.starts_with("model/") && !set.name.starts_with("optimizer/")) {
+        check_throws<DataError>([&] { CheckpointReader(saved.path, *saved.communicator, later); }, parts);
+      } else {
+        read_later++;
+        const CheckpointReader reader(saved.path, *saved.communicator, later);
+        const auto elements = reader.find(set.name)->numel();
+        const auto element_bytes = static_cast<int64_t>(set.bytes) / elements;
+        std::vector<std::byte> memory(set.bytes);
+        // The rank that meets it tells the others; another element of its block is as bad.
+        check_throws<DataError>(
+            [&] {
+              reader.together([&] {
+                if (saved.rank == saved.size - 1) reader.read(set.name, 0, elements, memory.data());
+              });
+            },
+            parts);
+        uint64_t block = set.offset;
+        for (size_t i = 0; block + set.blocks[i].bytes <= byte; i++) block += set.blocks[i].bytes;
+        const auto first = static_cast<int64_t>(block - set.offset) / element_bytes;
+        check_throws<DataError>([&] { reader.read(set.name, first, first + 1, memory.data()); }, parts);
+      }
+      saved.change([&] { flip(file, byte * 8 + 3); });
+    }
+  }
+  BOOST_TEST(read_later > 10);
+}
+
 BOOST_AUTO_TEST_CASE(files_that_are_cut_missing_or_links) {
   Saved saved;
   const auto file = saved.path / "state.h5", manifest = saved.path / Manifest::file_name, aside = saved.folder.path / "aside";
@@ -153,6 +193,10 @@ BOOST_AUTO_TEST_CASE(the_newest_that_is_whole_is_taken) {
   const auto step = [](const levin::NewestCheckpoint& found) { return found.reader ? found.reader->manifest().step : -1; };
   BOOST_TEST(step(newest()) == 11);
   BOOST_TEST(newest().refused.empty());
+  const auto passed_over = [&](const std::vector<fs::path>& paths) {
+    return levin::newest_checkpoint(saved.folder.path, *saved.communicator, {.verify_on_read = {"model/"}}, paths);
+  };
+  BOOST_TEST(step(passed_over({saved.folder.path / "step=11"})) == 10);
 
   saved.change([&] { flip(saved.folder.path / "step=11/state.h5", 30000 * 8); });
   BOOST_TEST(step(newest()) == 10);
@@ -170,6 +214,13 @@ BOOST_AUTO_TEST_CASE(the_newest_that_is_whole_is_taken) {
   BOOST_REQUIRE(found.reader);
   check_sample(*found.reader, 2, saved.rank, saved.size);
   BOOST_TEST(found.refused.size() == 4);  // 99, 11, 10, 3
+
+  // The last one that is left is verified before anything is read.
+  saved.change([&] {
+    flip(saved.folder.path / "step=2/state.h5", 30000 * 8);
+    fs::remove_all(saved.folder.path / "step=11");
+  });
+  BOOST_TEST(step(passed_over({})) == -1);
 
   saved.change([&] { fs::remove_all(saved.folder.path / "step=2"); });
   BOOST_TEST(step(newest()) == -1);

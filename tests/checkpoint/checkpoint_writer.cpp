@@ -93,6 +93,37 @@ BOOST_AUTO_TEST_CASE(h5py_reads_names_shapes_types_and_values) {
   ranks.communicator->barrier();
 }
 
+// Where ranks write side by side into mappings.
+BOOST_AUTO_TEST_CASE(on_tmpfs) {
+  Ranks ranks;
+  const SharedFolder memory(*ranks.communicator, "/dev/shm");
+  CheckpointWriter writer(*ranks.communicator, memory.path);
+  for (const int64_t step : {1, 2}) {
+    writer.save({.name = "a", .step = step}, Sample(step, ranks.rank, ranks.size, 3000000).state);
+    check_sample(CheckpointReader(memory.path / "a", *ranks.communicator), step, ranks.rank, ranks.size, 3000000);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(alignment_of_large_tensors) {
+  Ranks ranks;
+  for (const uint64_t alignment : {uint64_t{4096}, uint64_t{65536}, uint64_t{1} << 20}) {
+    CheckpointWriter writer(*ranks.communicator, ranks.folder.path, {.fsync = false, .alignment = alignment});
+    for (const int64_t step : {1, 2}) writer.save({.name = "a", .step = step}, ranks.state(step));
+    const CheckpointReader reader(ranks.folder.path / "a", *ranks.communicator);
+    check_sample(reader, 2, ranks.rank, ranks.size);
+    int large = 0;
+    for (const auto& set : reader.manifest().datasets) {
+      if (set.bytes < alignment) continue;
+      large++;
+      BOOST_TEST(set.offset % alignment == 0u, set.name);
+    }
+    BOOST_TEST((large > 0) == (alignment <= 65536));
+  }
+  for (const uint64_t alignment : {0, 512, 5000})
+    check_throws<UsageError>([&] { CheckpointWriter(*ranks.communicator, ranks.folder.path, {.alignment = alignment}); },
+                             {fmt::format("an alignment of {} bytes", alignment), "power of two"});
+}
+
 BOOST_AUTO_TEST_CASE(a_state_of_another_form_and_none_at_all) {
   Ranks ranks;
   CheckpointWriter writer(*ranks.communicator, ranks.folder.path, {.fsync = false, .write_last = false});

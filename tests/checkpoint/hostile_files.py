@@ -90,27 +90,27 @@ def references(file):
     file.create_dataset("w", data=[file["v"].ref], dtype=h5py.ref_dtype)
 
 
-@case('"w" is of a type that checkpoints do not have')
+@case('"w" is of a type that Levin does not read')
 def texts_of_any_length(file):
     file.create_dataset("w", data="text", dtype=h5py.string_dtype())
 
 
-@case('"w" is of a type that checkpoints do not have')
+@case('"w" is of a type that Levin does not read')
 def big_endian(file):
     file["w"] = data.astype(">f4")
 
 
-@case('"w" is of a type that checkpoints do not have')
+@case('"w" is of a type that Levin does not read')
 def compound(file):
     file["w"] = numpy.zeros(3, [("a", "f4"), ("b", "i8")])
 
 
-@case('"w" is of a type that checkpoints do not have')
+@case('"w" is of a type that Levin does not read')
 def another_enumeration(file):
     file.create_dataset("w", (3,), h5py.enum_dtype({"FALSE": 0, "TRUE": 1, "MAYBE": 2}, "i1"))
 
 
-@case('"w" is of a type that checkpoints do not have')
+@case('"w" is of a type that Levin does not read')
 def many_texts(file):
     file["w"] = numpy.array([b"ab", b"cd"])
 

@@ -40,6 +40,23 @@ void save_and_forget(CheckpointWriter& writer, const std::string& name, int64_t 
 
 BOOST_AUTO_TEST_SUITE(checkpoint_save_in_background)
 
+BOOST_AUTO_TEST_CASE(the_copy_may_lie_on_a_disk) {
+  Ranks ranks;
+  const SharedFolder staging(*ranks.communicator);
+  CheckpointWriter writer(*ranks.communicator, ranks.folder.path, {.fsync = false, .staging_directory = staging.path});
+  for (const int64_t step : {1, 2}) {
+    save_and_forget(writer, "a", step, ranks);
+    BOOST_TEST(names_in(staging.path).empty());  // nothing that a killed job could leave
+    const auto report = writer.finish();
+    BOOST_REQUIRE(report);
+    BOOST_TEST(report->in_background);
+    ranks.check("a", step);
+  }
+  check_throws<levin::IoError>(
+      [&] { CheckpointWriter(*ranks.communicator, ranks.folder.path, {.staging_directory = staging.path / "none"}); },
+      {"cannot make a file in the staging directory", "none", "No such file or directory"});
+}
+
 BOOST_AUTO_TEST_CASE(all_ranks_learn_of_the_end_at_the_same_poll) {
   Ranks ranks;
   for (const int threads : {1, 3}) {

@@ -52,6 +52,18 @@ BOOST_AUTO_TEST_CASE(a_full_disk_is_an_error_on_all_ranks_and_leaves_nothing) {
   ranks.check("after", 3);
 }
 
+BOOST_AUTO_TEST_CASE(a_staging_directory_without_room_saves_in_the_foreground) {
+  Ranks ranks;
+  const SharedFolder folder(*ranks.communicator);
+  CheckpointWriter writer(*ranks.communicator, folder.path, {.staging_directory = ranks.disks / "full"});
+  const Sample large(2, ranks.rank, ranks.size, 6000000);
+  writer.save_async({.name = "large", .step = 2}, large.state);
+  const auto report = writer.finish();
+  BOOST_REQUIRE(report);
+  BOOST_TEST(!report->in_background);
+  check_sample(CheckpointReader(folder.path / "large", *ranks.communicator), 2, ranks.rank, ranks.size, 6000000);
+}
+
 BOOST_AUTO_TEST_CASE(a_disk_without_any_room) {
   Ranks ranks;
   const auto folder = ranks.disks / "full";

@@ -162,7 +162,7 @@ BOOST_AUTO_TEST_CASE(slices_in_fp16_and_bf16_follow_fp32) {
       const double difference = (narrow.to(at::kFloat) - wide).abs().mean().item<double>(),
                    moved = (wide - start).abs().mean().item<double>();
       BOOST_TEST(moved > 0.01, name << " moved by " << moved);
-      BOOST_TEST(difference < 0.12 * moved, name << " differs by " << difference << " of " << moved);
+      BOOST_TEST(difference < 0.25 * moved, name << " differs by " << difference << " of " << moved);
       BOOST_TEST(narrow.isfinite().all().item<bool>(), name);
       BOOST_TEST(narrow_state.step.item<float>() == 4.f);
       BOOST_TEST(narrow_state.tensors.size() == optimizer->state_names().size());

@@ -64,6 +64,16 @@ Tensor labels(int64_t first, int64_t count) {
   return made;
 }
 
+int64_t token(int64_t i) { return static_cast<int64_t>(bits(4, static_cast<uint64_t>(i % 37)) % 256); }
+
+Tensor weight(uint64_t place, const std::vector<int64_t>& shape, int64_t inputs) {
+  auto made = at::empty(shape, at::kDouble);
+  for (int64_t i = 0; i < made.numel(); ++i)
+    made.mutable_data_ptr<double>()[i] =
+        (static_cast<double>(bits(100 + place, static_cast<uint64_t>(i))) / 4194304.0 - 1.0) / std::sqrt(static_cast<double>(inputs));
+  return made;
+}
+
 std::vector<std::pair<std::string, Tensor>> weights(const std::string& model, at::ScalarType dtype) {
   using Shapes = std::vector<std::pair<std::string, std::vector<int64_t>>>;
   const Shapes cnn = {{"conv1.weight", {8, 1, 3, 3}}, {"conv1.bias", {8}},      {"conv2.weight", {16, 8, 3, 3}},
@@ -73,13 +83,8 @@ std::vector<std::pair<std::string, Tensor>> weights(const std::string& model, at
   std::vector<std::pair<std::string, Tensor>> made;
   int64_t inputs = 1;
   for (const auto& [name, shape] : model == "cnn" ? cnn : mlp) {
-    auto weight = at::empty(shape, at::kDouble);
-    if (shape.size() > 1) inputs = weight.numel() / shape[0];
-    const uint64_t stream = 100 + made.size();
-    for (int64_t i = 0; i < weight.numel(); ++i)
-      weight.mutable_data_ptr<double>()[i] =
-          (static_cast<double>(bits(stream, i)) / 4194304.0 - 1.0) / std::sqrt(static_cast<double>(inputs));
-    made.emplace_back(name, weight.to(dtype));
+    if (shape.size() > 1) inputs = c10::multiply_integers(shape) / shape[0];
+    made.emplace_back(name, weight(made.size(), shape, inputs).to(dtype));
   }
   return made;
 }

@@ -20,6 +20,11 @@ Tensor labels(int64_t first, int64_t count);
 /// The first weights of "cnn" (conv1, conv2, fc) or "mlp" (fc1, fc2, fc3), in PyTorch's order, under PyTorch's names.
 std::vector<std::pair<std::string, Tensor>> weights(const std::string& model, at::ScalarType dtype);
 
+/// Token i of the text that a GPT learns: 32 windows of 16, and one more.
+int64_t token(int64_t i);
+/// The first weights of a parameter by its place in the model's list, fp64: uniform in ±1/sqrt(inputs).
+Tensor weight(uint64_t place, const std::vector<int64_t>& shape, int64_t inputs);
+
 /// A parameter, or its gradient: its norm, and its entries 0, stride, 2 stride, ... (16 at most).
 struct Sampled {
   std::string name;
@@ -29,7 +34,7 @@ struct Sampled {
 };
 
 struct Record {
-  std::vector<double> losses64;      ///< 64-true, of 100 batches
+  std::vector<double> losses64;      ///< 64-true, of 100 batches, of a GPT 50
   std::vector<double> losses32;      ///< 32-true, of 10 batches
   double norm64 = 0, norm32 = 0;     ///< of all gradients of the first step, before clipping
   std::vector<Sampled> gradients32;  ///< of the first step, before clipping

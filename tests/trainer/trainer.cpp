@@ -302,13 +302,6 @@ BOOST_AUTO_TEST_CASE(test_after_fit) {
   BOOST_TEST(fitted.module->calls["validation_step"] == 2);
 }
 
-BOOST_AUTO_TEST_CASE(precision) {
-  ToyData data;
-  TrainerConfig config{.max_epochs = 1};
-  config.session.precision = levin::Precision::float64;
-  BOOST_TEST(fit(config, data).module->net->weight.scalar_type() == at::kDouble);
-}
-
 BOOST_AUTO_TEST_CASE(strategy) {
   ToyData data;
   TrainerConfig config{.max_epochs = 1};

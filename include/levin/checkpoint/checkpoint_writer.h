@@ -18,6 +18,10 @@ struct CheckpointWriterOptions {
   bool write_last = true;        ///< the text file `last` names the newest
   bool remove_leftovers = true;  ///< of dead saves, at the start
   int copy_threads = 1;          ///< of each rank, in the copy of a save in the background
+  uint64_t alignment = 4096;     ///< tensors of so many bytes begin at multiples of it in the file: a power of two, at least 4096
+  /// A folder on a disk of each host's own (NVMe), in which the copies of saves in the background lie, as nameless files, instead of in
+  /// memory; empty: in memory.
+  std::filesystem::path staging_directory = {};
 };
 
 /// What a checkpoint is called and where in the training it was made.
@@ -33,7 +37,7 @@ struct SaveReport {
   uint64_t bytes = 0;          ///< of its file
   double seconds = 0;          ///< from the call to the commit
   double blocked_seconds = 0;  ///< of these the caller was kept waiting, in save_async's call
-  bool in_background = false;  ///< false where save_async found no memory for a copy
+  bool in_background = false;  ///< false where save_async found no room for a copy
 };
 
 /// Writes checkpoints into a folder: all ranks into one HDF5 file, each its pieces. Members are collective, on the communicator's ranks

@@ -22,7 +22,7 @@ struct Lifetimes {
 struct Ranks {
   int all = 1;
   int hosts = 1;
-  int of_host = 1;             ///< ranks on each host; 0 where hosts have different numbers
+  int of_host = 1;           ///< ranks on each host; 0 where hosts have different numbers
   bool share_memory = true;  ///< the ranks of a host can read each other's memory
 };
 

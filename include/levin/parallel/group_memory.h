@@ -33,13 +33,13 @@ struct GroupMemory {
 
   struct Wanted {
     Lifetimes lifetimes;
-    at::ScalarType compute;   ///< dtype of gathered parameters and their gradients
+    at::ScalarType compute;      ///< dtype of gathered parameters and their gradients
     bool shard_on_host = false;  ///< this rank's part of the parameters is in host memory
   };
   /// Zeroed memory for a group. Collective. Where a node's shared
   /// memory has no room for a form that needs it: null or IoError, on all ranks, as `when_short` says.
-  static std::unique_ptr<GroupMemory> allocate(const GroupLayout& layout, const Wanted& wanted, const GroupRanks& ranks,
-                                               BufferPool& pool, MemoryMeter& meter, WhenShort when_short);
+  static std::unique_ptr<GroupMemory> allocate(const GroupLayout& layout, const Wanted& wanted, const GroupRanks& ranks, BufferPool& pool,
+                                               MemoryMeter& meter, WhenShort when_short);
 };
 
 }  // namespace levin

@@ -14,31 +14,14 @@
 #include "levin/optim/optimizer_spec.h"
 #include "levin/parallel/flat_group.h"
 #include "levin/parallel/group_optimizer.h"
+#include "levin/parallel/step_totals.h"
 #include "levin/parallel/strategy_config.h"
 
 namespace levin {
 
-class Communicator;
-
-/// What all ranks together bring to a step.
-struct StepTotals {
-  double weight = 0;     ///< of all ranks and backward calls
-  uint32_t signals = 0;  ///< every rank's signals, or-ed
-};
-
-/// What the gradients of several backward calls of a step become: the mean over all their samples, as of micro-batches; or the sum of the
-/// calls' means, as PyTorch adds up losses.
-enum class Accumulation { mean, sum };
-
-namespace detail {
-class Overlap;
-class ParkedParameters;
-struct UnitTree;
-class UnitRunners;
-}  // namespace detail
-
-/// The parallel engine: one class, whose lifetimes make it single, ddp, zero1, zero2, fsdp or hsdp. The calls of a step, in order and on all ranks:
-/// backward (any number of times), meet, reduce, [grad_norm, clip_*], update, zero_grad. `optimizer` is an index into what setup was given.
+/// The parallel engine: one class, whose lifetimes make it single, ddp, zero1, zero2, fsdp or hsdp. The calls of a step, in order and on
+/// all ranks: backward (any number of times), meet, reduce, [grad_norm, clip_*], update, zero_grad. `optimizer` is an index into what setup
+/// was given.
 class Strategy {
  public:
   ~Strategy();
@@ -50,17 +33,15 @@ class Strategy {
   std::string describe() const { return form_.describe(); }
   const Form& form() const noexcept { return form_; }
   const Lifetimes& lifetimes() const noexcept { return form_.lifetimes; }
-  /// Of the state that setup and the steps since allocated on this rank.
   const MemoryMeter& memory() const noexcept { return meter_; }
 
-  /// Opens a build context, in which the units of a model are noted. Where parameters are sharded, a finished unit's are cut at once, in
-  /// `dtype` if they are floating-point: they have no memory until setup.
+  /// A build context, which notes a model's units. Where parameters are sharded, a finished unit's are cut at once, floating-point ones in
+  /// `dtype`, and parked: its tensors have no memory until setup.
   std::unique_ptr<BuildContext> open_build_context(std::optional<at::ScalarType> dtype = {});
-  /// Whether the parameter was cut so, and waits for setup.
   bool parked(const Tensor& parameter) const;
   /// Moves the module's parameters (on all ranks of the same names, shapes and dtypes: checked) into flat groups. Collective. A custom
-  /// optimizer takes ddp's private form; ConfigError where its state was to be shared or sharded. Without optimizers there are gradients and no
-  /// updates. UsageError where of several optimizers not just one trains a parameter.
+  /// optimizer takes ddp's private form; ConfigError where its state was to be shared or sharded. Without optimizers there are gradients
+  /// and no updates. UsageError where of several optimizers not just one trains a parameter.
   void setup(torch::nn::Module& module, std::vector<OptimizerSpec> optimizers);
   /// The outermost units of the module that was set up keep so much of their forward.
   void checkpoint_activations(ActivationCheckpointing kind);
@@ -69,8 +50,7 @@ class Strategy {
 
   /// Until it is called with null, the parameters of other optimizers than this one require no gradient, and backward is for it alone.
   void toggle(std::optional<size_t> optimizer);
-  /// From now on gradients are accumulated times this, on all ranks alike, and divided by it in reduce; those that are there are brought to
-  /// it.
+  /// Gradients are accumulated times this, on all ranks alike, and divided by it in reduce; those that are there are brought to it.
   void scale_gradients(double scale);
   double gradient_scale() const noexcept { return gradient_scale_; }
   /// Accumulates the gradients of weight * loss; `loss` is the mean over the micro-batch. Local. UsageError for a loss that has not one
@@ -124,6 +104,8 @@ class Strategy {
 
  private:
   class Collector;
+  struct Making;
+  struct Running;
   Strategy(Communicator& communicator, int64_t alignment_bytes, Log log);
   void find_ranks();
   void make_room(const torch::nn::Module& module);
@@ -139,29 +121,19 @@ class Strategy {
   Communicator* communicator_;
   int64_t alignment_bytes_;
   Log log_;
-  Ranks places_;
   Form form_;
-  GroupRanks ranks_;
-  std::unique_ptr<Communicator> shard_, replicas_;  // of hsdp
   MemoryMeter meter_;
-  std::unique_ptr<BufferPool> pool_;
-  std::unique_ptr<detail::ParkedParameters> parked_;
+  std::unique_ptr<Making> making_;  // what groups are made of
   std::vector<OptimizerSpec> specs_;
-  std::vector<NamedParameter> parameters_;
-  std::vector<std::string> parameter_names_;
-  std::vector<size_t> unit_of_parameter_;
-  std::vector<NamedParameter> buffers_;  // contiguous
+  std::vector<NamedParameter> parameters_, buffers_;  // buffers are contiguous
   std::vector<std::weak_ptr<UnitBase>> units_;
   std::weak_ptr<const torch::nn::Module> module_;
-  std::unique_ptr<detail::UnitTree> tree_;
   std::vector<FlatGroup> groups_;
-  std::vector<GroupOptimizer> optimizers_;    // one at least
-  std::vector<Tensor> frozen_;                // by toggle
-  std::optional<size_t> toggled_;             // alone takes part in backward
-  std::unique_ptr<detail::UnitRunners> runners_;
-  std::unique_ptr<detail::Overlap> overlap_;  // where reductions start in a backward
-  double unit_ = 1;                           // gradients are accumulated times weight / unit * scale
-  double gradient_scale_ = 1;
+  std::vector<GroupOptimizer> optimizers_;  // one at least
+  std::unique_ptr<Running> running_;        // what runs units and reductions
+  std::vector<Tensor> frozen_;              // by toggle
+  std::optional<size_t> toggled_;           // alone takes part in backward
+  double unit_ = 1, gradient_scale_ = 1;    // gradients are accumulated times weight / unit * scale
   bool backward_done_ = false, warned_of_absent_ = false;
 };
 

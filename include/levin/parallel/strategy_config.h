@@ -47,8 +47,7 @@ struct FSDP {
   ShardingStrategy sharding_strategy = ShardingStrategy::full_shard;
   ShardingOptions sharding;
 };
-LEVIN_CONFIG(FSDP,
-             (sharding_strategy, "FULL_SHARD; SHARD_GRAD_OP is zero2, NO_SHARD is ddp, HYBRID_SHARD is hsdp"),
+LEVIN_CONFIG(FSDP, (sharding_strategy, "FULL_SHARD; SHARD_GRAD_OP is zero2, NO_SHARD is ddp, HYBRID_SHARD is hsdp"),
              (sharding, "", flattened))
 LEVIN_CHOICE(FSDP, "fsdp", "deepspeed_stage_3", "zero3")
 

@@ -13,6 +13,7 @@
 namespace levin {
 
 class Session;
+class Trainer;
 
 /// A data set and how to make batches of it; the Trainer cuts it over the ranks. Or a stream, of which each rank has its own part.
 struct DataLoaderSpec {
@@ -63,7 +64,15 @@ class DataModule {
   virtual void transfer_batch_to_device(Batch& batch, const Session& session);
   virtual void on_after_batch_transfer(Batch&) {}
 
+  /// For the Trainer: the run that goes on, or null.
+  void attach(Trainer* trainer) noexcept { trainer_ = trainer; }
+
+ protected:
+  /// The Trainer of the run that goes on, from prepare_data to teardown: setup may use its communicator. UsageError outside of a run.
+  Trainer& trainer() const;
+
  private:
+  Trainer* trainer_ = nullptr;
   bool prepared_ = false;
 };
 

@@ -27,6 +27,7 @@ class FitLoop {
   void restore(detail::StateReader& saved);
   void at_boundary();
   void train_batch(Batch& batch);
+  Tensor training_step(const Batch& batch);
   Tensor optimize_automatically(const Batch& batch);
   Tensor optimize_manually(const Batch& batch);
   void optimizer_step();

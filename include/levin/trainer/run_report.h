@@ -9,8 +9,9 @@ namespace levin {
 /// What a run did, for run.json and the last lines of a job.
 struct RunReport {
   int64_t steps = 0, epochs = 0;
-  int64_t samples = 0;       ///< trained on, over all ranks
-  double train_seconds = 0;  ///< without validation
+  int64_t skipped_steps = 0;  ///< of these, see Session::skipped_steps
+  int64_t samples = 0;        ///< trained on, over all ranks
+  double train_seconds = 0;   ///< without validation
   std::string stop_reason = "finished";
   NamedValues metrics;  ///< the newest value of each
   double samples_per_second() const { return train_seconds > 0 ? static_cast<double>(samples) / train_seconds : 0; }

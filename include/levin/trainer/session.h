@@ -20,6 +20,7 @@
 namespace levin {
 
 class Module;
+class StateDict;
 
 /// A training without a loop: what Trainer's loops are made of, and what a program with a loop of its own uses directly:
 ///
@@ -56,8 +57,11 @@ class Session : public StopAgreement {
   /// UsageError, with the names there are, for an unknown one.
   size_t optimizer_index(std::string_view name) const;
 
-  /// The batch on the session's device, its floating-point tensors in the session's precision.
+  /// The batch on the session's device, its floating-point tensors in the dtype of the parameters.
   void receive(Batch& batch) const;
+  /// In a mixed precision, autocast for as long as the result lives: around the forward pass and the loss. The Trainer's loops have it
+  /// around the module's steps. Calls of the session inside it do without.
+  [[nodiscard]] Autocast autocast() const { return {device().type(), autocast_dtype(config_.precision)}; }
   /// Sets this rank's random generator for a micro-batch of the coming step.
   void seed_micro_batch(int64_t micro_batch);
   /// Until toggle_all, backward is for this optimizer's parameters alone; the others require no gradient.
@@ -66,13 +70,17 @@ class Session : public StopAgreement {
   /// The next backward is the last of its step, on all ranks: what can be sent meanwhile is. A loop may do without.
   void expect_step(size_t optimizer = 0) { strategy_->expect_step(optimizer); }
   /// Accumulates the gradients of a micro-batch's mean loss, which counts for `weight`.
-  void backward(const Tensor& loss, double weight) { strategy_->backward(loss, weight); }
+  void backward(const Tensor& loss, double weight);
+  /// What a rank's micro-batches of a step will weigh together, the same number on all ranks; from the first step on it is known. In fp16
+  /// gradients are kept in its measure, that they may not overflow for it.
+  void expect_weight(double weight);
 
-  /// The step of the only optimizer in one call; false when it was skipped because no rank had a sample. Gradients are zero afterwards.
+  /// The step of the only optimizer in one call; false when it was left out because no rank had a sample. Gradients are zero afterwards.
   bool step();
   /// The step of an optimizer in parts: the mean gradient (false: nothing to do), clipping as configured or as given, the update, and
-  /// gradients of zero. count_step ends the step, of all optimizers together. Where there are several, ranks that take another one's
-  /// step get a UsageError that names both.
+  /// gradients of zero. Where the mean gradient is not finite in 16-mixed, or with nonfinite_gradients: skip, the update leaves the
+  /// parameters as they are, on all ranks, and such a step is counted like others, as PyTorch's GradScaler has it. count_step ends the
+  /// step, of all optimizers together. Where there are several, ranks that take another one's step get a UsageError that names both.
   bool reduce(size_t optimizer = 0, Accumulation accumulation = Accumulation::mean);
   void clip_gradients() { clip_gradients(0, config_.gradient_clip_val, config_.gradient_clip_algorithm); }
   void clip_gradients(size_t optimizer, std::optional<double> gradient_clip_val, ClipAlgorithm algorithm);
@@ -90,6 +98,13 @@ class Session : public StopAgreement {
   void write_parameters(const std::function<void(const std::string&, Tensor&)>& fn) { strategy_->write_parameters(fn); }
   /// Norm of the last step's mean gradient before clipping; 0 where gradient_clip_val does not need it.
   double last_grad_norm() const noexcept { return grad_norm_; }
+  /// Null but in 16-mixed.
+  const LossScaler* loss_scaler() const noexcept { return scaler_ ? &*scaler_ : nullptr; }
+  /// Updates that were left out because of a gradient that was not finite.
+  int64_t skipped_steps() const noexcept { return skipped_steps_; }
+  /// What must be remembered of all this between two steps.
+  void save_scaling(StateDict& state) const;
+  void load_scaling(const StateDict& state);
   /// The learning rate of an optimizer's coming step, of parameters without a rule; 0 where there is no optimizer.
   double learning_rate(size_t optimizer = 0) const;
   /// What the optimizers will use in the coming step, for monitors; none for a module that is not trained.
@@ -116,6 +131,11 @@ class Session : public StopAgreement {
   std::unique_ptr<BuildContext> start_build();
   double scheduled(size_t optimizer, double lr) const;
   void look_at(size_t optimizer, Interval moment, const NamedValues& values);
+  Autocast no_autocast() const { return {device().type(), autocast_dtype(config_.precision), /*on=*/false}; }
+  void start_scaling();
+  void scale_gradients();
+  void look_for_nonfinite(size_t optimizer);
+  void skip_update();
 
   MpiRuntime* runtime_;
   SessionConfig config_;
@@ -129,6 +149,10 @@ class Session : public StopAgreement {
   std::vector<PlateauState> plateaus_;
   Progress progress_;
   double grad_norm_ = 0;
+  std::optional<LossScaler> scaler_;
+  double weight_unit_ = 1;       // a power of two near a rank's weight of a step; other than 1 in fp16 alone
+  std::vector<char> nonfinite_;  // by optimizer: its mean gradient
+  int64_t skipped_steps_ = 0;
 };
 
 }  // namespace levin

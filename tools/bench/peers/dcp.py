@@ -1,6 +1,7 @@
 """torch.distributed.checkpoint: 512 MB in some tensors, each cut over the ranks, without fsync; the median of some turns. Started by
 torchrun: dcp.py save|load TENSORS FOLDER. `load` reads what `save` left."""
 import os
+import shutil
 import sys
 import time
 
@@ -25,6 +26,8 @@ def main():
     state = {f"layer.{i}.weight": DTensor.from_local(torch.rand(part), mesh, [Shard(0)]) for i in range(tensors)}
     times = []
     for turn in range(TURNS + 1):
+        if mode == "save" and dist.get_rank() == 0:  # each time a new one
+            shutil.rmtree(folder, ignore_errors=True)
         dist.barrier()
         began = time.perf_counter()
         if mode == "save":

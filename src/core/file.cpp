@@ -27,10 +27,12 @@ const char* remedy_of(int error) {
     case EROFS:
     case EACCES:
     case EPERM: return "save in a folder that can be written";
-    case ENOENT: return "all hosts must see the folder, and nobody may remove it while a checkpoint is written";
+    case ENOENT: return "all hosts must see the folder, and nobody may remove it while it is written to";
     default: return "";
   }
 }
+
+std::string other_file(std::string_view tag) { return tag == "checkpoint" ? "use another checkpoint" : "give another file"; }
 
 thread_local int holding = 0;
 
@@ -43,8 +45,8 @@ sigset_t file_size_signal() {
 
 }  // namespace
 
-void throw_io_error(const std::string& what, int error) {
-  throw IoError(fmt::format("{}: {}", what, std::strerror(error)), remedy_of(error), "checkpoint");
+void throw_io_error(const std::string& what, int error, const char* tag) {
+  throw IoError(fmt::format("{}: {}", what, std::strerror(error)), remedy_of(error), tag);
 }
 
 // Only the outermost of a thread does something, so that each write of a long loop costs no calls of its own.
@@ -65,27 +67,25 @@ HoldFileSizeSignal::~HoldFileSizeSignal() {
   pthread_sigmask(SIG_UNBLOCK, &signal, nullptr);
 }
 
-File::File(std::filesystem::path path, int flags) : path_(std::move(path)) {
+File::File(std::filesystem::path path, int flags, const char* tag) : path_(std::move(path)), tag_(tag) {
   descriptor_ = ::open(path_.c_str(), flags | O_CLOEXEC | O_NOFOLLOW, 0664);
 }
 
-File File::create(const std::filesystem::path& path) {
-  File file(path, O_RDWR | O_CREAT | O_EXCL);
+File File::create(const std::filesystem::path& path, const char* tag) {
+  File file(path, O_RDWR | O_CREAT | O_EXCL, tag);
   if (file.descriptor_ < 0) file.fail("create", errno);
   return file;
 }
 
-File File::open_to_write(const std::filesystem::path& path) {
-  File file(path, O_RDWR);
+File File::open_to_write(const std::filesystem::path& path, const char* tag) {
+  File file(path, O_RDWR, tag);
   if (file.descriptor_ < 0) file.fail("open", errno);
   return file;
 }
 
-File File::open_to_read(const std::filesystem::path& path) {
-  File file(path, O_RDONLY | O_NONBLOCK);  // a pipe must not wait for a writer before it can be refused
-  const auto refuse = [&](const char* why) {
-    throw DataError(fmt::format("{} {}", path.string(), why), "use another checkpoint", "checkpoint");
-  };
+File File::open_to_read(const std::filesystem::path& path, const char* tag) {
+  File file(path, O_RDONLY | O_NONBLOCK, tag);  // a pipe must not wait for a writer before it can be refused
+  const auto refuse = [&](const char* why) { throw DataError(fmt::format("{} {}", path.string(), why), other_file(tag), tag); };
   if (file.descriptor_ < 0 && errno == ENOENT) refuse("is missing");
   if (file.descriptor_ < 0 && errno == ENOTDIR) refuse("is not in a folder");
   if (file.descriptor_ < 0 && errno == ELOOP) refuse("is a symbolic link");
@@ -100,15 +100,16 @@ File::~File() {
   if (descriptor_ >= 0) ::close(descriptor_);
 }
 
-File::File(File&& other) noexcept : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)) {}
+File::File(File&& other) noexcept : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)), tag_(other.tag_) {}
 
 File& File::operator=(File&& other) noexcept {
   std::swap(path_, other.path_);
   std::swap(descriptor_, other.descriptor_);
+  std::swap(tag_, other.tag_);
   return *this;
 }
 
-void File::fail(const char* what, int error) const { throw_io_error(fmt::format("cannot {} {}", what, path_.string()), error); }
+void File::fail(const char* what, int error) const { throw_io_error(fmt::format("cannot {} {}", what, path_.string()), error, tag_); }
 
 uint64_t File::size() const {
   struct stat about {};
@@ -141,8 +142,7 @@ void File::read_at(void* data, size_t bytes, uint64_t offset) const {
     if (done < 0 && errno == EINTR) continue;
     if (done < 0) fail("read", errno);
     if (done == 0)
-      throw DataError(fmt::format("{} ends at byte {}, {} bytes too early", path_.string(), offset, bytes), "use another checkpoint",
-                      "checkpoint");
+      throw DataError(fmt::format("{} ends at byte {}, {} bytes too early", path_.string(), offset, bytes), other_file(tag_), tag_);
     to += done;
     bytes -= static_cast<size_t>(done);
     offset += static_cast<uint64_t>(done);

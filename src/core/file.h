@@ -7,15 +7,15 @@
 namespace levin::detail {
 
 /// A regular file. Nothing here follows a symbolic link. What the system refuses is an IoError that names the file; a call that meets the
-/// file size limit is refused, too, and the process gets no SIGXFSZ.
+/// file size limit is refused, too, and the process gets no SIGXFSZ. `tag` is what its errors begin with.
 class File {
  public:
   File() = default;
   /// A new file, to be read and written. Its mode follows the umask, and the world may not write to it.
-  static File create(const std::filesystem::path& path);
-  static File open_to_write(const std::filesystem::path& path);
+  static File create(const std::filesystem::path& path, const char* tag = "checkpoint");
+  static File open_to_write(const std::filesystem::path& path, const char* tag = "checkpoint");
   /// DataError where there is no regular file.
-  static File open_to_read(const std::filesystem::path& path);
+  static File open_to_read(const std::filesystem::path& path, const char* tag = "checkpoint");
   ~File();
   File(File&& other) noexcept;
   File& operator=(File&& other) noexcept;
@@ -32,11 +32,12 @@ class File {
   void close();
 
  private:
-  File(std::filesystem::path path, int flags);
+  File(std::filesystem::path path, int flags, const char* tag);
   [[noreturn]] void fail(const char* what, int error) const;
 
   std::filesystem::path path_;
   int descriptor_ = -1;
+  const char* tag_ = "checkpoint";
 };
 
 /// What a directory's entries are is written to disk. IoError where that fails.
@@ -46,7 +47,7 @@ void replace_file(const std::filesystem::path& path, const std::function<void(Fi
 /// The same with a small text.
 void replace_file(const std::filesystem::path& path, const std::string& text, bool sync);
 /// IoError with errno's words, and what to do about it.
-[[noreturn]] void throw_io_error(const std::string& what, int error);
+[[noreturn]] void throw_io_error(const std::string& what, int error, const char* tag = "checkpoint");
 
 /// While it lives this thread gets EFBIG from what meets the file size limit, and the process no SIGXFSZ.
 class HoldFileSizeSignal {

@@ -1,0 +1,50 @@
+#pragma once
+#include <c10/core/ScalarType.h>
+#include <c10/util/ArrayRef.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "levin/core/tensor.h"
+
+namespace levin {
+
+namespace detail {
+class File;
+}
+
+/// A data set of an HDF5 file, read by rows (its first dimension). HDF5 only says where it lies; bytes are read past it, so threads read at
+/// once. Nothing of the file is trusted: it must be contiguous, uncompressed, in the file itself, and of a native little-endian type.
+class Hdf5Array {
+ public:
+  /// `name` may have groups: "train/tokens". DataError, with the file and the name, where there is no such data set or it cannot be read;
+  /// IoError where the file cannot be opened.
+  Hdf5Array(const std::filesystem::path& file, const std::string& name);
+  ~Hdf5Array();
+
+  at::ScalarType dtype() const noexcept { return dtype_; }
+  at::IntArrayRef shape() const noexcept { return shape_; }
+  /// shape()[0].
+  int64_t rows() const noexcept { return shape_.front(); }
+  size_t row_bytes() const noexcept { return row_bytes_; }
+  /// "FILE: NAME", for messages.
+  const std::string& place() const noexcept { return place_; }
+
+  /// Rows [first, first + count) into `out`, which has count * row_bytes() bytes. UsageError for rows that there are not.
+  void read(int64_t first, int64_t count, void* out) const;
+  /// The same as a new tensor.
+  Tensor read(int64_t first, int64_t count) const;
+
+ private:
+  std::unique_ptr<detail::File> file_;
+  std::string place_;
+  at::ScalarType dtype_ = at::ScalarType::Byte;
+  std::vector<int64_t> shape_;
+  size_t row_bytes_ = 0;
+  uint64_t offset_ = 0;
+};
+
+}  // namespace levin

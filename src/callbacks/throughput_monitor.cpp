@@ -1,0 +1,106 @@
+#include "levin/callbacks/throughput_monitor.h"
+
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/tensor.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "levin/core/error.h"
+#include "levin/trainer/trainer.h"
+
+namespace levin {
+namespace {
+
+// Of the fastest of some products, so that what others do on the machine counts little.
+double measure_flops(const at::TensorOptions& options) {
+  constexpr int64_t size = 1024;
+  constexpr int rounds = 5;
+  const at::NoGradGuard no_grad;
+  const Tensor a = at::ones({size, size}, options);
+  double best = std::numeric_limits<double>::infinity();
+  for (int i = 0; i < rounds; i++) {
+    const auto begin = std::chrono::steady_clock::now();
+    at::matmul(a, a)[0][0].item<double>();  // a device has finished when it gives a number
+    best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+  }
+  return 2.0 * size * size * size / best;
+}
+
+}  // namespace
+
+ThroughputMonitor::ThroughputMonitor(ThroughputMonitorConfig config) : config_(config) { check_config(config_); }
+
+void ThroughputMonitor::on_train_start() {
+  const auto& options = trainer().config();
+  if (!options.logger.enabled() && options.fast_dev_run.batches == 0)
+    throw ConfigError("a throughput monitor in a run that logs nothing",
+                      fmt::format("leave it out, or {}", options.barebones ? "barebones" : "set trainer.logger to true"), "callbacks");
+  totals_ = {};
+  window_.assign(1, {});
+  logged_step_ = -1;
+  available_ = 0;
+  since_.reset();
+}
+
+void ThroughputMonitor::pause() {
+  if (since_) totals_.seconds += std::chrono::duration<double>(Clock::now() - *since_).count();
+  since_.reset();
+}
+
+void ThroughputMonitor::on_train_batch_end(const Tensor&, const Batch& batch, int64_t) {
+  pause();
+  totals_.batches++;
+  if (!batch.filler()) {
+    totals_.samples += static_cast<double>(batch.size());
+    if (const auto* counts = dynamic_cast<const CountsWork*>(&module())) {
+      totals_.items += counts->items_per_batch(batch);
+      totals_.flops += counts->flops_per_batch(batch);
+    }
+  }
+  window_.push_back(totals_);
+  while (std::ssize(window_) > config_.window_size + 1) window_.pop_front();
+  const int64_t step = trainer().global_step();
+  if (step != logged_step_ && step > 0 && step % *trainer().config().log_every_n_steps == 0) {
+    logged_step_ = step;
+    log();
+  }
+  resume();
+}
+
+// The same on all ranks, which measure at the same time.
+double ThroughputMonitor::find_available_flops() {
+  if (config_.available_flops) return *config_.available_flops;
+  auto& communicator = trainer().session().communicator().host();
+  const auto parameters = module().parameters();
+  const auto options = parameters.empty() ? at::TensorOptions(at::kFloat) : parameters.front().options();
+  const Tensor measured = at::tensor({measure_flops(options.requires_grad(false))}, at::kDouble);
+  communicator.all_reduce(measured, ReduceOp::mean).wait();
+  return measured.item<double>();
+}
+
+void ThroughputMonitor::log() {
+  auto& session = trainer().session();
+  const Totals &begin = window_.front(), &end = window_.back();
+  const double ranks = session.size(), seconds = end.seconds - begin.seconds;
+  // Each rank's rate has a clock of its own, and their sum is the job's.
+  const Tensor sums = at::tensor({(end.batches - begin.batches) / seconds, (end.samples - begin.samples) / seconds,
+                                  (end.items - begin.items) / seconds, (end.flops - begin.flops) / seconds, end.samples, end.seconds},
+                                 at::kDouble);
+  session.communicator().host().all_reduce(sums).wait();
+  const double* sum = sums.const_data_ptr<double>();
+  if (sum[3] > 0 && available_ == 0) available_ = find_available_flops();
+  NamedValues values{{"train/time", sum[5] / ranks}, {"train/batches", end.batches}, {"train/samples", sum[4]}};
+  constexpr const char* names[] = {"batches_per_sec", "samples_per_sec", "items_per_sec", "flops_per_sec"};
+  for (size_t i = 0; i < std::size(names); i++) {
+    if (i >= 2 && sum[i] == 0) continue;  // the module does not say
+    values.emplace_back(std::string("train/") + names[i], sum[i]);
+    values.emplace_back(std::string("train/device/") + names[i], sum[i] / ranks);
+  }
+  if (available_ > 0) values.emplace_back("train/device/mfu", sum[3] / ranks / available_);
+  trainer().log_metrics(values);
+}
+
+}  // namespace levin

@@ -1,0 +1,28 @@
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "../core/file.h"
+#include "xxh3.h"
+
+namespace levin::detail {
+
+/// Reads and hashes in one pass, by pieces that a core's cache holds.
+class HashingReader {
+ public:
+  explicit HashingReader(const File& file) : file_(file) { hash_.reset(); }
+
+  void reset() { hash_.reset(); }
+  /// Hashes bytes [begin, end) of the file, and leaves those of [wanted_begin, wanted_end) at `to`: what is hashed there is what lies
+  /// there.
+  void add(uint64_t begin, uint64_t end, uint64_t wanted_begin = 0, uint64_t wanted_end = 0, std::byte* to = nullptr);
+  uint64_t value() const { return hash_.value(); }
+
+ private:
+  const File& file_;
+  Xxh3 hash_;
+  std::vector<std::byte> memory_;
+};
+
+}  // namespace levin::detail

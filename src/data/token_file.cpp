@@ -1,0 +1,241 @@
+#include "levin/data/token_file.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+#include <fmt/std.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstring>
+#include <optional>
+
+#include "../core/hdf5_array.h"
+#include "../core/hdf5_types.h"
+#include "byte_source.h"
+#include "levin/core/error.h"
+#include "levin/data/hdf5_array.h"
+
+namespace levin {
+namespace {
+
+namespace fs = std::filesystem;
+using detail::ByteSource;
+using detail::File;
+using detail::Hdf5Handle;
+
+constexpr int64_t piece_bytes = int64_t{16} << 20;
+constexpr auto data_set = "tokens";
+
+// What one rank reads at once.
+struct Piece {
+  fs::path file;
+  bool whole = true;  // of a length that is not known before it is decompressed
+  int64_t begin = 0, bytes = 0;
+};
+
+// Rank 0's plan as a text that can be sent: the name of the file to make, and the pieces; or the name alone, of one that is there.
+struct Plan {
+  fs::path target, partial;
+  std::vector<Piece> pieces;
+};
+
+std::vector<fs::path> files_of(const std::vector<fs::path>& sources) {
+  std::vector<fs::path> files;
+  for (const auto& source : sources) {
+    if (!fs::exists(source)) throw DataError(fmt::format("there is no {}", source.string()), "give text files, or folders of them");
+    if (!fs::is_directory(source)) {
+      files.push_back(source);
+      continue;
+    }
+    std::vector<fs::path> below;
+    for (const auto& entry : fs::recursive_directory_iterator(source))
+      if (entry.is_regular_file()) below.push_back(entry.path());
+    std::sort(below.begin(), below.end());
+    files.insert(files.end(), below.begin(), below.end());
+  }
+  return files;
+}
+
+Plan make_plan(const std::vector<fs::path>& sources, const fs::path& cache) {
+  Plan plan;
+  std::string description;
+  for (const auto& file : files_of(sources)) {
+    const auto bytes = static_cast<int64_t>(fs::file_size(file));
+    description += fmt::format("{}\t{}\t{}\n", fs::absolute(file).lexically_normal().string(), bytes,
+                               fs::last_write_time(file).time_since_epoch().count());
+    if (ByteSource::is_compressed(file)) {
+      plan.pieces.push_back({file});
+      continue;
+    }
+    for (int64_t begin = 0; begin < bytes; begin += piece_bytes)
+      plan.pieces.push_back({file, false, begin, std::min(piece_bytes, bytes - begin)});
+  }
+  const auto name = fmt::format("tokens-{:016x}.h5", XXH3_64bits(description.data(), description.size()));
+  plan.target = cache / name;
+  const auto now = std::chrono::system_clock::now().time_since_epoch().count();
+  plan.partial = cache / fmt::format(".{}.partial-{:x}-{:x}", name, getpid(), now);
+  return plan;
+}
+
+bool is_there(const fs::path& target) {
+  if (!fs::exists(target)) return false;
+  try {
+    const Hdf5Array tokens(target, data_set);
+    return tokens.dtype() == at::kByte && tokens.shape().size() == 1;
+  } catch (const DataError&) {  // damaged: it is made again
+    return false;
+  }
+}
+
+std::string broadcast(std::string text, Communicator& communicator) {
+  const Tensor bytes = at::zeros({1}, at::kLong).fill_(static_cast<int64_t>(text.size()));
+  communicator.broadcast(bytes, 0).wait();
+  text.resize(static_cast<size_t>(bytes.item<int64_t>()));
+  const Tensor data = at::empty({bytes.item<int64_t>()}, at::kByte);
+  std::memcpy(data.mutable_data_ptr(), text.data(), text.size());
+  communicator.broadcast(data, 0).wait();
+  std::memcpy(text.data(), data.const_data_ptr(), text.size());
+  return text;
+}
+
+// Fields end with a zero byte, which no path has.
+Plan share(const Plan& mine, Communicator& communicator) {
+  std::string text = mine.target.string() + '\0' + mine.partial.string() + '\0';
+  for (const auto& piece : mine.pieces)
+    text += piece.file.string() + '\0' + fmt::format("{} {} {}", int{piece.whole}, piece.begin, piece.bytes) + '\0';
+  text = broadcast(text, communicator);
+  std::vector<std::string> fields;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = text.find('\0', begin);
+    fields.push_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  Plan plan{fields.at(0), fields.at(1), {}};
+  for (size_t i = 2; i + 1 < fields.size(); i += 2) {
+    Piece piece{fields[i]};
+    int whole = 0;
+    if (std::sscanf(fields[i + 1].c_str(), "%d %ld %ld", &whole, &piece.begin, &piece.bytes) != 3)
+      throw UsageError("data", "a plan of pieces that cannot be read");
+    piece.whole = whole != 0;
+    plan.pieces.push_back(std::move(piece));
+  }
+  return plan;
+}
+
+// Calls take(data, bytes) for all of a piece, in order.
+void read_piece(const Piece& piece, const std::function<void(const std::byte*, size_t)>& take) {
+  std::vector<std::byte> buffer(size_t{1} << 20);
+  if (piece.whole) {
+    const auto source = ByteSource::open(piece.file);
+    while (const size_t got = source->read(buffer)) take(buffer.data(), got);
+    return;
+  }
+  const auto file = File::open_to_read(fs::canonical(piece.file), "data");
+  for (int64_t done = 0; done < piece.bytes;) {
+    const auto now = std::min<int64_t>(piece.bytes - done, std::ssize(buffer));
+    file.read_at(buffer.data(), static_cast<size_t>(now), static_cast<uint64_t>(piece.begin + done));
+    take(buffer.data(), static_cast<size_t>(now));
+    done += now;
+  }
+}
+
+// Where each piece goes, and their sum.
+std::vector<int64_t> places_of(const std::vector<Piece>& pieces, Communicator& communicator) {
+  const Tensor bytes = at::zeros({std::ssize(pieces)}, at::kLong);
+  auto* of = bytes.mutable_data_ptr<int64_t>();
+  for (size_t i = 0; i < pieces.size(); i++) {
+    if (static_cast<int>(i % static_cast<size_t>(communicator.size())) != communicator.rank()) continue;
+    of[i] = pieces[i].bytes;
+    if (pieces[i].whole) read_piece(pieces[i], [&](const std::byte*, size_t got) { of[i] += static_cast<int64_t>(got); });
+  }
+  if (!pieces.empty()) communicator.all_reduce(bytes).wait();
+  std::vector<int64_t> places{0};
+  for (size_t i = 0; i < pieces.size(); i++) places.push_back(places.back() + of[i]);
+  return places;
+}
+
+// A file with room for the tokens; returns where they begin.
+int64_t lay_out(const fs::path& file, int64_t tokens) {
+  const detail::Hdf5Section section;
+  const auto check = [&](bool good) {
+    if (!good)
+      throw IoError(fmt::format("HDF5 cannot write {}", file.string()), "give data.cache a folder with room that can be written to",
+                    "data");
+  };
+  const auto size = static_cast<hsize_t>(tokens);
+  Hdf5Handle out(H5Fcreate(file.c_str(), H5F_ACC_EXCL, H5P_DEFAULT, H5P_DEFAULT), H5Fclose);
+  check(out.good());
+  const Hdf5Handle space(H5Screate_simple(1, &size, nullptr), H5Sclose), how(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
+  H5Pset_alloc_time(how, H5D_ALLOC_TIME_EARLY);
+  H5Pset_fill_time(how, H5D_FILL_TIME_NEVER);
+  Hdf5Handle set(H5Dcreate2(out, data_set, *detail::hdf5_type(at::kByte), space, H5P_DEFAULT, how, H5P_DEFAULT), H5Dclose);
+  check(set.good());
+  const haddr_t offset = H5Dget_offset(set);
+  check(offset != HADDR_UNDEF && set.close() && out.close());
+  return static_cast<int64_t>(offset);
+}
+
+// Removes what was not finished.
+struct Partial {
+  explicit Partial(fs::path file) : path(std::move(file)) {}
+  ~Partial() {
+    std::error_code gone;
+    fs::remove(path, gone);
+  }
+  Partial(const Partial&) = delete;
+  Partial& operator=(const Partial&) = delete;
+  fs::path path;
+};
+
+}  // namespace
+
+std::filesystem::path make_token_file(const std::vector<fs::path>& sources, const fs::path& cache, Communicator& ranks) {
+  Communicator& communicator = ranks.host();
+  const bool first = communicator.rank() == 0;
+  Plan plan;
+  if (first) {
+    plan = make_plan(sources, cache);
+    if (is_there(plan.target)) plan.pieces.clear(), plan.partial.clear();
+  }
+  plan = share(plan, communicator);
+  if (plan.partial.empty()) return plan.target;
+
+  const auto places = places_of(plan.pieces, communicator);
+  if (places.back() == 0) throw DataError("the text files have no text", "give others");
+  const Tensor offset = at::zeros({1}, at::kLong);
+  std::optional<Partial> partial;
+  if (first) {
+    std::error_code error;
+    fs::create_directories(cache, error);
+    partial.emplace(plan.partial);
+    offset.fill_(lay_out(plan.partial, places.back()));
+  }
+  communicator.broadcast(offset, 0).wait();
+  auto file = File::open_to_write(plan.partial, "data");
+  for (size_t i = static_cast<size_t>(communicator.rank()); i < plan.pieces.size(); i += static_cast<size_t>(communicator.size())) {
+    int64_t at = places[i];
+    read_piece(plan.pieces[i], [&](const std::byte* data, size_t bytes) {
+      if (at + static_cast<int64_t>(bytes) > places[i + 1])
+        throw DataError(fmt::format("{} grows while it is read", plan.pieces[i].file.string()), "start again when it is written");
+      file.write_at(data, bytes, static_cast<uint64_t>(offset.item<int64_t>() + at));
+      at += static_cast<int64_t>(bytes);
+    });
+    if (at != places[i + 1])
+      throw DataError(fmt::format("{} shrinks while it is read", plan.pieces[i].file.string()), "start again when it is written");
+  }
+  file.sync();
+  communicator.barrier();
+  if (first) {
+    std::error_code error;
+    fs::rename(plan.partial, plan.target, error);
+    if (error) detail::throw_io_error(fmt::format("cannot make {}", plan.target.string()), error.value(), "data");
+    detail::sync_directory(cache);
+  }
+  communicator.barrier();
+  return plan.target;
+}
+
+}  // namespace levin

@@ -1,0 +1,28 @@
+#pragma once
+#include "levin/parallel/strategy.h"
+#include "overlap.h"
+#include "parked_parameters.h"
+#include "unit_runner.h"
+#include "unit_tree.h"
+
+namespace levin {
+
+struct Strategy::Making {
+  explicit Making(MemoryMeter& meter) : pool(std::make_unique<BufferPool>(meter)) {}
+
+  Ranks places;
+  GroupRanks ranks;
+  std::unique_ptr<Communicator> shard, replicas;  // of hsdp
+  std::unique_ptr<BufferPool> pool;
+  std::unique_ptr<detail::ParkedParameters> parked;  // while a model is built whose parameters are to be sharded
+  detail::UnitTree tree;
+  std::vector<size_t> unit_of_parameter;
+  std::vector<std::string> parameter_names;
+};
+
+struct Strategy::Running {
+  std::unique_ptr<detail::UnitRunners> runners;
+  std::unique_ptr<detail::Overlap> overlap;  // where reductions start in a backward
+};
+
+}  // namespace levin

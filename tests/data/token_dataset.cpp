@@ -1,0 +1,120 @@
+#include "levin/data/token_dataset.h"
+
+#include <ATen/ops/arange.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/tensor.h>
+
+#include <fstream>
+#include <numeric>
+
+#include "../checkpoint/checkpoint_sample.h"
+#include "levin/core/error.h"
+#include "levin/data/token_file.h"
+#include "levin_test.h"
+
+using namespace levin::test;
+using levin::Batch;
+using levin::DataError;
+using levin::Hdf5Array;
+using levin::TokenDataset;
+namespace fs = std::filesystem;
+
+namespace {
+
+struct Ranks {
+  std::unique_ptr<levin::Communicator> communicator = levin::Communicator::create_cpu(runtime());
+  SharedFolder folder{*communicator};
+  fs::path cache = folder.path / "cache";
+  bool first = communicator->rank() == 0;
+
+  fs::path text(const std::string& name, const std::string& bytes) const {
+    if (first) write_bytes(folder.path / name, bytes);
+    communicator->barrier();
+    return folder.path / name;
+  }
+  fs::path make(const std::vector<fs::path>& sources) const { return levin::make_token_file(sources, cache, *communicator); }
+};
+
+std::string tokens_of(const fs::path& file) {
+  const levin::Tensor tokens = Hdf5Array(file, "tokens").read(0, Hdf5Array(file, "tokens").rows());
+  return {static_cast<const char*>(tokens.const_data_ptr()), static_cast<size_t>(tokens.numel())};
+}
+
+std::string letters(size_t bytes, size_t from) {
+  std::string text(bytes, '\0');
+  for (size_t i = 0; i < bytes; i++) text[i] = static_cast<char>((i * 2654435761U + from) >> 7);
+  return text;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(data_token_dataset)
+
+BOOST_AUTO_TEST_CASE(windows_lie_side_by_side) {
+  const Ranks ranks;
+  std::string bytes(256, '\0');
+  std::iota(bytes.begin(), bytes.end(), 0);
+  const auto tokens = std::make_shared<Hdf5Array>(ranks.make({ranks.text("bytes", bytes)}), "tokens");
+  const TokenDataset data(tokens, 10, 100, 256);
+  BOOST_TEST(data.size() == 15);  // the last target is token 250
+  Batch batch;
+  data.get(std::vector<int64_t>{14, 0}, batch);
+  BOOST_TEST(at::equal(batch["input"], at::tensor({240, 100}, at::kLong).unsqueeze(1).add(at::arange(10))));
+  BOOST_TEST(at::equal(batch["target"], batch["input"].add(1)));
+  BOOST_TEST(batch.weight() == 20);
+  BOOST_TEST(TokenDataset(tokens, 255, 0, 256).size() == 1);
+  check_throws<DataError>([&] { TokenDataset(tokens, 256, 0, 256); }, {"256 tokens and the one after", "there are 256", "shorter context"});
+  check_throws<levin::UsageError>([&] { TokenDataset(tokens, 4, 0, 257); }, {"0 to 257", "which has 256"});
+  check_throws<levin::UsageError>([&] { data.get(std::vector<int64_t>{15}, batch); }, {"sample 15", "has 15"});
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+BOOST_AUTO_TEST_SUITE(data_token_file)
+
+BOOST_AUTO_TEST_CASE(all_ranks_write_pieces_of_one_text) {
+  const Ranks ranks;
+  const std::string large = letters((size_t{33} << 20) + 5, 1), small = letters(1000, 2), packed = letters(3 << 20, 3);
+  if (ranks.first) {
+    fs::create_directories(ranks.folder.path / "texts/b");
+    write_bytes(ranks.folder.path / "texts/a", small);
+    write_bytes(ranks.folder.path / "texts/b/packed", packed);
+    write_bytes(ranks.folder.path / "texts/c", "");
+    output_of("gzip '" + (ranks.folder.path / "texts/b/packed").string() + "'");
+  }
+  const auto file = ranks.text("large", large);
+  const auto made = ranks.make({file, ranks.folder.path / "texts", file});
+  BOOST_TEST((tokens_of(made) == large + small + packed + large));
+  BOOST_TEST(names_in(ranks.cache).size() == 1);
+  BOOST_TEST(made.parent_path() == ranks.cache);
+}
+
+BOOST_AUTO_TEST_CASE(it_is_made_once_as_long_as_the_sources_are_the_same) {
+  const Ranks ranks;
+  const auto a = ranks.text("a", "first"), b = ranks.text("b", "second");
+  const auto made = ranks.make({a, b});
+  const auto time = fs::last_write_time(made);
+  BOOST_TEST(ranks.make({a, b}) == made);
+  BOOST_TEST((fs::last_write_time(made) == time));
+  BOOST_TEST(ranks.make({b, a}) != made);
+  BOOST_TEST(tokens_of(made) == "firstsecond");
+  ranks.text("a", "other");  // as long as before
+  if (ranks.first) fs::last_write_time(a, time + std::chrono::seconds(2));
+  ranks.communicator->barrier();
+  const auto again = ranks.make({a, b});
+  BOOST_TEST(again != made);
+  BOOST_TEST(tokens_of(again) == "othersecond");
+}
+
+BOOST_AUTO_TEST_CASE(sources_that_are_none) {
+  const Ranks ranks;
+  if (runtime().size() > 1) return;  // an error of one rank ends the others' waits
+  check_throws<DataError>([&] { ranks.make({ranks.folder.path / "gone"}); }, {"[data] there is no ", "gone"});
+  check_throws<DataError>([&] { ranks.make({ranks.text("empty", "")}); }, {"no text"});
+  check_throws<DataError>([&] { ranks.make({ranks.text("bad.gz", "\x1F\x8B broken")}); }, {"bad.gz", "gzip"});
+  BOOST_TEST(!fs::exists(ranks.cache));
+  check_throws<levin::IoError>([&] { levin::make_token_file({ranks.text("a", "text")}, "/proc/none", *ranks.communicator); },
+                               {"[data]", "/proc/none"});
+}
+
+BOOST_AUTO_TEST_SUITE_END()
