@@ -1,7 +1,5 @@
 #include "plan_command.h"
 
-#include <c10/core/ScalarType.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <map>
@@ -11,6 +9,7 @@
 #include "levin/nn/build_context.h"
 #include "levin/nn/unit.h"
 #include "levin/parallel/plan_model.h"
+#include "levin/trainer/precision.h"
 
 namespace levin::cli {
 namespace {
@@ -65,10 +64,10 @@ std::string seconds_text(double seconds) {
   return seconds >= 1 ? fmt::format("{:.3g} s", seconds) : seconds >= 1e-3 ? fmt::format("{:.3g} ms", 1e3 * seconds) : fmt::format("{:.3g} us", 1e6 * seconds);
 }
 
-std::string count_text(double count) {
-  for (const auto& [size, unit] : {std::pair{1e12, "T"}, {1e9, "G"}, {1e6, "M"}, {1e3, "k"}})
-    if (count >= size) return fmt::format("{:.3g} {}", count / size, unit);
-  return fmt::format("{:.3g} ", count);
+std::string flop_text(double count) {
+  for (const auto& [size, unit] : {std::pair{1e18, "E"}, {1e15, "P"}, {1e12, "T"}, {1e9, "G"}, {1e6, "M"}})
+    if (count >= size) return fmt::format("{:.3g} {}FLOP", count / size, unit);
+  return fmt::format("{:.3g} FLOP", count);
 }
 
 std::string describe(const Places& places) {
@@ -124,7 +123,7 @@ std::shared_ptr<Module> build(ProgramOptions& options, const Program& program) {
     made("setup", [&] { data->setup(Stage::fit); });
     options.apply_late_links();
   }
-  const ShapesOnly context;
+  ShapesOnly context;
   auto module = made("the constructor of the model", [&] { return program.make_plain_module(); });
   made("configure_model", [&] { module->configure_model(); });
   return module;
@@ -139,7 +138,7 @@ void print_plan(const PlanConfig& config, const TrainerConfig& trainer, const st
   const auto rows = rows_of(trainer.session.strategy, ranks);
   const auto module = build(options, program);
   const auto specs = optimizers_of(*module, optimizer);
-  const auto dtype = trainer.session.precision == Precision::float64 ? c10::ScalarType::Double : c10::ScalarType::Float;
+  const auto dtype = parameter_dtype(trainer.session.precision);
   const int64_t alignment = cluster.own_memory() ? 256 : 64;
   const int64_t there = cluster.node_memory ? cluster.node_memory->value : available_memory(), reserved = config.reserved.value;
   std::vector<Plan> plans;
@@ -157,8 +156,8 @@ void print_plan(const PlanConfig& config, const TrainerConfig& trainer, const st
   }
   const auto* best = fastest_that_fits(plans, cluster, there, reserved);
 
-  std::printf("%sparameters; a rank computes %sFLOP a step\n", count_text(static_cast<double>(parameters)).c_str(),
-              count_text(work.flops * static_cast<double>(work.micro_batches)).c_str());
+  std::printf("%lld parameters; a rank computes %s a step\n", static_cast<long long>(parameters),
+              flop_text(work.flops * static_cast<double>(work.micro_batches)).c_str());
   const auto room = cluster.own_memory() ? fmt::format("{} each", bytes_text(cluster.device_memory->value))
                                          : fmt::format("{} of memory a node", bytes_text(there));
   std::printf("%lld nodes with %lld ranks each, %s%s\n", static_cast<long long>(cluster.nodes), static_cast<long long>(cluster.devices_per_node),

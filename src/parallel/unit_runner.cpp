@@ -2,6 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 #include <c10/core/GradMode.h>
+#include <torch/csrc/autograd/graph_task.h>
 
 #include <algorithm>
 #include <utility>
@@ -45,7 +46,7 @@ void UnitRunner::enter(const Tensors& for_each_input) {
   calls_.push_back(at::GradMode::is_enabled() && !groups_.empty() ? std::make_shared<Call>() : nullptr);
   if (groups_.empty()) return;
   gather();
-  runners_.use(*this, /*forward=*/true);
+  runners_.use(*this, /*forward=*/torch::autograd::get_current_graph_task_id() == -1);  // else it is repeated, and units come backwards
   if (const auto call = calls_.back())
     for_each_input([&](const Tensor& input) {
       if (!input.requires_grad()) return;
