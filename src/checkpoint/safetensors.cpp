@@ -8,8 +8,8 @@
 #include <cstring>
 #include <unordered_map>
 
-#include "agreement.h"
 #include "../core/file.h"
+#include "agreement.h"
 #include "levin/comm/communicator.h"
 #include "levin/core/error.h"
 #include "levin/core/text.h"

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "levin/cli/run.h"
+#include "levin/core/heap.h"
 #include "levin/core/whereabouts.h"
 #include "levin/nn/build_context.h"
 #include "levin/nn/unit.h"
@@ -31,6 +32,9 @@ class ShapesOnly : public BuildContext {
       storage->set_nbytes(0);
     }
   }
+
+ private:
+  HeapGivesBack heap_;
 };
 
 struct Row {
@@ -61,7 +65,9 @@ std::vector<Row> rows_of(const StrategyConfig& chosen, const Ranks& ranks) {
 }
 
 std::string seconds_text(double seconds) {
-  return seconds >= 1 ? fmt::format("{:.3g} s", seconds) : seconds >= 1e-3 ? fmt::format("{:.3g} ms", 1e3 * seconds) : fmt::format("{:.3g} us", 1e6 * seconds);
+  return seconds >= 1      ? fmt::format("{:.3g} s", seconds)
+         : seconds >= 1e-3 ? fmt::format("{:.3g} ms", 1e3 * seconds)
+                           : fmt::format("{:.3g} us", 1e6 * seconds);
 }
 
 std::string flop_text(double count) {
@@ -160,20 +166,23 @@ void print_plan(const PlanConfig& config, const TrainerConfig& trainer, const st
               flop_text(work.flops * static_cast<double>(work.micro_batches)).c_str());
   const auto room = cluster.own_memory() ? fmt::format("{} each", bytes_text(cluster.device_memory->value))
                                          : fmt::format("{} of memory a node", bytes_text(there));
-  std::printf("%lld nodes with %lld ranks each, %s%s\n", static_cast<long long>(cluster.nodes), static_cast<long long>(cluster.devices_per_node),
-              room.c_str(), reserved > 0 ? fmt::format(", of which {} of each rank are reserved", bytes_text(reserved)).c_str() : "");
-  std::printf("Step times are modelled%s.\n", ranks.all > most_ranks_checked
-                                                  ? fmt::format("; the model was compared with a simulator up to {} ranks only", most_ranks_checked).c_str()
-                                                  : "");
+  std::printf("%lld nodes with %lld ranks each, %s%s\n", static_cast<long long>(cluster.nodes),
+              static_cast<long long>(cluster.devices_per_node), room.c_str(),
+              reserved > 0 ? fmt::format(", of which {} of each rank are reserved", bytes_text(reserved)).c_str() : "");
+  std::printf("Step times are modelled%s.\n",
+              ranks.all > most_ranks_checked
+                  ? fmt::format("; the model was compared with a simulator up to {} ranks only", most_ranks_checked).c_str()
+                  : "");
   for (const auto& spec : specs)
     if (spec.factory) std::printf("What the custom optimizer remembers is not counted.\n");
-  std::printf("\n%-23s %29s %9s %9s %9s %4s %9s %9s %9s %9s\n", "", "a node's first rank has", "in all", "others", "node", "fits", "step", "compute",
-              "waits", "update");
+  std::printf("\n%-23s %29s %9s %9s %9s %4s %9s %9s %9s %9s\n", "", "a node's first rank has", "in all", "others", "node", "fits", "step",
+              "compute", "waits", "update");
   std::printf("%-23s %9s %9s %9s\n", "   strategy", "params", "grads", "optimizer");
   for (size_t i = 0; i < rows.size(); i++)
     print_row(rows[i], plans[i], cluster, fits(plans[i].memory, cluster, there, reserved), &plans[i] == best);
-  std::printf("*: configured. >: the fastest that fits.%s\n",
-              plans.front().form.shared() || plans.back().form.shared() ? " Parameters that a node shares are counted on its first rank." : "");
+  std::printf("*: configured. >: the fastest that fits.%s\n", plans.front().form.shared() || plans.back().form.shared()
+                                                                  ? " Parameters that a node shares are counted on its first rank."
+                                                                  : "");
   std::printf("\nCollectives of a step:\n");
   for (size_t i = 0; i < rows.size(); i++) print_collectives(rows[i].name, plans[i], cluster);
   std::fflush(stdout);
@@ -182,13 +191,13 @@ void print_plan(const PlanConfig& config, const TrainerConfig& trainer, const st
     if (!rows[i].chosen || fits(plans[i].memory, cluster, there, reserved)) continue;
     const auto& memory = plans[i].memory;
     const bool own = cluster.own_memory();
-    throw ConfigError(
-        fmt::format("strategy {} needs {} {}, and there are {}", rows[i].name,
-                    bytes_text(own ? memory.first.total() + reserved : memory.node(cluster.devices_per_node) + reserved * cluster.devices_per_node),
-                    own ? "on a device" : "on a node", bytes_text(own ? cluster.device_memory->value : there)),
-        best ? fmt::format("use --trainer.strategy {}", rows[static_cast<size_t>(best - plans.data())].name)
-             : "no strategy fits: plan with more --plan.nodes, or a smaller model",
-        "plan");
+    throw ConfigError(fmt::format("strategy {} needs {} {}, and there are {}", rows[i].name,
+                                  bytes_text(own ? memory.first.total() + reserved
+                                                 : memory.node(cluster.devices_per_node) + reserved * cluster.devices_per_node),
+                                  own ? "on a device" : "on a node", bytes_text(own ? cluster.device_memory->value : there)),
+                      best ? fmt::format("use --trainer.strategy {}", rows[static_cast<size_t>(best - plans.data())].name)
+                           : "no strategy fits: plan with more --plan.nodes, or a smaller model",
+                      "plan");
   }
 }
 

@@ -273,7 +273,9 @@ int run_program(int argc, const char* const* argv, const Program& program) {
   try {
     auto input = ProgramInput::from_main(argc, argv, environ);
     command = options.parse(input);
-    if (const auto base = command.subcommand.empty() || command.subcommand == "plan" ? std::nullopt : config_of_the_run(settings.run, name, command.subcommand)) {
+    if (const auto base = command.subcommand.empty() || command.subcommand == "plan"
+                              ? std::nullopt
+                              : config_of_the_run(settings.run, name, command.subcommand)) {
       input.base_files = {*base};
       input.base_keys = [&command](const std::string& key) { return taken_over(key, command.subcommand); };
       settings.before = load_yaml(*base);

@@ -13,11 +13,11 @@
 namespace levin::detail {
 namespace {
 
-// The random generators of the host and of a device.
+// The random generators of the host and of a GPU.
 class Generators {
  public:
   explicit Generators(c10::Device device) : generators_{at::detail::getDefaultCPUGenerator()} {
-    if (!device.is_cpu()) generators_.push_back(at::globalContext().defaultGenerator(device));
+    if (device.is_cuda()) generators_.push_back(at::globalContext().defaultGenerator(device));
     for (auto& one : generators_) {
       const std::scoped_lock lock(one.mutex());
       states_.push_back(one.get_state());

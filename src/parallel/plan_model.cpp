@@ -18,8 +18,9 @@ ParameterInfos parameter_infos(const std::vector<NamedParameter>& parameters, co
     const SegmentOptions mine = optimizers.empty() ? SegmentOptions{} : options_for(optimizers[optimizer], name);
     auto found = std::find(infos.options.begin(), infos.options.end(), mine);
     if (found == infos.options.end()) found = infos.options.insert(infos.options.end(), mine);
-    infos.parameters.push_back({name, tensor.numel(), dtype_of(tensor), tensor.requires_grad(), tree.unit_of.at(tensor.unsafeGetTensorImpl()),
-                                static_cast<int>(found - infos.options.begin()), static_cast<int>(optimizer)});
+    infos.parameters.push_back({name, tensor.numel(), dtype_of(tensor), tensor.requires_grad(),
+                                tree.unit_of.at(tensor.unsafeGetTensorImpl()), static_cast<int>(found - infos.options.begin()),
+                                static_cast<int>(optimizer)});
   }
   return infos;
 }

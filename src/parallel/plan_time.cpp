@@ -9,10 +9,10 @@ namespace {
 
 // What a collective costs, before it is known how fast the machine is.
 struct Cost {
-  double messages = 0;       // one after the other, between nodes
-  double bytes_sent = 0;     // by a node
-  double bytes_moved = 0;    // in a node's memory, read and written
-  double barriers = 0;       // in a node
+  double messages = 0;     // one after the other, between nodes
+  double bytes_sent = 0;   // by a node
+  double bytes_moved = 0;  // in a node's memory, read and written
+  double barriers = 0;     // in a node
 };
 
 constexpr double chunk_bytes = 4 << 20;  // as of HostsCommunicator
@@ -22,7 +22,8 @@ Cost in_node(const PlannedCollective& what, double ranks) {
   const auto n = static_cast<double>(what.bytes);
   const double staged = what.in_window ? 0 : 2 * ranks * n;  // into the stage
   switch (what.op) {
-    case CollectiveOp::all_reduce: return {.bytes_moved = what.in_window ? 2 * ranks * n : staged + (ranks + 1) * n + 2 * ranks * n, .barriers = 2};
+    case CollectiveOp::all_reduce:
+      return {.bytes_moved = what.in_window ? 2 * ranks * n : staged + (ranks + 1) * n + 2 * ranks * n, .barriers = 2};
     case CollectiveOp::reduce_scatter: return {.bytes_moved = staged + (ranks + 1) * n, .barriers = 2};
     case CollectiveOp::all_gather: return {.bytes_moved = (what.in_window ? 0 : 2 * n) + 2 * ranks * n, .barriers = 2};
     case CollectiveOp::read_peers: return {.bytes_moved = (ranks + 1) * n};
@@ -37,7 +38,8 @@ Cost between_nodes(const PlannedCollective& what, const Places& places) {
   const auto hosts = static_cast<double>(places.hosts), local = static_cast<double>(places.local);
   const double others = (hosts - 1) / hosts;
   const bool direct = places.local == 1 && what.in_window && wide == n;
-  const double chunks = direct && what.op == CollectiveOp::gather_shared ? std::ceil(n / chunk_bytes) : std::max(1.0, std::ceil(wide / chunk_bytes));
+  const double chunks =
+      direct && what.op == CollectiveOp::gather_shared ? std::ceil(n / chunk_bytes) : std::max(1.0, std::ceil(wide / chunk_bytes));
   // Each rank's part goes to the window, and the node's sum of it is made there.
   const double summed = direct ? 0 : what.in_window ? local * n + wide : 3 * local * n + wide;
   Cost cost{.messages = 1, .barriers = 2};  // the meeting
@@ -76,7 +78,8 @@ double ring_seconds(const PlannedCollective& what, const Places& places, const C
   const auto ranks = static_cast<double>(places.ranks());
   const bool leaves = places.hosts > 1;
   const double latency = (leaves ? cluster.latency_between_nodes : cluster.latency_in_node).value;
-  const double bandwidth = leaves ? cluster.bandwidth_between_nodes.number() / static_cast<double>(places.beside) : cluster.bandwidth_in_node.number();
+  const double bandwidth =
+      leaves ? cluster.bandwidth_between_nodes.number() / static_cast<double>(places.beside) : cluster.bandwidth_in_node.number();
   const double rounds = what.op == CollectiveOp::all_reduce ? 2 : what.op == CollectiveOp::barrier ? 0 : 1;
   return rounds * (ranks - 1) * (latency + static_cast<double>(what.bytes) / ranks / bandwidth);
 }
@@ -87,7 +90,8 @@ Places places_of(Among among, const Form& form, const ClusterConfig& cluster) {
   const int64_t nodes = cluster.nodes, of_node = cluster.devices_per_node, part = form.shard_ranks, copies = form.ranks / part;
   if (among == Among::all || part == form.ranks) return among == Among::replicas ? Places{} : Places{nodes, of_node, 1};
   const bool inside = part <= of_node && of_node % part == 0;
-  if (among == Among::shard) return inside ? Places{1, part, of_node / part} : Places{std::max<int64_t>(1, part / of_node), std::min(part, of_node), 1};
+  if (among == Among::shard)
+    return inside ? Places{1, part, of_node / part} : Places{std::max<int64_t>(1, part / of_node), std::min(part, of_node), 1};
   return inside ? Places{nodes, of_node / part, part} : Places{copies, 1, of_node};
 }
 
@@ -97,7 +101,8 @@ double collective_seconds(const PlannedCollective& what, const Places& places, c
   const auto beside = static_cast<double>(places.beside);
   const Cost cost = places.hosts == 1 ? in_node(what, static_cast<double>(places.local)) : between_nodes(what, places);
   return cost.messages * cluster.latency_between_nodes.value + cost.barriers * cluster.latency_in_node.value +
-         beside * cost.bytes_sent / cluster.bandwidth_between_nodes.number() + beside * cost.bytes_moved / cluster.memory_bandwidth.number();
+         beside * cost.bytes_sent / cluster.bandwidth_between_nodes.number() +
+         beside * cost.bytes_moved / cluster.memory_bandwidth.number();
 }
 
 namespace detail {

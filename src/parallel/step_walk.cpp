@@ -40,7 +40,8 @@ void StepWalk::arrange() {
   for (size_t i = 0; i < model_.parameters.size(); i++) {
     const int unit = model_.parameters[i].unit;
     std::vector<int> path;  // units around it that have no place yet, the innermost first
-    for (int one = unit; one != 0 && !placed[static_cast<size_t>(one)]; one = model_.units[static_cast<size_t>(one)].parent) path.push_back(one);
+    for (int one = unit; one != 0 && !placed[static_cast<size_t>(one)]; one = model_.units[static_cast<size_t>(one)].parent)
+      path.push_back(one);
     for (; !path.empty(); path.pop_back()) {
       placed[static_cast<size_t>(path.back())] = 1;
       add(model_.units[static_cast<size_t>(path.back())].parent, -1 - path.back());

@@ -37,13 +37,13 @@ class StepWalk {
  private:
   struct Group {
     bool gathered = false, unreduced = false, expected = false;
-    size_t missing = 0;                        // gradients
+    size_t missing = 0;                       // gradients
     std::optional<size_t> gather, reduction;  // under way
   };
   struct Unit {
     std::vector<size_t> groups;
-    std::vector<int> order;                    // of use: its own parameters; a unit inside it as -1 - unit
-    int to_come = 0, repeats = 0;              // backwards, those of repeated computations apart
+    std::vector<int> order;        // of use: its own parameters; a unit inside it as -1 - unit
+    int to_come = 0, repeats = 0;  // backwards, those of repeated computations apart
     int entered = 0, active = 0;
   };
 
@@ -83,7 +83,7 @@ class StepWalk {
   size_t prefetch_, in_flight_most_;
   std::vector<Group> groups_;
   std::vector<Unit> units_;
-  std::vector<size_t> group_of_;       // by parameter
+  std::vector<size_t> group_of_;      // by parameter
   std::vector<char> absent_, there_;  // by parameter
   std::vector<int> order_, seen_;     // as of UnitRunners
   std::vector<size_t> waiting_;       // as of Overlap

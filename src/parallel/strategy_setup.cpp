@@ -1,13 +1,13 @@
 #include <ATen/ops/full.h>
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
-#include <malloc.h>
 
 #include <algorithm>
 
 #include "levin/comm/communicator.h"
 #include "levin/comm/node_group.h"
 #include "levin/core/error.h"
+#include "levin/core/heap.h"
 #include "levin/nn/unit.h"
 #include "levin/parallel/strategy.h"
 #include "memory_check.h"
@@ -17,13 +17,6 @@
 
 namespace levin {
 namespace {
-
-// glibc comes to keep pieces of up to 32 MiB that are freed. While a model is cut as it is built, what a unit gives back must reach the
-// system; afterwards activations are better kept.
-void let_go_of_pieces(bool large_ones) {
-  mallopt(M_MMAP_THRESHOLD, large_ones ? 256 << 10 : 32 << 20);
-  mallopt(M_TRIM_THRESHOLD, large_ones ? 256 << 10 : 64 << 20);
-}
 
 Ranks ranks_of(Communicator& communicator) {
   Ranks ranks{.all = communicator.size(), .share_memory = communicator.node() != nullptr};
@@ -43,10 +36,7 @@ Ranks ranks_of(Communicator& communicator) {
 class Strategy::Collector : public BuildContext {
  public:
   explicit Collector(Strategy& strategy) : strategy_(strategy) {
-    if (strategy_.making_->parked) let_go_of_pieces(true);
-  }
-  ~Collector() override {
-    if (strategy_.making_->parked) let_go_of_pieces(false);
+    if (strategy_.making_->parked) heap_.emplace();
   }
   void adopt(const std::shared_ptr<UnitBase>& unit) override {
     strategy_.units_.push_back(unit);
@@ -55,6 +45,7 @@ class Strategy::Collector : public BuildContext {
 
  private:
   Strategy& strategy_;
+  std::optional<HeapGivesBack> heap_;  // what is cut of a finished unit
 };
 
 std::unique_ptr<Strategy> Strategy::create(const StrategyConfig& config, Communicator& communicator, int64_t alignment_bytes, Log log) {
@@ -145,7 +136,8 @@ void Strategy::make_groups() {
     making_->unit_of_parameter.push_back(static_cast<size_t>(infos[i].unit));
   }
   if (communicator_->device().is_cpu())
-    detail::check_memory({detail::plan_model(infos, specs_, making_->tree), form_, making_->places, alignment_bytes_}, tensors, communicator_->host());
+    detail::check_memory({detail::plan_model(infos, specs_, making_->tree), form_, making_->places, alignment_bytes_}, tensors,
+                         communicator_->host());
   std::vector<GroupLayout> layout;
   std::vector<GroupMemory> memory;
   do {  // twice where shared memory is too small

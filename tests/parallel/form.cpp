@@ -60,8 +60,8 @@ BOOST_AUTO_TEST_CASE(lightnings_names_are_known) {
 
 BOOST_AUTO_TEST_CASE(sharding_strategies_are_strategies) {
   using enum levin::ShardingStrategy;
-  for (const auto& [sharding, name] :
-       std::vector<std::pair<levin::ShardingStrategy, std::string>>{{full_shard, "fsdp"}, {shard_grad_op, "zero2"}, {no_shard, "ddp"}, {hybrid_shard, "hsdp"}})
+  for (const auto& [sharding, name] : std::vector<std::pair<levin::ShardingStrategy, std::string>>{
+           {full_shard, "fsdp"}, {shard_grad_op, "zero2"}, {no_shard, "ddp"}, {hybrid_shard, "hsdp"}})
     BOOST_TEST(levin::choose_form(levin::FSDP{.sharding_strategy = sharding, .sharding = {}}, one_node).name == name);
 }
 

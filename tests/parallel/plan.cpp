@@ -167,7 +167,9 @@ BOOST_AUTO_TEST_CASE(peak_of_random_models) {
       if (name == "fsdp, half") continue;  // its weights and inputs would have two dtypes
       compare<RandomModel>(
           *communicator, name + " of model " + std::to_string(seed), config, [&] { return std::make_shared<RandomModel>(seed); },
-          [](RandomModel& model) { return model.loss(at::ones({3, model.width}, at::kDouble)); },
+          [](RandomModel& model) {
+            return model.loss(at::ones({3, model.width}, at::kDouble));
+          },
           [](const RandomModel& model, PlanModel& described) { know(model, described); });
     }
 }
@@ -177,7 +179,8 @@ namespace {
 PlanModel tiny() {
   PlanModel model;
   model.units.push_back({"block", 0, false});
-  model.parameters = {{.name = "first", .numel = 20}, {.name = "block.weight", .numel = 100, .unit = 1}, {.name = "block.bias", .numel = 10, .unit = 1}};
+  model.parameters = {
+      {.name = "first", .numel = 20}, {.name = "block.weight", .numel = 100, .unit = 1}, {.name = "block.bias", .numel = 10, .unit = 1}};
   model.state_tensors = {2};
   return model;
 }
@@ -231,12 +234,18 @@ BOOST_AUTO_TEST_CASE(collectives_by_hand) {
   BOOST_CHECK(collectives_of(plan_of(levin::DDP{}, two)) == (Expected{{reduce_scatter, 768}, {exchange, 96}, {gather_shared, 768}}));
   BOOST_CHECK(collectives_of(plan_of(levin::Zero1{own}, node)) == (Expected{{exchange, 96}, {reduce_scatter, 768}, {all_gather, 768}}));
   BOOST_CHECK(collectives_of(plan_of(levin::Zero2{own}, node)) == (Expected{{reduce_scatter, 768}, {exchange, 96}, {all_gather, 768}}));
-  BOOST_CHECK(collectives_of(plan_of(levin::FSDP{full_shard, own}, node)) ==
-              (Expected{{all_gather, 512}, {all_gather, 512}, {reduce_scatter, 512}, {reduce_scatter, 256}, {exchange, 96}, {all_gather, 256}}));
+  BOOST_CHECK(
+      collectives_of(plan_of(levin::FSDP{full_shard, own}, node)) ==
+      (Expected{{all_gather, 512}, {all_gather, 512}, {reduce_scatter, 512}, {reduce_scatter, 256}, {exchange, 96}, {all_gather, 256}}));
   // A copy a node: sums of halves go between the nodes.
-  BOOST_CHECK(collectives_of(plan_of(levin::HSDP{own}, two)) ==
-              (Expected{{all_gather, 512}, {all_gather, 512}, {reduce_scatter, 512}, {reduce_scatter, 256}, {exchange, 96}, {all_reduce, 128},
-                        {all_reduce, 256}, {all_gather, 256}}));
+  BOOST_CHECK(collectives_of(plan_of(levin::HSDP{own}, two)) == (Expected{{all_gather, 512},
+                                                                          {all_gather, 512},
+                                                                          {reduce_scatter, 512},
+                                                                          {reduce_scatter, 256},
+                                                                          {exchange, 96},
+                                                                          {all_reduce, 128},
+                                                                          {all_reduce, 256},
+                                                                          {all_gather, 256}}));
 }
 
 BOOST_AUTO_TEST_CASE(seconds_by_hand) {

@@ -1,5 +1,5 @@
-// plan_steps STRATEGY NODES DEVICES_PER_NODE OWN_MEMORY BANDWIDTH LATENCY FILE: writes the events of a step of a GPT for simulated_step, and
-// prints the seconds that the plan says, and the ranks that hold one copy. The last two numbers are of the network, and SI units.
+// plan_steps STRATEGY NODES DEVICES_PER_NODE OWN_MEMORY BANDWIDTH LATENCY FILE: writes the events of a step of a GPT for simulated_step,
+// and prints the seconds that the plan says, and the ranks that hold one copy. The last two numbers are of the network, and SI units.
 #include <cstdio>
 #include <cstdlib>
 #include <string>
@@ -69,8 +69,8 @@ int main(int argc, char** argv) {
     if (event.kind == StepEvent::Kind::start) {
       const auto places = levin::places_of(event.what.among, form, cluster);
       std::fprintf(file, "s %zu %d %d %d %d %lld %lld\n", event.index, static_cast<int>(event.what.op), static_cast<int>(event.what.among),
-                   levin::detail::in_background(places, cluster) ? 1 : 0, event.what.in_window ? 1 : 0, static_cast<long long>(event.what.bytes),
-                   static_cast<long long>(event.what.bytes_between_nodes));
+                   levin::detail::in_background(places, cluster) ? 1 : 0, event.what.in_window ? 1 : 0,
+                   static_cast<long long>(event.what.bytes), static_cast<long long>(event.what.bytes_between_nodes));
     }
   }
   if (std::fclose(file) != 0) return 2;

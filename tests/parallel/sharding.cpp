@@ -219,6 +219,74 @@ BOOST_AUTO_TEST_CASE(memory_is_that_of_parts) {
   BOOST_TEST(peak(private_fsdp) == (4 * part + (several_hosts ? 4 : 2) * unit), boost::test_tools::tolerance(0.1));
 }
 
+BOOST_AUTO_TEST_CASE(options_change_what_is_held) {
+  const auto communicator = world();
+  if (communicator->size() == 1) return;
+  const bool several_hosts = communicator->node()->size() < communicator->size();
+  struct Seen {
+    size_t groups = 0;
+    bool kept = false, waiting = false;
+    int64_t gathered_ahead = 0;
+  };
+  const auto look = [&](void (*change)(ShardingOptions&)) {
+    auto config = private_fsdp;
+    change(config.sharding);
+    auto strategy = Strategy::create(config, *communicator);
+    const auto context = strategy->open_build_context();
+    const auto model = std::make_shared<Tower>(16, 4);
+    strategy->setup(*model, {levin::SGD{}});
+    Seen seen{.groups = strategy->groups().size()};
+    const auto gathered = [&] {
+      return std::count_if(strategy->groups().begin(), strategy->groups().end(), [](const auto& group) { return group.gathered(); });
+    };
+    for (int step = 0; step < 2; step++) {
+      const Tensor loss = model->forward(at::ones({2, 16})).mean();
+      seen.kept = strategy->groups()[0].gathered();
+      strategy->backward(loss, 2);
+      seen.waiting = model->squares[0]->linear->weight.grad().defined();
+      strategy->reduce(strategy->meet(0));
+      strategy->update([](double lr) { return lr; });
+      strategy->zero_grad();
+    }
+    const at::NoGradGuard no_graph;
+    model->squares[0](at::ones({2, 16}));  // which is released after it, and not what comes after it
+    seen.gathered_ahead = gathered();
+    communicator->barrier();
+    return seen;
+  };
+  const Seen by_default = look([](ShardingOptions&) {});
+  BOOST_TEST(by_default.groups == 4u);
+  BOOST_TEST(!by_default.kept);
+  BOOST_TEST(!by_default.waiting);
+  BOOST_TEST(by_default.gathered_ahead == (several_hosts ? 1 : 0));
+  BOOST_TEST(look([](ShardingOptions& options) { options.min_num_params = 1000; }).groups == 1u);
+  BOOST_TEST(look([](ShardingOptions& options) { options.reshard_after_forward = false; }).kept);
+  BOOST_TEST(look([](ShardingOptions& options) { options.reduce_every_backward = false; }).waiting);
+  BOOST_TEST(look([](ShardingOptions& options) { options.prefetch = 0; }).gathered_ahead == 0);
+  BOOST_TEST(look([](ShardingOptions& options) { options.prefetch = 3; }).gathered_ahead == (several_hosts ? 2 : 0));
+  BOOST_TEST(look([](ShardingOptions& options) { options.prefetch = 3, options.limit_all_gathers = 1; }).gathered_ahead ==
+             (several_hosts ? 1 : 0));
+}
+
+// What fp16 cannot hold becomes infinite on its way.
+BOOST_AUTO_TEST_CASE(gradients_are_summed_in_another_dtype) {
+  const auto communicator = world();
+  if (communicator->size() == 1) return;
+  for (const bool narrow : {false, true}) {
+    auto config = private_fsdp;
+    if (narrow) config.sharding.reduce_dtype = levin::TransferDtype::float16;
+    auto strategy = Strategy::create(config, *communicator);
+    const auto context = strategy->open_build_context();
+    const auto model = std::make_shared<Tower>(16, 2);
+    strategy->setup(*model, {levin::SGD{}});
+    strategy->backward(model->forward(at::full({2, 16}, 1e4)).sum(), 1e4);
+    strategy->reduce(strategy->meet(0));
+    BOOST_TEST(std::isfinite(strategy->grad_norm()) == !narrow);
+    strategy->zero_grad();
+    communicator->barrier();
+  }
+}
+
 BOOST_AUTO_TEST_CASE(bad_options_are_refused) {
   const auto communicator = world();
   const int ranks = communicator->size();

@@ -6,6 +6,7 @@
 #include <ATen/ops/rand.h>
 #include <torch/optim/sgd.h>
 
+#include "levin/nn/unit.h"
 #include "levin_test.h"
 #include "toy.h"
 
@@ -25,6 +26,22 @@ levin::Batch samples(int64_t first, int64_t count) {
   batch.set_indices(indices);
   return batch;
 }
+
+struct CountedImpl : levin::Unit<Tensor(Tensor)> {
+  CountedImpl() { linear = register_module("linear", torch::nn::Linear(3, 3)); }
+  Tensor compute(Tensor x) override {
+    computed++;
+    return linear(x);
+  }
+  torch::nn::Linear linear{nullptr};
+  int computed = 0;
+};
+LEVIN_UNIT(Counted);
+
+struct WithUnit : torch::nn::Module {
+  WithUnit() { unit = register_module("unit", Counted()); }
+  Counted unit{nullptr};
+};
 
 }  // namespace
 
@@ -58,6 +75,20 @@ BOOST_AUTO_TEST_CASE(own_loop_with_unequal_batches) {
   }
   BOOST_TEST(at::allclose(model->net->weight, plain->net->weight, 1e-12, 1e-12));
   session.communicator().barrier();
+}
+
+// A unit is computed again in the backward.
+BOOST_AUTO_TEST_CASE(activation_checkpointing) {
+  using enum levin::ActivationCheckpointing;
+  for (const auto kind : {none, units, offload}) {
+    Session session(runtime(), {.activation_checkpointing = kind});
+    const auto model = session.build<WithUnit>();
+    session.setup(*model, {levin::SGD{}});
+    session.backward(model->unit(at::rand({2, 3})).mean(), 2);
+    session.step();
+    BOOST_TEST(model->unit->computed == (kind == none ? 1 : 2));
+    session.communicator().barrier();
+  }
 }
 
 BOOST_AUTO_TEST_CASE(a_step_without_samples_is_skipped_on_all_ranks) {

@@ -2,6 +2,8 @@
 //   gpt speed STRATEGY STEPS [PRECISION]   tokens a second over all ranks
 //   gpt memory STRATEGY                    bytes a rank holds for parameters, gradients and the optimizer's state, at most
 // STRATEGY: single, ddp, zero1, zero2, fsdp, and ddp-private to fsdp-private, which share no memory.
+#include "../../jobs/gpt/gpt.h"
+
 #include <ATen/Parallel.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/randint.h>
@@ -13,7 +15,6 @@
 #include <fstream>
 #include <string>
 
-#include "../../jobs/gpt/gpt.h"
 #include "levin/parallel/strategy.h"
 #include "levin/trainer/session.h"
 
@@ -30,8 +31,10 @@ gpt::GptConfig model_config() {
 
 class Steps {
  public:
-  Steps(levin::MpiRuntime& mpi, const levin::SessionConfig& config) : session_(mpi, config), model_(session_.build<gpt::Gpt>(model_config())) {
+  Steps(levin::MpiRuntime& mpi, const levin::SessionConfig& config)
+      : session_(mpi, config), model_(session_.build<gpt::Gpt>(model_config())) {
     session_.setup(*model_);
+    session_.progress().total_steps = 1000;
     const auto tokens = at::randint(256, {batch_size, context + 1}, at::kLong);
     batch_.set("input", tokens.narrow(1, 0, context).contiguous());
     batch_.set("target", tokens.narrow(1, 1, context).contiguous());
@@ -100,7 +103,8 @@ void memory(Steps& steps, const std::string& what) {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   const auto& meter = session.strategy().memory();
-  const at::Tensor most = at::full({2}, static_cast<double>(meter.peak()), at::kDouble), windows = at::full({1}, windows_pss(), at::kDouble);
+  const at::Tensor most = at::full({2}, static_cast<double>(meter.peak()), at::kDouble),
+                   windows = at::full({1}, windows_pss(), at::kDouble);
   most[1] = static_cast<double>(usage.ru_maxrss) * 1024;
   session.communicator().all_reduce(most, levin::ReduceOp::max).wait();
   session.communicator().all_reduce(windows).wait();
@@ -122,7 +126,8 @@ int main(int argc, char** argv) {
   config.precision = precision == "bf16-mixed" ? levin::Precision::bfloat16_mixed : levin::Precision::float32;
   config.num_threads = 1;
   Steps steps(mpi, config);
-  const std::string what = fmt::format("{}{} on {} ranks", strategy, precision == "32-true" ? "" : ", " + precision, steps.session().size());
+  const std::string what =
+      fmt::format("{}{} on {} ranks", strategy, precision == "32-true" ? "" : ", " + precision, steps.session().size());
   if (mode == "speed")
     speed(steps, argc > 3 ? std::atoll(argv[3]) : 5, what);
   else

@@ -23,7 +23,8 @@ struct ClusterConfig {
   /// Its devices have memory of their own, and a library like NCCL between them; else the ranks of a node share its memory.
   bool own_memory() const noexcept { return device_memory.has_value(); }
 };
-LEVIN_CONFIG(ClusterConfig, (nodes, "nodes", between(1, 1'000'000)), (devices_per_node, "ranks of a node, each with a device", between(1, 1024)),
+LEVIN_CONFIG(ClusterConfig, (nodes, "nodes", between(1, 1'000'000)),
+             (devices_per_node, "ranks of a node, each with a device", between(1, 1024)),
              (node_memory, "memory of a node that its ranks may fill; null: what this machine has free"),
              (device_memory, "memory of a device that has its own; null: devices are CPUs, whose ranks share the node's memory"),
              (memory_bandwidth, "bytes a second of the memory of a node, or of a device that has its own", at_least(Bytes{1})),

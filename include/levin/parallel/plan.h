@@ -32,7 +32,7 @@ struct PlanModel {
 
 /// What a rank computes in a step.
 struct PlanWork {
-  double flops = 0;            ///< of a micro-batch's forward and backward
+  double flops = 0;           ///< of a micro-batch's forward and backward
   int64_t micro_batches = 1;  ///< of a step
   bool clip_by_norm = false;
 };
@@ -61,7 +61,7 @@ struct PlannedCollective {
   Among among = Among::all;
   int64_t bytes = 0;
   int64_t bytes_between_nodes = 0;  ///< of the whole as it is summed there: fp16 and bf16 travel as fp32
-  bool in_window = false;            ///< the tensor lies where all ranks of a node can read it
+  bool in_window = false;           ///< the tensor lies where all ranks of a node can read it
 };
 
 /// The ranks of one of these communicators, each of which has the same shape.
@@ -91,7 +91,8 @@ Ranks ranks_of(const ClusterConfig& cluster);
 Places places_of(Among among, const Form& form, const ClusterConfig& cluster);
 Plan make_plan(const PlanModel& model, const Form& form, const ClusterConfig& cluster, const PlanWork& work, int64_t alignment_bytes = 64);
 /// Memory alone. `ranks` may have hosts of different sizes.
-MemoryPlan plan_memory(const PlanModel& model, const Form& form, const Ranks& ranks, int64_t micro_batches = 1, int64_t alignment_bytes = 64);
+MemoryPlan plan_memory(const PlanModel& model, const Form& form, const Ranks& ranks, int64_t micro_batches = 1,
+                       int64_t alignment_bytes = 64);
 /// Seconds of a collective by itself.
 double collective_seconds(const PlannedCollective& collective, const Places& places, const ClusterConfig& cluster);
 /// Whether a plan's memory is no more than there is; `reserved` bytes of each rank are for other things, such as activations.
