@@ -62,10 +62,12 @@ void Strategy::backward(const Tensor& loss, double weight) {
   // A rank alone needs no common unit of weight: it takes its first micro-batch's, so that one micro-batch is a plain backward.
   const auto fresh = [](const GroupOptimizer& optimizer) { return optimizer.weight() == 0; };
   if (communicator_->size() == 1 && weight > 0 && std::all_of(optimizers_.begin(), optimizers_.end(), fresh)) unit_ = weight;
-  std::vector<FlatGroup*> groups;
-  taking_part([&](const GroupOptimizer& optimizer) { groups.insert(groups.end(), optimizer.groups().begin(), optimizer.groups().end()); });
-  if (running_->overlap && !running_->overlap->begun() && form_.lifetimes.gradients == Hold::sharded)
+  if (running_->overlap && !running_->overlap->begun() && form_.lifetimes.gradients == Hold::sharded) {
+    std::vector<FlatGroup*> groups;
+    taking_part(
+        [&](const GroupOptimizer& optimizer) { groups.insert(groups.end(), optimizer.groups().begin(), optimizer.groups().end()); });
     running_->overlap->begin(groups, form_.options.reduce_every_backward);
+  }
   const double seed = weight / unit_ * gradient_scale_;
   if (seed == 1)
     loss.backward();
