@@ -3,6 +3,8 @@
 #include <ATen/Context.h>
 #include <torch/csrc/autograd/anomaly_mode.h>
 
+#include <cstdlib>
+
 #include "levin/trainer/trainer.h"
 
 namespace levin {
@@ -66,8 +68,10 @@ class NumericFlags {
         warn_only_(at::globalContext().deterministicAlgorithmsWarnOnly()),
         anomaly_(AnomalyMode::is_enabled()),
         check_nan_(AnomalyMode::should_check_nan()) {
-    if (config.deterministic != Deterministic::no)
+    if (config.deterministic != Deterministic::no) {
+      setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);  // without it cuBLAS is not deterministic, and LibTorch refuses it
       at::globalContext().setDeterministicAlgorithms(true, config.deterministic == Deterministic::warn);
+    }
     if (config.detect_anomaly && stage == Stage::fit) AnomalyMode::set_enabled(true);
   }
   ~NumericFlags() {

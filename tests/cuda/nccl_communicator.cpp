@@ -15,7 +15,8 @@ namespace {
 
 struct Gpu {
   std::unique_ptr<levin::Accelerator> accelerator = levin::AcceleratorRegistry().create("cuda");
-  c10::Device device = accelerator->device(runtime().rank(), runtime().size());
+  levin::Topology topology = levin::Topology::discover(runtime());
+  c10::Device device = accelerator->device(topology.self().local_rank, topology.local_size());
   std::unique_ptr<levin::Communicator> ranks = accelerator->communicator(runtime(), "/dev/shm", device);
   at::TensorOptions options(at::ScalarType dtype) const { return at::TensorOptions(device).dtype(dtype); }
 };

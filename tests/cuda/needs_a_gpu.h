@@ -12,15 +12,22 @@
 
 namespace levin::test {
 
-/// A suite's fixture: without a GPU the program ends here, as skipped.
+/// A suite's fixture: without a GPU the program ends here, as skipped; else LibTorch knows of CUDA from here on.
 inline void needs_a_gpu() {
-  if (std::filesystem::exists("/dev/nvidiactl")) return;
+  if (std::filesystem::exists("/dev/nvidiactl")) {
+    AcceleratorRegistry().create("cuda");
+    return;
+  }
   std::puts("SKIPPED: needs a GPU");
   std::fflush(stdout);
   std::_Exit(77);
 }
 
-/// Whether every rank of this host can have a GPU of its own.
-inline bool enough_gpus() { return AcceleratorRegistry().create("cuda")->device_count() >= runtime().size(); }
+/// Whether every rank can have a GPU of its host to itself.
+inline bool enough_gpus() {
+  int enough = AcceleratorRegistry().create("cuda")->device_count() >= Topology::discover(runtime()).local_size();
+  MPI_Allreduce(MPI_IN_PLACE, &enough, 1, MPI_INT, MPI_MIN, runtime().communicator());
+  return enough != 0;
+}
 
 }  // namespace levin::test

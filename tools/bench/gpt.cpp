@@ -1,6 +1,6 @@
-// A GPT of 25 M parameters (8 layers, width 512, context 256), batch 4 a rank, AdamW, one thread a rank, as jobs/gpt has it:
-//   gpt speed STRATEGY STEPS [PRECISION]   tokens a second over all ranks
-//   gpt memory STRATEGY                    bytes a rank holds for parameters, gradients and the optimizer's state, at most
+// A GPT as jobs/gpt has it, with AdamW, one thread a rank; on the CPU one of 25 M parameters, on GPUs one of 125 M:
+//   gpt speed STRATEGY STEPS [PRECISION [ACCELERATOR]]   tokens a second over all ranks
+//   gpt memory STRATEGY                                  bytes a rank holds for parameters, gradients and the optimizer's state, at most
 // STRATEGY: single, ddp, zero1, zero2, fsdp, and ddp-private to fsdp-private, which share no memory.
 #include "../../jobs/gpt/gpt.h"
 
@@ -20,41 +20,53 @@
 
 namespace {
 
-constexpr int64_t context = 256, batch_size = 4;
+struct Size {
+  int64_t layers, width, heads, context, batch_size;
+};
+constexpr Size for_cpus{8, 512, 8, 256, 4}, for_gpus{10, 1024, 16, 1024, 16};
 
-gpt::GptConfig model_config() {
+gpt::GptConfig model_config(const Size& size) {
   gpt::GptConfig config;
-  config.shape = {.layers = 8, .width = 512, .heads = 8, .positions = gpt::Positions::learned};
-  config.context = context;
+  config.shape = {.layers = size.layers, .width = size.width, .heads = size.heads, .positions = gpt::Positions::learned};
+  config.context = size.context;
   return config;
 }
 
 class Steps {
  public:
-  Steps(levin::MpiRuntime& mpi, const levin::SessionConfig& config)
-      : session_(mpi, config), model_(session_.build<gpt::Gpt>(model_config())) {
+  Steps(levin::MpiRuntime& mpi, const levin::SessionConfig& config, const Size& size)
+      : size_(size), session_(mpi, config), model_(session_.build<gpt::Gpt>(model_config(size))) {
     session_.setup(*model_);
     session_.progress().total_steps = 1000;
-    const auto tokens = at::randint(256, {batch_size, context + 1}, at::kLong);
-    batch_.set("input", tokens.narrow(1, 0, context).contiguous());
-    batch_.set("target", tokens.narrow(1, 1, context).contiguous());
+    const auto tokens = at::randint(256, {size.batch_size, size.context + 1}, at::kLong);
+    batch_.set("input", tokens.narrow(1, 0, size.context).contiguous());
+    batch_.set("target", tokens.narrow(1, 1, size.context).contiguous());
   }
 
   void step() {
-    session_.receive(batch_);
+    levin::Batch batch = batch_;
+    session_.receive(batch);
     session_.expect_step();
     levin::Tensor loss;
     {
       const auto autocast = session_.autocast();
-      loss = model_->training_step(batch_);
+      loss = model_->training_step(batch);
     }
-    session_.backward(loss, static_cast<double>(batch_size));
+    session_.backward(loss, static_cast<double>(size_.batch_size));
     session_.step();
   }
 
+  // All ranks have done their work.
+  void meet() {
+    session_.accelerator().synchronize();
+    session_.communicator().barrier();
+  }
+
+  double tokens_of_a_step() const { return static_cast<double>(session_.size() * size_.batch_size * size_.context); }
   levin::Session& session() { return session_; }
 
  private:
+  Size size_;
   levin::Session session_;
   std::shared_ptr<gpt::Gpt> model_;
   levin::Batch batch_;
@@ -73,16 +85,15 @@ levin::StrategyConfig strategy_of(const std::string& text) {
 }
 
 void speed(Steps& steps, int64_t count, const std::string& what) {
-  steps.step(), steps.step();
-  steps.session().communicator().barrier();
+  for (int i = 0; i < 3; i++) steps.step();
+  steps.meet();
   const auto began = std::chrono::steady_clock::now();
   for (int64_t i = 0; i < count; i++) steps.step();
-  steps.session().communicator().barrier();
+  steps.meet();
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
-  const int ranks = steps.session().size();
   if (steps.session().rank() == 0)
     fmt::print("{{\"case\": \"{}\", \"value\": {}, \"unit\": \"tokens/s\"}}\n", what,
-               static_cast<double>(count * ranks * batch_size * context) / seconds);
+               static_cast<double>(count) * steps.tokens_of_a_step() / seconds);
 }
 
 // Proportional set size of the mappings of shared windows, in bytes.
@@ -109,7 +120,7 @@ void memory(Steps& steps, const std::string& what) {
   session.communicator().all_reduce(most, levin::ReduceOp::max).wait();
   session.communicator().all_reduce(windows).wait();
   if (session.rank() != 0) return;
-  const auto parameters = static_cast<double>(gpt::Gpt::parameters_of(model_config()));
+  const auto parameters = static_cast<double>(gpt::Gpt::parameters_of(model_config(for_cpus)));
   fmt::print("{{\"case\": \"{}\", \"value\": {}, \"unit\": \"bytes\", \"parameters\": {}, \"resident\": {}, \"windows\": {}}}\n", what,
              most[0].item<double>(), parameters, most[1].item<double>(), windows.item<double>());
 }
@@ -117,7 +128,7 @@ void memory(Steps& steps, const std::string& what) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 3) return std::fputs("gpt speed STRATEGY STEPS [PRECISION] | gpt memory STRATEGY\n", stderr), 78;
+  if (argc < 3) return std::fputs("gpt speed STRATEGY STEPS [PRECISION [ACCELERATOR]] | gpt memory STRATEGY\n", stderr), 78;
   const std::string mode = argv[1], strategy = argv[2];
   levin::MpiRuntime mpi;
   levin::SessionConfig config;
@@ -125,7 +136,8 @@ int main(int argc, char** argv) {
   config.strategy = strategy_of(strategy);
   config.precision = precision == "bf16-mixed" ? levin::Precision::bfloat16_mixed : levin::Precision::float32;
   config.num_threads = 1;
-  Steps steps(mpi, config);
+  config.accelerator = argc > 5 ? argv[5] : "cpu";
+  Steps steps(mpi, config, config.accelerator == "cpu" ? for_cpus : for_gpus);
   const std::string what =
       fmt::format("{}{} on {} ranks", strategy, precision == "32-true" ? "" : ", " + precision, steps.session().size());
   if (mode == "speed")
