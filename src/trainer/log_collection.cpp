@@ -8,7 +8,6 @@
 #include <cmath>
 #include <limits>
 
-#include "delayed_value.h"
 #include "levin/core/error.h"
 #include "levin/metrics/metric_sync.h"
 
@@ -71,23 +70,12 @@ struct LogCollection::Entry {
         step(ReduceFx::mean),
         epoch(options.reduce_fx) {}
 
-  void take(double value, double weight) {
-    last = value, last_weight = weight;
-    if (on_epoch) epoch.add(value, weight);
-  }
-  /// Takes the value that a device was asked for.
-  void settle() {
-    if (const auto value = std::exchange(coming, std::nullopt)) take(value->get(), coming_weight);
-  }
-
   std::string logged, dataloader, name;
   LogOptions options;
   bool on_step, on_epoch;
   Metric* metric = nullptr;
   double last = 0, last_weight = 0;
   HostValue step, epoch;
-  std::optional<DelayedValue> coming;
-  double coming_weight = 0;
 };
 
 LogCollection::LogCollection(bool training) : training_(training) {}
@@ -97,7 +85,6 @@ void LogCollection::clear() { entries_.clear(); }
 
 void LogCollection::discard() {
   for (auto& one : entries_) {
-    one.settle();
     one.epoch.clear();
     if (one.metric) one.metric->reset();
   }
@@ -128,17 +115,13 @@ void LogCollection::log(std::string_view name, const Tensor& value, const LogOpt
   if (value.numel() != 1)
     throw UsageError("trainer", fmt::format("log(\"{}\") got a tensor of shape [{}]", name, fmt::join(value.sizes(), ", ")),
                      "log one number, a mean for example");
-  if (!value.is_cuda()) return log(name, value.item<double>(), options);
-  auto& one = entry(name, options);
-  one.settle();  // the one before, which has long arrived
-  one.coming.emplace(value);
-  one.coming_weight = weight_;
+  log(name, value.item<double>(), options);
 }
 
 void LogCollection::log(std::string_view name, double value, const LogOptions& options) {
   auto& one = entry(name, options);
-  one.settle();
-  one.take(value, weight_);
+  one.last = value, one.last_weight = weight_;
+  if (one.on_epoch) one.epoch.add(value, weight_);
 }
 
 void LogCollection::log(std::string_view name, Metric& metric, const LogOptions& options) {
@@ -155,7 +138,6 @@ NamedValues LogCollection::step_values(Communicator& communicator) {
   std::vector<std::string> names;
   for (auto& one : entries_) {
     if (!one.on_step || !one.options.logger) continue;
-    one.settle();
     one.step.clear();
     one.step.add(one.last, one.last_weight);
     one.step.publish();
@@ -176,7 +158,6 @@ NamedValues LogCollection::values_of(const std::string& dataloader, Communicator
   std::vector<Entry*> logged;
   for (auto& one : entries_) {
     if (!one.on_epoch || one.dataloader != dataloader) continue;
-    one.settle();
     one.epoch.publish();
     due.push_back(one.metric ? one.metric : &one.epoch);
     logged.push_back(&one);
@@ -196,18 +177,14 @@ NamedValues LogCollection::values_of(const std::string& dataloader, Communicator
 
 NamedValues LogCollection::progress_bar() const {
   NamedValues values;
-  for (auto& one : entries_) {
-    if (!one.options.prog_bar) continue;
-    one.settle();
-    values.emplace_back(one.name, one.last);
-  }
+  for (const auto& one : entries_)
+    if (one.options.prog_bar) values.emplace_back(one.name, one.last);
   return values;
 }
 
 std::vector<LogCollection::Running> LogCollection::running() const {
   std::vector<Running> all;
-  for (auto& one : entries_) {
-    one.settle();
+  for (const auto& one : entries_) {
     Running now{one.logged, one.options, one.metric, one.epoch.sum(), one.epoch.weight(), one.last, one.last_weight};
     now.options.on_step = one.on_step, now.options.on_epoch = one.on_epoch;
     all.push_back(std::move(now));

@@ -28,7 +28,7 @@ struct LogOptions {
   bool add_dataloader_idx = true;
 };
 
-/// What a module logged, gathered on its rank without waiting for anybody, a GPU included; values of all ranks are made when they are due.
+/// What a module logged, gathered on its rank without waiting for anybody; values of all ranks are made when they are due.
 class LogCollection {
  public:
   /// `training` decides about the defaults of on_step and on_epoch.
@@ -81,8 +81,8 @@ class LogCollection {
   bool training_;
   std::string dataloader_;  // what names of this loader's values end with
   double weight_ = 1;
-  size_t expected_ = 0;                // index of the entry that comes next when steps log the same names in the same order
-  mutable std::deque<Entry> entries_;  // a number that a GPU was asked for is put down when it is read
+  size_t expected_ = 0;  // index of the entry that comes next when steps log the same names in the same order
+  std::deque<Entry> entries_;
 };
 
 }  // namespace levin
