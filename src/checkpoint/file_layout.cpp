@@ -154,9 +154,12 @@ void read_metadata(const SparseFile& file, FileLayout& layout) {
 
 }  // namespace
 
-FileLayout make_layout(const std::vector<TensorEntry>& tensors, const std::vector<TextEntry>& texts, uint64_t alignment) {
+void check_names_and_shapes(const std::vector<TensorEntry>& tensors, const std::vector<TextEntry>& texts) {
   check_names(tensors, texts);
   for (const auto& tensor : tensors) check_shape(tensor);
+}
+
+FileLayout make_layout(const std::vector<TensorEntry>& tensors, const std::vector<TextEntry>& texts, uint64_t alignment) {
   FileLayout layout;
   SparseFile file;
   Layouter layouter(file, alignment);
