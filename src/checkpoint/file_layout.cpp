@@ -82,7 +82,6 @@ class Layouter {
   }
 
   FileLayout::Place add(const TextEntry& text) {
-    if (text.text.find('\0') != std::string::npos) refuse(text.name, "has a zero byte; save it as a tensor of uint8");
     const uint64_t bytes = rounded(text.text.size());
     const Hdf5Section section;
     return add(text.name, hdf5_text_type(bytes), {H5Screate(H5S_SCALAR), H5Sclose}, bytes);

@@ -77,6 +77,8 @@ bool SaveJob::agree_on_tensors(const std::string& key, bool changed) {
 
 void SaveJob::check(const CheckpointState& state, bool changed) const {
   if (changed) check_names_and_shapes(state.tensors, state.texts);
+  for (const auto& [name, text] : state.texts)  // they change while the layout stays
+    if (text.find('\0') != std::string::npos) refuse(fmt::format("{} has a zero byte; save it as a tensor of uint8", shown(name)));
   for (const auto& [name, value] : info_.fields)
     if (first_bad_byte(name) != std::string::npos || first_bad_byte(value) != std::string::npos)
       refuse(fmt::format("the field {} is no text of UTF-8", shown(name)));
@@ -88,7 +90,7 @@ void SaveJob::begin(const CheckpointState& state, KnownLayout& known) {
   auto own_key = is_first() ? layout_key(state.tensors, state.texts) : key;
   if (groups_.count() > 1)
     for (const auto& piece : state.pieces) own_key += fmt::format("{} {} {}\n", piece.name, piece.begin, piece.end);
-  const bool changed = agree_on_tensors(key, own_key != known.key);
+  const bool changed = agree_on_tensors(key, !known.files || own_key != known.key);
 
   KnownLayout another;
   if (changed)
@@ -175,7 +177,8 @@ void SaveJob::make_files() {
     file_.resize(layout_->file_bytes);
   });
   const std::filesystem::path folder = from_first(communicator_, first ? partial_->path().string() : std::string());
-  if (groups_.count() > 1) together(communicator_, [&] {
+  if (groups_.count() > 1)
+    together(communicator_, [&] {
       if (first || !makes_file()) return;
       file_ = create_file(folder / file_name(), options_.mpi_io_hints);
       file_.resize(layout_->file_bytes);
@@ -217,7 +220,7 @@ void SaveJob::write() {
   if (layout_)
     for (const auto& [offset, bytes] : layout_->metadata) file_.write_at(bytes.data(), bytes.size(), offset);
   if (options_.fsync) file_.sync();
-  if (options_.fsync && layout_ && !is_first()) sync_directory(file_.path().parent_path());  // it has another host's file
+  if (options_.fsync && layout_ && !is_first()) sync_directory(file_.path().parent_path());  // rank 0 syncs it on its own host
   file_.close();
 }
 
@@ -252,7 +255,8 @@ Manifest SaveJob::make_manifest() const {
       if (range.begin > 0 || range.end < tensor.numel()) set.part = Manifest::Part{range.begin, range.end, tensor.shape};
     }
   }
-  for (size_t i = 0; i < texts_.size(); i++) manifest.datasets.push_back({texts_[i].name, layout_->texts[i].offset, layout_->texts[i].bytes, {}});
+  for (size_t i = 0; i < texts_.size(); i++)
+    manifest.datasets.push_back({texts_[i].name, layout_->texts[i].offset, layout_->texts[i].bytes, {}});
   check_blocks(manifest);
   check_tensors();
   std::stable_sort(manifest.datasets.begin(), manifest.datasets.end(),

@@ -37,11 +37,12 @@ void verify(const std::vector<File>& files, const Manifest& manifest, Communicat
                         "use another checkpoint", "checkpoint");
   });
   together(communicator, [&] {
+    std::vector<HashingReader> readers(files.begin(), files.end());
     for (size_t i = rank; i < files.size(); i += ranks) {
       std::vector<FileLayout::Place> places;
       for (const auto& set : manifest.datasets)
         if (set.file == i) places.push_back({set.offset, set.bytes});
-      HashingReader reader(files[i]);
+      auto& reader = readers[i];
       for (const auto& [begin, end] : gaps_between(places, manifest.files[i].bytes)) reader.add(begin, end);
       if (reader.value() != manifest.files[i].metadata_hash) damaged(files[i], "metadata", 0, manifest.files[i].bytes);
     }
@@ -51,7 +52,7 @@ void verify(const std::vector<File>& files, const Manifest& manifest, Communicat
       if (!later(set.name)) sets.push_back(&set), all_bytes += set.bytes;
     for (const auto* set : sets) {
       const auto& file = files[set->file];
-      HashingReader reader(file);
+      auto& reader = readers[set->file];
       uint64_t begin = set->offset;
       for (const auto& block : set->blocks) {
         // Rank r's are the blocks whose middle is in the r-th part of the bytes.

@@ -13,8 +13,8 @@ class Communicator;
 namespace levin::detail {
 
 /// The manifest's files against its checksums: their sizes, HDF5's own bytes (those of a file on one rank), the blocks of all data sets but
-/// those that come `later` (each rank about as many bytes as the others). DataError, on all ranks, for the first that does not match. Collective; a null
-/// communicator is a rank alone.
+/// those that come `later` (each rank about as many bytes as the others). DataError, on all ranks, for the first that does not match.
+/// Collective; a null communicator is a rank alone.
 void verify(const std::vector<File>& files, const Manifest& manifest, Communicator* communicator,
             const std::function<bool(const std::string& name)>& later);
 

@@ -1,6 +1,4 @@
 // Checkpoints of several files: one for each group of nodes, or of ranks.
-#include "levin/checkpoint/checkpoint_writer.h"
-
 #include <ATen/ops/full.h>
 #include <sys/resource.h>
 
@@ -9,6 +7,7 @@
 #include "checkpoint_sample.h"
 #include "levin/checkpoint/checkpoint_folder.h"
 #include "levin/checkpoint/checkpoint_reader.h"
+#include "levin/checkpoint/checkpoint_writer.h"
 #include "levin/comm/node_group.h"
 #include "levin/core/error.h"
 #include "levin_test.h"
@@ -134,6 +133,8 @@ BOOST_AUTO_TEST_CASE(other_numbers_of_ranks_read_it) {
 BOOST_AUTO_TEST_CASE(pieces_that_change_from_save_to_save) {
   const Ranks ranks;
   CheckpointWriter writer(*ranks.communicator, ranks.folder.path, {.fsync = false, .ranks_per_file = 1});
+  writer.save({.name = "nothing"}, {});
+  BOOST_TEST(CheckpointReader(ranks.folder.path / "nothing", *ranks.communicator).tensors().empty());
   for (const int shift : {0, 1, 1, 0}) {  // whose pieces a rank has
     const int as = (ranks.rank + shift) % ranks.size;
     writer.save({.name = "a", .step = 5}, Sample(5, as, ranks.size).state);
@@ -150,9 +151,9 @@ BOOST_AUTO_TEST_CASE(h5py_reads_every_file) {
       const auto file = path / Manifest::state_file(static_cast<size_t>(i), static_cast<size_t>(ranks.size));
       const auto text = output_of("'" + tests + "/../tools/tests-python' '" + tests + "/checkpoint/read_h5py.py' '" + file.string() + "'");
       const int64_t begin = cut(70 * 101, i, ranks.size), end = cut(70 * 101, i + 1, ranks.size);
-      const auto line = ranks.size == 1 ? std::string("model/deep/er/weight float64 (70, 101) 93")
-                                        : fmt::format("model/deep/er/weight/{}-{} float64 ({},) {}", begin, end, end - begin,
-                                                      (begin * 7 + 93) % 101);
+      const auto line = ranks.size == 1
+                            ? std::string("model/deep/er/weight float64 (70, 101) 93")
+                            : fmt::format("model/deep/er/weight/{}-{} float64 ({},) {}", begin, end, end - begin, (begin * 7 + 93) % 101);
       if (begin < end) BOOST_CHECK_MESSAGE(text.find(line) != std::string::npos, "\"" << line << "\" is not in: " << text);
       BOOST_TEST((text.find("loops text {\"step\": 3}") != std::string::npos) == (i == 0));
     }

@@ -82,8 +82,11 @@ BOOST_AUTO_TEST_CASE(several_files) {
   refused_with([](auto& manifest) { manifest.datasets[2].part->end = 21; }, "has elements [10, 21) of \"model/w\", which has 20");
   refused_with([](auto& manifest) { manifest.datasets[2].part->end = 10; }, "has elements [10, 10)");
   for (const auto set : {0, 2})
-    refused_with([&](auto& manifest) { manifest.datasets[static_cast<size_t>(set)].part->shape = {int64_t{1} << 40, int64_t{1} << 40}; },
-                 "more elements than can be counted");
+    refused_with(
+        [&](auto& manifest) {
+          manifest.datasets[static_cast<size_t>(set)].part->shape = {int64_t{1} << 40, int64_t{1} << 40};
+        },
+        "more elements than can be counted");
 }
 
 BOOST_AUTO_TEST_CASE(what_is_written_is_read) {

@@ -2,8 +2,6 @@
 #include <mpi.h>
 #include <sys/stat.h>
 
-#include <algorithm>
-
 #include "checkpoint_sample.h"
 #include "levin/checkpoint/checkpoint_writer.h"
 #include "levin/core/error.h"
@@ -27,7 +25,9 @@ struct Ranks {
   size_t opened_before = opened_files().size();
 
   /// Files that this rank has opened through MPI since then.
-  std::vector<OpenedFile> opened() const { return {opened_files().begin() + static_cast<std::ptrdiff_t>(opened_before), opened_files().end()}; }
+  std::vector<OpenedFile> opened() const {
+    return {opened_files().begin() + static_cast<std::ptrdiff_t>(opened_before), opened_files().end()};
+  }
 };
 
 }  // namespace
@@ -54,7 +54,8 @@ BOOST_AUTO_TEST_CASE(files_are_made_by_mpi_with_the_hints) {
       BOOST_TEST(one.name.find(".partial-") != std::string::npos);
     }
     if (ranks.rank == 0)
-      for (const auto& entry : fs::directory_iterator(path)) BOOST_TEST((fs::status(entry).permissions() & fs::perms::others_write) == fs::perms::none);
+      for (const auto& entry : fs::directory_iterator(path))
+        BOOST_TEST(((fs::status(entry).permissions() & fs::perms::others_write) == fs::perms::none), entry.path());
     ranks.communicator->barrier();
   }
 }
@@ -74,8 +75,10 @@ BOOST_AUTO_TEST_CASE(what_mpi_cannot_make_is_an_error_on_all_ranks) {
   ranks.communicator->barrier();
   if (ranks.rank == 0) fs::remove_all(folder), write_bytes(folder, "a file");
   ranks.communicator->barrier();
-  check_throws<levin::IoError>([&] { writer.save({.name = "a"}, Sample(3, ranks.rank, ranks.size).state); }, {"[checkpoint]", folder.string()});
-  for (const auto& hints : std::vector<std::map<std::string, std::string>>{{{"", "a"}}, {{"a", ""}}, {{std::string(300, 'a'), "b"}}, {{"a", std::string(3000, 'b')}}})
+  check_throws<levin::IoError>([&] { writer.save({.name = "a"}, Sample(3, ranks.rank, ranks.size).state); },
+                               {"[checkpoint]", folder.string()});
+  for (const auto& hints : std::vector<std::map<std::string, std::string>>{
+           {{"", "a"}}, {{"a", ""}}, {{std::string(300, 'a'), "b"}}, {{"a", std::string(3000, 'b')}}})
     check_throws<levin::UsageError>([&] { CheckpointWriter(*ranks.communicator, ranks.folder.path, {.mpi_io_hints = hints}); },
                                     {"is no hint for MPI-IO", "give names of less than"});
 }

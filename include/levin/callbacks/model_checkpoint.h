@@ -16,8 +16,8 @@ namespace levin {
 
 struct SaveReport;
 
-/// Lightning's arguments of ModelCheckpoint, and mtbf, in_background, nodes_per_file and mpi_io_hints. There is no save_last: the file `last` beside the checkpoints
-/// always names the newest, which is kept whatever save_top_k says.
+/// Lightning's arguments of ModelCheckpoint, and mtbf, in_background, nodes_per_file and mpi_io_hints. There is no save_last: the file
+/// `last` beside the checkpoints always names the newest, which is kept whatever save_top_k says.
 struct ModelCheckpointConfig {
   std::filesystem::path dirpath = {};
   std::string filename = {};

@@ -45,8 +45,8 @@ struct SaveReport {
   bool in_background = false;  ///< false where save_async found no room for a copy
 };
 
-/// Writes checkpoints into a folder: all ranks into one HDF5 file, or groups of them each into one, every rank its pieces. Members are collective, on the communicator's ranks
-/// (one for tensors in host memory); one thread at a time uses it.
+/// Writes checkpoints into a folder: all ranks into one HDF5 file, or groups of them each into one, every rank its pieces. Members are
+/// collective, on the communicator's ranks (one for tensors in host memory); one thread at a time uses it.
 ///
 /// An error on one rank is the same error on all ranks and names that rank: IoError (74) for what a file system refuses, UsageError for a
 /// state that cannot be written (tensors that differ between ranks, elements that no rank has or two have). Nothing is committed then, what

@@ -32,8 +32,8 @@ class Checkpoints {
   explicit Checkpoints(Trainer& trainer);
   ~Checkpoints();
 
-  /// Where a training that is told to stop leaves its state, too; empty: nowhere. IoError where it cannot be written. The options count when
-  /// a folder is used for the first time.
+  /// Where a training that is told to stop leaves its state, too; empty: nowhere. IoError where it cannot be written. The options count
+  /// when a folder is used for the first time.
   void use(const std::filesystem::path& folder, const CheckpointWriterOptions& options = {});
   const std::filesystem::path& folder() const noexcept { return folder_; }
   void request(CheckpointRequest request);
