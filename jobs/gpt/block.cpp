@@ -76,7 +76,8 @@ BlockImpl::BlockImpl(const GptShape& shape) : shape_(shape), norm1_(shape), norm
   qkv_ = register_module("qkv", make_linear(width, 3 * width, shape.bias, deviation));
   attention_out_ = register_module("attention_out", make_linear(width, width, shape.bias, last));
   register_module("norm2", norm2_);
-  mlp_in_ = register_module("mlp_in", make_linear(width, shape.activation == Activation::gelu ? hidden : 2 * hidden, shape.bias, deviation));
+  mlp_in_ =
+      register_module("mlp_in", make_linear(width, shape.activation == Activation::gelu ? hidden : 2 * hidden, shape.bias, deviation));
   mlp_out_ = register_module("mlp_out", make_linear(hidden, width, shape.bias, last));
 }
 

@@ -1,6 +1,7 @@
 #include "levin/optim/clip.h"
 
 #include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/stack.h>
 
 #include <algorithm>
 
@@ -17,6 +18,18 @@ double squared_norm(const Tensor& slice) {
   double sum = 0;
   for (int64_t begin = 0; begin < numel; begin += block) sum += squared(slice.narrow(0, begin, std::min(block, numel - begin)));
   return sum;
+}
+
+double squared_norm(const std::vector<Tensor>& slices) {
+  double sum = 0;
+  std::vector<Tensor> norms;
+  for (const auto& slice : slices) {
+    if (slice.is_cpu())
+      sum += squared_norm(slice);
+    else
+      norms.push_back(at::linalg_vector_norm(slice, 2, std::nullopt, false, at::kDouble));
+  }
+  return norms.empty() ? sum : sum + at::stack(norms).square().sum().item<double>();
 }
 
 void clip_by_norm(const Tensor& slice, double total_norm, double max_norm) {

@@ -1,5 +1,6 @@
 #include "levin/optim/flat_optimizer.h"
 
+#include <ATen/ops/_foreach_add.h>
 #include <ATen/ops/_fused_adagrad.h>
 #include <ATen/ops/_fused_adam.h>
 #include <ATen/ops/_fused_adamw.h>
@@ -8,6 +9,8 @@
 #include <ATen/ops/zeros_like.h>
 
 #include <cmath>
+#include <map>
+#include <tuple>
 
 #include "levin/optim/clip.h"
 
@@ -67,20 +70,49 @@ class FusedAdam : public FlatOptimizer {
   std::vector<std::string> state_names() const override { return {"exp_avg", "exp_avg_sq"}; }
 
   void step(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, double lr, double weight_decay) const override {
-    constexpr auto update = [](auto&&... args) {
+    count_step(state);
+    update(parameters, gradients, state.tensors[0], state.tensors[1], step_of(state), lr, weight_decay);
+  }
+
+  void step_all(const std::vector<SliceUpdate>& slices) const override {
+    struct Lists {
+      std::vector<Tensor> parameters, gradients, exp_avgs, exp_avg_sqs, steps;
+    };
+    std::map<std::tuple<double, double, at::ScalarType>, Lists> together;
+    for (const auto& slice : slices) {
+      auto& state = slice.state;
+      if (!state.device_step.defined()) {
+        step(slice.parameters, slice.gradients, state, slice.lr, slice.weight_decay);
+        continue;
+      }
+      auto& lists = together[{slice.lr, slice.weight_decay, slice.parameters.scalar_type()}];
+      ++*state.step.mutable_data_ptr<float>();
+      lists.parameters.push_back(slice.parameters);
+      lists.gradients.push_back(slice.gradients);
+      lists.exp_avgs.push_back(state.tensors[0]);
+      lists.exp_avg_sqs.push_back(state.tensors[1]);
+      lists.steps.push_back(state.device_step);
+    }
+    for (auto& [key, lists] : together) {
+      at::_foreach_add_(lists.steps, 1);
+      update(lists.parameters, lists.gradients, lists.exp_avgs, lists.exp_avg_sqs, lists.steps, std::get<0>(key), std::get<1>(key));
+    }
+  }
+
+ private:
+  void update(at::TensorList parameters, at::TensorList gradients, at::TensorList exp_avgs, at::TensorList exp_avg_sqs,
+              at::TensorList steps, double lr, double weight_decay) const {
+    constexpr auto fused = [](auto&&... args) {
       if constexpr (std::is_same_v<Config, AdamW>) {
         at::_fused_adamw_(args...);
       } else {
         at::_fused_adam_(args...);
       }
     };
-    count_step(state);
-    update(at::TensorList(parameters), at::TensorList(gradients), at::TensorList(state.tensors[0]), at::TensorList(state.tensors[1]),
-           at::TensorList(), at::TensorList(step_of(state)), lr, config_.beta1, config_.beta2, weight_decay, config_.eps, /*amsgrad=*/false,
-           /*maximize=*/false);
+    fused(parameters, gradients, exp_avgs, exp_avg_sqs, at::TensorList(), steps, lr, config_.beta1, config_.beta2, weight_decay,
+          config_.eps, /*amsgrad=*/false, /*maximize=*/false);
   }
 
- private:
   Config config_;
 };
 
@@ -215,6 +247,10 @@ OptimizerState FlatOptimizer::make_state(const Tensor& parameters) const {
   state.step = at::zeros({}, at::kFloat);
   if (!parameters.is_cpu()) state.device_step = at::zeros({}, parameters.options().dtype(at::kFloat));
   return state;
+}
+
+void FlatOptimizer::step_all(const std::vector<SliceUpdate>& slices) const {
+  for (const auto& slice : slices) step(slice.parameters, slice.gradients, slice.state, slice.lr, slice.weight_decay);
 }
 
 void LayerWiseOptimizer::step(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, double lr,

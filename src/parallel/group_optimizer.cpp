@@ -78,9 +78,9 @@ void GroupOptimizer::reduce(double factor) {
 }
 
 double GroupOptimizer::squared_norm() const {
-  double sum = 0;
-  for (const auto* group : trained_) sum += levin::squared_norm(group->mean());
-  return sum;
+  std::vector<Tensor> means;
+  for (const auto* group : trained_) means.push_back(group->mean());
+  return levin::squared_norm(means);
 }
 
 void GroupOptimizer::clip_by_norm(double total_norm, double max_norm) {
@@ -103,11 +103,13 @@ void GroupOptimizer::update(const std::function<double(double)>& schedule, const
   } else if (const auto* layer_wise = dynamic_cast<const LayerWiseOptimizer*>(optimizer_.get())) {
     update_layer_wise(*layer_wise, trained_, names_.size(), options_of, sum_over_parts);
   } else if (optimizer_) {
+    std::vector<SliceUpdate> slices;
     for (auto* group : trained_)
       for (auto& slice : group->slices()) {
         const auto [lr, weight_decay] = options_of(slice);
-        optimizer_->step(slice.parameters, slice.gradients, slice.state, lr, weight_decay);
+        slices.push_back({slice.parameters, slice.gradients, slice.state, lr, weight_decay});
       }
+    optimizer_->step_all(slices);
   }
   for (auto* group : trained_) group->end_update();
 }

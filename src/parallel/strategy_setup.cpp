@@ -48,8 +48,11 @@ class Strategy::Collector : public BuildContext {
   std::optional<HeapGivesBack> heap_;  // what is cut of a finished unit
 };
 
-std::unique_ptr<Strategy> Strategy::create(const StrategyConfig& config, Communicator& communicator, int64_t alignment_bytes, Log log) {
+std::unique_ptr<Strategy> Strategy::create(const StrategyConfig& config, Communicator& communicator, int64_t alignment_bytes, Log log,
+                                           int64_t (*free_memory)()) {
   std::unique_ptr<Strategy> strategy(new Strategy(communicator, alignment_bytes, std::move(log)));
+  strategy->making_->automatic = std::holds_alternative<AutoStrategy>(config);
+  strategy->making_->free_memory = free_memory;
   strategy->making_->places = ranks_of(communicator);
   strategy->form_ = choose_form(config, strategy->making_->places);
   strategy->find_ranks();
@@ -57,6 +60,7 @@ std::unique_ptr<Strategy> Strategy::create(const StrategyConfig& config, Communi
 }
 
 void Strategy::find_ranks() {
+  making_->shard.reset(), making_->replicas.reset();
   making_->ranks = {communicator_, communicator_, nullptr};
   const int size = form_.shard_ranks, rank = communicator_->rank();
   if (form_.lifetimes.optimizer != Hold::sharded || size == communicator_->size()) return;
@@ -97,6 +101,7 @@ void Strategy::make_room(const torch::nn::Module& module) {
 
 void Strategy::setup(torch::nn::Module& module, std::vector<OptimizerSpec> optimizers) {
   make_room(module);
+  if (making_->automatic) form_ = choose_form(AutoStrategy{}, making_->places), find_ranks();
   specs_ = std::move(optimizers);
   parameters_ = detail::parameters_of(module);
   for (const auto& parameter : parameters_) making_->parameter_names.push_back(parameter.name);
@@ -126,6 +131,21 @@ void Strategy::setup(torch::nn::Module& module, std::vector<OptimizerSpec> optim
   broadcast_buffers();
 }
 
+// Before anything is allocated: a rank that the system ends for its memory says nothing.
+void Strategy::see_to_memory(const std::vector<ParameterInfo>& infos, const std::vector<Tensor>& parameters) {
+  const detail::MemoryCheck check(detail::plan_model(infos, specs_, making_->tree), form_, making_->places, alignment_bytes_);
+  const int64_t there = detail::memory_of_every_node(parameters, check.ranks_of_node(), making_->free_memory, communicator_->host());
+  if (there >= check.needed()) return;
+  const auto other = check.strategy_within(there);
+  const bool custom = std::any_of(specs_.begin(), specs_.end(), [](const auto& spec) { return spec.factory != nullptr; });
+  if (!making_->automatic || !other || custom) check.refuse(there, custom ? std::nullopt : other);
+  if (communicator_->rank() == 0)
+    log_.info("[parallel] {} needs {} on a node, and {} are free: auto takes {}, which needs {}", form_.describe(),
+              bytes_text(check.needed()), bytes_text(there), other->name, bytes_text(other->needed));
+  form_ = other->form;
+  find_ranks();
+}
+
 void Strategy::make_groups() {
   const auto [infos, options] = detail::parameter_infos(parameters_, specs_, making_->tree, [this](const Tensor& tensor) {
     return parked(tensor) ? making_->parked->dtype_of(tensor) : tensor.scalar_type();
@@ -135,9 +155,7 @@ void Strategy::make_groups() {
     tensors.push_back(parameters_[i].tensor);
     making_->unit_of_parameter.push_back(static_cast<size_t>(infos[i].unit));
   }
-  if (communicator_->device().is_cpu())
-    detail::check_memory({detail::plan_model(infos, specs_, making_->tree), form_, making_->places, alignment_bytes_}, tensors,
-                         communicator_->host());
+  if (communicator_->device().is_cpu()) see_to_memory(infos, tensors);
   std::vector<GroupLayout> layout;
   std::vector<GroupMemory> memory;
   do {  // twice where shared memory is too small

@@ -60,7 +60,7 @@ void FitLoop::run(const LoadFrom& from) {
   batches_ = Trainer::allowed_batches(config_.limit_train_batches, *loader_, "limit_train_batches");
   load_validation();
   set_lengths();
-  session_.expect_weight(static_cast<double>(loader_->step_samples()) / session_.size());
+  session_.scaling().expect_weight(static_cast<double>(loader_->step_samples()) / session_.size());
   module_.train();
   started_ = validated_ = std::chrono::steady_clock::now();
   if (saved) restore(*saved);
@@ -153,10 +153,10 @@ void FitLoop::train_batch(Batch& batch) {
   session_.seed_micro_batch(micro_batch_);
   hooks_.call("on_train_batch_start", &Hooks::on_train_batch_start, batch, batch_idx_);
   module_.begin_batch();
-  const int64_t skipped_before = session_.skipped_steps();
+  const int64_t skipped_before = session_.scaling().skipped_steps();
   const Tensor loss = manual_ ? optimize_manually(batch) : optimize_automatically(batch);
   trainer_.report().samples += loader_->global_samples();
-  trainer_.report().skipped_steps += session_.skipped_steps() - skipped_before;
+  trainer_.report().skipped_steps += session_.scaling().skipped_steps() - skipped_before;
   all_batches_++;
   trainer_.batch_progress().done = batch_idx_ + 1;
   hooks_.call("on_train_batch_end", &Hooks::on_train_batch_end, loss, batch, batch_idx_);
@@ -240,8 +240,9 @@ void FitLoop::optimizer_step() {
 void FitLoop::log_if_due() {
   if (session_.progress().step % *config_.log_every_n_steps != 0) return;
   auto values = logs_.step_values(session_.communicator());
-  if (const auto* scaler = session_.loss_scaler(); scaler && !config_.barebones)
-    values.insert(values.end(), {{"loss_scale", scaler->scale()}, {"skipped_steps", static_cast<double>(session_.skipped_steps())}});
+  if (const auto* scaler = session_.scaling().loss_scaler(); scaler && !config_.barebones)
+    values.insert(values.end(),
+                  {{"loss_scale", scaler->scale()}, {"skipped_steps", static_cast<double>(session_.scaling().skipped_steps())}});
   trainer_.log_metrics(values);
 }
 

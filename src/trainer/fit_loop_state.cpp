@@ -34,7 +34,7 @@ StateDict FitLoop::state() const {
     state.set(of_optimizer(name, "plateau.cooldown"), plateau.cooldown);
     state.set(of_optimizer(name, "plateau.reductions"), plateau.reductions);
   }
-  session_.save_scaling(state);
+  session_.scaling().save(state);
   for (const auto& [name, value] : trainer_.report().metrics) state.set("metric." + name, value);
   return state;
 }
@@ -69,7 +69,7 @@ void FitLoop::restore(detail::StateReader& saved) {
     if (const auto best = of_optimizer(name, "plateau.best"); state.contains(best)) plateau.best = state.get<double>(best);
     session_.set_plateau(i, plateau);
   }
-  session_.load_scaling(state);
+  session_.scaling().load(state);
   auto& metrics = trainer_.report().metrics;
   metrics.clear();
   for (const auto& [name, value] : state.values())

@@ -38,7 +38,8 @@ Session::Session(MpiRuntime& runtime, const SessionConfig& config, uint64_t seed
       topology_(Topology::discover(runtime)),
       chosen_(choose_device(accelerators, config.accelerator, runtime, topology_)),
       communicator_(accelerator().communicator(runtime, config.window_directory, device())),
-      strategy_(Strategy::create(config.strategy, *communicator_, accelerator().alignment_bytes(), runtime.log())) {
+      strategy_(Strategy::create(config.strategy, *communicator_, accelerator().alignment_bytes(), runtime.log())),
+      scaling_(config, *strategy_, runtime) {
   check_config(config_);
   if (const auto why = device().is_cpu() ? slow_because(config_.precision, CpuFeatures::of_this_one()) : ""; !why.empty() && rank() == 0)
     runtime.log().warning("[trainer] precision {} will be slower than 32-true: {}", enum_name(config_.precision), why);
@@ -77,7 +78,7 @@ void Session::setup(torch::nn::Module& module, std::vector<OptimizerSpec> optimi
   strategy_->setup(module, specs_);
   if (config_.activation_checkpointing != ActivationCheckpointing::none)
     strategy_->checkpoint_activations(config_.activation_checkpointing);
-  start_scaling();
+  scaling_.begin(specs_);
 }
 
 size_t Session::optimizer_index(std::string_view name) const {
@@ -92,8 +93,11 @@ void Session::receive(Batch& batch) const {
   for (const auto& [name, tensor] : batch.tensors()) {
     const bool convert = tensor.is_floating_point() && tensor.scalar_type() != dtype;
     const bool move = tensor.device() != device();
-    // A copy out of pageable memory has read it when the call returns, so the host need not wait until the device is there.
-    if (convert || move) batch.set(name, tensor.to(device(), convert ? dtype : tensor.scalar_type(), move && !tensor.is_pinned()));
+    if (!convert && !move) continue;
+    // The copy in pinned memory is LibTorch's, which keeps it until the device has it: the host waits for nothing. What was pinned before
+    // may be its owner's to use again when this call returns.
+    const bool pin = move && device().is_cuda() && !tensor.is_pinned();
+    batch.set(name, (pin ? tensor.pin_memory() : tensor).to(device(), convert ? dtype : tensor.scalar_type(), /*non_blocking=*/pin));
   }
 }
 
@@ -116,8 +120,8 @@ bool Session::reduce(size_t optimizer, Accumulation accumulation) {
     return false;
   }
   strategy_->reduce(totals, optimizer, accumulation);
-  expect_weight(totals.weight / size());
-  look_for_nonfinite(optimizer);
+  scaling_.expect_weight(totals.weight / size());
+  scaling_.look(optimizer, progress_.step);
   return true;
 }
 
@@ -139,11 +143,9 @@ double Session::scheduled(size_t optimizer, double lr) const {
 
 void Session::update(size_t optimizer) {
   const auto off = no_autocast();
-  const bool skip = std::exchange(nonfinite_[optimizer], 0) != 0;
+  const bool skip = scaling_.skips(optimizer);
   if (!skip) strategy_->update([&](double lr) { return specs_.empty() ? lr : scheduled(optimizer, lr); }, optimizer);
-  if (scaler_) scaler_->update(skip);
-  if (skip) skip_update();
-  scale_gradients();
+  scaling_.end_update(skip, progress_.step);
 }
 
 bool Session::step() {

@@ -6,7 +6,8 @@ using levin::test::follow_one_rank, levin::test::small_gpt;
 
 namespace {
 
-const auto gelu = small_gpt(gpt::Activation::gelu, gpt::Positions::learned), swiglu = small_gpt(gpt::Activation::swiglu, gpt::Positions::rotary);
+const auto gelu = small_gpt(gpt::Activation::gelu, gpt::Positions::learned),
+           swiglu = small_gpt(gpt::Activation::swiglu, gpt::Positions::rotary);
 
 levin::SessionConfig on_gpus(levin::Precision precision) {
   levin::SessionConfig config;

@@ -58,10 +58,9 @@ std::vector<std::pair<std::string, StrategyConfig>> gpt_strategies(int ranks) {
   const ShardingOptions own{.share_parameters = ShareParameters::none};
   auto pairs = own;
   pairs.shard_group_size = ranks % 2 == 0 ? 2 : 1;
-  return {
-      {"ddp, shared", DDP{}},          {"ddp", DDP{ShareParameters::none}}, {"zero1", Zero1{own}},
-      {"zero2", Zero2{own}},           {"fsdp", FSDP{.sharding = own}},     {"hsdp", HSDP{pairs}},
-      {"fsdp by its defaults", FSDP{}}};
+  return {{"ddp, shared", DDP{}},          {"ddp", DDP{ShareParameters::none}}, {"zero1", Zero1{own}},
+          {"zero2", Zero2{own}},           {"fsdp", FSDP{.sharding = own}},     {"hsdp", HSDP{pairs}},
+          {"fsdp by its defaults", FSDP{}}};
 }
 
 void follow_one_rank(const SessionConfig& config, const gpt::GptConfig& model, int steps, double tolerance) {

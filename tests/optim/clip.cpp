@@ -13,6 +13,7 @@ BOOST_AUTO_TEST_SUITE(optim_clip)
 BOOST_AUTO_TEST_CASE(norm_and_value) {
   const auto gradient = at::tensor({3.0f, -4.0f});
   BOOST_TEST(levin::squared_norm(gradient) == 25.0, boost::test_tools::tolerance(1e-12));
+  BOOST_TEST(levin::squared_norm(std::vector<levin::Tensor>{gradient, gradient}) == 50.0, boost::test_tools::tolerance(1e-12));
   levin::clip_by_norm(gradient, 5, 10);
   BOOST_TEST(gradient[0].item<float>() == 3.0f);
   levin::clip_by_norm(gradient, 5, 1);

@@ -7,6 +7,8 @@
 #include <torch/nn/modules/linear.h>
 #include <torch/optim/sgd.h>
 
+#include <set>
+
 #include "levin/comm/communicator.h"
 #include "levin/comm/node_group.h"
 #include "levin/core/error.h"
@@ -217,6 +219,41 @@ BOOST_AUTO_TEST_CASE(memory_is_that_of_parts) {
   const bool several_hosts = communicator->node()->size() < ranks;
   // Gathered parameters and gradients of a unit; between hosts one more of each is on its way.
   BOOST_TEST(peak(private_fsdp) == (4 * part + (several_hosts ? 4 : 2) * unit), boost::test_tools::tolerance(0.1));
+}
+
+int64_t free_bytes = 0;
+
+// On one host no strategy is content with less than ddp, whose ranks share one copy; on several, parts of one copy are less.
+BOOST_AUTO_TEST_CASE(auto_takes_the_first_that_fits) {
+  const auto communicator = world();
+  if (communicator->size() == 1) return;
+  const bool several_hosts = communicator->node()->size() < communicator->size();
+  const auto loss_after_a_step = [&](Strategy& strategy) {
+    const auto context = strategy.open_build_context();
+    at::manual_seed(1);
+    const auto model = std::make_shared<Tower>(64, 6);
+    strategy.setup(*model, {levin::AdamW{.lr = 0.01}});
+    strategy.backward(model->forward(at::ones({2, 64})).mean(), 2);
+    strategy.reduce(strategy.meet(0));
+    strategy.update([](double lr) { return lr; });
+    strategy.zero_grad();
+    return model->forward(at::ones({2, 64})).mean().item<double>();
+  };
+  std::set<std::string> taken;
+  const auto expected = loss_after_a_step(*Strategy::create(levin::DDP{}, *communicator));
+  for (free_bytes = int64_t{1} << 30;; free_bytes = free_bytes * 7 / 8) {
+    BOOST_REQUIRE(free_bytes > 1000);
+    const auto strategy = Strategy::create(levin::AutoStrategy{}, *communicator, 64, {}, [] { return free_bytes; });
+    try {
+      BOOST_TEST(loss_after_a_step(*strategy) == expected, boost::test_tools::tolerance(1e-4));
+    } catch (const levin::ConfigError& error) {
+      BOOST_TEST(std::string(error.what()).find("are free") != std::string::npos);
+      break;
+    }
+    taken.insert(strategy->form().name);
+  }
+  BOOST_TEST(taken.count("ddp") == 1u);
+  BOOST_TEST(taken.count("fsdp") == (several_hosts ? 1u : 0u));
 }
 
 BOOST_AUTO_TEST_CASE(options_change_what_is_held) {

@@ -157,7 +157,7 @@ BOOST_AUTO_TEST_CASE(every_precision_follows_double) {
     auto config = with(precision, 4);
     config.session.loss_scaling.init_scale = 256;
     const auto fitted = fit(config, data, [](Toy& toy) { toy.spec = levin::AdamW{.lr = 0.05, .eps = 1e-3}; });
-    BOOST_TEST(fitted.trainer->session().skipped_steps() == 0);
+    BOOST_TEST(fitted.trainer->session().scaling().skipped_steps() == 0);
     fitted.trainer->session().communicator().barrier();
     return fitted.module->losses;
   };
@@ -256,7 +256,7 @@ BOOST_AUTO_TEST_CASE(scaling_changes_no_bit) {
     config.session.precision = Precision::float16_mixed;
     config.session.loss_scaling = {.init_scale = 32, .growth_interval = 2};
     const auto scaled = fit_plain(config);
-    BOOST_TEST(scaled.trainer->session().loss_scaler()->scale() > 32);
+    BOOST_TEST(scaled.trainer->session().scaling().loss_scaler()->scale() > 32);
     BOOST_TEST(at::equal(plain.module->weight, scaled.module->weight));
     BOOST_TEST(!at::equal(plain.module->weight, at::ones({4})));
     BOOST_TEST(scaled.trainer->report().skipped_steps == 0);
@@ -277,8 +277,8 @@ BOOST_AUTO_TEST_CASE(an_overflow_on_one_rank_is_skipped_on_all) {
   BOOST_TEST(!at::equal(before[4], before[3]));
   BOOST_TEST(fitted.module->weight.isfinite().all().item<bool>());
   auto& session = fitted.trainer->session();
-  BOOST_TEST(session.skipped_steps() == 1);
-  BOOST_TEST(session.loss_scaler()->scale() == 2048);
+  BOOST_TEST(session.scaling().skipped_steps() == 1);
+  BOOST_TEST(session.scaling().loss_scaler()->scale() == 2048);
   BOOST_TEST(session.progress().step == 5);  // as Lightning's global_step
   BOOST_TEST(fitted.trainer->report().steps == 5);
   BOOST_TEST(fitted.trainer->report().skipped_steps == 1);
@@ -358,8 +358,8 @@ BOOST_AUTO_TEST_CASE(manual_optimization_is_scaled) {
     model->bad = bad;
     ToyData data({.global_batch_size = 8}, 48);
     trainer.fit(*model, data);
-    BOOST_TEST(trainer.session().skipped_steps() == (bad < 0 ? 0 : 1));
-    if (const auto* scaler = trainer.session().loss_scaler(); scaler && bad >= 0) BOOST_TEST(scaler->scale() == 32 * 8 / 2);
+    BOOST_TEST(trainer.session().scaling().skipped_steps() == (bad < 0 ? 0 : 1));
+    if (const auto* scaler = trainer.session().scaling().loss_scaler(); scaler && bad >= 0) BOOST_TEST(scaler->scale() == 32 * 8 / 2);
     trainer.session().communicator().barrier();
     return model;
   };
@@ -421,7 +421,7 @@ BOOST_AUTO_TEST_CASE(a_weight_does_not_overflow_fp16) {
   Session session(runtime(), {.precision = Precision::float16});
   const auto model = session.build<Toy>();
   session.setup(*model, {levin::SGD{.lr = 1e-4}});
-  session.expect_weight(4000);
+  session.scaling().expect_weight(4000);
   for (int step = 0; step < 3; step++) {
     const double weight = step == 2 ? 5000 : 4000;  // from step to step it is known anyway
     session.backward(model->net(at::full({1, 4}, 100, at::kHalf)).mean(), weight);
@@ -448,17 +448,17 @@ BOOST_AUTO_TEST_CASE(scaling_is_remembered) {
   const auto model = first.build<Toy>();
   first.setup(*model);
   step(first, *model, 1), step(first, *model, 1e38), step(first, *model, 1), step(first, *model, 1);
-  first.save_scaling(state);
+  first.scaling().save(state);
   Session second(runtime(), config);
   const auto other = second.build<Toy>();
   second.setup(*other);
-  BOOST_TEST(second.loss_scaler()->scale() == 64);
-  second.load_scaling(state);
-  BOOST_TEST(second.skipped_steps() == 1);
-  BOOST_TEST(second.loss_scaler()->scale() == 32);
+  BOOST_TEST(second.scaling().loss_scaler()->scale() == 64);
+  second.scaling().load(state);
+  BOOST_TEST(second.scaling().skipped_steps() == 1);
+  BOOST_TEST(second.scaling().loss_scaler()->scale() == 32);
   BOOST_TEST(second.strategy().gradient_scale() == first.strategy().gradient_scale());
   step(second, *other, 1);
-  BOOST_TEST(second.loss_scaler()->scale() == 64);
+  BOOST_TEST(second.scaling().loss_scaler()->scale() == 64);
   second.communicator().barrier();
 }
 

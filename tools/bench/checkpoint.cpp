@@ -3,26 +3,33 @@
 //   checkpoint raw TENSORS FOLDER        each rank its bytes into a file of its own
 //   checkpoint load TENSORS FOLDER       what `save` left there, verified, by any number of ranks
 //   checkpoint blocked TENSORS FOLDER    how long save_async keeps its caller while another save is under way, and a copy of the bytes
+//   checkpoint reader TENSORS FOLDER      the longest that a thread that reads HDF5 files waits for the library while checkpoints are saved
+//   in
+//                                        the background, each with a layout of its own, and the longest H5Dcreate
 //   checkpoint hash                      xxh3 of 5 GB on one core, against a second
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/rand.h>
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <hdf5.h>
 #include <unistd.h>
 #include <xxhash.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <functional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "levin/checkpoint/checkpoint_reader.h"
 #include "levin/checkpoint/checkpoint_writer.h"
 #include "levin/comm/communicator.h"
 #include "levin/comm/mpi_runtime.h"
+#include "levin/core/hdf5_lock.h"
 
 namespace {
 
@@ -133,6 +140,55 @@ void blocked(levin::Communicator& communicator, int64_t tensors, const std::stri
         tensors, median(ours), median(theirs), ratios[1], ratios[turns / 2], ratios[turns - 2]);
 }
 
+// Of as many data sets of a file in memory, with nobody beside.
+double longest_create(int64_t tensors) {
+  const hid_t access = H5Pcreate(H5P_FILE_ACCESS), space = H5Screate(H5S_SCALAR);
+  H5Pset_fapl_core(access, 1 << 20, false);
+  const hid_t file = H5Fcreate("longest-create", H5F_ACC_TRUNC, H5P_DEFAULT, access);
+  double longest = 0;
+  for (int64_t i = 0; i < tensors; i++) {
+    const auto began = std::chrono::steady_clock::now();
+    const hid_t set = H5Dcreate2(file, fmt::format("layer.{}", i).c_str(), H5T_NATIVE_FLOAT, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    longest = std::max(longest, std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count());
+    H5Dclose(set);
+  }
+  H5Fclose(file), H5Sclose(space), H5Pclose(access);
+  return longest;
+}
+
+void reader(levin::Communicator& communicator, int64_t tensors, const std::string& folder) {
+  State state(tensors, communicator);
+  levin::CheckpointWriter writer(communicator, folder, {.fsync = false});
+  std::vector<double> ours, theirs, ratios;
+  for (int turn = 0; turn < turns; turn++) {
+    std::atomic<bool> done{false};
+    double longest = 0;
+    std::thread reading([&] {
+      while (!done) {
+        const auto began = std::chrono::steady_clock::now();
+        { const levin::Hdf5Lock lock; }
+        longest = std::max(longest, std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count());
+        std::this_thread::sleep_for(std::chrono::microseconds(50));
+      }
+    });
+    state.state.texts = {{"state/turn", std::string(static_cast<size_t>(100 * turn), ' ')}};  // and the layout is made anew
+    writer.save_async({.name = "bench", .step = turn}, state.state);
+    writer.finish();
+    done = true;
+    reading.join();
+    communicator.barrier();
+    const double create = longest_create(tensors);
+    communicator.barrier();
+    ours.push_back(longest), theirs.push_back(create), ratios.push_back(longest / create);
+  }
+  std::sort(ratios.begin(), ratios.end());
+  if (communicator.rank() == 0)
+    fmt::print(
+        "{{\"case\": \"longest wait, {} tensors\", \"ours\": {:.6f}, \"peer\": {:.6f}, \"unit\": \"s\", \"ratio\": [{:.3f}, {:.3f}, "
+        "{:.3f}]}}\n",
+        tensors, median(ours), median(theirs), ratios[1], ratios[turns / 2], ratios[turns - 2]);
+}
+
 void hash() {
   const at::Tensor data = at::rand({(64 << 20) / 4});
   constexpr int64_t bytes = 5'000'000'000;
@@ -152,9 +208,14 @@ int main(int argc, char** argv) {
   const std::string mode = argc > 1 ? argv[1] : "";
   if (mode == "hash") return hash(), 0;
   using Bench = void (*)(levin::Communicator&, int64_t, const std::string&);
-  const Bench bench = mode == "save" ? save : mode == "raw" ? raw : mode == "load" ? load : mode == "blocked" ? blocked : nullptr;
+  const Bench bench = mode == "save"      ? save
+                      : mode == "raw"     ? raw
+                      : mode == "load"    ? load
+                      : mode == "blocked" ? blocked
+                      : mode == "reader"  ? reader
+                                          : nullptr;
   if (!bench || argc != 4) {
-    fmt::print(stderr, "checkpoint save | raw | load | blocked TENSORS FOLDER, or checkpoint hash\n");
+    fmt::print(stderr, "checkpoint save | raw | load | blocked | reader TENSORS FOLDER, or checkpoint hash\n");
     return 78;
   }
   levin::MpiRuntime mpi;

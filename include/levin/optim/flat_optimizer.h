@@ -15,6 +15,13 @@ struct OptimizerState {
   Tensor device_step;  ///< the same on the parameters' device, where that is another
 };
 
+/// A slice, and with what it is to be updated.
+struct SliceUpdate {
+  const Tensor &parameters, &gradients;
+  OptimizerState& state;
+  double lr, weight_decay;
+};
+
 /// An update rule for flat slices: one fused ATen call a slice where there is one. It knows no names and no ranks.
 class FlatOptimizer {
  public:
@@ -27,6 +34,8 @@ class FlatOptimizer {
   /// Updates `parameters` [n] in place from `gradients` [n] (the mean over the step), both of one dtype; in fp16 and bf16 the state is of
   /// that dtype, too, and the arithmetic is fp32's.
   virtual void step(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, double lr, double weight_decay) const = 0;
+  /// Updates slices that do not overlap; those on a device together, where a launch can take several.
+  virtual void step_all(const std::vector<SliceUpdate>& slices) const;
 };
 
 /// A rule by which each parameter takes a step of a length of its own, made of norms of the whole of it. A slice may hold parts of several

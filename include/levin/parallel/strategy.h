@@ -19,17 +19,18 @@
 
 namespace levin {
 
+int64_t available_memory();
+
 /// The parallel engine: one class, whose lifetimes make it single, ddp, zero1, zero2, fsdp or hsdp. The calls of a step, in order and on
 /// all ranks: backward (any number of times), meet, reduce, [grad_norm, clip_*], update, zero_grad. `optimizer` is an index into what setup
 /// was given.
 class Strategy {
  public:
   ~Strategy();
-  /// Decides on the form: the lifetimes, and whether a node shares memory. Collective. ConfigError as of choose_form.
+  /// Decides on the form (ConfigError as of choose_form); of `auto`, setup may decide anew. Collective. `free_memory`: of this host, bytes.
   static std::unique_ptr<Strategy> create(const StrategyConfig& config, Communicator& communicator, int64_t alignment_bytes = 64,
-                                          Log log = {});
+                                          Log log = {}, int64_t (*free_memory)() = &available_memory);
 
-  /// "ddp, one copy of the parameters a node", for people.
   std::string describe() const { return form_.describe(); }
   const Form& form() const noexcept { return form_; }
   const Lifetimes& lifetimes() const noexcept { return form_.lifetimes; }
@@ -41,7 +42,8 @@ class Strategy {
   bool parked(const Tensor& parameter) const;
   /// Moves the module's parameters (on all ranks of the same names, shapes and dtypes: checked) into flat groups. Collective. A custom
   /// optimizer takes ddp's private form; ConfigError where its state was to be shared or sharded. Without optimizers there are gradients
-  /// and no updates. UsageError where of several optimizers not just one trains a parameter.
+  /// and no updates. ConfigError where a node has too little memory by plan, before any is taken: `auto` takes the first of
+  /// planned_strategies() that fits. UsageError where of several optimizers not just one trains a parameter.
   void setup(torch::nn::Module& module, std::vector<OptimizerSpec> optimizers);
   /// The outermost units of the module that was set up keep so much of their forward.
   void checkpoint_activations(ActivationCheckpointing kind);
@@ -86,19 +88,16 @@ class Strategy {
 
   /// Parameters, buffers (rank 0's are saved) and optimizer states, in the same order on all ranks, with this rank's parts of them.
   std::vector<StateTensor> state(StateUse use, bool weights_only = false) const;
-  /// Updates of an optimizer so far.
   int64_t optimizer_steps(size_t optimizer) const { return optimizers_[optimizer].steps(); }
   /// After the parts of a state were filled: all ranks go on with it. Collective. A number of steps for each optimizer, or none.
   void loaded(const std::vector<int64_t>& optimizer_steps);
 
   const std::vector<NamedParameter>& parameters() const noexcept { return parameters_; }
-  /// The learning rate of an optimizer's parameters without a rule, before any schedule.
   double base_lr(size_t optimizer = 0) const { return optimizers_[optimizer].base_lr(); }
   /// The base options of an optimizer's segments; of one of LibTorch's, of its groups.
   std::vector<SegmentOptions> segment_options(size_t optimizer = 0) const { return optimizers_[optimizer].segment_options(); }
   /// Null unless the optimizer is one of LibTorch's.
   const TorchOptimizer* custom_optimizer(size_t optimizer = 0) const noexcept { return optimizers_[optimizer].custom(); }
-  /// Units in the order of building.
   const std::vector<std::weak_ptr<UnitBase>>& units() const noexcept { return units_; }
   std::vector<FlatGroup>& groups() noexcept { return groups_; }
 
@@ -109,6 +108,7 @@ class Strategy {
   Strategy(Communicator& communicator, int64_t alignment_bytes, Log log);
   void find_ranks();
   void make_room(const torch::nn::Module& module);
+  void see_to_memory(const std::vector<ParameterInfo>& infos, const std::vector<Tensor>& parameters);
   void run_units();
   void write_units(const std::function<void(size_t parameter)>& write);
   std::vector<double> exchange(const std::vector<double>& mine);

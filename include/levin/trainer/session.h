@@ -12,6 +12,7 @@
 #include "levin/device/choose_device.h"
 #include "levin/optim/lr_scheduler.h"
 #include "levin/parallel/strategy.h"
+#include "levin/trainer/gradient_scaling.h"
 #include "levin/trainer/logger.h"
 #include "levin/trainer/optimizer_values.h"
 #include "levin/trainer/stop_agreement.h"
@@ -59,8 +60,7 @@ class Session : public StopAgreement {
 
   /// The batch on the session's device, its floating-point tensors in the dtype of the parameters.
   void receive(Batch& batch) const;
-  /// In a mixed precision, autocast for as long as the result lives: around the forward pass and the loss. The Trainer's loops have it
-  /// around the module's steps. Calls of the session inside it do without.
+  /// In a mixed precision, autocast for as long as the result lives, around the forward pass and the loss, as the Trainer's loops have it.
   [[nodiscard]] Autocast autocast() const { return {device().type(), autocast_dtype(config_.precision)}; }
   /// Sets this rank's random generator for a micro-batch of the coming step.
   void seed_micro_batch(int64_t micro_batch);
@@ -69,18 +69,14 @@ class Session : public StopAgreement {
   void toggle_all() { strategy_->toggle(std::nullopt); }
   /// The next backward is the last of its step, on all ranks: what can be sent meanwhile is. A loop may do without.
   void expect_step(size_t optimizer = 0) { strategy_->expect_step(optimizer); }
-  /// Accumulates the gradients of a micro-batch's mean loss, which counts for `weight`.
+  /// Adds up the gradients of a micro-batch's mean loss, which counts for `weight`.
   void backward(const Tensor& loss, double weight);
-  /// What a rank's micro-batches of a step will weigh together, the same number on all ranks; from the first step on it is known. In fp16
-  /// gradients are kept in its measure, that they may not overflow for it.
-  void expect_weight(double weight);
 
   /// The step of the only optimizer in one call; false when it was left out because no rank had a sample. Gradients are zero afterwards.
   bool step();
-  /// The step of an optimizer in parts: the mean gradient (false: nothing to do), clipping as configured or as given, the update, and
-  /// gradients of zero. Where the mean gradient is not finite in 16-mixed, or with nonfinite_gradients: skip, the update leaves the
-  /// parameters as they are, on all ranks, and such a step is counted like others, as PyTorch's GradScaler has it. count_step ends the
-  /// step, of all optimizers together. Where there are several, ranks that take another one's step get a UsageError that names both.
+  /// The step of an optimizer in parts: the mean gradient (false: nothing to do), clipping as configured or as given, the update, gradients
+  /// of zero; count_step ends the step, of all optimizers together. An update that is skipped because its gradient is not finite counts as
+  /// one, as PyTorch's GradScaler has it. Ranks that take the steps of different optimizers get a UsageError that names both.
   bool reduce(size_t optimizer = 0, Accumulation accumulation = Accumulation::mean);
   void clip_gradients() { clip_gradients(0, config_.gradient_clip_val, config_.gradient_clip_algorithm); }
   void clip_gradients(size_t optimizer, std::optional<double> gradient_clip_val, ClipAlgorithm algorithm);
@@ -89,22 +85,15 @@ class Session : public StopAgreement {
   /// Where there is no step, as in a validation: all ranks see what any asked for. Collective.
   void meet() { agree(strategy_->agree(wanted())); }
   void count_step() noexcept { progress_.step++; }
-
-  /// Shows the newest logged values to a schedule that waits for a plateau: after every step and at the end of every epoch, as `moment`
-  /// says. All ranks have the same values. ConfigError, with the names there are, where the one that it monitors is missing.
+  /// Shows the newest logged values, the same on all ranks, to schedules that wait for a plateau, after every step and epoch as `moment`
+  /// says. ConfigError, with the names there are, where one that is monitored is missing.
   void look_at(Interval moment, const NamedValues& values);
 
   std::vector<GradientSlice> gradients(size_t optimizer = 0) { return strategy_->gradients(optimizer); }
   void write_parameters(const std::function<void(const std::string&, Tensor&)>& fn) { strategy_->write_parameters(fn); }
+  GradientScaling& scaling() noexcept { return scaling_; }
   /// Norm of the last step's mean gradient before clipping; 0 where gradient_clip_val does not need it.
   double last_grad_norm() const noexcept { return grad_norm_; }
-  /// Null but in 16-mixed.
-  const LossScaler* loss_scaler() const noexcept { return scaler_ ? &*scaler_ : nullptr; }
-  /// Updates that were left out because of a gradient that was not finite.
-  int64_t skipped_steps() const noexcept { return skipped_steps_; }
-  /// What must be remembered of all this between two steps.
-  void save_scaling(StateDict& state) const;
-  void load_scaling(const StateDict& state);
   /// The learning rate of an optimizer's coming step, of parameters without a rule; 0 where there is no optimizer.
   double learning_rate(size_t optimizer = 0) const;
   /// What the optimizers will use in the coming step, for monitors; none for a module that is not trained.
@@ -132,10 +121,6 @@ class Session : public StopAgreement {
   double scheduled(size_t optimizer, double lr) const;
   void look_at(size_t optimizer, Interval moment, const NamedValues& values);
   Autocast no_autocast() const { return {device().type(), autocast_dtype(config_.precision), /*on=*/false}; }
-  void start_scaling();
-  void scale_gradients();
-  void look_for_nonfinite(size_t optimizer);
-  void skip_update();
 
   MpiRuntime* runtime_;
   SessionConfig config_;
@@ -144,15 +129,12 @@ class Session : public StopAgreement {
   ChosenDevice chosen_;
   std::unique_ptr<Communicator> communicator_;
   std::unique_ptr<Strategy> strategy_;
+  GradientScaling scaling_;
   std::vector<OptimizerSpec> specs_;
   std::vector<std::string> optimizer_names_;
   std::vector<PlateauState> plateaus_;
   Progress progress_;
   double grad_norm_ = 0;
-  std::optional<LossScaler> scaler_;
-  double weight_unit_ = 1;       // a power of two near a rank's weight of a step; other than 1 in fp16 alone
-  std::vector<char> nonfinite_;  // by optimizer: its mean gradient
-  int64_t skipped_steps_ = 0;
 };
 
 }  // namespace levin

@@ -3,7 +3,6 @@
 #include <filesystem>
 #include <optional>
 #include <string>
-#include <variant>
 
 #include "levin/core/config.h"
 #include "levin/nn/activation_checkpointing_kind.h"
@@ -11,6 +10,7 @@
 #include "levin/optim/loss_scaler.h"
 #include "levin/parallel/strategy_config.h"
 #include "levin/trainer/component_choices.h"
+#include "levin/trainer/intervals.h"
 #include "levin/trainer/precision.h"
 
 namespace levin {
@@ -47,33 +47,6 @@ LEVIN_CONFIG(SessionConfig, (accelerator, "auto, cpu, gpu (which is cuda), or a 
               "model says"),
              (num_threads, "threads a rank computes with; 0: its share of the cores that it may use", at_least(0)),
              (window_directory, "where ranks of one node put the memory that they share"))
-
-/// So many batches of everything, as a smoke test: false, true (one batch) or a number.
-struct FastDevRun {
-  int64_t batches = 0;
-
-  static constexpr std::string_view format = "true, false, or a number of batches";
-  static std::optional<FastDevRun> from_text(std::string_view text);
-  std::string to_text() const;
-  friend bool operator==(const FastDevRun&, const FastDevRun&) = default;
-};
-
-/// How often to validate: so many batches, a part of an epoch, or, as a time ("00:15:00", "15 min"), when so long has passed since the
-/// last validation.
-struct CheckInterval {
-  std::variant<Limit, Seconds> value = Limit{};
-
-  CheckInterval() = default;
-  CheckInterval(Limit limit) : value(limit) {}
-  CheckInterval(Seconds seconds) : value(seconds) {}
-  const Limit* limit() const noexcept { return std::get_if<Limit>(&value); }
-  const Seconds* time() const noexcept { return std::get_if<Seconds>(&value); }
-
-  static constexpr std::string_view format = "a number of batches (100), a part of an epoch (0.25; 1.0 is once), or a time (00:15:00)";
-  static std::optional<CheckInterval> from_text(std::string_view text);
-  std::string to_text() const;
-  friend bool operator==(const CheckInterval&, const CheckInterval&) = default;
-};
 
 /// Whether operations without a deterministic way are refused, only warned of, or allowed (Lightning's values).
 enum class Deterministic { no, yes, warn };
