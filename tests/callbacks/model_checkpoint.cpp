@@ -80,7 +80,9 @@ void check_all_throw(Call&& call, const std::vector<std::string>& parts) {
   }
 }
 
+/// On all ranks, when rank 0 has removed what is not kept.
 std::vector<int64_t> steps_in(const fs::path& folder) {
+  MPI_Barrier(runtime().communicator());
   std::vector<int64_t> steps;
   for (const auto& found : levin::list_checkpoints(folder).checkpoints) steps.push_back(found.manifest.step);
   return steps;
