@@ -66,7 +66,9 @@ void ModelCheckpoint::setup(Stage stage) {
       throw ConfigError(fmt::format("two ModelCheckpoints write to {}", folder_.string()), "give each a dirpath of its own", "callbacks");
   auto& checkpoints = trainer().checkpoints();
   const std::filesystem::path for_stops = checkpoints.folder().empty() && !config_.save_weights_only ? folder_ : checkpoints.folder();
-  checkpoints.use(folder_);  // opened here, one that cannot be written is found before the first step
+  checkpoints.use(folder_,
+                  {.nodes_per_file = config_.nodes_per_file,
+                   .mpi_io_hints = config_.mpi_io_hints});  // opened here, one that cannot be written is found before the first step
   checkpoints.use(for_stops);
 }
 

@@ -84,11 +84,15 @@ std::string from_first(Communicator* communicator, std::string text) {
 }
 
 std::vector<int64_t> from_first(Communicator* communicator, std::vector<int64_t> numbers) {
+  return from_rank(communicator, std::move(numbers), 0);
+}
+
+std::vector<int64_t> from_rank(Communicator* communicator, std::vector<int64_t> numbers, int rank) {
   if (!communicator) return numbers;
   std::vector<int64_t> size{static_cast<int64_t>(numbers.size())};
-  communicator->broadcast(view(size), 0).wait();
+  communicator->broadcast(view(size), rank).wait();
   numbers.resize(static_cast<size_t>(size[0]));
-  if (!numbers.empty()) communicator->broadcast(view(numbers), 0).wait();
+  if (!numbers.empty()) communicator->broadcast(view(numbers), rank).wait();
   return numbers;
 }
 

@@ -27,9 +27,10 @@ void together(Communicator* communicator, const Part& part) {
   settle(communicator, failure);
 }
 
-/// Rank 0's text, or numbers.
+/// Rank 0's text, or numbers; or those of another rank.
 std::string from_first(Communicator* communicator, std::string text);
 std::vector<int64_t> from_first(Communicator* communicator, std::vector<int64_t> numbers);
+std::vector<int64_t> from_rank(Communicator* communicator, std::vector<int64_t> numbers, int rank);
 /// All ranks' numbers, in rank order; ranks may have different numbers of them.
 std::vector<int64_t> from_all(Communicator* communicator, const std::vector<int64_t>& numbers);
 /// The sums over all ranks.

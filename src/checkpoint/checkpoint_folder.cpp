@@ -23,9 +23,10 @@ bool is_older_than(const fs::path& path, std::chrono::seconds age) {
   return !error && fs::file_time_type::clock::now() - time > age;
 }
 
-// Nobody writes there any more: the file's lock is free, or there is no file yet (whoever was about to make it begins anew).
+// Nobody writes there any more: the first file's lock is free, or there is no file yet (whoever was about to make it begins anew).
 bool is_dead(const fs::path& directory) {
-  const auto file = directory / Manifest{}.file;
+  auto file = directory / Manifest::state_file(0, 1);
+  if (!fs::exists(fs::symlink_status(file))) file = directory / Manifest::state_file(0, 2);
   if (!fs::exists(fs::symlink_status(file))) return true;
   try {
     const auto lock = detail::try_lock(File::open_to_write(file));

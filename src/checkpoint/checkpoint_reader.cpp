@@ -20,35 +20,47 @@ using detail::together;
 
 namespace {
 
+/// One of the files, and what the manifest says of it.
+struct Described {
+  const File& file;
+  std::vector<const Manifest::Dataset*> sets;
+};
+
 // Both say where things are; only what they agree on is read.
-void compare(const std::vector<StoredDataset>& stored, const Manifest& manifest, const std::filesystem::path& file) {
+std::unordered_map<std::string, const StoredDataset*> compare(const std::vector<StoredDataset>& stored, const Described& described) {
   const auto refuse = [&](const std::string& why) {
-    throw DataError(fmt::format("{}: {}", file.string(), why), "use a checkpoint that Levin wrote", "checkpoint");
+    throw DataError(fmt::format("{}: {}", described.file.path().string(), why), "use a checkpoint that Levin wrote", "checkpoint");
   };
-  std::unordered_map<std::string, const StoredDataset*> by_name;
+  std::unordered_map<std::string, const StoredDataset*> by_name, agreed;
   for (const auto& set : stored) by_name.emplace(set.entry.name, &set);
-  for (const auto& set : manifest.datasets) {
-    const auto found = by_name.find(set.name);
-    if (found == by_name.end()) refuse(fmt::format("{} is in the manifest and not in the file", shown(set.name)));
+  for (const auto* set : described.sets) {
+    const auto name = set->stored_name();
+    const auto found = by_name.find(name);
+    if (found == by_name.end()) refuse(fmt::format("{} is in the manifest and not in the file", shown(name)));
     const auto& other = *found->second;
-    if (set.offset != other.offset || set.bytes != other.bytes)
-      refuse(fmt::format("{} has {} bytes from byte {} in the file, and {} from {} in the manifest", shown(set.name), other.bytes,
-                         other.offset, set.bytes, set.offset));
-    by_name.erase(found);
+    if (set->offset != other.offset || set->bytes != other.bytes)
+      refuse(fmt::format("{} has {} bytes from byte {} in the file, and {} from {} in the manifest", shown(name), other.bytes, other.offset,
+                         set->bytes, set->offset));
+    if (set->part && (other.is_text || other.entry.shape != std::vector<int64_t>{set->part->end - set->part->begin}))
+      refuse(fmt::format("{} is {} in the file, and {} elements in the manifest", shown(name), other.entry.form(),
+                         set->part->end - set->part->begin));
+    agreed.insert(by_name.extract(found));
   }
   if (!by_name.empty()) refuse(fmt::format("{} is in the file and not in the manifest", shown(by_name.begin()->first)));
+  return agreed;
 }
 
 // What the manifest does not say of its data sets, as numbers: for each dtype (-1: a text), dimensions, shape.
-std::vector<int64_t> types_and_shapes(const std::vector<StoredDataset>& stored, const Manifest& manifest) {
-  std::unordered_map<std::string, const StoredDataset*> by_name;
-  for (const auto& set : stored) by_name.emplace(set.entry.name, &set);
+std::vector<int64_t> types_and_shapes(const Described& described) {
+  const auto stored = detail::read_contents(described.file);
+  const auto by_name = compare(stored, described);
   std::vector<int64_t> numbers;
-  for (const auto& set : manifest.datasets) {
-    const auto& found = *by_name.at(set.name);
+  for (const auto* set : described.sets) {
+    const auto& found = *by_name.at(set->stored_name());
+    const auto& shape = set->part ? set->part->shape : found.entry.shape;
     numbers.push_back(found.is_text ? -1 : static_cast<int64_t>(found.entry.dtype));
-    numbers.push_back(static_cast<int64_t>(found.entry.shape.size()));
-    numbers.insert(numbers.end(), found.entry.shape.begin(), found.entry.shape.end());
+    numbers.push_back(static_cast<int64_t>(shape.size()));
+    numbers.insert(numbers.end(), shape.begin(), shape.end());
   }
   return numbers;
 }
@@ -66,47 +78,54 @@ class CheckpointReader::Implementation {
     });
     if (const auto text = from_first(communicator, communicator && first ? manifest_.to_text() : std::string()); !first)
       manifest_ = Manifest::from_text(text, checkpoint / Manifest::file_name);
-    detail::together(communicator, [&] { file_ = File::open_to_read(checkpoint / manifest_.file); });
-    detail::verify(file_, manifest_, communicator, [this](const std::string& name) { return comes_later(name); });
-
-    std::vector<int64_t> numbers;
     detail::together(communicator, [&] {
-      if (!first) return;
-      const auto stored = detail::read_contents(file_);
-      compare(stored, manifest_, file_.path());
-      numbers = types_and_shapes(stored, manifest_);
+      for (const auto& file : manifest_.files) files_.push_back(File::open_to_read(checkpoint / file.name));
     });
-    numbers = from_first(communicator, std::move(numbers));
-    detail::together(communicator, [&] { take(numbers); });
+    detail::verify(files_, manifest_, communicator, [this](const std::string& name) { return comes_later(name); });
+
+    // HDF5 opens a file on one rank, another for each.
+    const auto ranks = static_cast<size_t>(communicator ? communicator->size() : 1),
+               rank = static_cast<size_t>(communicator ? communicator->rank() : 0);
+    std::vector<std::vector<int64_t>> numbers(files_.size());
+    detail::together(communicator, [&] {
+      for (size_t i = rank; i < files_.size(); i += ranks) {
+        Described described{files_[i], {}};
+        for (const auto& set : manifest_.datasets)
+          if (set.file == i) described.sets.push_back(&set);
+        numbers[i] = types_and_shapes(described);
+      }
+    });
+    std::vector<int64_t> all;
+    for (size_t i = 0; i < files_.size(); i++) {
+      const auto told = detail::from_rank(communicator, std::move(numbers[i]), static_cast<int>(i % ranks));
+      all.insert(all.end(), told.begin(), told.end());
+    }
+    detail::together(communicator, [&] { take(all); });
   }
 
   void read(const std::string& name, int64_t begin, int64_t end, void* memory) const {
     const auto found = index_.find(name);
     if (found == index_.end()) throw DataError(fmt::format("{} has no tensor {}", path_.string(), shown(name)), {}, "checkpoint");
-    const auto& tensor = tensors_[found->second.tensor];
+    const auto& tensor = tensors_[found->second];
     if (begin < 0 || begin > end || end > tensor.numel())
       throw DataError(
           fmt::format("{}: elements [{}, {}) of {} were asked for, and it has {}", path_.string(), begin, end, shown(name), tensor.numel()),
           {}, "checkpoint");
-    const auto element = c10::elementSize(tensor.dtype), first = static_cast<uint64_t>(begin) * element;
-    const auto& set = manifest_.datasets[found->second.dataset];
-    if (comes_later(name))
-      detail::read_verified(file_, set, first, static_cast<uint64_t>(end) * element, memory);
-    else
-      file_.read_at(memory, static_cast<size_t>(end - begin) * element, set.offset + first);
+    const bool later = comes_later(name);
+    for (const auto* set : places_[found->second]) {
+      const int64_t from = std::max(begin, set->part ? set->part->begin : 0), to = std::min(end, set->part ? set->part->end : end);
+      if (from < to) read_from(*set, static_cast<int64_t>(c10::elementSize(tensor.dtype)), from, to, begin, memory, later);
+    }
   }
-
-  struct Place {
-    size_t tensor, dataset;
-  };
 
   std::filesystem::path path_;
   Communicator* communicator_;
   CheckpointReaderOptions options_;
   Manifest manifest_;
-  File file_;
+  std::vector<File> files_;  ///< the manifest's
   std::vector<TensorEntry> tensors_;
-  std::unordered_map<std::string, Place> index_;
+  std::vector<std::vector<const Manifest::Dataset*>> places_;  ///< of each tensor: all of it, or its parts
+  std::unordered_map<std::string, size_t> index_;
   std::map<std::string, std::string> texts_;
 
  private:
@@ -115,21 +134,39 @@ class CheckpointReader::Implementation {
     return std::any_of(beginnings.begin(), beginnings.end(), [&](const auto& one) { return name.starts_with(one); });
   }
 
+  // Elements [from, to) of a tensor, which this data set has, into memory that begins with element `begin`.
+  void read_from(const Manifest::Dataset& set, int64_t element, int64_t from, int64_t to, int64_t begin, void* memory, bool later) const {
+    const int64_t first = set.part ? set.part->begin : 0;
+    const auto bytes = [&](int64_t elements) { return static_cast<uint64_t>(elements * element); };
+    auto* place = static_cast<std::byte*>(memory) + bytes(from - begin);
+    const auto& file = files_[set.file];
+    if (later)
+      detail::read_verified(file, set, bytes(from - first), bytes(to - first), place);
+    else
+      file.read_at(place, bytes(to - from), set.offset + bytes(from - first));
+  }
+
   void take(const std::vector<int64_t>& numbers) {
     size_t at = 0;
-    for (size_t number = 0; number < manifest_.datasets.size(); number++) {
-      const auto& set = manifest_.datasets[number];
+    for (const auto& set : manifest_.datasets) {
       const int64_t dtype = numbers.at(at), dims = numbers.at(at + 1);
       at += 2;
       if (dtype < 0) {
         std::string text(set.bytes, '\0');
-        detail::read_verified(file_, set, 0, set.bytes, text.data());
+        detail::read_verified(files_[set.file], set, 0, set.bytes, text.data());
         text.erase(text.find_last_not_of('\0') + 1);
         texts_[set.name] = text;
       } else {
         const auto shape = numbers.begin() + static_cast<std::ptrdiff_t>(at);
-        index_.emplace(set.name, Place{tensors_.size(), number});
-        tensors_.push_back({set.name, static_cast<c10::ScalarType>(dtype), {shape, shape + dims}});
+        const auto [known, added] = index_.emplace(set.name, tensors_.size());
+        if (added) {
+          tensors_.push_back({set.name, static_cast<c10::ScalarType>(dtype), {shape, shape + dims}});
+          places_.emplace_back();
+        }
+        if (const auto& tensor = tensors_[known->second]; tensor.dtype != static_cast<c10::ScalarType>(dtype))
+          throw DataError(fmt::format("{}: {} has parts of different types", path_.string(), shown(set.name)),
+                          "use a checkpoint that Levin wrote", "checkpoint");
+        places_[known->second].push_back(&set);
       }
       at += static_cast<size_t>(dims);
     }
@@ -148,7 +185,7 @@ const Manifest& CheckpointReader::manifest() const noexcept { return implementat
 const std::vector<TensorEntry>& CheckpointReader::tensors() const noexcept { return implementation_->tensors_; }
 const TensorEntry* CheckpointReader::find(const std::string& name) const noexcept {
   const auto found = implementation_->index_.find(name);
-  return found == implementation_->index_.end() ? nullptr : &implementation_->tensors_[found->second.tensor];
+  return found == implementation_->index_.end() ? nullptr : &implementation_->tensors_[found->second];
 }
 void CheckpointReader::read(const std::string& name, int64_t begin, int64_t end, void* memory) const {
   implementation_->read(name, begin, end, memory);

@@ -56,17 +56,19 @@ class CheckpointWriter::Implementation {
       if (!std::has_single_bit(options_.alignment) || options_.alignment < 4096)
         throw UsageError("checkpoint", fmt::format("an alignment of {} bytes", options_.alignment), "give a power of two from 4096 on");
       if (!options_.staging_directory.empty()) detail::CopyBuffer().reserve(1, 1, options_.staging_directory);  // or it says why not
+      detail::check_hints(options_.mpi_io_hints);
       if (!is_first()) return;
-      { const detail::PartialCheckpoint probe(folder_, "probe", Manifest{}.file); }  // and gone again
+      { const detail::PartialCheckpoint probe(folder_, "probe", Manifest::state_file(0, 1), options_.mpi_io_hints); }  // and gone again
       if (options_.remove_leftovers) remove_leftovers(folder_);
     });
+    groups_ = detail::make_file_groups(communicator_, options_.nodes_per_file, options_.ranks_per_file);
   }
   ~Implementation() { give_up(); }
 
   SaveReport save(const CheckpointInfo& info, const CheckpointState& state) {
     finish({});
     const auto start = Clock::now();
-    SaveJob job(communicator_, folder_, info, options_);
+    SaveJob job(communicator_, folder_, info, options_, groups_);
     job.begin(state, layout_);
     return save_now(job, start);
   }
@@ -74,7 +76,7 @@ class CheckpointWriter::Implementation {
   void save_async(const CheckpointInfo& info, const CheckpointState& state) {
     finish({});
     start_ = Clock::now();
-    job_ = std::make_unique<SaveJob>(communicator_, folder_, info, options_);
+    job_ = std::make_unique<SaveJob>(communicator_, folder_, info, options_, groups_);
     try {
       begin_async(state);
     } catch (...) {
@@ -168,6 +170,7 @@ class CheckpointWriter::Implementation {
   Communicator* communicator_;
   std::filesystem::path folder_;
   CheckpointWriterOptions options_;
+  detail::FileGroups groups_;
   detail::KnownLayout layout_;
   detail::CopyBuffer buffer_;
   std::unique_ptr<SaveJob> job_;            ///< the save in the background

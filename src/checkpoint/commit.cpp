@@ -52,8 +52,8 @@ Lock try_lock(const File& file) {
   return errno == EWOULDBLOCK ? Lock::held_by_another : Lock::impossible;
 }
 
-PartialCheckpoint::PartialCheckpoint(const fs::path& folder, std::string name, const std::string& file_name)
-    : folder_(folder), name_(std::move(name)) {
+PartialCheckpoint::PartialCheckpoint(const fs::path& folder, std::string name, const std::string& file_name, MpiIoHints hints)
+    : folder_(folder), name_(std::move(name)), hints_(std::move(hints)) {
   if (!is_checkpoint_name(name_))
     throw UsageError("checkpoint", fmt::format("{} is no name for a checkpoint", shown(name_)),
                      "give a file name of at most 200 bytes that begins with no dot");
@@ -71,7 +71,7 @@ bool PartialCheckpoint::make(const std::string& file_name) {
     if (errno != EEXIST) throw_io_error(fmt::format("cannot make {}", path_.string()), errno);
   }
   try {
-    lock_ = File::create(path_ / file_name);
+    lock_ = create_file(path_ / file_name, hints_);
   } catch (const IoError&) {
     if (!fs::exists(path_)) return false;
     std::error_code unseen;

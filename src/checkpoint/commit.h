@@ -3,6 +3,7 @@
 #include <string>
 
 #include "../core/file.h"
+#include "create_file.h"
 
 namespace levin::detail {
 
@@ -11,7 +12,7 @@ namespace levin::detail {
 class PartialCheckpoint {
  public:
   /// Makes the folder where there is none, the directory, and an empty file in it.
-  PartialCheckpoint(const std::filesystem::path& folder, std::string name, const std::string& file_name);
+  PartialCheckpoint(const std::filesystem::path& folder, std::string name, const std::string& file_name, MpiIoHints hints = {});
   /// Removes the directory, unless it was committed.
   ~PartialCheckpoint();
   PartialCheckpoint(const PartialCheckpoint&) = delete;
@@ -26,6 +27,7 @@ class PartialCheckpoint {
 
   std::filesystem::path folder_, path_;
   std::string name_;
+  MpiIoHints hints_;
   File lock_;
   bool committed_ = false;
 };

@@ -82,7 +82,6 @@ class Layouter {
   }
 
   FileLayout::Place add(const TextEntry& text) {
-    if (text.text.find('\0') != std::string::npos) refuse(text.name, "has a zero byte; save it as a tensor of uint8");
     const uint64_t bytes = rounded(text.text.size());
     const Hdf5Section section;
     return add(text.name, hdf5_text_type(bytes), {H5Screate(H5S_SCALAR), H5Sclose}, bytes);
@@ -154,9 +153,12 @@ void read_metadata(const SparseFile& file, FileLayout& layout) {
 
 }  // namespace
 
-FileLayout make_layout(const std::vector<TensorEntry>& tensors, const std::vector<TextEntry>& texts, uint64_t alignment) {
+void check_names_and_shapes(const std::vector<TensorEntry>& tensors, const std::vector<TextEntry>& texts) {
   check_names(tensors, texts);
   for (const auto& tensor : tensors) check_shape(tensor);
+}
+
+FileLayout make_layout(const std::vector<TensorEntry>& tensors, const std::vector<TextEntry>& texts, uint64_t alignment) {
   FileLayout layout;
   SparseFile file;
   Layouter layouter(file, alignment);

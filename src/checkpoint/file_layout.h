@@ -22,8 +22,11 @@ struct FileLayout {
   uint64_t metadata_hash = 0;
 };
 
-/// Lets HDF5 lay out a file, in memory. UsageError for names, dtypes or shapes that cannot be held, naming the tensor. HDF5's lock is taken
-/// for each data set anew. Tensors of `alignment` bytes and more begin at multiples of it.
+/// UsageError for names or shapes that cannot be held, naming the tensor.
+void check_names_and_shapes(const std::vector<TensorEntry>& tensors, const std::vector<TextEntry>& texts);
+
+/// Lets HDF5 lay out a file of what was checked, in memory. UsageError for dtypes that cannot be held. HDF5's lock is taken for each data
+/// set anew. Tensors of `alignment` bytes and more begin at multiples of it.
 FileLayout make_layout(const std::vector<TensorEntry>& tensors, const std::vector<TextEntry>& texts, uint64_t alignment);
 
 /// Two states of equal keys have the same layout.

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -68,6 +69,20 @@ class Reader {
   std::filesystem::path path_;
 };
 
+// Only what lies beside the manifest, whatever the name says. The bytes of all files can be counted.
+void add_file(Manifest& manifest, const Json& json, const Reader& reader) {
+  reader.members_are(json, {"name", "bytes", "metadata"}, "file");
+  Manifest::File file{reader.text(json, "name"), reader.whole_number(json, "bytes"), reader.hash(reader.member(json, "metadata"))};
+  if (file.name.empty() || file.name.starts_with('.') || file.name.find('/') != std::string::npos ||
+      first_bad_byte(file.name) != std::string::npos)
+    reader.refuse(fmt::format("names the file {}, which is not a plain name", shown(file.name)));
+  for (const auto& other : manifest.files)
+    if (other.name == file.name) reader.refuse(fmt::format("has the file {} twice", shown(file.name)));
+  if (file.bytes > static_cast<uint64_t>(std::numeric_limits<int64_t>::max()) - manifest.file_bytes())
+    reader.refuse("has files of more bytes than can be counted");
+  manifest.files.push_back(std::move(file));
+}
+
 // Strict: no key twice, nothing nested deeper than a manifest is.
 Json parse(std::string_view text, const Reader& reader) {
   std::vector<std::set<std::string>> names;
@@ -86,9 +101,40 @@ Json parse(std::string_view text, const Reader& reader) {
   }
 }
 
-Manifest::Dataset read_dataset(const Json& json, uint64_t end_before, uint64_t file_bytes, const Reader& reader) {
-  reader.members_are(json, {"name", "offset", "bytes", "blocks"}, "data set");
+void read_part(const Json& json, Manifest::Dataset& set, const Reader& reader) {
+  if (json.contains("elements") != json.contains("shape"))
+    reader.refuse(fmt::format("has \"elements\" or a \"shape\" of {} alone", shown(set.name)));
+  if (!json.contains("elements")) return;
+  const Json &range = reader.list(json, "elements"), &sizes = reader.list(json, "shape");
+  if (range.size() != 2) reader.refuse(fmt::format("has elements of {} that are no pair", shown(set.name)));
+  const auto number = [&](const Json& value, const char* name) { return static_cast<int64_t>(reader.whole_number_in(value, name)); };
+  Manifest::Part part{number(range[0], "elements"), number(range[1], "elements"), {}};
+  int64_t numel = 1;
+  for (const auto& size : sizes) {
+    part.shape.push_back(number(size, "shape"));
+    if (__builtin_mul_overflow(numel, part.shape.back(), &numel))
+      reader.refuse(fmt::format("says that {} has more elements than can be counted", shown(set.name)));
+  }
+  if (part.begin >= part.end || part.end > numel)
+    reader.refuse(fmt::format("has elements [{}, {}) of {}, which has {}", part.begin, part.end, shown(set.name), numel));
+  set.part = std::move(part);
+}
+
+void add_dataset(Manifest& manifest, const Json& json, uint64_t& end_before, const Reader& reader) {
+  const bool several = manifest.files.size() > 1;
+  if (several)
+    reader.members_are(json, {"name", "file", "elements", "shape", "offset", "bytes", "blocks"}, "data set");
+  else
+    reader.members_are(json, {"name", "offset", "bytes", "blocks"}, "data set");
   Manifest::Dataset set{reader.text(json, "name"), reader.whole_number(json, "offset"), reader.whole_number(json, "bytes"), {}};
+  if (several) {
+    set.file = reader.whole_number(json, "file");
+    if (set.file >= manifest.files.size() || (!manifest.datasets.empty() && set.file < manifest.datasets.back().file))
+      reader.refuse(fmt::format("puts {} into file {} of {}, or out of order", shown(set.name), set.file, manifest.files.size()));
+    if (!manifest.datasets.empty() && set.file != manifest.datasets.back().file) end_before = 0;
+    read_part(json, set, reader);
+  }
+  const uint64_t file_bytes = manifest.files[set.file].bytes;
   if (set.bytes > 0 && (set.offset < end_before || set.offset > file_bytes || set.bytes > file_bytes - set.offset))
     reader.refuse(fmt::format("puts {} at byte {} ({} bytes), which overlaps another or leaves the file of {} bytes", shown(set.name),
                               set.offset, set.bytes, file_bytes));
@@ -101,29 +147,69 @@ Manifest::Dataset read_dataset(const Json& json, uint64_t end_before, uint64_t f
     set.blocks.push_back({bytes, reader.hash(block[1])});
   }
   if (left > 0) reader.refuse(fmt::format("has no checksum for {} bytes of {}", left, shown(set.name)));
-  return set;
+  if (set.bytes > 0) end_before = set.offset + set.bytes;
+  manifest.datasets.push_back(std::move(set));
+}
+
+// A name is one data set's, or that of parts which are all of a tensor, each element once.
+void check_names(const Manifest& manifest, const Reader& reader) {
+  std::map<std::string, std::vector<const Manifest::Dataset*>> by_name;
+  for (const auto& set : manifest.datasets) by_name[set.name].push_back(&set);
+  for (auto& [name, sets] : by_name) {
+    if (!sets.front()->part && sets.size() == 1) continue;
+    for (const auto* set : sets)
+      if (!set->part || !sets.front()->part || set->part->shape != sets.front()->part->shape)
+        reader.refuse(fmt::format("has {} twice", shown(name)));
+    std::sort(sets.begin(), sets.end(), [](const auto* a, const auto* b) { return a->part->begin < b->part->begin; });
+    int64_t end = 0, numel = 1;
+    for (const int64_t size : sets.front()->part->shape) numel *= size;
+    for (const auto* set : sets) {
+      if (set->part->begin != end) reader.refuse(fmt::format("has elements {} of {} not once", end, shown(name)));
+      end = set->part->end;
+    }
+    if (end != numel) reader.refuse(fmt::format("has elements {} of {} not once", end, shown(name)));
+  }
 }
 
 }  // namespace
 
+std::string Manifest::Dataset::stored_name() const { return part ? fmt::format("{}/{}-{}", name, part->begin, part->end) : name; }
+
+std::string Manifest::state_file(size_t number, size_t files) { return files == 1 ? "state.h5" : fmt::format("state.{}.h5", number); }
+
+uint64_t Manifest::file_bytes() const {
+  uint64_t bytes = 0;
+  for (const auto& file : files) bytes += file.bytes;
+  return bytes;
+}
+
 std::string Manifest::to_text() const {
+  const bool several = files.size() > 1;
   Json json;
   json["format"] = format_name;
-  json["version"] = newest_version;
+  json["version"] = several ? 2 : 1;
   json["step"] = step;
   json["epoch"] = epoch;
   json["saved_at"] = saved_at;
   json["fields"] = Json::object();
   for (const auto& [name, value] : fields) json["fields"][name] = value;
-  json["file"] = {{"name", file}, {"bytes", file_bytes}, {"metadata", hash_text(metadata_hash)}};
+  for (const auto& file : files) {
+    const Json one{{"name", file.name}, {"bytes", file.bytes}, {"metadata", hash_text(file.metadata_hash)}};
+    if (several)
+      json["files"].push_back(one);
+    else
+      json["file"] = one;
+  }
   // One line a data set: a person can look for a name, and a diff stays small.
   std::string text = json.dump(-1, ' ', false, Json::error_handler_t::replace);
   text.pop_back();
   text += ",\n\"datasets\":[";
   for (const auto& set : datasets) {
     text += &set == datasets.data() ? "\n" : ",\n";
-    text += fmt::format("{{\"name\":{},\"offset\":{},\"bytes\":{},\"blocks\":[",
-                        Json(set.name).dump(-1, ' ', false, Json::error_handler_t::replace), set.offset, set.bytes);
+    text += fmt::format("{{\"name\":{},", Json(set.name).dump(-1, ' ', false, Json::error_handler_t::replace));
+    if (several) text += fmt::format("\"file\":{},", set.file);
+    if (set.part) text += fmt::format("\"elements\":[{},{}],\"shape\":{},", set.part->begin, set.part->end, Json(set.part->shape).dump());
+    text += fmt::format("\"offset\":{},\"bytes\":{},\"blocks\":[", set.offset, set.bytes);
     for (const auto& block : set.blocks)
       text += fmt::format("{}[{},\"{}\"]", &block == set.blocks.data() ? "" : ",", block.bytes, hash_text(block.hash));
     text += "]}";
@@ -145,10 +231,13 @@ Manifest Manifest::from_text(std::string_view text, const std::filesystem::path&
 
   const Json json = parse(text, reader);
   if (!json.is_object() || reader.text(json, "format") != format_name) reader.refuse("is not the manifest of a checkpoint");
-  if (const auto version = reader.whole_number(json, "version"); version != static_cast<uint64_t>(newest_version))
-    reader.refuse(fmt::format("is of version {}, and this program reads version {}", version, newest_version),
+  const auto version = reader.whole_number(json, "version");
+  if (version == 0 || version > static_cast<uint64_t>(newest_version))
+    reader.refuse(fmt::format("is of version {}, and this program reads versions to {}", version, newest_version),
                   "use the Levin that wrote it, or a later one");
-  reader.members_are(json, {"format", "version", "step", "epoch", "saved_at", "fields", "file", "datasets", "checksum"}, "manifest");
+  const bool several = version > 1;
+  reader.members_are(json, {"format", "version", "step", "epoch", "saved_at", "fields", several ? "files" : "file", "datasets", "checksum"},
+                     "manifest");
 
   Manifest manifest;
   manifest.step = static_cast<int64_t>(reader.whole_number(json, "step"));
@@ -160,23 +249,16 @@ Manifest Manifest::from_text(std::string_view text, const std::filesystem::path&
   if (!fields.is_object()) reader.refuse("has \"fields\" that are no object");
   for (const auto& [name, value] : fields.items()) manifest.fields[name] = reader.text_in(value, name.c_str());
 
-  const Json& file = reader.member(json, "file");
-  reader.members_are(file, {"name", "bytes", "metadata"}, "file");
-  manifest.file = reader.text(file, "name");
-  // Only what lies beside the manifest, whatever the name says.
-  if (manifest.file.empty() || manifest.file.starts_with('.') || manifest.file.find('/') != std::string::npos ||
-      first_bad_byte(manifest.file) != std::string::npos)
-    reader.refuse(fmt::format("names the file {}, which is not a plain name", shown(manifest.file)));
-  manifest.file_bytes = reader.whole_number(file, "bytes");
-  manifest.metadata_hash = reader.hash(reader.member(file, "metadata"));
+  manifest.files.clear();
+  if (several && reader.list(json, "files").size() > most_files) reader.refuse(fmt::format("has more than {} files", most_files));
+  if (several)
+    for (const auto& file : reader.list(json, "files")) add_file(manifest, file, reader);
+  else
+    add_file(manifest, reader.member(json, "file"), reader);
+  if (several && manifest.files.size() < 2) reader.refuse(fmt::format("has {} files where there are several", manifest.files.size()));
   uint64_t end_before = 0;
-  std::set<std::string> names;
-  for (const auto& set : reader.list(json, "datasets")) {
-    manifest.datasets.push_back(read_dataset(set, end_before, manifest.file_bytes, reader));
-    const auto& added = manifest.datasets.back();
-    if (!names.insert(added.name).second) reader.refuse(fmt::format("has {} twice", shown(added.name)));
-    if (added.bytes > 0) end_before = added.offset + added.bytes;
-  }
+  for (const auto& set : reader.list(json, "datasets")) add_dataset(manifest, set, end_before, reader);
+  check_names(manifest, reader);
   return manifest;
 }
 

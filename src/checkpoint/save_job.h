@@ -7,33 +7,41 @@
 
 #include "block_writer.h"
 #include "commit.h"
+#include "file_groups.h"
 #include "file_layout.h"
 #include "levin/checkpoint/checkpoint_writer.h"
 #include "levin/checkpoint/manifest.h"
 
 namespace levin::detail {
 
-/// What is known of the file's layout from one save to the next, on every rank.
+/// What is known of the files' layout from one save to the next, on every rank.
 struct KnownLayout {
-  std::string whole_key;  ///< of tensors and texts; rank 0 alone
-  std::vector<FileLayout::Place> tensors;
-  uint64_t file_bytes = 0;
+  struct StateFile {
+    uint64_t bytes = 0, metadata_hash = 0;
+    std::vector<Range> ranges;  ///< of the tensors: a data set each; on rank 0 and the ranks that write the file
+    std::vector<FileLayout::Place> places;
+  };
+
+  std::string key;                                ///< of what this rank brought
   std::unordered_map<std::string, size_t> index;  ///< of a tensor's name
-  std::shared_ptr<const FileLayout> whole;        ///< rank 0 alone
+  std::shared_ptr<const std::vector<StateFile>> files;
+  size_t datasets = 0, first_dataset = 0;  ///< all tensors' data sets in all files; the number of the first in this rank's
+  std::shared_ptr<const FileLayout> mine;  ///< of this rank's file, on the rank that makes it
 };
 
 /// One save, step by step. `collective` steps are made by all ranks together and throw on all or none; `local` ones by any thread.
 class SaveJob {
  public:
   /// A null communicator is a rank alone.
-  SaveJob(Communicator* communicator, const std::filesystem::path& folder, CheckpointInfo info, const CheckpointWriterOptions& options)
-      : communicator_(communicator), folder_(folder), info_(std::move(info)), sync_(options.fsync), alignment_(options.alignment) {}
+  SaveJob(Communicator* communicator, const std::filesystem::path& folder, CheckpointInfo info, const CheckpointWriterOptions& options,
+          const FileGroups& groups)
+      : communicator_(communicator), folder_(folder), info_(std::move(info)), options_(options), groups_(groups) {}
 
-  /// Collective: finds the layout, makes the partial directory and its file, and what this rank has to write. HDF5 is entered by rank 0,
-  /// and only when the layout is another than before.
+  /// Collective: finds the layout, makes the partial directory and its files, and what this rank has to write. HDF5 is entered by the ranks
+  /// that make files, and only when the layout is another than before.
   void begin(const CheckpointState& state, KnownLayout& layout);
   std::vector<Part>& parts() noexcept { return parts_; }
-  /// Local: writes this rank's parts, and rank 0 HDF5's own bytes.
+  /// Local: writes this rank's parts, and where it made a file HDF5's own bytes.
   void write();
   /// Collective: rank 0 learns of all blocks.
   void collect_blocks();
@@ -42,30 +50,40 @@ class SaveJob {
 
   WriteProgress& progress() noexcept { return progress_; }
   uint64_t my_bytes() const noexcept { return my_bytes_; }
-  uint64_t file_bytes() const noexcept { return file_bytes_; }
+  uint64_t file_bytes() const noexcept;
   std::filesystem::path target() const { return folder_ / info_.name; }
 
  private:
-  void agree_on_tensors(const std::string& key);
-  void make_parts(const CheckpointState& state, const KnownLayout& layout);
+  /// All have the same tensors; has any rank others than before, or other pieces?
+  bool agree_on_tensors(const std::string& key, bool changed);
+  void check(const CheckpointState& state, bool changed) const;
+  KnownLayout make_layout_of_all(const CheckpointState& state, const std::vector<Range>& pieces, KnownLayout known);
+  std::vector<Range> ranges_of_file(const CheckpointState& state, const std::vector<Range>& pieces) const;
+  void make_files();
+  void make_parts(const CheckpointState& state, const std::vector<Range>& pieces, const KnownLayout& known);
   Manifest make_manifest() const;
+  void check_blocks(Manifest& manifest) const;
+  void check_tensors() const;
 
   bool is_first() const;
+  bool makes_file() const;
+  std::string file_name() const { return Manifest::state_file(groups_.mine, groups_.count()); }
 
   Communicator* communicator_;
   std::filesystem::path folder_;
   CheckpointInfo info_;
-  bool sync_;
-  uint64_t alignment_;
+  CheckpointWriterOptions options_;
+  FileGroups groups_;
   std::optional<PartialCheckpoint> partial_;  ///< rank 0 alone
   File file_;
-  std::shared_ptr<const FileLayout> layout_;  ///< rank 0 alone
-  std::vector<std::string> names_, texts_;    ///< rank 0 alone: of all data sets; texts filled up with zeros
-  std::vector<size_t> element_bytes_;         ///< rank 0 alone: of each tensor
+  std::shared_ptr<const std::vector<KnownLayout::StateFile>> files_;
+  std::shared_ptr<const FileLayout> layout_;  ///< where this rank makes a file
+  std::vector<TensorEntry> tensors_;          ///< rank 0 alone
+  std::vector<TextEntry> texts_;              ///< rank 0 alone: filled up with zeros
   std::vector<Part> parts_;
   std::vector<WrittenBlock> blocks_;
   WriteProgress progress_;
-  uint64_t my_bytes_ = 0, file_bytes_ = 0;
+  uint64_t my_bytes_ = 0;
 };
 
 }  // namespace levin::detail

@@ -25,29 +25,34 @@ void check(const HashingReader& reader, const File& file, const Manifest::Datase
 
 }  // namespace
 
-void verify(const File& file, const Manifest& manifest, Communicator* communicator,
+void verify(const std::vector<File>& files, const Manifest& manifest, Communicator* communicator,
             const std::function<bool(const std::string& name)>& later) {
   const auto rank = static_cast<uint64_t>(communicator ? communicator->rank() : 0),
              ranks = static_cast<uint64_t>(communicator ? communicator->size() : 1);
   together(communicator, [&] {
-    if (file.size() != manifest.file_bytes)
-      throw DataError(fmt::format("{} has {} bytes, and its manifest says {}: it is cut off or another file", file.path().string(),
-                                  file.size(), manifest.file_bytes),
-                      "use another checkpoint", "checkpoint");
+    for (size_t i = 0; i < files.size(); i++)
+      if (files[i].size() != manifest.files[i].bytes)
+        throw DataError(fmt::format("{} has {} bytes, and its manifest says {}: it is cut off or another file", files[i].path().string(),
+                                    files[i].size(), manifest.files[i].bytes),
+                        "use another checkpoint", "checkpoint");
   });
   together(communicator, [&] {
-    HashingReader reader(file);
-    if (rank == 0) {
+    std::vector<HashingReader> readers(files.begin(), files.end());
+    for (size_t i = rank; i < files.size(); i += ranks) {
       std::vector<FileLayout::Place> places;
-      for (const auto& set : manifest.datasets) places.push_back({set.offset, set.bytes});
-      for (const auto& [begin, end] : gaps_between(places, manifest.file_bytes)) reader.add(begin, end);
-      if (reader.value() != manifest.metadata_hash) damaged(file, "metadata", 0, manifest.file_bytes);
+      for (const auto& set : manifest.datasets)
+        if (set.file == i) places.push_back({set.offset, set.bytes});
+      auto& reader = readers[i];
+      for (const auto& [begin, end] : gaps_between(places, manifest.files[i].bytes)) reader.add(begin, end);
+      if (reader.value() != manifest.files[i].metadata_hash) damaged(files[i], "metadata", 0, manifest.files[i].bytes);
     }
     std::vector<const Manifest::Dataset*> sets;
     uint64_t all_bytes = 0, seen_bytes = 0;
     for (const auto& set : manifest.datasets)
       if (!later(set.name)) sets.push_back(&set), all_bytes += set.bytes;
     for (const auto* set : sets) {
+      const auto& file = files[set->file];
+      auto& reader = readers[set->file];
       uint64_t begin = set->offset;
       for (const auto& block : set->blocks) {
         // Rank r's are the blocks whose middle is in the r-th part of the bytes.

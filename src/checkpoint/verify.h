@@ -1,6 +1,7 @@
 #pragma once
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "../core/file.h"
 #include "levin/checkpoint/manifest.h"
@@ -11,10 +12,10 @@ class Communicator;
 
 namespace levin::detail {
 
-/// The file against the manifest's checksums: its size, HDF5's own bytes (on rank 0), the blocks of all data sets but those that come
-/// `later` (each rank about as many bytes as the others). DataError, on all ranks, for the first that does not match. Collective; a null
-/// communicator is a rank alone.
-void verify(const File& file, const Manifest& manifest, Communicator* communicator,
+/// The manifest's files against its checksums: their sizes, HDF5's own bytes (those of a file on one rank), the blocks of all data sets but
+/// those that come `later` (each rank about as many bytes as the others). DataError, on all ranks, for the first that does not match.
+/// Collective; a null communicator is a rank alone.
+void verify(const std::vector<File>& files, const Manifest& manifest, Communicator* communicator,
             const std::function<bool(const std::string& name)>& later);
 
 /// Bytes [begin, end) of a data set, read and compared with the checksums of their blocks in one pass; of blocks at the ends the other

@@ -9,7 +9,8 @@
 namespace levin {
 
 struct Checkpoints::Folder {
-  Folder(const std::filesystem::path& where, Communicator& communicator) : path(where), writer(communicator, where) {}
+  Folder(const std::filesystem::path& where, Communicator& communicator, const CheckpointWriterOptions& options)
+      : path(where), writer(communicator, where, options) {}
 
   std::filesystem::path path;
   CheckpointWriter writer;
@@ -21,15 +22,15 @@ Checkpoints::~Checkpoints() = default;
 
 std::string Checkpoints::name_of_step(int64_t step) { return fmt::format("step={:06}", step); }
 
-Checkpoints::Folder& Checkpoints::folder_at(const std::filesystem::path& path) {
+Checkpoints::Folder& Checkpoints::folder_at(const std::filesystem::path& path, const CheckpointWriterOptions& options) {
   for (auto& folder : folders_)
     if (folder->path == path) return *folder;
-  return *folders_.emplace_back(std::make_unique<Folder>(path, trainer_.session().communicator().host()));
+  return *folders_.emplace_back(std::make_unique<Folder>(path, trainer_.session().communicator().host(), options));
 }
 
-void Checkpoints::use(const std::filesystem::path& folder) {
+void Checkpoints::use(const std::filesystem::path& folder, const CheckpointWriterOptions& options) {
   folder_ = folder;
-  if (!folder.empty()) folder_at(folder);
+  if (!folder.empty()) folder_at(folder, options);
 }
 
 void Checkpoints::request(CheckpointRequest request) { requests_.push_back(std::move(request)); }

@@ -18,6 +18,7 @@
 #include "levin/checkpoint/checkpoint_reader.h"
 #include "levin/core/error.h"
 #include "levin_test.h"
+#include "mpi_calls.h"
 
 using namespace levin::test;
 using levin::CheckpointReader;
@@ -79,7 +80,9 @@ void check_all_throw(Call&& call, const std::vector<std::string>& parts) {
   }
 }
 
+/// On all ranks, when rank 0 has removed what is not kept.
 std::vector<int64_t> steps_in(const fs::path& folder) {
+  MPI_Barrier(runtime().communicator());
   std::vector<int64_t> steps;
   for (const auto& found : levin::list_checkpoints(folder).checkpoints) steps.push_back(found.manifest.step);
   return steps;
@@ -113,6 +116,31 @@ BOOST_AUTO_TEST_CASE(a_program_of_its_own_goes_on) {
   const auto values = evaluating.test(*module, data, {newest.reader.get()});
   BOOST_TEST(at::equal(module->net->weight, first.module->net->weight));
   BOOST_TEST(values.size() == 2u);
+}
+
+// Between a file for each node and one file, on ranks of several hosts or of one.
+BOOST_AUTO_TEST_CASE(files_of_nodes_and_one_file) {
+  const SharedFolder folder, other;
+  const std::map<std::string, std::string> hints{{"striping_factor", "2"}};
+  const ModelCheckpointConfig by_node{.dirpath = folder.path, .save_top_k = -1, .nodes_per_file = 1, .mpi_io_hints = hints},
+      in_one{.dirpath = folder.path, .save_top_k = -1};
+  const size_t opened = opened_files().size();
+  const Trained first(by_node, 1);
+  auto& host = first.trainer->session().communicator().host();
+  const auto hosts = static_cast<size_t>(first.trainer->session().topology().hosts());
+  const auto files = [&](int64_t step) { return levin::Manifest::read(folder.path / levin::Checkpoints::name_of_step(step)).files.size(); };
+  BOOST_TEST(files(5) == hosts);
+  if (runtime().rank() == 0) {
+    BOOST_REQUIRE(opened_files().size() > opened);
+    BOOST_TEST((opened_files().back().hints == hints));
+  }
+  CheckpointReader reader(folder.path / "step=000005", host);
+  const Trained second(in_one, 2, {&reader});
+  BOOST_TEST(files(10) == 1u);
+  CheckpointReader one(folder.path / "step=000010", second.trainer->session().communicator().host());
+  const Trained third(by_node, 3, {&one}), unbroken({.dirpath = other.path}, 3);
+  BOOST_TEST(files(15) == hosts);
+  BOOST_TEST(at::equal(unbroken.module->net->weight, third.module->net->weight));
 }
 
 template <class Optimizer, class Options>

@@ -90,7 +90,7 @@ BOOST_AUTO_TEST_CASE(a_flipped_bit_is_named) {
     }
   }
   for (const uint64_t byte : {uint64_t{0}, uint64_t{8}, manifest.datasets.back().offset + manifest.datasets.back().bytes}) {
-    if (byte >= manifest.file_bytes) continue;
+    if (byte >= manifest.file_bytes()) continue;
     flip_at(byte);
     saved.refused({"metadata is damaged"});
     flip_at(byte);

@@ -21,9 +21,10 @@ namespace {
 
 /// A manifest that matches the file, whatever that is.
 void forge_manifest(const fs::path& checkpoint, Manifest manifest = {}) {
-  const auto bytes = bytes_of(checkpoint / manifest.file);
-  manifest.file_bytes = bytes.size();
-  if (manifest.datasets.empty()) manifest.metadata_hash = XXH3_64bits(bytes.data(), bytes.size());
+  auto& file = manifest.files.front();
+  const auto bytes = bytes_of(checkpoint / file.name);
+  file.bytes = bytes.size();
+  if (manifest.datasets.empty()) file.metadata_hash = XXH3_64bits(bytes.data(), bytes.size());
   write_bytes(checkpoint / Manifest::file_name, manifest.to_text());
 }
 
@@ -69,7 +70,7 @@ BOOST_AUTO_TEST_CASE(what_the_manifest_says_must_be_what_hdf5_says) {
       begin = set.offset + set.bytes;
     }
     metadata += bytes.substr(begin);
-    manifest.metadata_hash = XXH3_64bits(metadata.data(), metadata.size());
+    manifest.files.front().metadata_hash = XXH3_64bits(metadata.data(), metadata.size());
     write_bytes(path / Manifest::file_name, manifest.to_text());
     check_throws<DataError>([&] { CheckpointReader{path}; }, {why});
   };
@@ -107,7 +108,7 @@ BOOST_AUTO_TEST_CASE(damaged_metadata_with_a_good_manifest) {
     std::string metadata;
     for (uint64_t at = 0; at < bytes.size(); at++)
       if (!inside(at)) metadata += bytes[at];
-    forged.metadata_hash = XXH3_64bits(metadata.data(), metadata.size());
+    forged.files.front().metadata_hash = XXH3_64bits(metadata.data(), metadata.size());
     forge_manifest(path, forged);
     try {
       CheckpointReader{path};

@@ -41,14 +41,14 @@ class Ckpt:
         return self
 
 
-def run(*words):
-    done = subprocess.run([run_ranks, "1", "90", job, *map(str, words)], capture_output=True, text=True, timeout=100)
+def run(*words, ranks="1"):
+    done = subprocess.run([run_ranks, ranks, "90", job, *map(str, words)], capture_output=True, text=True, timeout=100)
     check(done.returncode in (0, 75), f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}")
     return done.stdout + done.stderr
 
 
-def fit(folder, *words):
-    run("fit", "--run_dir", folder, "--trainer.max_epochs", 2, "--trainer.enable_model_summary", "false", *words)
+def fit(folder, *words, ranks="1"):
+    run("fit", "--run_dir", folder, "--trainer.max_epochs", 2, "--trainer.enable_model_summary", "false", *words, ranks=ranks)
     return sorted(path for path in Path(folder, "checkpoints").glob("[!.]*/"))
 
 
@@ -191,6 +191,34 @@ def test_prune(made):
                         (["--keep", "x"], "--keep")):
         Ckpt("prune", "copy", *words, expected=78).says(part)
     Ckpt("prune", "nowhere", "--keep", 1, expected=78).says("has no checkpoints")
+
+
+def test_several_files(made):
+    """A file for each of two hosts, and one file of the same state."""
+    one = "{name: model_checkpoint, save_top_k: -1, every_n_train_steps: 5, dirpath: one}"
+    fit("run", "--trainer.callbacks", f"[{one}, {{name: model_checkpoint, save_top_k: -1, every_n_train_steps: 5, nodes_per_file: 1}}]", "--trainer.strategy", "fsdp",
+        ranks="2+1")
+    several, whole = sorted(Path("run/checkpoints").glob("[!.]*/"))[0], sorted(Path("one").glob("[!.]*/"))[0]
+    check(sorted(os.listdir(several)) == ["manifest.json", "state.0.h5", "state.1.h5"], os.listdir(several))
+    check(sorted(os.listdir(whole)) == ["manifest.json", "state.h5"], os.listdir(whole))
+    Ckpt("diff", several, whole).says("0 differ")
+    Ckpt("verify", "run/checkpoints")
+    shown, other = (json.loads(Ckpt("inspect", path, "--json").out) for path in (several, whole))
+    check(sorted(map(str, shown["tensors"])) == sorted(map(str, other["tensors"])) and shown["totals"]["files"] == 2, shown)
+    Ckpt("inspect", several).says("the 2 files have")
+    Ckpt("export", several, "several.safetensors")
+    Ckpt("diff", "several.safetensors", whole).says("0 differ")
+    step = json.loads((several / "manifest.json").read_text())
+    part = [one for one in step["datasets"] if one["file"] == 1 and one["bytes"]][0]
+    check("elements" in part, part)
+    run("fit", "--run_dir", "run", "--trainer.max_epochs", 3)
+    shutil.copytree(several, "damaged")
+    flip(Path("damaged/state.1.h5"), part["offset"])
+    Ckpt("verify", "damaged", expected=65).says("state.1.h5", f'"{part["name"]}" is damaged')
+    os.unlink("damaged/state.1.h5")
+    Ckpt("verify", "damaged", expected=65).says("state.1.h5 is missing")
+    Ckpt("prune", "run/checkpoints", "--keep", 1)
+    check(len(list(Path("run/checkpoints").glob("[!.]*/"))) == 1, "one is left")
 
 
 def test_mistakes(made):

@@ -19,9 +19,18 @@ Manifest sample() {
   manifest.epoch = 3;
   manifest.saved_at = 1.75e9;
   manifest.fields = {{"val_loss", "0.25"}, {"a \"quoted\" ü", "\n"}};
-  manifest.file_bytes = 10000;
-  manifest.metadata_hash = 0xfedcba9876543210;
+  manifest.files = {{"state.h5", 10000, 0xfedcba9876543210}};
   manifest.datasets = {{"nothing", 0, 0, {}}, {"model/w", 4096, 100, {{64, 1}, {36, UINT64_MAX}}}, {"model/v", 4196, 10, {{10, 7}}}};
+  return manifest;
+}
+
+// Of two files: v is whole in one, w is in both.
+Manifest of_two_files() {
+  Manifest manifest = sample();
+  manifest.files = {{"state.0.h5", 10000, 1}, {"state.1.h5", 5000, 2}};
+  manifest.datasets = {{"model/w", 4096, 40, {{40, 1}}, 0, Manifest::Part{0, 10, {4, 5}}},
+                       {"model/v", 4196, 10, {{10, 7}}, 1},
+                       {"model/w", 4206, 40, {{40, 3}}, 1, Manifest::Part{10, 20, {4, 5}}}};
   return manifest;
 }
 
@@ -44,6 +53,42 @@ void refused(const std::string& from, const std::string& to, const std::string& 
 
 BOOST_AUTO_TEST_SUITE(checkpoint_manifest)
 
+BOOST_AUTO_TEST_CASE(several_files) {
+  const auto whole = of_two_files();
+  BOOST_CHECK(Manifest::from_text(whole.to_text(), "m") == whole);
+  BOOST_TEST(whole.file_bytes() == 15000u);
+  BOOST_TEST(whole.datasets[2].stored_name() == "model/w/10-20");
+  BOOST_TEST(whole.datasets[1].stored_name() == "model/v");
+  BOOST_TEST(sample().to_text().find("\"version\":1,") != std::string::npos);
+  BOOST_TEST(whole.to_text().find("\"version\":2,") != std::string::npos);
+  const auto refused_with = [](auto change, const std::string& why) {
+    auto manifest = of_two_files();
+    change(manifest);
+    check_throws<DataError>([&] { Manifest::from_text(manifest.to_text(), "folder/manifest.json"); }, {"folder/manifest.json", why});
+  };
+  for (const std::string name : {"../state.h5", "/etc/passwd", "", ".hidden"})
+    refused_with([&](auto& manifest) { manifest.files[1].name = name; }, "which is not a plain name");
+  refused_with([](auto& manifest) { manifest.files[1].name = "state.0.h5"; }, "has the file \"state.0.h5\" twice");
+  refused_with([](auto& manifest) { manifest.files[0].bytes = INT64_MAX; }, "more bytes than can be counted");
+  refused_with([](auto& manifest) { manifest.datasets[1].file = 2; }, "into file 2 of 2");
+  refused_with([](auto& manifest) { manifest.datasets[0].file = 1, manifest.datasets[1].file = 0; }, "out of order");
+  refused_with([](auto& manifest) { manifest.datasets[2].offset = 4205; }, "overlaps another");
+  refused_with([](auto& manifest) { manifest.datasets[2].offset = 4980; }, "leaves the file of 5000 bytes");
+  refused_with([](auto& manifest) { manifest.datasets[1].name = "model/w"; }, "has \"model/w\" twice");
+  refused_with([](auto& manifest) { manifest.datasets[2].part->shape = {20}; }, "has \"model/w\" twice");
+  refused_with([](auto& manifest) { manifest.datasets.pop_back(); }, "has elements 10 of \"model/w\" not once");
+  refused_with([](auto& manifest) { manifest.datasets[2].part->begin = 9; }, "has elements 10 of \"model/w\" not once");
+  refused_with([](auto& manifest) { manifest.datasets[2].part->begin = 11; }, "has elements 10 of \"model/w\" not once");
+  refused_with([](auto& manifest) { manifest.datasets[2].part->end = 21; }, "has elements [10, 21) of \"model/w\", which has 20");
+  refused_with([](auto& manifest) { manifest.datasets[2].part->end = 10; }, "has elements [10, 10)");
+  for (const auto set : {0, 2})
+    refused_with(
+        [&](auto& manifest) {
+          manifest.datasets[static_cast<size_t>(set)].part->shape = {int64_t{1} << 40, int64_t{1} << 40};
+        },
+        "more elements than can be counted");
+}
+
 BOOST_AUTO_TEST_CASE(what_is_written_is_read) {
   BOOST_CHECK(Manifest::from_text(sample().to_text(), "m") == sample());
   Manifest empty;
@@ -62,7 +107,7 @@ BOOST_AUTO_TEST_CASE(any_flipped_bit_and_any_cut_is_noticed) {
 }
 
 BOOST_AUTO_TEST_CASE(a_later_version_is_told_apart) {
-  refused("\"version\":1", "\"version\":2", "is of version 2, and this program reads version 1");
+  refused("\"version\":1", "\"version\":3", "is of version 3, and this program reads versions to 2");
 }
 
 BOOST_AUTO_TEST_CASE(the_file_lies_beside_it) {

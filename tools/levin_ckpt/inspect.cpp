@@ -47,7 +47,10 @@ Json look_at(const TensorSource& source) {
   if (checkpoint)
     for (const auto& [name, text] : checkpoint->texts()) about["texts"].push_back({{"name", name}, {"bytes", text.size()}});
   about["totals"] = {{"tensors", source.tensors().size()}, {"elements", elements}, {"bytes", bytes}, {"texts", about["texts"].size()}};
-  if (checkpoint) about["totals"]["file_bytes"] = checkpoint->manifest().file_bytes;
+  if (checkpoint) {
+    about["totals"]["file_bytes"] = checkpoint->manifest().file_bytes();
+    about["totals"]["files"] = checkpoint->manifest().files.size();
+  }
   return about;
 }
 
@@ -83,7 +86,10 @@ void show(const Json& about) {
   const auto& totals = about["totals"];
   std::cout << fmt::format("{} tensors with {} elements, {}; {} texts", totals["tensors"].get<size_t>(), totals["elements"].get<int64_t>(),
                            size_text(totals["bytes"]), totals["texts"].get<size_t>());
-  if (totals.contains("file_bytes")) std::cout << "; the file has " << size_text(totals["file_bytes"]);
+  if (totals.contains("files")) {
+    const auto files = totals["files"].get<size_t>();
+    std::cout << (files == 1 ? "; the file has " : fmt::format("; the {} files have ", files)) << size_text(totals["file_bytes"]);
+  }
   std::cout << "\n";
 }
 

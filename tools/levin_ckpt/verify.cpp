@@ -22,7 +22,7 @@ int verify(const Words& words) {
     try {
       const CheckpointReader reader(path);
       std::cout << fmt::format("{}: good, step {}, {} tensors, {}\n", path.string(), reader.manifest().step, reader.tensors().size(),
-                               size_text(reader.manifest().file_bytes));
+                               size_text(reader.manifest().file_bytes()));
     } catch (const Error& error) {
       fails(error.what(), error.exit_code());
     }

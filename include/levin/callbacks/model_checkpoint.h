@@ -2,6 +2,7 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 
@@ -15,8 +16,8 @@ namespace levin {
 
 struct SaveReport;
 
-/// Lightning's arguments of ModelCheckpoint, and mtbf and in_background. There is no save_last: the file `last` beside the checkpoints
-/// always names the newest, which is kept whatever save_top_k says.
+/// Lightning's arguments of ModelCheckpoint, and mtbf, in_background, nodes_per_file and mpi_io_hints. There is no save_last: the file
+/// `last` beside the checkpoints always names the newest, which is kept whatever save_top_k says.
 struct ModelCheckpointConfig {
   std::filesystem::path dirpath = {};
   std::string filename = {};
@@ -32,6 +33,8 @@ struct ModelCheckpointConfig {
   std::optional<int64_t> every_n_epochs = {};
   std::optional<bool> save_on_train_epoch_end = {};
   bool in_background = true;
+  int64_t nodes_per_file = 0;
+  std::map<std::string, std::string> mpi_io_hints = {};
 
   void validate() const;
 };
@@ -46,7 +49,9 @@ LEVIN_CONFIG(ModelCheckpointConfig, (dirpath, "folder of the checkpoints; empty:
              (train_time_interval, "time between two, by rank 0's clock", greater_than(Seconds{0})),
              (every_n_epochs, "epochs between two; null: 1 where nothing else says when", at_least(1)),
              (save_on_train_epoch_end, "at the end of an epoch, else after each validation; null: so if there is one an epoch"),
-             (in_background, "train on while a copy of the state is written"))
+             (in_background, "train on while a copy of the state is written"),
+             (nodes_per_file, "nodes whose ranks write a file of their own, state.0.h5, state.1.h5, …; 0: all write one", at_least(0)),
+             (mpi_io_hints, "for MPI-IO, which makes the files then: {striping_factor: 8}; MPI ignores what it does not know"))
 LEVIN_CHOICE(ModelCheckpointConfig, "model_checkpoint")
 
 /// Makes checkpoints of a training, and removes those that are no longer among the best. Nothing is made in a sanity check or a

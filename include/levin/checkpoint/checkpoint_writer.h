@@ -22,6 +22,11 @@ struct CheckpointWriterOptions {
   /// A folder on a disk of each host's own (NVMe), in which the copies of saves in the background lie, as nameless files, instead of in
   /// memory; empty: in memory.
   std::filesystem::path staging_directory = {};
+  /// Nodes whose ranks write a file of their own, state.0.h5, state.1.h5, …; 0: all write one, state.h5.
+  int64_t nodes_per_file = 0;
+  int64_t ranks_per_file = 0;  ///< the same with numbers of ranks; one of the two at most
+  /// For MPI_File_open, which makes the files where there are any: {striping_factor: "8"}. MPI ignores those that it does not know.
+  std::map<std::string, std::string> mpi_io_hints = {};
 };
 
 /// What a checkpoint is called and where in the training it was made.
@@ -34,14 +39,14 @@ struct CheckpointInfo {
 /// A committed checkpoint; the same on all ranks but for the times.
 struct SaveReport {
   std::filesystem::path path;
-  uint64_t bytes = 0;          ///< of its file
+  uint64_t bytes = 0;          ///< of its files
   double seconds = 0;          ///< from the call to the commit
   double blocked_seconds = 0;  ///< of these the caller was kept waiting, in save_async's call
   bool in_background = false;  ///< false where save_async found no room for a copy
 };
 
-/// Writes checkpoints into a folder: all ranks into one HDF5 file, each its pieces. Members are collective, on the communicator's ranks
-/// (one for tensors in host memory); one thread at a time uses it.
+/// Writes checkpoints into a folder: all ranks into one HDF5 file, or groups of them each into one, every rank its pieces. Members are
+/// collective, on the communicator's ranks (one for tensors in host memory); one thread at a time uses it.
 ///
 /// An error on one rank is the same error on all ranks and names that rank: IoError (74) for what a file system refuses, UsageError for a
 /// state that cannot be written (tensors that differ between ranks, elements that no rank has or two have). Nothing is committed then, what

@@ -2,27 +2,45 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace levin {
 
-/// What manifest.json says of a checkpoint: where in its training it was made, and checksums (xxh3, 64 bits) of every byte of its file.
-/// It is JSON whose last member is the checksum of all that is before it.
+/// What manifest.json says of a checkpoint: where in its training it was made, and checksums (xxh3, 64 bits) of every byte of its files:
+/// one, or one for each group of nodes. It is JSON whose last member is the checksum of all that is before it.
 struct Manifest {
-  static constexpr int64_t newest_version = 1;
+  static constexpr int64_t newest_version = 2;  ///< 1: of a checkpoint with one file
+  static constexpr size_t most_files = 4096;    ///< each is open on every rank that reads
   static constexpr const char* file_name = "manifest.json";
 
   struct Block {
     uint64_t bytes = 0, hash = 0;
     friend bool operator==(const Block&, const Block&) = default;
   };
-  /// A tensor's or a text's place in the file, and its blocks, one behind the other.
+  struct File {
+    std::string name;
+    uint64_t bytes = 0;
+    uint64_t metadata_hash = 0;  ///< of all its bytes that are in no data set, in the order of the file
+    friend bool operator==(const File&, const File&) = default;
+  };
+  /// Where the ranks of one file have some elements of a tensor and not all: [begin, end) of it in row-major order.
+  struct Part {
+    int64_t begin = 0, end = 0;
+    std::vector<int64_t> shape;  ///< the whole tensor's
+    friend bool operator==(const Part&, const Part&) = default;
+  };
+  /// The place of a tensor, a part of one, or a text, and its blocks, one behind the other.
   struct Dataset {
     std::string name;
     uint64_t offset = 0, bytes = 0;
     std::vector<Block> blocks;
+    size_t file = 0;  ///< its number
+    std::optional<Part> part = {};
+    /// In the file: the name, or NAME/BEGIN-END of a part, which has one dimension there.
+    std::string stored_name() const;
     friend bool operator==(const Dataset&, const Dataset&) = default;
   };
 
@@ -30,14 +48,17 @@ struct Manifest {
   double saved_at = 0;                        ///< seconds since 1970
   std::map<std::string, std::string> fields;  ///< the caller's own
 
-  std::string file = "state.h5";
-  uint64_t file_bytes = 0;
-  uint64_t metadata_hash = 0;     ///< of all bytes that are in no data set, in the order of the file
-  std::vector<Dataset> datasets;  ///< in the order of the file
+  std::vector<File> files = {{state_file(0, 1)}};
+  std::vector<Dataset> datasets;  ///< by file, and in the order of the file
+
+  /// "state.h5", or of several files "state.2.h5".
+  static std::string state_file(size_t number, size_t files);
+  /// Of all files.
+  uint64_t file_bytes() const;
 
   std::string to_text() const;
   /// DataError, which names `path`, for a text that is damaged, of a later version, not of this form, or that names a file outside of its
-  /// folder, or data sets that overlap or leave their file.
+  /// folder, data sets that overlap or leave their file, or parts that are not all of their tensor.
   static Manifest from_text(std::string_view text, const std::filesystem::path& path);
   /// The manifest in a checkpoint's folder. DataError where there is none that can be used.
   static Manifest read(const std::filesystem::path& checkpoint);

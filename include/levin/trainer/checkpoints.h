@@ -32,8 +32,9 @@ class Checkpoints {
   explicit Checkpoints(Trainer& trainer);
   ~Checkpoints();
 
-  /// Where a training that is told to stop leaves its state, too; empty: nowhere. IoError where it cannot be written.
-  void use(const std::filesystem::path& folder);
+  /// Where a training that is told to stop leaves its state, too; empty: nowhere. IoError where it cannot be written. The options count
+  /// when a folder is used for the first time.
+  void use(const std::filesystem::path& folder, const CheckpointWriterOptions& options = {});
   const std::filesystem::path& folder() const noexcept { return folder_; }
   void request(CheckpointRequest request);
 
@@ -50,7 +51,7 @@ class Checkpoints {
 
  private:
   struct Folder;
-  Folder& folder_at(const std::filesystem::path& path);
+  Folder& folder_at(const std::filesystem::path& path, const CheckpointWriterOptions& options = {});
   void save(const CheckpointRequest& request, Module& module, const LogCollection& logs, const StateDict& loop);
   void committed(Folder& folder, const SaveReport& report);
   void look_at(Folder& folder);

@@ -1,0 +1,66 @@
+#include "create_file.h"
+
+#include <fmt/format.h>
+#include <mpi.h>
+#include <sys/stat.h>
+
+#include <array>
+#include <cerrno>
+
+#include "levin/core/error.h"
+#include "levin/core/text.h"
+
+namespace levin::detail {
+namespace {
+
+/// An MPI_Info that goes with its scope.
+struct Info {
+  explicit Info(const MpiIoHints& hints) {
+    MPI_Info_create(&value);
+    for (const auto& [name, hint] : hints) MPI_Info_set(value, name.c_str(), hint.c_str());
+  }
+  ~Info() { MPI_Info_free(&value); }
+  Info(const Info&) = delete;
+  Info& operator=(const Info&) = delete;
+  MPI_Info value = MPI_INFO_NULL;
+};
+
+std::string words_of(int error) {
+  std::array<char, MPI_MAX_ERROR_STRING> words{};
+  int length = 0;
+  MPI_Error_string(error, words.data(), &length);
+  return printable(words.data());
+}
+
+}  // namespace
+
+void check_hints(const MpiIoHints& hints) {
+  if (hints.empty()) return;
+  for (const auto& [name, hint] : hints)
+    if (name.empty() || hint.empty() || name.size() >= MPI_MAX_INFO_KEY || hint.size() >= MPI_MAX_INFO_VAL)
+      throw UsageError("checkpoint", fmt::format("{}: {} is no hint for MPI-IO", shown(name), shown(hint)),
+                       fmt::format("give names of less than {} bytes and values of less than {}", MPI_MAX_INFO_KEY, MPI_MAX_INFO_VAL));
+  int started = 0, ended = 0;
+  MPI_Initialized(&started);
+  MPI_Finalized(&ended);
+  if (started == 0 || ended != 0) throw UsageError("checkpoint", "hints for MPI-IO where MPI does not run", "start MPI, or give none");
+}
+
+File create_file(const std::filesystem::path& path, const MpiIoHints& hints) {
+  if (hints.empty()) return File::create(path);
+  const Info info(hints);
+  MPI_File file = MPI_FILE_NULL;
+  constexpr int mode = MPI_MODE_CREATE | MPI_MODE_EXCL | MPI_MODE_RDWR;
+  int error = MPI_File_open(MPI_COMM_SELF, path.c_str(), mode, info.value, &file);
+  if (error == MPI_SUCCESS) error = MPI_File_close(&file);
+  if (error != MPI_SUCCESS)
+    throw IoError(fmt::format("MPI cannot create {}: {}", path.string(), words_of(error)),
+                  "save in a folder that can be written, or without hints for MPI-IO", "checkpoint");
+  auto made = File::open_to_write(path);
+  struct stat about {};
+  if (fstat(made.descriptor(), &about) != 0 || fchmod(made.descriptor(), about.st_mode & 0775) != 0)
+    throw_io_error(fmt::format("cannot set the mode of {}", path.string()), errno);
+  return made;
+}
+
+}  // namespace levin::detail
