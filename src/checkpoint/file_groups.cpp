@@ -77,10 +77,14 @@ std::vector<TensorEntry> entries_of(const std::vector<Range>& ranges, const std:
   std::vector<TensorEntry> entries;
   for (const auto& range : ranges) {
     const auto& tensor = tensors[static_cast<size_t>(range.tensor)];
-    if (range.begin == 0 && range.end == tensor.numel())
+    if (range.begin == 0 && range.end == tensor.numel()) {
       entries.push_back(tensor);
-    else
-      entries.push_back({fmt::format("{}/{}-{}", tensor.name, range.begin, range.end), tensor.dtype, {range.end - range.begin}});
+      continue;
+    }
+    Manifest::Dataset set;
+    set.name = tensor.name;
+    set.part = Manifest::Part{range.begin, range.end, tensor.shape};
+    entries.push_back({set.stored_name(), tensor.dtype, {range.end - range.begin}});
   }
   return entries;
 }

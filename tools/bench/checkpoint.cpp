@@ -71,6 +71,18 @@ void report(levin::Communicator& communicator, const std::string& what, int64_t 
     fmt::print("{{\"case\": \"{}, {} tensors\", \"value\": {:.4f}, \"unit\": \"s\"}}\n", what, tensors, seconds);
 }
 
+/// Of ours and theirs, turn by turn, the quartiles of their ratio.
+void report(levin::Communicator& communicator, const std::string& what, int64_t tensors, const std::vector<double>& ours,
+            const std::vector<double>& theirs) {
+  std::vector<double> ratios;
+  for (size_t i = 0; i < ours.size(); i++) ratios.push_back(ours[i] / theirs[i]);
+  std::sort(ratios.begin(), ratios.end());
+  if (communicator.rank() == 0)
+    fmt::print(
+        "{{\"case\": \"{}, {} tensors\", \"ours\": {:.6f}, \"peer\": {:.6f}, \"unit\": \"s\", \"ratio\": [{:.3f}, {:.3f}, {:.3f}]}}\n",
+        what, tensors, median(ours), median(theirs), ratios[1], ratios[turns / 2], ratios[turns - 2]);
+}
+
 void save(levin::Communicator& communicator, int64_t tensors, const std::string& folder) {
   const State state(tensors, communicator);
   levin::CheckpointWriter writer(communicator, folder, {.fsync = false});
@@ -123,21 +135,16 @@ void blocked(levin::Communicator& communicator, int64_t tensors, const std::stri
   const State state(tensors, communicator);
   levin::CheckpointWriter writer(communicator, folder, {.fsync = false});
   const at::Tensor copy = at::empty_like(state.memory);
-  std::vector<double> ours, theirs, ratios;
+  std::vector<double> ours, theirs;
   for (int turn = -1; turn < turns; turn++) {
     const double saving = seconds_of(communicator, [&] { writer.save_async({.name = "bench", .step = turn + 1}, state.state); });
     writer.finish();
     const double copying = seconds_of(
         communicator, [&] { std::memcpy(copy.mutable_data_ptr(), state.memory.const_data_ptr(), static_cast<size_t>(state.bytes())); });
     if (turn < 0) continue;  // its buffers are new
-    ours.push_back(saving), theirs.push_back(copying), ratios.push_back(saving / copying);
+    ours.push_back(saving), theirs.push_back(copying);
   }
-  std::sort(ratios.begin(), ratios.end());
-  if (communicator.rank() == 0)
-    fmt::print(
-        "{{\"case\": \"save_async, {} tensors\", \"ours\": {:.4f}, \"peer\": {:.4f}, \"unit\": \"s\", \"ratio\": [{:.3f}, {:.3f}, "
-        "{:.3f}]}}\n",
-        tensors, median(ours), median(theirs), ratios[1], ratios[turns / 2], ratios[turns - 2]);
+  report(communicator, "save_async", tensors, ours, theirs);
 }
 
 // Of as many data sets of a file in memory, with nobody beside.
@@ -159,7 +166,7 @@ double longest_create(int64_t tensors) {
 void reader(levin::Communicator& communicator, int64_t tensors, const std::string& folder) {
   State state(tensors, communicator);
   levin::CheckpointWriter writer(communicator, folder, {.fsync = false});
-  std::vector<double> ours, theirs, ratios;
+  std::vector<double> ours, theirs;
   for (int turn = 0; turn < turns; turn++) {
     std::atomic<bool> done{false};
     double longest = 0;
@@ -179,14 +186,9 @@ void reader(levin::Communicator& communicator, int64_t tensors, const std::strin
     communicator.barrier();
     const double create = longest_create(tensors);
     communicator.barrier();
-    ours.push_back(longest), theirs.push_back(create), ratios.push_back(longest / create);
+    ours.push_back(longest), theirs.push_back(create);
   }
-  std::sort(ratios.begin(), ratios.end());
-  if (communicator.rank() == 0)
-    fmt::print(
-        "{{\"case\": \"longest wait, {} tensors\", \"ours\": {:.6f}, \"peer\": {:.6f}, \"unit\": \"s\", \"ratio\": [{:.3f}, {:.3f}, "
-        "{:.3f}]}}\n",
-        tensors, median(ours), median(theirs), ratios[1], ratios[turns / 2], ratios[turns - 2]);
+  report(communicator, "longest wait", tensors, ours, theirs);
 }
 
 void hash() {
