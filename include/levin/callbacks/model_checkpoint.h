@@ -15,8 +15,8 @@ namespace levin {
 
 struct SaveReport;
 
-/// Lightning's arguments of ModelCheckpoint, and mtbf and in_background. There is no save_last: the file `last` beside the checkpoints
-/// always names the newest, which is kept whatever save_top_k says.
+/// Lightning's arguments of ModelCheckpoint, and mtbf, in_background, alignment and staging_directory. There is no save_last: the file
+/// `last` beside the checkpoints always names the newest, which is kept whatever save_top_k says.
 struct ModelCheckpointConfig {
   std::filesystem::path dirpath = {};
   std::string filename = {};
@@ -31,7 +31,10 @@ struct ModelCheckpointConfig {
   std::optional<Seconds> train_time_interval = {};
   std::optional<int64_t> every_n_epochs = {};
   std::optional<bool> save_on_train_epoch_end = {};
+  bool save_on_exception = false;
   bool in_background = true;
+  Bytes alignment = {4096};
+  std::filesystem::path staging_directory = {};
 
   void validate() const;
 };
@@ -46,7 +49,11 @@ LEVIN_CONFIG(ModelCheckpointConfig, (dirpath, "folder of the checkpoints; empty:
              (train_time_interval, "time between two, by rank 0's clock", greater_than(Seconds{0})),
              (every_n_epochs, "epochs between two; null: 1 where nothing else says when", at_least(1)),
              (save_on_train_epoch_end, "at the end of an epoch, else after each validation; null: so if there is one an epoch"),
-             (in_background, "train on while a copy of the state is written"))
+             (save_on_exception, "the last complete step, when the training ends with an exception of all ranks"),
+             (in_background, "train on while a copy of the state is written"),
+             (alignment, "tensors of this size and larger begin at multiples of it in the file: a file system's stripe",
+              at_least(Bytes{4096})),
+             (staging_directory, "folder on a disk of each host's own where the copy lies while it is written; empty: in memory"))
 LEVIN_CHOICE(ModelCheckpointConfig, "model_checkpoint")
 
 /// Makes checkpoints of a training, and removes those that are no longer among the best. Nothing is made in a sanity check or a
