@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <bit>
 #include <cmath>
 
 #include "levin/checkpoint/checkpoint_folder.h"
@@ -49,6 +50,8 @@ void ModelCheckpointConfig::validate() const {
   const int ways = every_n_train_steps.has_value() + train_time_interval.has_value() + every_n_epochs.has_value();
   if (ways > 1)
     throw ConfigError("every_n_train_steps, train_time_interval and every_n_epochs exclude each other", "give one of them", "callbacks");
+  if (!std::has_single_bit(static_cast<uint64_t>(alignment.value)))
+    throw ConfigError(fmt::format("alignment is {}", alignment.to_text()), "give a power of two from 4096 on, such as 1 MiB", "callbacks");
   if (!monitor && save_top_k > 1)
     throw ConfigError(fmt::format("save_top_k is {} without a monitor", save_top_k), "name a metric, or give 1, 0 or -1", "callbacks");
 }
@@ -67,9 +70,13 @@ void ModelCheckpoint::setup(Stage stage) {
   auto& checkpoints = trainer().checkpoints();
   const std::filesystem::path for_stops = checkpoints.folder().empty() && !config_.save_weights_only ? folder_ : checkpoints.folder();
   checkpoints.use(folder_,
-                  {.nodes_per_file = config_.nodes_per_file,
+                  {.alignment = static_cast<uint64_t>(config_.alignment.value),
+                   .staging_directory = config_.staging_directory,
+                   .nodes_per_file = config_.nodes_per_file,
                    .mpi_io_hints = config_.mpi_io_hints});  // opened here, one that cannot be written is found before the first step
   checkpoints.use(for_stops);
+  if (config_.save_on_exception)
+    checkpoints.request_on_exception({.folder = folder_, .name = {}, .weights_only = config_.save_weights_only});
 }
 
 void ModelCheckpoint::on_train_start() {

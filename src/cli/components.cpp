@@ -4,6 +4,7 @@
 #include "levin/callbacks/learning_rate_monitor.h"
 #include "levin/callbacks/model_checkpoint.h"
 #include "levin/callbacks/model_summary.h"
+#include "levin/callbacks/on_exception_checkpoint.h"
 #include "levin/callbacks/progress_bar.h"
 #include "levin/callbacks/throughput_monitor.h"
 #include "levin/callbacks/timer.h"
@@ -30,6 +31,7 @@ CallbackRegistry known_callbacks(const Program& program) {
   registry.add<EarlyStopping>();
   registry.add<LearningRateMonitor>();
   registry.add<ModelCheckpoint>();
+  registry.add<OnExceptionCheckpoint>();
   registry.add<ModelSummary>();
   registry.add<ProgressBar>();
   registry.add<ThroughputMonitor>();

@@ -11,6 +11,7 @@
 #include "levin/core/error.h"
 #include "levin/core/log.h"
 #include "levin/core/number_text.h"
+#include "levin/trainer/load_from.h"
 #include "run_folder.h"
 
 namespace levin::cli {
@@ -46,6 +47,11 @@ fs::path best_in(const fs::path& folder) {
   return best ? best->path : fs::path();
 }
 
+void tell_refused(const NewestCheckpoint& newest, const Communicator& communicator, const Log& log) {
+  for (const auto& why : newest.refused)
+    if (communicator.rank() == 0) log.warning("[checkpoint] passed over: {}", why);
+}
+
 }  // namespace
 
 std::string effective_ckpt_path(const RunConfig& config, const std::string& subcommand) {
@@ -77,9 +83,8 @@ std::unique_ptr<CheckpointReader> find_checkpoint(const std::string& ckpt_path, 
     throw ConfigError(fmt::format("--ckpt_path {} of which run?", ckpt_path), "give its --run_dir or --run_name", "checkpoint");
   const auto folder = run_folder.value_or("") / "checkpoints";
   if (ckpt_path == "auto" || ckpt_path == "last") {
-    auto newest = newest_checkpoint(folder, communicator);
-    for (const auto& why : newest.refused)
-      if (communicator.rank() == 0) log.warning("[checkpoint] passed over: {}", why);
+    auto newest = newest_checkpoint(folder, communicator, {.verify_on_read = read_once_by_trainers()});
+    tell_refused(newest, communicator, log);
     if (!newest.reader && ckpt_path == "last")
       throw ConfigError(fmt::format("--ckpt_path last, and {} has no checkpoint", folder.string()),
                         "give a --run_dir or --run_name that has", "checkpoint");
@@ -93,7 +98,19 @@ std::unique_ptr<CheckpointReader> find_checkpoint(const std::string& ckpt_path, 
   if (!fs::exists(path, unseen))
     throw ConfigError(fmt::format("--ckpt_path {} does not exist", path.string()), "give a checkpoint's folder, auto, last, best or none",
                       "checkpoint");
-  return std::make_unique<CheckpointReader>(path, communicator);
+  return std::make_unique<CheckpointReader>(path, communicator, CheckpointReaderOptions{.verify_on_read = read_once_by_trainers()});
+}
+
+std::unique_ptr<CheckpointReader> another_checkpoint(const std::string& ckpt_path, const fs::path& damaged, const std::string& why,
+                                                     Communicator& communicator, const Log& log) {
+  if (ckpt_path != "auto" && ckpt_path != "last") return nullptr;
+  auto newest = newest_checkpoint(damaged.parent_path(), communicator, {}, {damaged});  // verified as a whole
+  tell_refused(newest, communicator, log);
+  if (!newest.reader)
+    throw DataError(fmt::format("{} has no checkpoint that is whole; the newest was found damaged while it was loaded: {}",
+                                damaged.parent_path().string(), why),
+                    "begin anew with --ckpt_path none", "checkpoint");
+  return std::move(newest.reader);
 }
 
 std::unique_ptr<TensorSource> open_init_from(const fs::path& init_from, Communicator& communicator) {

@@ -112,7 +112,7 @@ class Job {
   int run() {
     const auto& log = mpi_.log();
     log.info("{}", trainer_.session().topology().describe());
-    const auto checkpoint = find_checkpoint();
+    auto checkpoint = find_checkpoint();
     const auto init_from = open_init_from(checkpoint.get());
     const InitialWeights init{init_from.get(), settings_.run.init_rename, settings_.run.init_exclude};
     if (subcommand_ == "fit" && checkpoint)  // one that does not fit leaves the run's config as it is
@@ -125,7 +125,11 @@ class Job {
     if (options_.has_late_links()) apply_links(*data);
     trainer_.log_hyperparams(options_.to_yaml(/*comments=*/false));
     const auto module = made("the constructor of the model", [&] { return program_.make_module(trainer_); });
-    const LoadFrom from{checkpoint.get(), settings_.run.ckpt_strict, init.source ? &init : nullptr};
+    const LoadFrom from{checkpoint.get(), settings_.run.ckpt_strict, init.source ? &init : nullptr,
+                        [&](const CheckpointReader& damaged, const std::string& why) {
+                          checkpoint = another_checkpoint(damaged, why);
+                          return checkpoint.get();
+                        }};
     subcommand_ == "fit" ? fit(*module, *data, from) : evaluate(*module, *data, from);
     const auto& session = trainer_.session();
     const int code = session.stops_for(StopReason::interrupted)  ? static_cast<int>(ExitCode::interrupted)
@@ -163,6 +167,17 @@ class Job {
     }
     if (subcommand_ == "fit" && settings_.before) compare_configs(*settings_.before, options_.write(), settings_.run.resume_allow, log);
     log.info("[cli] {} {}: step {}, epoch {}", subcommand_ == "fit" ? "goes on from" : "uses", found->path().string(),
+             found->manifest().step, found->manifest().epoch);
+    return found;
+  }
+
+  // Of one that was damaged the training has seen nothing yet.
+  std::unique_ptr<CheckpointReader> another_checkpoint(const CheckpointReader& damaged, const std::string& why) {
+    const auto& log = mpi_.log();
+    auto found = cli::another_checkpoint(effective_ckpt_path(settings_.run, subcommand_), damaged.path(), why, communicator(), log);
+    if (!found) return found;
+    if (mpi_.rank() == 0) log.warning("[checkpoint] passed over: {}", why);
+    log.info("[cli] {} {} instead: step {}, epoch {}", subcommand_ == "fit" ? "goes on from" : "uses", found->path().string(),
              found->manifest().step, found->manifest().epoch);
     return found;
   }

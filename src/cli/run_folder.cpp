@@ -23,6 +23,17 @@ fs::path next_number(const fs::path& parent) {
   }
 }
 
+// Elsewhere, on a faster or larger file system: a link in the run's folder leads there, so that who looks for them finds them.
+void place_checkpoints(const fs::path& target, const fs::path& folder) {
+  const auto link = folder / "checkpoints";
+  fs::create_directories(target);
+  if (!fs::is_symlink(link) && !fs::exists(link)) fs::create_directory_symlink(fs::canonical(target), link);
+  if (!fs::equivalent(target, link))
+    throw ConfigError(
+        fmt::format("checkpoint_dir is {}, and the run's checkpoints lie in {}", target.string(), fs::canonical(link).string()),
+        fmt::format("move them there and remove {}, or leave them where they are", link.string()), "cli");
+}
+
 fs::path make(const RunConfig& config, const std::string& program, const std::string& subcommand, RunLock& lock) {
   try {
     const auto named = named_folder(config, program);
@@ -32,6 +43,7 @@ fs::path make(const RunConfig& config, const std::string& program, const std::st
     if (access(folder.c_str(), W_OK | X_OK) != 0)
       throw fs::filesystem_error("cannot write", folder, std::error_code(errno, std::generic_category()));
     lock = RunLock(folder);
+    if (subcommand == "fit" && !config.checkpoint_dir.empty()) place_checkpoints(config.checkpoint_dir, folder);
     return folder;
   } catch (const fs::filesystem_error& error) {
     throw IoError(fmt::format("cannot make the run's folder {}: {}", error.path1().string(), error.code().message()),

@@ -21,6 +21,7 @@ struct RunConfig {
   int64_t seed_everything = 0;
   std::string ckpt_path;
   bool ckpt_strict = true;
+  std::filesystem::path checkpoint_dir;
   std::vector<std::string> resume_allow;
   std::filesystem::path init_from;
   std::map<std::string, std::string> init_rename;
@@ -34,6 +35,7 @@ LEVIN_CONFIG(RunConfig, (run_dir, "folder for the run's files; empty: runs/PROGR
               "begin with: auto (the run's newest checkpoint, if there is one), last, best, none, or a checkpoint's folder; empty: "
               "auto for the fit of a run with a run_dir or run_name, else none"),
              (ckpt_strict, "a checkpoint that does not fit the model is an error; else what fits is loaded"),
+             (checkpoint_dir, "where the run's checkpoints lie; empty: in its folder, as checkpoints. Else that is a link to it"),
              (resume_allow, "options that may change when a run goes on, though they change what it is"),
              (init_from, "weights to begin anew with: a checkpoint's folder, or a safetensors file; not used by a run that goes on"),
              (init_rename, "beginnings of names in that file, and what the model has in their place: {encoder.: backbone.}"),

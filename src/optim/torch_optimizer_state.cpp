@@ -6,6 +6,7 @@
 #include <torch/optim/rmsprop.h>
 #include <torch/optim/sgd.h>
 
+#include "levin/optim/optimizer_memory.h"
 #include "levin/optim/torch_optimizer.h"
 
 namespace levin {
@@ -88,7 +89,12 @@ bool TorchOptimizer::is_known() const {
          type == typeid(optim::SGD);
 }
 
+OptimizerMemory* TorchOptimizer::memory() const { return dynamic_cast<OptimizerMemory*>(optimizer_.get()); }
+
+bool TorchOptimizer::keeps_state() const { return memory() || is_known(); }
+
 std::vector<std::pair<std::string, Tensor>> TorchOptimizer::state_of(const Tensor& parameter) const {
+  if (auto* its = memory()) return its->state_of(parameter);
   if (is_known())
     for (auto& group : optimizer_->param_groups())
       for (const auto& its : group.params())
@@ -97,6 +103,7 @@ std::vector<std::pair<std::string, Tensor>> TorchOptimizer::state_of(const Tenso
 }
 
 int64_t TorchOptimizer::steps() const {
+  if (const auto* its = memory()) return its->steps();
   int64_t steps = 0;
   if (is_known())
     for_each_parameter(*optimizer_, [&](const Tensor&, const Remembered& state) {
@@ -106,6 +113,7 @@ int64_t TorchOptimizer::steps() const {
 }
 
 void TorchOptimizer::set_steps(int64_t steps) {
+  if (auto* its = memory()) return its->set_steps(steps);
   if (is_known())
     for_each_parameter(*optimizer_, [&](const Tensor&, const Remembered& state) {
       if (state.set_steps) state.set_steps(steps);

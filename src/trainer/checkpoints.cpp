@@ -1,12 +1,37 @@
 #include "levin/trainer/checkpoints.h"
 
+#include <ATen/ops/tensor.h>
+
 #include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
 
 #include "levin/core/error.h"
 #include "levin/trainer/trainer.h"
 #include "state_writer.h"
 
 namespace levin {
+namespace {
+
+void gather(detail::StateWriter& writer, const CheckpointRequest& request, const LogCollection& logs, const StateDict& loop) {
+  writer.add_model(request.weights_only);
+  if (request.weights_only) return;
+  writer.add_loop(loop);
+  writer.add_running(logs);
+  writer.add_data();
+  writer.add_callbacks();
+}
+
+CheckpointInfo info_of(const CheckpointRequest& request, const StateDict& loop) {
+  const int64_t step = loop.get<int64_t>("step");
+  return {.name = request.name.empty() ? Checkpoints::name_of_step(step) : request.name,
+          .step = step,
+          .epoch = loop.get<int64_t>("epoch"),
+          .fields = request.fields};
+}
+
+}  // namespace
 
 struct Checkpoints::Folder {
   Folder(const std::filesystem::path& where, Communicator& communicator, const CheckpointWriterOptions& options)
@@ -64,15 +89,9 @@ void Checkpoints::save(const CheckpointRequest& request, Module& module, const L
   forgive(folder, [&] {
     if (const auto report = folder.writer.finish()) committed(folder, *report);
   });
-  detail::StateWriter writer(trainer_, module);
-  writer.add_model(request.weights_only);
-  if (!request.weights_only) {
-    writer.add_loop(loop);
-    writer.add_running(logs);
-    writer.add_callbacks();
-  }
-  const auto& progress = trainer_.session().progress();
-  const CheckpointInfo info{.name = request.name, .step = progress.step, .epoch = progress.epoch, .fields = request.fields};
+  detail::StateWriter writer(trainer_, module, trainer_.session().communicator().host());
+  gather(writer, request, logs, loop);
+  const auto info = info_of(request, loop);
   forgive(folder, [&] {
     if (request.done) folder.done.push_back(request.done);
     if (request.in_background)
@@ -80,7 +99,7 @@ void Checkpoints::save(const CheckpointRequest& request, Module& module, const L
     else
       committed(folder, folder.writer.save(info, writer.state()));
   });
-  if (!request.weights_only && request.folder == folder_) saved_step_ = progress.step;
+  if (!request.weights_only && request.folder == folder_) saved_step_ = info.step;
 }
 
 void Checkpoints::at_boundary(Module& module, const LogCollection& logs, const std::function<StateDict()>& loop) {
@@ -100,6 +119,59 @@ bool Checkpoints::save_for_stop(Module& module, const LogCollection& logs, const
   }
   finish();
   return saved_for_stop_ = saved_step_ == step && failures_ == 0;
+}
+
+void Checkpoints::request_on_exception(CheckpointRequest request) {
+  folder_at(request.folder);  // one that cannot be written is found now
+  std::erase_if(on_exception_, [&](const auto& one) { return one.folder == request.folder && one.name == request.name; });
+  on_exception_.push_back(std::move(request));
+}
+
+void Checkpoints::begin_training() {
+  aside_.reset();
+  auto& host = trainer_.session().communicator().host();
+  if (!on_exception_.empty()) aside_ = host.split(0, host.rank());
+}
+
+// A rank that waits here in vain ends the job, as it would have without waiting.
+bool Checkpoints::all_stand_there(const std::string& why, int64_t step) {
+  constexpr std::chrono::seconds patience{5};
+  std::mutex mutex;
+  std::condition_variable_any met;
+  bool all_came = false;
+  const std::jthread watch([&](const std::stop_token& ended) {
+    std::unique_lock lock(mutex);
+    met.wait_for(lock, ended, patience, [&] { return all_came; });
+    if (!all_came && !ended.stop_requested()) trainer_.session().communicator().abort(why);
+  });
+  const Tensor steps = at::tensor({step, -step}, at::kLong);
+  aside_->all_reduce(steps, ReduceOp::max).wait();
+  const std::lock_guard lock(mutex);
+  all_came = true;
+  met.notify_all();
+  const int64_t* values = steps.const_data_ptr<int64_t>();
+  return step >= 0 && values[0] == -values[1];
+}
+
+void Checkpoints::save_on_exception(const std::string& why, Module& module, const LogCollection& logs,
+                                    const StateDict& last_step) noexcept {
+  if (!aside_) return;
+  const auto& log = trainer_.session().runtime().log();
+  try {
+    if (!all_stand_there(why, last_step.empty() ? -1 : last_step.get<int64_t>("step"))) return;
+    for (const auto& request : on_exception_) {
+      detail::StateWriter writer(trainer_, module, *aside_);
+      gather(writer, request, logs, last_step);
+      const auto info = info_of(request, last_step);
+      CheckpointWriter folder(*aside_, request.folder, {.remove_leftovers = false});  // another save may be under way
+      const auto report = folder.save(info, writer.state());
+      log.info("[checkpoint] the last complete step, {}, is saved: {}", info.step, report.path.string());
+    }
+  } catch (const CommunicatorAborted&) {  // not all have come
+  } catch (const std::exception& error) {
+    if (trainer_.session().rank() == 0) log.warning("[checkpoint] nothing is saved after the exception: {}", error.what());
+  } catch (...) {  // of a hook that throws what is no exception: the first one is the one to tell
+  }
 }
 
 void Checkpoints::finish() {

@@ -4,6 +4,7 @@
 
 #include "initial_weights.h"
 #include "levin/core/error.h"
+#include "levin/optim/torch_optimizer.h"
 #include "run_guards.h"
 #include "state_reader.h"
 
@@ -44,12 +45,24 @@ void FitLoop::set_lengths() {
     progress.total_steps = progress.total_steps > 0 ? std::min(progress.total_steps, config_.max_steps) : config_.max_steps;
 }
 
+// Before the first step, rather than a training that cannot go on later.
+void FitLoop::check_optimizers() const {
+  if (trainer_.checkpoints().folder().empty()) return;
+  for (size_t i = 0; i < session_.optimizers().size(); i++)
+    if (const auto* custom = session_.strategy().custom_optimizer(i); custom && !custom->keeps_state())
+      throw UsageError("trainer", fmt::format("checkpoints cannot keep what the custom optimizer {} remembers", custom->name()),
+                       "derive it from levin::OptimizerMemory, too, or make checkpoints of weights alone (save_weights_only), or none "
+                       "(--trainer.enable_checkpointing false)");
+}
+
 void FitLoop::run(const LoadFrom& from) {
+  check_optimizers();
   std::optional<detail::StateReader> saved;
   if (from.checkpoint) {
-    saved.emplace(trainer_, module_, *from.checkpoint);
+    saved.emplace(trainer_, module_, from);
     saved->loop();  // or it says that there is none
-    saved->load_model(/*weights_only=*/false, from.strict);
+    saved->load_model(/*weights_only=*/false);
+    saved->load_data();
     saved->load_callbacks();
   } else if (from.init) {
     detail::load_initial_weights(trainer_, *from.init);
@@ -65,7 +78,7 @@ void FitLoop::run(const LoadFrom& from) {
   started_ = validated_ = std::chrono::steady_clock::now();
   if (saved) restore(*saved);
   hooks_.call("on_train_start", &Hooks::on_train_start);
-  while (!enough()) run_epoch();
+  run_epochs();
   const auto place = [this] { return state(); };
   if (session_.told_to_end())
     trainer_.checkpoints().save_for_stop(module_, logs_, place);
@@ -73,6 +86,25 @@ void FitLoop::run(const LoadFrom& from) {
     trainer_.checkpoints().finish();
   hooks_.call("on_train_end", &Hooks::on_train_end);
   hooks_.call("on_fit_end", &Hooks::on_fit_end);
+}
+
+void FitLoop::run_epochs() {
+  trainer_.checkpoints().begin_training();
+  note_complete_step();
+  try {
+    while (!enough()) run_epoch();
+  } catch (const CommunicatorAborted&) {
+    throw;
+  } catch (const std::exception& error) {
+    const std::string why = explain(error);
+    const ErrorPlaceKept kept;
+    trainer_.checkpoints().save_on_exception(why, module_, logs_, complete_);
+    throw;
+  }
+}
+
+void FitLoop::note_complete_step() {
+  if (trainer_.checkpoints().saves_on_exception()) complete_ = state();
 }
 
 bool FitLoop::enough() const noexcept {
@@ -145,6 +177,7 @@ void FitLoop::run_epoch() {
 
 void FitLoop::at_boundary() {
   trainer_.checkpoints().at_boundary(module_, logs_, [this] { return state(); });
+  note_complete_step();
 }
 
 void FitLoop::train_batch(Batch& batch) {
@@ -158,6 +191,7 @@ void FitLoop::train_batch(Batch& batch) {
   trainer_.report().samples += loader_->global_samples();
   trainer_.report().skipped_steps += session_.scaling().skipped_steps() - skipped_before;
   all_batches_++;
+  if (micro_batch_ == 0) note_complete_step();
   trainer_.batch_progress().done = batch_idx_ + 1;
   hooks_.call("on_train_batch_end", &Hooks::on_train_batch_end, loss, batch, batch_idx_);
   if (micro_batch_ == 0) log_if_due();
@@ -203,8 +237,10 @@ Tensor FitLoop::optimize_manually(const Batch& batch) {
   const FillerGuard filler(module_, batch);
   logs_.begin_batch(batch);
   manual_->begin(batch);
+  auto before = std::exchange(complete_, {});
   Tensor loss = training_step(batch);
   micro_batch_++;
+  if (!manual_->stepped()) complete_ = std::move(before);
   if (manual_->stepped()) {
     micro_batch_ = 0;
     session_.count_step();
@@ -223,6 +259,7 @@ bool FitLoop::step_is_due() const noexcept { return micro_batch_ == config_.accu
 
 void FitLoop::optimizer_step() {
   micro_batch_ = 0;
+  complete_ = {};
   if (!session_.reduce()) return;
   const auto name = optimizer_name();
   hooks_.call("on_before_optimizer_step", &Hooks::on_before_optimizer_step, name);
@@ -263,7 +300,8 @@ void FitLoop::validate() {
   stop_clock();
   session_.forget_validation();
   module_.on_validation_model_zero_grad();
-  validation_->run(/*may_be_given_up=*/micro_batch_ == 0);  // else its step could not be saved
+  if (micro_batch_ == 0 && !complete_.empty()) complete_.set("validation_given_up", true);  // a restart begins it again
+  validation_->run(/*may_be_given_up=*/micro_batch_ == 0);                                  // else its step could not be saved
   validation_given_up_ = validation_->given_up();
   trainer_.batch_progress() = {batch_idx_ + 1, batches_ == Trainer::unlimited ? 0 : batches_};
   clock_ = validated_ = std::chrono::steady_clock::now();

@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/anomaly_mode.h>
 
 #include <cstdlib>
+#include <utility>
 
 #include "levin/trainer/trainer.h"
 
@@ -38,6 +39,19 @@ class ModuleInRun {
  private:
   Module& module_;
   DataModule& data_;
+};
+
+/// The Trainer knows the data module of its run.
+class DataModuleInRun {
+ public:
+  DataModuleInRun(DataModule*& place, DataModule& data) : place_(place), before_(std::exchange(place, &data)) {}
+  ~DataModuleInRun() { place_ = before_; }
+  DataModuleInRun(const DataModuleInRun&) = delete;
+  DataModuleInRun& operator=(const DataModuleInRun&) = delete;
+
+ private:
+  DataModule*& place_;
+  DataModule* before_;
 };
 
 /// The module's log() goes to these logs.

@@ -18,8 +18,9 @@ class Trainer;
 namespace detail {
 
 inline const std::string loop_text = "state/loop", running_text = "state/running", callbacks_text = "state/callbacks/",
-                         hooks_text = "state/hooks", loggers_text = "state/loggers/", running_prefix = "running/",
-                         metrics_prefix = "metrics/", callbacks_prefix = "callbacks/", hooks_prefix = "hooks/", rows_of_ranks = ".ranks";
+                         hooks_text = "state/hooks", data_text = "state/data", data_prefix = "data/", loggers_text = "state/loggers/",
+                         running_prefix = "running/", metrics_prefix = "metrics/", callbacks_prefix = "callbacks/", hooks_prefix = "hooks/",
+                         rows_of_ranks = ".ranks";
 
 /// What is known of an entry of a LogCollection beside its numbers.
 struct RunningEntry {

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "levin/checkpoint/checkpoint_reader.h"
+#include "levin/core/error.h"
 #include "levin/metrics/metric.h"
 #include "levin/trainer/trainer.h"
 #include "state_names.h"
@@ -12,59 +13,76 @@
 
 namespace levin::detail {
 
-StateReader::StateReader(Trainer& trainer, Module& module, const CheckpointReader& checkpoint)
-    : trainer_(trainer), module_(module), checkpoint_(checkpoint) {}
+StateReader::StateReader(Trainer& trainer, Module& module, const LoadFrom& from)
+    : trainer_(trainer), module_(module), from_(from), checkpoint_(from.checkpoint) {}
 
-std::string StateReader::path() const { return checkpoint_.path().string(); }
+std::string StateReader::path() const { return checkpoint_->path().string(); }
 
-void StateReader::load_model(bool weights_only, bool strict) {
-  auto& strategy = trainer_.session().strategy();
-  auto offered = checkpoint_.with_prefix("");
+// False for one that is damaged, on all ranks. What was read of it is in the model then.
+bool StateReader::load_tensors(bool weights_only, std::exception_ptr& damage) {
+  auto offered = checkpoint_->with_prefix("");
   std::erase_if(
       offered, [&](const auto& one) { return !one.first.starts_with("model/") && (weights_only || !one.first.starts_with("optimizer/")); });
-  const TensorMatch match(strategy.state(StateUse::load, weights_only), offered, /*convert=*/false);
+  const TensorMatch match(trainer_.session().strategy().state(StateUse::load, weights_only), offered, /*convert=*/false);
   if (const auto differences = match.differences(); !differences.empty()) {
     const auto what = fmt::format("{} does not fit the model; {}", path(), differences);
-    if (strict) throw DataError(what, "resume with the model that wrote it, or pass --ckpt_strict false", "checkpoint");
+    if (from_.strict) throw DataError(what, "resume with the model that wrote it, or pass --ckpt_strict false", "checkpoint");
     if (trainer_.session().rank() == 0) trainer_.session().runtime().log().warning("[checkpoint] {}", what);
   }
-  match.load(checkpoint_);
+  try {
+    checkpoint_->together([&] { match.load(*checkpoint_); });
+  } catch (const DataError&) {
+    damage = std::current_exception();
+  } catch (const IoError&) {
+    damage = std::current_exception();
+  }
+  return !damage;
+}
+
+void StateReader::load_model(bool weights_only) {
+  for (std::exception_ptr damage; !load_tensors(weights_only, damage); damage = nullptr) try {
+      std::rethrow_exception(damage);
+    } catch (const Error& error) {
+      checkpoint_ = from_.instead ? from_.instead(*checkpoint_, error.what()) : nullptr;
+      if (!checkpoint_) throw;
+      loop_ = {};
+    }
   std::vector<int64_t> steps;
   if (!weights_only)
     for (const auto& name : trainer_.session().optimizers()) {
       const auto key = "optimizer." + name + ".steps";
-      if (!strict && !loop().contains(key)) {
+      if (!from_.strict && !loop().contains(key)) {
         steps.clear();
         break;
       }
       steps.push_back(loop().get<int64_t>(key));
     }
-  strategy.loaded(steps);
+  trainer_.session().strategy().loaded(steps);
 }
 
 const StateDict& StateReader::loop() {
   if (!loop_.empty()) return loop_;
-  const auto found = checkpoint_.texts().find(loop_text);
-  if (found == checkpoint_.texts().end())
+  const auto found = checkpoint_->texts().find(loop_text);
+  if (found == checkpoint_->texts().end())
     throw DataError(fmt::format("{} has weights alone", path()), "resume from another; this one is for evaluations", "checkpoint");
   loop_.add_json(found->second, path());
   return loop_;
 }
 
 Tensor StateReader::read_tensor(const std::string& name) const {
-  const auto* entry = checkpoint_.find(name);
+  const auto* entry = checkpoint_->find(name);
   if (!entry) throw DataError(fmt::format("{} has no {}", path(), name), "resume with the program that wrote it", "checkpoint");
   Tensor tensor = at::empty(entry->shape, at::TensorOptions(entry->dtype));
-  if (tensor.numel() > 0) checkpoint_.read(name, 0, tensor.numel(), tensor.mutable_data_ptr());
+  if (tensor.numel() > 0) checkpoint_->read(name, 0, tensor.numel(), tensor.mutable_data_ptr());
   return tensor;
 }
 
 StateDict StateReader::read_dict(const std::string& text_name, const std::string& prefix) const {
   StateDict dict;
-  const auto text = checkpoint_.texts().find(text_name);
-  if (text == checkpoint_.texts().end()) return dict;
+  const auto text = checkpoint_->texts().find(text_name);
+  if (text == checkpoint_->texts().end()) return dict;
   dict.add_json(text->second, path());
-  for (const auto& tensor : checkpoint_.tensors())
+  for (const auto& tensor : checkpoint_->tensors())
     if (!prefix.empty() && tensor.name.starts_with(prefix)) dict.set(tensor.name.substr(prefix.size()), read_tensor(tensor.name));
   return dict;
 }
@@ -74,7 +92,7 @@ void StateReader::load_metric(const std::string& name, Metric& metric) const {
   const int64_t rank = trainer_.session().rank(), ranks = trainer_.session().size();
   for (const auto& state : metric.states()) {
     const auto tensor_name = metrics_prefix + name + "/" + state.name;
-    if (!checkpoint_.find(tensor_name)) continue;
+    if (!checkpoint_->find(tensor_name)) continue;
     const Tensor all = read_tensor(tensor_name);
     if (state.reduction == StateReduction::concatenate) {
       const Tensor of_ranks = read_tensor(tensor_name + rows_of_ranks);
@@ -131,6 +149,14 @@ void StateReader::load_running(LogCollection& logs) {
   }
   logs.restore(entries);
   for (const auto& [name, metric] : module_.metrics()) load_metric(name, *metric);
+}
+
+void StateReader::load_data() {
+  auto& data = *trainer_.datamodule();
+  if (const auto dict = read_dict(data_text, data_prefix); !dict.empty()) {
+    const InHook here("load_state_dict", &typeid(data));
+    data.load_state_dict(dict);
+  }
 }
 
 void StateReader::load_callbacks() {

@@ -37,7 +37,7 @@ void StateWriter::add_rows(const std::string& name, const Tensor& mine) {
   for (int64_t i = 0; i < most_dimensions; i++) form.push_back(i < mine.dim() ? mine.size(i) : 0);
   const auto width = form.size();
   const Tensor all = at::empty({static_cast<int64_t>(ranks * width)}, at::kLong);
-  trainer_.session().communicator().host().all_gather(all, at::tensor(form, at::kLong)).wait();
+  communicator_.all_gather(all, at::tensor(form, at::kLong)).wait();
   const int64_t* forms = all.const_data_ptr<int64_t>();
   int64_t rows = 0, begin = 0;
   std::vector<int64_t> of_ranks;
@@ -91,6 +91,12 @@ void StateWriter::add_running(const LogCollection& logs) {
       else
         add_of_each_rank(name, one.value);
     }
+}
+
+void StateWriter::add_data() {
+  const auto& data = *trainer_.datamodule();
+  const InHook here("state_dict", &typeid(data));
+  if (const auto dict = data.state_dict(); !dict.empty()) add_dict(data_text, data_prefix, dict);
 }
 
 void StateWriter::add_callbacks() {

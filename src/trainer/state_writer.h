@@ -8,6 +8,7 @@
 
 namespace levin {
 
+class Communicator;
 class LogCollection;
 class Module;
 class Trainer;
@@ -20,14 +21,18 @@ namespace detail {
 ///     running/NAME [ranks, 4]                        sum, weight, last value and last weight of what is logged in this epoch
 ///     metrics/METRIC/STATE [ranks, …] or [rows, …]   of the module's metrics, and for rows .../STATE.ranks [ranks], how many of each
 ///     callbacks/KEY/NAME, hooks/NAME                 tensors of state_dict and on_save_checkpoint
-///     state/loop, state/running, state/callbacks/KEY, state/hooks     the rest, JSON
+///     data/NAME                                      of the data module's state_dict
+///     state/loop, state/running, state/data, state/callbacks/KEY, state/hooks     the rest, JSON
 class StateWriter {
  public:
-  StateWriter(Trainer& trainer, Module& module) : trainer_(trainer), module_(module) {}
+  /// `communicator`: for what ranks tell each other here.
+  StateWriter(Trainer& trainer, Module& module, Communicator& communicator)
+      : trainer_(trainer), module_(module), communicator_(communicator) {}
 
   void add_model(bool weights_only);
   void add_loop(const StateDict& loop);
   void add_running(const LogCollection& logs);
+  void add_data();
   void add_callbacks();
   /// Valid as long as this lives, and what it refers to is not changed.
   const CheckpointState& state() const noexcept { return state_; }
@@ -41,6 +46,7 @@ class StateWriter {
 
   Trainer& trainer_;
   Module& module_;
+  Communicator& communicator_;
   CheckpointState state_;
   std::vector<Tensor> kept_;
 };

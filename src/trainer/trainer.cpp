@@ -76,6 +76,7 @@ void Trainer::prepare_model(Stage stage, Module& module) {
 
 void Trainer::run(Stage stage, Module& module, DataModule& data, const std::function<void()>& body) {
   const ModuleInRun in_run(module, data, *this);
+  const DataModuleInRun with_data(datamodule_, data);
   InRun::Names names = names_of(module);
   const InRun here(names, session_.progress().step);
   const NumericFlags flags(config_, stage);
@@ -153,7 +154,11 @@ void Trainer::fit(Module& module, DataModule& data, const LoadFrom& from) {
 }
 
 void Trainer::load_weights(Module& module, const LoadFrom& from) {
-  if (from.checkpoint) detail::StateReader(*this, module, *from.checkpoint).load_model(/*weights_only=*/true, from.strict);
+  if (from.checkpoint) {
+    detail::StateReader saved(*this, module, from);
+    saved.load_model(/*weights_only=*/true);
+    saved.load_data();
+  }
   if (!from.checkpoint && from.init) detail::load_initial_weights(*this, *from.init);
 }
 

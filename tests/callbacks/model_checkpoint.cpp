@@ -1,6 +1,9 @@
 #include "levin/callbacks/model_checkpoint.h"
 
 #include <ATen/ops/equal.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/zeros_like.h>
 #include <stdlib.h>
 #include <torch/optim/adagrad.h>
 #include <torch/optim/adam.h>
@@ -17,6 +20,7 @@
 #include "levin/checkpoint/checkpoint_folder.h"
 #include "levin/checkpoint/checkpoint_reader.h"
 #include "levin/core/error.h"
+#include "levin/optim/optimizer_memory.h"
 #include "levin_test.h"
 #include "mpi_calls.h"
 
@@ -163,6 +167,136 @@ BOOST_AUTO_TEST_CASE(optimizers_of_libtorch_go_on) {
     BOOST_TEST(at::equal(unbroken.module->net->weight, second.module->net->weight));
     BOOST_TEST(at::equal(unbroken.module->net->bias, second.module->net->bias));
   }
+}
+
+/// SGD with momentum, by a class of a program's own.
+class Heavy : public torch::optim::Optimizer {
+ public:
+  explicit Heavy(std::vector<at::Tensor> parameters)
+      : Optimizer({torch::optim::OptimizerParamGroup(parameters)}, std::make_unique<torch::optim::SGDOptions>(0.01)) {
+    for (const auto& parameter : parameters) momenta.emplace_back(parameter, at::zeros_like(parameter));
+  }
+  at::Tensor step(LossClosure) override {
+    const at::NoGradGuard no_grad;
+    const double lr = param_groups()[0].options().get_lr();
+    for (auto& [parameter, momentum] : momenta) {
+      momentum.mul_(0.9).add_(parameter.grad());
+      parameter.sub_(momentum * lr);
+    }
+    return {};
+  }
+  std::vector<std::pair<at::Tensor, at::Tensor>> momenta;
+};
+
+struct HeavyWithMemory : Heavy, levin::OptimizerMemory {
+  using Heavy::Heavy;
+  std::vector<std::pair<std::string, at::Tensor>> state_of(const at::Tensor& parameter) override {
+    for (const auto& [its, momentum] : momenta)
+      if (its.is_same(parameter)) return {{"momentum", momentum}};
+    return {};
+  }
+};
+
+template <class Optimizer>
+levin::OptimizerSpec own() {
+  return levin::custom([](std::vector<at::Tensor> parameters) { return std::make_unique<Optimizer>(std::move(parameters)); });
+}
+
+BOOST_AUTO_TEST_CASE(an_optimizer_of_ones_own_goes_on_or_is_refused) {
+  const SharedFolder folder, other;
+  const auto spec = own<HeavyWithMemory>();
+  const Trained first({.dirpath = folder.path}, 1, {}, spec);
+  CheckpointReader reader(first.callback->last_model_path(), first.trainer->session().communicator().host());
+  BOOST_TEST(reader.find("optimizer/custom/momentum/net.weight"));
+  const Trained second({.dirpath = folder.path}, 3, {&reader}, spec), unbroken({.dirpath = other.path}, 3, {}, spec);
+  BOOST_TEST(at::equal(unbroken.module->net->weight, second.module->net->weight));
+
+  const SharedFolder none, weights;
+  check_all_throw<levin::UsageError>([&] { Trained({.dirpath = none.path}, 1, {}, own<Heavy>()); },
+                                     {"the custom optimizer Heavy remembers", "levin::OptimizerMemory", "save_weights_only"});
+  BOOST_TEST(steps_in(none.path).empty());
+  Trained({.dirpath = weights.path, .save_weights_only = true}, 1, {}, own<Heavy>());
+  BOOST_TEST(steps_in(weights.path).size() == 1u);
+}
+
+/// Data that know how often they were asked for.
+struct CountingData : ToyData {
+  DataLoaderSpec train_dataloader() override {
+    asked++;
+    order.push_back("train_dataloader");
+    return ToyData::train_dataloader();
+  }
+  levin::StateDict state_dict() const override {
+    levin::StateDict state;
+    state.set("asked", asked);
+    state.set("table", at::full({3}, static_cast<double>(asked)));
+    return state;
+  }
+  void load_state_dict(const levin::StateDict& state) override {
+    asked = state.get<int64_t>("asked");
+    table = state.get<at::Tensor>("table");
+    order.push_back("load_state_dict");
+  }
+  int64_t asked = 0;
+  at::Tensor table;
+  std::vector<std::string> order;
+};
+
+BOOST_AUTO_TEST_CASE(the_data_modules_state_goes_on) {
+  const SharedFolder folder;
+  const auto run = [&](int64_t epochs, CountingData& data, const levin::LoadFrom& from) {
+    levin::Trainer trainer({.max_epochs = epochs}, runtime());
+    trainer.add_callback(std::make_shared<ModelCheckpoint>(ModelCheckpointConfig{.dirpath = folder.path}));
+    const auto module = trainer.build<Toy>();
+    trainer.fit(*module, data, from);
+    BOOST_TEST(!trainer.datamodule());
+  };
+  CountingData first, second, testing;
+  run(1, first, {});
+  BOOST_TEST(first.order == (std::vector<std::string>{"train_dataloader"}));
+  levin::Trainer trainer({}, runtime());
+  CheckpointReader reader(folder.path / "step=000005", trainer.session().communicator().host());
+  BOOST_TEST(reader.find("data/table"));
+  run(2, second, {&reader});
+  BOOST_TEST(second.order == (std::vector<std::string>{"load_state_dict", "train_dataloader"}));
+  BOOST_TEST(second.asked == 2);
+  const auto module = trainer.build<Toy>();
+  trainer.test(*module, testing, {&reader});
+  BOOST_TEST(testing.order == (std::vector<std::string>{"load_state_dict"}));
+  BOOST_TEST(at::equal(testing.table, at::ones({3})));
+}
+
+BOOST_AUTO_TEST_CASE(one_that_is_damaged_while_it_is_loaded_gives_way_to_another) {
+  const SharedFolder folder, other;
+  const Trained first({.dirpath = folder.path, .save_top_k = -1}, 3), unbroken({.dirpath = other.path}, 4);
+  auto& host = first.trainer->session().communicator().host();
+  const levin::CheckpointReaderOptions later{.verify_on_read = levin::read_once_by_trainers()};
+  const auto newest = levin::newest_checkpoint(folder.path, host, later);
+  BOOST_REQUIRE(newest.reader);
+  BOOST_TEST(newest.reader->manifest().step == 15);
+  host.barrier();
+  if (host.rank() == 0)  // the last of the model's bytes
+    for (const auto& set : newest.reader->manifest().datasets)
+      if (set.name == "model/net.weight") {
+        std::fstream file(newest.reader->path() / "state.h5", std::ios::in | std::ios::out | std::ios::binary);
+        file.seekp(static_cast<std::streamoff>(set.offset + set.bytes - 1));
+        file.put('x');
+      }
+  host.barrier();
+  std::unique_ptr<CheckpointReader> another;
+  levin::LoadFrom from{newest.reader.get()};
+  check_all_throw<levin::DataError>([&] { Trained({.dirpath = folder.path, .save_top_k = -1}, 4, from); },
+                                    {"model/net.weight", "is damaged"});
+  from.instead = [&](const CheckpointReader& damaged, const std::string& why) {
+    BOOST_TEST(why.find("is damaged") != std::string::npos);
+    another = levin::newest_checkpoint(damaged.path().parent_path(), host, {}, {damaged.path()}).reader;
+    return another.get();
+  };
+  const Trained second({.dirpath = folder.path, .save_top_k = -1}, 4, from);
+  BOOST_REQUIRE(another);
+  BOOST_TEST(another->manifest().step == 10);
+  BOOST_TEST(second.trainer->report().steps == 10);
+  BOOST_TEST(at::equal(unbroken.module->net->weight, second.module->net->weight));
 }
 
 BOOST_AUTO_TEST_CASE(by_steps_and_by_time) {

@@ -16,7 +16,7 @@ namespace levin {
 
 struct SaveReport;
 
-/// Lightning's arguments of ModelCheckpoint, and mtbf, in_background, nodes_per_file and mpi_io_hints. There is no save_last: the file
+/// Lightning's arguments of ModelCheckpoint, and mtbf, in_background and how files are written. There is no save_last: the file
 /// `last` beside the checkpoints always names the newest, which is kept whatever save_top_k says.
 struct ModelCheckpointConfig {
   std::filesystem::path dirpath = {};
@@ -32,7 +32,10 @@ struct ModelCheckpointConfig {
   std::optional<Seconds> train_time_interval = {};
   std::optional<int64_t> every_n_epochs = {};
   std::optional<bool> save_on_train_epoch_end = {};
+  bool save_on_exception = false;
   bool in_background = true;
+  Bytes alignment = {4096};
+  std::filesystem::path staging_directory = {};
   int64_t nodes_per_file = 0;
   std::map<std::string, std::string> mpi_io_hints = {};
 
@@ -49,7 +52,11 @@ LEVIN_CONFIG(ModelCheckpointConfig, (dirpath, "folder of the checkpoints; empty:
              (train_time_interval, "time between two, by rank 0's clock", greater_than(Seconds{0})),
              (every_n_epochs, "epochs between two; null: 1 where nothing else says when", at_least(1)),
              (save_on_train_epoch_end, "at the end of an epoch, else after each validation; null: so if there is one an epoch"),
+             (save_on_exception, "the last complete step, when the training ends with an exception of all ranks"),
              (in_background, "train on while a copy of the state is written"),
+             (alignment, "tensors of this size and larger begin at multiples of it in the file: a file system's stripe",
+              at_least(Bytes{4096})),
+             (staging_directory, "folder on a disk of each host's own where the copy lies while it is written; empty: in memory"),
              (nodes_per_file, "nodes whose ranks write a file of their own, state.0.h5, state.1.h5, …; 0: all write one", at_least(0)),
              (mpi_io_hints, "for MPI-IO, which makes the files then: {striping_factor: 8}; MPI ignores what it does not know"))
 LEVIN_CHOICE(ModelCheckpointConfig, "model_checkpoint")

@@ -10,6 +10,8 @@
 
 namespace levin {
 
+class OptimizerMemory;
+
 /// A torch::optim::Optimizer over whole parameters, whose learning rates follow a schedule.
 class TorchOptimizer {
  public:
@@ -25,8 +27,8 @@ class TorchOptimizer {
   /// asks for the loss again (LBFGS).
   void step(const std::function<double(double)>& schedule);
 
-  /// Whether it is one of LibTorch's own classes, whose state can be kept: Adagrad, Adam, AdamW, RMSprop, SGD.
-  bool is_known() const;
+  /// Whether checkpoints can keep its state: one of LibTorch's own classes (Adagrad, Adam, AdamW, RMSprop, SGD), or an OptimizerMemory.
+  bool keeps_state() const;
   /// What it remembers of a parameter, by name: tensors of its shape, zeros before the first step.
   std::vector<std::pair<std::string, Tensor>> state_of(const Tensor& parameter) const;
   /// Updates so far, where it counts them.
@@ -34,6 +36,9 @@ class TorchOptimizer {
   void set_steps(int64_t steps);
 
  private:
+  bool is_known() const;
+  OptimizerMemory* memory() const;
+
   std::unique_ptr<torch::optim::Optimizer> optimizer_;
   std::vector<double> base_lrs_;  // of each group
 };

@@ -11,6 +11,7 @@
 
 namespace levin {
 
+class Communicator;
 class LogCollection;
 class Module;
 class Trainer;
@@ -18,7 +19,7 @@ class Trainer;
 /// A checkpoint that a callback wants.
 struct CheckpointRequest {
   std::filesystem::path folder;  ///< of checkpoints
-  std::string name;              ///< of its directory there
+  std::string name;              ///< of its directory there; empty: name_of_step
   std::map<std::string, std::string> fields = {};
   bool weights_only = false;
   bool in_background = true;
@@ -37,6 +38,15 @@ class Checkpoints {
   void use(const std::filesystem::path& folder, const CheckpointWriterOptions& options = {});
   const std::filesystem::path& folder() const noexcept { return folder_; }
   void request(CheckpointRequest request);
+
+  /// What is made when the training ends with an exception that all ranks have thrown in the same step: its last complete step, where a
+  /// step is not in the middle of its update. For a callback's setup.
+  void request_on_exception(CheckpointRequest request);
+  /// For the loop: a training begins, and ends with this exception. A rank waits a few seconds for the others, on a communicator of its
+  /// own; where one of them does not come, or stands elsewhere, nothing is made. Throws nothing.
+  void begin_training();
+  bool saves_on_exception() const noexcept { return aside_ != nullptr; }
+  void save_on_exception(const std::string& why, Module& module, const LogCollection& logs, const StateDict& last_step) noexcept;
 
   /// For the loop, where a step is complete: makes what was asked for, and commits what has been written. Collective.
   void at_boundary(Module& module, const LogCollection& logs, const std::function<StateDict()>& loop);
@@ -57,12 +67,15 @@ class Checkpoints {
   void look_at(Folder& folder);
   template <class Act>
   void forgive(Folder& folder, const Act& act);
+  bool all_stand_there(const std::string& why, int64_t step);
 
   Trainer& trainer_;
   std::filesystem::path folder_;
   std::vector<CheckpointRequest> requests_;
   std::vector<std::unique_ptr<Folder>> folders_;
-  int failures_ = 0;  // in a row
+  std::vector<CheckpointRequest> on_exception_;
+  std::unique_ptr<Communicator> aside_;  // of ranks that have thrown
+  int failures_ = 0;                     // in a row
   int64_t saved_step_ = -1;
   bool saved_for_stop_ = false;
 };

@@ -9,6 +9,7 @@
 #include "levin/data/data_loader.h"
 #include "levin/data/iterable_dataset.h"
 #include "levin/trainer/hooks.h"
+#include "levin/trainer/state_dict.h"
 
 namespace levin {
 
@@ -46,6 +47,10 @@ class DataModule {
   /// On every rank: open the data sets that the stage needs.
   virtual void setup(Stage) {}
   virtual void teardown(Stage) {}
+  /// What a restart must find again, and how it is taken back: after setup, before any loader is made; for evaluations of a checkpoint,
+  /// too. The same on all ranks: rank 0's is kept.
+  virtual StateDict state_dict() const { return {}; }
+  virtual void load_state_dict(const StateDict&) {}
   /// On the rank whose run ends with an error.
   virtual void on_exception(const std::string& /*message*/) {}
 

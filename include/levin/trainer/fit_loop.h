@@ -22,10 +22,13 @@ class FitLoop {
   void load_validation();
   void sanity_check();
   void set_lengths();
+  void check_optimizers() const;
+  void run_epochs();
   void run_epoch();
   StateDict state() const;
   void restore(detail::StateReader& saved);
   void at_boundary();
+  void note_complete_step();
   void train_batch(Batch& batch);
   Tensor training_step(const Batch& batch);
   Tensor optimize_automatically(const Batch& batch);
@@ -60,6 +63,7 @@ class FitLoop {
   int64_t all_batches_ = 0;  // of all epochs
   int64_t micro_batch_ = 0;  // since the last step
   bool validation_given_up_ = false;
+  StateDict complete_;     // state() after the last step, where it may be saved after an exception; empty during an update
   bool in_epoch_ = false;  // between an epoch's first batch and its end
   std::chrono::steady_clock::time_point clock_, started_, validated_;
 };

@@ -1,4 +1,5 @@
 #pragma once
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -16,12 +17,18 @@ struct InitialWeights {
   std::vector<std::string> exclude = {};           ///< patterns of the model's names (`*`, `?`), which stay as they were made
 };
 
+/// Names of tensors that a Trainer reads once, all ranks together: a CheckpointReader for it may compare their checksums then.
+inline std::vector<std::string> read_once_by_trainers() { return {"model/", "optimizer/"}; }
+
 /// Where a training goes on, or whose weights are evaluated: a checkpoint that was found whole; null: a model as it was made, or with
 /// initial weights. Without `strict` what fits is loaded, and the rest is a warning.
 struct LoadFrom {
   const CheckpointReader* checkpoint = nullptr;
   bool strict = true;
   const InitialWeights* init = nullptr;  ///< without a checkpoint
+  /// For a checkpoint that turns out to be damaged while its tensors are read: another one, all of which is loaded then; null: the training
+  /// ends with the error. Called on all ranks.
+  std::function<const CheckpointReader*(const CheckpointReader& damaged, const std::string& why)> instead = {};
 };
 
 }  // namespace levin

@@ -81,6 +81,8 @@ class Trainer {
   const std::vector<std::shared_ptr<Callback>>& callbacks() const noexcept { return run_callbacks_; }
   const std::vector<std::shared_ptr<Logger>>& loggers() const noexcept { return loggers_; }
   Checkpoints& checkpoints() noexcept { return checkpoints_; }
+  /// Of the run that goes on (Lightning's name); null when there is none.
+  DataModule* datamodule() const noexcept { return datamodule_; }
   /// Where callbacks put files that are told no other place (Lightning's name); empty: nowhere.
   const std::filesystem::path& default_root_dir() const noexcept { return default_root_dir_; }
   void set_default_root_dir(std::filesystem::path folder) { default_root_dir_ = std::move(folder); }
@@ -127,6 +129,7 @@ class Trainer {
   std::optional<OptimizerConfig> optimizer_;
   std::optional<LrSchedulerConfig> lr_scheduler_;
   std::vector<std::shared_ptr<Callback>> run_callbacks_;  // with the module's own
+  DataModule* datamodule_ = nullptr;
   HookList hooks_;
   bool trains_ = false;  // whether what the strategy holds has its optimizers
   RunReport report_;

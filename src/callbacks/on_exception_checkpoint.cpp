@@ -1,0 +1,26 @@
+#include "levin/callbacks/on_exception_checkpoint.h"
+
+#include <fmt/format.h>
+
+#include "levin/core/error.h"
+#include "levin/trainer/trainer.h"
+
+namespace levin {
+
+OnExceptionCheckpoint::OnExceptionCheckpoint(OnExceptionCheckpointConfig config) : config_(std::move(config)) {
+  check_config(config_);
+  const auto& name = config_.filename;
+  if (name.empty() || name.starts_with('.') || name == "last" || name.find_first_of("/\n") != std::string::npos)
+    throw ConfigError(fmt::format("an OnExceptionCheckpoint's filename is \"{}\"", name), "give the name of a directory, without a path",
+                      "callbacks");
+}
+
+void OnExceptionCheckpoint::setup(Stage stage) {
+  if (stage != Stage::fit || trainer().config().fast_dev_run.batches > 0) return;
+  auto folder = config_.dirpath;
+  if (folder.empty() && !trainer().default_root_dir().empty()) folder = trainer().default_root_dir() / "checkpoints";
+  if (folder.empty()) throw ConfigError("an OnExceptionCheckpoint has no folder", "give a dirpath", "callbacks");
+  trainer().checkpoints().request_on_exception({.folder = folder, .name = config_.filename});
+}
+
+}  // namespace levin
