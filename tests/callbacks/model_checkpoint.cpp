@@ -221,7 +221,7 @@ BOOST_AUTO_TEST_CASE(an_optimizer_of_ones_own_goes_on_or_is_refused) {
 
 /// Data that know how often they were asked for.
 struct CountingData : ToyData {
-  DataLoaderSpec train_dataloader() override {
+  levin::DataLoaderSpec train_dataloader() override {
     asked++;
     order.push_back("train_dataloader");
     return ToyData::train_dataloader();
