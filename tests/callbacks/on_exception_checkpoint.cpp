@@ -51,14 +51,14 @@ struct Broken {
     MPI_Barrier(runtime().communicator());
   }
 
-  levin::Trainer trainer{{.max_epochs = 2}, runtime()};
+  levin::Trainer trainer{{.max_epochs = 2}, runtime(), 5};  // fit's seed
   std::shared_ptr<Toy> module;
   std::vector<levin::FoundCheckpoint> found;
 };
 
 /// Goes on from what was saved, to the end.
 std::shared_ptr<Toy> resumed(const fs::path& checkpoint) {
-  levin::Trainer trainer({.max_epochs = 2}, runtime());
+  levin::Trainer trainer({.max_epochs = 2}, runtime(), 5);
   const levin::CheckpointReader reader(checkpoint, trainer.session().communicator().host());
   const auto module = trainer.build<Toy>();
   ToyData data;
@@ -122,7 +122,7 @@ BOOST_AUTO_TEST_CASE(a_rank_that_fails_alone_saves_nothing_and_waits_for_nobody_
 
 BOOST_AUTO_TEST_CASE(a_model_checkpoint_does_so_when_it_is_told) {
   const SharedFolder folder;
-  levin::Trainer trainer({.max_epochs = 2}, runtime());
+  levin::Trainer trainer({.max_epochs = 2}, runtime(), 5);
   trainer.add_callback(std::make_shared<levin::ModelCheckpoint>(
       levin::ModelCheckpointConfig{.dirpath = folder.path, .save_on_exception = true, .in_background = false}));
   const auto module = trainer.build<Toy>();
