@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "levin/core/text.h"
+#include "levin/trainer/module.h"
 #include "levin/trainer/trainer.h"
 
 namespace levin {

@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "levin/core/error.h"
+#include "levin/trainer/module.h"
 #include "levin/trainer/trainer.h"
 
 namespace levin {

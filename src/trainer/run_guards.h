@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <utility>
 
+#include "levin/trainer/module.h"
 #include "levin/trainer/trainer.h"
 
 namespace levin {

@@ -4,6 +4,7 @@
 
 #include <map>
 
+#include "levin/trainer/module.h"
 #include "levin/trainer/trainer.h"
 
 namespace levin::detail {

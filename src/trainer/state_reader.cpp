@@ -7,6 +7,7 @@
 #include "levin/checkpoint/checkpoint_reader.h"
 #include "levin/core/error.h"
 #include "levin/metrics/metric.h"
+#include "levin/trainer/module.h"
 #include "levin/trainer/trainer.h"
 #include "state_names.h"
 #include "tensor_match.h"

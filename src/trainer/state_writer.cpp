@@ -4,6 +4,7 @@
 #include <ATen/ops/tensor.h>
 
 #include "levin/metrics/metric.h"
+#include "levin/trainer/module.h"
 #include "levin/trainer/trainer.h"
 #include "state_names.h"
 

@@ -8,6 +8,7 @@
 #include "levin/cli/own_components.h"
 #include "levin/cli/program_options.h"
 #include "levin/trainer/data_module.h"
+#include "levin/trainer/module.h"
 #include "levin/trainer/trainer.h"
 
 namespace levin::cli {

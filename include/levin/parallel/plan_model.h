@@ -1,11 +1,13 @@
 #pragma once
-#include <torch/nn/module.h>
-
 #include <optional>
 #include <vector>
 
 #include "levin/optim/optimizer_spec.h"
 #include "levin/parallel/plan.h"
+
+namespace torch::nn {
+class Module;
+}
 
 namespace levin {
 

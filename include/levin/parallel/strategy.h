@@ -1,6 +1,4 @@
 #pragma once
-#include <torch/nn/module.h>
-
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -16,6 +14,10 @@
 #include "levin/parallel/group_optimizer.h"
 #include "levin/parallel/step_totals.h"
 #include "levin/parallel/strategy_config.h"
+
+namespace torch::nn {
+class Module;
+}
 
 namespace levin {
 

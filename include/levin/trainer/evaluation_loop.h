@@ -1,6 +1,7 @@
 #pragma once
 #include <memory>
 
+#include "levin/trainer/log_collection.h"
 #include "levin/trainer/trainer.h"
 
 namespace levin {

@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "levin/trainer/evaluation_loop.h"
+#include "levin/trainer/log_collection.h"
 #include "levin/trainer/manual_optimization.h"
 #include "levin/trainer/trainer.h"
 

@@ -14,7 +14,6 @@
 #include "levin/trainer/data_module.h"
 #include "levin/trainer/load_from.h"
 #include "levin/trainer/logger.h"
-#include "levin/trainer/module.h"
 #include "levin/trainer/run_report.h"
 #include "levin/trainer/session.h"
 #include "levin/trainer/trainer_config.h"
