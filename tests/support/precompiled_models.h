@@ -2,4 +2,3 @@
 #include <torch/nn/modules/linear.h>
 
 #include "levin/trainer/module.h"
-#include "levin_test.h"
