@@ -67,12 +67,17 @@ void Form::take_private_form(const Ranks& of) {
 
 std::string Form::describe() const {
   if (ranks == 1) return name == "single_device" ? name : name + ", alone";
-  if (shared()) return name + ", one copy of the parameters a node";
+  if (shared())
+    return name + ", one copy of the parameters a " + (options.share_parameters == ShareParameters::numa ? "NUMA domain" : "node");
   if (name == "ddp") return "ddp, a private copy of the parameters a rank";
   if (name == "zero1") return "zero1, a private copy of the parameters a rank, the optimizer's state in parts";
   if (name == "zero2") return "zero2, a private copy of the parameters a rank, gradients and the optimizer's state in parts";
   if (name == "hsdp") return fmt::format("hsdp, one copy of the parameters in parts on each {} ranks", shard_ranks);
   return "fsdp, one copy of the parameters in parts on all ranks";
+}
+
+ShareParameters share_parameters_of(const StrategyConfig& config) {
+  return std::visit([](const auto& one) { return named(one).options.share_parameters; }, config);
 }
 
 Form choose_form(const StrategyConfig& config, const Ranks& ranks) {
@@ -83,8 +88,10 @@ Form choose_form(const StrategyConfig& config, const Ranks& ranks) {
     throw ConfigError(fmt::format("strategy single_device on {} ranks", ranks.all), "start one rank, or use --trainer.strategy ddp",
                       "parallel");
   const auto share = form.options.share_parameters;
-  if (share == ShareParameters::node && !ranks.share_memory)
-    throw ConfigError("share_parameters: node, but this accelerator's ranks share no memory", "use share_parameters: auto", "parallel");
+  const bool must = share == ShareParameters::node || share == ShareParameters::numa;
+  if (must && !ranks.share_memory)
+    throw ConfigError(fmt::format("share_parameters: {}, but this accelerator's ranks share no memory", enum_name(share)),
+                      "use share_parameters: auto", "parallel");
   if (ranks.all == 1) {
     if (std::holds_alternative<AutoStrategy>(config)) form.name = "single_device";
     return form;
@@ -92,10 +99,11 @@ Form choose_form(const StrategyConfig& config, const Ranks& ranks) {
   // One copy a node is less than a part a rank and a gathered unit, and needs no gather; across nodes it is a replica.
   const bool parts_of_nodes = form.name == "fsdp" && ranks.hosts > 1;
   const bool groups_of_nodes = form.name != "hsdp" || !form.options.shard_group_size || *form.options.shard_group_size == ranks.of_host;
-  if (share == ShareParameters::node && (parts_of_nodes || !groups_of_nodes))
-    throw ConfigError(fmt::format("share_parameters: node with {}, which holds parts of a copy on {}", form.name,
-                                  parts_of_nodes ? "each host" : "other groups than hosts"),
-                      "use hsdp with a copy a host, or share_parameters: auto", "parallel");
+  const std::string place = share == ShareParameters::numa ? "NUMA domain" : "host";
+  if (must && (parts_of_nodes || !groups_of_nodes))
+    throw ConfigError(fmt::format("share_parameters: {} with {}, which holds parts of a copy on {}", enum_name(share), form.name,
+                                  parts_of_nodes ? "each " + place : "other groups than " + place + "s"),
+                      fmt::format("use hsdp with a copy a {}, or share_parameters: auto", place), "parallel");
   if (share != ShareParameters::none && ranks.share_memory && !parts_of_nodes && groups_of_nodes)
     form.lifetimes = {Hold::shared, Hold::whole, Hold::sharded}, form.shard_ranks = ranks.all;
   else

@@ -1,6 +1,7 @@
 #include "levin/parallel/plan.h"
 
 #include <fmt/format.h>
+#include <sched.h>
 
 #include <algorithm>
 #include <cmath>
@@ -172,6 +173,15 @@ int64_t available_memory() {
   if (std::ifstream("/sys/fs/cgroup/memory.max") >> limit && std::ifstream("/sys/fs/cgroup/memory.current") >> used)
     bytes = std::min(bytes, std::max<int64_t>(0, limit - used));
   return bytes;
+}
+
+int64_t available_memory_of_domain() {
+  unsigned cpu = 0, domain = 0;
+  std::ifstream file(getcpu(&cpu, &domain) == 0 ? fmt::format("/sys/devices/system/node/node{}/meminfo", domain) : std::string());
+  int64_t bytes = 0;
+  for (std::string word; file >> word;)  // files' pages are given back when memory is short
+    if (int64_t kib = 0; (word == "MemFree:" || word == "Active(file):" || word == "Inactive(file):") && file >> kib) bytes += kib << 10;
+  return bytes > 0 ? std::min(bytes, available_memory()) : available_memory();
 }
 
 }  // namespace levin

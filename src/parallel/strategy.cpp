@@ -28,6 +28,8 @@ Strategy::~Strategy() = default;
 
 std::vector<double> Strategy::exchange(const std::vector<double>& mine) {
   if (communicator_->size() == 1) return mine;
+  // Found here is a rank that waits in a unit for another of its group. On devices it would cost a wait for all that was started.
+  if (making_->shard && making_->shard->device().is_cpu()) making_->shard->barrier();
   std::vector<double> all(mine.size() * static_cast<size_t>(communicator_->size()));
   auto& host = communicator_->host();
   if (auto* node = host.node(); node && node->size() == host.size()) {

@@ -114,9 +114,10 @@ void Strategy::setup(torch::nn::Module& module, std::vector<OptimizerSpec> optim
       throw ConfigError(
           fmt::format("strategy {} with a custom optimizer, which needs whole parameters and gradients on every rank", form_.name),
           "use strategy ddp, or one of Levin's optimizers", "parallel");
-    if (form_.options.share_parameters == ShareParameters::node)
-      throw ConfigError("share_parameters: node with a custom optimizer, which needs whole gradients on every rank",
-                        "use share_parameters: auto or none", "parallel");
+    if (const auto share = form_.options.share_parameters; share == ShareParameters::node || share == ShareParameters::numa)
+      throw ConfigError(
+          fmt::format("share_parameters: {} with a custom optimizer, which needs whole gradients on every rank", enum_name(share)),
+          "use share_parameters: auto or none", "parallel");
     form_.take_private_form(making_->places);
     find_ranks();
   }
@@ -228,7 +229,7 @@ bool Strategy::holds(const torch::nn::Module& module) const {
 
 std::vector<GroupMemory> Strategy::allocate(const std::vector<GroupLayout>& layout) {
   std::vector<GroupMemory> memory;
-  const bool must = form_.options.share_parameters == ShareParameters::node;
+  const bool must = form_.options.share_parameters != ShareParameters::automatic;
   for (const auto& group : layout) {
     auto compute = group.dtype;
     if (form_.options.param_dtype && c10::isFloatingType(compute)) compute = scalar_type_of(*form_.options.param_dtype);

@@ -8,6 +8,8 @@
 #include "levin/core/error.h"
 #include "levin/core/text.h"
 #include "levin/optim/torch_optimizer.h"
+#include "levin/parallel/form.h"
+#include "levin/parallel/plan.h"
 #include "levin/trainer/module.h"
 
 namespace levin {
@@ -29,6 +31,19 @@ uint64_t mix(uint64_t value) {
   return value ^ (value >> 31);
 }
 
+// Where parameters are shared by NUMA domain, and a host has several: a communicator whose ranks share memory in a domain.
+std::unique_ptr<Communicator> by_numa_domain(const StrategyConfig& strategy, MpiRuntime& runtime, const Topology& topology,
+                                             Communicator& communicator) {
+  if (share_parameters_of(strategy) != ShareParameters::numa || !communicator.node()) return nullptr;
+  const auto& places = topology.places();
+  const auto astray = std::find_if(places.begin(), places.end(), [](const RankPlace& place) { return place.numa_domain < 0; });
+  if (astray != places.end())
+    throw ConfigError(fmt::format("share_parameters: numa, and rank {} may run on cores of several NUMA domains", astray - places.begin()),
+                      "bind ranks to cores or domains (mpirun --bind-to core, srun --cpu-bind=cores), or use share_parameters: node",
+                      "trainer");
+  return Communicator::create_in_parts(runtime, communicator, topology.self().numa_domain);
+}
+
 }  // namespace
 
 Session::Session(MpiRuntime& runtime, const SessionConfig& config, uint64_t seed, const AcceleratorRegistry& accelerators)
@@ -38,7 +53,9 @@ Session::Session(MpiRuntime& runtime, const SessionConfig& config, uint64_t seed
       topology_(Topology::discover(runtime)),
       chosen_(choose_device(accelerators, config.accelerator, runtime, topology_)),
       communicator_(accelerator().communicator(runtime, config.window_directory, device())),
-      strategy_(Strategy::create(config.strategy, *communicator_, accelerator().alignment_bytes(), runtime.log())),
+      domains_(by_numa_domain(config.strategy, runtime, topology_, *communicator_)),
+      strategy_(Strategy::create(config.strategy, domains_ ? *domains_ : *communicator_, accelerator().alignment_bytes(), runtime.log(),
+                                 domains_ ? &available_memory_of_domain : &available_memory)),
       scaling_(config, *strategy_, runtime) {
   check_config(config_);
   if (const auto why = device().is_cpu() ? slow_because(config_.precision, CpuFeatures::of_this_one()) : ""; !why.empty() && rank() == 0)

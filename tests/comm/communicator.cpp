@@ -34,7 +34,14 @@ constexpr at::ScalarType integers[] = {at::kChar, at::kByte, at::kShort, at::kIn
 // Nothing, one, less than a cache line, slots, in place and several chunks of the stage; none a multiple of anything.
 constexpr int64_t sizes[] = {0, 1, 5, 1023, 16411, 140009};
 
-std::unique_ptr<Communicator> make_communicator() { return Communicator::create_cpu(runtime()); }
+// With COMMUNICATOR_PARTS set, one whose ranks of even and odd number share no memory.
+std::unique_ptr<Communicator> make_communicator() {
+  auto whole = Communicator::create_cpu(runtime());
+  if (!getenv("COMMUNICATOR_PARTS")) return whole;
+  auto parts = Communicator::create_in_parts(runtime(), *whole, whole->rank() % 2);
+  BOOST_REQUIRE(parts);
+  return parts;
+}
 
 bool is_float(at::ScalarType dtype) { return c10::isFloatingType(dtype); }
 
@@ -293,6 +300,26 @@ BOOST_AUTO_TEST_CASE(halves_work_at_once) {
     BOOST_REQUIRE(tensor.eq(expected).all().item<bool>());
   }
   comm->barrier();
+}
+
+BOOST_AUTO_TEST_CASE(parts_of_a_host) {
+  const auto whole = Communicator::create_cpu(runtime());
+  BOOST_TEST(!Communicator::create_in_parts(runtime(), *whole, 7));
+  const auto parts = Communicator::create_in_parts(runtime(), *whole, whole->rank() % 2);
+  if (!parts) return;  // every rank is alone on its host
+  BOOST_TEST((parts->node()->size() < whole->node()->size() || whole->node()->size() == 1));
+  BOOST_TEST(parts->size() == whole->size());
+  BOOST_TEST(parts->rank() == whole->rank());
+  whole->barrier();
+  if (whole->rank() == 0) {
+    whole->abort("the whole ended");
+    return;
+  }
+  check_throws<levin::CommunicatorAborted>(
+      [&] {
+        for (;;) parts->barrier();
+      },
+      {"rank 0 ended the job", "the whole ended"});
 }
 
 BOOST_AUTO_TEST_CASE(abort_ends_a_collective) {

@@ -129,6 +129,25 @@ BOOST_AUTO_TEST_CASE(random_models_equal_one_rank) {
   }
 }
 
+// Parts of a host, such as its NUMA domains, are to each other what hosts are.
+BOOST_AUTO_TEST_CASE(a_copy_in_each_part_of_a_host) {
+  const auto whole = world();
+  const auto parts = levin::Communicator::create_in_parts(levin::test::runtime(), *whole, whole->rank() % 2);
+  if (!parts) return;  // every rank is alone on its host
+  const ShardingOptions shared{.share_parameters = ShareParameters::numa};
+  BOOST_TEST(Strategy::create(levin::DDP{ShareParameters::numa}, *parts)->describe() == "ddp, one copy of the parameters a NUMA domain");
+  check_throws<levin::ConfigError>(
+      [&] {
+        Strategy::create(levin::FSDP{levin::ShardingStrategy::full_shard, shared}, *parts);
+      },
+      {"share_parameters: numa with fsdp", "each NUMA domain"});
+  for (uint32_t seed = 1; seed <= 4; seed++) {
+    const Result expected = alone(seed, /*evaluate=*/true);
+    for (const StrategyConfig& config : {StrategyConfig(levin::DDP{ShareParameters::numa}), StrategyConfig(levin::HSDP{shared})})
+      check_equal(train(config, *parts, seed, true), expected, "parts, model " + std::to_string(seed));
+  }
+}
+
 // With dropout on, a checkpointed unit repeats the same masks.
 BOOST_AUTO_TEST_CASE(random_numbers_are_repeated) {
   const levin::MpiRuntime runtime(MPI_COMM_SELF);
@@ -185,6 +204,22 @@ BOOST_AUTO_TEST_CASE(ranks_that_use_other_units_are_named) {
   const Tensor x = at::ones({2, 64});
   check_throws<levin::CommunicatorError>([&] { model->squares[communicator->rank() == 0 ? 0 : 1](x); },
                                          {"rank 0 is in all_gather", "for unit \"square0\"", "for unit \"square1\""});
+}
+
+// Groups that share a copy meet all others at the step, which none of them reaches when one of its ranks is elsewhere.
+BOOST_AUTO_TEST_CASE(a_rank_that_leaves_its_group_in_a_unit_is_named) {
+  const auto communicator = world();
+  if (communicator->size() != 4) return;
+  auto strategy = Strategy::create(levin::HSDP{{.share_parameters = ShareParameters::none, .shard_group_size = 2}}, *communicator);
+  const auto context = strategy->open_build_context();
+  const auto model = std::make_shared<Tower>(64, 3);
+  strategy->setup(*model, {levin::SGD{}});
+  const Tensor x = at::ones({2, 64});
+  const auto step = [&] {
+    if (communicator->rank() % 2 == 0) model->squares[1](x);
+    strategy->meet(0);
+  };
+  check_throws<levin::CommunicatorError>(step, {"barrier", "for unit \"square1\""});
 }
 
 // The parts of a unit are cut as soon as it is built, and what is gathered is given back.

@@ -4,6 +4,8 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/rand.h>
+#include <sched.h>
+#include <stdlib.h>
 #include <torch/optim/sgd.h>
 
 #include "levin/nn/unit.h"
@@ -43,6 +45,36 @@ struct WithUnit : torch::nn::Module {
   Counted unit{nullptr};
 };
 
+/// A machine of two NUMA domains with a core each, as hwloc sees it; this rank may run on one of them, or on both.
+class TwoDomains {
+ public:
+  TwoDomains() {
+    BOOST_REQUIRE(sched_getaffinity(0, sizeof(before_), &before_) == 0);
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+      if (CPU_ISSET(cpu, &before_)) cpus_.push_back(cpu);
+    if (!there()) return;
+    setenv("HWLOC_SYNTHETIC", fmt::format("numa:2 core:1 pu:1(indexes={},{})", cpus_[0], cpus_[1]).c_str(), 1);
+    setenv("HWLOC_THISSYSTEM", "1", 1);
+  }
+  ~TwoDomains() {
+    unsetenv("HWLOC_SYNTHETIC"), unsetenv("HWLOC_THISSYSTEM");
+    sched_setaffinity(0, sizeof(before_), &before_);
+  }
+  TwoDomains(const TwoDomains&) = delete;
+  TwoDomains& operator=(const TwoDomains&) = delete;
+  bool there() const { return cpus_.size() >= 2; }
+  void bind(size_t domain) const {
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(static_cast<size_t>(cpus_[domain]), &one);
+    BOOST_REQUIRE(sched_setaffinity(0, sizeof(one), &one) == 0);
+  }
+
+ private:
+  cpu_set_t before_;
+  std::vector<int> cpus_;
+};
+
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(trainer_session)
@@ -75,6 +107,32 @@ BOOST_AUTO_TEST_CASE(own_loop_with_unequal_batches) {
   }
   BOOST_TEST(at::allclose(model->net->weight, plain->net->weight, 1e-12, 1e-12));
   session.communicator().barrier();
+}
+
+BOOST_AUTO_TEST_CASE(a_copy_of_the_parameters_in_each_numa_domain) {
+  const TwoDomains machine;
+  if (!machine.there()) return;
+  const levin::SessionConfig config{.strategy = levin::DDP{levin::ShareParameters::numa}};
+  if (runtime().size() > 1)
+    levin::test::check_throws<levin::ConfigError>([&] { Session(runtime(), config); }, {"several NUMA domains", "--bind-to core"});
+  machine.bind(static_cast<size_t>(runtime().rank()) % 2);
+  const auto trained = [&](const levin::SessionConfig& options) {
+    Session session(runtime(), options, 3);
+    if (runtime().size() > 1) {
+      const char* place = options.strategy.index() == config.strategy.index() ? "a NUMA domain" : "a node";
+      BOOST_TEST(session.strategy().describe().find(place) != std::string::npos);
+    }
+    const auto model = session.build<Toy>();
+    session.setup(*model);
+    for (int step = 0; step < 3; step++) {
+      levin::Batch batch = samples(step * 10 + runtime().rank(), 1);
+      session.backward(model->training_step(batch), 1);
+      BOOST_TEST(session.step());
+    }
+    session.communicator().barrier();
+    return model->net->weight.detach().clone();
+  };
+  BOOST_TEST(at::allclose(trained(config), trained({.strategy = levin::Zero1{}}), 1e-5, 1e-6));
 }
 
 // A unit is computed again in the backward.

@@ -10,6 +10,7 @@
 
 #include "levin/data/tensor_dataset.h"
 #include "levin/metrics/mean.h"
+#include "levin/trainer/module.h"
 #include "levin/trainer/trainer.h"
 
 namespace levin::test {

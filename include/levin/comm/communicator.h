@@ -97,6 +97,9 @@ class Communicator {
   /// The communicator for tensors in host memory: shared windows inside a node, made in `window_directory`, and MPI between nodes, on a
   /// thread of its own where MPI runs at MPI_THREAD_MULTIPLE. Collective over the runtime's ranks. Destroy it before MPI_Finalize.
   static std::unique_ptr<Communicator> create_cpu(const MpiRuntime& runtime, const std::string& window_directory = "/dev/shm");
+  /// The same ranks once more, of which only those of one host and equal `part` share memory, as if parts were hosts; an abort of either
+  /// ends the waits of both. Null where every host has one part. `whole` comes from create_cpu. Collective.
+  static std::unique_ptr<Communicator> create_in_parts(const MpiRuntime& runtime, Communicator& whole, int part);
 
  protected:
   int rank_ = 0, size_ = 1;

@@ -44,6 +44,8 @@ struct Form {
   std::string describe() const;
 };
 
+/// What a strategy says of it.
+ShareParameters share_parameters_of(const StrategyConfig& config);
 /// ConfigError for what these ranks cannot do: one device on several ranks, shared memory that there is not, a group that does not divide.
 Form choose_form(const StrategyConfig& config, const Ranks& ranks);
 

@@ -103,6 +103,8 @@ const Plan* fastest_that_fits(const std::vector<Plan>& plans, const ClusterConfi
 std::vector<std::pair<std::string, StrategyConfig>> planned_strategies();
 /// Bytes that new memory of this machine may have: what is free or can be freed, within the limit of the control group.
 int64_t available_memory();
+/// Of the NUMA domain that the calling thread runs on; the host's where the system does not say.
+int64_t available_memory_of_domain();
 
 /// "1.25 GB", in powers of 1000.
 std::string bytes_text(int64_t bytes);

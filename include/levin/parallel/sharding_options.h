@@ -10,9 +10,10 @@ namespace levin {
 enum class ShareParameters {
   automatic,  ///< node where shared memory has room, else none, with a warning
   node,       ///< one copy a node; an error where shared memory has no room
+  numa,       ///< one copy a NUMA domain, which are then to each other what nodes are; the same error
   none        ///< a private copy a rank
 };
-LEVIN_ENUM(ShareParameters, (automatic, "auto"), (node, "node"), (none, "none"))
+LEVIN_ENUM(ShareParameters, (automatic, "auto"), (node, "node"), (numa, "numa"), (none, "none"))
 
 /// A dtype on the way between ranks, or of the copy that is computed with.
 enum class TransferDtype { float32, bfloat16, float16 };

@@ -127,7 +127,7 @@ class Session : public StopAgreement {
   uint64_t seed_;
   Topology topology_;
   ChosenDevice chosen_;
-  std::unique_ptr<Communicator> communicator_;
+  std::unique_ptr<Communicator> communicator_, domains_;  // what the strategy shares by NUMA domain
   std::unique_ptr<Strategy> strategy_;
   GradientScaling scaling_;
   std::vector<OptimizerSpec> specs_;
