@@ -2,6 +2,7 @@
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/ones.h>
+#include <torch/nn/module.h>
 
 #include "levin/comm/communicator.h"
 #include "levin/core/error.h"
