@@ -34,10 +34,12 @@ constexpr at::ScalarType integers[] = {at::kChar, at::kByte, at::kShort, at::kIn
 // Nothing, one, less than a cache line, slots, in place and several chunks of the stage; none a multiple of anything.
 constexpr int64_t sizes[] = {0, 1, 5, 1023, 16411, 140009};
 
-// With COMMUNICATOR_PARTS set, one whose ranks of even and odd number share no memory.
+bool in_parts() { return getenv("COMMUNICATOR_PARTS") != nullptr; }
+
+// In parts, ranks of even and odd number share no memory.
 std::unique_ptr<Communicator> make_communicator() {
   auto whole = Communicator::create_cpu(runtime());
-  if (!getenv("COMMUNICATOR_PARTS")) return whole;
+  if (!in_parts()) return whole;
   auto parts = Communicator::create_in_parts(runtime(), *whole, whole->rank() % 2);
   BOOST_REQUIRE(parts);
   return parts;
@@ -58,8 +60,9 @@ std::vector<std::vector<int>> hosts_of_ranks() {
   std::vector<std::vector<int>> hosts;
   std::vector<std::string> names;
   for (const auto& place : topology.places()) {
-    const auto known = static_cast<size_t>(std::find(names.begin(), names.end(), place.host) - names.begin());
-    if (known == names.size()) names.push_back(place.host), hosts.emplace_back();
+    const std::string name = in_parts() ? fmt::format("{}, part {}", place.host, place.rank % 2) : place.host;
+    const auto known = static_cast<size_t>(std::find(names.begin(), names.end(), name) - names.begin());
+    if (known == names.size()) names.push_back(name), hosts.emplace_back();
     hosts[known].push_back(place.rank);
   }
   return hosts;
