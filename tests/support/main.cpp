@@ -1,5 +1,6 @@
 // One program holds all tests; a suite runs on the ranks that its meson.build declares.
 #include <signal.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,14 +19,14 @@ std::unique_ptr<MpiRuntime> started;
 char current[200];  // the test case, for who waits too long for it
 
 void tell_current(int) {
-  if (write(STDERR_FILENO, current, sizeof(current)) < 0) _exit(143);
+  if (write(STDERR_FILENO, current, strlen(current)) < 0) _exit(143);
   _exit(143);
 }
 
 struct EndTogether : boost::unit_test::test_observer {
   void test_unit_start(const boost::unit_test::test_unit& unit) override {
     const std::string said = "ended in " + unit.full_name() + "\n";
-    std::fill(std::copy_n(said.begin(), std::min(said.size(), sizeof(current)), current), std::end(current), '\0');
+    std::fill(std::copy_n(said.begin(), std::min(said.size(), sizeof(current) - 1), current), std::end(current), '\0');
   }
   // A rank whose test failed may have left its peers in a collective: end them at once.
   void test_unit_finish(const boost::unit_test::test_unit& unit, unsigned long) override {
