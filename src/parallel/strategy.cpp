@@ -16,6 +16,14 @@
 #include "strategy_parts.h"
 
 namespace levin {
+namespace {
+
+// Before all ranks meet: finds a rank of the group that still waits in a unit. On devices it would cost a wait for all that was started.
+void meet_group(Communicator* shard) {
+  if (shard && shard->device().is_cpu()) shard->barrier();
+}
+
+}  // namespace
 
 Strategy::Strategy(Communicator& communicator, int64_t alignment_bytes, Log log)
     : communicator_(&communicator),
@@ -28,8 +36,6 @@ Strategy::~Strategy() = default;
 
 std::vector<double> Strategy::exchange(const std::vector<double>& mine) {
   if (communicator_->size() == 1) return mine;
-  // Found here is a rank that waits in a unit for another of its group. On devices it would cost a wait for all that was started.
-  if (making_->shard && making_->shard->device().is_cpu()) making_->shard->barrier();
   std::vector<double> all(mine.size() * static_cast<size_t>(communicator_->size()));
   auto& host = communicator_->host();
   if (auto* node = host.node(); node && node->size() == host.size()) {
@@ -132,6 +138,7 @@ StepTotals Strategy::meet(uint32_t signals, size_t optimizer) {
   auto& its = optimizers_[optimizer];
   its.settle();  // a rank may have had no backward at all
   its.start_reduce();
+  meet_group(making_->shard.get());
   StepTotals totals;
   const auto all = exchange({its.weight(), static_cast<double>(signals), static_cast<double>(optimizer)});
   for (size_t i = 0; i < all.size(); i += 3) {
@@ -143,6 +150,7 @@ StepTotals Strategy::meet(uint32_t signals, size_t optimizer) {
 }
 
 uint32_t Strategy::agree(uint32_t signals) {
+  meet_group(making_->shard.get());
   uint32_t all = 0;
   for (const double one : exchange({static_cast<double>(signals)})) all |= static_cast<uint32_t>(one);
   return all;

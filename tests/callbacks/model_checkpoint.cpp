@@ -4,7 +4,6 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros_like.h>
-#include <stdlib.h>
 #include <torch/optim/adagrad.h>
 #include <torch/optim/adam.h>
 #include <torch/optim/adamw.h>
@@ -16,6 +15,7 @@
 #include <fstream>
 
 #include "../trainer/toy.h"
+#include "folder_of_ranks.h"
 #include "levin/callbacks/early_stopping.h"
 #include "levin/checkpoint/checkpoint_folder.h"
 #include "levin/checkpoint/checkpoint_reader.h"
@@ -32,26 +32,6 @@ using levin::ModelCheckpointConfig;
 namespace {
 
 namespace fs = std::filesystem;
-
-/// A folder that all ranks know, and rank 0 makes and removes.
-class SharedFolder {
- public:
-  SharedFolder() {
-    std::string name = (fs::temp_directory_path() / "levin_checkpoints.XXXXXX").string();
-    if (runtime().rank() == 0) BOOST_REQUIRE(mkdtemp(name.data()));
-    MPI_Bcast(name.data(), static_cast<int>(name.size()), MPI_CHAR, 0, runtime().communicator());
-    path = name;
-  }
-  ~SharedFolder() {
-    MPI_Barrier(runtime().communicator());
-    std::error_code unseen;
-    if (runtime().rank() == 0) fs::remove_all(path, unseen);
-  }
-  SharedFolder(const SharedFolder&) = delete;
-  SharedFolder& operator=(const SharedFolder&) = delete;
-
-  fs::path path;
-};
 
 /// A training of some epochs of 5 steps.
 struct Trained {
@@ -97,7 +77,7 @@ std::vector<int64_t> steps_in(const fs::path& folder) {
 BOOST_AUTO_TEST_SUITE(callbacks_model_checkpoint)
 
 BOOST_AUTO_TEST_CASE(a_program_of_its_own_goes_on) {
-  const SharedFolder folder;
+  const FolderOfRanks folder;
   const ModelCheckpointConfig config{.dirpath = folder.path, .save_top_k = -1};
   const Trained first(config, 2);
   BOOST_TEST(first.callback->last_model_path() == folder.path / "step=000010");
@@ -107,7 +87,7 @@ BOOST_AUTO_TEST_CASE(a_program_of_its_own_goes_on) {
   const Trained second(config, 4, {newest.reader.get()});
   BOOST_TEST(second.trainer->report().steps == 10);
   BOOST_TEST(second.trainer->global_step() == 20);
-  const SharedFolder other;
+  const FolderOfRanks other;
   const Trained unbroken({.dirpath = other.path, .in_background = false}, 4);
   BOOST_TEST(at::equal(unbroken.module->net->weight, second.module->net->weight));
   BOOST_TEST(unbroken.stopping->best_score() == second.stopping->best_score());
@@ -124,7 +104,7 @@ BOOST_AUTO_TEST_CASE(a_program_of_its_own_goes_on) {
 
 // Between a file for each node and one file, on ranks of several hosts or of one.
 BOOST_AUTO_TEST_CASE(files_of_nodes_and_one_file) {
-  const SharedFolder folder, other;
+  const FolderOfRanks folder, other;
   const std::map<std::string, std::string> hints{{"striping_factor", "2"}};
   const ModelCheckpointConfig by_node{.dirpath = folder.path, .save_top_k = -1, .nodes_per_file = 1, .mpi_io_hints = hints},
       in_one{.dirpath = folder.path, .save_top_k = -1};
@@ -160,7 +140,7 @@ BOOST_AUTO_TEST_CASE(optimizers_of_libtorch_go_on) {
       custom<optim::SGD>(optim::SGDOptions(0.01).momentum(0.9)), custom<optim::Adagrad>(optim::AdagradOptions(0.05).lr_decay(0.1)),
       custom<optim::RMSprop>(optim::RMSpropOptions(0.01).momentum(0.5).centered(true))};
   for (const auto& spec : specs) {
-    const SharedFolder folder, other;
+    const FolderOfRanks folder, other;
     const Trained first({.dirpath = folder.path}, 1, {}, spec);
     CheckpointReader reader(first.callback->last_model_path(), first.trainer->session().communicator().host());
     const Trained second({.dirpath = folder.path}, 3, {&reader}, spec), unbroken({.dirpath = other.path}, 3, {}, spec);
@@ -203,7 +183,7 @@ levin::OptimizerSpec own() {
 }
 
 BOOST_AUTO_TEST_CASE(an_optimizer_of_ones_own_goes_on_or_is_refused) {
-  const SharedFolder folder, other;
+  const FolderOfRanks folder, other;
   const auto spec = own<HeavyWithMemory>();
   const Trained first({.dirpath = folder.path}, 1, {}, spec);
   CheckpointReader reader(first.callback->last_model_path(), first.trainer->session().communicator().host());
@@ -211,7 +191,7 @@ BOOST_AUTO_TEST_CASE(an_optimizer_of_ones_own_goes_on_or_is_refused) {
   const Trained second({.dirpath = folder.path}, 3, {&reader}, spec), unbroken({.dirpath = other.path}, 3, {}, spec);
   BOOST_TEST(at::equal(unbroken.module->net->weight, second.module->net->weight));
 
-  const SharedFolder none, weights;
+  const FolderOfRanks none, weights;
   check_all_throw<levin::UsageError>([&] { Trained({.dirpath = none.path}, 1, {}, own<Heavy>()); },
                                      {"the custom optimizer Heavy remembers", "levin::OptimizerMemory", "save_weights_only"});
   BOOST_TEST(steps_in(none.path).empty());
@@ -243,7 +223,7 @@ struct CountingData : ToyData {
 };
 
 BOOST_AUTO_TEST_CASE(the_data_modules_state_goes_on) {
-  const SharedFolder folder;
+  const FolderOfRanks folder;
   const auto run = [&](int64_t epochs, CountingData& data, const levin::LoadFrom& from) {
     levin::Trainer trainer({.max_epochs = epochs}, runtime());
     trainer.add_callback(std::make_shared<ModelCheckpoint>(ModelCheckpointConfig{.dirpath = folder.path}));
@@ -267,7 +247,7 @@ BOOST_AUTO_TEST_CASE(the_data_modules_state_goes_on) {
 }
 
 BOOST_AUTO_TEST_CASE(one_that_is_damaged_while_it_is_loaded_gives_way_to_another) {
-  const SharedFolder folder, other;
+  const FolderOfRanks folder, other;
   const Trained first({.dirpath = folder.path, .save_top_k = -1}, 3), unbroken({.dirpath = other.path}, 4);
   auto& host = first.trainer->session().communicator().host();
   const levin::CheckpointReaderOptions later{.verify_on_read = levin::read_once_by_trainers()};
@@ -300,7 +280,7 @@ BOOST_AUTO_TEST_CASE(one_that_is_damaged_while_it_is_loaded_gives_way_to_another
 }
 
 BOOST_AUTO_TEST_CASE(by_steps_and_by_time) {
-  const SharedFolder by_steps, by_time;
+  const FolderOfRanks by_steps, by_time;
   const Trained steps({.dirpath = by_steps.path, .save_top_k = -1, .every_n_train_steps = levin::AutoCount{3}}, 2);
   BOOST_TEST(steps_in(by_steps.path) == (std::vector<int64_t>{3, 6, 9}), boost::test_tools::per_element());
   const Trained time({.dirpath = by_time.path, .save_top_k = -1, .train_time_interval = levin::Seconds{1e-6}}, 1);
@@ -309,7 +289,7 @@ BOOST_AUTO_TEST_CASE(by_steps_and_by_time) {
 }
 
 BOOST_AUTO_TEST_CASE(weights_alone_cannot_be_resumed) {
-  const SharedFolder folder;
+  const FolderOfRanks folder;
   const Trained first({.dirpath = folder.path, .save_weights_only = true}, 1);
   CheckpointReader reader(folder.path / "step=000005", first.trainer->session().communicator().host());
   for (const auto& tensor : reader.tensors()) BOOST_TEST(tensor.name.starts_with("model/"));
@@ -317,7 +297,7 @@ BOOST_AUTO_TEST_CASE(weights_alone_cannot_be_resumed) {
 }
 
 BOOST_AUTO_TEST_CASE(a_failed_save_is_a_warning_and_the_third_an_error) {
-  const SharedFolder folder;
+  const FolderOfRanks folder;
   const auto blocked = folder.path / "checkpoints";
   levin::Trainer trainer({.max_epochs = 2}, runtime());
   const auto module = trainer.build<Toy>();
@@ -349,7 +329,7 @@ BOOST_AUTO_TEST_CASE(the_best_interval) {
 }
 
 BOOST_AUTO_TEST_CASE(an_automatic_interval) {
-  const SharedFolder folder;
+  const FolderOfRanks folder;
   const Trained trained({.dirpath = folder.path, .every_n_train_steps = levin::AutoCount{}}, 2);
   BOOST_TEST(steps_in(folder.path).empty());  // it is over before the first is due
 }
@@ -374,7 +354,7 @@ BOOST_AUTO_TEST_CASE(bad_configs) {
   };
   refused({.save_top_k = 2}, "without a monitor");
   refused({.every_n_train_steps = levin::AutoCount{1}, .every_n_epochs = 1}, "exclude each other");
-  const SharedFolder folder;
+  const FolderOfRanks folder;
   check_all_throw<levin::ConfigError>([&] { Trained({}, 1); }, {"no folder"});
   check_all_throw<levin::ConfigError>([&] { Trained({.dirpath = folder.path, .monitor = "other"}, 1); }, {"\"other\"", "val_loss"});
 }

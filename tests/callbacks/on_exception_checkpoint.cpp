@@ -1,11 +1,11 @@
 #include "levin/callbacks/on_exception_checkpoint.h"
 
 #include <ATen/ops/equal.h>
-#include <stdlib.h>
 
 #include <filesystem>
 
 #include "../trainer/toy.h"
+#include "folder_of_ranks.h"
 #include "levin/callbacks/lambda_callback.h"
 #include "levin/callbacks/model_checkpoint.h"
 #include "levin/checkpoint/checkpoint_folder.h"
@@ -19,23 +19,6 @@ using levin::OnExceptionCheckpoint;
 namespace fs = std::filesystem;
 
 namespace {
-
-struct SharedFolder {
-  SharedFolder() {
-    std::string name = (fs::temp_directory_path() / "levin_on_exception.XXXXXX").string();
-    if (runtime().rank() == 0) BOOST_REQUIRE(mkdtemp(name.data()));
-    MPI_Bcast(name.data(), static_cast<int>(name.size()), MPI_CHAR, 0, runtime().communicator());
-    path = name;
-  }
-  ~SharedFolder() {
-    MPI_Barrier(runtime().communicator());
-    std::error_code unseen;
-    if (runtime().rank() == 0) fs::remove_all(path, unseen);
-  }
-  SharedFolder(const SharedFolder&) = delete;
-  SharedFolder& operator=(const SharedFolder&) = delete;
-  fs::path path;
-};
 
 /// Trains two epochs of 5 steps on 8 samples each; something is thrown on the way.
 struct Broken {
@@ -77,7 +60,7 @@ bool same_as_unbroken(const Toy& module) {
 BOOST_AUTO_TEST_SUITE(callbacks_on_exception_checkpoint)
 
 BOOST_AUTO_TEST_CASE(what_all_ranks_throw_leaves_the_last_complete_step) {
-  const SharedFolder folder;
+  const FolderOfRanks folder;
   const Broken broken(folder.path, [](Toy& toy) { toy.fail_at_step = 7; });
   BOOST_REQUIRE(broken.found.size() == 1u);
   BOOST_TEST(broken.found[0].path == folder.path / "on_exception");
@@ -87,7 +70,7 @@ BOOST_AUTO_TEST_CASE(what_all_ranks_throw_leaves_the_last_complete_step) {
 }
 
 BOOST_AUTO_TEST_CASE(before_the_first_step_and_in_a_validation) {
-  const SharedFolder first, validating;
+  const FolderOfRanks first, validating;
   const Broken at_once(first.path, [](Toy& toy) { toy.fail_at_step = 0; });
   BOOST_REQUIRE(at_once.found.size() == 1u);
   BOOST_TEST(at_once.found[0].manifest.step == 0);
@@ -103,7 +86,7 @@ BOOST_AUTO_TEST_CASE(before_the_first_step_and_in_a_validation) {
 }
 
 BOOST_AUTO_TEST_CASE(in_the_middle_of_an_update_there_is_no_step_to_save) {
-  const SharedFolder folder;
+  const FolderOfRanks folder;
   const Broken broken(folder.path, [](Toy&) {}, {.on_before_optimizer_step = [](levin::Trainer& trainer, levin::Module&, std::string_view) {
                         if (trainer.global_step() == 3) throw std::runtime_error("the update broke");
                       }});
@@ -112,7 +95,7 @@ BOOST_AUTO_TEST_CASE(in_the_middle_of_an_update_there_is_no_step_to_save) {
 
 BOOST_AUTO_TEST_CASE(a_rank_that_fails_alone_saves_nothing_and_waits_for_nobody_for_ever) {
   if (runtime().size() == 1) return;
-  const SharedFolder folder;
+  const FolderOfRanks folder;
   const Broken broken(folder.path, [](Toy& toy) {
     if (runtime().rank() == runtime().size() - 1) toy.fail_at_step = 7;
   });
@@ -121,7 +104,7 @@ BOOST_AUTO_TEST_CASE(a_rank_that_fails_alone_saves_nothing_and_waits_for_nobody_
 }
 
 BOOST_AUTO_TEST_CASE(a_model_checkpoint_does_so_when_it_is_told) {
-  const SharedFolder folder;
+  const FolderOfRanks folder;
   levin::Trainer trainer({.max_epochs = 2}, runtime(), 5);
   trainer.add_callback(std::make_shared<levin::ModelCheckpoint>(
       levin::ModelCheckpointConfig{.dirpath = folder.path, .save_on_exception = true, .in_background = false}));
