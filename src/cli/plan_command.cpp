@@ -180,7 +180,7 @@ void print_plan(const PlanConfig& config, const TrainerConfig& trainer, const st
   std::printf("%-23s %9s %9s %9s\n", "   strategy", "params", "grads", "optimizer");
   for (size_t i = 0; i < rows.size(); i++)
     print_row(rows[i], plans[i], cluster, fits(plans[i].memory, cluster, there, reserved), &plans[i] == best);
-  std::printf("*: configured. >: the fastest that fits.%s\n", plans.front().form.shared() || plans.back().form.shared()
+  std::printf("*: configured. >: the fastest that fits.%s\n", plans.front().form.one_copy() || plans.back().form.one_copy()
                                                                   ? " Parameters that a node shares are counted on its first rank."
                                                                   : "");
   std::printf("\nCollectives of a step:\n");

@@ -12,6 +12,7 @@
 #include "levin/comm/communicator.h"
 #include "levin/comm/mpi_runtime.h"
 #include "mapped_window.h"
+#include "passing_memory.h"
 
 namespace levin {
 namespace {
@@ -88,6 +89,16 @@ struct Family {
   AbortWord* abort() const { return &reinterpret_cast<ControlPart*>(abort_window->part(0))->abort; }
 };
 
+[[noreturn]] void throw_notice(const AbortWord& word) {
+  const auto notice = word.read();
+  throw CommunicatorAborted(notice.by_rank, notice.reason);
+}
+
+void give_way(const Family& family) {
+  if (family.abort()->version.load(std::memory_order_relaxed) != 0) throw_notice(*family.abort());
+  sched_yield();
+}
+
 [[noreturn]] void throw_failure(const detail::WindowFailure& failure, const std::string& directory) {
   if (failure.code == ENOSPC || failure.code == EDQUOT)
     throw IoError(fmt::format("{} has too little room for a shared window: need {} bytes, have {} bytes", directory, failure.need_bytes,
@@ -128,6 +139,16 @@ class SharedGroup : public NodeGroup {
         request, [this](int code) { return agree(code); }, failure);
     if (!window && when_short == WhenShort::fail) throw_failure(failure, family_.directory);
     return window;
+  }
+
+  std::shared_ptr<PassingMemory> allocate_passing(size_t bytes, WhenShort when_short) override {
+    if (size_ == 1) return detail::private_passing(bytes);
+    detail::WindowFailure failure;
+    detail::WindowRequest request{fmt::format("{}/{}-{}", family_.directory, name_, made_++), {bytes}, rank_};
+    auto memory = detail::map_passing(
+        request, [this](int code) { return agree(code); }, [family = family_] { give_way(family); }, failure);
+    if (!memory && when_short == WhenShort::fail) throw_failure(failure, family_.directory);
+    return memory;
   }
 
   std::unique_ptr<NodeGroup> split(int color, int key) override {
@@ -197,10 +218,7 @@ class SharedGroup : public NodeGroup {
     }
   }
 
-  [[noreturn]] void throw_aborted() const {
-    const auto notice = abort_->read();
-    throw CommunicatorAborted(notice.by_rank, notice.reason);
-  }
+  [[noreturn]] void throw_aborted() const { throw_notice(*abort_); }
 
   [[noreturn]] void throw_odd(int other, size_t mine) const {
     const size_t given = parts_[static_cast<size_t>(other)]->slots[epoch_ & 1].stamp.load() & 255;

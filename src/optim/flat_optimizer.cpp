@@ -36,6 +36,7 @@ void in_float32(const Tensor& parameters, const Tensor& gradients, std::vector<T
   }
   const Tensor wide = parameters.to(at::kFloat);
   std::vector<Tensor> wide_states;
+  wide_states.reserve(states.size());
   for (const auto& state : states) wide_states.push_back(state.to(at::kFloat));
   update(wide, gradients.to(at::kFloat), wide_states);
   parameters.copy_(wide);

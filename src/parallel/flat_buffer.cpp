@@ -4,10 +4,22 @@
 
 #include <utility>
 
+#include "levin/comm/node_group.h"
+
 namespace levin {
 namespace {
+
 constexpr size_t pieces_kept = 2;
+
+Tensor without_memory(int64_t numel, at::ScalarType dtype, c10::Device device) {
+  Tensor tensor = at::empty({numel}, at::TensorOptions(dtype).device(device));
+  auto* storage = tensor.storage().unsafeGetStorageImpl();
+  storage->set_data_ptr_noswap(c10::DataPtr(nullptr, device));
+  storage->set_nbytes(0);
+  return tensor;
 }
+
+}  // namespace
 
 c10::DataPtr BufferPool::take(size_t bytes, c10::Device device, MemoryKind kind) {
   for (auto piece = free_.begin(); piece != free_.end(); ++piece) {
@@ -36,18 +48,24 @@ void BufferPool::keep(size_t pieces) {
 }
 
 FlatBuffer::FlatBuffer(int64_t numel, at::ScalarType dtype, c10::Device device, MemoryKind kind, BufferPool& pool)
-    : bytes_(static_cast<size_t>(numel) * c10::elementSize(dtype)), kind_(kind), pool_(&pool) {
-  tensor_ = at::empty({numel}, at::TensorOptions(dtype).device(device));
-  auto* storage = tensor_.storage().unsafeGetStorageImpl();
-  storage->set_data_ptr_noswap(c10::DataPtr(nullptr, device));
-  storage->set_nbytes(0);
-}
+    : tensor_(without_memory(numel, dtype, device)),
+      bytes_(static_cast<size_t>(numel) * c10::elementSize(dtype)),
+      kind_(kind),
+      pool_(&pool) {}
+
+FlatBuffer::FlatBuffer(int64_t numel, at::ScalarType dtype, MemoryKind kind, std::shared_ptr<PassingMemory> memory, MemoryMeter* meter)
+    : tensor_(without_memory(numel, dtype, at::kCPU)),
+      bytes_(static_cast<size_t>(numel) * c10::elementSize(dtype)),
+      kind_(kind),
+      shared_(std::move(memory)),
+      meter_(meter) {}
 
 FlatBuffer& FlatBuffer::operator=(FlatBuffer&& other) noexcept {
   if (this == &other) return *this;
   drop();
   tensor_ = std::move(other.tensor_);
-  bytes_ = other.bytes_, kind_ = other.kind_, pool_ = other.pool_;
+  bytes_ = other.bytes_, kind_ = other.kind_, pool_ = other.pool_, meter_ = other.meter_;
+  shared_ = std::move(other.shared_);
   filled_ = std::exchange(other.filled_, false);
   return *this;
 }
@@ -55,7 +73,8 @@ FlatBuffer& FlatBuffer::operator=(FlatBuffer&& other) noexcept {
 void FlatBuffer::fill() {
   if (filled_ || !defined()) return;
   auto* storage = tensor_.storage().unsafeGetStorageImpl();
-  storage->set_data_ptr_noswap(pool_->take(bytes_, tensor_.device(), kind_));
+  storage->set_data_ptr_noswap(shared_ ? c10::DataPtr(shared_->hold(), at::kCPU) : pool_->take(bytes_, tensor_.device(), kind_));
+  if (meter_) meter_->add(kind_, static_cast<int64_t>(bytes_));
   storage->set_nbytes(bytes_);
   filled_ = true;
 }
@@ -63,7 +82,12 @@ void FlatBuffer::fill() {
 void FlatBuffer::drop() {
   if (!filled_) return;
   auto* storage = tensor_.storage().unsafeGetStorageImpl();
-  pool_->give_back(storage->set_data_ptr(c10::DataPtr(nullptr, tensor_.device())), bytes_, tensor_.device(), kind_);
+  auto memory = storage->set_data_ptr(c10::DataPtr(nullptr, tensor_.device()));
+  if (shared_)
+    shared_->let_go();
+  else
+    pool_->give_back(std::move(memory), bytes_, tensor_.device(), kind_);
+  if (meter_) meter_->add(kind_, -static_cast<int64_t>(bytes_));
   storage->set_nbytes(0);
   filled_ = false;
 }

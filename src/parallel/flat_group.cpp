@@ -63,18 +63,19 @@ FlatGroup::FlatGroup(GroupLayout layout, GroupMemory memory, const std::vector<T
 
 void FlatGroup::adopt_values(const std::vector<Tensor>& tensors, const InitialValues& values) {
   auto& all = *setup_.ranks.all;
-  const bool shared = setup_.lifetimes.parameters == Hold::shared, leads = !shared || all.node()->rank() == 0;
-  if (memory_.gathered.filled()) memory_.parameters.zero_();
+  const bool one_copy = setup_.lifetimes.parameters == Hold::shared || setup_.lifetimes.gathers_once;
+  const bool leads = !one_copy || all.node()->rank() == 0;
+  if (memory_.gathered.filled() && leads) memory_.parameters.zero_();
   std::vector<Tensor> views;
   for (const auto& [parameter, range] : layout_.placements) {
     members_.push_back(tensors[static_cast<size_t>(parameter)]);
     views.push_back(cut(memory_.parameters, range).view(members_.back().sizes()));
     if (values)
-      values(members_.back(), views.back());
+      values(members_.back(), leads ? views.back() : at::empty_like(views.back()));
     else if (leads)
       views.back().copy_(members_.back());
   }
-  if (shared && !on_several_hosts(all))
+  if (one_copy && (values || !on_several_hosts(all)))
     all.barrier();
   else if (all.size() > 1 && !values)
     all.broadcast(leads ? memory_.parameters : at::empty_like(memory_.parameters), 0).wait();
@@ -147,9 +148,14 @@ void FlatGroup::start_gather() {
   at::NoGradGuard no_grad;
   auto& shard = *setup_.ranks.shard;
   memory_.gathered.fill();
-  sent_ = memory_.shard.to(memory_.parameters.options());
   shard.set_subject(setup_.subject);
-  gather_ = shard.all_gather(memory_.parameters, sent_);
+  if (setup_.lifetimes.gathers_once) {
+    cut(memory_.parameters, owned_).copy_(memory_.shard);
+    gather_ = shard.gather_shared(memory_.parameters);
+  } else {
+    sent_ = memory_.shard.to(memory_.parameters.options());
+    gather_ = shard.all_gather(memory_.parameters, sent_);
+  }
   shard.set_subject(0);
 }
 

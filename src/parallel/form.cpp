@@ -56,7 +56,7 @@ int group_size(const ShardingOptions& options, const Ranks& ranks) {
 
 Lifetimes Form::of_unit(int unit) const noexcept {
   Lifetimes its = lifetimes;
-  if (unit == 0 && its.parameters == Hold::sharded) its.parameters = Hold::whole;
+  if (unit == 0 && its.parameters == Hold::sharded) its.parameters = its.gathers_once ? Hold::shared : Hold::whole;
   return its;
 }
 
@@ -67,13 +67,13 @@ void Form::take_private_form(const Ranks& of) {
 
 std::string Form::describe() const {
   if (ranks == 1) return name == "single_device" ? name : name + ", alone";
-  if (shared())
-    return name + ", one copy of the parameters a " + (options.share_parameters == ShareParameters::numa ? "NUMA domain" : "node");
+  const std::string place = options.share_parameters == ShareParameters::numa ? "NUMA domain" : "node";
+  if (shared()) return name + ", one copy of the parameters a " + place;
   if (name == "ddp") return "ddp, a private copy of the parameters a rank";
   if (name == "zero1") return "zero1, a private copy of the parameters a rank, the optimizer's state in parts";
   if (name == "zero2") return "zero2, a private copy of the parameters a rank, gradients and the optimizer's state in parts";
   if (name == "hsdp") return fmt::format("hsdp, one copy of the parameters in parts on each {} ranks", shard_ranks);
-  return "fsdp, one copy of the parameters in parts on all ranks";
+  return "fsdp, one copy of the parameters in parts on all ranks" + (lifetimes.gathers_once ? ", gathered once a " + place : "");
 }
 
 ShareParameters share_parameters_of(const StrategyConfig& config) {
@@ -88,7 +88,7 @@ Form choose_form(const StrategyConfig& config, const Ranks& ranks) {
     throw ConfigError(fmt::format("strategy single_device on {} ranks", ranks.all), "start one rank, or use --trainer.strategy ddp",
                       "parallel");
   const auto share = form.options.share_parameters;
-  const bool must = share == ShareParameters::node || share == ShareParameters::numa;
+  const bool must = must_share(share);
   if (must && !ranks.share_memory)
     throw ConfigError(fmt::format("share_parameters: {}, but this accelerator's ranks share no memory", enum_name(share)),
                       "use share_parameters: auto", "parallel");
@@ -96,18 +96,22 @@ Form choose_form(const StrategyConfig& config, const Ranks& ranks) {
     if (std::holds_alternative<AutoStrategy>(config)) form.name = "single_device";
     return form;
   }
-  // One copy a node is less than a part a rank and a gathered unit, and needs no gather; across nodes it is a replica.
-  const bool parts_of_nodes = form.name == "fsdp" && ranks.hosts > 1;
   const bool groups_of_nodes = form.name != "hsdp" || !form.options.shard_group_size || *form.options.shard_group_size == ranks.of_host;
   const std::string place = share == ShareParameters::numa ? "NUMA domain" : "host";
-  if (must && (parts_of_nodes || !groups_of_nodes))
-    throw ConfigError(fmt::format("share_parameters: {} with {}, which holds parts of a copy on {}", enum_name(share), form.name,
-                                  parts_of_nodes ? "each " + place : "other groups than " + place + "s"),
-                      fmt::format("use hsdp with a copy a {}, or share_parameters: auto", place), "parallel");
-  if (share != ShareParameters::none && ranks.share_memory && !parts_of_nodes && groups_of_nodes)
-    form.lifetimes = {Hold::shared, Hold::whole, Hold::sharded}, form.shard_ranks = ranks.all;
-  else
+  if (must && !groups_of_nodes)
+    throw ConfigError(
+        fmt::format("share_parameters: {} with hsdp, which holds parts of a copy on other groups than {}s", enum_name(share), place),
+        fmt::format("use a copy a {}, or share_parameters: auto", place), "parallel");
+  if (share == ShareParameters::none || !ranks.share_memory || !groups_of_nodes) {
     form.take_private_form(ranks);
+    return form;
+  }
+  form.shard_ranks = ranks.all;
+  // On one node one copy is less than a part a rank and a gathered unit, and needs no gather; across nodes it is a replica.
+  if (form.name == "fsdp" && ranks.hosts > 1)
+    form.lifetimes = {Hold::sharded, Hold::sharded, Hold::sharded, /*gathers_once=*/true};
+  else
+    form.lifetimes = {Hold::shared, Hold::whole, Hold::sharded};
   return form;
 }
 

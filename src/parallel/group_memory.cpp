@@ -25,17 +25,18 @@ Tensor for_collectives(int64_t numel, at::ScalarType dtype, Communicator& commun
   return at::zeros({numel}, at::TensorOptions(dtype).device(communicator.device()));
 }
 
-// Windows of hosts are made apart; where one has no room, none of them has a window.
-std::shared_ptr<SharedWindow> window_everywhere(Communicator& communicator, size_t bytes, WhenShort when_short) {
-  if (!on_several_hosts(communicator)) return communicator.node()->allocate(bytes, when_short);
-  auto window = communicator.node()->allocate(bytes, WhenShort::return_null);
-  const Tensor good = at::full({1}, window ? 1.0 : 0.0, at::kDouble);
+// Hosts make theirs apart; where one has no room, none of them has it.
+template <class Make>
+auto on_all_hosts(Communicator& communicator, WhenShort when_short, const Make& make) {
+  if (!on_several_hosts(communicator)) return make(*communicator.node(), when_short);
+  auto made = make(*communicator.node(), WhenShort::return_null);
+  const Tensor good = at::full({1}, made ? 1.0 : 0.0, at::kDouble);
   communicator.all_reduce(good, ReduceOp::min).wait();
-  if (good.item<double>() != 0) return window;
+  if (good.item<double>() != 0) return made;
   if (when_short == WhenShort::fail)
-    throw IoError("a host's shared memory (such as /dev/shm) has too little room for one copy of the parameters",
+    throw IoError("a host's shared memory (such as /dev/shm) has too little room for what its ranks share of the parameters",
                   "enlarge its /dev/shm, or use another window_directory or private memory", "parallel");
-  return nullptr;
+  return decltype(made)();
 }
 
 }  // namespace
@@ -63,12 +64,22 @@ std::unique_ptr<GroupMemory> GroupMemory::allocate(const GroupLayout& layout, co
   auto* node = all.node();
   if (lifetimes.parameters == Hold::shared) {
     const bool owns = node->rank() == 0;
-    const auto window = window_everywhere(all, owns ? bytes : 0, when_short);
+    const auto window = on_all_hosts(
+        all, when_short, [&](NodeGroup& ranks_of_node, WhenShort short_of) { return ranks_of_node.allocate(owns ? bytes : 0, short_of); });
     if (!window) return nullptr;
     memory->parameters = tensor_on(window, 0, layout.numel, layout.dtype);
     if (owns) meter.add(MemoryKind::parameters, static_cast<int64_t>(bytes));
   } else if (lifetimes.parameters == Hold::sharded) {
-    memory->gathered = FlatBuffer(layout.numel, compute, device, MemoryKind::parameters, pool);
+    if (lifetimes.gathers_once) {
+      auto passing = on_all_hosts(all, when_short, [&](NodeGroup& ranks_of_node, WhenShort short_of) {
+        return ranks_of_node.allocate_passing(static_cast<size_t>(layout.numel) * c10::elementSize(compute), short_of);
+      });
+      if (!passing) return nullptr;
+      memory->gathered =
+          FlatBuffer(layout.numel, compute, MemoryKind::parameters, std::move(passing), node->rank() == 0 ? &meter : nullptr);
+    } else {
+      memory->gathered = FlatBuffer(layout.numel, compute, device, MemoryKind::parameters, pool);
+    }
     memory->parameters = memory->gathered.tensor();
     const int64_t part = layout.numel / ranks.shard->size();
     memory->shard = shard_on_host && !device.is_cpu() ? at::zeros({part}, at::TensorOptions(layout.dtype))

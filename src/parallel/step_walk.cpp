@@ -76,9 +76,10 @@ PlannedCollective StepWalk::about(size_t group, CollectiveOp op) const {
     if (form_.of_unit(layout.unit).parameters == Hold::sharded) converted(form_.options.param_dtype);
     converted(form_.options.reduce_dtype);
     what.in_window = false;
-  } else if (op == CollectiveOp::all_gather && form_.of_unit(layout.unit).parameters == Hold::sharded) {
+  } else if ((op == CollectiveOp::all_gather || op == CollectiveOp::gather_shared) &&
+             form_.of_unit(layout.unit).parameters == Hold::sharded) {
     converted(form_.options.param_dtype);
-    what.in_window = dtype == layout.dtype;
+    what.in_window = op == CollectiveOp::gather_shared || dtype == layout.dtype;
   }
   what.bytes = what.bytes_between_nodes = layout.numel * size_of(dtype);
   const bool sums = op == CollectiveOp::reduce_scatter || op == CollectiveOp::all_reduce;
@@ -95,7 +96,7 @@ void StepWalk::start_gather(int unit) {
   for (const size_t g : units_[static_cast<size_t>(unit)].groups) {
     if (std::exchange(groups_[g].gathered, true)) continue;
     emit(StepEvent::Kind::fill_parameters, g);
-    groups_[g].gather = start(about(g, CollectiveOp::all_gather));
+    groups_[g].gather = start(about(g, form_.lifetimes.gathers_once ? CollectiveOp::gather_shared : CollectiveOp::all_gather));
   }
 }
 
@@ -291,8 +292,8 @@ void StepWalk::end_of_step() {
   }
   std::vector<size_t> works;
   for (const size_t g : trained)
-    if (form_.of_unit(layout_[g].unit).parameters != Hold::sharded)
-      works.push_back(start(about(g, form_.shared() ? CollectiveOp::gather_shared : CollectiveOp::all_gather)));
+    if (const Hold held = form_.of_unit(layout_[g].unit).parameters; held != Hold::sharded)
+      works.push_back(start(about(g, held == Hold::shared ? CollectiveOp::gather_shared : CollectiveOp::all_gather)));
   for (const size_t index : works) wait(index);
 }
 

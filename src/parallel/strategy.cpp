@@ -210,6 +210,7 @@ void Strategy::write_units(const std::function<void(size_t parameter)>& write) {
       if (group.layout().unit == static_cast<int>(unit) && group.parameters_sharded()) group.gather(), gathered.push_back(&group);
     for (size_t i = 0; i < parameters_.size(); i++)
       if (making_->unit_of_parameter[i] == unit) write(i);
+    if (form_.lifetimes.gathers_once && !gathered.empty()) communicator_->barrier();
     for (auto* group : gathered) group->keep_part(), group->release();
   }
   for (auto& group : groups_) group.part_changed();
@@ -217,10 +218,10 @@ void Strategy::write_units(const std::function<void(size_t parameter)>& write) {
 
 void Strategy::write_parameters(const std::function<void(const std::string&, Tensor&)>& fn) {
   std::exception_ptr failure;
-  if (form_.shared()) communicator_->barrier();  // others may still compute with what is about to change
+  if (form_.one_copy()) communicator_->barrier();  // others may still compute with what is about to change
   if (running_->runners) running_->runners->release_all();
   at::NoGradGuard no_grad;
-  const bool writes = !form_.shared() || communicator_->node()->rank() == 0;
+  const bool writes = !form_.one_copy() || communicator_->node()->rank() == 0;
   write_units([&](size_t parameter) {
     if (!writes || failure) return;
     try {

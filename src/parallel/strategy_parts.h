@@ -11,7 +11,7 @@ struct Strategy::Making {
   explicit Making(MemoryMeter& meter) : pool(std::make_unique<BufferPool>(meter)) {}
 
   bool automatic = false;  // setup may take another form
-  int64_t (*free_memory)() = &available_memory;
+  int64_t (*free_memory)() = nullptr;
   Ranks places;
   GroupRanks ranks;
   std::unique_ptr<Communicator> shard, replicas;  // of hsdp

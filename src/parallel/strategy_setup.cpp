@@ -52,7 +52,7 @@ std::unique_ptr<Strategy> Strategy::create(const StrategyConfig& config, Communi
                                            int64_t (*free_memory)()) {
   std::unique_ptr<Strategy> strategy(new Strategy(communicator, alignment_bytes, std::move(log)));
   strategy->making_->automatic = std::holds_alternative<AutoStrategy>(config);
-  strategy->making_->free_memory = free_memory;
+  strategy->making_->free_memory = free_memory ? free_memory : &available_memory;
   strategy->making_->places = ranks_of(communicator);
   strategy->form_ = choose_form(config, strategy->making_->places);
   strategy->find_ranks();
@@ -114,7 +114,7 @@ void Strategy::setup(torch::nn::Module& module, std::vector<OptimizerSpec> optim
       throw ConfigError(
           fmt::format("strategy {} with a custom optimizer, which needs whole parameters and gradients on every rank", form_.name),
           "use strategy ddp, or one of Levin's optimizers", "parallel");
-    if (const auto share = form_.options.share_parameters; share == ShareParameters::node || share == ShareParameters::numa)
+    if (const auto share = form_.options.share_parameters; must_share(share))
       throw ConfigError(
           fmt::format("share_parameters: {} with a custom optimizer, which needs whole gradients on every rank", enum_name(share)),
           "use share_parameters: auto or none", "parallel");
@@ -240,8 +240,8 @@ std::vector<GroupMemory> Strategy::allocate(const std::vector<GroupLayout>& layo
   }
   if (memory.size() == layout.size()) return memory;
   log_.warning(
-      "[parallel] shared memory has no room for one copy of the parameters and every rank's gradients; each rank takes a private "
-      "copy: enlarge /dev/shm for speed, or set share_parameters: none");
+      "[parallel] shared memory has no room for what a node's ranks would share of the parameters and gradients; each rank takes memory of "
+      "its own: enlarge /dev/shm for speed, or set share_parameters: none");
   form_.take_private_form(making_->places);
   find_ranks();
   memory.clear();

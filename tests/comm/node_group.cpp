@@ -1,5 +1,8 @@
 #include "levin/comm/node_group.h"
 
+#include <sys/statvfs.h>
+
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
@@ -107,6 +110,49 @@ BOOST_AUTO_TEST_CASE(too_large_a_window_is_an_error_on_all_ranks) {
   check_throws<levin::IoError>([&] { group->allocate(bytes); }, {"[comm]", directory.name, "1125899906", "need", "have", "remount"});
   BOOST_TEST(!group->allocate(bytes, levin::WhenShort::return_null));
   BOOST_TEST(group->allocate(8)->part_bytes(0) == 8u);  // the group is as good as before
+  BOOST_TEST(directory.empty());
+}
+
+// Blocks that the files of a directory have, as the file system counts them: of unlinked ones, too.
+size_t used_bytes(const std::string& directory) {
+  struct statvfs stats {};
+  BOOST_REQUIRE(statvfs(directory.c_str(), &stats) == 0);
+  return (stats.f_blocks - stats.f_bfree) * stats.f_frsize;
+}
+
+BOOST_AUTO_TEST_CASE(passing_memory_is_there_while_somebody_holds_it) {
+  const WindowDirectory directory;
+  auto group = NodeGroup::create(runtime().communicator(), directory.name);
+  const size_t bytes = size_t{8} << 20;
+  const auto memory = group->allocate_passing(bytes);
+  BOOST_TEST(directory.empty());
+  for (int round = 0; round < 20; round++) {
+    std::byte* start = memory->hold();
+    BOOST_TEST(reinterpret_cast<uintptr_t>(start) % 4096 == 0u);
+    const size_t part = bytes / static_cast<size_t>(group->size());
+    std::fill_n(start + part * static_cast<size_t>(group->rank()), part, static_cast<std::byte>(group->rank() + round));
+    group->barrier();
+    if (group->rank() == round % group->size() && group->size() > 1) {  // what others hold stays
+      memory->let_go();
+      start = memory->hold();
+    }
+    for (int i = 0; i < group->size(); i++)
+      for (size_t k = 0; k < part; k += 997) BOOST_REQUIRE((start[part * static_cast<size_t>(i) + k] == static_cast<std::byte>(i + round)));
+    const size_t held = used_bytes(directory.name);
+    group->barrier();
+    memory->let_go();
+    group->barrier();
+    if (group->size() > 1) BOOST_TEST(used_bytes(directory.name) + bytes / 2 < held);  // others use the file system, too
+    group->barrier();
+  }
+}
+
+BOOST_AUTO_TEST_CASE(passing_memory_that_is_too_large) {
+  const WindowDirectory directory;
+  auto group = NodeGroup::create(runtime().communicator(), directory.name);
+  if (group->size() == 1) return;
+  check_throws<levin::IoError>([&] { group->allocate_passing(size_t{1} << 50); }, {"[comm]", directory.name, "1125899906", "need", "have"});
+  BOOST_TEST(!group->allocate_passing(size_t{1} << 50, levin::WhenShort::return_null));
   BOOST_TEST(directory.empty());
 }
 

@@ -72,6 +72,11 @@ BOOST_AUTO_TEST_CASE(a_node_has_one_copy) {
     BOOST_TEST(!levin::choose_form(named(name), devices).shared());
   }
   BOOST_TEST(levin::choose_form(named("hsdp"), uneven).shared());
+  const Form parts = levin::choose_form(named("fsdp"), uneven);
+  BOOST_TEST(parts.one_copy());
+  BOOST_TEST((parts.of_unit(0).parameters == Hold::shared));
+  BOOST_TEST((parts.of_unit(1).parameters == Hold::sharded));
+  BOOST_TEST(parts.describe() == "fsdp, one copy of the parameters in parts on all ranks, gathered once a node");
   const Form alone = levin::choose_form(named("fsdp"), {});
   BOOST_TEST((alone.lifetimes == levin::Lifetimes{}));
   BOOST_TEST(alone.describe() == "fsdp, alone");
@@ -81,6 +86,7 @@ BOOST_AUTO_TEST_CASE(private_forms) {
   const Form fsdp = private_form({}, two_nodes);
   BOOST_TEST(fsdp.by_unit());
   BOOST_TEST(fsdp.shard_ranks == 4);
+  BOOST_TEST(!fsdp.one_copy());
   BOOST_TEST((fsdp.of_unit(0).parameters == Hold::whole));
   BOOST_TEST((fsdp.of_unit(1).parameters == Hold::sharded));
   levin::FSDP hybrid{.sharding_strategy = levin::ShardingStrategy::hybrid_shard, .sharding = {}};
@@ -90,9 +96,11 @@ BOOST_AUTO_TEST_CASE(private_forms) {
   BOOST_TEST(private_form(hybrid, uneven).shard_ranks == 1);
   hybrid.sharding.shard_group_size = 2;
   check_throws<levin::ConfigError>([&] { private_form(hybrid, uneven); }, {"shard_group_size is 2", "3 ranks"});
-  levin::FSDP node;
-  node.sharding.share_parameters = levin::ShareParameters::node;
-  check_throws<levin::ConfigError>([&] { levin::choose_form(node, two_nodes); }, {"share_parameters: node with fsdp", "hsdp"});
+  hybrid.sharding = {.share_parameters = levin::ShareParameters::node, .shard_group_size = 1};
+  check_throws<levin::ConfigError>([&] { levin::choose_form(hybrid, two_nodes); },
+                                   {"share_parameters: node with hsdp", "other groups than hosts"});
+  const levin::FSDP node{.sharding = {.share_parameters = levin::ShareParameters::node}};
+  BOOST_TEST(levin::choose_form(node, two_nodes).one_copy());
   check_throws<levin::ConfigError>([&] { levin::choose_form(node, devices); }, {"share no memory"});
 }
 

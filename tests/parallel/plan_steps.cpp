@@ -35,6 +35,7 @@ levin::StrategyConfig named(const std::string& name) {
   if (name == "zero2") return levin::Zero2{own};
   if (name == "hsdp") return levin::HSDP{own};
   if (name == "shared") return levin::DDP{};
+  if (name == "gathered") return levin::FSDP{};
   return levin::FSDP{levin::ShardingStrategy::full_shard, own};
 }
 

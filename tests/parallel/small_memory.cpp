@@ -6,19 +6,29 @@
 
 #include "levin/comm/communicator.h"
 #include "levin/core/error.h"
+#include "levin/nn/unit.h"
 #include "levin/parallel/strategy.h"
 #include "levin_test.h"
 
 using levin::DDP;
+using levin::FSDP;
 using levin::ShareParameters;
 using levin::Strategy;
+using levin::StrategyConfig;
 using levin::Tensor;
 
 namespace {
 
-struct Net : torch::nn::Module {
-  explicit Net(int64_t numel) : weight(register_parameter("weight", at::ones({numel}, at::kDouble))) {}
+struct ScaleImpl : levin::Unit<Tensor(Tensor)> {
+  explicit ScaleImpl(int64_t numel) : weight(register_parameter("weight", at::ones({numel}, at::kDouble))) {}
+  Tensor compute(Tensor x) override { return weight * x; }
   Tensor weight;
+};
+LEVIN_UNIT(Scale);
+
+struct Net : torch::nn::Module {
+  explicit Net(int64_t numel) : scale(register_module("scale", Scale(numel))) {}
+  Scale scale;
 };
 
 constexpr int64_t too_large = int64_t{2} << 20, small = 1000;  // doubles: 16 MB, and 8 KB
@@ -28,12 +38,12 @@ Tensor train(Strategy& strategy, Net& net, const levin::Communicator& communicat
   levin::OptimizerSpec spec = levin::SGD{.lr = 0.5};
   strategy.setup(net, {spec});
   for (int step = 0; step < 2; step++) {
-    strategy.backward((net.weight * (communicator.rank() + 1)).sum(), 1);
+    strategy.backward(net.scale(at::full({1}, communicator.rank() + 1, at::kDouble)).sum(), 1);
     strategy.reduce(strategy.meet(0));
     strategy.update([](double lr) { return lr; });
     strategy.zero_grad();
   }
-  return net.weight.detach().clone();
+  return net.scale(at::ones({1}, at::kDouble)).detach();
 }
 
 }  // namespace
@@ -42,9 +52,19 @@ BOOST_AUTO_TEST_SUITE(parallel_small_memory, *boost::unit_test::disabled())
 
 BOOST_AUTO_TEST_CASE(automatic_falls_back_to_private_copies) {
   const auto communicator = levin::Communicator::create_cpu(levin::test::runtime());
-  for (const auto& [numel, form] :
-       {std::pair{small, "ddp, one copy of the parameters a node"}, {too_large, "ddp, a private copy of the parameters a rank"}}) {
-    auto strategy = Strategy::create(DDP{ShareParameters::automatic}, *communicator);
+  const bool several_hosts = communicator->node()->size() < communicator->size();
+  const std::string parts = "fsdp, one copy of the parameters in parts on all ranks";
+  struct Case {
+    StrategyConfig config;
+    int64_t numel;
+    std::string form;
+  };
+  for (const auto& [config, numel, form] :
+       {Case{DDP{}, small, "ddp, one copy of the parameters a node"},
+        {DDP{}, too_large, "ddp, a private copy of the parameters a rank"},
+        {FSDP{}, small, several_hosts ? parts + ", gathered once a node" : "fsdp, one copy of the parameters a node"},
+        {FSDP{}, too_large, parts}}) {
+    auto strategy = Strategy::create(config, *communicator);
     Net net(numel);
     const auto trained = train(*strategy, net, *communicator);
     BOOST_TEST(strategy->describe() == form);

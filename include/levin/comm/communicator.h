@@ -74,7 +74,7 @@ class Communicator {
   /// output [size * n] <- every rank's input [n], in rank order.
   virtual Work all_gather(const Tensor& output, const Tensor& input) = 0;
   /// For memory of which a host's ranks share one copy, `whole` [size * n], and where each has written its own part: the parts of other
-  /// hosts' ranks come in. All see all of it when all have waited.
+  /// hosts' ranks come in. All see all of it when all have waited; on several hosts each does when it has.
   virtual Work gather_shared(const Tensor& whole) = 0;
   /// tensor <- root's tensor.
   virtual Work broadcast(const Tensor& tensor, int root) = 0;

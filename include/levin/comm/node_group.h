@@ -25,6 +25,15 @@ class SharedWindow {
   std::vector<size_t> bytes_;
 };
 
+/// Memory that all ranks of a node see, and that is there only while one of them holds it.
+class PassingMemory {
+ public:
+  virtual ~PassingMemory() = default;
+  /// Its start, until let_go; page-aligned. Its values are arbitrary where nobody else held it. IoError where there is no room.
+  virtual std::byte* hold() = 0;
+  virtual void let_go() noexcept = 0;
+};
+
 /// Who ended the job, by its number in create's communicator, and why.
 struct AbortNotice {
   int by_rank = -1;  ///< -1: nobody
@@ -51,6 +60,9 @@ class NodeGroup {
   /// went well; else IoError with path, need, have and remedy on all ranks, or null. The window outlives the group, and a rank may drop
   /// it when it likes.
   virtual std::shared_ptr<SharedWindow> allocate(size_t bytes, WhenShort when_short = WhenShort::fail) = 0;
+
+  /// Memory of `bytes` (as many on all ranks), of which there is room for all now; errors as of allocate.
+  virtual std::shared_ptr<PassingMemory> allocate_passing(size_t bytes, WhenShort when_short = WhenShort::fail) = 0;
 
   virtual void barrier() = 0;
   static constexpr size_t max_values = 15;

@@ -2,12 +2,15 @@
 #include <c10/core/Allocator.h>
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "levin/core/tensor.h"
 #include "levin/parallel/memory_meter.h"
 
 namespace levin {
+
+class PassingMemory;
 
 /// Memory that flat buffers gave back and the next one may have: units are of a few sizes, and memory that is new to a process costs more
 /// than the copy into it.
@@ -39,6 +42,8 @@ class FlatBuffer {
  public:
   FlatBuffer() = default;
   FlatBuffer(int64_t numel, at::ScalarType dtype, c10::Device device, MemoryKind kind, BufferPool& pool);
+  /// In memory that the ranks of a node share; `meter` is told of it, if there is one.
+  FlatBuffer(int64_t numel, at::ScalarType dtype, MemoryKind kind, std::shared_ptr<PassingMemory> memory, MemoryMeter* meter);
   ~FlatBuffer() { drop(); }
   FlatBuffer(FlatBuffer&& other) noexcept { *this = std::move(other); }
   FlatBuffer& operator=(FlatBuffer&& other) noexcept;
@@ -54,7 +59,9 @@ class FlatBuffer {
   Tensor tensor_;
   size_t bytes_ = 0;
   MemoryKind kind_ = MemoryKind::parameters;
-  BufferPool* pool_ = nullptr;
+  BufferPool* pool_ = nullptr;  // or
+  std::shared_ptr<PassingMemory> shared_;
+  MemoryMeter* meter_ = nullptr;
   bool filled_ = false;
 };
 

@@ -15,6 +15,7 @@ enum class Hold {
 
 struct Lifetimes {
   Hold parameters = Hold::whole, gradients = Hold::whole, optimizer = Hold::whole;
+  bool gathers_once = false;  ///< what comes and goes of sharded parameters is one copy a node
   bool operator==(const Lifetimes&) const = default;
 };
 
@@ -35,8 +36,10 @@ struct Form {
   int ranks = 1;
 
   bool shared() const noexcept { return lifetimes.parameters == Hold::shared; }
+  /// A node's first rank has parameters that the others see.
+  bool one_copy() const noexcept { return shared() || lifetimes.gathers_once; }
   bool by_unit() const noexcept { return lifetimes.parameters == Hold::sharded; }
-  /// The root unit, what is outside of every unit, is used all through a step: its parameters stay whole.
+  /// The root unit, what is outside of every unit, is used all through a step: its parameters stay.
   Lifetimes of_unit(int unit) const noexcept;
   /// Gives up the shared copy: every rank has memory of its own.
   void take_private_form(const Ranks& ranks);
@@ -46,6 +49,8 @@ struct Form {
 
 /// What a strategy says of it.
 ShareParameters share_parameters_of(const StrategyConfig& config);
+/// Whether private memory in its place is an error.
+constexpr bool must_share(ShareParameters share) { return share == ShareParameters::node || share == ShareParameters::numa; }
 /// ConfigError for what these ranks cannot do: one device on several ranks, shared memory that there is not, a group that does not divide.
 Form choose_form(const StrategyConfig& config, const Ranks& ranks);
 

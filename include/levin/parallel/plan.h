@@ -44,9 +44,8 @@ struct RankMemory {
 };
 
 struct MemoryPlan {
-  RankMemory first;    ///< the first rank of each node, which owns what the node shares
-  RankMemory other;    ///< the others
-  int64_t shared = 0;  ///< of `first`: one copy of the parameters, which all ranks of the node see
+  RankMemory first;  ///< the first rank of each node, which owns what the node shares
+  RankMemory other;  ///< the others
   int64_t node(int64_t ranks) const noexcept { return first.total() + (ranks - 1) * other.total(); }
 };
 

@@ -21,17 +21,15 @@ class Module;
 
 namespace levin {
 
-int64_t available_memory();
-
 /// The parallel engine: one class, whose lifetimes make it single, ddp, zero1, zero2, fsdp or hsdp. The calls of a step, in order and on
 /// all ranks: backward (any number of times), meet, reduce, [grad_norm, clip_*], update, zero_grad. `optimizer` is an index into what setup
 /// was given.
 class Strategy {
  public:
   ~Strategy();
-  /// Decides on the form (ConfigError as of choose_form); of `auto`, setup may decide anew. Collective. `free_memory`: of this host, bytes.
+  /// Decides on the form (ConfigError as of choose_form); of `auto`, setup may decide anew. `free_memory`: available_memory. Collective.
   static std::unique_ptr<Strategy> create(const StrategyConfig& config, Communicator& communicator, int64_t alignment_bytes = 64,
-                                          Log log = {}, int64_t (*free_memory)() = &available_memory);
+                                          Log log = {}, int64_t (*free_memory)() = nullptr);
 
   std::string describe() const { return form_.describe(); }
   const Form& form() const noexcept { return form_; }

@@ -14,18 +14,12 @@
 #include "levin/trainer/data_module.h"
 #include "levin/trainer/load_from.h"
 #include "levin/trainer/logger.h"
+#include "levin/trainer/prediction.h"
 #include "levin/trainer/run_report.h"
 #include "levin/trainer/session.h"
 #include "levin/trainer/trainer_config.h"
 
 namespace levin {
-
-/// A prediction of this rank: the rows of one batch, and the samples they belong to.
-struct Prediction {
-  std::vector<int64_t> indices;
-  Tensor rows;
-  int64_t dataloader_idx = 0;
-};
 
 /// Lightning's Trainer: loops over epochs and batches, made of a Session and nothing else. All ranks make the same calls.
 ///

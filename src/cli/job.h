@@ -1,0 +1,70 @@
+#pragma once
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "crash_report.h"
+#include "levin/cli/run.h"
+#include "plan_command.h"
+#include "run_folder.h"
+#include "run_record.h"
+#include "stop_after_steps.h"
+#include "stop_signals.h"
+
+namespace levin {
+class CheckpointReader;
+class TensorSource;
+}  // namespace levin
+
+namespace levin::cli {
+
+/// What a program's options come to.
+struct Settings {
+  TrainerConfig trainer;
+  std::optional<OptimizerConfig> optimizer;
+  std::optional<LrSchedulerConfig> lr_scheduler;
+  RunConfig run;
+  JobConfig job;
+  PlanConfig plan;
+  std::optional<ConfigValue> before;  // of the start that this one follows
+};
+
+/// One run of one subcommand on all ranks.
+class Job {
+ public:
+  Job(const Settings& settings, ProgramOptions& options, const Program& program, MpiRuntime& mpi, CrashReport& crashes, std::string name,
+      std::string subcommand);
+  ~Job() { crashes_.agree_by(nullptr); }
+  Job(const Job&) = delete;
+  Job& operator=(const Job&) = delete;
+
+  Communicator& communicator() { return trainer_.session().communicator().host(); }
+  /// The exit code. What it throws, `failed` records.
+  int run();
+  void failed(const std::string& message, int code) noexcept;
+
+ private:
+  void write_config() const;
+  std::unique_ptr<CheckpointReader> find_checkpoint();
+  std::unique_ptr<CheckpointReader> another_checkpoint(const CheckpointReader& damaged, const std::string& why);
+  std::unique_ptr<TensorSource> open_init_from(const CheckpointReader* checkpoint);
+  void fit(Module& module, DataModule& data, const LoadFrom& from);
+  void evaluate(Module& module, DataModule& data, const LoadFrom& from);
+  void apply_links(DataModule& data);
+  void finish(int code);
+
+  const Settings& settings_;
+  ProgramOptions& options_;
+  const Program& program_;
+  MpiRuntime& mpi_;
+  CrashReport& crashes_;
+  std::string subcommand_;
+  Trainer trainer_;
+  RunRecord record_;
+  RunLock lock_;
+  std::filesystem::path folder_;
+  std::optional<StopSignals> signals_;
+};
+
+}  // namespace levin::cli
