@@ -43,7 +43,7 @@ std::shared_ptr<SharedWindow> map_window(const WindowRequest& request, const Agr
   }
   total = std::max(total, page_bytes);
   WindowFile file(request.path, rank == 0);
-  if (!file.open_on_all(total, agree, failure)) return nullptr;
+  if (!file.open_on_all(total, total, agree, failure)) return nullptr;
   if (!all_good(agree(reserve_pages(file.descriptor(), offset, whole_pages(request.bytes[rank]))), "reserve", failure)) return nullptr;
 
   int code = 0;

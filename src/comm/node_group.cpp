@@ -141,10 +141,10 @@ class SharedGroup : public NodeGroup {
     return window;
   }
 
-  std::shared_ptr<PassingMemory> allocate_passing(size_t bytes, WhenShort when_short) override {
+  std::shared_ptr<PassingMemory> allocate_passing(const std::vector<size_t>& bytes, WhenShort when_short) override {
     if (size_ == 1) return detail::private_passing(bytes);
     detail::WindowFailure failure;
-    detail::WindowRequest request{fmt::format("{}/{}-{}", family_.directory, name_, made_++), {bytes}, rank_};
+    detail::WindowRequest request{fmt::format("{}/{}-{}", family_.directory, name_, made_++), bytes, rank_};
     auto memory = detail::map_passing(
         request, [this](int code) { return agree(code); }, [family = family_] { give_way(family); }, failure);
     if (!memory && when_short == WhenShort::fail) throw_failure(failure, family_.directory);

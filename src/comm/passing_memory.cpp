@@ -4,11 +4,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
-#include <new>
+#include <string>
 
 #include "levin/core/error.h"
 #include "window_file.h"
@@ -16,98 +16,145 @@
 namespace levin::detail {
 namespace {
 
-// The first page; all zero at first.
-struct Control {
-  std::atomic<int> locked;
-  int held;  // by so many ranks
-};
-static_assert(std::atomic<int>::is_always_lock_free);
-
-// A file of which the first page stays. Its other pages are reserved before anybody writes to them: a write to a page that a full file
-// system cannot give is a SIGBUS.
-class MappedPassing : public PassingMemory {
+// A file of slots, each of which can take the largest thing, behind a table of what is where. Of a slot that is empty the file has no
+// pages. They are reserved before anybody writes to them: a write to a page that a full file system cannot give is a SIGBUS.
+class Slots {
  public:
-  MappedPassing(void* start, int descriptor, size_t bytes, std::string path, std::function<void()> wait)
-      : start_(static_cast<std::byte*>(start)), descriptor_(descriptor), bytes_(bytes), path_(std::move(path)), wait_(std::move(wait)) {}
+  explicit Slots(const std::vector<size_t>& bytes) : bytes_(bytes) {
+    for (size_t& size : bytes_) size = std::max(whole_pages(size), page_bytes);
+    stride_ = *std::max_element(bytes_.begin(), bytes_.end());
+    begin_ = whole_pages(sizeof(Table) + bytes_.size() * sizeof(Entry));
+  }
+  size_t table_bytes() const noexcept { return begin_; }
+  size_t file_bytes() const noexcept { return begin_ + bytes_.size() * stride_; }
+  size_t needed_bytes() const noexcept { return begin_ + std::min<size_t>(2, bytes_.size()) * stride_; }
+
+  // All zero at first.
+  struct Entry {
+    int holders, slot;   // of a thing
+    size_t reserved;     // of the slot with the same number
+    uint64_t let_go_at;  // 0: it is held, or empty
+  };
+  struct Table {
+    std::atomic<int> locked;
+    uint64_t clock;
+  };
+  static_assert(std::atomic<int>::is_always_lock_free);
+
+ protected:
+  std::vector<size_t> bytes_;
+  size_t stride_ = 0, begin_ = 0;
+};
+
+class MappedPassing : public PassingMemory, private Slots {
+ public:
+  MappedPassing(const Slots& slots, void* start, int descriptor, std::string place, std::function<void()> wait)
+      : Slots(slots), start_(static_cast<std::byte*>(start)), descriptor_(descriptor), place_(std::move(place)), wait_(std::move(wait)) {}
   ~MappedPassing() override {
-    munmap(start_, page_bytes + bytes_);
+    munmap(start_, file_bytes());
     close(descriptor_);
   }
   MappedPassing(const MappedPassing&) = delete;
   MappedPassing& operator=(const MappedPassing&) = delete;
 
-  std::byte* hold() override {
-    while (control().locked.exchange(1, std::memory_order_acquire) != 0) wait_();
-    const int code = control().held > 0 ? 0 : reserve_pages(descriptor_, page_bytes, bytes_);
-    if (code == 0) control().held++;
+  std::byte* hold(size_t thing) override {
+    lock();
+    Entry& its = entry(thing);
+    const int code = its.holders > 0 ? 0 : find_slot(bytes_[thing], its.slot);
+    if (code == 0) its.holders++;
+    const auto slot = static_cast<size_t>(its.slot);
     unlock();
     if (code != 0)
-      throw IoError(fmt::format("no memory for a shared buffer of {} bytes in {}: {}", bytes_, path_, std::strerror(code)),
+      throw IoError(fmt::format("no memory for a shared buffer of {} bytes in {}: {}", bytes_[thing], place_, std::strerror(code)),
                     "enlarge it, or use private memory", "comm");
-    return start_ + page_bytes;
+    return start_ + begin_ + slot * stride_;
   }
 
-  void let_go() noexcept override {
+  void let_go(size_t thing) noexcept override {
     try {
-      while (control().locked.exchange(1, std::memory_order_acquire) != 0) wait_();
+      lock();
     } catch (...) {  // the job is ending
       return;
     }
-    if (--control().held == 0)
-      fallocate(descriptor_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(page_bytes), static_cast<off_t>(bytes_));
+    if (Entry& its = entry(thing); --its.holders == 0) {
+      entry(static_cast<size_t>(its.slot)).let_go_at = ++table().clock;
+      keep(pieces_kept);
+    }
     unlock();
   }
 
  private:
-  Control& control() const { return *reinterpret_cast<Control*>(start_); }
-  void unlock() { control().locked.store(0, std::memory_order_release); }
+  Table& table() const { return *reinterpret_cast<Table*>(start_); }
+  Entry& entry(size_t i) const { return reinterpret_cast<Entry*>(start_ + sizeof(Table))[i]; }
+  void lock() {
+    while (table().locked.exchange(1, std::memory_order_acquire) != 0) wait_();
+  }
+  void unlock() { table().locked.store(0, std::memory_order_release); }
+
+  int find_slot(size_t bytes, int& slot) {
+    for (size_t i = 0; i < bytes_.size(); i++)
+      if (entry(i).let_go_at != 0 && entry(i).reserved == bytes) {
+        entry(i).let_go_at = 0;
+        slot = static_cast<int>(i);
+        return 0;
+      }
+    keep(0);
+    size_t empty = 0;
+    while (entry(empty).reserved != 0) empty++;  // there are as many slots as things
+    const int code = reserve_pages(descriptor_, begin_ + empty * stride_, bytes);
+    if (code == 0) entry(empty).reserved = bytes, slot = static_cast<int>(empty);
+    return code;
+  }
+
+  // Empties all but so many of the slots that nobody holds, the oldest first.
+  void keep(size_t most) {
+    for (;;) {
+      size_t free = 0, oldest = 0;
+      for (size_t i = 0; i < bytes_.size(); i++)
+        if (const auto at = entry(i).let_go_at; at != 0 && (free++ == 0 || at < entry(oldest).let_go_at)) oldest = i;
+      if (free <= most) return;
+      fallocate(descriptor_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(begin_ + oldest * stride_),
+                static_cast<off_t>(stride_));
+      entry(oldest).reserved = 0, entry(oldest).let_go_at = 0;
+    }
+  }
 
   std::byte* start_;
   int descriptor_;
-  size_t bytes_;
-  std::string path_;
+  std::string place_;
   std::function<void()> wait_;
-};
-
-class PrivatePassing : public PassingMemory {
- public:
-  explicit PrivatePassing(size_t bytes) : bytes_(whole_pages(bytes)) {}
-  std::byte* hold() override {
-    memory_.reset(static_cast<std::byte*>(std::aligned_alloc(page_bytes, bytes_)));
-    if (!memory_) throw std::bad_alloc();
-    return memory_.get();
-  }
-  void let_go() noexcept override { memory_.reset(); }
-
- private:
-  struct Free {
-    void operator()(std::byte* memory) const { std::free(memory); }
-  };
-  size_t bytes_;
-  std::unique_ptr<std::byte, Free> memory_;
 };
 
 }  // namespace
 
 std::shared_ptr<PassingMemory> map_passing(const WindowRequest& request, const AgreeErrno& agree, std::function<void()> wait,
                                            WindowFailure& failure) {
-  size_t bytes = 0;
-  for (const size_t part : request.bytes) bytes += part;
-  bytes = whole_pages(bytes);
-  const size_t total = page_bytes + bytes;
+  const Slots slots(request.bytes);
   WindowFile file(request.path, request.rank == 0);
-  if (!file.open_on_all(total, agree, failure)) return nullptr;
-  int code = request.rank == 0 ? reserve_pages(file.descriptor(), 0, page_bytes) : 0;
+  if (!file.open_on_all(slots.file_bytes(), slots.needed_bytes(), agree, failure)) return nullptr;
+  int code = request.rank == 0 ? reserve_pages(file.descriptor(), 0, slots.table_bytes()) : 0;
   if (!all_good(agree(code), "reserve", failure)) return nullptr;
-  void* start = mmap(nullptr, total, PROT_READ | PROT_WRITE, MAP_SHARED, file.descriptor(), 0);
+  void* start = mmap(nullptr, slots.file_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED, file.descriptor(), 0);
   code = start == MAP_FAILED ? errno : 0;
   std::shared_ptr<PassingMemory> memory;
   if (code == 0)
-    memory = std::make_shared<MappedPassing>(start, file.take_descriptor(), bytes, request.path.substr(0, request.path.rfind('/')),
+    memory = std::make_shared<MappedPassing>(slots, start, file.take_descriptor(), request.path.substr(0, request.path.rfind('/')),
                                              std::move(wait));
   return all_good(agree(code), "map", failure) ? memory : nullptr;
 }
 
-std::shared_ptr<PassingMemory> private_passing(size_t bytes) { return std::make_shared<PrivatePassing>(bytes); }
+std::shared_ptr<PassingMemory> private_passing(const std::vector<size_t>& bytes) {
+  const Slots slots(bytes);
+  const int descriptor = memfd_create("levin", MFD_CLOEXEC);
+  void* start = MAP_FAILED;
+  if (descriptor >= 0 && ftruncate(descriptor, static_cast<off_t>(slots.file_bytes())) == 0)
+    start = mmap(nullptr, slots.file_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
+  if (start == MAP_FAILED) {
+    const int code = errno;
+    if (descriptor >= 0) close(descriptor);
+    throw IoError(fmt::format("no memory for buffers of {} bytes: {}", slots.file_bytes(), std::strerror(code)), {}, "comm");
+  }
+  return std::make_shared<MappedPassing>(slots, start, descriptor, "memory", [] {});
+}
 
 }  // namespace levin::detail

@@ -59,13 +59,13 @@ void WindowFile::remove() {
   if (std::exchange(linked_, false)) unlink(path_.c_str());
 }
 
-bool WindowFile::open_on_all(size_t bytes, const AgreeErrno& agree, WindowFailure& failure) {
-  failure.need_bytes = bytes;
+bool WindowFile::open_on_all(size_t bytes, size_t needed, const AgreeErrno& agree, WindowFailure& failure) {
+  failure.need_bytes = needed;
   failure.free_bytes = free_bytes(path_);
   int code = 0;
   if (maker_) {
     // Not worth starting to fill the file system for; what counts is what the reservation says.
-    code = failure.free_bytes < bytes ? ENOSPC : open();
+    code = failure.free_bytes < needed ? ENOSPC : open();
     if (code == 0 && ftruncate(descriptor_, static_cast<off_t>(bytes)) != 0) code = errno;
   }
   if (!all_good(agree(code), "reserve", failure)) return false;

@@ -1,15 +1,14 @@
 #include "levin/parallel/flat_buffer.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
 
 #include <utility>
 
-#include "levin/comm/node_group.h"
+#include "levin/comm/passing_memory.h"
 
 namespace levin {
 namespace {
-
-constexpr size_t pieces_kept = 2;
 
 Tensor without_memory(int64_t numel, at::ScalarType dtype, c10::Device device) {
   Tensor tensor = at::empty({numel}, at::TensorOptions(dtype).device(device));
@@ -40,7 +39,7 @@ c10::DataPtr BufferPool::take(size_t bytes, c10::Device device, MemoryKind kind)
 
 void BufferPool::give_back(c10::DataPtr memory, size_t bytes, c10::Device device, MemoryKind kind) {
   free_.push_back({std::move(memory), bytes, device, kind});
-  keep(pieces_kept);
+  keep(PassingMemory::pieces_kept);
 }
 
 void BufferPool::keep(size_t pieces) {
@@ -53,18 +52,20 @@ FlatBuffer::FlatBuffer(int64_t numel, at::ScalarType dtype, c10::Device device, 
       kind_(kind),
       pool_(&pool) {}
 
-FlatBuffer::FlatBuffer(int64_t numel, at::ScalarType dtype, MemoryKind kind, std::shared_ptr<PassingMemory> memory, MemoryMeter* meter)
+FlatBuffer::FlatBuffer(int64_t numel, at::ScalarType dtype, MemoryKind kind, std::shared_ptr<PassingMemory> memory, size_t thing,
+                       BufferPool* counted)
     : tensor_(without_memory(numel, dtype, at::kCPU)),
       bytes_(static_cast<size_t>(numel) * c10::elementSize(dtype)),
       kind_(kind),
+      pool_(counted),
       shared_(std::move(memory)),
-      meter_(meter) {}
+      thing_(thing) {}
 
 FlatBuffer& FlatBuffer::operator=(FlatBuffer&& other) noexcept {
   if (this == &other) return *this;
   drop();
   tensor_ = std::move(other.tensor_);
-  bytes_ = other.bytes_, kind_ = other.kind_, pool_ = other.pool_, meter_ = other.meter_;
+  bytes_ = other.bytes_, kind_ = other.kind_, pool_ = other.pool_, thing_ = other.thing_;
   shared_ = std::move(other.shared_);
   filled_ = std::exchange(other.filled_, false);
   return *this;
@@ -73,21 +74,23 @@ FlatBuffer& FlatBuffer::operator=(FlatBuffer&& other) noexcept {
 void FlatBuffer::fill() {
   if (filled_ || !defined()) return;
   auto* storage = tensor_.storage().unsafeGetStorageImpl();
-  storage->set_data_ptr_noswap(shared_ ? c10::DataPtr(shared_->hold(), at::kCPU) : pool_->take(bytes_, tensor_.device(), kind_));
-  if (meter_) meter_->add(kind_, static_cast<int64_t>(bytes_));
+  storage->set_data_ptr_noswap(shared_ ? c10::DataPtr(shared_->hold(thing_), at::kCPU) : pool_->take(bytes_, tensor_.device(), kind_));
+  if (shared_ && pool_) pool_->take(bytes_, at::kMeta, kind_);
   storage->set_nbytes(bytes_);
   filled_ = true;
+}
+
+Tensor FlatBuffer::lent() const {
+  return at::from_blob(
+      tensor_.mutable_data_ptr(), tensor_.sizes(), [memory = shared_](void*) {}, tensor_.options());
 }
 
 void FlatBuffer::drop() {
   if (!filled_) return;
   auto* storage = tensor_.storage().unsafeGetStorageImpl();
   auto memory = storage->set_data_ptr(c10::DataPtr(nullptr, tensor_.device()));
-  if (shared_)
-    shared_->let_go();
-  else
-    pool_->give_back(std::move(memory), bytes_, tensor_.device(), kind_);
-  if (meter_) meter_->add(kind_, -static_cast<int64_t>(bytes_));
+  if (shared_) shared_->let_go(thing_);
+  if (pool_) pool_->give_back(std::move(memory), bytes_, shared_ ? at::kMeta : tensor_.device(), kind_);
   storage->set_nbytes(0);
   filled_ = false;
 }

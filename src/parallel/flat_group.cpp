@@ -151,7 +151,7 @@ void FlatGroup::start_gather() {
   shard.set_subject(setup_.subject);
   if (setup_.lifetimes.gathers_once) {
     cut(memory_.parameters, owned_).copy_(memory_.shard);
-    gather_ = shard.gather_shared(memory_.parameters);
+    gather_ = shard.gather_shared(memory_.gathered.lent());
   } else {
     sent_ = memory_.shard.to(memory_.parameters.options());
     gather_ = shard.all_gather(memory_.parameters, sent_);

@@ -54,10 +54,15 @@ bool reduces_early(Communicator& communicator) {
   return communicator.size() > 1 && (communicator.node() == nullptr || on_several_hosts(communicator));
 }
 
+std::shared_ptr<PassingMemory> allocate_passing(const std::vector<size_t>& bytes, Communicator& communicator, WhenShort when_short) {
+  return on_all_hosts(communicator, when_short,
+                      [&](NodeGroup& node, WhenShort short_of) { return node.allocate_passing(bytes, short_of); });
+}
+
 std::unique_ptr<GroupMemory> GroupMemory::allocate(const GroupLayout& layout, const Wanted& wanted, const GroupRanks& ranks,
-                                                   BufferPool& pool, MemoryMeter& meter, WhenShort when_short) {
+                                                   BufferPools& pools, MemoryMeter& meter, WhenShort when_short) {
   auto memory = std::make_unique<GroupMemory>();
-  const auto& [lifetimes, compute, shard_on_host] = wanted;
+  const auto& [lifetimes, compute, shard_on_host, thing] = wanted;
   Communicator& all = *ranks.all;
   const auto device = all.device();
   const size_t bytes = static_cast<size_t>(layout.numel) * c10::elementSize(layout.dtype);
@@ -71,14 +76,10 @@ std::unique_ptr<GroupMemory> GroupMemory::allocate(const GroupLayout& layout, co
     if (owns) meter.add(MemoryKind::parameters, static_cast<int64_t>(bytes));
   } else if (lifetimes.parameters == Hold::sharded) {
     if (lifetimes.gathers_once) {
-      auto passing = on_all_hosts(all, when_short, [&](NodeGroup& ranks_of_node, WhenShort short_of) {
-        return ranks_of_node.allocate_passing(static_cast<size_t>(layout.numel) * c10::elementSize(compute), short_of);
-      });
-      if (!passing) return nullptr;
       memory->gathered =
-          FlatBuffer(layout.numel, compute, MemoryKind::parameters, std::move(passing), node->rank() == 0 ? &meter : nullptr);
+          FlatBuffer(layout.numel, compute, MemoryKind::parameters, pools.passing, thing, node->rank() == 0 ? &pools.shared : nullptr);
     } else {
-      memory->gathered = FlatBuffer(layout.numel, compute, device, MemoryKind::parameters, pool);
+      memory->gathered = FlatBuffer(layout.numel, compute, device, MemoryKind::parameters, pools.own);
     }
     memory->parameters = memory->gathered.tensor();
     const int64_t part = layout.numel / ranks.shard->size();
@@ -93,7 +94,7 @@ std::unique_ptr<GroupMemory> GroupMemory::allocate(const GroupLayout& layout, co
   }
   if (!layout.trained) return memory;
   if (lifetimes.gradients == Hold::sharded) {
-    memory->unreduced = FlatBuffer(layout.numel, memory->parameters.scalar_type(), device, MemoryKind::gradients, pool);
+    memory->unreduced = FlatBuffer(layout.numel, memory->parameters.scalar_type(), device, MemoryKind::gradients, pools.own);
     memory->gradients = memory->unreduced.tensor();
     return memory;
   }

@@ -27,8 +27,7 @@ std::vector<GroupLayout> layout_of(const PlanModel& model, const Form& form, int
 // Takes and gives memory as the engine does, but of a device that has none.
 class Rehearsal {
  public:
-  Rehearsal(const PlanModel& model, const std::vector<GroupLayout>& layout, const Form& form, bool owns_shared)
-      : gathers_once_(form.lifetimes.gathers_once) {
+  Rehearsal(const PlanModel& model, const std::vector<GroupLayout>& layout, const Form& form, bool owns_shared) {
     const auto meta = c10::Device(c10::kMeta);
     for (const auto& group : layout) {
       const auto lifetimes = form.of_unit(group.unit);
@@ -38,18 +37,19 @@ class Rehearsal {
       const int64_t bytes = group.numel * static_cast<int64_t>(c10::elementSize(group.dtype));
       if (lifetimes.parameters != Hold::shared || owns_shared) add(MemoryKind::parameters, comes ? bytes / form.shard_ranks : bytes);
       if (group.trained && lifetimes.gradients != Hold::sharded) add(MemoryKind::gradients, bytes);
-      gathered_.push_back(comes && !gathers_once_ ? FlatBuffer(group.numel, compute, meta, MemoryKind::parameters, pool_) : FlatBuffer());
-      gathered_bytes_.push_back(comes && gathers_once_ && owns_shared ? group.numel * static_cast<int64_t>(c10::elementSize(compute)) : 0);
+      const bool counts = comes && (owns_shared || !form.lifetimes.gathers_once);
+      auto& pool = form.lifetimes.gathers_once ? shared_pool_ : pool_;
+      gathered_.push_back(counts ? FlatBuffer(group.numel, compute, meta, MemoryKind::parameters, pool) : FlatBuffer());
       unreduced_.push_back(group.trained && lifetimes.gradients == Hold::sharded
                                ? FlatBuffer(group.numel, comes ? compute : group.dtype, meta, MemoryKind::gradients, pool_)
                                : FlatBuffer());
     }
     for (size_t g = 0; g < layout.size(); g++) {  // while values are taken over
-      gather(g);
+      gathered_[g].fill();
       if (layout[g].trained && form.lifetimes.optimizer == Hold::sharded) add(MemoryKind::gradients, owned(layout[g], form));
       if (unreduced_[g].defined()) unreduced_[g].fill();
       look();
-      unreduced_[g].drop(), release(g);
+      unreduced_[g].drop(), gathered_[g].drop();
     }
     for (const auto& group : layout)
       if (group.trained) add(MemoryKind::optimizer, model.state_tensors[static_cast<size_t>(group.optimizer)] * owned(group, form));
@@ -58,8 +58,8 @@ class Rehearsal {
   void play(const std::vector<StepEvent>& events) {
     for (const auto& event : events) {
       switch (event.kind) {
-        case StepEvent::Kind::fill_parameters: gather(event.group), look(); break;
-        case StepEvent::Kind::drop_parameters: release(event.group); break;
+        case StepEvent::Kind::fill_parameters: gathered_[event.group].fill(), look(); break;
+        case StepEvent::Kind::drop_parameters: gathered_[event.group].drop(); break;
         case StepEvent::Kind::fill_gradients: unreduced_[event.group].fill(), look(); break;
         case StepEvent::Kind::drop_gradients: unreduced_[event.group].drop(); break;
         default: break;
@@ -73,14 +73,6 @@ class Rehearsal {
     const int64_t numel = form.lifetimes.optimizer == Hold::sharded ? group.numel / form.shard_ranks : group.numel;
     return numel * static_cast<int64_t>(c10::elementSize(group.dtype));
   }
-  void gather(size_t group) {
-    gathered_[group].fill();
-    meter_.add(MemoryKind::parameters, gathered_bytes_[group]);
-  }
-  void release(size_t group) {
-    gathered_[group].drop();
-    meter_.add(MemoryKind::parameters, -gathered_bytes_[group]);
-  }
   void add(MemoryKind kind, int64_t bytes) { meter_.add(kind, bytes), look(); }
   void look() {
     if (meter_.total() <= peak_.total()) return;
@@ -88,10 +80,8 @@ class Rehearsal {
   }
 
   MemoryMeter meter_;
-  BufferPool pool_{meter_};
-  bool gathers_once_;
+  BufferPool pool_{meter_}, shared_pool_{meter_};
   std::vector<FlatBuffer> gathered_, unreduced_;
-  std::vector<int64_t> gathered_bytes_;  // of this rank, for its node
   RankMemory peak_;
 };
 

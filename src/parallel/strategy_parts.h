@@ -8,14 +8,14 @@
 namespace levin {
 
 struct Strategy::Making {
-  explicit Making(MemoryMeter& meter) : pool(std::make_unique<BufferPool>(meter)) {}
+  explicit Making(MemoryMeter& meter) : pools(std::make_unique<BufferPools>(meter)) {}
 
   bool automatic = false;  // setup may take another form
   int64_t (*free_memory)() = nullptr;
   Ranks places;
   GroupRanks ranks;
   std::unique_ptr<Communicator> shard, replicas;  // of hsdp
-  std::unique_ptr<BufferPool> pool;
+  std::unique_ptr<BufferPools> pools;
   std::unique_ptr<detail::ParkedParameters> parked;  // while a model is built whose parameters are to be sharded
   detail::UnitTree tree;
   std::vector<size_t> unit_of_parameter;

@@ -94,9 +94,9 @@ void Strategy::make_room(const torch::nn::Module& module) {
   }
   optimizers_.clear(), groups_.clear(), parameters_.clear(), making_->parameter_names.clear(), making_->unit_of_parameter.clear(),
       buffers_.clear();
-  making_->pool.reset();
+  making_->pools.reset();
   meter_ = {};
-  making_->pool = std::make_unique<BufferPool>(meter_);
+  making_->pools = std::make_unique<BufferPools>(meter_);
 }
 
 void Strategy::setup(torch::nn::Module& module, std::vector<OptimizerSpec> optimizers) {
@@ -228,13 +228,21 @@ bool Strategy::holds(const torch::nn::Module& module) const {
 }
 
 std::vector<GroupMemory> Strategy::allocate(const std::vector<GroupLayout>& layout) {
-  std::vector<GroupMemory> memory;
-  const bool must = form_.options.share_parameters != ShareParameters::automatic;
+  const auto when_short = form_.options.share_parameters == ShareParameters::automatic ? WhenShort::return_null : WhenShort::fail;
+  std::vector<GroupMemory::Wanted> wanted;
+  std::vector<size_t> passing;
   for (const auto& group : layout) {
     auto compute = group.dtype;
     if (form_.options.param_dtype && c10::isFloatingType(compute)) compute = scalar_type_of(*form_.options.param_dtype);
-    auto one = GroupMemory::allocate(group, {form_.of_unit(group.unit), compute, form_.options.offload_parameters}, making_->ranks,
-                                     *making_->pool, meter_, must ? WhenShort::fail : WhenShort::return_null);
+    wanted.push_back({form_.of_unit(group.unit), compute, form_.options.offload_parameters, passing.size()});
+    if (form_.lifetimes.gathers_once && wanted.back().lifetimes.parameters == Hold::sharded)
+      passing.push_back(static_cast<size_t>(group.numel) * c10::elementSize(compute));
+  }
+  auto& pools = *making_->pools;
+  pools.passing = passing.empty() ? nullptr : allocate_passing(passing, *communicator_, when_short);
+  std::vector<GroupMemory> memory;
+  for (size_t i = 0; i < layout.size() && (passing.empty() || pools.passing); i++) {
+    auto one = GroupMemory::allocate(layout[i], wanted[i], making_->ranks, pools, meter_, when_short);
     if (!one) break;
     memory.push_back(std::move(*one));
   }

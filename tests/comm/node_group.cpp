@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "levin/comm/communicator.h"
+#include "levin/comm/passing_memory.h"
 #include "levin_test.h"
 
 using levin::NodeGroup;
@@ -123,36 +124,50 @@ size_t used_bytes(const std::string& directory) {
 BOOST_AUTO_TEST_CASE(passing_memory_is_there_while_somebody_holds_it) {
   const WindowDirectory directory;
   auto group = NodeGroup::create(runtime().communicator(), directory.name);
-  const size_t bytes = size_t{8} << 20;
-  const auto memory = group->allocate_passing(bytes);
+  const size_t large = size_t{8} << 20, small = size_t{4} << 20, ranks = static_cast<size_t>(group->size());
+  const auto memory = group->allocate_passing({large, small, large, large, large});
   BOOST_TEST(directory.empty());
+  const size_t before = used_bytes(directory.name);
+  const auto has = [&](size_t bytes) {  // of the file system, which others use, too
+    group->barrier();
+    const double used = static_cast<double>(used_bytes(directory.name)) - static_cast<double>(before);
+    if (ranks > 1) BOOST_TEST(std::abs(used - static_cast<double>(bytes)) < static_cast<double>(small) / 2);
+    group->barrier();
+  };
   for (int round = 0; round < 20; round++) {
-    std::byte* start = memory->hold();
+    std::byte* start = memory->hold(0);
     BOOST_TEST(reinterpret_cast<uintptr_t>(start) % 4096 == 0u);
-    const size_t part = bytes / static_cast<size_t>(group->size());
+    const size_t part = large / ranks;
     std::fill_n(start + part * static_cast<size_t>(group->rank()), part, static_cast<std::byte>(group->rank() + round));
     group->barrier();
-    if (group->rank() == round % group->size() && group->size() > 1) {  // what others hold stays
-      memory->let_go();
-      start = memory->hold();
+    if (group->rank() == round % group->size() && ranks > 1) {  // what others hold stays
+      memory->let_go(0);
+      memory->let_go((memory->hold(2), 2));
+      start = memory->hold(0);
     }
     for (int i = 0; i < group->size(); i++)
       for (size_t k = 0; k < part; k += 997) BOOST_REQUIRE((start[part * static_cast<size_t>(i) + k] == static_cast<std::byte>(i + round)));
-    const size_t held = used_bytes(directory.name);
     group->barrier();
-    memory->let_go();
-    group->barrier();
-    if (group->size() > 1) BOOST_TEST(used_bytes(directory.name) + bytes / 2 < held);  // others use the file system, too
+    memory->let_go(0);
     group->barrier();
   }
+  has(ranks > 1 ? 2 * large : large);  // kept for the next of their size
+  for (const size_t thing : {0, 2, 3, 4}) memory->hold(thing);
+  has(4 * large);
+  for (const size_t thing : {3, 0, 4, 2}) memory->let_go(thing);
+  has(2 * large);
+  memory->hold(1);
+  has(small);
+  memory->let_go(1);
 }
 
 BOOST_AUTO_TEST_CASE(passing_memory_that_is_too_large) {
   const WindowDirectory directory;
   auto group = NodeGroup::create(runtime().communicator(), directory.name);
   if (group->size() == 1) return;
-  check_throws<levin::IoError>([&] { group->allocate_passing(size_t{1} << 50); }, {"[comm]", directory.name, "1125899906", "need", "have"});
-  BOOST_TEST(!group->allocate_passing(size_t{1} << 50, levin::WhenShort::return_null));
+  const std::vector<size_t> bytes{100, size_t{1} << 50};
+  check_throws<levin::IoError>([&] { group->allocate_passing(bytes); }, {"[comm]", directory.name, "need 2251799813", "have"});
+  BOOST_TEST(!group->allocate_passing(bytes, levin::WhenShort::return_null));
   BOOST_TEST(directory.empty());
 }
 

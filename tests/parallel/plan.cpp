@@ -216,7 +216,6 @@ BOOST_AUTO_TEST_CASE(bytes_by_hand) {
   check_memory(plan_of(levin::DDP{ShareParameters::none}, node), 768, 768, 1536);
   check_memory(plan_of(levin::DDP{}, node), 768, 768 + 192, 384);
   BOOST_TEST(plan_of(levin::DDP{}, node).memory.other.total() == 768 + 192 + 384);
-  BOOST_TEST(plan_of(levin::DDP{}, node).memory.shared == 768);
   BOOST_TEST(plan_of(levin::DDP{}, node).memory.node(4) == 768 + 4 * (768 + 192 + 384));
   check_memory(plan_of(levin::Zero1{own}, node), 768, 768 + 192, 384);
   check_memory(plan_of(levin::Zero2{own}, node), 768, 192 + 768, 384);

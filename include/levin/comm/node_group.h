@@ -12,6 +12,8 @@
 
 namespace levin {
 
+class PassingMemory;
+
 /// Memory that all ranks of a node see: one part a rank, each zero-filled and first touched by its owner, aligned to a page.
 class SharedWindow {
  public:
@@ -23,15 +25,6 @@ class SharedWindow {
  protected:
   std::vector<std::byte*> parts_;
   std::vector<size_t> bytes_;
-};
-
-/// Memory that all ranks of a node see, and that is there only while one of them holds it.
-class PassingMemory {
- public:
-  virtual ~PassingMemory() = default;
-  /// Its start, until let_go; page-aligned. Its values are arbitrary where nobody else held it. IoError where there is no room.
-  virtual std::byte* hold() = 0;
-  virtual void let_go() noexcept = 0;
 };
 
 /// Who ended the job, by its number in create's communicator, and why.
@@ -61,8 +54,8 @@ class NodeGroup {
   /// it when it likes.
   virtual std::shared_ptr<SharedWindow> allocate(size_t bytes, WhenShort when_short = WhenShort::fail) = 0;
 
-  /// Memory of `bytes` (as many on all ranks), of which there is room for all now; errors as of allocate.
-  virtual std::shared_ptr<PassingMemory> allocate_passing(size_t bytes, WhenShort when_short = WhenShort::fail) = 0;
+  /// Memory for things of these sizes, the same on all ranks, with room for the largest two now; errors as of allocate.
+  virtual std::shared_ptr<PassingMemory> allocate_passing(const std::vector<size_t>& bytes, WhenShort when_short = WhenShort::fail) = 0;
 
   virtual void barrier() = 0;
   static constexpr size_t max_values = 15;

@@ -42,8 +42,10 @@ class FlatBuffer {
  public:
   FlatBuffer() = default;
   FlatBuffer(int64_t numel, at::ScalarType dtype, c10::Device device, MemoryKind kind, BufferPool& pool);
-  /// In memory that the ranks of a node share; `meter` is told of it, if there is one.
-  FlatBuffer(int64_t numel, at::ScalarType dtype, MemoryKind kind, std::shared_ptr<PassingMemory> memory, MemoryMeter* meter);
+  /// A thing of memory that the ranks of a node share. `counted`, where it counts on this rank: a pool of memory of no device, which takes
+  /// and gives as the shared one does.
+  FlatBuffer(int64_t numel, at::ScalarType dtype, MemoryKind kind, std::shared_ptr<PassingMemory> memory, size_t thing,
+             BufferPool* counted);
   ~FlatBuffer() { drop(); }
   FlatBuffer(FlatBuffer&& other) noexcept { *this = std::move(other); }
   FlatBuffer& operator=(FlatBuffer&& other) noexcept;
@@ -52,6 +54,8 @@ class FlatBuffer {
   bool filled() const noexcept { return filled_; }
   /// [numel]; its values after fill are arbitrary.
   const Tensor& tensor() const noexcept { return tensor_; }
+  /// Of a filled buffer in shared memory: the same values, and addresses that stay as long as this tensor does.
+  Tensor lent() const;
   void fill();  ///< neither does anything where there is no tensor
   void drop();
 
@@ -59,9 +63,9 @@ class FlatBuffer {
   Tensor tensor_;
   size_t bytes_ = 0;
   MemoryKind kind_ = MemoryKind::parameters;
-  BufferPool* pool_ = nullptr;  // or
+  BufferPool* pool_ = nullptr;
   std::shared_ptr<PassingMemory> shared_;
-  MemoryMeter* meter_ = nullptr;
+  size_t thing_ = 0;
   bool filled_ = false;
 };
 
