@@ -128,6 +128,7 @@ BOOST_AUTO_TEST_CASE(passing_memory_is_there_while_somebody_holds_it) {
   const auto memory = group->allocate_passing({large, small, large, large, large});
   BOOST_TEST(directory.empty());
   const size_t before = used_bytes(directory.name);
+  group->barrier();
   const auto has = [&](size_t bytes) {  // of the file system, which others use, too
     group->barrier();
     const double used = static_cast<double>(used_bytes(directory.name)) - static_cast<double>(before);
