@@ -7,6 +7,7 @@
 
 namespace levin {
 
+// NOLINTNEXTLINE(bugprone-throw-keyword-missing): it takes the config for an exception
 OnExceptionCheckpoint::OnExceptionCheckpoint(OnExceptionCheckpointConfig config) : config_(std::move(config)) {
   check_config(config_);
   const auto& name = config_.filename;

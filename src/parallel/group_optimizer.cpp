@@ -135,8 +135,9 @@ void GroupOptimizer::add_state(StateUse use, const std::string& prefix, const st
                                std::vector<StateTensor>& all) const {
   for (const auto* group : trained_) {
     const Range wanted = group->optimizer_state_for(use);
-    for (const auto& [parameter, range] : group->layout().placements) {
-      const auto& [name, tensor] = parameters[static_cast<size_t>(parameter)];
+    for (const auto& placement : group->layout().placements) {
+      const Range range = placement.range;
+      const auto& [name, tensor] = parameters[static_cast<size_t>(placement.parameter)];
       // Values of the elements `its` of the group, where they are this parameter's and wanted.
       const auto add = [&](StateTensor& state, Range its, const Tensor& values) {
         const Range part = intersect(intersect(range, its), wanted);
@@ -144,13 +145,13 @@ void GroupOptimizer::add_state(StateUse use, const std::string& prefix, const st
       };
       const auto names = optimizer_ ? optimizer_->state_names() : std::vector<std::string>();
       for (size_t i = 0; i < names.size(); i++) {
-        StateTensor state{prefix + names[i] + "/" + name, group->layout().dtype, tensor.sizes().vec()};
+        StateTensor state{fmt::format("{}{}/{}", prefix, names[i], name), group->layout().dtype, tensor.sizes().vec()};
         for (const auto& slice : group->slices()) add(state, slice.segment.range, slice.state.tensors[i]);
         all.push_back(std::move(state));
       }
       if (!custom_) continue;
       for (const auto& [state_name, values] : custom_->state_of(tensor)) {
-        StateTensor state{prefix + state_name + "/" + name, values.scalar_type(), tensor.sizes().vec()};
+        StateTensor state{fmt::format("{}{}/{}", prefix, state_name, name), values.scalar_type(), tensor.sizes().vec()};
         add(state, range, values.view(-1));
         all.push_back(std::move(state));
       }

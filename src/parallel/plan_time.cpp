@@ -27,8 +27,7 @@ Cost in_node(const PlannedCollective& what, double ranks) {
     case CollectiveOp::reduce_scatter: return {.bytes_moved = staged + (ranks + 1) * n, .barriers = 2};
     case CollectiveOp::all_gather: return {.bytes_moved = (what.in_window ? 0 : 2 * n) + 2 * ranks * n, .barriers = 2};
     case CollectiveOp::read_peers: return {.bytes_moved = (ranks + 1) * n};
-    case CollectiveOp::gather_shared: return {.barriers = 1};
-    default: return {.barriers = 1};
+    default: return {.barriers = 1};  // gather_shared, too: there is one copy
   }
 }
 

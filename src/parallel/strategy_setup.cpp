@@ -86,10 +86,7 @@ void Strategy::make_room(const torch::nn::Module& module) {
   for (auto& group : groups_) {
     if (!group.parameters_sharded() || last.get() != &module) continue;
     group.gather();
-    for (const auto& member : group.members()) {
-      Tensor parameter = member;
-      parameter.set_data(member.detach().clone());
-    }
+    for (const auto& member : group.members()) member.set_data(member.detach().clone());
     group.release();
   }
   optimizers_.clear(), groups_.clear(), parameters_.clear(), making_->parameter_names.clear(), making_->unit_of_parameter.clear(),
