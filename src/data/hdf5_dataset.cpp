@@ -10,8 +10,8 @@ Hdf5Dataset::Hdf5Dataset(const std::filesystem::path& file, const std::vector<st
   if (names.empty()) throw UsageError("data", "a data set of no HDF5 data sets", "name one");
   for (const auto& name : names) {
     auto array = std::make_unique<Hdf5Array>(file, name);
-    if (!arrays_.empty() && array->rows() != size())
-      throw DataError(fmt::format("{} has {} rows, {} has {}", array->place(), array->rows(), arrays_.front().second->place(), size()),
+    if (const auto* first = arrays_.empty() ? nullptr : arrays_.front().second.get(); first && array->rows() != first->rows())
+      throw DataError(fmt::format("{} has {} rows, {} has {}", array->place(), array->rows(), first->place(), first->rows()),
                       "rows of one sample must have one number");
     arrays_.emplace_back(name, std::move(array));
   }

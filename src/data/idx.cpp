@@ -71,7 +71,7 @@ Tensor read_idx(const std::filesystem::path& path) {
                            overflow ? "more than can be counted" : fmt::format("{} bytes", bytes),
                            source->most_bytes() - std::min<uint64_t>(source->most_bytes(), header_bytes)));
 
-  const auto tensor = at::empty(shape, at::TensorOptions().dtype(*dtype));
+  auto tensor = at::empty(shape, at::TensorOptions().dtype(*dtype));
   const std::span values(static_cast<std::byte*>(tensor.mutable_data_ptr()), static_cast<size_t>(bytes));
   if (const auto got = source->read(values); got < values.size())
     throw fail(fmt::format("ends after {} of {} bytes of values, shape {}", got, bytes, c10::str(at::IntArrayRef(shape))));
