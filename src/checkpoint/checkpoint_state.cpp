@@ -2,15 +2,26 @@
 
 #include <fmt/format.h>
 
-namespace levin {
+#include <limits>
 
-int64_t TensorEntry::numel() const {
-  int64_t product = 1;
-  for (const int64_t size : shape) product *= size;
-  return product;
+namespace levin {
+namespace {
+
+// Of what a file or a caller says; what cannot be counted is refused elsewhere.
+int64_t product(int64_t one, int64_t other) {
+  int64_t result = 0;
+  return __builtin_mul_overflow(one, other, &result) ? std::numeric_limits<int64_t>::max() : result;
 }
 
-int64_t TensorEntry::bytes() const { return numel() * static_cast<int64_t>(c10::elementSize(dtype)); }
+}  // namespace
+
+int64_t TensorEntry::numel() const {
+  int64_t numel = 1;
+  for (const int64_t size : shape) numel = product(numel, size);
+  return numel;
+}
+
+int64_t TensorEntry::bytes() const { return product(numel(), static_cast<int64_t>(c10::elementSize(dtype))); }
 
 std::string TensorEntry::form() const {
   return fmt::format("{} {}", shape.empty() ? "scalar" : fmt::to_string(fmt::join(shape, "x")), c10::getDtypeNames(dtype).first);

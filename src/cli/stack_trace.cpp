@@ -5,6 +5,7 @@
 #include <unwind.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <string_view>
 #include <utility>
 

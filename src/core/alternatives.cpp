@@ -19,6 +19,7 @@ void check_alternative(const Alternative& alternative, const std::vector<Alterna
 
 std::vector<std::string> first_names(const std::vector<Alternative>& alternatives) {
   std::vector<std::string> names;
+  names.reserve(alternatives.size());
   for (const auto& alternative : alternatives) names.push_back(alternative.names.front());
   return names;
 }

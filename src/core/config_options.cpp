@@ -1,5 +1,7 @@
 #include "levin/core/config_options.h"
 
+#include <fmt/format.h>
+
 #include "levin/core/config_kinds.h"
 #include "levin/core/open_choice.h"
 
@@ -28,7 +30,7 @@ struct Walk {
     const auto& alternatives = choice.alternatives();
     for (size_t i = 0; i < alternatives.size(); ++i) {
       const auto& name = alternatives[i].names.front();
-      fields(*alternatives[i].type, choice.find(i), path + "." + name, {path, name});
+      fields(*alternatives[i].type, choice.find(i), fmt::format("{}.{}", path, name), {path, name});
     }
   }
 

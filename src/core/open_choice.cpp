@@ -69,7 +69,7 @@ OpenChoice::Item OpenChoiceType::read_item(const OpenChoice& choice, const Confi
 void OpenChoiceType::read_entry(OpenChoice& choice, const ConfigEntry& entry, const ConfigPlace& place) {
   const ConfigPlace here = place.field(entry.key.size() <= 80 ? entry.key : shown(entry.key), nullptr);
   auto& items = choice.items_;
-  size_t place_in_list = items.size();
+  size_t place_in_list = 0;
   if (const auto number = parse_number<uint32_t>(entry.key)) {
     if (*number >= items.size())
       here.fail(entry.source, fmt::format("there is no such number, {} are chosen", items.size()), "numbers begin with 0");

@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <string_view>
 
 namespace levin {
@@ -16,7 +15,7 @@ class FixedText {
 
   FixedText& operator<<(std::string_view words) noexcept {
     const size_t length = std::min(words.size(), room_ - size_);
-    std::memcpy(memory_ + size_, words.data(), length);
+    std::copy_n(words.data(), length, memory_ + size_);
     size_ += length;
     return *this;
   }
