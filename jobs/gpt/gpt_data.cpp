@@ -17,7 +17,7 @@ namespace fs = std::filesystem;
 using levin::Tensor;
 
 fs::path default_corpus() {
-  const fs::path words = "/usr/share/dictd/wn.dict.dz";  // WordNet as a dictionary: 31 MB of text, gzip
+  fs::path words = "/usr/share/dictd/wn.dict.dz";  // WordNet as a dictionary: 31 MB of text, gzip
   if (fs::exists(words)) return words;
   throw levin::DataError(fmt::format("there is no {}", words.string()),
                          "install the Debian package dict-wn, or give text files with --data.files");
