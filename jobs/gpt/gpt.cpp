@@ -66,8 +66,7 @@ Tensor Gpt::predict_step(const Batch& batch) {
   const auto logits = [this](const Tensor& tokens) { return forward(tokens); };
   // A filler has samples of some numbers; its texts are made like any other's, and forgotten.
   const auto numbers = batch.filler() ? std::vector<int64_t>(static_cast<size_t>(batch.size())) : batch.indices();
-  const Tensor rows =
-      sample(batch["input"], batch["length"], numbers, config_.context, trainer().session().seed(), config_.sampling, logits);
+  Tensor rows = sample(batch["input"], batch["length"], numbers, config_.context, trainer().session().seed(), config_.sampling, logits);
   if (batch.filler()) return rows;
   const Tensor host = rows.to(at::kCPU);
   for (int64_t row = 0; row < host.size(0); row++) texts_[numbers[static_cast<size_t>(row)]] = text_of(host[row]);

@@ -38,7 +38,7 @@ int64_t draw(std::span<double> logits, const SamplingConfig& config, std::mt1993
 Tensor windows_of(const std::vector<std::vector<int64_t>>& texts, size_t context) {
   size_t longest = 1;
   for (const auto& text : texts) longest = std::max(longest, std::min(text.size(), context));
-  const Tensor windows = at::zeros({std::ssize(texts), static_cast<int64_t>(longest)}, at::kLong);
+  Tensor windows = at::zeros({std::ssize(texts), static_cast<int64_t>(longest)}, at::kLong);
   auto* out = windows.mutable_data_ptr<int64_t>();
   for (const auto& text : texts) {
     std::copy(text.end() - static_cast<std::ptrdiff_t>(std::min(text.size(), longest)), text.end(), out);
@@ -72,7 +72,7 @@ Tensor sample(const Tensor& input, const Tensor& length, const std::vector<int64
     for (size_t row = 0; row < rows; row++)
       texts[row].push_back(draw({next.mutable_data_ptr<double>() + row * width, width}, config, random[row]));
   }
-  const Tensor made = at::full({prompts.size(0), prompts.size(1) + config.tokens}, -1, at::kLong);
+  Tensor made = at::full({prompts.size(0), prompts.size(1) + config.tokens}, -1, at::kLong);
   for (size_t row = 0; row < rows; row++)
     std::copy(texts[row].begin(), texts[row].end(), made.mutable_data_ptr<int64_t>() + row * static_cast<size_t>(made.size(1)));
   return made;
