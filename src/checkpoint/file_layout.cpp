@@ -59,15 +59,17 @@ void check_shape(const TensorEntry& tensor) {
 /// The HDF5 file while it is laid out.
 class Layouter {
  public:
-  Layouter(SparseFile& file, uint64_t alignment) : create_(H5P_DATASET_CREATE), link_(H5P_LINK_CREATE), file_(open(file, alignment)) {
+  Layouter(SparseFile& file, uint64_t alignment)
+      : create_(H5P_DATASET_CREATE), group_(H5P_GROUP_CREATE), link_(H5P_LINK_CREATE), file_(open(file, alignment)) {
     if (!file_.good()) fail("a file");
     const Hdf5Section section;
     // Places are given at once, and nothing is written into them; without it H5Dget_offset has nothing to say.
     H5Pset_layout(create_.id, H5D_CONTIGUOUS);
     H5Pset_alloc_time(create_.id, H5D_ALLOC_TIME_EARLY);
     H5Pset_fill_time(create_.id, H5D_FILL_TIME_NEVER);
+    // The same state is the same bytes, whenever it is saved.
     H5Pset_obj_track_times(create_.id, false);
-    H5Pset_create_intermediate_group(link_.id, 1);
+    H5Pset_obj_track_times(group_.id, false);
     H5Pset_char_encoding(link_.id, H5T_CSET_UTF8);
   }
 
@@ -117,7 +119,16 @@ class Layouter {
     return {H5Fcreate("levin-checkpoint-layout", H5F_ACC_TRUNC, create, access), H5Fclose};
   }
 
+  // HDF5's own intermediate groups would have times.
+  void make_groups_of(const std::string& name) {
+    for (size_t end = name.find('/'); end != std::string::npos; end = name.find('/', end + 1)) {
+      const auto [group, is_new] = groups_.insert(name.substr(0, end));
+      if (is_new && !Hdf5Handle(H5Gcreate2(file_, group->c_str(), link_.id, group_.id, H5P_DEFAULT), H5Gclose).good()) fail(shown(*group));
+    }
+  }
+
   FileLayout::Place add(const std::string& name, hid_t type, const Hdf5Handle& space, uint64_t bytes) {
+    make_groups_of(name);
     const Hdf5Handle set(H5Dcreate2(file_, name.c_str(), type, space, link_.id, create_.id, H5P_DEFAULT), H5Dclose);
     if (!set.good()) fail(shown(name));
     if (bytes == 0) return {};  // has no place
@@ -128,7 +139,8 @@ class Layouter {
 
   [[noreturn]] static void fail(const std::string& what) { throw UsageError("checkpoint", "HDF5 cannot lay out " + what); }
 
-  Properties create_, link_;
+  Properties create_, group_, link_;
+  std::unordered_set<std::string> groups_;
   Hdf5Handle file_;
 };
 
