@@ -136,7 +136,7 @@ void Job::evaluate(Module& module, DataModule& data, const LoadFrom& from) {
   if (subcommand_ == "test") trainer_.test(module, data, from);
   if (subcommand_ == "predict") {
     const auto predictions = trainer_.predict(module, data, from);
-    if (!folder_.empty()) write_predictions(folder_ / "predictions.h5", predictions, communicator());
+    if (!folder_.empty()) write_predictions(folder_ / "predictions.h5", predictions, trainer_.session().mesh());
   }
 }
 

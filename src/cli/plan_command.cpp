@@ -88,14 +88,15 @@ void print_collectives(const std::string& name, const Plan& plan, const ClusterC
     double seconds = 0;
   };
   std::map<std::pair<Among, CollectiveOp>, Sum> sums;
+  const auto places_among = places_of(plan.form, cluster);
   for (const auto& one : plan.collectives) {
     auto& sum = sums[{one.among, one.op}];
     sum.count++, sum.bytes += one.bytes;
-    sum.seconds += collective_seconds(one, places_of(one.among, plan.form, cluster), cluster);
+    sum.seconds += collective_seconds(one, places_among[static_cast<size_t>(one.among)], cluster);
   }
   std::printf("  %s%s\n", name.c_str(), sums.empty() ? ": none" : "");
   for (const auto& [what, sum] : sums) {
-    const auto places = places_of(what.first, plan.form, cluster);
+    const auto& places = places_among[static_cast<size_t>(what.first)];
     const bool messages = cluster.own_memory() || places.hosts > 1;
     std::printf("    %6lld x %-14s %9s together, %s, %s%s\n", static_cast<long long>(sum.count), name_of(what.second),
                 bytes_text(sum.bytes).c_str(), describe(places).c_str(), seconds_text(sum.seconds).c_str(),

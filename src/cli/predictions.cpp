@@ -63,7 +63,8 @@ struct Table {
   Tensor index, rows;
 };
 
-Table table_of(int64_t dataloader_idx, const std::vector<Prediction>& predictions, Communicator& communicator) {
+Table table_of(int64_t dataloader_idx, const std::vector<Prediction>& predictions, const Mesh& mesh) {
+  auto& communicator = mesh.data_communicator().host();
   std::vector<Tensor> rows;
   std::vector<int64_t> indices;
   for (const auto& prediction : predictions) {
@@ -84,14 +85,15 @@ Table table_of(int64_t dataloader_idx, const std::vector<Prediction>& prediction
 
 }  // namespace
 
-void write_predictions(const std::filesystem::path& file, const std::vector<Prediction>& predictions, Communicator& communicator) {
+void write_predictions(const std::filesystem::path& file, const std::vector<Prediction>& predictions, const Mesh& mesh) {
+  auto& communicator = mesh.data_communicator().host();
   int64_t most = 0;
   for (const auto& prediction : predictions) most = std::max(most, prediction.dataloader_idx);
   const Tensor last = at::full({1}, most, at::kLong);
   communicator.all_reduce(last, ReduceOp::max).wait();
   std::vector<Table> tables;
   for (int64_t i = 0; i <= last.item<int64_t>(); i++) tables.push_back(table_of(i, predictions, communicator));
-  if (communicator.rank() != 0) return;
+  if (mesh.rank() != 0) return;
   const Hdf5Lock lock;
   const Handle out(H5Fcreate(file.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), H5Fclose, file);
   for (size_t i = 0; i < tables.size(); i++) {

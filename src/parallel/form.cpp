@@ -54,6 +54,10 @@ int group_size(const ShardingOptions& options, const Ranks& ranks) {
 
 }  // namespace
 
+Ranks ranks_of(const MeshLayout& mesh, bool share_memory) {
+  return {.all = mesh.size(), .hosts = mesh.nodes(), .of_host = mesh.ranks_per_node(), .share_memory = share_memory};
+}
+
 Lifetimes Form::of_unit(int unit) const noexcept {
   Lifetimes its = lifetimes;
   if (unit == 0 && its.parameters == Hold::sharded) its.parameters = its.gathers_once ? Hold::shared : Hold::whole;

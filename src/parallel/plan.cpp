@@ -105,11 +105,10 @@ const char* name_of(CollectiveOp op) noexcept {
   }
 }
 
-Ranks ranks_of(const ClusterConfig& cluster) {
-  return {.all = static_cast<int>(cluster.ranks()),
-          .hosts = static_cast<int>(cluster.nodes),
-          .of_host = static_cast<int>(cluster.devices_per_node),
-          .share_memory = !cluster.own_memory()};
+Ranks ranks_of(const ClusterConfig& cluster) { return ranks_of(mesh_of(cluster), !cluster.own_memory()); }
+
+MeshLayout mesh_of(const ClusterConfig& cluster) {
+  return MeshLayout::of_cluster(static_cast<int>(cluster.nodes), static_cast<int>(cluster.devices_per_node));
 }
 
 MemoryPlan plan_memory(const PlanModel& model, const Form& form, const Ranks& ranks, int64_t micro_batches, int64_t alignment_bytes) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <map>
 
 namespace levin {
 namespace {
@@ -85,13 +86,16 @@ double ring_seconds(const PlannedCollective& what, const Places& places, const C
 
 }  // namespace
 
-Places places_of(Among among, const Form& form, const ClusterConfig& cluster) {
-  const int64_t nodes = cluster.nodes, of_node = cluster.devices_per_node, part = form.shard_ranks, copies = form.ranks / part;
-  if (among == Among::all || part == form.ranks) return among == Among::replicas ? Places{} : Places{nodes, of_node, 1};
-  const bool inside = part <= of_node && of_node % part == 0;
-  if (among == Among::shard)
-    return inside ? Places{1, part, of_node / part} : Places{std::max<int64_t>(1, part / of_node), std::min(part, of_node), 1};
-  return inside ? Places{nodes, of_node / part, part} : Places{copies, 1, of_node};
+std::array<Places, 3> places_of(const Form& form, const ClusterConfig& cluster) {
+  const bool sharded = form.shard_ranks < form.ranks;
+  const auto mesh = mesh_of(cluster).sharded_over(sharded ? form.shard_ranks : form.ranks);
+  const auto places = [&](const MeshGroup& group) {
+    std::map<int, int64_t> members;  // by node
+    for (const int rank : group.members) members[mesh.node_of(rank)]++;
+    const int64_t local = members[mesh.node_of(0)];
+    return Places{static_cast<int64_t>(members.size()), local, cluster.devices_per_node / local};
+  };
+  return {places(mesh.loss(0)), places(mesh.shards(0)), places(mesh.replicas(0))};
 }
 
 double collective_seconds(const PlannedCollective& what, const Places& places, const ClusterConfig& cluster) {
@@ -118,6 +122,7 @@ StepTime step_time(const std::vector<StepEvent>& events, const PlanModel& model,
                    const PlanWork& work) {
   const double of_parameter = forward_seconds(cluster, work) / std::max(1.0, static_cast<double>(model.numel()));
   StepTime time;
+  const auto places_among = places_of(form, cluster);
   std::array<double, 3> idle{};  // from when each communicator is
   std::vector<double> done;      // of each collective
   double now = 0;
@@ -129,7 +134,7 @@ StepTime step_time(const std::vector<StepEvent>& events, const PlanModel& model,
       now += traffic_seconds(event.amount, cluster);
       time.update_seconds += traffic_seconds(event.amount, cluster);
     } else if (event.kind == StepEvent::Kind::start) {
-      const auto places = places_of(event.what.among, form, cluster);
+      const auto& places = places_among[static_cast<size_t>(event.what.among)];
       const double seconds = collective_seconds(event.what, places, cluster);
       if (in_background(places, cluster)) {
         double& lane = idle[static_cast<size_t>(event.what.among)];

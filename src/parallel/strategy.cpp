@@ -25,8 +25,9 @@ void meet_group(Communicator* shard) {
 
 }  // namespace
 
-Strategy::Strategy(Communicator& communicator, int64_t alignment_bytes, Log log)
-    : communicator_(&communicator),
+Strategy::Strategy(Mesh& mesh, int64_t alignment_bytes, Log log)
+    : mesh_(&mesh),
+      communicator_(&mesh.loss_communicator()),
       alignment_bytes_(alignment_bytes),
       log_(std::move(log)),
       making_(std::make_unique<Making>(meter_)),
@@ -35,9 +36,9 @@ Strategy::Strategy(Communicator& communicator, int64_t alignment_bytes, Log log)
 Strategy::~Strategy() = default;
 
 std::vector<double> Strategy::exchange(const std::vector<double>& mine) {
-  if (communicator_->size() == 1) return mine;
-  std::vector<double> all(mine.size() * static_cast<size_t>(communicator_->size()));
-  auto& host = communicator_->host();
+  if (mesh_->size() == 1) return mine;
+  std::vector<double> all(mine.size() * static_cast<size_t>(mesh_->size()));
+  auto& host = mesh_->world().host();
   if (auto* node = host.node(); node && node->size() == host.size()) {
     node->exchange(mine, all);
   } else {
@@ -47,6 +48,13 @@ std::vector<double> Strategy::exchange(const std::vector<double>& mine) {
     host.all_gather(view(all), view(mine)).wait();
   }
   return all;
+}
+
+// Of what exchange gave the first value of each rank that mesh.loss() has: a tensor-parallel group counts its samples once.
+double Strategy::sum_over_loss(const std::vector<double>& all, size_t values_per_rank) const {
+  double sum = 0;
+  for (const int rank : mesh_->loss().members) sum += all[static_cast<size_t>(rank) * values_per_rank];
+  return sum;
 }
 
 void Strategy::backward(const Tensor& loss, double weight) {
@@ -94,7 +102,7 @@ void Strategy::backward(const Tensor& loss, double weight) {
 void Strategy::look_at_absent(const std::vector<size_t>& absent, const Tensor& loss) {
   const bool suspicious = optimizers_.size() == 1;
   detail::check_not_replaced(parameters_, absent, module_.lock().get(), suspicious ? loss : Tensor());
-  if (!suspicious || communicator_->rank() != 0 || !backward_done_ || std::exchange(warned_of_absent_, true)) return;
+  if (!suspicious || mesh_->rank() != 0 || !backward_done_ || std::exchange(warned_of_absent_, true)) return;
   log_.warning(
       "[parallel] parameter {} takes no part in the loss any more; where a tensor was assigned to a module's member, write into the "
       "parameter inside write_parameters instead",
@@ -130,7 +138,7 @@ void Strategy::refuse_other_optimizer(size_t rank, size_t its, size_t ours) cons
   const auto names = optimizer_names(specs_);
   throw UsageError(
       "parallel",
-      fmt::format("rank {} takes a step of the optimizer \"{}\", rank {} of \"{}\"", communicator_->rank(), names[ours], rank, names[its]),
+      fmt::format("rank {} takes a step of the optimizer \"{}\", rank {} of \"{}\"", mesh_->rank(), names[ours], rank, names[its]),
       "take the same steps in the same order on all ranks, whatever their data");
 }
 
@@ -138,19 +146,19 @@ StepTotals Strategy::meet(uint32_t signals, size_t optimizer) {
   auto& its = optimizers_[optimizer];
   its.settle();  // a rank may have had no backward at all
   its.start_reduce();
-  meet_group(making_->shard.get());
+  meet_group(form_.shard_ranks < form_.ranks ? making_->ranks.shard : nullptr);
   StepTotals totals;
   const auto all = exchange({its.weight(), static_cast<double>(signals), static_cast<double>(optimizer)});
   for (size_t i = 0; i < all.size(); i += 3) {
-    totals.weight += all[i];
     totals.signals |= static_cast<uint32_t>(all[i + 1]);
     if (all[i + 2] != static_cast<double>(optimizer)) refuse_other_optimizer(i / 3, static_cast<size_t>(all[i + 2]), optimizer);
   }
+  totals.weight = sum_over_loss(all, 3);
   return totals;
 }
 
 uint32_t Strategy::agree(uint32_t signals) {
-  meet_group(making_->shard.get());
+  meet_group(form_.shard_ranks < form_.ranks ? making_->ranks.shard : nullptr);
   uint32_t all = 0;
   for (const double one : exchange({static_cast<double>(signals)})) all |= static_cast<uint32_t>(one);
   return all;
@@ -169,9 +177,7 @@ void Strategy::reduce(const StepTotals& totals, size_t optimizer, Accumulation a
 double Strategy::grad_norm(size_t optimizer) {
   const double mine = optimizers_[optimizer].squared_norm();
   if (form_.lifetimes.optimizer != Hold::sharded) return std::sqrt(mine);
-  double sum = 0;
-  for (double part : exchange({mine})) sum += part;
-  return std::sqrt(sum * form_.shard_ranks / form_.ranks);  // replicas have the same parts
+  return std::sqrt(sum_over_loss(exchange({mine}), 1) * form_.shard_ranks / form_.ranks);  // replicas have the same parts
 }
 
 void Strategy::update(const std::function<double(double)>& schedule, size_t optimizer) {

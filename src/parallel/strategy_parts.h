@@ -14,7 +14,7 @@ struct Strategy::Making {
   int64_t (*free_memory)() = nullptr;
   Ranks places;
   GroupRanks ranks;
-  std::unique_ptr<Communicator> shard, replicas;  // of hsdp
+  std::unique_ptr<Mesh> own_mesh;  // of a strategy that was given a communicator
   std::unique_ptr<BufferPools> pools;
   std::unique_ptr<detail::ParkedParameters> parked;  // while a model is built whose parameters are to be sharded
   detail::UnitTree tree;

@@ -16,23 +16,6 @@
 #include "strategy_parts.h"
 
 namespace levin {
-namespace {
-
-Ranks ranks_of(Communicator& communicator) {
-  Ranks ranks{.all = communicator.size(), .share_memory = communicator.node() != nullptr};
-  ranks.of_host = ranks.share_memory ? communicator.node()->size() : 1;
-  if (ranks.all == 1 || !on_several_hosts(communicator)) return ranks;
-  const Tensor least = at::full({1}, ranks.of_host, at::kLong),
-               leaders = at::full({1}, communicator.node()->rank() == 0 ? 1 : 0, at::kLong);
-  communicator.all_reduce(least, ReduceOp::min).wait();
-  communicator.all_reduce(leaders).wait();
-  ranks.hosts = static_cast<int>(leaders.item<int64_t>());
-  if (least.item<int64_t>() * ranks.hosts != ranks.all) ranks.of_host = 0;
-  return ranks;
-}
-
-}  // namespace
-
 class Strategy::Collector : public BuildContext {
  public:
   explicit Collector(Strategy& strategy) : strategy_(strategy) {
@@ -50,23 +33,28 @@ class Strategy::Collector : public BuildContext {
 
 std::unique_ptr<Strategy> Strategy::create(const StrategyConfig& config, Communicator& communicator, int64_t alignment_bytes, Log log,
                                            int64_t (*free_memory)()) {
-  std::unique_ptr<Strategy> strategy(new Strategy(communicator, alignment_bytes, std::move(log)));
+  auto mesh = std::make_unique<Mesh>(communicator);
+  auto strategy = create(config, *mesh, alignment_bytes, std::move(log), free_memory);
+  strategy->making_->own_mesh = std::move(mesh);
+  return strategy;
+}
+
+std::unique_ptr<Strategy> Strategy::create(const StrategyConfig& config, Mesh& mesh, int64_t alignment_bytes, Log log,
+                                           int64_t (*free_memory)()) {
+  std::unique_ptr<Strategy> strategy(new Strategy(mesh, alignment_bytes, std::move(log)));
   strategy->making_->automatic = std::holds_alternative<AutoStrategy>(config);
   strategy->making_->free_memory = free_memory ? free_memory : &available_memory;
-  strategy->making_->places = ranks_of(communicator);
+  strategy->making_->places = ranks_of(mesh.layout(), mesh.world().node() != nullptr);
   strategy->form_ = choose_form(config, strategy->making_->places);
   strategy->find_ranks();
   return strategy;
 }
 
 void Strategy::find_ranks() {
-  making_->shard.reset(), making_->replicas.reset();
   making_->ranks = {communicator_, communicator_, nullptr};
-  const int size = form_.shard_ranks, rank = communicator_->rank();
-  if (form_.lifetimes.optimizer != Hold::sharded || size == communicator_->size()) return;
-  making_->shard = communicator_->split(rank / size, rank);
-  making_->replicas = communicator_->split(rank % size, rank);
-  making_->ranks.shard = making_->shard.get(), making_->ranks.replicas = making_->replicas.get();
+  if (form_.lifetimes.optimizer != Hold::sharded || form_.shard_ranks == communicator_->size()) return;
+  mesh_->shard_over(form_.shard_ranks);
+  making_->ranks.shard = mesh_->shard_communicator(), making_->ranks.replicas = mesh_->replica_communicator();
 }
 
 std::unique_ptr<BuildContext> Strategy::open_build_context(std::optional<at::ScalarType> dtype) {
@@ -137,7 +125,7 @@ void Strategy::see_to_memory(const std::vector<ParameterInfo>& infos, const std:
   const auto other = check.strategy_within(there);
   const bool custom = std::any_of(specs_.begin(), specs_.end(), [](const auto& spec) { return spec.factory != nullptr; });
   if (!making_->automatic || !other || custom) check.refuse(there, custom ? std::nullopt : other);
-  if (communicator_->rank() == 0)
+  if (mesh_->rank() == 0)
     log_.info("[parallel] {} needs {} on a node, and {} are free: auto takes {}, which needs {}", form_.describe(),
               bytes_text(check.needed()), bytes_text(there), other->name, bytes_text(other->needed));
   form_ = other->form;

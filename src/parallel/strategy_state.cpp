@@ -16,7 +16,7 @@ std::vector<StateTensor> Strategy::state(StateUse use, bool weights_only) const 
   }
   for (const auto& [name, tensor] : buffers_) {
     StateTensor buffer{"model/" + name, tensor.scalar_type(), tensor.sizes().vec()};
-    if ((use == StateUse::load || communicator_->rank() == 0) && tensor.numel() > 0) buffer.parts.push_back({0, tensor.view(-1)});
+    if ((use == StateUse::load || mesh_->rank() == 0) && tensor.numel() > 0) buffer.parts.push_back({0, tensor.view(-1)});
     all.push_back(std::move(buffer));
   }
   if (weights_only || specs_.empty()) return all;

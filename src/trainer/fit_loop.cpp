@@ -73,7 +73,7 @@ void FitLoop::run(const LoadFrom& from) {
   batches_ = Trainer::allowed_batches(config_.limit_train_batches, *loader_, "limit_train_batches");
   load_validation();
   set_lengths();
-  session_.scaling().expect_weight(static_cast<double>(loader_->step_samples()) / session_.size());
+  session_.scaling().expect_weight(static_cast<double>(loader_->step_samples()) / session_.mesh().data().size());
   module_.train();
   started_ = validated_ = std::chrono::steady_clock::now();
   if (saved) restore(*saved);
@@ -276,7 +276,7 @@ void FitLoop::optimizer_step() {
 
 void FitLoop::log_if_due() {
   if (session_.progress().step % *config_.log_every_n_steps != 0) return;
-  auto values = logs_.step_values(session_.communicator());
+  auto values = logs_.step_values(session_.mesh().data_communicator());
   if (const auto* scaler = session_.scaling().loss_scaler(); scaler && !config_.barebones)
     values.insert(values.end(),
                   {{"loss_scale", scaler->scale()}, {"skipped_steps", static_cast<double>(session_.scaling().skipped_steps())}});

@@ -22,7 +22,7 @@ StateDict FitLoop::state() const {
   state.set("loader.samples", place.samples);
   state.set("loader.step_samples", loader_->step_samples());
   state.set("all_batches", all_batches_);
-  state.set("ranks", session_.size());
+  state.set("ranks", session_.mesh().data().size());
   state.set("seed", session_.seed());
   state.set("seconds", std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count());
   for (size_t i = 0; i < session_.optimizers().size(); i++) {
@@ -47,11 +47,11 @@ void FitLoop::restore(detail::StateReader& saved) {
   const int64_t ranks = state.get<int64_t>("ranks"), step_samples = state.get<int64_t>("loader.step_samples");
   if (step_samples != loader_->step_samples())
     throw ConfigError(fmt::format("a step of the run had {} samples on {} ranks, and has {} on {}", step_samples, ranks,
-                                  loader_->step_samples(), session_.size()),
+                                  loader_->step_samples(), session_.mesh().data().size()),
                       fmt::format("keep them with --data.global_batch_size {0}, or the batch_size that makes {0}", step_samples),
                       "checkpoint");
-  if (step_samples == 0 && ranks != session_.size())
-    throw ConfigError(fmt::format("the run read its streams on {} ranks, and goes on with {}", ranks, session_.size()),
+  if (step_samples == 0 && ranks != session_.mesh().data().size())
+    throw ConfigError(fmt::format("the run read its streams on {} ranks, and goes on with {}", ranks, session_.mesh().data().size()),
                       "a stream is cut by ranks: start as many", "checkpoint");
   auto& progress = session_.progress();
   progress.epoch = state.get<int64_t>("epoch");

@@ -54,7 +54,8 @@ Session::Session(MpiRuntime& runtime, const SessionConfig& config, uint64_t seed
       chosen_(choose_device(accelerators, config.accelerator, runtime, topology_)),
       communicator_(accelerator().communicator(runtime, config.window_directory, device())),
       domains_(by_numa_domain(config.strategy, runtime, topology_, *communicator_)),
-      strategy_(Strategy::create(config.strategy, domains_ ? *domains_ : *communicator_, accelerator().alignment_bytes(), runtime.log(),
+      mesh_(std::make_unique<Mesh>(domains_ ? *domains_ : *communicator_, config.model_parallel)),
+      strategy_(Strategy::create(config.strategy, *mesh_, accelerator().alignment_bytes(), runtime.log(),
                                  domains_ ? &available_memory_of_domain : &available_memory)),
       scaling_(config, *strategy_, runtime) {
   check_config(config_);
@@ -120,7 +121,7 @@ void Session::receive(Batch& batch) const {
 
 void Session::seed_micro_batch(int64_t micro_batch) {
   const auto counter = [](int64_t value) { return static_cast<uint64_t>(value); };
-  accelerator().seed(mix(mix(mix(mix(seed_) ^ counter(rank())) ^ counter(progress_.step)) ^ counter(micro_batch)));
+  accelerator().seed(mix(mix(mix(mix(seed_) ^ counter(mesh_->seed_rank())) ^ counter(progress_.step)) ^ counter(micro_batch)));
 }
 
 void Session::backward(const Tensor& loss, double weight) {
@@ -137,7 +138,7 @@ bool Session::reduce(size_t optimizer, Accumulation accumulation) {
     return false;
   }
   strategy_->reduce(totals, optimizer, accumulation);
-  scaling_.expect_weight(totals.weight / size());
+  scaling_.expect_weight(totals.weight / mesh_->loss().size());
   scaling_.look(optimizer, progress_.step);
   return true;
 }

@@ -112,7 +112,7 @@ void Trainer::transfer(Batch& batch, Module& module, DataModule& data) {
 
 void Trainer::end_train_epoch(LogCollection& logs) {
   hooks_.call_others("on_train_epoch_end", &Hooks::on_train_epoch_end);
-  log_metrics(logs.epoch_values(session_.communicator()));
+  log_metrics(logs.epoch_values(session_.mesh().data_communicator()));
   hooks_.call_monitors("on_train_epoch_end", &Hooks::on_train_epoch_end);
 }
 
@@ -189,13 +189,14 @@ std::vector<Prediction> Trainer::predict(Module& module, DataModule& data, const
 
 std::unique_ptr<Loader> Trainer::make_loader(const DataLoaderSpec& spec, bool training) {
   if (!spec.has_data()) throw ConfigError("there are no data to fit", "override the data module's train_dataloader", "trainer");
-  const LoaderPlace place{.rank = session_.topology().self().rank,
-                          .world_size = static_cast<int64_t>(session_.topology().places().size()),
+  const auto& mesh = session_.mesh();
+  const LoaderPlace place{.rank = mesh.data().index,
+                          .world_size = mesh.data().size(),
                           .accumulate = config_.accumulate_grad_batches,  // in evaluation, too: a part of a global batch fits in memory
                           .seed = session_.seed()};
   DataLoaderOptions options = training ? spec.options : spec.options.for_evaluation();
   if (config_.overfit_batches.number() > 0) options.shuffle = false;
-  if (spec.stream) return std::make_unique<StreamLoader>(spec.stream, options, place, session_.communicator());
+  if (spec.stream) return std::make_unique<StreamLoader>(spec.stream, options, place, mesh.data_communicator());
   return std::make_unique<DataLoader>(spec.dataset, options, place);
 }
 

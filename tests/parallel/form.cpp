@@ -19,7 +19,7 @@ StrategyConfig named(const std::string& name) {
 }
 
 constexpr Ranks one_node{.all = 4, .hosts = 1, .of_host = 4, .share_memory = true}, two_nodes{.all = 4, .hosts = 2, .of_host = 2},
-    uneven{.all = 3, .hosts = 2, .of_host = 0}, devices{.all = 4, .hosts = 1, .of_host = 1, .share_memory = false};
+    uneven{.all = 3, .hosts = 2, .of_host = 0}, devices{.all = 4, .hosts = 2, .of_host = 2, .share_memory = false};
 
 Form private_form(levin::FSDP fsdp, const Ranks& ranks) {
   fsdp.sharding.share_parameters = levin::ShareParameters::none;
@@ -72,6 +72,7 @@ BOOST_AUTO_TEST_CASE(a_node_has_one_copy) {
     BOOST_TEST(!levin::choose_form(named(name), devices).shared());
   }
   BOOST_TEST(levin::choose_form(named("hsdp"), uneven).shared());
+  BOOST_TEST(levin::choose_form(named("hsdp"), devices).shard_ranks == 2);
   const Form parts = levin::choose_form(named("fsdp"), uneven);
   BOOST_TEST(parts.one_copy());
   BOOST_TEST((parts.of_unit(0).parameters == Hold::shared));

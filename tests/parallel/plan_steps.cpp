@@ -68,7 +68,7 @@ int main(int argc, char** argv) {
     if (event.kind == StepEvent::Kind::memory) std::fprintf(file, "m %.9g\n", event.amount);
     if (event.kind == StepEvent::Kind::wait) std::fprintf(file, "w %zu\n", event.index);
     if (event.kind == StepEvent::Kind::start) {
-      const auto places = levin::places_of(event.what.among, form, cluster);
+      const auto places = levin::places_of(form, cluster)[static_cast<size_t>(event.what.among)];
       std::fprintf(file, "s %zu %d %d %d %d %lld %lld\n", event.index, static_cast<int>(event.what.op), static_cast<int>(event.what.among),
                    levin::detail::in_background(places, cluster) ? 1 : 0, event.what.in_window ? 1 : 0,
                    static_cast<long long>(event.what.bytes), static_cast<long long>(event.what.bytes_between_nodes));

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <torch/optim/sgd.h>
 
+#include "levin/data/data_loader.h"
 #include "levin/nn/unit.h"
 #include "levin_test.h"
 #include "toy.h"
@@ -106,6 +107,52 @@ BOOST_AUTO_TEST_CASE(own_loop_with_unequal_batches) {
     reference.step();
   }
   BOOST_TEST(at::allclose(model->net->weight, plain->net->weight, 1e-12, 1e-12));
+  session.communicator().barrier();
+}
+
+// Ranks of a tensor-parallel group get the same samples and random numbers, and count each sample once.
+BOOST_AUTO_TEST_CASE(a_tensor_parallel_group_counts_its_samples_once) {
+  if (runtime().size() % 2 != 0) return;
+  Session session(runtime(), {.precision = levin::Precision::float64, .model_parallel = {.tp = 2}}, 3);
+  const auto& mesh = session.mesh();
+  BOOST_TEST(mesh.data().size() == runtime().size() / 2);
+  const auto model = session.build<Toy>();
+  session.setup(*model);
+  levin::DataLoader loader(ToyData::make(64), {.batch_size = 5}, {.rank = mesh.data().index, .world_size = mesh.data().size(), .seed = 9});
+  levin::MpiRuntime alone(MPI_COMM_SELF);
+  Session reference(alone, {.precision = levin::Precision::float64}, 3);
+  const auto plain = reference.build<Toy>();
+  reference.setup(*plain);
+  levin::DataLoader whole(ToyData::make(64), {.batch_size = 5 * mesh.data().size()}, {.seed = 9});
+  loader.set_epoch(0), whole.set_epoch(0);
+  auto& world = session.communicator();
+  for (int step = 0; step < 3; step++) {
+    levin::Batch& batch = *loader.next();
+    const Tensor drawn = at::zeros({world.size(), 2}, at::kDouble);
+    session.seed_micro_batch(step);
+    drawn[world.rank()][0] = at::rand({1}, at::kDouble)[0];
+    drawn[world.rank()][1] = static_cast<double>(batch.indices().front());
+    world.all_reduce(drawn).wait();
+    for (int rank = 0; rank < world.size(); rank++)
+      for (int other = 0; other < rank; other++) {
+        const auto& layout = mesh.layout();
+        const bool same = layout.seed_rank(rank) == layout.seed_rank(other);
+        BOOST_TEST(at::equal(drawn[rank], drawn[other]) == same);
+        BOOST_TEST((layout.data(rank).index == layout.data(other).index) == same);
+      }
+    session.receive(batch);
+    session.backward(model->training_step(batch), batch.weight());
+    BOOST_TEST(session.step());
+    levin::Batch& all = *whole.next();
+    reference.receive(all);
+    reference.backward(plain->training_step(all), all.weight());
+    reference.step();
+  }
+  BOOST_TEST(at::allclose(model->net->weight, plain->net->weight, 1e-12, 1e-12));
+  // A wish of one rank reaches all, whatever groups they are in.
+  if (runtime().rank() == runtime().size() - 1) session.request_stop(levin::StopReason::requested);
+  session.meet();
+  BOOST_TEST(session.should_stop());
   session.communicator().barrier();
 }
 

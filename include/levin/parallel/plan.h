@@ -1,4 +1,5 @@
 #pragma once
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -87,7 +88,9 @@ struct Plan {
 
 /// The ranks of a cluster.
 Ranks ranks_of(const ClusterConfig& cluster);
-Places places_of(Among among, const Form& form, const ClusterConfig& cluster);
+MeshLayout mesh_of(const ClusterConfig& cluster);
+/// Of the ranks that take part, by Among.
+std::array<Places, 3> places_of(const Form& form, const ClusterConfig& cluster);
 Plan make_plan(const PlanModel& model, const Form& form, const ClusterConfig& cluster, const PlanWork& work, int64_t alignment_bytes = 64);
 /// Memory alone. `ranks` may have hosts of different sizes.
 MemoryPlan plan_memory(const PlanModel& model, const Form& form, const Ranks& ranks, int64_t micro_batches = 1,

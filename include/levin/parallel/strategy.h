@@ -30,6 +30,9 @@ class Strategy {
   /// Decides on the form (ConfigError as of choose_form); of `auto`, setup may decide anew. `free_memory`: available_memory. Collective.
   static std::unique_ptr<Strategy> create(const StrategyConfig& config, Communicator& communicator, int64_t alignment_bytes = 64,
                                           Log log = {}, int64_t (*free_memory)() = nullptr);
+  /// The same on a mesh, which outlives the strategy: gradients and weights are summed over mesh.loss(), signals over all ranks.
+  static std::unique_ptr<Strategy> create(const StrategyConfig& config, Mesh& mesh, int64_t alignment_bytes = 64, Log log = {},
+                                          int64_t (*free_memory)() = nullptr);
 
   std::string describe() const { return form_.describe(); }
   const Form& form() const noexcept { return form_; }
@@ -105,20 +108,22 @@ class Strategy {
   class Collector;
   struct Making;
   struct Running;
-  Strategy(Communicator& communicator, int64_t alignment_bytes, Log log);
+  Strategy(Mesh& mesh, int64_t alignment_bytes, Log log);
   void find_ranks();
   void make_room(const torch::nn::Module& module);
   void see_to_memory(const std::vector<ParameterInfo>& infos, const std::vector<Tensor>& parameters);
   void run_units();
   void write_units(const std::function<void(size_t parameter)>& write);
   std::vector<double> exchange(const std::vector<double>& mine);
+  double sum_over_loss(const std::vector<double>& all, size_t values_per_rank) const;
   void publish_parameters(const std::vector<FlatGroup*>& groups);
   void look_at_absent(const std::vector<size_t>& absent, const Tensor& loss);
   [[noreturn]] void refuse_other_optimizer(size_t rank, size_t its, size_t ours) const;
   void make_groups();
   std::vector<GroupMemory> allocate(const std::vector<GroupLayout>& layout);
 
-  Communicator* communicator_;
+  Mesh* mesh_;
+  Communicator* communicator_;  // of mesh.loss()
   int64_t alignment_bytes_;
   Log log_;
   Form form_;

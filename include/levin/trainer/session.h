@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "levin/comm/communicator.h"
+#include "levin/comm/mesh.h"
 #include "levin/comm/mpi_runtime.h"
 #include "levin/comm/topology.h"
 #include "levin/core/batch.h"
@@ -108,6 +109,8 @@ class Session : public StopAgreement {
   MpiRuntime& runtime() noexcept { return *runtime_; }
   /// For tensors on the session's device; its host() for those in host memory.
   Communicator& communicator() noexcept { return *communicator_; }
+  /// Who plays which role; world() is communicator(), or where share_parameters is numa one in which NUMA domains are nodes.
+  const Mesh& mesh() const noexcept { return *mesh_; }
   Strategy& strategy() noexcept { return *strategy_; }
   const Topology& topology() const noexcept { return topology_; }
   const Accelerator& accelerator() const noexcept { return *chosen_.accelerator; }
@@ -128,6 +131,7 @@ class Session : public StopAgreement {
   Topology topology_;
   ChosenDevice chosen_;
   std::unique_ptr<Communicator> communicator_, domains_;  // what the strategy shares by NUMA domain
+  std::unique_ptr<Mesh> mesh_;
   std::unique_ptr<Strategy> strategy_;
   GradientScaling scaling_;
   std::vector<OptimizerSpec> specs_;

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "levin/comm/mesh.h"
 #include "levin/core/config.h"
 #include "levin/nn/activation_checkpointing_kind.h"
 #include "levin/optim/clip.h"
@@ -33,6 +34,7 @@ struct SessionConfig {
   ClipAlgorithm gradient_clip_algorithm = ClipAlgorithm::norm;
   NonfiniteGradients nonfinite_gradients = NonfiniteGradients::ignore;
   ActivationCheckpointing activation_checkpointing = ActivationCheckpointing::none;
+  ModelParallel model_parallel = {};  ///< no option: what splits a model over ranks sets it
   int64_t num_threads = 0;
   std::filesystem::path window_directory = "/dev/shm";
 };
