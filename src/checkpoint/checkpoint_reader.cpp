@@ -36,17 +36,17 @@ std::unordered_map<std::string, const StoredDataset*> compare(const std::vector<
   for (const auto* set : described.sets) {
     const auto name = set->stored_name();
     const auto found = by_name.find(name);
-    if (found == by_name.end()) refuse(fmt::format("{} is in the manifest and not in the file", shown(name)));
+    if (found == by_name.end()) refuse(fmt::format("{} is in the manifest but not in the file", shown(name)));
     const auto& other = *found->second;
     if (set->offset != other.offset || set->bytes != other.bytes)
-      refuse(fmt::format("{} has {} bytes from byte {} in the file, and {} from {} in the manifest", shown(name), other.bytes, other.offset,
+      refuse(fmt::format("{}: the file has {} bytes at byte {}, the manifest {} at {}", shown(name), other.bytes, other.offset,
                          set->bytes, set->offset));
     if (set->part && (other.is_text || other.entry.shape != std::vector<int64_t>{set->part->end - set->part->begin}))
-      refuse(fmt::format("{} is {} in the file, and {} elements in the manifest", shown(name), other.entry.form(),
+      refuse(fmt::format("{}: the file has {}, the manifest {} elements", shown(name), other.entry.form(),
                          set->part->end - set->part->begin));
     agreed.insert(by_name.extract(found));
   }
-  if (!by_name.empty()) refuse(fmt::format("{} is in the file and not in the manifest", shown(by_name.begin()->first)));
+  if (!by_name.empty()) refuse(fmt::format("{} is in the file but not in the manifest", shown(by_name.begin()->first)));
   return agreed;
 }
 
@@ -109,7 +109,7 @@ class CheckpointReader::Implementation {
     const auto& tensor = tensors_[found->second];
     if (begin < 0 || begin > end || end > tensor.numel())
       throw DataError(
-          fmt::format("{}: elements [{}, {}) of {} were asked for, and it has {}", path_.string(), begin, end, shown(name), tensor.numel()),
+          fmt::format("{}: elements [{}, {}) of {} requested, it has {}", path_.string(), begin, end, shown(name), tensor.numel()),
           {}, "checkpoint");
     const bool later = comes_later(name);
     for (const auto* set : places_[found->second]) {

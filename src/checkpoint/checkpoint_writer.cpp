@@ -54,7 +54,7 @@ class CheckpointWriter::Implementation {
       : communicator_(communicator), folder_(std::move(folder)), options_(std::move(options)) {
     detail::together(communicator_, [&] {
       if (!std::has_single_bit(options_.alignment) || options_.alignment < 4096)
-        throw UsageError("checkpoint", fmt::format("an alignment of {} bytes", options_.alignment), "give a power of two from 4096 on");
+        throw UsageError("checkpoint", fmt::format("alignment is {} bytes", options_.alignment), "use a power of two of at least 4096");
       if (!options_.staging_directory.empty()) detail::CopyBuffer().reserve(1, 1, options_.staging_directory);  // or it says why not
       detail::check_hints(options_.mpi_io_hints);
       if (!is_first()) return;

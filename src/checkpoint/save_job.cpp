@@ -40,7 +40,7 @@ std::vector<Range> ranges_of(const CheckpointState& state, const KnownLayout& kn
   std::vector<Range> ranges;
   for (const auto& piece : state.pieces) {
     const auto found = known.index.find(piece.name);
-    if (found == known.index.end()) refuse(fmt::format("a piece of {}, which is none of the tensors", shown(piece.name)));
+    if (found == known.index.end()) refuse(fmt::format("a piece of the unknown tensor {}", shown(piece.name)));
     const int64_t numel = state.tensors[found->second].numel();
     if (piece.begin < 0 || piece.begin > piece.end || piece.end > numel)
       refuse(fmt::format("a piece of {} with elements [{}, {}) of {}", shown(piece.name), piece.begin, piece.end, numel));
@@ -81,7 +81,7 @@ void SaveJob::check(const CheckpointState& state, bool changed) const {
     if (text.find('\0') != std::string::npos) refuse(fmt::format("{} has a zero byte; save it as a tensor of uint8", shown(name)));
   for (const auto& [name, value] : info_.fields)
     if (first_bad_byte(name) != std::string::npos || first_bad_byte(value) != std::string::npos)
-      refuse(fmt::format("the field {} is no text of UTF-8", shown(name)));
+      refuse(fmt::format("the field {} is not valid UTF-8", shown(name)));
   if (info_.step < 0 || info_.epoch < 0) refuse(fmt::format("step {} and epoch {} must not be negative", info_.step, info_.epoch));
 }
 
@@ -277,21 +277,21 @@ void SaveJob::check_blocks(Manifest& manifest) const {
     const auto& [tensor, begin, end] = ranges[set];
     return static_cast<uint64_t>(begin) + byte / c10::elementSize(tensors_[static_cast<size_t>(tensor)].dtype);
   };
-  const auto nobodys = [&](size_t set, uint64_t end) {
-    refuse(fmt::format("elements [{}, {}) of {} are no rank's", element(set, written[set]), element(set, end),
+  const auto refuse_gap = [&](size_t set, uint64_t end) {
+    refuse(fmt::format("no rank provides elements [{}, {}) of {}", element(set, written[set]), element(set, end),
                        shown(manifest.datasets[set].name)));
   };
   for (const auto& block : blocks) {
     const auto set = static_cast<size_t>(block.dataset);
-    if (block.begin > written[set]) nobodys(set, block.begin);
+    if (block.begin > written[set]) refuse_gap(set, block.begin);
     if (block.begin < written[set])
-      refuse(fmt::format("elements [{}, {}) of {} come twice", element(set, block.begin),
+      refuse(fmt::format("more than one rank writes elements [{}, {}) of {}", element(set, block.begin),
                          element(set, std::min(written[set], block.begin + block.bytes)), shown(manifest.datasets[set].name)));
     written[set] += block.bytes;
     manifest.datasets[set].blocks.push_back({block.bytes, block.hash});
   }
   for (size_t i = 0; i < written.size(); i++)
-    if (written[i] < manifest.datasets[i].bytes) nobodys(i, manifest.datasets[i].bytes);
+    if (written[i] < manifest.datasets[i].bytes) refuse_gap(i, manifest.datasets[i].bytes);
 }
 
 // The data sets of all files are all of every tensor, and each element is in one.
@@ -301,17 +301,17 @@ void SaveJob::check_tensors() const {
   std::sort(ranges.begin(), ranges.end(),
             [](const auto& a, const auto& b) { return std::tie(a.tensor, a.begin) < std::tie(b.tensor, b.begin); });
   std::vector<int64_t> ends(tensors_.size());
-  const auto wrong = [&](size_t tensor, int64_t begin, int64_t end, const char* how) {
-    refuse(fmt::format("elements [{}, {}) of {} {}", begin, end, shown(tensors_[tensor].name), how));
+  const auto wrong = [&](size_t tensor, int64_t begin, int64_t end, const char* who) {
+    refuse(fmt::format("{} elements [{}, {}) of {}", who, begin, end, shown(tensors_[tensor].name)));
   };
   for (const auto& range : ranges) {
     const auto tensor = static_cast<size_t>(range.tensor);
-    if (range.begin > ends[tensor]) wrong(tensor, ends[tensor], range.begin, "are no rank's");
-    if (range.begin < ends[tensor]) wrong(tensor, range.begin, std::min(ends[tensor], range.end), "come twice");
+    if (range.begin > ends[tensor]) wrong(tensor, ends[tensor], range.begin, "no rank provides");
+    if (range.begin < ends[tensor]) wrong(tensor, range.begin, std::min(ends[tensor], range.end), "more than one rank writes");
     ends[tensor] = range.end;
   }
   for (size_t i = 0; i < ends.size(); i++)
-    if (ends[i] < tensors_[i].numel()) wrong(i, ends[i], tensors_[i].numel(), "are no rank's");
+    if (ends[i] < tensors_[i].numel()) wrong(i, ends[i], tensors_[i].numel(), "no rank provides");
 }
 
 void SaveJob::commit(bool write_last) {

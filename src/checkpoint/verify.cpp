@@ -15,7 +15,7 @@ namespace {
 
 [[noreturn]] void damaged(const File& file, const std::string& what, uint64_t begin, uint64_t end) {
   throw DataError(
-      fmt::format("{}: {} is damaged: bytes [{}, {}) of the file do not match their checksum", file.path().string(), what, begin, end),
+      fmt::format("{}: {} is corrupt: checksum mismatch in bytes [{}, {}) of the file", file.path().string(), what, begin, end),
       "use another checkpoint", "checkpoint");
 }
 
@@ -32,7 +32,7 @@ void verify(const std::vector<File>& files, const Manifest& manifest, Communicat
   together(communicator, [&] {
     for (size_t i = 0; i < files.size(); i++)
       if (files[i].size() != manifest.files[i].bytes)
-        throw DataError(fmt::format("{} has {} bytes, and its manifest says {}: it is cut off or another file", files[i].path().string(),
+        throw DataError(fmt::format("{} has {} bytes, its manifest says {}: truncated or replaced", files[i].path().string(),
                                     files[i].size(), manifest.files[i].bytes),
                         "use another checkpoint", "checkpoint");
   });

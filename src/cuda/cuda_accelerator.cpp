@@ -20,8 +20,8 @@ class CudaAccelerator : public Accelerator {
       throw ConfigError("CUDA sees no device", "see nvidia-smi and CUDA_VISIBLE_DEVICES, or use accelerator: cpu", "cuda");
     if (!at::hasCUDA())
       throw UsageError(
-          "cuda", "LibTorch was used before the plug-in was loaded, and takes itself for one without CUDA",
-          "make the Session or Trainer before anything else of LibTorch (at::manual_seed is enough to spoil it), or use accelerator: cpu");
+          "cuda", "LibTorch was used before the CUDA plug-in was loaded, so CUDA stays disabled",
+          "create the Session or Trainer before any call into LibTorch (even at::manual_seed), or use accelerator: cpu");
     at::globalContext().lazyInitDevice(c10::kCUDA);
   }
 
@@ -31,7 +31,7 @@ class CudaAccelerator : public Accelerator {
   c10::Device device(int local_rank, int local_size) const override {
     const int count = device_count();
     if (count > 1 && local_size > count)
-      throw ConfigError(fmt::format("{} ranks on a host with {} GPUs", local_size, count), "start at most one rank for each GPU", "cuda");
+      throw ConfigError(fmt::format("{} ranks on a host with {} GPUs", local_size, count), "start at most one rank per GPU", "cuda");
     return {c10::kCUDA, static_cast<c10::DeviceIndex>(count == 1 ? 0 : local_rank)};
   }
 

@@ -27,7 +27,7 @@ ChosenDevice choose_device(const AcceleratorRegistry& accelerators, const std::s
   if (failure) std::rethrow_exception(failure);
   if (!agreement.good())
     throw ConfigError(fmt::format("accelerator {} is not the same on all ranks: {}", name, agreement.message),
-                      "start the ranks on hosts of one kind, or name an accelerator that all have", "device");
+                      "start the ranks on hosts of one kind, or choose an accelerator that all of them have", "device");
   return {std::move(accelerator), *device};
 }
 

@@ -33,14 +33,14 @@ std::filesystem::path find_plugin(const std::string& accelerator) {
   std::error_code ignored;
   if (accelerator.find('/') != std::string::npos) {
     if (!std::filesystem::exists(accelerator, ignored))
-      throw ConfigError(fmt::format("accelerator {}: there is no such file", accelerator), "give a plug-in's file, or a name", "device");
+      throw ConfigError(fmt::format("accelerator {}: file not found", accelerator), "pass the path of a plug-in, or a name", "device");
     return accelerator;
   }
   const auto directory = own_directory();
   auto file = directory / fmt::format("liblevin_{}.so", accelerator);
   if (!std::filesystem::exists(file, ignored))
-    throw ConfigError(fmt::format("there is no accelerator \"{}\": no {}", accelerator, file.string()),
-                      fmt::format("choose one of: {}; or give the path of a plug-in", names_beside(directory)), "device");
+    throw ConfigError(fmt::format("unknown accelerator \"{}\": {} not found", accelerator, file.string()),
+                      fmt::format("choose one of: {}; or pass the path of a plug-in", names_beside(directory)), "device");
   return file;
 }
 
@@ -54,28 +54,28 @@ std::string loader_message() {
 const AcceleratorPlugin& load_plugin(const std::string& accelerator) {
   if (accelerator == "cuda")
     if (const auto driver = find_nvidia_driver(); driver.devices == 0)
-      throw ConfigError("accelerator cuda, and there is no NVIDIA GPU: " + driver.problem,
-                        "run it where a GPU and its driver are, or use accelerator: cpu", "device");
+      throw ConfigError("accelerator cuda: no NVIDIA GPU found: " + driver.problem,
+                        "run on a machine with a GPU and its driver, or use accelerator: cpu", "device");
   const auto file = find_plugin(accelerator);
   void* library = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
   if (!library)
     throw ConfigError(fmt::format("the plug-in {} cannot be loaded: {}", file.string(), loader_message()),
-                      file.filename() == "liblevin_cuda.so" ? "it needs a LibTorch with all of CUDA: set Levin up with ACCELERATOR=gpu"
-                                                            : "see that what it is linked to is installed",
+                      file.filename() == "liblevin_cuda.so" ? "it needs a LibTorch with CUDA: run set-up with ACCELERATOR=gpu"
+                                                            : "install the libraries that it is linked to",
                       "device");
   auto* entry = reinterpret_cast<const AcceleratorPlugin* (*)()>(dlsym(library, entry_point));
   if (!entry)
-    throw ConfigError(fmt::format("{} is no plug-in of Levin's: it has no function {}", file.string(), entry_point),
-                      "give it one, with LEVIN_ACCELERATOR_PLUGIN", "device");
+    throw ConfigError(fmt::format("{} is not a Levin plug-in: function {} is missing", file.string(), entry_point),
+                      "define it with LEVIN_ACCELERATOR_PLUGIN", "device");
   const AcceleratorPlugin& plugin = *entry();
   if (plugin.interface != plugin_interface)
-    throw ConfigError(fmt::format("the plug-in {} has version {} of Levin's plug-in interface, and this program {}", file.string(),
+    throw ConfigError(fmt::format("the plug-in {} has plug-in interface version {}, this program {}", file.string(),
                                   plugin.interface, plugin_interface),
                       "build the plug-in and the program with the same Levin", "device");
   if (std::string(plugin.libtorch) != TORCH_VERSION)
     throw ConfigError(
-        fmt::format("the plug-in {} was built with LibTorch {}, and Levin with {}", file.string(), plugin.libtorch, TORCH_VERSION),
-        "build both with the same", "device");
+        fmt::format("the plug-in {} was built with LibTorch {}, Levin with {}", file.string(), plugin.libtorch, TORCH_VERSION),
+        "build both with the same LibTorch", "device");
   return plugin;
 }
 
@@ -84,7 +84,7 @@ NvidiaDriver find_nvidia_driver() {
   if (!library) return {0, "no driver: " + loader_message()};
   const auto init = reinterpret_cast<int (*)(unsigned)>(dlsym(library, "cuInit"));
   const auto count = reinterpret_cast<int (*)(int*)>(dlsym(library, "cuDeviceGetCount"));
-  if (!init || !count) return {0, "libcuda.so.1 is no NVIDIA driver: it has no cuInit"};
+  if (!init || !count) return {0, "libcuda.so.1 is not an NVIDIA driver: cuInit is missing"};
   NvidiaDriver driver;
   if (const int code = init(0); code != 0)
     driver.problem = fmt::format("the driver's cuInit returned {}{}", code, code == 100 ? " (no device)" : "");

@@ -120,7 +120,7 @@ def nothing(file):
     file["w"] = h5py.Empty("float32")
 
 
-@case('"w" has 1048576 bytes from byte nowhere')
+@case('"w": the file has 1048576 bytes at byte nowhere')
 def without_a_place(file):
     file.create_dataset("w", (1 << 18,), "float32")
 
@@ -131,13 +131,13 @@ def huge(file):
     h5py.h5d.create(file.id, b"w", h5py.h5t.IEEE_F32LE, space, h5py.h5p.create(h5py.h5p.DATASET_CREATE))
 
 
-@case('has a second name')
+@case('is hard-linked under a second name')
 def two_names(file):
     file["v"] = data
     file["w"] = file["v"]
 
 
-@case('"model/loop" has a second name')
+@case('"model/loop" is hard-linked under a second name')
 def groups_in_a_circle(file):
     file.create_group("model")
     file["model/loop"] = file["model"]
@@ -153,7 +153,7 @@ def a_named_type(file):
     file["w"] = numpy.dtype("float32")
 
 
-@case('"w" is in the file and not in the manifest')
+@case('"w" is in the file but not in the manifest')
 def more_than_the_manifest(file):
     early(file, b"w", h5py.h5t.IEEE_F32LE, (100,))
 
@@ -163,4 +163,4 @@ for name, content in {"text": b"no HDF5", "empty": b"", "only_the_first_bytes": 
     os.makedirs(f"{folder}/{name}")
     with open(f"{folder}/{name}/state.h5", "wb") as file:
         file.write(content)
-    print(f"{name}\tis no HDF5 file, or a damaged one")
+    print(f"{name}\tis not an HDF5 file, or is corrupt")

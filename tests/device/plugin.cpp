@@ -180,11 +180,11 @@ BOOST_AUTO_TEST_CASE(what_is_no_plugin_is_refused) {
     check_throws<levin::ConfigError>([&] { levin::load_plugin(file); }, parts);
   };
   const std::string ours = std::to_string(levin::plugin_interface);
-  refused("/nowhere/liblevin_cuda.so", {"[device]", "/nowhere/liblevin_cuda.so", "no such file"});
+  refused("/nowhere/liblevin_cuda.so", {"[device]", "/nowhere/liblevin_cuda.so", "file not found"});
   refused("abacus", {"[device]", "\"abacus\"", "liblevin_abacus.so", "choose one of: auto, cpu"});
   refused(built("liblevin_odd_interface.so"), {"liblevin_odd_interface.so", "version 4711", "this program " + ours, "same Levin"});
   refused(built("liblevin_odd_libtorch.so"), {"liblevin_odd_libtorch.so", "LibTorch 0.4", TORCH_VERSION, "build both"});
-  refused(built("liblevin_odd_entry.so"), {"liblevin_odd_entry.so", "no function levin_accelerator_plugin"});
+  refused(built("liblevin_odd_entry.so"), {"liblevin_odd_entry.so", "function levin_accelerator_plugin is missing"});
   const auto text = std::filesystem::temp_directory_path() / ("levin-plugin-" + std::to_string(getpid()) + ".so");
   std::ofstream(text) << "no library";
   refused(text, {text.string(), "cannot be loaded", "too short"});
