@@ -5,6 +5,7 @@
 #include <array>
 #include <vector>
 
+#include "../core/file.h"
 #include "levin/checkpoint/manifest.h"
 
 namespace levin::detail {
@@ -40,9 +41,8 @@ ForeignFormat foreign_file(std::string_view first_bytes) {
 ForeignFormat foreign_folder(const fs::path& folder) {
   std::error_code error;
   if (fs::exists(fs::symlink_status(folder / Manifest::file_name, error))) return {};
-  std::vector<fs::path> parts;
-  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error))
-    if (entry->path().extension() == ".safetensors") parts.push_back(entry->path());
+  auto parts = list_directory(folder, error);
+  std::erase_if(parts, [](const auto& path) { return path.extension() != ".safetensors"; });
   if (parts.empty()) return {};
   if (parts.size() == 1) return {"a folder with a safetensors file, not a checkpoint", fmt::format("give the file: {}", parts[0].string())};
   return {fmt::format("a folder with {} safetensors files, not a checkpoint; a model in several files is not supported", parts.size()),

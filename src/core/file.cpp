@@ -158,6 +158,13 @@ void File::close() {
   if (descriptor_ >= 0 && ::close(std::exchange(descriptor_, -1)) != 0 && errno != EINTR) fail("close", errno);
 }
 
+std::vector<std::filesystem::path> list_directory(const std::filesystem::path& directory, std::error_code& error) {
+  std::vector<std::filesystem::path> paths;
+  for (std::filesystem::directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error))
+    paths.push_back(entry->path());
+  return paths;
+}
+
 void sync_directory(const std::filesystem::path& directory) {
   const int descriptor = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (descriptor < 0) throw_io_error(fmt::format("cannot open {}", directory.string()), errno);
