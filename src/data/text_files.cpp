@@ -48,8 +48,9 @@ class Walk {
     const auto real = fs::canonical(folder, error);
     if (error) fail_folder(folder, error);
     if (!visited_.insert(real).second) return;
-    const auto entries = list_directory(folder, error);
+    auto entries = list_directory(folder, error);
     if (error) fail_folder(folder, error);
+    std::sort(entries.begin(), entries.end());  // so that the same link is followed first on every file system
     for (const auto& path : entries) {
       if (path.filename().string().starts_with('.')) continue;
       const auto type = type_of(path);
