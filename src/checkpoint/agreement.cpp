@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <filesystem>
 
 #include "levin/comm/communicator.h"
 #include "levin/core/number_text.h"
@@ -41,6 +42,9 @@ std::string pack(const std::exception_ptr& failure) {
     remedy = error.remedy();
     if (what.starts_with("[checkpoint] ")) what.erase(0, std::strlen("[checkpoint] "));
     if (!remedy.empty()) what.resize(what.size() - remedy.size() - 2);
+  } catch (const std::filesystem::filesystem_error& error) {
+    code = ExitCode::io_failed;
+    what = error.what();
   } catch (const std::exception& error) {
     what = error.what();
   } catch (...) {

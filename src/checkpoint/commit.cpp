@@ -73,8 +73,8 @@ bool PartialCheckpoint::make(const std::string& file_name) {
   try {
     lock_ = create_file(path_ / file_name, hints_);
   } catch (const IoError&) {
-    if (!fs::exists(path_)) return false;
     std::error_code unseen;
+    if (fs::symlink_status(path_, unseen).type() == fs::file_type::not_found) return false;
     fs::remove_all(path_, unseen);
     throw;
   }

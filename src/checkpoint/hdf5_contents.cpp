@@ -94,7 +94,7 @@ class Walk {
     if (found_.size() >= most_datasets) refuse(fmt::format("has more than {} data sets", most_datasets));
     const Hdf5Handle set(H5Dopen2(file_, name.c_str(), H5P_DEFAULT), H5Dclose);
     if (!set.good()) refuse("cannot be opened", name);
-    auto stored = look_at_array(set, file_bytes_, [&](const std::string& why) { refuse(why, name); });
+    auto stored = look_at_array(set, file_bytes_, [&](const std::string& why, const std::string&) { refuse(why, name); });
     found_.push_back({{name, stored.dtype, std::move(stored.shape)}, stored.is_text, stored.offset, stored.bytes});
   }
 

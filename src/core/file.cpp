@@ -88,7 +88,8 @@ File File::open_to_read(const std::filesystem::path& path, const char* tag) {
   const auto refuse = [&](const char* why) { throw DataError(fmt::format("{} {}", path.string(), why), other_file(tag), tag); };
   if (file.descriptor_ < 0 && errno == ENOENT) refuse("is missing");
   if (file.descriptor_ < 0 && errno == ENOTDIR) refuse("is not in a folder");
-  if (file.descriptor_ < 0 && errno == ELOOP) refuse("is a symbolic link");
+  if (file.descriptor_ < 0 && errno == ELOOP)
+    throw DataError(fmt::format("{} is a symbolic link", path.string()), "name the file that it links to", tag);
   if (file.descriptor_ < 0) file.fail("open", errno);
   struct stat about {};
   if (fstat(file.descriptor_, &about) != 0) file.fail("look at", errno);
@@ -155,6 +156,13 @@ void File::sync() {
 
 void File::close() {
   if (descriptor_ >= 0 && ::close(std::exchange(descriptor_, -1)) != 0 && errno != EINTR) fail("close", errno);
+}
+
+std::vector<std::filesystem::path> list_directory(const std::filesystem::path& directory, std::error_code& error) {
+  std::vector<std::filesystem::path> paths;
+  for (std::filesystem::directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error))
+    paths.push_back(entry->path());
+  return paths;
 }
 
 void sync_directory(const std::filesystem::path& directory) {

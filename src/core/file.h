@@ -3,6 +3,8 @@
 #include <filesystem>
 #include <functional>
 #include <string>
+#include <system_error>
+#include <vector>
 
 namespace levin::detail {
 
@@ -40,7 +42,9 @@ class File {
   const char* tag_ = "checkpoint";
 };
 
-/// What a directory's entries are is written to disk. IoError where that fails.
+/// The paths of a directory's entries, in no order. On an error what was read before it; nothing is thrown.
+std::vector<std::filesystem::path> list_directory(const std::filesystem::path& directory, std::error_code& error);
+/// Flushes a directory's entries to disk. IoError where that fails.
 void sync_directory(const std::filesystem::path& directory);
 /// Writes a file under another name, which goes when that fails, and renames it.
 void replace_file(const std::filesystem::path& path, const std::function<void(File&)>& write, bool sync = true);

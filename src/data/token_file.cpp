@@ -17,6 +17,7 @@
 #include "byte_source.h"
 #include "levin/core/error.h"
 #include "levin/data/hdf5_array.h"
+#include "text_files.h"
 
 namespace levin {
 namespace {
@@ -29,44 +30,32 @@ using detail::Hdf5Handle;
 constexpr int64_t piece_bytes = int64_t{16} << 20;
 constexpr auto data_set = "tokens";
 
-// What one rank reads at once.
+// A part of a file, read by one rank.
 struct Piece {
   fs::path file;
-  bool whole = true;  // of a length that is not known before it is decompressed
+  bool whole = true;  // compressed, so of unknown length
   int64_t begin = 0, bytes = 0;
 };
 
-// Rank 0's plan as a text that can be sent: the name of the file to make, and the pieces; or the name alone, of one that is there.
+// The file to make, and its pieces; no pieces where the file exists.
 struct Plan {
   fs::path target, partial;
   std::vector<Piece> pieces;
 };
 
-std::vector<fs::path> files_of(const std::vector<fs::path>& sources) {
-  std::vector<fs::path> files;
-  for (const auto& source : sources) {
-    if (!fs::exists(source)) throw DataError(fmt::format("there is no {}", source.string()), "give text files, or folders of them");
-    if (!fs::is_directory(source)) {
-      files.push_back(source);
-      continue;
-    }
-    std::vector<fs::path> below;
-    for (const auto& entry : fs::recursive_directory_iterator(source))
-      if (entry.is_regular_file()) below.push_back(entry.path());
-    std::sort(below.begin(), below.end());
-    files.insert(files.end(), below.begin(), below.end());
-  }
-  return files;
-}
-
 Plan make_plan(const std::vector<fs::path>& sources, const fs::path& cache) {
   Plan plan;
   std::string description;
-  for (const auto& file : files_of(sources)) {
-    const auto bytes = static_cast<int64_t>(fs::file_size(file));
-    description += fmt::format("{}\t{}\t{}\n", fs::absolute(file).lexically_normal().string(), bytes,
-                               fs::last_write_time(file).time_since_epoch().count());
-    if (ByteSource::is_compressed(file)) {
+  for (const auto& file : detail::text_files(sources)) {
+    const bool compressed = ByteSource::is_compressed(file);  // opens it, so that what is not a readable regular file is refused here
+    std::error_code size_error, time_error, path_error;
+    const auto bytes = static_cast<int64_t>(fs::file_size(file, size_error));
+    const auto time = fs::last_write_time(file, time_error).time_since_epoch().count();
+    const auto path = fs::absolute(file, path_error).lexically_normal();
+    for (const auto& error : {size_error, time_error, path_error})
+      if (error) detail::throw_io_error(fmt::format("cannot look at {}", file.string()), error.value(), "data");
+    description += fmt::format("{}\t{}\t{}\n", path.string(), bytes, time);
+    if (compressed) {
       plan.pieces.push_back({file});
       continue;
     }
@@ -81,7 +70,8 @@ Plan make_plan(const std::vector<fs::path>& sources, const fs::path& cache) {
 }
 
 bool is_there(const fs::path& target) {
-  if (!fs::exists(target)) return false;
+  std::error_code error;
+  if (!fs::exists(target, error)) return false;  // where it cannot be looked at, making it says why
   try {
     const Hdf5Array tokens(target, data_set);
     return tokens.dtype() == at::kByte && tokens.shape().size() == 1;
@@ -133,7 +123,10 @@ void read_piece(const Piece& piece, const std::function<void(const std::byte*, s
     while (const size_t got = source->read(buffer)) take(buffer.data(), got);
     return;
   }
-  const auto file = File::open_to_read(fs::canonical(piece.file), "data");
+  std::error_code error;
+  const auto real = fs::canonical(piece.file, error);
+  if (error) detail::throw_io_error(fmt::format("cannot open {}", piece.file.string()), error.value(), "data");
+  const auto file = File::open_to_read(real, "data");
   for (int64_t done = 0; done < piece.bytes;) {
     const auto now = std::min<int64_t>(piece.bytes - done, std::ssize(buffer));
     file.read_at(buffer.data(), static_cast<size_t>(now), static_cast<uint64_t>(piece.begin + done));
@@ -178,7 +171,7 @@ int64_t lay_out(const fs::path& file, int64_t tokens) {
   return static_cast<int64_t>(offset);
 }
 
-// Removes what was not finished.
+// Removes an unfinished file.
 struct Partial {
   explicit Partial(fs::path file) : path(std::move(file)) {}
   ~Partial() {
@@ -204,7 +197,7 @@ std::filesystem::path make_token_file(const std::vector<fs::path>& sources, cons
   if (plan.partial.empty()) return plan.target;
 
   const auto places = places_of(plan.pieces, communicator);
-  if (places.back() == 0) throw DataError("the text files have no text", "give others");
+  if (places.back() == 0) throw DataError("the text files are empty", "give files with text");
   const Tensor offset = at::zeros({1}, at::kLong);
   std::optional<Partial> partial;
   if (first) {
@@ -219,12 +212,12 @@ std::filesystem::path make_token_file(const std::vector<fs::path>& sources, cons
     int64_t at = places[i];
     read_piece(plan.pieces[i], [&](const std::byte* data, size_t bytes) {
       if (at + static_cast<int64_t>(bytes) > places[i + 1])
-        throw DataError(fmt::format("{} grows while it is read", plan.pieces[i].file.string()), "start again when it is written");
+        throw DataError(fmt::format("{} grows while it is read", plan.pieces[i].file.string()), "start again when it is complete");
       file.write_at(data, bytes, static_cast<uint64_t>(offset.item<int64_t>() + at));
       at += static_cast<int64_t>(bytes);
     });
     if (at != places[i + 1])
-      throw DataError(fmt::format("{} shrinks while it is read", plan.pieces[i].file.string()), "start again when it is written");
+      throw DataError(fmt::format("{} shrinks while it is read", plan.pieces[i].file.string()), "start again when it is complete");
   }
   file.sync();
   communicator.barrier();

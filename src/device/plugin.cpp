@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "../core/file.h"
 #include "levin/core/error.h"
 
 namespace levin {
@@ -15,14 +16,15 @@ constexpr const char* entry_point = "levin_accelerator_plugin";
 std::filesystem::path own_directory() {
   Dl_info info{};
   dladdr(reinterpret_cast<const void*>(&own_directory), &info);
-  return std::filesystem::absolute(info.dli_fname).lexically_normal().parent_path();
+  std::error_code unseen;
+  return std::filesystem::absolute(info.dli_fname, unseen).lexically_normal().parent_path();
 }
 
 std::string names_beside(const std::filesystem::path& directory) {
   std::string names = "auto, cpu";
   std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator(directory, ignored)) {
-    const std::string file = entry.path().filename(), begin = "liblevin_", end = ".so";
+  for (const auto& path : detail::list_directory(directory, ignored)) {
+    const std::string file = path.filename(), begin = "liblevin_", end = ".so";
     if (file.starts_with(begin) && file.ends_with(end) && file.size() > begin.size() + end.size())
       names += ", " + file.substr(begin.size(), file.size() - begin.size() - end.size());
   }

@@ -43,7 +43,9 @@ TensorMatch::TensorMatch(std::vector<StateTensor> wanted, const std::map<std::st
       continue;
     }
     const TensorEntry& entry = *found->second;
-    const bool converts = convert && c10::isFloatingType(entry.dtype) && c10::isFloatingType(tensor.dtype);
+    // fp8 weights mean nothing without their scales, which are other tensors.
+    const auto is_float = [](at::ScalarType dtype) { return c10::isFloatingType(dtype) && c10::elementSize(dtype) > 1; };
+    const bool converts = convert && is_float(entry.dtype) && is_float(tensor.dtype);
     if (entry.shape == tensor.shape && (entry.dtype == tensor.dtype || converts))
       fitting_.emplace_back(&tensor, &entry);
     else

@@ -156,7 +156,7 @@ def test_export_and_import(made):
     loss = [re.search(r"^test_loss (\S+)$", run("test", "--ckpt_path", path), re.M).group(1) for path in (checkpoint, Path("imported").resolve())]
     check(loss[0] == loss[1], loss)
     Ckpt("import", "python.safetensors", "imported", expected=78).says("exists")
-    Ckpt("import", checkpoint / "state.h5", "another", expected=65).says("is no safetensors file")
+    Ckpt("import", checkpoint / "state.h5", "another", expected=65).says("is an HDF5 file, not a safetensors file")
     safetensors.numpy.save_file({"a": numpy.zeros(1), "a/b": numpy.zeros(1)}, "groups.safetensors")
     Ckpt("import", "groups.safetensors", "another", expected=65).says("is both a tensor or text and a group; rename")
     safetensors.numpy.save_file({"a/../b": numpy.zeros(1)}, "outside.safetensors")

@@ -16,10 +16,11 @@ int import_weights(const Words& words) {
   const auto arguments = read_arguments(words, "import IN.safetensors CHECKPOINT_DIR",
                                         "a checkpoint of weights alone, for --ckpt_path of test and --init_from", options);
   if (!arguments) return 0;
-  auto target = std::filesystem::absolute(arguments->words[1]).lexically_normal();
+  std::error_code unseen;
+  auto target = std::filesystem::absolute(arguments->words[1], unseen).lexically_normal();
   if (!target.has_filename()) target = target.parent_path();  // it ended with a slash
-  if (std::filesystem::exists(std::filesystem::symlink_status(target)))
-    throw ConfigError(fmt::format("{} exists", target.string()), "give a folder that does not, or remove it", "checkpoint");
+  if (std::filesystem::exists(std::filesystem::symlink_status(target, unseen)))
+    throw ConfigError(fmt::format("{} exists already", target.string()), "give a new folder, or remove this one", "checkpoint");
 
   const SafetensorsReader file(arguments->words[0]);
   const auto said = file.metadata().find("step");
