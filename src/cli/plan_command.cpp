@@ -10,7 +10,7 @@
 #include "levin/nn/build_context.h"
 #include "levin/nn/unit.h"
 #include "levin/parallel/plan_model.h"
-#include "levin/trainer/precision.h"
+#include "levin/session/precision.h"
 
 namespace levin::cli {
 namespace {

@@ -11,7 +11,7 @@
 #include "levin/core/error.h"
 #include "levin/core/log.h"
 #include "levin/core/number_text.h"
-#include "levin/trainer/load_from.h"
+#include "levin/session/load_from.h"
 #include "run_folder.h"
 
 namespace levin::cli {

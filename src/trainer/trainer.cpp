@@ -4,14 +4,14 @@
 #include <exception>
 #include <typeinfo>
 
-#include "initial_weights.h"
 #include "levin/core/error.h"
+#include "levin/session/state_reader.h"
 #include "levin/data/stream_loader.h"
 #include "levin/trainer/evaluation_loop.h"
 #include "levin/trainer/fit_loop.h"
 #include "prepare_data.h"
 #include "run_guards.h"
-#include "state_reader.h"
+#include "run_state.h"
 
 namespace levin {
 namespace {
@@ -153,19 +153,20 @@ void Trainer::fit(Module& module, DataModule& data, const LoadFrom& from) {
   if (config_.test_after_fit && !session_.told_to_end()) test(module, data);
 }
 
-void Trainer::load_weights(Module& module, const LoadFrom& from) {
+void Trainer::load_weights(const LoadFrom& from) {
   if (from.checkpoint) {
-    detail::StateReader saved(*this, module, from);
+    StateReader saved(session_, from);
     saved.load_model(/*weights_only=*/true);
-    saved.load_data();
+    auto state = detail::state_of(*datamodule_);
+    saved.load(state);
   }
-  if (!from.checkpoint && from.init) detail::load_initial_weights(*this, *from.init);
+  if (!from.checkpoint && from.init) session_.load_weights(*from.init);
 }
 
 NamedValues Trainer::evaluate(Stage stage, Module& module, DataModule& data, const LoadFrom& from) {
   NamedValues values;
   run(stage, module, data, [&] {
-    load_weights(module, from);
+    load_weights(from);
     values = EvaluationLoop(*this, stage, module, data).run();
   });
   return values;
@@ -179,7 +180,7 @@ NamedValues Trainer::test(Module& module, DataModule& data, const LoadFrom& from
 std::vector<Prediction> Trainer::predict(Module& module, DataModule& data, const LoadFrom& from) {
   std::vector<Prediction> predictions;
   run(Stage::predict, module, data, [&] {
-    load_weights(module, from);
+    load_weights(from);
     EvaluationLoop loop(*this, Stage::predict, module, data);
     loop.run();
     predictions = loop.take_predictions();

@@ -20,7 +20,7 @@
 #include <string>
 
 #include "levin/parallel/strategy.h"
-#include "levin/trainer/session.h"
+#include "levin/session/session.h"
 
 namespace {
 

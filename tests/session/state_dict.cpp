@@ -1,4 +1,4 @@
-#include "levin/trainer/state_dict.h"
+#include "levin/session/state_dict.h"
 
 #include <ATen/ops/ones.h>
 
@@ -11,7 +11,7 @@
 using levin::StateDict;
 using levin::test::check_throws;
 
-BOOST_AUTO_TEST_SUITE(trainer_state_dict)
+BOOST_AUTO_TEST_SUITE(session_state_dict)
 
 BOOST_AUTO_TEST_CASE(values_come_back_as_they_were) {
   StateDict state;

@@ -5,7 +5,7 @@
 
 #include "levin/optim/loss_scaler.h"
 #include "levin/optim/optimizer_spec.h"
-#include "levin/trainer/trainer_config.h"
+#include "levin/session/session_config.h"
 
 namespace levin {
 

@@ -1,4 +1,4 @@
-#include "levin/trainer/session.h"
+#include "levin/session/session.h"
 
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/empty.h>
@@ -11,7 +11,7 @@
 #include "levin/data/data_loader.h"
 #include "levin/nn/unit.h"
 #include "levin_test.h"
-#include "toy.h"
+#include "../trainer/toy.h"
 
 using levin::Session;
 using levin::Tensor;
@@ -78,7 +78,7 @@ class TwoDomains {
 
 }  // namespace
 
-BOOST_AUTO_TEST_SUITE(trainer_session)
+BOOST_AUTO_TEST_SUITE(session_session)
 
 // A program with a loop of its own: rank r brings r samples, so rank 0 brings none and passes weight 0.
 BOOST_AUTO_TEST_CASE(own_loop_with_unequal_batches) {
@@ -113,7 +113,7 @@ BOOST_AUTO_TEST_CASE(own_loop_with_unequal_batches) {
 // Ranks of a tensor-parallel group get the same samples and random numbers, and count each sample once.
 BOOST_AUTO_TEST_CASE(a_tensor_parallel_group_counts_its_samples_once) {
   if (runtime().size() % 2 != 0) return;
-  Session session(runtime(), {.precision = levin::Precision::float64, .model_parallel = {.tp = 2}}, 3);
+  Session session(runtime(), {.precision = levin::Precision::float64}, 3, {}, {.tp = 2});
   const auto& mesh = session.mesh();
   BOOST_TEST(mesh.data().size() == runtime().size() / 2);
   const auto model = session.build<Toy>();

@@ -7,14 +7,12 @@
 #include <vector>
 
 #include "levin/checkpoint/checkpoint_writer.h"
-#include "levin/trainer/state_dict.h"
+#include "levin/session/state_dict.h"
 
 namespace levin {
 
 class Communicator;
-class LogCollection;
-class Module;
-class Trainer;
+class Session;
 
 /// A checkpoint that a callback wants.
 struct CheckpointRequest {
@@ -26,11 +24,11 @@ struct CheckpointRequest {
   std::function<void(const SaveReport&)> done = {};  ///< on all ranks, when it is committed
 };
 
-/// The checkpoints of a Trainer's run. They are made where a step is complete, which is not where a hook asks for them: all ranks ask in
+/// The checkpoints of a training. They are made where a step is complete, which is not where a hook asks for them: all ranks ask in
 /// the same step. What a file system refuses is a warning, and the training goes on; the third time in a row it is an IoError.
 class Checkpoints {
  public:
-  explicit Checkpoints(Trainer& trainer);
+  explicit Checkpoints(Session& session);
   ~Checkpoints();
 
   /// Where a training that is told to stop leaves its state, too; empty: nowhere. IoError where it cannot be written. The options count
@@ -46,12 +44,12 @@ class Checkpoints {
   /// own; where one of them does not come, or stands elsewhere, nothing is made. Throws nothing.
   void begin_training();
   bool saves_on_exception() const noexcept { return aside_ != nullptr; }
-  void save_on_exception(const std::string& why, Module& module, const LogCollection& logs, const StateDict& last_step) noexcept;
+  void save_on_exception(const std::string& why, const StateDict& last_step) noexcept;
 
   /// For the loop, where a step is complete: makes what was asked for, and commits what has been written. Collective.
-  void at_boundary(Module& module, const LogCollection& logs, const std::function<StateDict()>& loop);
+  void at_boundary(const std::function<StateDict()>& loop);
   /// The same for a training that is told to stop: returns when its state is committed. False where there is no folder.
-  bool save_for_stop(Module& module, const LogCollection& logs, const std::function<StateDict()>& loop);
+  bool save_for_stop(const std::function<StateDict()>& loop);
   /// Whether the last training left its state like that.
   bool saved_for_stop() const noexcept { return saved_for_stop_; }
   /// Waits for what is still being written. Collective.
@@ -62,14 +60,14 @@ class Checkpoints {
  private:
   struct Folder;
   Folder& folder_at(const std::filesystem::path& path, const CheckpointWriterOptions& options = {});
-  void save(const CheckpointRequest& request, Module& module, const LogCollection& logs, const StateDict& loop);
+  void save(const CheckpointRequest& request, const StateDict& loop);
   void committed(Folder& folder, const SaveReport& report);
   void look_at(Folder& folder);
   template <class Act>
   void forgive(Folder& folder, const Act& act);
   bool all_stand_there(const std::string& why, int64_t step);
 
-  Trainer& trainer_;
+  Session& session_;
   std::filesystem::path folder_;
   std::vector<CheckpointRequest> requests_;
   std::vector<std::unique_ptr<Folder>> folders_;

@@ -1,4 +1,4 @@
-#include "levin/trainer/gradient_scaling.h"
+#include "levin/session/gradient_scaling.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,7 +6,7 @@
 #include "levin/comm/mpi_runtime.h"
 #include "levin/core/error.h"
 #include "levin/parallel/strategy.h"
-#include "levin/trainer/state_dict.h"
+#include "levin/session/state_dict.h"
 
 namespace levin {
 namespace {
@@ -45,7 +45,7 @@ void GradientScaling::begin(const std::vector<OptimizerSpec>& specs) {
   for (const auto& spec : specs)
     if (const auto eps = eps_of(spec); eps && *eps < std::sqrt(least_square))
       runtime_->log().warning(
-          "[trainer] in 16-true {} keeps squares of gradients in fp16, where those of gradients under {:.1e} are 0, and divides by eps, "
+          "[session] in 16-true {} keeps squares of gradients in fp16, where those of gradients under {:.1e} are 0, and divides by eps, "
           "which "
           "is {:.1e}: set eps to {:.0e} or more, or use bf16-true or 16-mixed",
           optimizer_name(spec.optimizer), std::sqrt(least_square), *eps, std::sqrt(least_square));
@@ -69,7 +69,7 @@ void GradientScaling::look(size_t optimizer, int64_t step) {
   const auto policy = scaler_ ? NonfiniteGradients::skip : config_.nonfinite_gradients;
   if (policy == NonfiniteGradients::ignore || std::isfinite(strategy_->grad_norm(optimizer))) return;
   if (policy == NonfiniteGradients::error)
-    throw Error(ExitCode::internal, "trainer", fmt::format("the gradient of step {} is not finite", step),
+    throw Error(ExitCode::internal, "session", fmt::format("the gradient of step {} is not finite", step),
                 "look for its origin with --trainer.detect_anomaly true, or lower the learning rate; or set nonfinite_gradients: skip");
   nonfinite_[optimizer] = 1;
 }
@@ -84,13 +84,13 @@ void GradientScaling::end_update(bool skipped, int64_t step) {
 
 void GradientScaling::count_skipped(int64_t step) {
   skipped_steps_++;
-  if (!scaler_) return runtime_->log().info("[trainer] the gradient of step {} is not finite, its update is left out", step);
+  if (!scaler_) return runtime_->log().info("[session] the gradient of step {} is not finite, its update is left out", step);
   if (scaler_->scale() < least_scale)
-    throw Error(ExitCode::internal, "trainer",
+    throw Error(ExitCode::internal, "session",
                 fmt::format("gradients are not finite whatever the scale of the loss, which has fallen to {:.3g} in step {}",
                             scaler_->scale(), step),
                 "look for their origin with --trainer.detect_anomaly true, or use bf16-mixed");
-  runtime_->log().info("[trainer] the gradient of step {} overflowed, its update is left out; the loss is scaled by {:g} from now on", step,
+  runtime_->log().info("[session] the gradient of step {} overflowed, its update is left out; the loss is scaled by {:g} from now on", step,
                        scaler_->scale());
 }
 

@@ -10,15 +10,25 @@
 
 namespace levin {
 
-/// Named values of what goes on after a restart: of a callback, a module, a loop. All ranks have the same; a checkpoint keeps rank 0's.
+/// Named values that a restart needs: of a callback, a module, a loop. A checkpoint keeps rank 0's; what differs between ranks is set as
+/// EachRank or RankRows.
 class StateDict {
  public:
-  using Value = std::variant<bool, int64_t, double, std::string, Tensor>;
+  /// A tensor of this rank, [...], the same shape on all ranks. Loaded as one Tensor [ranks, ...], in rank order.
+  struct EachRank {
+    Tensor value;
+  };
+  /// Rows of this rank, [rows, ...]; ranks may have different numbers of rows. Loaded as one Tensor [all rows, ...], in rank order, and
+  /// a Tensor NAME.ranks [ranks] int64 with each rank's number of rows.
+  struct RankRows {
+    Tensor value;
+  };
+  using Value = std::variant<bool, int64_t, double, std::string, Tensor, EachRank, RankRows>;
 
   /// Adds or replaces a value. Integers are kept as int64, other numbers as double: bit for bit, NaN and infinities too.
   template <class T>
   void set(std::string_view name, const T& value) {
-    if constexpr (std::same_as<T, bool> || std::same_as<T, Tensor>)
+    if constexpr (std::same_as<T, bool> || std::same_as<T, Tensor> || std::same_as<T, EachRank> || std::same_as<T, RankRows>)
       values_.insert_or_assign(std::string(name), Value(value));
     else if constexpr (std::integral<T>)
       values_.insert_or_assign(std::string(name), Value(static_cast<int64_t>(value)));

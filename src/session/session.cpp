@@ -1,6 +1,7 @@
-#include "levin/trainer/session.h"
+#include "levin/session/session.h"
 
 #include <ATen/Parallel.h>
+#include <torch/nn/module.h>
 
 #include <algorithm>
 #include <utility>
@@ -10,7 +11,6 @@
 #include "levin/optim/torch_optimizer.h"
 #include "levin/parallel/form.h"
 #include "levin/parallel/plan.h"
-#include "levin/trainer/module.h"
 
 namespace levin {
 namespace {
@@ -40,13 +40,14 @@ std::unique_ptr<Communicator> by_numa_domain(const StrategyConfig& strategy, Mpi
   if (astray != places.end())
     throw ConfigError(fmt::format("share_parameters: numa, and rank {} may run on cores of several NUMA domains", astray - places.begin()),
                       "bind ranks to cores or domains (mpirun --bind-to core, srun --cpu-bind=cores), or use share_parameters: node",
-                      "trainer");
+                      "session");
   return Communicator::create_in_parts(runtime, communicator, topology.self().numa_domain);
 }
 
 }  // namespace
 
-Session::Session(MpiRuntime& runtime, const SessionConfig& config, uint64_t seed, const AcceleratorRegistry& accelerators)
+Session::Session(MpiRuntime& runtime, const SessionConfig& config, uint64_t seed, const AcceleratorRegistry& accelerators,
+                 const ModelParallel& model_parallel)
     : runtime_(&runtime),
       config_(config),
       seed_(seed),
@@ -54,13 +55,13 @@ Session::Session(MpiRuntime& runtime, const SessionConfig& config, uint64_t seed
       chosen_(choose_device(accelerators, config.accelerator, runtime, topology_)),
       communicator_(accelerator().communicator(runtime, config.window_directory, device())),
       domains_(by_numa_domain(config.strategy, runtime, topology_, *communicator_)),
-      mesh_(std::make_unique<Mesh>(domains_ ? *domains_ : *communicator_, config.model_parallel)),
+      mesh_(std::make_unique<Mesh>(domains_ ? *domains_ : *communicator_, model_parallel)),
       strategy_(Strategy::create(config.strategy, *mesh_, accelerator().alignment_bytes(), runtime.log(),
                                  domains_ ? &available_memory_of_domain : &available_memory)),
       scaling_(config, *strategy_, runtime) {
   check_config(config_);
   if (const auto why = device().is_cpu() ? slow_because(config_.precision, CpuFeatures::of_this_one()) : ""; !why.empty() && rank() == 0)
-    runtime.log().warning("[trainer] precision {} will be slower than 32-true: {}", enum_name(config_.precision), why);
+    runtime.log().warning("[session] precision {} will be slower than 32-true: {}", enum_name(config_.precision), why);
   at::set_num_threads(static_cast<int>(config_.num_threads > 0 ? config_.num_threads : fair_threads(topology_)));
 }
 
@@ -71,21 +72,12 @@ std::unique_ptr<BuildContext> Session::start_build() {
   return strategy_->open_build_context(parameter_dtype(config_.precision));
 }
 
-void Session::configure(Module& module) {
-  const auto context = start_build();
-  module.configure_model();
-}
-
-void Session::setup(Module& module) { setup(module, module.configure_optimizers()); }
-
 void Session::setup(torch::nn::Module& module, std::vector<OptimizerSpec> optimizers) {
   specs_ = std::move(optimizers);
   optimizer_names_ = levin::optimizer_names(specs_);
   plateaus_.assign(specs_.size(), {});
   for (const auto& spec : specs_)
     if (spec.lr_scheduler) std::visit([](const auto& schedule) { check_config(schedule); }, *spec.lr_scheduler);
-  if (auto* ours = dynamic_cast<Module*>(&module))
-    for (const auto& [name, metric] : ours->metrics()) metric->to(device());
   const auto move = [&](Tensor& tensor) {  // Module::to makes numbers of whole ones, such as counters
     const auto dtype = tensor.is_floating_point() ? parameter_dtype(config_.precision) : tensor.scalar_type();
     tensor.set_data(tensor.to(device(), dtype));
@@ -102,7 +94,7 @@ void Session::setup(torch::nn::Module& module, std::vector<OptimizerSpec> optimi
 size_t Session::optimizer_index(std::string_view name) const {
   const auto found = std::find(optimizer_names_.begin(), optimizer_names_.end(), name);
   if (found == optimizer_names_.end())
-    throw UsageError("trainer", fmt::format("there is no optimizer \"{}\"", name), "use one of: " + joined(optimizer_names_));
+    throw UsageError("session", fmt::format("there is no optimizer \"{}\"", name), "use one of: " + joined(optimizer_names_));
   return static_cast<size_t>(found - optimizer_names_.begin());
 }
 
@@ -168,7 +160,7 @@ void Session::update(size_t optimizer) {
 
 bool Session::step() {
   if (specs_.size() > 1)
-    throw UsageError("trainer", fmt::format("a step of {} optimizers in one call", specs_.size()),
+    throw UsageError("session", fmt::format("a step of {} optimizers in one call", specs_.size()),
                      "reduce, clip, update and zero_grad each of them, then count_step");
   if (!reduce()) return false;
   clip_gradients();
@@ -212,7 +204,7 @@ void Session::look_at(size_t optimizer, Interval moment, const NamedValues& valu
   } else if (schedule->strict) {
     const std::string known = names_of(values);
     throw ConfigError(fmt::format("a plateau schedule monitors \"{}\", which was not logged", schedule->monitor),
-                      known.empty() ? "log it" : "monitor one of those that were: " + known, "trainer");
+                      known.empty() ? "log it" : "monitor one of those that were: " + known, "session");
   }
 }
 

@@ -1,30 +1,32 @@
 #pragma once
+#include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "levin/checkpoint/checkpoint_writer.h"
 #include "levin/comm/communicator.h"
 #include "levin/comm/mesh.h"
 #include "levin/comm/mpi_runtime.h"
 #include "levin/comm/topology.h"
 #include "levin/core/batch.h"
+#include "levin/core/named_values.h"
 #include "levin/device/choose_device.h"
 #include "levin/optim/lr_scheduler.h"
 #include "levin/parallel/strategy.h"
-#include "levin/trainer/gradient_scaling.h"
-#include "levin/trainer/logger.h"
-#include "levin/trainer/optimizer_values.h"
-#include "levin/trainer/stop_agreement.h"
-#include "levin/trainer/trainer_config.h"
+#include "levin/session/gradient_scaling.h"
+#include "levin/session/optimizer_values.h"
+#include "levin/session/stateful.h"
+#include "levin/session/stop_agreement.h"
 
 namespace levin {
 
-class Module;
-class StateDict;
+struct InitialWeights;
 
-/// A training without a loop: what Trainer's loops are made of, and what a program with a loop of its own uses directly:
+/// A training without its loop: Trainer's loops use it, and so does a program that owns its loop:
 ///
 ///     Session session(mpi, config);
 ///     auto model = session.build<Model>(...);
@@ -34,13 +36,16 @@ class StateDict;
 ///       session.backward(model->training_step(batch), batch.weight());
 ///       session.step();
 ///     }
+///     session.save("restart/step=000100");
 ///
 /// A session on an accelerator of a plug-in is made before LibTorch is used for anything else, at::manual_seed included: the plug-in's
-/// libraries must come first. Collective are the constructor, setup, step and its parts (reduce, clip_gradients, update), gradients and
-/// write_parameters. Ranks may differ in batch size, never in the number of steps: a rank without data passes weight 0.
+/// libraries must come first. Collective are the constructor, setup, step and its parts (reduce, clip_gradients, update), gradients,
+/// write_parameters, save and restore. Ranks may differ in batch size, never in the number of steps: a rank without data passes weight 0.
 class Session : public StopAgreement {
  public:
-  explicit Session(MpiRuntime& runtime, const SessionConfig& config = {}, uint64_t seed = 0, const AcceleratorRegistry& accelerators = {});
+  /// `model_parallel`: extents of the mesh's axes that split a model; all others are data parallel.
+  explicit Session(MpiRuntime& runtime, const SessionConfig& config = {}, uint64_t seed = 0, const AcceleratorRegistry& accelerators = {},
+                   const ModelParallel& model_parallel = {});
   ~Session();
 
   /// Makes a model with the seed that all ranks share.
@@ -50,10 +55,24 @@ class Session : public StopAgreement {
     return std::make_shared<Model>(std::forward<Args>(args)...);
   }
   /// The module's configure_model, with that seed.
-  void configure(Module& module);
-  /// Gives the model's parameters to the strategy, in the session's precision and on its device.
-  void setup(Module& module);
-  /// Of several optimizers each has a name, by which the calls below know it; their index is that of their spec.
+  template <class Model>
+  void configure(Model& module) {
+    const auto context = start_build();
+    module.configure_model();
+  }
+  /// Moves the parameters of a levin::Module, and its metrics, to the session's device in its precision. Collective.
+  template <class Model>
+    requires requires(Model& module) { module.configure_optimizers(); }
+  void setup(Model& module) {
+    setup(module, module.configure_optimizers());
+  }
+  template <class Model>
+    requires requires(Model& module) { module.metrics(); }
+  void setup(Model& module, std::vector<OptimizerSpec> optimizers) {
+    for (const auto& [name, metric] : module.metrics()) metric->to(device());
+    setup(static_cast<torch::nn::Module&>(module), std::move(optimizers));
+  }
+  /// The same for any module. Each of several optimizers has a name, by which the calls below know it; its index is that of its spec.
   void setup(torch::nn::Module& module, std::vector<OptimizerSpec> optimizers);
   const std::vector<std::string>& optimizers() const noexcept { return optimizer_names_; }
   /// UsageError, with the names there are, for an unknown one.
@@ -102,7 +121,24 @@ class Session : public StopAgreement {
 
   /// What an optimizer's plateau schedule has seen so far.
   const PlateauState& plateau(size_t optimizer = 0) const { return plateaus_.at(optimizer); }
-  void set_plateau(size_t optimizer, const PlateauState& state) { plateaus_.at(optimizer) = state; }
+
+  /// Saves and restores keep the state of this object, too, as long as it is attached; all ranks attach the same, in the same order.
+  /// UsageError for a name that another one has.
+  void attach(Stateful& stateful);
+  void detach(const Stateful& stateful) noexcept;
+  const std::vector<Stateful*>& stateful() const noexcept { return stateful_; }
+  /// Writes a checkpoint, where a step is complete: model, optimizers, progress, schedules, and what is attached. Returns when it is
+  /// committed; one of the same name is replaced. Collective. IoError on all ranks where a file system refuses it.
+  SaveReport save(const std::filesystem::path& checkpoint, const std::map<std::string, std::string>& fields = {});
+  /// After setup with the same model and optimizers, on any number of ranks. Collective. IoError where it cannot be read, DataError where
+  /// it is corrupt or does not fit the model, ConfigError for another seed.
+  void restore(const std::filesystem::path& checkpoint);
+  /// Gives the model its first weights. Collective. DataError, which lists names, where they do not fit; ConfigError for a rename that
+  /// matches no name, or maps two names to one.
+  void load_weights(const InitialWeights& init);
+  /// For a loop that makes checkpoints of its own: step, epoch, seed, schedules, loss scale.
+  void add_progress(StateDict& state) const;
+  void restore_progress(const StateDict& state);
   /// Steps and epochs done; the loop sets the epoch and the lengths, for schedules.
   Progress& progress() noexcept { return progress_; }
   const Progress& progress() const noexcept { return progress_; }
@@ -137,6 +173,7 @@ class Session : public StopAgreement {
   std::vector<OptimizerSpec> specs_;
   std::vector<std::string> optimizer_names_;
   std::vector<PlateauState> plateaus_;
+  std::vector<Stateful*> stateful_;
   Progress progress_;
   double grad_norm_ = 0;
 };

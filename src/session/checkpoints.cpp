@@ -1,4 +1,4 @@
-#include "levin/trainer/checkpoints.h"
+#include "levin/session/checkpoints.h"
 
 #include <ATen/ops/tensor.h>
 
@@ -8,19 +8,18 @@
 #include <thread>
 
 #include "levin/core/error.h"
-#include "levin/trainer/trainer.h"
+#include "levin/session/session.h"
+#include "state_names.h"
 #include "state_writer.h"
 
 namespace levin {
 namespace {
 
-void gather(detail::StateWriter& writer, const CheckpointRequest& request, const LogCollection& logs, const StateDict& loop) {
+void gather(detail::StateWriter& writer, Session& session, const CheckpointRequest& request, const StateDict& loop) {
   writer.add_model(request.weights_only);
   if (request.weights_only) return;
-  writer.add_loop(loop);
-  writer.add_running(logs);
-  writer.add_data();
-  writer.add_callbacks();
+  writer.add(detail::loop_state, loop);
+  for (auto* stateful : session.stateful()) writer.add(*stateful);
 }
 
 CheckpointInfo info_of(const CheckpointRequest& request, const StateDict& loop) {
@@ -42,7 +41,7 @@ struct Checkpoints::Folder {
   std::vector<std::function<void(const SaveReport&)>> done;  // of the save under way
 };
 
-Checkpoints::Checkpoints(Trainer& trainer) : trainer_(trainer) {}
+Checkpoints::Checkpoints(Session& session) : session_(session) {}
 Checkpoints::~Checkpoints() = default;
 
 std::string Checkpoints::name_of_step(int64_t step) { return fmt::format("step={:06}", step); }
@@ -50,7 +49,7 @@ std::string Checkpoints::name_of_step(int64_t step) { return fmt::format("step={
 Checkpoints::Folder& Checkpoints::folder_at(const std::filesystem::path& path, const CheckpointWriterOptions& options) {
   for (auto& folder : folders_)
     if (folder->path == path) return *folder;
-  return *folders_.emplace_back(std::make_unique<Folder>(path, trainer_.session().communicator().host(), options));
+  return *folders_.emplace_back(std::make_unique<Folder>(path, session_.communicator().host(), options));
 }
 
 void Checkpoints::use(const std::filesystem::path& folder, const CheckpointWriterOptions& options) {
@@ -69,7 +68,7 @@ void Checkpoints::forgive(Folder& folder, const Act& act) {
   } catch (const IoError& error) {
     folder.done.clear();
     if (++failures_ == most_failures) throw;
-    trainer_.session().runtime().log().warning("{}; the training goes on without this checkpoint", error.what());
+    session_.runtime().log().warning("{}; the training goes on without this checkpoint", error.what());
   }
 }
 
@@ -84,13 +83,13 @@ void Checkpoints::look_at(Folder& folder) {
   });
 }
 
-void Checkpoints::save(const CheckpointRequest& request, Module& module, const LogCollection& logs, const StateDict& loop) {
+void Checkpoints::save(const CheckpointRequest& request, const StateDict& loop) {
   auto& folder = folder_at(request.folder);
   forgive(folder, [&] {
     if (const auto report = folder.writer.finish()) committed(folder, *report);
   });
-  detail::StateWriter writer(trainer_, module, trainer_.session().communicator().host());
-  gather(writer, request, logs, loop);
+  detail::StateWriter writer(session_, session_.communicator().host());
+  gather(writer, session_, request, loop);
   const auto info = info_of(request, loop);
   forgive(folder, [&] {
     if (request.done) folder.done.push_back(request.done);
@@ -102,20 +101,20 @@ void Checkpoints::save(const CheckpointRequest& request, Module& module, const L
   if (!request.weights_only && request.folder == folder_) saved_step_ = info.step;
 }
 
-void Checkpoints::at_boundary(Module& module, const LogCollection& logs, const std::function<StateDict()>& loop) {
+void Checkpoints::at_boundary(const std::function<StateDict()>& loop) {
   for (auto& folder : folders_)
     if (folder->writer.saving()) look_at(*folder);
   if (requests_.empty()) return;
   const StateDict now = loop();
-  for (const auto& request : std::exchange(requests_, {})) save(request, module, logs, now);
+  for (const auto& request : std::exchange(requests_, {})) save(request, now);
 }
 
-bool Checkpoints::save_for_stop(Module& module, const LogCollection& logs, const std::function<StateDict()>& loop) {
+bool Checkpoints::save_for_stop(const std::function<StateDict()>& loop) {
   if (folder_.empty()) return false;
-  const int64_t step = trainer_.session().progress().step;
+  const int64_t step = session_.progress().step;
   if (saved_step_ != step) {
     saved_step_ = -1;
-    save({.folder = folder_, .name = name_of_step(step), .in_background = false}, module, logs, loop());
+    save({.folder = folder_, .name = name_of_step(step), .in_background = false}, loop());
   }
   finish();
   return saved_for_stop_ = saved_step_ == step && failures_ == 0;
@@ -129,7 +128,7 @@ void Checkpoints::request_on_exception(CheckpointRequest request) {
 
 void Checkpoints::begin_training() {
   aside_.reset();
-  auto& host = trainer_.session().communicator().host();
+  auto& host = session_.communicator().host();
   if (!on_exception_.empty()) aside_ = host.split(0, host.rank());
 }
 
@@ -142,7 +141,7 @@ bool Checkpoints::all_stand_there(const std::string& why, int64_t step) {
   const std::jthread watch([&](const std::stop_token& ended) {
     std::unique_lock lock(mutex);
     met.wait_for(lock, ended, patience, [&] { return all_came; });
-    if (!all_came && !ended.stop_requested()) trainer_.session().communicator().abort(why);
+    if (!all_came && !ended.stop_requested()) session_.communicator().abort(why);
   });
   const Tensor steps = at::tensor({step, -step}, at::kLong);
   aside_->all_reduce(steps, ReduceOp::max).wait();
@@ -153,15 +152,14 @@ bool Checkpoints::all_stand_there(const std::string& why, int64_t step) {
   return step >= 0 && values[0] == -values[1];
 }
 
-void Checkpoints::save_on_exception(const std::string& why, Module& module, const LogCollection& logs,
-                                    const StateDict& last_step) noexcept {
+void Checkpoints::save_on_exception(const std::string& why, const StateDict& last_step) noexcept {
   if (!aside_) return;
-  const auto& log = trainer_.session().runtime().log();
+  const auto& log = session_.runtime().log();
   try {
     if (!all_stand_there(why, last_step.empty() ? -1 : last_step.get<int64_t>("step"))) return;
     for (const auto& request : on_exception_) {
-      detail::StateWriter writer(trainer_, module, *aside_);
-      gather(writer, request, logs, last_step);
+      detail::StateWriter writer(session_, *aside_);
+      gather(writer, session_, request, last_step);
       const auto info = info_of(request, last_step);
       CheckpointWriter folder(*aside_, request.folder, {.remove_leftovers = false});  // another save may be under way
       const auto report = folder.save(info, writer.state());
@@ -169,7 +167,7 @@ void Checkpoints::save_on_exception(const std::string& why, Module& module, cons
     }
   } catch (const CommunicatorAborted&) {  // not all have come
   } catch (const std::exception& error) {
-    if (trainer_.session().rank() == 0) log.warning("[checkpoint] nothing is saved after the exception: {}", error.what());
+    if (session_.rank() == 0) log.warning("[checkpoint] nothing is saved after the exception: {}", error.what());
   } catch (...) {  // of a hook that throws what is no exception: the first one is the one to tell
   }
 }
@@ -182,7 +180,7 @@ void Checkpoints::finish() {
       const auto report = folder->writer.finish([&](uint64_t written, uint64_t all) {
         if (Clock::now() - told < std::chrono::seconds(2)) return;
         told = Clock::now();
-        trainer_.session().runtime().log().info("[checkpoint] {:.0f} of {:.0f} MB are written", static_cast<double>(written) / 1e6,
+        session_.runtime().log().info("[checkpoint] {:.0f} of {:.0f} MB are written", static_cast<double>(written) / 1e6,
                                                 static_cast<double>(all) / 1e6);
       });
       if (report) committed(*folder, *report);

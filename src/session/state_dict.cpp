@@ -1,4 +1,4 @@
-#include "levin/trainer/state_dict.h"
+#include "levin/session/state_dict.h"
 
 #include <cmath>
 #include <limits>
@@ -29,7 +29,7 @@ StateDict::Value from_json(const nlohmann::json& value) {
   if (value.is_object() && value.size() == 1 && value.contains("number"))
     for (const auto& [name, number] : special)
       if (value["number"] == name) return number;
-  throw std::runtime_error("a value that is no number, text or truth");
+  throw std::runtime_error("a value is neither a number, a text nor a boolean");
 }
 
 }  // namespace
@@ -37,12 +37,12 @@ StateDict::Value from_json(const nlohmann::json& value) {
 const StateDict::Value& StateDict::find(std::string_view name) const {
   const auto found = values_.find(name);
   if (found == values_.end())
-    throw DataError(fmt::format("the state has no value \"{}\"", name), "resume with the program that wrote it", "trainer");
+    throw DataError(fmt::format("the state has no value \"{}\"", name), "resume with the program that wrote it", "session");
   return found->second;
 }
 
 void StateDict::refuse(std::string_view name) {
-  throw DataError(fmt::format("the state's value \"{}\" is of another type", name), "resume with the program that wrote it", "trainer");
+  throw DataError(fmt::format("the state's value \"{}\" has another type", name), "resume with the program that wrote it", "session");
 }
 
 std::string StateDict::to_json() const {
@@ -63,10 +63,10 @@ std::string StateDict::to_json() const {
 void StateDict::add_json(const std::string& text, const std::string& where) {
   try {
     const auto object = nlohmann::json::parse(text);
-    if (!object.is_object()) throw std::runtime_error("it is no object");
+    if (!object.is_object()) throw std::runtime_error("not a JSON object");
     for (const auto& [name, value] : object.items()) values_.insert_or_assign(name, from_json(value));
   } catch (const std::exception& error) {
-    throw DataError(fmt::format("{} cannot be read: {}", where, error.what()), "resume with the program that wrote it", "trainer");
+    throw DataError(fmt::format("{} cannot be read: {}", where, error.what()), "resume with the program that wrote it", "session");
   }
 }
 

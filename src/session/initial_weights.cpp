@@ -1,15 +1,14 @@
-#include "initial_weights.h"
-
 #include <algorithm>
 #include <set>
 
 #include "levin/checkpoint/tensor_source.h"
 #include "levin/core/error.h"
 #include "levin/core/text.h"
-#include "levin/trainer/trainer.h"
+#include "levin/session/load_from.h"
+#include "levin/session/session.h"
 #include "tensor_match.h"
 
-namespace levin::detail {
+namespace levin {
 namespace {
 
 constexpr std::string_view in_state = "model/";  // before their names in a state
@@ -38,25 +37,24 @@ std::map<std::string, const TensorEntry*> renamed(const InitialWeights& init) {
 
 }  // namespace
 
-void load_initial_weights(Trainer& trainer, const InitialWeights& init) {
+void Session::load_weights(const InitialWeights& init) {
   const auto excluded = [&](const std::string& name) {
     return std::any_of(init.exclude.begin(), init.exclude.end(), [&](const auto& pattern) { return matches(pattern, name); });
   };
-  auto& strategy = trainer.session().strategy();
-  auto wanted = strategy.state(StateUse::load, /*weights_only=*/true);
+  auto wanted = strategy_->state(StateUse::load, /*weights_only=*/true);
   for (auto& tensor : wanted) tensor.name.erase(0, in_state.size());
   const auto kept = std::erase_if(wanted, [&](const auto& tensor) { return excluded(tensor.name); });
   auto offered = renamed(init);
   std::erase_if(offered, [&](const auto& one) { return excluded(one.first); });
-  const TensorMatch match(std::move(wanted), offered, /*convert=*/true);
+  const detail::TensorMatch match(std::move(wanted), offered, /*convert=*/true);
   if (const auto differences = match.differences(); !differences.empty())
     throw DataError(fmt::format("{} does not fit the model; {}", init.source->path().string(), differences),
                     "rename beginnings of names with --init_rename, and leave out what shall not be loaded with --init_exclude",
                     "checkpoint");
   match.load(*init.source);
-  strategy.loaded({});
-  trainer.session().runtime().log().info("[trainer] {} tensors of the model are those of {}, {} are new", match.fitting(),
+  strategy_->loaded({});
+  runtime_->log().info("[session] {} tensors of the model are those of {}, {} are new", match.fitting(),
                                          init.source->path().string(), kept);
 }
 
-}  // namespace levin::detail
+}  // namespace levin
