@@ -106,7 +106,7 @@ class GzipSource final : public ByteSource {
         ended_ = stream_.avail_in == 0;
         if (!ended_) inflateReset(&stream_);
       } else if (status == Z_BUF_ERROR && stream_.avail_in == 0 && at_end_) {
-        fail("ends in the middle of its compressed data");
+        fail("is truncated");
       } else if (status != Z_OK && status != Z_BUF_ERROR) {
         fail(stream_.msg ? stream_.msg : "needs a feature that zlib lacks");
       }

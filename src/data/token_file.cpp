@@ -108,7 +108,7 @@ Plan share(const Plan& mine, Communicator& communicator) {
     Piece piece{fields[i]};
     int whole = 0;
     if (std::sscanf(fields[i + 1].c_str(), "%d %ld %ld", &whole, &piece.begin, &piece.bytes) != 3)
-      throw UsageError("data", "a plan of pieces that cannot be read");
+      throw UsageError("data", "rank 0 sent an invalid plan of pieces");
     piece.whole = whole != 0;
     plan.pieces.push_back(std::move(piece));
   }

@@ -187,7 +187,7 @@ def test_prune(made):
     check(left() == sorted({*names[-2:], *worst}), left())
     Ckpt("prune", "copy", "--keep", 1)
     check(left() == names[-1:], left())
-    for words, part in ((["--keep", 0], "keep one at least"), ([], "--keep"), (["--keep", 1, "--best", 1, "--mode", "most"], "allowed: min, max"),
+    for words, part in ((["--keep", 0], "keep at least 1"), ([], "--keep"), (["--keep", 1, "--best", 1, "--mode", "most"], "allowed: min, max"),
                         (["--keep", "x"], "--keep")):
         Ckpt("prune", "copy", *words, expected=78).says(part)
     Ckpt("prune", "nowhere", "--keep", 1, expected=78).says("has no checkpoints")
@@ -227,9 +227,9 @@ def test_mistakes(made):
         Ckpt(name, "--help").says("levin-ckpt " + name)
         Ckpt(name, expected=78)
         Ckpt(name, "a", "b", "c", "--nothing", expected=78)
-    Ckpt("inspekt", expected=78).says('"inspekt" is no subcommand', "inspect, verify")
-    Ckpt("diff", made[0], expected=78).says("1 names, and 2 are needed", "levin-ckpt diff A B")
-    Ckpt("inspect", made[0], made[1], expected=78).says("is too much")
+    Ckpt("inspekt", expected=78).says('"inspekt" is not a subcommand; choose one of: inspect, verify')
+    Ckpt("diff", made[0], expected=78).says("1 names given, 2 needed", "levin-ckpt diff A B")
+    Ckpt("inspect", made[0], made[1], expected=78).says("is one argument too many")
     Ckpt("export", made[0], "--format", "pickle", "a", expected=78).says("allowed: safetensors")
     Ckpt("export", made[0], "no/where.safetensors", expected=74).says("cannot create")
     with open("/dev/full", "w") as full:

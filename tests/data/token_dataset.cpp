@@ -79,9 +79,9 @@ BOOST_AUTO_TEST_CASE(windows_lie_side_by_side) {
   BOOST_TEST(at::equal(batch["target"], batch["input"].add(1)));
   BOOST_TEST(batch.weight() == 20);
   BOOST_TEST(TokenDataset(tokens, 255, 0, 256).size() == 1);
-  check_throws<DataError>([&] { TokenDataset(tokens, 256, 0, 256); }, {"256 tokens and the one after", "there are 256", "shorter context"});
+  check_throws<DataError>([&] { TokenDataset(tokens, 256, 0, 256); }, {"a window needs 257 tokens", "but 256 of ", "shorter context"});
   check_throws<levin::UsageError>([&] { TokenDataset(tokens, 4, 0, 257); }, {"0 to 257", "which has 256"});
-  check_throws<levin::UsageError>([&] { data.get(std::vector<int64_t>{15}, batch); }, {"sample 15", "has 15"});
+  check_throws<levin::UsageError>([&] { data.get(std::vector<int64_t>{15}, batch); }, {"sample 15 is out of range", "has 15"});
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -18,7 +18,7 @@ std::optional<Arguments> read_arguments(const Words& words, const std::string& u
     std::cout << "levin-ckpt " << usage << ": " << help << "\n" << options;
     return std::nullopt;
   }
-  const auto fail = [&](const std::string& what) { throw ConfigError(what, "levin-ckpt " + usage, "checkpoint"); };
+  const auto fail = [&](const std::string& why) { throw ConfigError(why, "levin-ckpt " + usage, "checkpoint"); };
   Arguments arguments;
   try {
     po::options_description all;
@@ -36,8 +36,8 @@ std::optional<Arguments> read_arguments(const Words& words, const std::string& u
   if (arguments.options.count("words")) arguments.words = arguments.options["words"].as<Words>();
   const bool more = usage.ends_with("…");
   const auto wanted = static_cast<size_t>(std::count(usage.begin(), usage.end(), ' '));
-  if (arguments.words.size() < wanted) fail(fmt::format("{} names, and {} are needed", arguments.words.size(), wanted));
-  if (arguments.words.size() > wanted && !more) fail(fmt::format("{} is too much", shown(arguments.words[wanted])));
+  if (arguments.words.size() < wanted) fail(fmt::format("{} names given, {} needed", arguments.words.size(), wanted));
+  if (arguments.words.size() > wanted && !more) fail(fmt::format("{} is one argument too many", shown(arguments.words[wanted])));
   return arguments;
 }
 
