@@ -133,7 +133,7 @@ BOOST_AUTO_TEST_CASE(components_on_the_command_line) {
   refused({"--trainer.callbacks.early_stopping.patienc", "3"},
           {"trainer.callbacks.early_stopping.patienc: unknown key", "did you mean trainer.callbacks.early_stopping.patience?"});
   refused({"--trainer.callbacks.quite.x", "3"}, {"\"quite\" is unknown, did you mean quiet?"});
-  refused({"--trainer.callbacks.0.patience", "3"}, {"trainer.callbacks.0: there is no such number, 0 are chosen"});
+  refused({"--trainer.callbacks.0.patience", "3"}, {"trainer.callbacks.0: no component has this number, 0 are chosen"});
   refused({"--trainer.callback", "quiet"}, {"did you mean --trainer.callbacks?"});
 }
 

@@ -240,7 +240,7 @@ BOOST_AUTO_TEST_CASE(a_refused_value_leaves_the_object) {
   Everything config;
   check_throws<ConfigError>([&] { levin::read_config(config, one("whole", word("-9"))); }, {"too small"});
   BOOST_TEST(config.whole == 7);
-  check_throws<ConfigError>([&] { levin::read_config(config, one("extra", word("nothing"))); }, {"not known"});
+  check_throws<ConfigError>([&] { levin::read_config(config, one("extra", word("nothing"))); }, {"is unknown"});
   BOOST_TEST(!config.extra);
 }
 

@@ -178,7 +178,7 @@ BOOST_AUTO_TEST_CASE(bad_values_are_refused) {
   refused(map({{"hammer", map({{"weight", word("x")}})}}), {"tools.hammer.weight: \"x\" is not allowed"});
   refused(map({{"hamer", map({})}}), {"tools: \"hamer\" is unknown, did you mean hammer?"});
   refused(map({{"hammer", word("3")}}), {"tools.hammer: \"3\" is not a group of keys", "weight, soft, grips"});
-  refused(map({{"1", map({})}}), {"tools.1: there is no such number, 1 are chosen"});
+  refused(map({{"1", map({})}}), {"tools.1: no component has this number, 1 are chosen"});
   refused(list({list({word("saw")})}), {"tools[0]: \"[saw]\" has no name"});
   refused(list({map({{"weight", word("2")}})}), {"tools[0]", "has no name", "{name: …}"});
   refused(list({map({{"name", list({})}})}), {"has no name"});

@@ -14,7 +14,7 @@ enum class ExitCode : int {
   rank_lost = 69,      ///< a rank died, hung or left
   internal = 70,       ///< anything else
   io_failed = 74,      ///< a file system, a window or a device refused
-  stopped_early = 75,  ///< the state is saved: start again to resume
+  stopped_early = 75,  ///< state is committed; start again to go on
   stopped_for_good = 77,
   bad_config = 78,
   interrupted = 130,
