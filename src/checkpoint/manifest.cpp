@@ -4,6 +4,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <charconv>
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -55,9 +56,11 @@ class Reader {
   }
   uint64_t hash(const Json& value) const {
     const std::string digits = text_in(value, "hash");
-    if (digits.size() != hash_digits || digits.find_first_not_of("0123456789abcdef") != std::string::npos)
-      refuse(fmt::format("has a checksum {} that is not of {} digits", shown(digits), hash_digits));
-    return std::stoull(digits, nullptr, 16);
+    uint64_t hash = 0;
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), hash, 16);
+    if (error != std::errc() || end != digits.data() + digits.size() || digits != hash_text(hash))
+      refuse(fmt::format("has the checksum {}, which is not {} lower-case hexadecimal digits", shown(digits), hash_digits));
+    return hash;
   }
   const Json& list(const Json& object, const char* name) const {
     const Json& value = member(object, name);

@@ -175,7 +175,7 @@ void print_plan(const PlanConfig& config, const TrainerConfig& trainer, const st
                   ? fmt::format("; the model was compared with a simulator up to {} ranks only", most_ranks_checked).c_str()
                   : "");
   for (const auto& spec : specs)
-    if (spec.factory) std::printf("What the custom optimizer remembers is not counted.\n");
+    if (spec.factory) std::printf("The state of the custom optimizer is not counted.\n");
   std::printf("\n%-23s %29s %9s %9s %9s %4s %9s %9s %9s %9s\n", "", "a node's first rank has", "in all", "others", "node", "fits", "step",
               "compute", "waits", "update");
   std::printf("%-23s %9s %9s %9s\n", "   strategy", "params", "grads", "optimizer");

@@ -20,7 +20,7 @@ class Handle {
  public:
   Handle(hid_t id, herr_t (*close)(hid_t), const std::filesystem::path& file) : id_(id), close_(close) {
     if (id < 0)
-      throw IoError(fmt::format("HDF5 cannot write {}", file.string()), "see whether the file system is full or read-only", "cli");
+      throw IoError(fmt::format("HDF5 cannot write {}", file.string()), "check whether the file system is full or read-only", "cli");
   }
   ~Handle() { close_(id_); }
   Handle(const Handle&) = delete;
@@ -39,7 +39,7 @@ void write(hid_t file, const std::string& name, const Tensor& tensor, hid_t type
   H5Pset_create_intermediate_group(with_groups, 1);
   const Handle set(H5Dcreate2(file, name.c_str(), type, space, with_groups, H5P_DEFAULT, H5P_DEFAULT), H5Dclose, path);
   if (H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, tensor.data_ptr()) < 0)
-    throw IoError(fmt::format("HDF5 cannot write {}", path.string()), "see whether the file system is full", "cli");
+    throw IoError(fmt::format("HDF5 cannot write {}", path.string()), "check whether the file system is full", "cli");
 }
 
 // Every rank's rows [n_r, ...] as one tensor, in rank order.

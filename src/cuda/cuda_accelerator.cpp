@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "check.h"
+#include "levin/core/mix_seed.h"
 #include "levin/device/accelerator.h"
 #include "levin/device/plugin.h"
 #include "nccl_communicator.h"
@@ -47,7 +48,7 @@ class CudaAccelerator : public Accelerator {
     cpu_->seed(seed);
     auto generator = at::cuda::detail::getDefaultCUDAGenerator();
     const std::lock_guard lock(generator.mutex());
-    generator.set_current_seed(seed);
+    generator.set_current_seed(mix_seed(seed));
   }
 
   void synchronize() const override { check_cuda(cudaDeviceSynchronize(), "cudaDeviceSynchronize"); }

@@ -16,6 +16,8 @@
 #include "../core/hdf5_types.h"
 #include "byte_source.h"
 #include "levin/core/error.h"
+#include "levin/core/number_text.h"
+#include "levin/core/text.h"
 #include "levin/data/hdf5_array.h"
 #include "text_files.h"
 
@@ -106,10 +108,16 @@ Plan share(const Plan& mine, Communicator& communicator) {
   Plan plan{fields.at(0), fields.at(1), {}};
   for (size_t i = 2; i + 1 < fields.size(); i += 2) {
     Piece piece{fields[i]};
-    int whole = 0;
-    if (std::sscanf(fields[i + 1].c_str(), "%d %ld %ld", &whole, &piece.begin, &piece.bytes) != 3)
-      throw UsageError("data", "rank 0 sent an invalid plan of pieces");
-    piece.whole = whole != 0;
+    std::array<int64_t, 3> numbers{};
+    std::string_view rest = fields[i + 1];
+    for (auto& number : numbers) {
+      const auto end = std::min(rest.find(' '), rest.size());
+      const auto parsed = parse_number<int64_t>(rest.substr(0, end));
+      if (!parsed) throw UsageError("data", fmt::format("the plan of pieces has the invalid number {}", shown(rest.substr(0, end))));
+      number = *parsed;
+      rest.remove_prefix(std::min(end + 1, rest.size()));
+    }
+    piece.whole = numbers[0] != 0, piece.begin = numbers[1], piece.bytes = numbers[2];
     plan.pieces.push_back(std::move(piece));
   }
   return plan;

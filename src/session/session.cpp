@@ -4,9 +4,12 @@
 #include <torch/nn/module.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <utility>
 
+#include "levin/comm/thread_count.h"
 #include "levin/core/error.h"
+#include "levin/core/mix_seed.h"
 #include "levin/core/text.h"
 #include "levin/optim/torch_optimizer.h"
 #include "levin/parallel/form.h"
@@ -14,22 +17,6 @@
 
 namespace levin {
 namespace {
-
-// A rank's share of the cores that it may use, when several ranks of its host may use the same ones.
-int64_t fair_threads(const Topology& topology) {
-  const auto& self = topology.self();
-  const auto sharing = std::count_if(topology.places().begin(), topology.places().end(),
-                                     [&](const RankPlace& place) { return place.host == self.host && place.cores == self.cores; });
-  return std::max<int64_t>(1, static_cast<int64_t>(self.cores.size()) / std::max<int64_t>(1, sharing));
-}
-
-// splitmix64: neighbouring counters give unrelated seeds.
-uint64_t mix(uint64_t value) {
-  value += 0x9e3779b97f4a7c15u;
-  value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9u;
-  value = (value ^ (value >> 27)) * 0x94d049bb133111ebu;
-  return value ^ (value >> 31);
-}
 
 // Where parameters are shared by NUMA domain, and a host has several: a communicator whose ranks share memory in a domain.
 std::unique_ptr<Communicator> by_numa_domain(const StrategyConfig& strategy, MpiRuntime& runtime, const Topology& topology,
@@ -62,7 +49,9 @@ Session::Session(MpiRuntime& runtime, const SessionConfig& config, uint64_t seed
   check_config(config_);
   if (const auto why = device().is_cpu() ? slow_because(config_.precision, CpuFeatures::of_this_one()) : ""; !why.empty() && rank() == 0)
     runtime.log().warning("[session] precision {} will be slower than 32-true: {}", enum_name(config_.precision), why);
-  at::set_num_threads(static_cast<int>(config_.num_threads > 0 ? config_.num_threads : fair_threads(topology_)));
+  const ThreadCount count = choose_threads(config_.num_threads, topology_, [](const char* name) { return std::getenv(name); });
+  runtime.log().info("{} {} per rank: {}", count.threads, count.threads == 1 ? "thread" : "threads", count.reason);
+  at::set_num_threads(static_cast<int>(count.threads));
 }
 
 Session::~Session() = default;
@@ -113,7 +102,8 @@ void Session::receive(Batch& batch) const {
 
 void Session::seed_micro_batch(int64_t micro_batch) {
   const auto counter = [](int64_t value) { return static_cast<uint64_t>(value); };
-  accelerator().seed(mix(mix(mix(mix(seed_) ^ counter(mesh_->seed_rank())) ^ counter(progress_.step)) ^ counter(micro_batch)));
+  accelerator().seed(
+      mix_seed(mix_seed(mix_seed(mix_seed(seed_) ^ counter(mesh_->seed_rank())) ^ counter(progress_.step)) ^ counter(micro_batch)));
 }
 
 void Session::backward(const Tensor& loss, double weight) {

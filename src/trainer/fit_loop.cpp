@@ -73,6 +73,9 @@ void FitLoop::run(const LoadFrom& from) {
   if (!saved) sanity_check();  // it would change what goes on
   loader_ = trainer_.make_loader(call("train_dataloader", data_, [&] { return data_.train_dataloader(); }), /*training=*/true);
   batches_ = Trainer::allowed_batches(config_.limit_train_batches, *loader_, "limit_train_batches");
+  if (batches_ == 0 && session_.rank() == 0)
+    session_.runtime().log().warning("[trainer] {}: there is nothing to train",
+                                     loader_->length() == 0 ? "the training data have no batches" : "limit_train_batches is 0");
   load_validation();
   set_lengths();
   session_.scaling().expect_weight(static_cast<double>(loader_->step_samples()) / session_.mesh().data().size());

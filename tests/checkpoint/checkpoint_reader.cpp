@@ -184,7 +184,7 @@ BOOST_AUTO_TEST_CASE(files_that_are_cut_missing_or_links) {
   saved.path /= "none";
   saved.refused({"none/manifest.json is missing"});
   saved.path = saved.folder.path / "last";
-  saved.refused({"last/manifest.json is not in a folder"});
+  saved.refused({"last/manifest.json is not in a directory"});
 }
 
 BOOST_AUTO_TEST_CASE(the_newest_that_is_whole_is_taken) {

@@ -188,7 +188,7 @@ def test_prune(made):
     Ckpt("prune", "copy", "--keep", 1)
     check(left() == names[-1:], left())
     for words, part in ((["--keep", 0], "keep at least 1"), ([], "--keep"), (["--keep", 1, "--best", 1, "--mode", "most"], "allowed: min, max"),
-                        (["--keep", "x"], "--keep")):
+                        (["--keep", "x"], "--keep"), (["--keep", "1.0"], "allowed: integer"), (["--keep", ".5"], "allowed: integer")):
         Ckpt("prune", "copy", *words, expected=78).says(part)
     Ckpt("prune", "nowhere", "--keep", 1, expected=78).says("has no checkpoints")
 

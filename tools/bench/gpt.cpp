@@ -19,6 +19,7 @@
 #include <map>
 #include <string>
 
+#include "levin/core/number_text.h"
 #include "levin/parallel/strategy.h"
 #include "levin/session/session.h"
 
@@ -169,7 +170,7 @@ int main(int argc, char** argv) {
   const std::string what =
       fmt::format("{}{} on {} ranks", strategy, precision == "32-true" ? "" : ", " + precision, steps.session().size());
   if (mode == "speed")
-    speed(steps, argc > 3 ? std::atoll(argv[3]) : 5, what);
+    speed(steps, argc > 3 ? levin::parse_number<int64_t>(argv[3]).value() : 5, what);
   else
     memory(steps, what);
 }

@@ -8,6 +8,7 @@
 #include <iostream>
 
 #include "levin/core/error.h"
+#include "levin/core/number_text.h"
 #include "levin/core/text.h"
 
 namespace levin::ckpt {
@@ -39,6 +40,14 @@ std::optional<Arguments> read_arguments(const Words& words, const std::string& u
   if (arguments.words.size() < wanted) fail(fmt::format("{} names given, {} needed", arguments.words.size(), wanted));
   if (arguments.words.size() > wanted && !more) fail(fmt::format("{} is one argument too many", shown(arguments.words[wanted])));
   return arguments;
+}
+
+std::optional<int64_t> integer_option(const Arguments& arguments, const std::string& name) {
+  if (arguments.options.count(name) == 0) return std::nullopt;
+  const auto& text = arguments.options[name].as<std::string>();
+  const auto number = parse_number<int64_t>(text);
+  if (!number) throw ConfigError(fmt::format("--{}: {} is not allowed", name, shown(text)), "allowed: integer", "checkpoint");
+  return number;
 }
 
 std::string size_text(uint64_t bytes) {

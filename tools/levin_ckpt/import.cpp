@@ -12,7 +12,7 @@ namespace levin::ckpt {
 
 int import_weights(const Words& words) {
   po::options_description options;
-  options.add_options()("step", po::value<int64_t>(), "of the checkpoint; by default the file's, or 0");
+  options.add_options()("step", po::value<std::string>(), "of the checkpoint; by default the file's, or 0");
   const auto arguments = read_arguments(words, "import IN.safetensors CHECKPOINT_DIR",
                                         "a checkpoint of weights alone, for --ckpt_path of test and --init_from", options);
   if (!arguments) return 0;
@@ -25,7 +25,7 @@ int import_weights(const Words& words) {
   const SafetensorsReader file(arguments->words[0]);
   const auto said = file.metadata().find("step");
   const int64_t of_file = said == file.metadata().end() ? 0 : parse_number<int64_t>(said->second).value_or(0);
-  const int64_t step = arguments->options.count("step") ? arguments->options["step"].as<int64_t>() : std::max<int64_t>(of_file, 0);
+  const int64_t step = integer_option(*arguments, "step").value_or(std::max<int64_t>(of_file, 0));
   if (step < 0) throw ConfigError(fmt::format("--step {} is negative", step), "give 0 or more", "checkpoint");
   CheckpointState state;
   std::vector<std::vector<std::byte>> memory;

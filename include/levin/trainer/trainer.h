@@ -80,7 +80,10 @@ class Trainer {
   DataModule* datamodule() const noexcept { return datamodule_; }
   /// Where callbacks put files that are told no other place (Lightning's name); empty: nowhere.
   const std::filesystem::path& default_root_dir() const noexcept { return default_root_dir_; }
-  void set_default_root_dir(std::filesystem::path folder) { default_root_dir_ = std::move(folder); }
+  /// Resolved against the working directory of this call.
+  void set_default_root_dir(const std::filesystem::path& folder) {
+    default_root_dir_ = folder.empty() ? folder : std::filesystem::absolute(folder);
+  }
   const RunReport& report() const noexcept { return report_; }
   RunReport& report() noexcept { return report_; }
 
