@@ -1,10 +1,10 @@
-#include <ATen/ops/full.h>
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 
 #include "levin/comm/communicator.h"
+#include "levin/comm/host_values.h"
 #include "levin/comm/node_group.h"
 #include "levin/core/error.h"
 #include "levin/core/heap.h"
@@ -22,12 +22,8 @@ Ranks ranks_of(Communicator& communicator) {
   Ranks ranks{.all = communicator.size(), .share_memory = communicator.node() != nullptr};
   ranks.of_host = ranks.share_memory ? communicator.node()->size() : 1;
   if (ranks.all == 1 || !on_several_hosts(communicator)) return ranks;
-  const Tensor least = at::full({1}, ranks.of_host, at::kLong),
-               leaders = at::full({1}, communicator.node()->rank() == 0 ? 1 : 0, at::kLong);
-  communicator.all_reduce(least, ReduceOp::min).wait();
-  communicator.all_reduce(leaders).wait();
-  ranks.hosts = static_cast<int>(leaders.item<int64_t>());
-  if (least.item<int64_t>() * ranks.hosts != ranks.all) ranks.of_host = 0;
+  ranks.hosts = all_sum(communicator, communicator.node()->rank() == 0 ? 1 : 0);
+  if (all_min(communicator, ranks.of_host) * ranks.hosts != ranks.all) ranks.of_host = 0;
   return ranks;
 }
 
@@ -160,10 +156,9 @@ void Strategy::make_groups() {
     layout = make_layout(infos, {.ranks = communicator_->size(), .alignment_bytes = alignment_bytes_, .by_unit = form_.by_unit()});
     memory = allocate(layout);
   } while (memory.size() < layout.size());
-  std::vector<std::string> subjects;
+  std::vector<std::string> labels;
   for (const auto& unit : making_->tree.units)
-    subjects.push_back(unit.name.empty() ? "the root unit" : fmt::format("unit \"{}\"", unit.name));
-  making_->ranks.shard->name_subjects(subjects);
+    labels.push_back(unit.name.empty() ? "the root unit" : fmt::format("unit \"{}\"", unit.name));
   InitialValues values;
   if (making_->parked)
     values = [this](const Tensor& parameter, const Tensor& place) {
@@ -178,8 +173,7 @@ void Strategy::make_groups() {
                            .lifetimes = form_.of_unit(unit),
                            .reduce_dtype = form_.options.reduce_dtype,
                            .offload_optimizer = form_.options.offload_optimizer,
-                           .name = subjects[static_cast<size_t>(unit)],
-                           .subject = unit + 1,
+                           .name = labels[static_cast<size_t>(unit)],
                            .meter = &meter_};
     groups_.emplace_back(std::move(layout[i]), std::move(memory[i]), tensors, std::move(setup), values);
   }
