@@ -1,9 +1,9 @@
 #include "levin/checkpoint/tensor_source.h"
 
-#include "agreement.h"
 #include "levin/checkpoint/checkpoint_reader.h"
 #include "levin/checkpoint/safetensors.h"
 #include "levin/comm/communicator.h"
+#include "levin/comm/host_values.h"
 
 namespace levin {
 
@@ -22,7 +22,7 @@ std::unique_ptr<TensorSource> open_tensor_source(const std::filesystem::path& pa
     if (fs::is_directory(path, unseen)) checkpoint = path.string();
     if (path.extension() == ".h5") checkpoint = path.has_parent_path() ? path.parent_path().string() : ".";
   }
-  checkpoint = detail::from_first(communicator, checkpoint);
+  checkpoint = broadcast_text(communicator, checkpoint);
   const auto make = [&]<class Reader>(std::in_place_type_t<Reader>, const fs::path& at) -> std::unique_ptr<TensorSource> {
     return communicator ? std::make_unique<Reader>(at, *communicator) : std::make_unique<Reader>(at);
   };
