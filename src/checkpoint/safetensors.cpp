@@ -10,9 +10,9 @@
 #include <unordered_map>
 
 #include "../core/file.h"
-#include "agreement.h"
 #include "foreign_file.h"
 #include "levin/comm/communicator.h"
+#include "levin/comm/host_values.h"
 #include "levin/core/error.h"
 #include "levin/core/text.h"
 #include "safetensors_header.h"
@@ -28,12 +28,12 @@ class SafetensorsReader::Implementation {
  public:
   Implementation(const std::filesystem::path& path, Communicator* communicator) : path_(path) {
     std::string text;
-    detail::together(communicator, [&] {
+    on_all_ranks(communicator, "checkpoint", [&] {
       file_ = File::open_to_read(path);
       if (!communicator || communicator->rank() == 0) text = read_text();
     });
-    text = detail::from_first(communicator, std::move(text));
-    detail::together(communicator, [&] {
+    text = broadcast_text(communicator, std::move(text));
+    on_all_ranks(communicator, "checkpoint", [&] {
       const uint64_t before = SafetensorsHeader::length_bytes + text.size(), size = file_.size();
       if (before > size) refuse(fmt::format("has {} bytes on this rank, fewer than its header of {}", size, text.size()));
       header_ = SafetensorsHeader::from_text(text, size - before, path_);

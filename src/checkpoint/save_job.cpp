@@ -6,9 +6,9 @@
 #include <chrono>
 #include <tuple>
 
-#include "agreement.h"
 #include "levin/checkpoint/manifest.h"
 #include "levin/comm/communicator.h"
+#include "levin/comm/host_values.h"
 #include "levin/comm/node_group.h"
 #include "levin/core/error.h"
 #include "levin/core/text.h"
@@ -61,15 +61,15 @@ uint64_t SaveJob::file_bytes() const noexcept {
 }
 
 bool SaveJob::agree_on_tensors(const std::string& key, bool changed) {
-  const auto all = from_all(communicator_, {static_cast<int64_t>(XXH3_64bits(key.data(), key.size())), changed ? 1 : 0});
+  const auto all = all_gather_values<int64_t>(communicator_, {static_cast<int64_t>(XXH3_64bits(key.data(), key.size())), changed ? 1 : 0});
   bool same = true;
   for (size_t i = 0; i < all.size(); i += 2) {
     same = same && all[i] == all.front();
     changed = changed || all[i + 1] != 0;
   }
   if (same) return changed;
-  const auto first = from_first(communicator_, key);
-  together(communicator_, [&] {
+  const auto first = broadcast_text(communicator_, key);
+  on_all_ranks(communicator_, "checkpoint", [&] {
     if (first != key) refuse(fmt::format("its tensors differ from rank 0's: {}", first_difference(first, key)));
   });
   return true;
@@ -96,7 +96,7 @@ void SaveJob::begin(const CheckpointState& state, KnownLayout& known) {
   if (changed)
     for (size_t i = 0; i < state.tensors.size(); i++) another.index.emplace(state.tensors[i].name, i);
   std::vector<Range> pieces;
-  together(communicator_, [&] {
+  on_all_ranks(communicator_, "checkpoint", [&] {
     if (is_first()) check(state, changed);
     pieces = ranges_of(state, changed ? another : known);
   });
@@ -107,7 +107,7 @@ void SaveJob::begin(const CheckpointState& state, KnownLayout& known) {
   files_ = known.files;
   layout_ = known.mine;
   make_files();
-  together(communicator_, [&] { make_parts(state, pieces, known); });
+  on_all_ranks(communicator_, "checkpoint", [&] { make_parts(state, pieces, known); });
 }
 
 // What the data sets of this rank's file are: whole tensors where there is one file, else what its ranks have of them.
@@ -124,7 +124,7 @@ std::vector<Range> SaveJob::ranges_of_file(const CheckpointState& state, const s
       numbers.insert(numbers.end(), {piece.tensor, piece.begin, piece.end});
       numbers[1]++;
     }
-  numbers = from_all(communicator_, numbers);
+  numbers = all_gather_values(communicator_, numbers);
   for (size_t at = 0; at < numbers.size();) {
     const bool mine = numbers[at] == static_cast<int64_t>(groups_.mine);
     const auto end = at + 2 + 3 * static_cast<size_t>(numbers[at + 1]);
@@ -137,7 +137,7 @@ std::vector<Range> SaveJob::ranges_of_file(const CheckpointState& state, const s
 KnownLayout SaveJob::make_layout_of_all(const CheckpointState& state, const std::vector<Range>& pieces, KnownLayout known) {
   const auto ranges = ranges_of_file(state, pieces);
   std::vector<int64_t> numbers;
-  together(communicator_, [&] {
+  on_all_ranks(communicator_, "checkpoint", [&] {
     if (!makes_file()) return;
     known.mine = std::make_shared<const FileLayout>(
         make_layout(entries_of(ranges, state.tensors), is_first() ? state.texts : std::vector<TextEntry>(), options_.alignment));
@@ -149,7 +149,7 @@ KnownLayout SaveJob::make_layout_of_all(const CheckpointState& state, const std:
   std::vector<KnownLayout::StateFile> files(groups_.count());
   for (size_t number = 0; number < files.size(); number++) {
     const bool mine = number == groups_.mine;
-    const auto told = from_rank(communicator_, mine && makes_file() ? numbers : std::vector<int64_t>(), groups_.first_ranks[number]);
+    const auto told = broadcast_values(communicator_, mine && makes_file() ? numbers : std::vector<int64_t>(), groups_.first_ranks[number]);
     auto& file = files[number];
     file.bytes = static_cast<uint64_t>(told[0]);
     file.metadata_hash = static_cast<uint64_t>(told[1]);
@@ -170,20 +170,20 @@ KnownLayout SaveJob::make_layout_of_all(const CheckpointState& state, const std:
 // The directory and the first file are rank 0's; the others need the directory, and their ranks need them.
 void SaveJob::make_files() {
   const bool first = is_first();
-  together(communicator_, [&] {
+  on_all_ranks(communicator_, "checkpoint", [&] {
     if (!first) return;
     partial_.emplace(folder_, info_.name, file_name(), options_.mpi_io_hints);
     file_ = File::open_to_write(partial_->path() / file_name());
     file_.resize(layout_->file_bytes);
   });
-  const std::filesystem::path folder = from_first(communicator_, first ? partial_->path().string() : std::string());
+  const std::filesystem::path folder = broadcast_text(communicator_, first ? partial_->path().string() : std::string());
   if (groups_.count() > 1)
-    together(communicator_, [&] {
+    on_all_ranks(communicator_, "checkpoint", [&] {
       if (first || !makes_file()) return;
       file_ = create_file(folder / file_name(), options_.mpi_io_hints);
       file_.resize(layout_->file_bytes);
     });
-  together(communicator_, [&] {
+  on_all_ranks(communicator_, "checkpoint", [&] {
     if (!makes_file()) file_ = File::open_to_write(folder / file_name());
   });
 }
@@ -229,7 +229,7 @@ void SaveJob::collect_blocks() {
   for (const auto& block : blocks_)
     for (const uint64_t number : {static_cast<uint64_t>(block.dataset), block.begin, block.bytes, block.hash})
       numbers.push_back(static_cast<int64_t>(number));
-  numbers = from_all(communicator_, numbers);
+  numbers = all_gather_values(communicator_, numbers);
   blocks_.clear();
   if (!is_first()) return;
   for (size_t i = 0; i < numbers.size(); i += 4)

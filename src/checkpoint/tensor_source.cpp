@@ -2,11 +2,11 @@
 
 #include <fmt/format.h>
 
-#include "agreement.h"
 #include "foreign_file.h"
 #include "levin/checkpoint/checkpoint_reader.h"
 #include "levin/checkpoint/safetensors.h"
 #include "levin/comm/communicator.h"
+#include "levin/comm/host_values.h"
 #include "levin/core/error.h"
 
 namespace levin {
@@ -31,7 +31,7 @@ std::unique_ptr<TensorSource> open_tensor_source(const std::filesystem::path& pa
     }
     if (path.extension() == ".h5") checkpoint = path.has_parent_path() ? path.parent_path().string() : ".";
   });
-  checkpoint = detail::from_first(communicator, checkpoint);
+  checkpoint = broadcast_text(communicator, checkpoint);
   const auto make = [&]<class Reader>(std::in_place_type_t<Reader>, const fs::path& at) -> std::unique_ptr<TensorSource> {
     return communicator ? std::make_unique<Reader>(at, *communicator) : std::make_unique<Reader>(at);
   };

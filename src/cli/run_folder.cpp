@@ -6,7 +6,7 @@
 
 #include <fstream>
 
-#include "levin/comm/agree.h"
+#include "levin/comm/host_values.h"
 #include "levin/comm/mpi_runtime.h"
 #include "levin/core/error.h"
 #include "levin/core/text.h"
@@ -85,23 +85,9 @@ RunLock::~RunLock() {
 }
 
 fs::path make_run_folder(MpiRuntime& mpi, const RunConfig& config, const fs::path& runs, const std::string& subcommand, RunLock& lock) {
-  std::string folder;
-  Standing standing;
-  std::exception_ptr failure;
-  if (mpi.rank() == 0) try {
-      folder = make(config, runs, subcommand, lock);
-    } catch (const Error& error) {
-      standing = {error.exit_code(), error.what(), {}};
-      failure = std::current_exception();
-    }
-  const Agreement agreement = agree(mpi, standing);
-  if (failure) std::rethrow_exception(failure);
-  if (!agreement.good()) throw Error(agreement.code, "cli", fmt::format("rank {}: {}", agreement.rank, agreement.message));
-  int length = static_cast<int>(folder.size());
-  check_mpi(MPI_Bcast(&length, 1, MPI_INT, 0, mpi.communicator()), "MPI_Bcast");
-  folder.resize(static_cast<size_t>(length));
-  check_mpi(MPI_Bcast(folder.data(), length, MPI_CHAR, 0, mpi.communicator()), "MPI_Bcast");
-  return folder;
+  auto folder = on_all_ranks(mpi.communicator(), "cli",
+                             [&] { return mpi.rank() == 0 ? make(config, runs, subcommand, lock).string() : std::string(); });
+  return broadcast_text(mpi.communicator(), std::move(folder));
 }
 
 void write_text(const fs::path& file, const std::string& text) {

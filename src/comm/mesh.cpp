@@ -1,12 +1,10 @@
 #include "levin/comm/mesh.h"
 
-#include <ATen/ops/empty.h>
-#include <ATen/ops/full.h>
-
 #include <algorithm>
 #include <map>
 #include <numeric>
 
+#include "levin/comm/host_values.h"
 #include "levin/comm/node_group.h"
 
 namespace levin {
@@ -20,12 +18,7 @@ std::vector<int> nodes_of(Communicator& world) {
   if (node && node->size() == cpu.size()) return std::vector<int>(static_cast<size_t>(cpu.size()), 0);
   std::vector<double> peers(node ? static_cast<size_t>(node->size()) : 1, cpu.rank());
   if (node) cpu.node()->exchange(std::vector<double>{static_cast<double>(cpu.rank())}, peers);
-  const auto options = at::TensorOptions(at::kLong);
-  const Tensor leader = at::full({1}, static_cast<int64_t>(*std::min_element(peers.begin(), peers.end())), options);
-  const Tensor all = at::empty({cpu.size()}, options);
-  cpu.all_gather(all, leader).wait();
-  const auto* leaders = all.const_data_ptr<int64_t>();
-  return {leaders, leaders + cpu.size()};
+  return all_gather_value(cpu, static_cast<int>(*std::min_element(peers.begin(), peers.end())));
 }
 
 }  // namespace

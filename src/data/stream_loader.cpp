@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "levin/comm/communicator.h"
+#include "levin/comm/host_values.h"
 #include "levin/core/error.h"
 #include "levin/data/prefetcher.h"
 
@@ -106,11 +107,10 @@ Batch* StreamLoader::next() {
   } else if (!current_.filler()) {
     make_filler();
   }
-  const Tensor sums = at::tensor({samples, more_ ? int64_t{1} : int64_t{0}}, at::kLong);
-  if (communicator_->size() > 1) communicator_->all_reduce(sums).wait();
-  global_samples_ = sums.const_data_ptr<int64_t>()[0];
+  const auto sums = all_sum(communicator_, std::vector<int64_t>{samples, more_ ? 1 : 0});
+  global_samples_ = sums[0];
   taken_ += global_samples_;
-  at_end_ = sums.const_data_ptr<int64_t>()[1] == 0;
+  at_end_ = sums[1] == 0;
   return &current_;
 }
 

@@ -1,7 +1,5 @@
 #include "levin/data/token_file.h"
 
-#include <ATen/ops/empty.h>
-#include <ATen/ops/zeros.h>
 #include <fmt/std.h>
 #include <unistd.h>
 #include <xxhash.h>
@@ -15,6 +13,7 @@
 #include "../core/hdf5_array.h"
 #include "../core/hdf5_types.h"
 #include "byte_source.h"
+#include "levin/comm/host_values.h"
 #include "levin/core/error.h"
 #include "levin/core/number_text.h"
 #include "levin/core/text.h"
@@ -82,23 +81,12 @@ bool is_there(const fs::path& target) {
   }
 }
 
-std::string broadcast(std::string text, Communicator& communicator) {
-  const Tensor bytes = at::zeros({1}, at::kLong).fill_(static_cast<int64_t>(text.size()));
-  communicator.broadcast(bytes, 0).wait();
-  text.resize(static_cast<size_t>(bytes.item<int64_t>()));
-  const Tensor data = at::empty({bytes.item<int64_t>()}, at::kByte);
-  std::memcpy(data.mutable_data_ptr(), text.data(), text.size());
-  communicator.broadcast(data, 0).wait();
-  std::memcpy(text.data(), data.const_data_ptr(), text.size());
-  return text;
-}
-
 // Fields end with a zero byte, which no path has.
 Plan share(const Plan& mine, Communicator& communicator) {
   std::string text = mine.target.string() + '\0' + mine.partial.string() + '\0';
   for (const auto& piece : mine.pieces)
     text += piece.file.string() + '\0' + fmt::format("{} {} {}", int{piece.whole}, piece.begin, piece.bytes) + '\0';
-  text = broadcast(text, communicator);
+  text = broadcast_text(communicator, text);
   std::vector<std::string> fields;
   for (size_t begin = 0; begin < text.size();) {
     const size_t end = text.find('\0', begin);
@@ -145,16 +133,15 @@ void read_piece(const Piece& piece, const std::function<void(const std::byte*, s
 
 // Where each piece goes, and their sum.
 std::vector<int64_t> places_of(const std::vector<Piece>& pieces, Communicator& communicator) {
-  const Tensor bytes = at::zeros({std::ssize(pieces)}, at::kLong);
-  auto* of = bytes.mutable_data_ptr<int64_t>();
+  std::vector<int64_t> bytes(pieces.size());
   for (size_t i = 0; i < pieces.size(); i++) {
     if (static_cast<int>(i % static_cast<size_t>(communicator.size())) != communicator.rank()) continue;
-    of[i] = pieces[i].bytes;
-    if (pieces[i].whole) read_piece(pieces[i], [&](const std::byte*, size_t got) { of[i] += static_cast<int64_t>(got); });
+    bytes[i] = pieces[i].bytes;
+    if (pieces[i].whole) read_piece(pieces[i], [&](const std::byte*, size_t got) { bytes[i] += static_cast<int64_t>(got); });
   }
-  if (!pieces.empty()) communicator.all_reduce(bytes).wait();
+  bytes = all_sum(communicator, std::move(bytes));
   std::vector<int64_t> places{0};
-  for (size_t i = 0; i < pieces.size(); i++) places.push_back(places.back() + of[i]);
+  for (size_t i = 0; i < pieces.size(); i++) places.push_back(places.back() + bytes[i]);
   return places;
 }
 
@@ -206,22 +193,22 @@ std::filesystem::path make_token_file(const std::vector<fs::path>& sources, cons
 
   const auto places = places_of(plan.pieces, communicator);
   if (places.back() == 0) throw DataError("the text files are empty", "give files with text");
-  const Tensor offset = at::zeros({1}, at::kLong);
+  int64_t offset = 0;
   std::optional<Partial> partial;
   if (first) {
     std::error_code error;
     fs::create_directories(cache, error);
     partial.emplace(plan.partial);
-    offset.fill_(lay_out(plan.partial, places.back()));
+    offset = lay_out(plan.partial, places.back());
   }
-  communicator.broadcast(offset, 0).wait();
+  offset = broadcast_value(communicator, offset);
   auto file = File::open_to_write(plan.partial, "data");
   for (size_t i = static_cast<size_t>(communicator.rank()); i < plan.pieces.size(); i += static_cast<size_t>(communicator.size())) {
     int64_t at = places[i];
     read_piece(plan.pieces[i], [&](const std::byte* data, size_t bytes) {
       if (at + static_cast<int64_t>(bytes) > places[i + 1])
         throw DataError(fmt::format("{} grows while it is read", plan.pieces[i].file.string()), "start again when it is complete");
-      file.write_at(data, bytes, static_cast<uint64_t>(offset.item<int64_t>() + at));
+      file.write_at(data, bytes, static_cast<uint64_t>(offset + at));
       at += static_cast<int64_t>(bytes);
     });
     if (at != places[i + 1])

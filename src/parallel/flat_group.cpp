@@ -148,15 +148,13 @@ void FlatGroup::start_gather() {
   at::NoGradGuard no_grad;
   auto& shard = *setup_.ranks.shard;
   memory_.gathered.fill();
-  shard.set_subject(setup_.subject);
   if (setup_.lifetimes.gathers_once) {
     cut(memory_.parameters, owned_).copy_(memory_.shard);
-    gather_ = shard.gather_shared(memory_.gathered.lent());
+    gather_ = shard.gather_shared(memory_.gathered.lent(), setup_.name);
   } else {
     sent_ = memory_.shard.to(memory_.parameters.options());
-    gather_ = shard.all_gather(memory_.parameters, sent_);
+    gather_ = shard.all_gather(memory_.parameters, sent_, setup_.name);
   }
-  shard.set_subject(0);
 }
 
 void FlatGroup::gather() {

@@ -1,9 +1,9 @@
 #include "levin/parallel/group_memory.h"
 
 #include <ATen/ops/from_blob.h>
-#include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
 
+#include "levin/comm/host_values.h"
 #include "levin/core/error.h"
 
 namespace levin {
@@ -30,9 +30,7 @@ template <class Make>
 auto on_all_hosts(Communicator& communicator, WhenShort when_short, const Make& make) {
   if (!on_several_hosts(communicator)) return make(*communicator.node(), when_short);
   auto made = make(*communicator.node(), WhenShort::return_null);
-  const Tensor good = at::full({1}, made ? 1.0 : 0.0, at::kDouble);
-  communicator.all_reduce(good, ReduceOp::min).wait();
-  if (good.item<double>() != 0) return made;
+  if (all_min(communicator, made ? 1 : 0) != 0) return made;
   if (when_short == WhenShort::fail)
     throw IoError("a host's shared memory (such as /dev/shm) has too little room for what its ranks share of the parameters",
                   "enlarge its /dev/shm, or use another window_directory or private memory", "parallel");

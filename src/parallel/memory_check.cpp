@@ -1,10 +1,10 @@
 #include "memory_check.h"
 
-#include <ATen/ops/full.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 
+#include "levin/comm/host_values.h"
 #include "levin/core/error.h"
 
 namespace levin::detail {
@@ -43,9 +43,7 @@ int64_t memory_of_every_node(const std::vector<Tensor>& parameters, int64_t rank
   int64_t there = free_memory();
   for (const auto& parameter : parameters)
     there += static_cast<int64_t>(std::min(parameter.storage().nbytes(), parameter.nbytes())) * ranks_of_node;
-  const Tensor least = at::full({1}, there, at::kLong);
-  if (communicator.size() > 1) communicator.all_reduce(least, ReduceOp::min).wait();
-  return least.item<int64_t>();
+  return all_min(communicator, there);
 }
 
 }  // namespace levin::detail

@@ -9,6 +9,7 @@
 #include <cmath>
 
 #include "levin/comm/communicator.h"
+#include "levin/comm/host_values.h"
 #include "levin/comm/node_group.h"
 #include "levin/core/error.h"
 #include "levin/nn/unit.h"
@@ -236,11 +237,7 @@ void Strategy::write_parameters(const std::function<void(const std::string&, Ten
       failure = std::current_exception();
     }
   });
-  const auto failed = exchange({failure ? 1.0 : 0.0});
-  if (failure) std::rethrow_exception(failure);
-  for (size_t rank = 0; rank < failed.size(); rank++)
-    if (failed[rank] != 0)
-      throw UsageError("parallel", fmt::format("rank {} failed while it wrote the parameters", rank), "see that rank's message");
+  rethrow_on_all_ranks(*communicator_, failure, "parallel");
 }
 
 void Strategy::broadcast_buffers() {

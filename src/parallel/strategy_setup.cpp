@@ -1,10 +1,10 @@
-#include <ATen/ops/full.h>
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 
 #include "levin/comm/communicator.h"
+#include "levin/comm/host_values.h"
 #include "levin/comm/node_group.h"
 #include "levin/core/error.h"
 #include "levin/core/heap.h"
@@ -148,10 +148,9 @@ void Strategy::make_groups() {
     layout = make_layout(infos, {.ranks = communicator_->size(), .alignment_bytes = alignment_bytes_, .by_unit = form_.by_unit()});
     memory = allocate(layout);
   } while (memory.size() < layout.size());
-  std::vector<std::string> subjects;
+  std::vector<std::string> labels;
   for (const auto& unit : making_->tree.units)
-    subjects.push_back(unit.name.empty() ? "the root unit" : fmt::format("unit \"{}\"", unit.name));
-  making_->ranks.shard->name_subjects(subjects);
+    labels.push_back(unit.name.empty() ? "the root unit" : fmt::format("unit \"{}\"", unit.name));
   InitialValues values;
   if (making_->parked)
     values = [this](const Tensor& parameter, const Tensor& place) {
@@ -166,8 +165,7 @@ void Strategy::make_groups() {
                            .lifetimes = form_.of_unit(unit),
                            .reduce_dtype = form_.options.reduce_dtype,
                            .offload_optimizer = form_.options.offload_optimizer,
-                           .name = subjects[static_cast<size_t>(unit)],
-                           .subject = unit + 1,
+                           .name = labels[static_cast<size_t>(unit)],
                            .meter = &meter_};
     groups_.emplace_back(std::move(layout[i]), std::move(memory[i]), tensors, std::move(setup), values);
   }

@@ -1,12 +1,12 @@
 #include "levin/session/checkpoints.h"
 
-#include <ATen/ops/tensor.h>
 
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
 
+#include "levin/comm/host_values.h"
 #include "levin/core/error.h"
 #include "levin/session/session.h"
 #include "state_names.h"
@@ -143,13 +143,11 @@ bool Checkpoints::all_stand_there(const std::string& why, int64_t step) {
     met.wait_for(lock, ended, patience, [&] { return all_came; });
     if (!all_came && !ended.stop_requested()) session_.communicator().abort(why);
   });
-  const Tensor steps = at::tensor({step, -step}, at::kLong);
-  aside_->all_reduce(steps, ReduceOp::max).wait();
+  const auto most = all_max(*aside_, std::vector<int64_t>{step, -step});
   const std::lock_guard lock(mutex);
   all_came = true;
   met.notify_all();
-  const int64_t* values = steps.const_data_ptr<int64_t>();
-  return step >= 0 && values[0] == -values[1];
+  return step >= 0 && most[0] == -most[1];
 }
 
 void Checkpoints::save_on_exception(const std::string& why, const StateDict& last_step) noexcept {

@@ -1,8 +1,8 @@
 #include "state_writer.h"
 
-#include <ATen/ops/empty.h>
 #include <ATen/ops/tensor.h>
 
+#include "levin/comm/host_values.h"
 #include "levin/core/error.h"
 #include "levin/session/session.h"
 #include "state_names.h"
@@ -36,9 +36,8 @@ void StateWriter::add_rows(const std::string& name, const Tensor& mine) {
     throw UsageError("session", fmt::format("the rows of {} have {} dimensions, more than {}", name, mine.dim(), most_dimensions));
   for (int64_t i = 0; i < most_dimensions; i++) form.push_back(i < mine.dim() ? mine.size(i) : 0);
   const auto width = form.size();
-  const Tensor all = at::empty({static_cast<int64_t>(ranks * width)}, at::kLong);
-  communicator_.all_gather(all, at::tensor(form, at::kLong)).wait();
-  const int64_t* forms = all.const_data_ptr<int64_t>();
+  const auto all = all_gather_values(communicator_, form);
+  const int64_t* forms = all.data();
   int64_t rows = 0, begin = 0;
   std::vector<int64_t> of_ranks;
   const int64_t* known = forms;

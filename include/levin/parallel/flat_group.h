@@ -23,8 +23,7 @@ class FlatGroup {
     Lifetimes lifetimes;
     std::optional<TransferDtype> reduce_dtype;
     bool offload_optimizer = false;  ///< its state and the update are in host memory
-    std::string name;                ///< of its unit, for errors
-    int subject = 0;                 ///< its number among what collectives may be about
+    std::string name;                ///< of its unit, for errors and as the label of its all-gathers
     MemoryMeter* meter = nullptr;
   };
   /// Moves the model's parameters (`tensors`, in the order of the layout's indices) into `memory`. Collective; the values are rank 0's, or
