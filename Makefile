@@ -1,20 +1,24 @@
-# Thin calls; what they do is in tools/. Settings: RANKS, ACCELERATOR, BUILD, SANITIZE, PREFIX, MESON_OPTIONS, NO_INSTALL, LEVIN_CACHE, LEVIN_LIBTORCH.
+# Thin calls; what they do is in tools/. Settings: NAME (of tests, or how names begin), RANKS, ACCELERATOR, BUILD, SANITIZE, PREFIX, MESON_OPTIONS, NO_INSTALL, LEVIN_CACHE, LEVIN_LIBTORCH.
 .PHONY: run test test-sanitize test-all bench build install format lint clean
 .NOTPARALLEL:
 
-run: build
+run:
+	tools/setup
+	tools/build --target main-job
 	tools/run
-test: build
+test:
 	tools/setup tests
-	tools/test
+	tools/build
+	tools/test $(NAME)
 test-sanitize:
 	tools/setup
 	SANITIZE=address,undefined tools/build
 	SANITIZE=address,undefined tools/test
-test-all: build
+test-all:
 	tools/setup tests
 	tools/setup peers
 	tools/setup simulate
+	tools/build
 	tools/test --all
 bench:
 	tools/setup peers

@@ -25,14 +25,17 @@ fs::path find_folder(const fs::path& given) {
   const std::array<fs::path, 2> usual{"/usr/share/datasets/fashion-mnist", "/usr/local/share/datasets/fashion-mnist"};
   if (!given.empty()) return given;
   for (const auto& folder : usual)
-    if (fs::is_directory(folder)) return folder;
+    if (std::error_code unseen; fs::is_directory(folder, unseen)) return folder;
   throw DataError(fmt::format("Fashion-MNIST is neither in {} nor in {}", usual[0].string(), usual[1].string()),
                   "install the Debian package dataset-fashion-mnist, or give the folder with --data.path");
 }
 
 Tensor read(const fs::path& folder, const std::string& name) {
+  std::error_code error;
   for (const auto* suffix : {"", ".gz"})
-    if (const auto file = folder / (name + suffix); fs::exists(file)) return levin::read_idx(file);
+    if (const auto file = folder / (name + suffix); fs::exists(file, error)) return levin::read_idx(file);
+  if (error)
+    throw levin::IoError(fmt::format("cannot look into {}: {}", folder.string(), error.message()), "make the folder readable", "data");
   throw DataError(fmt::format("{} has neither {} nor {}.gz", folder.string(), name, name),
                   "give the folder of Fashion-MNIST's files with --data.path");
 }

@@ -1,5 +1,4 @@
-// What every job includes, compiled once: half a minute of LibTorch's headers.
+// Compiled once for all jobs.
 #include <torch/nn/modules/conv.h>
-#include <torch/nn/modules/linear.h>
 
-#include "levin/cli/run.h"
+#include "levin/precompiled.h"

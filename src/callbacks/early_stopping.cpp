@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "levin/core/error.h"
+#include "levin/core/number_text.h"
 #include "levin/trainer/trainer.h"
 
 namespace levin {
@@ -84,7 +85,7 @@ std::string EarlyStopping::judge(double value) {
   const auto& name = config_.monitor;
   if (config_.check_finite && !std::isfinite(value)) {
     reason_ = EarlyStoppingReason::non_finite_metric;
-    return fmt::format("{} is {}; the best was {:.6g}", name, value, best_);
+    return fmt::format("{} is {}; the best was {:.6g}", name, value_text(value), best_);
   }
   if (const auto limit = config_.stopping_threshold; limit && better(value, *limit)) {
     reason_ = EarlyStoppingReason::stopping_threshold;

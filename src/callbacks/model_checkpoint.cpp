@@ -35,7 +35,8 @@ std::string formatted(const std::string& name, const std::string& spec, const Na
   try {
     if (name == "epoch") return fmt::format(fmt::runtime(format), epoch);
     if (name == "step") return fmt::format(fmt::runtime(format), step);
-    if (const double* value = find_value(values, name)) return fmt::format(fmt::runtime(format), *value);
+    if (const double* value = find_value(values, name))
+      return fmt::format(fmt::runtime(format), std::isnan(*value) ? std::nan("") : *value);  // never -nan
   } catch (const fmt::format_error& error) {
     throw ConfigError(fmt::format("filename has {{{}:{}}}: {}", name, spec, error.what()),
                       "give a format such as .3f, or for whole numbers 04d", "callbacks");
@@ -56,7 +57,10 @@ void ModelCheckpointConfig::validate() const {
     throw ConfigError(fmt::format("save_top_k is {} without a monitor", save_top_k), "name a metric, or give 1, 0 or -1", "callbacks");
 }
 
-ModelCheckpoint::ModelCheckpoint(ModelCheckpointConfig config) : config_(std::move(config)) { check_config(config_); }
+ModelCheckpoint::ModelCheckpoint(ModelCheckpointConfig config) : config_(std::move(config)) {
+  check_config(config_);
+  if (!config_.dirpath.empty()) config_.dirpath = std::filesystem::absolute(config_.dirpath);
+}
 
 void ModelCheckpoint::setup(Stage stage) {
   training_ = false;
@@ -146,7 +150,7 @@ void ModelCheckpoint::request() {
     request.fields["monitor"] = *config_.monitor;
     request.fields["mode"] = config_.mode == MonitorMode::min ? "min" : "max";
     if (const double* score = find_value(values, *config_.monitor))
-      request.fields[score_field] = fmt::format("{}", *score);
+      request.fields[score_field] = value_text(*score);
     else if (!by_steps_or_time())  // these may come before the first validation
       throw ConfigError(fmt::format("ModelCheckpoint monitors \"{}\", which was not logged", *config_.monitor),
                         values.empty() ? "log it in validation_step" : "monitor one of those that were: " + names_of(values), "callbacks");

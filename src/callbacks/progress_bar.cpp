@@ -5,6 +5,7 @@
 
 #include <cstdio>
 
+#include "levin/core/number_text.h"
 #include "levin/trainer/trainer.h"
 
 namespace levin {
@@ -34,7 +35,7 @@ void ProgressBar::show(const char* what) {
   last_ = std::chrono::steady_clock::now();
   const auto [done, total] = trainer().batch_progress();
   std::string line = fmt::format("epoch {} {} {}/{} step {}", trainer().current_epoch(), what, done, total, trainer().global_step());
-  for (const auto& [name, value] : trainer().progress_bar_values()) line += fmt::format(" {} {:.4g}", name, value);
+  for (const auto& [name, value] : trainer().progress_bar_values()) line += fmt::format(" {} {}", name, value_text(value, 4));
   if (!bar_) return write_(line + "\n");
   constexpr int64_t width = 24;
   const auto filled = static_cast<size_t>(total > 0 ? width * done / total : 0);

@@ -2,12 +2,12 @@
 
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/ones.h>
-#include <ATen/ops/tensor.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
 #include <limits>
 
+#include "levin/comm/host_values.h"
 #include "levin/core/error.h"
 #include "levin/trainer/module.h"
 #include "levin/trainer/trainer.h"
@@ -74,33 +74,31 @@ void ThroughputMonitor::on_train_batch_end(const Tensor&, const Batch& batch, in
 // The same on all ranks, which measure at the same time.
 double ThroughputMonitor::find_available_flops() {
   if (config_.available_flops) return *config_.available_flops;
-  auto& communicator = trainer().session().communicator().host();
   const auto parameters = module().parameters();
   const auto options = parameters.empty() ? at::TensorOptions(at::kFloat) : parameters.front().options();
-  const Tensor measured = at::tensor({measure_flops(options.requires_grad(false))}, at::kDouble);
-  communicator.all_reduce(measured, ReduceOp::mean).wait();
-  return measured.item<double>();
+  auto& session = trainer().session();
+  return all_sum(session.communicator(), measure_flops(options.requires_grad(false))) / session.size();
 }
 
 void ThroughputMonitor::log() {
   auto& session = trainer().session();
   const Totals &begin = window_.front(), &end = window_.back();
-  const double ranks = session.size(), seconds = end.seconds - begin.seconds;
-  // Each rank's rate has a clock of its own, and their sum is the job's.
-  const Tensor sums = at::tensor({(end.batches - begin.batches) / seconds, (end.samples - begin.samples) / seconds,
-                                  (end.items - begin.items) / seconds, (end.flops - begin.flops) / seconds, end.samples, end.seconds},
-                                 at::kDouble);
-  session.communicator().host().all_reduce(sums).wait();
-  const double* sum = sums.const_data_ptr<double>();
+  const auto& mesh = session.mesh();
+  const double data_ranks = mesh.data().size(), devices = session.size(), seconds = end.seconds - begin.seconds;
+  // Each rank has its own clock; the sum of the rates is the job's.
+  const auto sum =
+      all_sum(mesh.data_communicator(),
+              std::vector<double>{(end.batches - begin.batches) / seconds, (end.samples - begin.samples) / seconds,
+                                  (end.items - begin.items) / seconds, (end.flops - begin.flops) / seconds, end.samples, end.seconds});
   if (sum[3] > 0 && available_ == 0) available_ = find_available_flops();
-  NamedValues values{{"train/time", sum[5] / ranks}, {"train/batches", end.batches}, {"train/samples", sum[4]}};
+  NamedValues values{{"train/time", sum[5] / data_ranks}, {"train/batches", end.batches}, {"train/samples", sum[4]}};
   constexpr const char* names[] = {"batches_per_sec", "samples_per_sec", "items_per_sec", "flops_per_sec"};
   for (size_t i = 0; i < std::size(names); i++) {
     if (i >= 2 && sum[i] == 0) continue;  // the module does not say
     values.emplace_back(std::string("train/") + names[i], sum[i]);
-    values.emplace_back(std::string("train/device/") + names[i], sum[i] / ranks);
+    values.emplace_back(std::string("train/device/") + names[i], sum[i] / devices);
   }
-  if (available_ > 0) values.emplace_back("train/device/mfu", sum[3] / ranks / available_);
+  if (available_ > 0) values.emplace_back("train/device/mfu", sum[3] / devices / available_);
   trainer().log_metrics(values);
 }
 

@@ -1,8 +1,8 @@
 #include "levin/callbacks/timer.h"
 
-#include <ATen/ops/full.h>
 #include <fmt/format.h>
 
+#include "levin/comm/host_values.h"
 #include "levin/trainer/trainer.h"
 
 namespace levin {
@@ -38,9 +38,7 @@ void Timer::on_train_batch_end(const Tensor&, const Batch&, int64_t) {
 void Timer::on_train_epoch_end() {
   if (config_.interval != Interval::epoch || !config_.duration) return;
   auto& session = trainer().session();
-  const Tensor decision = at::full({1}, over() ? 1 : 0, at::kDouble);
-  session.communicator().host().broadcast(decision, 0).wait();
-  if (decision.item<double>() == 0) return;
+  if (!broadcast_value(session.communicator(), over())) return;
   session.stop(StopReason::timer);
   say_so();
 }

@@ -21,7 +21,7 @@ std::vector<WrittenBlock> write_parts(File& file, std::vector<Part> parts, bool 
       const uint64_t end = std::min(block + block_bytes, part.bytes);
       hash.reset();
       for (uint64_t chunk = block; chunk < end; chunk += chunk_bytes) {
-        if (progress.cancelled) throw IoError(fmt::format("{} is not needed any more", file.path().string()), {}, "checkpoint");
+        if (progress.cancelled) throw IoError(fmt::format("write of {} cancelled", file.path().string()), {}, "checkpoint");
         const uint64_t bytes = std::min(chunk_bytes, end - chunk);
         if (!pages.write(part.data + chunk, bytes, part.file_offset + chunk))
           file.write_at(part.data + chunk, bytes, part.file_offset + chunk);

@@ -26,8 +26,9 @@ bool is_older_than(const fs::path& path, std::chrono::seconds age) {
 // Nobody writes there any more: the first file's lock is free, or there is no file yet (whoever was about to make it begins anew).
 bool is_dead(const fs::path& directory) {
   auto file = directory / Manifest::state_file(0, 1);
-  if (!fs::exists(fs::symlink_status(file))) file = directory / Manifest::state_file(0, 2);
-  if (!fs::exists(fs::symlink_status(file))) return true;
+  std::error_code unseen;
+  if (!fs::exists(fs::symlink_status(file, unseen))) file = directory / Manifest::state_file(0, 2);
+  if (fs::symlink_status(file, unseen).type() == fs::file_type::not_found) return true;
   try {
     const auto lock = detail::try_lock(File::open_to_write(file));
     return lock == detail::Lock::taken || (lock == detail::Lock::impossible && is_older_than(directory, std::chrono::hours(24)));
@@ -41,11 +42,11 @@ bool is_dead(const fs::path& directory) {
 CheckpointListing list_checkpoints(const fs::path& folder) {
   CheckpointListing listing;
   std::error_code error;
-  for (const auto& entry : fs::directory_iterator(folder, error)) {
-    const auto status = entry.symlink_status(error);
-    if (!fs::is_directory(status) || !detail::is_checkpoint_name(entry.path().filename().string())) continue;
+  for (const auto& path : detail::list_directory(folder, error)) {
+    const auto status = fs::symlink_status(path, error);
+    if (!fs::is_directory(status) || !detail::is_checkpoint_name(path.filename().string())) continue;
     try {
-      listing.checkpoints.push_back({entry.path(), Manifest::read(entry.path())});
+      listing.checkpoints.push_back({path, Manifest::read(path)});
     } catch (const Error& refused) {
       listing.refused.emplace_back(refused.what());
     }
@@ -69,13 +70,13 @@ void remove_checkpoint(const fs::path& checkpoint) {
 std::vector<std::string> remove_leftovers(const fs::path& folder) {
   std::vector<std::string> removed;
   std::error_code error, unseen;
-  for (const auto& entry : fs::directory_iterator(folder, error)) {
-    const auto name = entry.path().filename().string();
+  for (const auto& path : detail::list_directory(folder, error)) {
+    const auto name = path.filename().string();
     if (!name.starts_with('.') || name.find(detail::partial_mark) == std::string::npos) continue;
-    const auto status = entry.symlink_status(unseen);
-    const bool dead = fs::is_directory(status) ? is_dead(entry.path())
-                                               : fs::is_regular_file(status) && is_older_than(entry.path(), std::chrono::minutes(1));
-    if (dead && fs::remove_all(entry.path(), unseen) > 0) removed.push_back(name);
+    const auto status = fs::symlink_status(path, unseen);
+    const bool dead =
+        fs::is_directory(status) ? is_dead(path) : fs::is_regular_file(status) && is_older_than(path, std::chrono::minutes(1));
+    if (dead && fs::remove_all(path, unseen) > 0) removed.push_back(name);
   }
   std::sort(removed.begin(), removed.end());
   return removed;
@@ -91,7 +92,8 @@ std::optional<fs::path> read_last(const fs::path& folder) {
     return std::nullopt;
   }
   if (name.ends_with('\n')) name.pop_back();
-  if (!detail::is_checkpoint_name(name) || !fs::is_directory(fs::symlink_status(folder / name))) return std::nullopt;
+  std::error_code unseen;
+  if (!detail::is_checkpoint_name(name) || !fs::is_directory(fs::symlink_status(folder / name, unseen))) return std::nullopt;
   return folder / name;
 }
 

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <unordered_map>
 
-#include "agreement.h"
 #include "hdf5_contents.h"
 #include "levin/checkpoint/checkpoint_folder.h"
 #include "levin/comm/communicator.h"
+#include "levin/comm/host_values.h"
 #include "levin/core/error.h"
 #include "levin/core/text.h"
 #include "verify.h"
@@ -14,9 +14,7 @@
 namespace levin {
 
 using detail::File;
-using detail::from_first;
 using detail::StoredDataset;
-using detail::together;
 
 namespace {
 
@@ -36,17 +34,17 @@ std::unordered_map<std::string, const StoredDataset*> compare(const std::vector<
   for (const auto* set : described.sets) {
     const auto name = set->stored_name();
     const auto found = by_name.find(name);
-    if (found == by_name.end()) refuse(fmt::format("{} is in the manifest and not in the file", shown(name)));
+    if (found == by_name.end()) refuse(fmt::format("{} is in the manifest but not in the file", shown(name)));
     const auto& other = *found->second;
     if (set->offset != other.offset || set->bytes != other.bytes)
-      refuse(fmt::format("{} has {} bytes from byte {} in the file, and {} from {} in the manifest", shown(name), other.bytes, other.offset,
+      refuse(fmt::format("{}: the file has {} bytes at byte {}, the manifest {} at {}", shown(name), other.bytes, other.offset,
                          set->bytes, set->offset));
     if (set->part && (other.is_text || other.entry.shape != std::vector<int64_t>{set->part->end - set->part->begin}))
-      refuse(fmt::format("{} is {} in the file, and {} elements in the manifest", shown(name), other.entry.form(),
+      refuse(fmt::format("{}: the file has {}, the manifest {} elements", shown(name), other.entry.form(),
                          set->part->end - set->part->begin));
     agreed.insert(by_name.extract(found));
   }
-  if (!by_name.empty()) refuse(fmt::format("{} is in the file and not in the manifest", shown(by_name.begin()->first)));
+  if (!by_name.empty()) refuse(fmt::format("{} is in the file but not in the manifest", shown(by_name.begin()->first)));
   return agreed;
 }
 
@@ -73,12 +71,12 @@ class CheckpointReader::Implementation {
       : path_(checkpoint), communicator_(communicator), options_(options) {
     const bool first = !communicator || communicator->rank() == 0;
     // Rank 0 alone reads what is small: on many ranks a file system would suffer.
-    detail::together(communicator, [&] {
+    on_all_ranks(communicator, "checkpoint", [&] {
       if (first) manifest_ = Manifest::read(checkpoint);
     });
-    if (const auto text = from_first(communicator, communicator && first ? manifest_.to_text() : std::string()); !first)
+    if (const auto text = broadcast_text(communicator, communicator && first ? manifest_.to_text() : std::string()); !first)
       manifest_ = Manifest::from_text(text, checkpoint / Manifest::file_name);
-    detail::together(communicator, [&] {
+    on_all_ranks(communicator, "checkpoint", [&] {
       for (const auto& file : manifest_.files) files_.push_back(File::open_to_read(checkpoint / file.name));
     });
     detail::verify(files_, manifest_, communicator, [this](const std::string& name) { return comes_later(name); });
@@ -87,7 +85,7 @@ class CheckpointReader::Implementation {
     const auto ranks = static_cast<size_t>(communicator ? communicator->size() : 1),
                rank = static_cast<size_t>(communicator ? communicator->rank() : 0);
     std::vector<std::vector<int64_t>> numbers(files_.size());
-    detail::together(communicator, [&] {
+    on_all_ranks(communicator, "checkpoint", [&] {
       for (size_t i = rank; i < files_.size(); i += ranks) {
         Described described{files_[i], {}};
         for (const auto& set : manifest_.datasets)
@@ -97,10 +95,10 @@ class CheckpointReader::Implementation {
     });
     std::vector<int64_t> all;
     for (size_t i = 0; i < files_.size(); i++) {
-      const auto told = detail::from_rank(communicator, std::move(numbers[i]), static_cast<int>(i % ranks));
+      const auto told = broadcast_values(communicator, std::move(numbers[i]), static_cast<int>(i % ranks));
       all.insert(all.end(), told.begin(), told.end());
     }
-    detail::together(communicator, [&] { take(all); });
+    on_all_ranks(communicator, "checkpoint", [&] { take(all); });
   }
 
   void read(const std::string& name, int64_t begin, int64_t end, void* memory) const {
@@ -109,7 +107,7 @@ class CheckpointReader::Implementation {
     const auto& tensor = tensors_[found->second];
     if (begin < 0 || begin > end || end > tensor.numel())
       throw DataError(
-          fmt::format("{}: elements [{}, {}) of {} were asked for, and it has {}", path_.string(), begin, end, shown(name), tensor.numel()),
+          fmt::format("{}: elements [{}, {}) of {} requested, it has {}", path_.string(), begin, end, shown(name), tensor.numel()),
           {}, "checkpoint");
     const bool later = comes_later(name);
     for (const auto* set : places_[found->second]) {
@@ -190,7 +188,9 @@ const TensorEntry* CheckpointReader::find(const std::string& name) const noexcep
 void CheckpointReader::read(const std::string& name, int64_t begin, int64_t end, void* memory) const {
   implementation_->read(name, begin, end, memory);
 }
-void CheckpointReader::together(const std::function<void()>& reads) const { detail::together(implementation_->communicator_, reads); }
+void CheckpointReader::together(const std::function<void()>& reads) const {
+  on_all_ranks(implementation_->communicator_, "checkpoint", reads);
+}
 const std::map<std::string, std::string>& CheckpointReader::texts() const noexcept { return implementation_->texts_; }
 
 NewestCheckpoint newest_checkpoint(const std::filesystem::path& folder, Communicator& communicator, const CheckpointReaderOptions& options,
@@ -198,7 +198,7 @@ NewestCheckpoint newest_checkpoint(const std::filesystem::path& folder, Communic
   std::vector<std::string> paths;
   NewestCheckpoint found;
   auto& refused = found.refused;
-  together(&communicator, [&] {
+  on_all_ranks(&communicator, "checkpoint", [&] {
     if (communicator.rank() != 0) return;
     auto listing = list_checkpoints(folder);
     for (const auto& one : listing.checkpoints)
@@ -206,12 +206,12 @@ NewestCheckpoint newest_checkpoint(const std::filesystem::path& folder, Communic
     refused = std::move(listing.refused);
   });
   const auto count =
-      from_first(&communicator, std::vector<int64_t>{static_cast<int64_t>(paths.size()), static_cast<int64_t>(refused.size())});
+      broadcast_values(&communicator, std::vector<int64_t>{static_cast<int64_t>(paths.size()), static_cast<int64_t>(refused.size())});
   paths.resize(static_cast<size_t>(count[0]));
   refused.resize(static_cast<size_t>(count[1]));
-  for (auto& why : refused) why = from_first(&communicator, why);
+  for (auto& why : refused) why = broadcast_text(&communicator, why);
   while (!paths.empty()) {
-    const std::filesystem::path path = from_first(&communicator, paths.back());
+    const std::filesystem::path path = broadcast_text(&communicator, paths.back());
     paths.pop_back();
     // Where there is no other to take in its place, a reader must know before anything is loaded.
     const bool last = paths.empty();

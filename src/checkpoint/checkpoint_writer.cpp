@@ -4,10 +4,10 @@
 #include <chrono>
 #include <thread>
 
-#include "agreement.h"
 #include "copy_buffer.h"
 #include "levin/checkpoint/checkpoint_folder.h"
 #include "levin/comm/communicator.h"
+#include "levin/comm/host_values.h"
 #include "levin/comm/node_group.h"
 #include "levin/core/error.h"
 #include "save_job.h"
@@ -52,9 +52,9 @@ class CheckpointWriter::Implementation {
  public:
   Implementation(Communicator* communicator, std::filesystem::path folder, CheckpointWriterOptions options)
       : communicator_(communicator), folder_(std::move(folder)), options_(std::move(options)) {
-    detail::together(communicator_, [&] {
+    on_all_ranks(communicator_, "checkpoint", [&] {
       if (!std::has_single_bit(options_.alignment) || options_.alignment < 4096)
-        throw UsageError("checkpoint", fmt::format("an alignment of {} bytes", options_.alignment), "give a power of two from 4096 on");
+        throw UsageError("checkpoint", fmt::format("alignment is {} bytes", options_.alignment), "use a power of two of at least 4096");
       if (!options_.staging_directory.empty()) detail::CopyBuffer().reserve(1, 1, options_.staging_directory);  // or it says why not
       detail::check_hints(options_.mpi_io_hints);
       if (!is_first()) return;
@@ -119,9 +119,9 @@ class CheckpointWriter::Implementation {
   }
 
   SaveReport save_now(SaveJob& job, Clock::time_point start) {
-    detail::together(communicator_, [&] { job.write(); });
+    on_all_ranks(communicator_, "checkpoint", [&] { job.write(); });
     job.collect_blocks();
-    detail::together(communicator_, [&] { job.commit(options_.write_last); });
+    on_all_ranks(communicator_, "checkpoint", [&] { job.commit(options_.write_last); });
     const double seconds = seconds_since(start);
     return {job.target(), job.file_bytes(), seconds, seconds, false};
   }
@@ -130,30 +130,30 @@ class CheckpointWriter::Implementation {
     job_->begin(state, layout_);
     const auto bytes = detail::CopyBuffer::bytes_for(job_->parts());
     bool room = false;
-    detail::together(communicator_, [&] {
+    on_all_ranks(communicator_, "checkpoint", [&] {
       room = buffer_.reserve(bytes, communicator_ && communicator_->node() ? communicator_->node()->size() : 1, options_.staging_directory);
     });
-    if (detail::sum_of_all(communicator_, {room ? 0.0 : 1.0})[0] > 0) {  // all ranks go the same way
+    if (all_sum(communicator_, room ? 0 : 1) > 0) {  // all ranks go the same way
       finished_ = save_now(*job_, start_);
       job_.reset();
       return;
     }
     job_->parts() = buffer_.copy(std::move(job_->parts()), options_.copy_threads);
     committing_ = false;
-    detail::together(communicator_, [&] { background_ = std::make_unique<Background>([job = job_.get()] { job->write(); }); });
+    on_all_ranks(communicator_, "checkpoint", [&] { background_ = std::make_unique<Background>([job = job_.get()] { job->write(); }); });
   }
 
   // Ranks meet once in every call, so none of them can see another's end of a phase before the others do.
   std::optional<SaveReport> advance(uint64_t* written, uint64_t* all) {
     const bool done = !background_ || background_->done();
-    const auto sums = detail::sum_of_all(
-        communicator_, {done ? 0.0 : 1.0, static_cast<double>(job_->progress().bytes), static_cast<double>(job_->my_bytes())});
+    const auto sums = all_sum(communicator_, std::vector<double>{done ? 0.0 : 1.0, static_cast<double>(job_->progress().bytes),
+                                                                 static_cast<double>(job_->my_bytes())});
     if (written) *written = static_cast<uint64_t>(sums[1]);
     if (all) *all = static_cast<uint64_t>(sums[2]);
     if (sums[0] > 0) return std::nullopt;
     const auto failure = background_ ? background_->join() : nullptr;
     background_.reset();
-    detail::settle(communicator_, failure);
+    rethrow_on_all_ranks(communicator_, failure, "checkpoint");
     if (committing_) {
       SaveReport report{job_->target(), job_->file_bytes(), seconds_since(start_), blocked_seconds_, true};
       job_.reset();
@@ -161,7 +161,7 @@ class CheckpointWriter::Implementation {
     }
     job_->collect_blocks();
     committing_ = true;
-    detail::together(communicator_, [&] {
+    on_all_ranks(communicator_, "checkpoint", [&] {
       if (is_first()) background_ = std::make_unique<Background>([job = job_.get(), last = options_.write_last] { job->commit(last); });
     });
     return std::nullopt;

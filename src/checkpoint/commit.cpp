@@ -22,7 +22,7 @@ void make_folder(const fs::path& folder) {
   std::error_code error;
   fs::create_directories(folder, error);
   if (error)
-    throw IoError(fmt::format("cannot make the folder {}: {}", folder.string(), error.message()), "save in a folder that can be written",
+    throw IoError(fmt::format("cannot create the directory {}: {}", folder.string(), error.message()), "save in a folder that can be written",
                   "checkpoint");
 }
 
@@ -55,26 +55,26 @@ Lock try_lock(const File& file) {
 PartialCheckpoint::PartialCheckpoint(const fs::path& folder, std::string name, const std::string& file_name, MpiIoHints hints)
     : folder_(folder), name_(std::move(name)), hints_(std::move(hints)) {
   if (!is_checkpoint_name(name_))
-    throw UsageError("checkpoint", fmt::format("{} is no name for a checkpoint", shown(name_)),
-                     "give a file name of at most 200 bytes that begins with no dot");
+    throw UsageError("checkpoint", fmt::format("invalid checkpoint name {}", shown(name_)),
+                     "use at most 200 bytes, no slash and no leading dot");
   make_folder(folder_);
   // Again where somebody who removes leftovers came between making and locking.
   for (int attempt = 0; attempt < 3; attempt++)
     if (make(file_name)) return;
-  throw IoError(fmt::format("{} is removed while it is being made", path_.string()), "let one job alone use the folder", "checkpoint");
+  throw IoError(fmt::format("another process removed {} during its creation", path_.string()), "let only one job use the directory", "checkpoint");
 }
 
 bool PartialCheckpoint::make(const std::string& file_name) {
   for (int number = 0;; number++) {
     path_ = folder_ / fmt::format(".{}{}{}-{}", name_, partial_mark, getpid(), number);
     if (mkdir(path_.c_str(), 0775) == 0) break;
-    if (errno != EEXIST) throw_io_error(fmt::format("cannot make {}", path_.string()), errno);
+    if (errno != EEXIST) throw_io_error(fmt::format("cannot create {}", path_.string()), errno);
   }
   try {
     lock_ = create_file(path_ / file_name, hints_);
   } catch (const IoError&) {
-    if (!fs::exists(path_)) return false;
     std::error_code unseen;
+    if (fs::symlink_status(path_, unseen).type() == fs::file_type::not_found) return false;
     fs::remove_all(path_, unseen);
     throw;
   }

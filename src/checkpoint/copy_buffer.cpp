@@ -76,7 +76,7 @@ size_t CopyBuffer::bytes_for(const std::vector<Part>& parts) {
 
 bool CopyBuffer::map_file(size_t bytes, const std::filesystem::path& directory) {
   const int file = open(directory.c_str(), O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
-  if (file < 0) throw_io_error(fmt::format("cannot make a file in the staging directory {}", directory.string()), errno);
+  if (file < 0) throw_io_error(fmt::format("cannot create a file in the staging directory {}", directory.string()), errno);
   // All of its room now: a page that the disk has no room for would be a SIGBUS later.
   if (posix_fallocate(file, 0, static_cast<off_t>(bytes)) == 0)
     if (void* start = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0); start != MAP_FAILED)

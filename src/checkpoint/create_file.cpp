@@ -38,12 +38,12 @@ void check_hints(const MpiIoHints& hints) {
   if (hints.empty()) return;
   for (const auto& [name, hint] : hints)
     if (name.empty() || hint.empty() || name.size() >= MPI_MAX_INFO_KEY || hint.size() >= MPI_MAX_INFO_VAL)
-      throw UsageError("checkpoint", fmt::format("{}: {} is no hint for MPI-IO", shown(name), shown(hint)),
-                       fmt::format("give names of less than {} bytes and values of less than {}", MPI_MAX_INFO_KEY, MPI_MAX_INFO_VAL));
+      throw UsageError("checkpoint", fmt::format("invalid MPI-IO hint {}: {}", shown(name), shown(hint)),
+                       fmt::format("use names below {} bytes and values below {}", MPI_MAX_INFO_KEY, MPI_MAX_INFO_VAL));
   int started = 0, ended = 0;
   MPI_Initialized(&started);
   MPI_Finalized(&ended);
-  if (started == 0 || ended != 0) throw UsageError("checkpoint", "hints for MPI-IO where MPI does not run", "start MPI, or give none");
+  if (started == 0 || ended != 0) throw UsageError("checkpoint", "MPI-IO hints need MPI", "start MPI, or remove mpi_io_hints");
 }
 
 File create_file(const std::filesystem::path& path, const MpiIoHints& hints) {
@@ -55,7 +55,7 @@ File create_file(const std::filesystem::path& path, const MpiIoHints& hints) {
   if (error == MPI_SUCCESS) error = MPI_File_close(&file);
   if (error != MPI_SUCCESS)
     throw IoError(fmt::format("MPI cannot create {}: {}", path.string(), words_of(error)),
-                  "save in a folder that can be written, or without hints for MPI-IO", "checkpoint");
+                  "choose a writable directory, or remove mpi_io_hints", "checkpoint");
   auto made = File::open_to_write(path);
   struct stat about {};
   if (fstat(made.descriptor(), &about) != 0 || fchmod(made.descriptor(), about.st_mode & 0775) != 0)

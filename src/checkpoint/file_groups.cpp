@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <tuple>
 
-#include "agreement.h"
 #include "levin/checkpoint/manifest.h"
 #include "levin/comm/communicator.h"
+#include "levin/comm/host_values.h"
 #include "levin/comm/node_group.h"
 #include "levin/core/error.h"
 
@@ -21,16 +21,16 @@ std::vector<int64_t> node_leaders(Communicator* communicator) {
     node->exchange({&leader, 1}, all);
     leader = *std::min_element(all.begin(), all.end());
   }
-  return from_all(communicator, {static_cast<int64_t>(leader)});
+  return all_gather_values<int64_t>(communicator, {static_cast<int64_t>(leader)});
 }
 
 }  // namespace
 
 FileGroups make_file_groups(Communicator* communicator, int64_t nodes_per_file, int64_t ranks_per_file) {
-  together(communicator, [&] {
+  on_all_ranks(communicator, "checkpoint", [&] {
     if (nodes_per_file < 0 || ranks_per_file < 0 || (nodes_per_file > 0 && ranks_per_file > 0))
-      throw UsageError("checkpoint", fmt::format("{} nodes and {} ranks for a file", nodes_per_file, ranks_per_file),
-                       "give one of the two, or 0 for one file");
+      throw UsageError("checkpoint", fmt::format("nodes_per_file {} and ranks_per_file {} exclude each other", nodes_per_file, ranks_per_file),
+                       "set one of them to 0");
   });
   FileGroups groups;
   if (nodes_per_file == 0 && ranks_per_file == 0) return groups;
@@ -53,10 +53,10 @@ FileGroups make_file_groups(Communicator* communicator, int64_t nodes_per_file, 
     if (group == groups.first_ranks.size()) groups.first_ranks.push_back(static_cast<int>(i));  // leaders come in order
     if (i == rank) groups.mine = group;
   }
-  together(communicator, [&] {
+  on_all_ranks(communicator, "checkpoint", [&] {
     if (groups.count() > Manifest::most_files)
-      throw UsageError("checkpoint", fmt::format("a checkpoint of {} files, more than {}", groups.count(), Manifest::most_files),
-                       "let more nodes write one file");
+      throw UsageError("checkpoint", fmt::format("a checkpoint would have {} files, at most {} are supported", groups.count(), Manifest::most_files),
+                       "raise nodes_per_file");
   });
   return groups;
 }

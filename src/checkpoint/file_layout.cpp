@@ -27,11 +27,11 @@ uint64_t rounded(uint64_t text_bytes) { return std::bit_ceil(std::max(text_bytes
 
 void check_name(const std::string& name) {
   if (first_bad_byte(name) != std::string::npos || name.find('\n') != std::string::npos)
-    refuse(name, "is no name: it is not one line of UTF-8");
+    refuse(name, "is not a valid name: not a single line of UTF-8");
   for (size_t begin = 0, end = 0; end != std::string::npos; begin = end + 1) {
     end = name.find('/', begin);
     const auto part = name.substr(begin, end == std::string::npos ? end : end - begin);
-    if (part.empty() || part == "." || part == "..") refuse(name, "is no name: a part of it is empty, \".\" or \"..\"");
+    if (part.empty() || part == "." || part == "..") refuse(name, "is not a valid name: path component empty, \".\" or \"..\"");
   }
 }
 
@@ -40,20 +40,20 @@ void check_names(const std::vector<TensorEntry>& tensors, const std::vector<Text
   std::unordered_set<std::string> names, groups;
   const auto add = [&](const std::string& name) {
     check_name(name);
-    if (!names.insert(name).second) refuse(name, "comes twice");
+    if (!names.insert(name).second) refuse(name, "is a duplicate name");
     for (size_t slash = name.find('/'); slash != std::string::npos; slash = name.find('/', slash + 1)) groups.insert(name.substr(0, slash));
   };
   for (const auto& tensor : tensors) add(tensor.name);
   for (const auto& text : texts) add(text.name);
   for (const auto& name : names)
-    if (groups.contains(name)) refuse(name, "is a tensor or a text, and a group of others");
+    if (groups.contains(name)) refuse(name, "is both a tensor or text and a group");
 }
 
 void check_shape(const TensorEntry& tensor) {
   int64_t bytes = static_cast<int64_t>(c10::elementSize(tensor.dtype));
   bool good = tensor.shape.size() <= most_dims;
   for (const int64_t size : tensor.shape) good = good && size >= 0 && !__builtin_mul_overflow(bytes, std::max<int64_t>(size, 1), &bytes);
-  if (!good) refuse(tensor.name, fmt::format("has {} dimensions, a negative one, or more bytes than can be counted", tensor.shape.size()));
+  if (!good) refuse(tensor.name, fmt::format("has {} dimensions, a negative size, or a size that overflows", tensor.shape.size()));
 }
 
 /// The HDF5 file while it is laid out.
@@ -76,7 +76,7 @@ class Layouter {
   FileLayout::Place add(const TensorEntry& tensor) {
     const Hdf5Section section;
     const auto type = hdf5_type(tensor.dtype);
-    if (!type) refuse(tensor.name, fmt::format("is of dtype {}, which checkpoints do not hold", c10::toString(tensor.dtype)));
+    if (!type) refuse(tensor.name, fmt::format("has dtype {}, which checkpoints do not support", c10::toString(tensor.dtype)));
     const std::vector<hsize_t> shape(tensor.shape.begin(), tensor.shape.end());
     const Hdf5Handle space(shape.empty() ? H5Screate(H5S_SCALAR) : H5Screate_simple(static_cast<int>(shape.size()), shape.data(), nullptr),
                            H5Sclose);

@@ -15,7 +15,7 @@ constexpr size_t most_depth = 64, most_datasets = 10'000'000;
 class Walk {
  public:
   explicit Walk(const File& file) : path_(file.path().string()), file_bytes_(file.size()), file_(open_hdf5(file)) {
-    if (!file_.good()) refuse("is no HDF5 file, or a damaged one");
+    if (!file_.good()) refuse("is not an HDF5 file, or is corrupt");
   }
 
   std::vector<StoredDataset> all() {
@@ -30,7 +30,7 @@ class Walk {
     uint64_t end_before = 0;
     for (const auto& set : found_) {
       if (set.bytes == 0) continue;
-      if (set.offset < end_before) refuse("lies where another data set is", set.entry.name);
+      if (set.offset < end_before) refuse("overlaps another data set", set.entry.name);
       end_before = set.offset + set.bytes;
     }
     return std::move(found_);
@@ -74,11 +74,11 @@ class Walk {
       if (link.type == H5L_TYPE_EXTERNAL) refuse("is a link to another file", name);
       if (link.type != H5L_TYPE_HARD) refuse("is a link of an unknown kind", name);
       if (link.name.find('/') != std::string::npos || link.name.empty() || first_bad_byte(name) != std::string::npos)
-        refuse("is no name", name);
+        refuse("is not a valid name", name);
       const Hdf5Section section;  // for one object at a time
       H5O_info_t info;
       if (H5Oget_info_by_name2(file_, name.c_str(), &info, H5O_INFO_BASIC, H5P_DEFAULT) < 0) refuse("cannot be read", name);
-      if (!addresses_.insert(info.addr).second) refuse("has a second name", name);
+      if (!addresses_.insert(info.addr).second) refuse("is hard-linked under a second name", name);
       if (info.type == H5O_TYPE_GROUP) {
         if (group.depth >= most_depth) refuse(fmt::format("is nested deeper than {} groups", most_depth), name);
         groups_.push_back({name, group.depth + 1});
@@ -94,7 +94,7 @@ class Walk {
     if (found_.size() >= most_datasets) refuse(fmt::format("has more than {} data sets", most_datasets));
     const Hdf5Handle set(H5Dopen2(file_, name.c_str(), H5P_DEFAULT), H5Dclose);
     if (!set.good()) refuse("cannot be opened", name);
-    auto stored = look_at_array(set, file_bytes_, [&](const std::string& why) { refuse(why, name); });
+    auto stored = look_at_array(set, file_bytes_, [&](const std::string& why, const std::string&) { refuse(why, name); });
     found_.push_back({{name, stored.dtype, std::move(stored.shape)}, stored.is_text, stored.offset, stored.bytes});
   }
 

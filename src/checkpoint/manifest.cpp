@@ -4,6 +4,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <charconv>
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -38,30 +39,32 @@ class Reader {
     return *found;
   }
   void members_are(const Json& object, std::initializer_list<std::string_view> known, const char* what) const {
-    if (!object.is_object()) refuse(fmt::format("has a {} that is no object", what));
+    if (!object.is_object()) refuse(fmt::format("has a {} that is not an object", what));
     for (const auto& [name, value] : object.items())
       if (std::find(known.begin(), known.end(), name) == known.end()) refuse(fmt::format("has an unknown {} in its {}", shown(name), what));
   }
   uint64_t whole_number(const Json& object, const char* name) const { return whole_number_in(member(object, name), name); }
   uint64_t whole_number_in(const Json& value, const char* name) const {
     if (!value.is_number_unsigned() || value.get<uint64_t>() > static_cast<uint64_t>(std::numeric_limits<int64_t>::max()))
-      refuse(fmt::format("has a \"{}\" that is no whole number from 0 to 2^63 - 1", name));
+      refuse(fmt::format("has a \"{}\" that is not an integer in [0, 2^63)", name));
     return value.get<uint64_t>();
   }
   std::string text(const Json& object, const char* name) const { return text_in(member(object, name), name); }
   std::string text_in(const Json& value, const char* name) const {
-    if (!value.is_string()) refuse(fmt::format("has a \"{}\" that is no text", name));
+    if (!value.is_string()) refuse(fmt::format("has a \"{}\" that is not a string", name));
     return value.get<std::string>();
   }
   uint64_t hash(const Json& value) const {
     const std::string digits = text_in(value, "hash");
-    if (digits.size() != hash_digits || digits.find_first_not_of("0123456789abcdef") != std::string::npos)
-      refuse(fmt::format("has a checksum {} that is not of {} digits", shown(digits), hash_digits));
-    return std::stoull(digits, nullptr, 16);
+    uint64_t hash = 0;
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), hash, 16);
+    if (error != std::errc() || end != digits.data() + digits.size() || digits != hash_text(hash))
+      refuse(fmt::format("has the checksum {}, which is not {} lower-case hexadecimal digits", shown(digits), hash_digits));
+    return hash;
   }
   const Json& list(const Json& object, const char* name) const {
     const Json& value = member(object, name);
-    if (!value.is_array()) refuse(fmt::format("has \"{}\" that is no list", name));
+    if (!value.is_array()) refuse(fmt::format("has a \"{}\" that is not a list", name));
     return value;
   }
 
@@ -79,7 +82,7 @@ void add_file(Manifest& manifest, const Json& json, const Reader& reader) {
   for (const auto& other : manifest.files)
     if (other.name == file.name) reader.refuse(fmt::format("has the file {} twice", shown(file.name)));
   if (file.bytes > static_cast<uint64_t>(std::numeric_limits<int64_t>::max()) - manifest.file_bytes())
-    reader.refuse("has files of more bytes than can be counted");
+    reader.refuse("has file sizes that overflow");
   manifest.files.push_back(std::move(file));
 }
 
@@ -91,7 +94,7 @@ Json parse(std::string_view text, const Reader& reader) {
     if (event == Json::parse_event_t::object_start) names.emplace_back();
     if (event == Json::parse_event_t::object_end) names.pop_back();
     if (event == Json::parse_event_t::key && !names.back().insert(value.get<std::string>()).second)
-      reader.refuse(fmt::format("says {} twice", shown(value.get<std::string>())));
+      reader.refuse(fmt::format("has {} twice", shown(value.get<std::string>())));
     return true;
   };
   try {
@@ -103,17 +106,17 @@ Json parse(std::string_view text, const Reader& reader) {
 
 void read_part(const Json& json, Manifest::Dataset& set, const Reader& reader) {
   if (json.contains("elements") != json.contains("shape"))
-    reader.refuse(fmt::format("has \"elements\" or a \"shape\" of {} alone", shown(set.name)));
+    reader.refuse(fmt::format("has only one of \"elements\" and \"shape\" of {}", shown(set.name)));
   if (!json.contains("elements")) return;
   const Json &range = reader.list(json, "elements"), &sizes = reader.list(json, "shape");
-  if (range.size() != 2) reader.refuse(fmt::format("has elements of {} that are no pair", shown(set.name)));
+  if (range.size() != 2) reader.refuse(fmt::format("has \"elements\" of {} that are not [begin, end]", shown(set.name)));
   const auto number = [&](const Json& value, const char* name) { return static_cast<int64_t>(reader.whole_number_in(value, name)); };
   Manifest::Part part{number(range[0], "elements"), number(range[1], "elements"), {}};
   int64_t numel = 1;
   for (const auto& size : sizes) {
     part.shape.push_back(number(size, "shape"));
     if (__builtin_mul_overflow(numel, part.shape.back(), &numel))
-      reader.refuse(fmt::format("says that {} has more elements than can be counted", shown(set.name)));
+      reader.refuse(fmt::format("gives {} a shape that overflows", shown(set.name)));
   }
   if (part.begin >= part.end || part.end > numel)
     reader.refuse(fmt::format("has elements [{}, {}) of {}, which has {}", part.begin, part.end, shown(set.name), numel));
@@ -140,7 +143,7 @@ void add_dataset(Manifest& manifest, const Json& json, uint64_t& end_before, con
                               set.offset, set.bytes, file_bytes));
   uint64_t left = set.bytes;
   for (const auto& block : reader.list(json, "blocks")) {
-    if (!block.is_array() || block.size() != 2) reader.refuse(fmt::format("has a block of {} that is no pair", shown(set.name)));
+    if (!block.is_array() || block.size() != 2) reader.refuse(fmt::format("has a block of {} that is not a pair", shown(set.name)));
     const uint64_t bytes = reader.whole_number_in(block[0], "block");
     if (bytes == 0 || bytes > left) reader.refuse(fmt::format("has blocks that do not fit {}", shown(set.name)));
     left -= bytes;
@@ -164,10 +167,10 @@ void check_names(const Manifest& manifest, const Reader& reader) {
     int64_t end = 0, numel = 1;
     for (const int64_t size : sets.front()->part->shape) numel *= size;
     for (const auto* set : sets) {
-      if (set->part->begin != end) reader.refuse(fmt::format("has elements {} of {} not once", end, shown(name)));
+      if (set->part->begin != end) reader.refuse(fmt::format("has elements {} of {} missing or duplicated", end, shown(name)));
       end = set->part->end;
     }
-    if (end != numel) reader.refuse(fmt::format("has elements {} of {} not once", end, shown(name)));
+    if (end != numel) reader.refuse(fmt::format("has elements {} of {} missing or duplicated", end, shown(name)));
   }
 }
 
@@ -222,19 +225,19 @@ std::string Manifest::to_text() const {
 Manifest Manifest::from_text(std::string_view text, const std::filesystem::path& path) {
   const Reader reader(path);
   const size_t tail = before_checksum.size() + hash_digits + after_checksum.size();
-  if (text.size() < tail) reader.refuse(fmt::format("has {} bytes and is no manifest", text.size()));
+  if (text.size() < tail) reader.refuse(fmt::format("has {} bytes and is not a manifest", text.size()));
   const auto body = text.substr(0, text.size() - tail), end = text.substr(body.size());
   if (!end.starts_with(before_checksum) || !end.ends_with(after_checksum))
-    reader.refuse("does not end with its checksum: it is damaged or cut off");
+    reader.refuse("does not end with its checksum: it is corrupt or truncated");
   if (end.substr(before_checksum.size(), hash_digits) != hash_text(XXH3_64bits(body.data(), body.size())))
-    reader.refuse("does not match its checksum: it is damaged");
+    reader.refuse("does not match its checksum: it is corrupt");
 
   const Json json = parse(text, reader);
   if (!json.is_object() || reader.text(json, "format") != format_name) reader.refuse("is not the manifest of a checkpoint");
   const auto version = reader.whole_number(json, "version");
   if (version == 0 || version > static_cast<uint64_t>(newest_version))
-    reader.refuse(fmt::format("is of version {}, and this program reads versions to {}", version, newest_version),
-                  "use the Levin that wrote it, or a later one");
+    reader.refuse(fmt::format("has version {}, this program reads versions up to {}", version, newest_version),
+                  "use the Levin version that wrote it, or a newer one");
   const bool several = version > 1;
   reader.members_are(json, {"format", "version", "step", "epoch", "saved_at", "fields", several ? "files" : "file", "datasets", "checksum"},
                      "manifest");
@@ -243,10 +246,10 @@ Manifest Manifest::from_text(std::string_view text, const std::filesystem::path&
   manifest.step = static_cast<int64_t>(reader.whole_number(json, "step"));
   manifest.epoch = static_cast<int64_t>(reader.whole_number(json, "epoch"));
   const Json& saved_at = reader.member(json, "saved_at");
-  if (!saved_at.is_number()) reader.refuse("has a \"saved_at\" that is no number");
+  if (!saved_at.is_number()) reader.refuse("has a \"saved_at\" that is not a number");
   manifest.saved_at = saved_at.get<double>();
   const Json& fields = reader.member(json, "fields");
-  if (!fields.is_object()) reader.refuse("has \"fields\" that are no object");
+  if (!fields.is_object()) reader.refuse("has \"fields\" that are not an object");
   for (const auto& [name, value] : fields.items()) manifest.fields[name] = reader.text_in(value, name.c_str());
 
   manifest.files.clear();

@@ -4,13 +4,15 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
 #include <unordered_map>
 
 #include "../core/file.h"
-#include "agreement.h"
+#include "foreign_file.h"
 #include "levin/comm/communicator.h"
+#include "levin/comm/host_values.h"
 #include "levin/core/error.h"
 #include "levin/core/text.h"
 #include "safetensors_header.h"
@@ -26,14 +28,14 @@ class SafetensorsReader::Implementation {
  public:
   Implementation(const std::filesystem::path& path, Communicator* communicator) : path_(path) {
     std::string text;
-    detail::together(communicator, [&] {
+    on_all_ranks(communicator, "checkpoint", [&] {
       file_ = File::open_to_read(path);
       if (!communicator || communicator->rank() == 0) text = read_text();
     });
-    text = detail::from_first(communicator, std::move(text));
-    detail::together(communicator, [&] {
+    text = broadcast_text(communicator, std::move(text));
+    on_all_ranks(communicator, "checkpoint", [&] {
       const uint64_t before = SafetensorsHeader::length_bytes + text.size(), size = file_.size();
-      if (before > size) refuse(fmt::format("has {} bytes on this rank, and a header of {}", size, text.size()));
+      if (before > size) refuse(fmt::format("has {} bytes on this rank, fewer than its header of {}", size, text.size()));
       header_ = SafetensorsHeader::from_text(text, size - before, path_);
       data_begin_ = before;
       for (size_t i = 0; i < header_.tensors.size(); i++) index_.emplace(header_.tensors[i].name, i);
@@ -42,17 +44,22 @@ class SafetensorsReader::Implementation {
 
   void read(const std::string& name, int64_t begin, int64_t end, void* memory) const {
     const auto found = index_.find(name);
-    if (found == index_.end()) refuse(fmt::format("has no tensor {}", shown(name)));
+    if (found == index_.end()) refuse(fmt::format("has no tensor {}", shown(name)), "levin-ckpt inspect lists its tensors");
     const auto& tensor = header_.tensors[found->second];
     if (begin < 0 || begin > end || end > tensor.numel())
-      refuse(fmt::format("was asked for elements [{}, {}) of {}, which has {}", begin, end, shown(name), tensor.numel()));
+      refuse(fmt::format("was asked for elements [{}, {}) of {}, which has {}", begin, end, shown(name), tensor.numel()),
+             "read within the tensor");
+    if (!SafetensorsHeader::is_loaded(tensor.dtype))
+      refuse(fmt::format("has {} of dtype {}, which Levin does not load", shown(name), c10::getDtypeNames(tensor.dtype).first),
+             "convert it, with its scales, to a dtype such as float32 or bfloat16");
     const auto element = c10::elementSize(tensor.dtype);
     file_.read_at(memory, static_cast<size_t>(end - begin) * element,
                   data_begin_ + header_.offsets[found->second] + static_cast<uint64_t>(begin) * element);
-    // Any other byte would be a bool that is neither.
+    // Any other byte would be neither true nor false.
     if (tensor.dtype == c10::ScalarType::Bool)
       for (auto *byte = static_cast<uint8_t*>(memory), *last = byte + (end - begin); byte != last; byte++)
-        if (*byte > 1) refuse(fmt::format("has {} in {}, which is of bools", *byte, shown(name)));
+        if (*byte > 1)
+          refuse(fmt::format("has {} in {}, whose dtype is bool", *byte, shown(name)), "save it as uint8, or with 0 and 1 alone");
   }
 
   const std::filesystem::path path_;
@@ -60,18 +67,24 @@ class SafetensorsReader::Implementation {
   std::unordered_map<std::string, size_t> index_;
 
  private:
-  [[noreturn]] void refuse(const std::string& why) const {
-    throw DataError(fmt::format("{} {}", path_.string(), why), "use a file that safetensors reads", "checkpoint");
+  [[noreturn]] void refuse(const std::string& why, const std::string& remedy = SafetensorsHeader::corrupt) const {
+    throw DataError(fmt::format("{} {}", path_.string(), why), remedy, "checkpoint");
   }
 
   std::string read_text() const {
     const uint64_t size = file_.size();
     uint64_t length = 0;
-    if (size < sizeof length) refuse(fmt::format("has {} bytes, and is no safetensors file", size));
-    file_.read_at(&length, sizeof length, 0);
+    if (size < sizeof length) refuse(fmt::format("has {} bytes, too few for a safetensors file", size));
+    std::array<char, sizeof length> first{};
+    file_.read_at(first.data(), first.size(), 0);
+    std::memcpy(&length, first.data(), sizeof length);
+    if (length > size - sizeof length || length > SafetensorsHeader::most_bytes)
+      if (const auto format = detail::foreign_file({first.data(), first.size()}))
+        refuse(fmt::format("is {}, not a safetensors file", format.kind), format.remedy);
     if (length > SafetensorsHeader::most_bytes)
-      refuse(fmt::format("has a header of {} bytes, more than {}: it is no safetensors file", length, SafetensorsHeader::most_bytes));
-    if (length > size - sizeof length) refuse(fmt::format("has {} bytes, and a header of {}: it is cut off", size, length));
+      refuse(fmt::format("is not a safetensors file: its header would have {} bytes, more than {}", length, SafetensorsHeader::most_bytes),
+             "give a safetensors file");
+    if (length > size - sizeof length) refuse(fmt::format("is truncated: it has {} bytes, and its header alone {}", size, length));
     std::string text(length, '\0');
     file_.read_at(text.data(), text.size(), sizeof length);
     return text;
@@ -110,8 +123,8 @@ void write_safetensors(const std::filesystem::path& path, const std::vector<Tens
     const auto text = header.to_text();
     const uint64_t length = text.size();
     if (length > SafetensorsHeader::most_bytes)
-      throw UsageError("checkpoint",
-                       fmt::format("the names and shapes of {} tensors are more than a safetensors file holds", tensors.size()));
+      throw UsageError("checkpoint", fmt::format("the names and shapes of {} tensors exceed the {} bytes of a safetensors header",
+                                                 tensors.size(), SafetensorsHeader::most_bytes));
     file.write_at(&length, sizeof length, 0);
     file.write_at(text.data(), text.size(), sizeof length);
     uint64_t offset = sizeof length + length;

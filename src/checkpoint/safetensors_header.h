@@ -13,20 +13,23 @@
 
 namespace levin::detail {
 
-/// What stands before the bytes of a safetensors file: a length (64 bits, little-endian) and so many bytes of JSON.
+/// The header of a safetensors file: its length (64 bits, little-endian), and JSON.
 struct SafetensorsHeader {
   static constexpr uint64_t length_bytes = 8, most_bytes = 100'000'000;
+  /// The remedy for a file that Python's safetensors does not read, either.
+  static constexpr auto corrupt = "copy or download the file again";
 
   std::vector<TensorEntry> tensors;  ///< in the order of their bytes
   std::vector<uint64_t> offsets;     ///< of each, from the header's end
   std::map<std::string, std::string> metadata;
 
-  /// DataError, which names `path`, for a text that is not of this form, or in which the tensors are not exactly `data_bytes`, one behind
-  /// the other.
+  /// Whether tensors of this dtype can be read; others (fp8, complex) are only listed.
+  static bool is_loaded(c10::ScalarType dtype);
+  /// DataError, which names `path`, for an invalid header, and where the tensors do not fill exactly `data_bytes` without gaps.
   static SafetensorsHeader from_text(std::string_view text, uint64_t data_bytes, const std::filesystem::path& path);
-  /// The same with places for the tensors, which are sorted so that every one is aligned. UsageError for what the format does not hold.
+  /// A header with offsets for the tensors, sorted so that each is aligned. UsageError for names and dtypes that the format does not hold.
   static SafetensorsHeader for_tensors(std::vector<TensorEntry> tensors, std::map<std::string, std::string> metadata);
-  /// Filled up with spaces, so that the bytes behind it are aligned.
+  /// Padded with spaces, so that the data are aligned.
   std::string to_text() const;
 };
 

@@ -6,9 +6,9 @@
 #include <chrono>
 #include <tuple>
 
-#include "agreement.h"
 #include "levin/checkpoint/manifest.h"
 #include "levin/comm/communicator.h"
+#include "levin/comm/host_values.h"
 #include "levin/comm/node_group.h"
 #include "levin/core/error.h"
 #include "levin/core/text.h"
@@ -40,7 +40,7 @@ std::vector<Range> ranges_of(const CheckpointState& state, const KnownLayout& kn
   std::vector<Range> ranges;
   for (const auto& piece : state.pieces) {
     const auto found = known.index.find(piece.name);
-    if (found == known.index.end()) refuse(fmt::format("a piece of {}, which is none of the tensors", shown(piece.name)));
+    if (found == known.index.end()) refuse(fmt::format("a piece of the unknown tensor {}", shown(piece.name)));
     const int64_t numel = state.tensors[found->second].numel();
     if (piece.begin < 0 || piece.begin > piece.end || piece.end > numel)
       refuse(fmt::format("a piece of {} with elements [{}, {}) of {}", shown(piece.name), piece.begin, piece.end, numel));
@@ -61,15 +61,15 @@ uint64_t SaveJob::file_bytes() const noexcept {
 }
 
 bool SaveJob::agree_on_tensors(const std::string& key, bool changed) {
-  const auto all = from_all(communicator_, {static_cast<int64_t>(XXH3_64bits(key.data(), key.size())), changed ? 1 : 0});
+  const auto all = all_gather_values<int64_t>(communicator_, {static_cast<int64_t>(XXH3_64bits(key.data(), key.size())), changed ? 1 : 0});
   bool same = true;
   for (size_t i = 0; i < all.size(); i += 2) {
     same = same && all[i] == all.front();
     changed = changed || all[i + 1] != 0;
   }
   if (same) return changed;
-  const auto first = from_first(communicator_, key);
-  together(communicator_, [&] {
+  const auto first = broadcast_text(communicator_, key);
+  on_all_ranks(communicator_, "checkpoint", [&] {
     if (first != key) refuse(fmt::format("its tensors differ from rank 0's: {}", first_difference(first, key)));
   });
   return true;
@@ -81,7 +81,7 @@ void SaveJob::check(const CheckpointState& state, bool changed) const {
     if (text.find('\0') != std::string::npos) refuse(fmt::format("{} has a zero byte; save it as a tensor of uint8", shown(name)));
   for (const auto& [name, value] : info_.fields)
     if (first_bad_byte(name) != std::string::npos || first_bad_byte(value) != std::string::npos)
-      refuse(fmt::format("the field {} is no text of UTF-8", shown(name)));
+      refuse(fmt::format("the field {} is not valid UTF-8", shown(name)));
   if (info_.step < 0 || info_.epoch < 0) refuse(fmt::format("step {} and epoch {} must not be negative", info_.step, info_.epoch));
 }
 
@@ -96,7 +96,7 @@ void SaveJob::begin(const CheckpointState& state, KnownLayout& known) {
   if (changed)
     for (size_t i = 0; i < state.tensors.size(); i++) another.index.emplace(state.tensors[i].name, i);
   std::vector<Range> pieces;
-  together(communicator_, [&] {
+  on_all_ranks(communicator_, "checkpoint", [&] {
     if (is_first()) check(state, changed);
     pieces = ranges_of(state, changed ? another : known);
   });
@@ -107,7 +107,7 @@ void SaveJob::begin(const CheckpointState& state, KnownLayout& known) {
   files_ = known.files;
   layout_ = known.mine;
   make_files();
-  together(communicator_, [&] { make_parts(state, pieces, known); });
+  on_all_ranks(communicator_, "checkpoint", [&] { make_parts(state, pieces, known); });
 }
 
 // What the data sets of this rank's file are: whole tensors where there is one file, else what its ranks have of them.
@@ -124,7 +124,7 @@ std::vector<Range> SaveJob::ranges_of_file(const CheckpointState& state, const s
       numbers.insert(numbers.end(), {piece.tensor, piece.begin, piece.end});
       numbers[1]++;
     }
-  numbers = from_all(communicator_, numbers);
+  numbers = all_gather_values(communicator_, numbers);
   for (size_t at = 0; at < numbers.size();) {
     const bool mine = numbers[at] == static_cast<int64_t>(groups_.mine);
     const auto end = at + 2 + 3 * static_cast<size_t>(numbers[at + 1]);
@@ -137,7 +137,7 @@ std::vector<Range> SaveJob::ranges_of_file(const CheckpointState& state, const s
 KnownLayout SaveJob::make_layout_of_all(const CheckpointState& state, const std::vector<Range>& pieces, KnownLayout known) {
   const auto ranges = ranges_of_file(state, pieces);
   std::vector<int64_t> numbers;
-  together(communicator_, [&] {
+  on_all_ranks(communicator_, "checkpoint", [&] {
     if (!makes_file()) return;
     known.mine = std::make_shared<const FileLayout>(
         make_layout(entries_of(ranges, state.tensors), is_first() ? state.texts : std::vector<TextEntry>(), options_.alignment));
@@ -149,7 +149,7 @@ KnownLayout SaveJob::make_layout_of_all(const CheckpointState& state, const std:
   std::vector<KnownLayout::StateFile> files(groups_.count());
   for (size_t number = 0; number < files.size(); number++) {
     const bool mine = number == groups_.mine;
-    const auto told = from_rank(communicator_, mine && makes_file() ? numbers : std::vector<int64_t>(), groups_.first_ranks[number]);
+    const auto told = broadcast_values(communicator_, mine && makes_file() ? numbers : std::vector<int64_t>(), groups_.first_ranks[number]);
     auto& file = files[number];
     file.bytes = static_cast<uint64_t>(told[0]);
     file.metadata_hash = static_cast<uint64_t>(told[1]);
@@ -170,20 +170,20 @@ KnownLayout SaveJob::make_layout_of_all(const CheckpointState& state, const std:
 // The directory and the first file are rank 0's; the others need the directory, and their ranks need them.
 void SaveJob::make_files() {
   const bool first = is_first();
-  together(communicator_, [&] {
+  on_all_ranks(communicator_, "checkpoint", [&] {
     if (!first) return;
     partial_.emplace(folder_, info_.name, file_name(), options_.mpi_io_hints);
     file_ = File::open_to_write(partial_->path() / file_name());
     file_.resize(layout_->file_bytes);
   });
-  const std::filesystem::path folder = from_first(communicator_, first ? partial_->path().string() : std::string());
+  const std::filesystem::path folder = broadcast_text(communicator_, first ? partial_->path().string() : std::string());
   if (groups_.count() > 1)
-    together(communicator_, [&] {
+    on_all_ranks(communicator_, "checkpoint", [&] {
       if (first || !makes_file()) return;
       file_ = create_file(folder / file_name(), options_.mpi_io_hints);
       file_.resize(layout_->file_bytes);
     });
-  together(communicator_, [&] {
+  on_all_ranks(communicator_, "checkpoint", [&] {
     if (!makes_file()) file_ = File::open_to_write(folder / file_name());
   });
 }
@@ -229,7 +229,7 @@ void SaveJob::collect_blocks() {
   for (const auto& block : blocks_)
     for (const uint64_t number : {static_cast<uint64_t>(block.dataset), block.begin, block.bytes, block.hash})
       numbers.push_back(static_cast<int64_t>(number));
-  numbers = from_all(communicator_, numbers);
+  numbers = all_gather_values(communicator_, numbers);
   blocks_.clear();
   if (!is_first()) return;
   for (size_t i = 0; i < numbers.size(); i += 4)
@@ -277,21 +277,21 @@ void SaveJob::check_blocks(Manifest& manifest) const {
     const auto& [tensor, begin, end] = ranges[set];
     return static_cast<uint64_t>(begin) + byte / c10::elementSize(tensors_[static_cast<size_t>(tensor)].dtype);
   };
-  const auto nobodys = [&](size_t set, uint64_t end) {
-    refuse(fmt::format("elements [{}, {}) of {} are no rank's", element(set, written[set]), element(set, end),
+  const auto refuse_gap = [&](size_t set, uint64_t end) {
+    refuse(fmt::format("no rank provides elements [{}, {}) of {}", element(set, written[set]), element(set, end),
                        shown(manifest.datasets[set].name)));
   };
   for (const auto& block : blocks) {
     const auto set = static_cast<size_t>(block.dataset);
-    if (block.begin > written[set]) nobodys(set, block.begin);
+    if (block.begin > written[set]) refuse_gap(set, block.begin);
     if (block.begin < written[set])
-      refuse(fmt::format("elements [{}, {}) of {} come twice", element(set, block.begin),
+      refuse(fmt::format("more than one rank writes elements [{}, {}) of {}", element(set, block.begin),
                          element(set, std::min(written[set], block.begin + block.bytes)), shown(manifest.datasets[set].name)));
     written[set] += block.bytes;
     manifest.datasets[set].blocks.push_back({block.bytes, block.hash});
   }
   for (size_t i = 0; i < written.size(); i++)
-    if (written[i] < manifest.datasets[i].bytes) nobodys(i, manifest.datasets[i].bytes);
+    if (written[i] < manifest.datasets[i].bytes) refuse_gap(i, manifest.datasets[i].bytes);
 }
 
 // The data sets of all files are all of every tensor, and each element is in one.
@@ -301,17 +301,17 @@ void SaveJob::check_tensors() const {
   std::sort(ranges.begin(), ranges.end(),
             [](const auto& a, const auto& b) { return std::tie(a.tensor, a.begin) < std::tie(b.tensor, b.begin); });
   std::vector<int64_t> ends(tensors_.size());
-  const auto wrong = [&](size_t tensor, int64_t begin, int64_t end, const char* how) {
-    refuse(fmt::format("elements [{}, {}) of {} {}", begin, end, shown(tensors_[tensor].name), how));
+  const auto wrong = [&](size_t tensor, int64_t begin, int64_t end, const char* who) {
+    refuse(fmt::format("{} elements [{}, {}) of {}", who, begin, end, shown(tensors_[tensor].name)));
   };
   for (const auto& range : ranges) {
     const auto tensor = static_cast<size_t>(range.tensor);
-    if (range.begin > ends[tensor]) wrong(tensor, ends[tensor], range.begin, "are no rank's");
-    if (range.begin < ends[tensor]) wrong(tensor, range.begin, std::min(ends[tensor], range.end), "come twice");
+    if (range.begin > ends[tensor]) wrong(tensor, ends[tensor], range.begin, "no rank provides");
+    if (range.begin < ends[tensor]) wrong(tensor, range.begin, std::min(ends[tensor], range.end), "more than one rank writes");
     ends[tensor] = range.end;
   }
   for (size_t i = 0; i < ends.size(); i++)
-    if (ends[i] < tensors_[i].numel()) wrong(i, ends[i], tensors_[i].numel(), "are no rank's");
+    if (ends[i] < tensors_[i].numel()) wrong(i, ends[i], tensors_[i].numel(), "no rank provides");
 }
 
 void SaveJob::commit(bool write_last) {

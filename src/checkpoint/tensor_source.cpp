@@ -1,9 +1,13 @@
 #include "levin/checkpoint/tensor_source.h"
 
-#include "agreement.h"
+#include <fmt/format.h>
+
+#include "foreign_file.h"
 #include "levin/checkpoint/checkpoint_reader.h"
 #include "levin/checkpoint/safetensors.h"
 #include "levin/comm/communicator.h"
+#include "levin/comm/host_values.h"
+#include "levin/core/error.h"
 
 namespace levin {
 
@@ -16,17 +20,25 @@ std::map<std::string, const TensorEntry*> TensorSource::with_prefix(const std::s
 
 std::unique_ptr<TensorSource> open_tensor_source(const std::filesystem::path& path, Communicator* communicator) {
   namespace fs = std::filesystem;
-  std::string checkpoint;  // rank 0 alone looks, so that all ranks open the same
-  if (!communicator || communicator->rank() == 0) {
+  std::string checkpoint;
+  detail::together(communicator, [&] {
+    if (communicator && communicator->rank() != 0) return;  // rank 0 alone looks, so that all ranks open the same
     std::error_code unseen;
-    if (fs::is_directory(path, unseen)) checkpoint = path.string();
+    if (fs::is_directory(path, unseen)) {
+      if (const auto format = detail::foreign_folder(path))
+        throw DataError(fmt::format("{} is {}", path.string(), format.kind), format.remedy, "checkpoint");
+      checkpoint = path.string();
+    }
     if (path.extension() == ".h5") checkpoint = path.has_parent_path() ? path.parent_path().string() : ".";
-  }
-  checkpoint = detail::from_first(communicator, checkpoint);
+  });
+  checkpoint = broadcast_text(communicator, checkpoint);
   const auto make = [&]<class Reader>(std::in_place_type_t<Reader>, const fs::path& at) -> std::unique_ptr<TensorSource> {
     return communicator ? std::make_unique<Reader>(at, *communicator) : std::make_unique<Reader>(at);
   };
-  return checkpoint.empty() ? make(std::in_place_type<SafetensorsReader>, path) : make(std::in_place_type<CheckpointReader>, checkpoint);
+  if (!checkpoint.empty()) return make(std::in_place_type<CheckpointReader>, checkpoint);
+  std::error_code error;
+  const auto real = fs::canonical(path, error);  // downloaded weights are often links into a cache
+  return make(std::in_place_type<SafetensorsReader>, error ? path : real);
 }
 
 }  // namespace levin

@@ -4,10 +4,10 @@
 
 #include <vector>
 
-#include "agreement.h"
 #include "file_layout.h"
 #include "hashing_reader.h"
 #include "levin/comm/communicator.h"
+#include "levin/comm/host_values.h"
 #include "levin/core/text.h"
 
 namespace levin::detail {
@@ -15,7 +15,7 @@ namespace {
 
 [[noreturn]] void damaged(const File& file, const std::string& what, uint64_t begin, uint64_t end) {
   throw DataError(
-      fmt::format("{}: {} is damaged: bytes [{}, {}) of the file do not match their checksum", file.path().string(), what, begin, end),
+      fmt::format("{}: {} is corrupt: checksum mismatch in bytes [{}, {}) of the file", file.path().string(), what, begin, end),
       "use another checkpoint", "checkpoint");
 }
 
@@ -29,14 +29,14 @@ void verify(const std::vector<File>& files, const Manifest& manifest, Communicat
             const std::function<bool(const std::string& name)>& later) {
   const auto rank = static_cast<uint64_t>(communicator ? communicator->rank() : 0),
              ranks = static_cast<uint64_t>(communicator ? communicator->size() : 1);
-  together(communicator, [&] {
+  on_all_ranks(communicator, "checkpoint", [&] {
     for (size_t i = 0; i < files.size(); i++)
       if (files[i].size() != manifest.files[i].bytes)
-        throw DataError(fmt::format("{} has {} bytes, and its manifest says {}: it is cut off or another file", files[i].path().string(),
+        throw DataError(fmt::format("{} has {} bytes, its manifest says {}: truncated or replaced", files[i].path().string(),
                                     files[i].size(), manifest.files[i].bytes),
                         "use another checkpoint", "checkpoint");
   });
-  together(communicator, [&] {
+  on_all_ranks(communicator, "checkpoint", [&] {
     std::vector<HashingReader> readers(files.begin(), files.end());
     for (size_t i = rank; i < files.size(); i += ranks) {
       std::vector<FileLayout::Place> places;

@@ -20,7 +20,7 @@ void add_default(Trainer& trainer, bool enabled, const std::string& option, cons
   const auto count = trainer.count_callbacks<T>();
   if (count > 1 && !several) throw ConfigError(fmt::format("trainer.callbacks has {} {}s", count, what), "name one", "cli");
   if (count > 0 && !enabled)
-    throw ConfigError(fmt::format("trainer.callbacks names a {}, and trainer.{} is false", what, option), "leave out one of them", "cli");
+    throw ConfigError(fmt::format("trainer.callbacks has a {}, but trainer.{} is false", what, option), "remove one of the two", "cli");
   if (count == 0 && enabled) trainer.add_callback(std::make_shared<T>());
 }
 

@@ -110,7 +110,7 @@ struct CrashReport::State {
     if (gettid() != getpid()) {
       char thread_name[16] = {};
       prctl(PR_GET_NAME, thread_name);
-      text << "\n  on the thread " << thread_name;
+      text << "\n  on thread " << thread_name;
     }
   }
 
@@ -120,21 +120,21 @@ struct CrashReport::State {
     if (number == SIGABRT) {
       text << "abort() was called";
     } else if (info->si_code <= 0) {
-      (text << "sent by the process ") << int64_t{info->si_pid};
+      (text << "sent by process ") << int64_t{info->si_pid};
     } else if (number == SIGFPE) {
-      text << (info->si_code == FPE_INTDIV ? "an integer was divided by zero" : "an arithmetic error");
+      text << (info->si_code == FPE_INTDIV ? "integer division by zero" : "arithmetic error");
     } else if (number == SIGILL) {
-      text << "an instruction that this processor does not have";
+      text << "illegal instruction for this processor";
     } else if (number == SIGBUS) {
-      (text << "memory that a file or device does not back, at ").hex(address);
+      (text << "no file or device backs the memory at ").hex(address);
     } else if (info->si_code == SI_KERNEL) {
-      text << "a pointer that cannot be one was used";
+      text << "non-canonical address dereferenced";
     } else if (address < 65536) {
-      (text << "a null pointer was " << (registers.writes ? "written to" : "read") << ", at ").hex(address);
+      (text << "null pointer " << (registers.writes ? "write" : "read") << " at ").hex(address);
     } else if (address + 65536 > registers.stack && address < registers.stack + 65536) {
-      text << "the stack is full: a recursion without an end, or large local variables";
+      text << "stack overflow: unbounded recursion, or large local variables";
     } else {
-      (text << "memory that is not the program's was " << (registers.writes ? "written to" : "read") << ", at ").hex(address);
+      (text << "invalid " << (registers.writes ? "write" : "read") << " at ").hex(address);
     }
   }
 
@@ -234,11 +234,11 @@ struct CrashReport::State {
         if (const auto error = std::current_exception())
           std::rethrow_exception(error);
         else
-          state->cause << "no exception was under way";
+          state->cause << "no active exception";
       } catch (const std::exception& error) {
         state->cause << explain(error);
       } catch (...) {
-        state->cause << "something was thrown that is no std::exception";
+        state->cause << "an exception that is not a std::exception";
       }
     std::abort();
   }

@@ -18,9 +18,9 @@ std::string shell_quoted(const std::string& word) {
 ConfigError explain_devices(int64_t ranks_wanted, int ranks_running, const std::vector<std::string>& command) {
   std::string words;
   for (const auto& word : command) words += fmt::format(" {}", shell_quoted(word));
-  return ConfigError(fmt::format("trainer.devices asks for {} {}, and the program was started {}", ranks_wanted,
-                                 ranks_wanted == 1 ? "rank" : "ranks", ranks_running == 1 ? "alone" : fmt::format("on {}", ranks_running)),
-                     fmt::format("a launcher starts the ranks:\n  mpirun -n {0}{1}\n  srun -n {0}{1}", ranks_wanted, words));
+  return ConfigError(fmt::format("trainer.devices is {}, but the program was started as {} {}", ranks_wanted, ranks_running,
+                                 ranks_running == 1 ? "rank" : "ranks"),
+                     fmt::format("start it with a launcher:\n  mpirun -n {0}{1}\n  srun -n {0}{1}", ranks_wanted, words));
 }
 
 }  // namespace levin

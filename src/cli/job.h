@@ -19,7 +19,7 @@ class TensorSource;
 
 namespace levin::cli {
 
-/// What a program's options come to.
+/// The values of a program's options.
 struct Settings {
   TrainerConfig trainer;
   std::optional<OptimizerConfig> optimizer;
@@ -27,7 +27,10 @@ struct Settings {
   RunConfig run;
   JobConfig job;
   PlanConfig plan;
-  std::optional<ConfigValue> before;  // of the start that this one follows
+  ConfigValue as_given;               // before paths were made absolute: what config.yaml keeps
+  std::optional<ConfigValue> before;  // config.yaml of the attempt that this one resumes
+  std::filesystem::path directory;    // in which the program was started
+  std::filesystem::path runs;         // parent of run directories without a run_dir
 };
 
 /// One run of one subcommand on all ranks.
@@ -53,6 +56,7 @@ class Job {
   void evaluate(Module& module, DataModule& data, const LoadFrom& from);
   void apply_links(DataModule& data);
   void finish(int code);
+  std::string folder_for_reader() const;
 
   const Settings& settings_;
   ProgramOptions& options_;

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <thread>
 
 #include "levin/comm/communicator.h"
@@ -42,8 +43,9 @@ bool was_first(MpiRuntime& mpi, Communicator& communicator, const std::exception
 }  // namespace
 
 int exit_code_of(const std::exception& error) noexcept {
-  const auto* ours = dynamic_cast<const Error*>(&error);
-  return static_cast<int>(ours ? ours->exit_code() : ExitCode::internal);
+  if (const auto* ours = dynamic_cast<const Error*>(&error)) return static_cast<int>(ours->exit_code());
+  const bool io = dynamic_cast<const std::filesystem::filesystem_error*>(&error) != nullptr;
+  return static_cast<int>(io ? ExitCode::io_failed : ExitCode::internal);
 }
 
 int say(const std::string& message, int code) {

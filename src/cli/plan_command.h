@@ -25,7 +25,7 @@ LEVIN_CONFIG(PlanConfig, (cluster, "", flattened),
              (batch, "samples of a rank's micro-batch, or tokens where a parameter is used for each of them", greater_than(0)),
              (flops, "floating-point operations of a rank's micro-batch, forward and backward; null: 6 a parameter and sample",
               greater_than(0)),
-             (reserved, "memory of a rank for other things than parameters, gradients and optimizer state, such as activations"))
+             (reserved, "memory of a rank for all but parameters, gradients and optimizer state, such as activations"))
 
 /// Prints what a training needs of a cluster, for each strategy. Without MPI; the data are asked only where they decide on the model.
 /// ConfigError where the chosen strategy does not fit.

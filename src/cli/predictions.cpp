@@ -4,11 +4,13 @@
 #include <ATen/ops/argsort.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/full.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 #include <hdf5.h>
 
+#include <algorithm>
+
+#include "levin/comm/host_values.h"
 #include "levin/core/error.h"
 #include "levin/core/hdf5_lock.h"
 
@@ -20,7 +22,7 @@ class Handle {
  public:
   Handle(hid_t id, herr_t (*close)(hid_t), const std::filesystem::path& file) : id_(id), close_(close) {
     if (id < 0)
-      throw IoError(fmt::format("HDF5 cannot write {}", file.string()), "see whether the file system is full or read-only", "cli");
+      throw IoError(fmt::format("HDF5 cannot write {}", file.string()), "check whether the file system is full or read-only", "cli");
   }
   ~Handle() { close_(id_); }
   Handle(const Handle&) = delete;
@@ -39,12 +41,12 @@ void write(hid_t file, const std::string& name, const Tensor& tensor, hid_t type
   H5Pset_create_intermediate_group(with_groups, 1);
   const Handle set(H5Dcreate2(file, name.c_str(), type, space, with_groups, H5P_DEFAULT, H5P_DEFAULT), H5Dclose, path);
   if (H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, tensor.data_ptr()) < 0)
-    throw IoError(fmt::format("HDF5 cannot write {}", path.string()), "see whether the file system is full", "cli");
+    throw IoError(fmt::format("HDF5 cannot write {}", path.string()), "check whether the file system is full", "cli");
 }
 
 // Every rank's rows [n_r, ...] as one tensor, in rank order.
-Tensor gather(const Tensor& mine, const Tensor& counts, Communicator& communicator) {
-  const int64_t most = counts.max().item<int64_t>();
+Tensor gather(const Tensor& mine, const std::vector<int64_t>& counts, Communicator& communicator) {
+  const int64_t most = *std::max_element(counts.begin(), counts.end());
   std::vector<int64_t> shape = mine.sizes().vec();
   shape[0] = most;
   const Tensor padded = at::zeros(shape, mine.options());
@@ -54,7 +56,7 @@ Tensor gather(const Tensor& mine, const Tensor& counts, Communicator& communicat
   communicator.all_gather(all, padded).wait();
   std::vector<Tensor> parts;
   parts.reserve(static_cast<size_t>(communicator.size()));
-  for (int rank = 0; rank < communicator.size(); rank++) parts.push_back(all.narrow(0, rank * most, counts[rank].item<int64_t>()));
+  for (int rank = 0; rank < communicator.size(); rank++) parts.push_back(all.narrow(0, rank * most, counts[static_cast<size_t>(rank)]));
   return at::cat(parts);
 }
 
@@ -63,7 +65,8 @@ struct Table {
   Tensor index, rows;
 };
 
-Table table_of(int64_t dataloader_idx, const std::vector<Prediction>& predictions, Communicator& communicator) {
+Table table_of(int64_t dataloader_idx, const std::vector<Prediction>& predictions, const Mesh& mesh) {
+  auto& communicator = mesh.data_communicator().host();
   std::vector<Tensor> rows;
   std::vector<int64_t> indices;
   for (const auto& prediction : predictions) {
@@ -72,26 +75,22 @@ Table table_of(int64_t dataloader_idx, const std::vector<Prediction>& prediction
     indices.insert(indices.end(), prediction.indices.begin(), prediction.indices.end());
   }
   // A rank without samples learns the width of a row from the others.
-  const Tensor counts = at::zeros({communicator.size()}, at::kLong);
-  counts[communicator.rank()] = static_cast<int64_t>(indices.size());
-  communicator.all_reduce(counts).wait();
-  const Tensor width = at::full({1}, rows.empty() ? 0 : rows.front().numel() / std::max<int64_t>(1, rows.front().size(0)), at::kLong);
-  communicator.all_reduce(width, ReduceOp::max).wait();
-  const Tensor mine =
-      rows.empty() ? at::zeros({0, width.item<int64_t>()}, at::kDouble) : at::cat(rows).view({static_cast<int64_t>(indices.size()), -1});
+  const auto counts = all_gather_value(communicator, static_cast<int64_t>(indices.size()));
+  const int64_t width = all_max(communicator, rows.empty() ? 0 : rows.front().numel() / std::max<int64_t>(1, rows.front().size(0)));
+  const Tensor mine = rows.empty() ? at::zeros({0, width}, at::kDouble) : at::cat(rows).view({static_cast<int64_t>(indices.size()), -1});
   return {gather(at::tensor(indices, at::kLong), counts, communicator), gather(mine, counts, communicator)};
 }
 
 }  // namespace
 
-void write_predictions(const std::filesystem::path& file, const std::vector<Prediction>& predictions, Communicator& communicator) {
+void write_predictions(const std::filesystem::path& file, const std::vector<Prediction>& predictions, const Mesh& mesh) {
+  auto& communicator = mesh.data_communicator().host();
   int64_t most = 0;
   for (const auto& prediction : predictions) most = std::max(most, prediction.dataloader_idx);
-  const Tensor last = at::full({1}, most, at::kLong);
-  communicator.all_reduce(last, ReduceOp::max).wait();
+  most = all_max(communicator, most);
   std::vector<Table> tables;
-  for (int64_t i = 0; i <= last.item<int64_t>(); i++) tables.push_back(table_of(i, predictions, communicator));
-  if (communicator.rank() != 0) return;
+  for (int64_t i = 0; i <= most; i++) tables.push_back(table_of(i, predictions, communicator));
+  if (mesh.rank() != 0) return;
   const Hdf5Lock lock;
   const Handle out(H5Fcreate(file.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), H5Fclose, file);
   for (size_t i = 0; i < tables.size(); i++) {

@@ -30,7 +30,7 @@ ProgramOptions::ProgramOptions(std::string program, std::string version, std::ve
     : program_(std::move(program)), version_(std::move(version)), subcommands_(std::move(subcommands)) {}
 
 void ProgramOptions::add_group(std::string name, std::string help, const ConfigType& type, void* object) {
-  if (!type.as_struct() && !type.as_choice()) throw UsageError("cli", fmt::format("the group {} is neither a struct nor a choice", name));
+  if (!type.as_struct() && !type.as_choice()) throw UsageError("cli", fmt::format("group {} is neither a struct nor a choice", name));
   groups_.push_back({std::move(name), std::move(help), &type, object});
 }
 
@@ -54,17 +54,18 @@ bool ProgramOptions::read_entry(const ConfigEntry& entry, const ConfigPlace& pla
   return false;
 }
 
+// Keys that begin with x- are no options: they hold what the file refers to by anchors.
 void ProgramOptions::read_layer(const ConfigValue& layer, std::map<std::string, ConfigSource>& set) {
   const ConfigPlace place{"", nullptr, &set};
   for (const auto& entry : layer.entries) {
-    if (read_entry(entry, place)) continue;
+    if (read_entry(entry, place) || entry.key.starts_with("x-")) continue;
     const auto known = root_keys();
     auto nearest = nearest_name(entry.key, known);
     if (nearest.empty())  // max_epochs without its group
       for (const auto& option : options())
         if (option.path.ends_with("." + entry.key)) nearest = option.path;
     place.field(entry.key.size() <= 80 ? entry.key : shown(entry.key), nullptr)
-        .fail(entry.source, "there is no such key",
+        .fail(entry.source, "unknown key",
               (nearest.empty() ? "" : fmt::format("did you mean {}? ", nearest)) + fmt::format("known here: {}", joined(known)));
   }
 }
@@ -84,7 +85,7 @@ std::vector<ProgramOptions::Given> ProgramOptions::given_by_environment(const st
     if (!variable.starts_with("LEVIN_") || equals == std::string::npos) continue;
     const std::string name = variable.substr(0, equals), text = variable.substr(equals + 1);
     const auto source = ConfigSource::named("environment " + printable(name));
-    if (first_bad_byte(variable) != std::string::npos) throw ConfigError(fmt::format("{} is not text in UTF-8", source.text()));
+    if (first_bad_byte(variable) != std::string::npos) throw ConfigError(fmt::format("{} is not valid UTF-8", source.text()));
     std::string path;
     for (size_t i = 6; i < equals; ++i) {
       if (variable.compare(i, 2, "__") == 0 && i + 2 < equals) {
@@ -106,8 +107,8 @@ std::vector<ProgramOptions::Given> ProgramOptions::given_by_environment(const st
         names.push_back(std::move(as_variable));
       }
       const auto nearest = nearest_name(name, names);
-      throw ConfigError(fmt::format("{}: there is no such option", source.text()),
-                        nearest.empty() ? "unset it, or see --help" : fmt::format("did you mean {}?", nearest));
+      throw ConfigError(fmt::format("{}: unknown option", source.text()),
+                        nearest.empty() ? "unset it; --help lists all options" : fmt::format("did you mean {}?", nearest));
     }
     given.push_back({std::move(parts), detail::value_of_text(text, path, all, source)});
   }
@@ -121,7 +122,8 @@ ProgramCommand ProgramOptions::parse(const ProgramInput& input) {
   for (size_t i = 0; i < input.arguments.size(); ++i) {
     const auto& word = input.arguments[i];
     if (word.size() > longest_argument)
-      throw ConfigError(fmt::format("command line: an argument of {} bytes", word.size()), "put it into a file");
+      throw ConfigError(fmt::format("command line: an argument has {} bytes, the limit is {}", word.size(), longest_argument),
+                        "put it into a config file");
     if (word != "--help" && word != "-h") continue;
     const bool narrowed =
         i + 1 < input.arguments.size() && std::find(group_names.begin(), group_names.end(), input.arguments[i + 1]) != group_names.end();
@@ -137,13 +139,13 @@ ProgramCommand ProgramOptions::parse(const ProgramInput& input) {
   for (const auto& subcommand : subcommands_) names.push_back(subcommand.name);
   if (line.subcommands.size() > 1)
     throw ConfigError(
-        fmt::format("command line: {} and {} are both words without an option", shown(line.subcommands[0]), shown(line.subcommands[1])),
-        fmt::format("give one of: {}; values need an option before them", joined(names)));
+        fmt::format("command line: {} and {} are two words without an option", shown(line.subcommands[0]), shown(line.subcommands[1])),
+        fmt::format("give one subcommand of: {}; write a value after its option", joined(names)));
   if (line.subcommands.empty() && !line.print_config)
-    throw ConfigError("command line: it is not said what to do", fmt::format("give one of: {} (--help says more)", joined(names)));
+    throw ConfigError("no subcommand given", fmt::format("choose one of: {} (--help lists all options)", joined(names)), "cli");
   if (!line.subcommands.empty() && std::find(names.begin(), names.end(), line.subcommands[0]) == names.end()) {
     const auto nearest = nearest_name(line.subcommands[0], names);
-    throw ConfigError(fmt::format("command line: {} is not known{}", shown(line.subcommands[0]),
+    throw ConfigError(fmt::format("command line: {} is unknown{}", shown(line.subcommands[0]),
                                   nearest.empty() ? "" : fmt::format(", did you mean {}?", nearest)),
                       fmt::format("allowed: {}", joined(names)));
   }
@@ -172,6 +174,11 @@ ProgramCommand ProgramOptions::parse(const ProgramInput& input) {
   else
     command.subcommand = line.subcommands[0];
   return command;
+}
+
+void ProgramOptions::make_paths_absolute(const std::filesystem::path& base) {
+  for (const auto& group : ungrouped_) group.type->make_absolute(group.object, base);
+  for (const auto& group : groups_) group.type->make_absolute(group.object, base);
 }
 
 void ProgramOptions::check() const {

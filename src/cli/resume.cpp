@@ -11,7 +11,7 @@
 #include "levin/core/error.h"
 #include "levin/core/log.h"
 #include "levin/core/number_text.h"
-#include "levin/trainer/load_from.h"
+#include "levin/session/load_from.h"
 #include "run_folder.h"
 
 namespace levin::cli {
@@ -49,21 +49,24 @@ fs::path best_in(const fs::path& folder) {
 
 void tell_refused(const NewestCheckpoint& newest, const Communicator& communicator, const Log& log) {
   for (const auto& why : newest.refused)
-    if (communicator.rank() == 0) log.warning("[checkpoint] passed over: {}", why);
+    if (communicator.rank() == 0) log.warning("[checkpoint] skipped: {}", why);
 }
 
 }  // namespace
+
+bool is_ckpt_word(const std::string& ckpt_path) {
+  return ckpt_path == "auto" || ckpt_path == "last" || ckpt_path == "best" || ckpt_path == "none";
+}
 
 std::string effective_ckpt_path(const RunConfig& config, const std::string& subcommand) {
   if (!config.ckpt_path.empty()) return config.ckpt_path;
   return subcommand == "fit" && named_folder(config, "") ? "auto" : "none";
 }
 
-std::optional<fs::path> config_of_the_run(const RunConfig& config, const std::string& program, const std::string& subcommand) {
+std::optional<fs::path> config_of_the_run(const RunConfig& config, const fs::path& runs, const std::string& subcommand) {
   const auto path = effective_ckpt_path(config, subcommand);
   if (path == "none") return std::nullopt;
-  const bool word = path == "auto" || path == "last" || path == "best";
-  const auto folder = word ? named_folder(config, program) : fs::path(path).parent_path().parent_path();
+  const auto folder = is_ckpt_word(path) ? named_folder(config, runs) : fs::path(path).parent_path().parent_path();
   if (!folder) return std::nullopt;
   std::error_code unseen;
   const auto file = *folder / "config.yaml";
@@ -80,14 +83,14 @@ std::unique_ptr<CheckpointReader> find_checkpoint(const std::string& ckpt_path, 
                                                   Communicator& communicator, const Log& log) {
   if (ckpt_path == "none" || (ckpt_path == "auto" && !run_folder)) return nullptr;
   if (!run_folder && (ckpt_path == "last" || ckpt_path == "best"))
-    throw ConfigError(fmt::format("--ckpt_path {} of which run?", ckpt_path), "give its --run_dir or --run_name", "checkpoint");
+    throw ConfigError(fmt::format("--ckpt_path {} names no run", ckpt_path), "give the run's --run_dir or --run_name", "checkpoint");
   const auto folder = run_folder.value_or("") / "checkpoints";
   if (ckpt_path == "auto" || ckpt_path == "last") {
     auto newest = newest_checkpoint(folder, communicator, {.verify_on_read = read_once_by_trainers()});
     tell_refused(newest, communicator, log);
     if (!newest.reader && ckpt_path == "last")
       throw ConfigError(fmt::format("--ckpt_path last, and {} has no checkpoint", folder.string()),
-                        "give a --run_dir or --run_name that has", "checkpoint");
+                        "give the --run_dir or --run_name of a run with checkpoints", "checkpoint");
     return std::move(newest.reader);
   }
   const fs::path path = ckpt_path == "best" ? best_in(folder) : fs::path(ckpt_path);
@@ -107,9 +110,9 @@ std::unique_ptr<CheckpointReader> another_checkpoint(const std::string& ckpt_pat
   auto newest = newest_checkpoint(damaged.parent_path(), communicator, {}, {damaged});  // verified as a whole
   tell_refused(newest, communicator, log);
   if (!newest.reader)
-    throw DataError(fmt::format("{} has no checkpoint that is whole; the newest was found damaged while it was loaded: {}",
-                                damaged.parent_path().string(), why),
-                    "begin anew with --ckpt_path none", "checkpoint");
+    throw DataError(
+        fmt::format("{} has no intact checkpoint; the newest turned out to be corrupt: {}", damaged.parent_path().string(), why),
+        "start over with --ckpt_path none", "checkpoint");
   return std::move(newest.reader);
 }
 
@@ -139,8 +142,8 @@ void compare_configs(const ConfigValue& before, const ConfigValue& now, const st
       refused.push_back(difference);
   }
   if (!refused.empty())
-    throw ConfigError(fmt::format("the run would go on as another one: {}", fmt::join(refused, "; ")),
-                      "give a --run_name or --run_dir of its own, or name what may change in --resume_allow", "cli");
+    throw ConfigError(fmt::format("options that define the run have changed: {}", fmt::join(refused, "; ")),
+                      "give another --run_name or --run_dir, or allow the change with --resume_allow", "cli");
 }
 
 }  // namespace levin::cli

@@ -18,12 +18,16 @@ namespace levin::cli {
 
 struct RunConfig;
 
+/// Whether a --ckpt_path is one of the words auto, last, best and none, and not a path.
+bool is_ckpt_word(const std::string& ckpt_path);
+
 /// What --ckpt_path means for a subcommand: of the words auto, last, best and none, or a checkpoint's path. A fit of a run that has a name
 /// or a folder goes on where it ended; all else begins anew.
 std::string effective_ckpt_path(const RunConfig& config, const std::string& subcommand);
 
 /// The config that a run was started with before, where this start goes on with it or evaluates it.
-std::optional<std::filesystem::path> config_of_the_run(const RunConfig& config, const std::string& program, const std::string& subcommand);
+std::optional<std::filesystem::path> config_of_the_run(const RunConfig& config, const std::filesystem::path& runs,
+                                                       const std::string& subcommand);
 /// Whether an option, or a group, of that config is taken over by this start, if nothing else sets it.
 bool taken_over(const std::string& key, const std::string& subcommand);
 

@@ -12,6 +12,7 @@
 #include "levin/cli/yaml_reader.h"
 #include "levin/comm/agree.h"
 #include "levin/comm/launcher.h"
+#include "levin/comm/thread_count.h"
 #include "levin/core/version.h"
 #include "resume.h"
 
@@ -39,17 +40,30 @@ ProgramOptions describe(const std::string& name, Settings& settings, const Progr
 
 const char* variable(const char* name) { return std::getenv(name); }
 
-bool started_by_a_launcher() {
-  for (const char* name :
-       {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMI_RANK", "PMIX_RANK", "PALS_RANKID", "FLUX_TASK_RANK", "SLURM_STEP_NUM_TASKS"})
-    if (std::getenv(name)) return true;
-  return false;
+// Before MPI starts.
+bool is_rank_zero() { return launcher_rank(variable).value_or(0) == 0; }
+
+std::filesystem::path working_directory() {
+  std::error_code error;
+  auto directory = std::filesystem::current_path(error);
+  if (error)
+    throw IoError(fmt::format("cannot find the working directory: {}", error.message()), "start the program in a directory that exists",
+                  "cli");
+  return directory;
 }
 
-bool first_of_the_launcher() {
-  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "PALS_RANKID", "FLUX_TASK_RANK", "SLURM_PROCID"})
-    if (const char* rank = std::getenv(name)) return std::string_view(rank) == "0";
-  return true;
+// `--run_name ""` comes from an unset shell variable; a config file may well leave the name empty.
+void check_run_name(const ProgramCommand& command, const RunConfig& config) {
+  const auto given = command.set.find("run_name");
+  if (config.run_name.empty() && given != command.set.end() && given->second.origin && given->second.line == 0)
+    throw ConfigError(fmt::format("{}: run_name is empty", given->second.text()), "give a name, or leave the option out");
+}
+
+// All that user code sees is absolute, so that a change of the working directory in it moves no file of the run.
+void make_paths_absolute(Settings& settings, ProgramOptions& options) {
+  options.make_paths_absolute(settings.directory);
+  auto& path = settings.run.ckpt_path;
+  if (!path.empty() && !is_ckpt_word(path)) path = (settings.directory / path).lexically_normal();
 }
 
 int run_job(const Settings& settings, ProgramOptions& options, const Program& program, MpiRuntime& mpi, CrashReport& crashes,
@@ -70,7 +84,7 @@ int run_job(const Settings& settings, ProgramOptions& options, const Program& pr
 // For one process; of several the first one does it.
 int plan(const Settings& settings, ProgramOptions& options, const Program& program) {
   try {
-    if (first_of_the_launcher()) print_plan(settings.plan, settings.trainer, settings.optimizer, options, program);
+    if (is_rank_zero()) print_plan(settings.plan, settings.trainer, settings.optimizer, options, program);
     return 0;
   } catch (const std::exception& error) {
     return say(error.what(), exit_code_of(error));
@@ -92,27 +106,33 @@ int run_program(int argc, const char* const* argv, const Program& program) {
   ProgramCommand command;
   Standing standing;
   try {
+    settings.directory = working_directory();
+    settings.runs = settings.directory / "runs" / name;
     auto input = ProgramInput::from_main(argc, argv, environ);
     command = options.parse(input);
+    check_run_name(command, settings.run);
     if (const auto base = command.subcommand.empty() || command.subcommand == "plan"
                               ? std::nullopt
-                              : config_of_the_run(settings.run, name, command.subcommand)) {
+                              : config_of_the_run(settings.run, settings.runs, command.subcommand)) {
       input.base_files = {*base};
       input.base_keys = [&command](const std::string& key) { return taken_over(key, command.subcommand); };
       settings.before = load_yaml(*base);
       command = options.parse(input);
     }
     if (command.subcommand.empty()) {
-      if (first_of_the_launcher()) std::fputs(command.text.c_str(), stdout);
+      if (is_rank_zero()) std::fputs(command.text.c_str(), stdout);
       return 0;
     }
+    settings.as_given = options.write();
+    make_paths_absolute(settings, options);
     if (command.subcommand == "plan") return plan(settings, options, program);
-    if (settings.trainer.devices.value.value_or(1) > 1 && !started_by_a_launcher())
+    if (settings.trainer.session.num_threads == 0) threads_of_environment(variable);  // an invalid one is refused on all ranks
+    if (settings.trainer.devices.value.value_or(1) > 1 && !started_by_launcher(variable))
       throw explain_devices(*settings.trainer.devices.value, 1, {argv, argv + argc});
     AcceleratorRegistry().create(settings.trainer.session.accelerator);  // its plug-in comes before any other use of LibTorch
   } catch (const Error& error) {
     standing = {error.exit_code(), error.what(), {}};
-    if (!started_by_a_launcher()) return say(error.what(), static_cast<int>(error.exit_code()));
+    if (!started_by_launcher(variable)) return say(error.what(), static_cast<int>(error.exit_code()));
   }
 
   MpiRuntime mpi;
@@ -127,7 +147,7 @@ int run_program(int argc, const char* const* argv, const Program& program) {
     if (standing.code == ExitCode::finished) standing = {error.exit_code(), error.what(), {}};
   }
   if (standing.code == ExitCode::finished)
-    standing.must_be_equal = {{"configuration", hash_text(options.to_yaml(false))},
+    standing.must_be_equal = {{"configuration", hash_text(to_yaml(settings.as_given))},
                               {"program", hash_file("/proc/self/exe")},
                               {"Levin", version},
                               {"LibTorch", libtorch_version()}};

@@ -6,13 +6,17 @@
 
 #include <fstream>
 
-#include "levin/comm/agree.h"
+#include "levin/comm/host_values.h"
 #include "levin/comm/mpi_runtime.h"
+#include "levin/core/error.h"
+#include "levin/core/text.h"
 
 namespace levin::cli {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr size_t longest_name = 255;  // of a file on Linux
 
 // mkdir tells who was first, so that two jobs started together do not share a number.
 fs::path next_number(const fs::path& parent) {
@@ -30,14 +34,14 @@ void place_checkpoints(const fs::path& target, const fs::path& folder) {
   if (!fs::is_symlink(link) && !fs::exists(link)) fs::create_directory_symlink(fs::canonical(target), link);
   if (!fs::equivalent(target, link))
     throw ConfigError(
-        fmt::format("checkpoint_dir is {}, and the run's checkpoints lie in {}", target.string(), fs::canonical(link).string()),
-        fmt::format("move them there and remove {}, or leave them where they are", link.string()), "cli");
+        fmt::format("checkpoint_dir is {}, but the run's checkpoints are in {}", target.string(), fs::canonical(link).string()),
+        fmt::format("move them there and remove {}, or leave checkpoint_dir as it was", link.string()), "cli");
 }
 
-fs::path make(const RunConfig& config, const std::string& program, const std::string& subcommand, RunLock& lock) {
+fs::path make(const RunConfig& config, const fs::path& runs, const std::string& subcommand, RunLock& lock) {
   try {
-    const auto named = named_folder(config, program);
-    fs::path folder = named ? *named : next_number(fs::path("runs") / program);
+    const auto named = named_folder(config, runs);
+    fs::path folder = named ? *named : next_number(runs);
     if (subcommand != "fit" && fs::exists(folder / "checkpoints")) folder /= subcommand;
     fs::create_directories(folder);
     if (access(folder.c_str(), W_OK | X_OK) != 0)
@@ -46,7 +50,7 @@ fs::path make(const RunConfig& config, const std::string& program, const std::st
     if (subcommand == "fit" && !config.checkpoint_dir.empty()) place_checkpoints(config.checkpoint_dir, folder);
     return folder;
   } catch (const fs::filesystem_error& error) {
-    throw IoError(fmt::format("cannot make the run's folder {}: {}", error.path1().string(), error.code().message()),
+    throw IoError(fmt::format("cannot create the run directory {}: {}", error.path1().string(), error.code().message()),
                   "give a --run_dir that can be written", "cli");
   }
 }
@@ -54,20 +58,25 @@ fs::path make(const RunConfig& config, const std::string& program, const std::st
 }  // namespace
 
 void RunConfig::validate() const {
+  const bool blank = run_name.find_first_not_of(" \t") == std::string::npos;
+  if (!run_name.empty() && (blank || run_name == "." || run_name == ".." || run_name.find('/') != std::string::npos ||
+                            run_name.size() > longest_name || printable(run_name) != run_name))
+    throw ConfigError(fmt::format("run_name {} is not a valid directory name", shown(run_name)),
+                      "give a name without /, or a path as --run_dir");
   if (init_from.empty() && !(init_rename.empty() && init_exclude.empty()))
-    throw ConfigError("init_rename and init_exclude are for the weights of init_from, which is empty", "give --init_from as well");
+    throw ConfigError("init_rename and init_exclude need init_from, which is empty", "give --init_from, too");
 }
 
-std::optional<fs::path> named_folder(const RunConfig& config, const std::string& program) {
+std::optional<fs::path> named_folder(const RunConfig& config, const fs::path& runs) {
   if (!config.run_dir.empty()) return config.run_dir;
-  if (!config.run_name.empty()) return fs::path("runs") / program / config.run_name;
+  if (!config.run_name.empty()) return runs / config.run_name;
   return std::nullopt;
 }
 
 RunLock::RunLock(const fs::path& folder) : file_(open((folder / ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666)) {
   if (file_ < 0 || flock(file_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return;  // some file systems know no locks
   close(std::exchange(file_, -1));
-  throw ConfigError(fmt::format("another job uses {}", folder.string()), "wait for its end, or give a --run_dir or --run_name of its own",
+  throw ConfigError(fmt::format("another job uses {}", folder.string()), "wait for its end, or give another --run_dir or --run_name",
                     "cli");
 }
 
@@ -75,25 +84,10 @@ RunLock::~RunLock() {
   if (file_ >= 0) close(file_);
 }
 
-fs::path make_run_folder(MpiRuntime& mpi, const RunConfig& config, const std::string& program, const std::string& subcommand,
-                         RunLock& lock) {
-  std::string folder;
-  Standing standing;
-  std::exception_ptr failure;
-  if (mpi.rank() == 0) try {
-      folder = make(config, program, subcommand, lock);
-    } catch (const Error& error) {
-      standing = {error.exit_code(), error.what(), {}};
-      failure = std::current_exception();
-    }
-  const Agreement agreement = agree(mpi, standing);
-  if (failure) std::rethrow_exception(failure);
-  if (!agreement.good()) throw Error(agreement.code, "cli", fmt::format("rank {}: {}", agreement.rank, agreement.message));
-  int length = static_cast<int>(folder.size());
-  check_mpi(MPI_Bcast(&length, 1, MPI_INT, 0, mpi.communicator()), "MPI_Bcast");
-  folder.resize(static_cast<size_t>(length));
-  check_mpi(MPI_Bcast(folder.data(), length, MPI_CHAR, 0, mpi.communicator()), "MPI_Bcast");
-  return folder;
+fs::path make_run_folder(MpiRuntime& mpi, const RunConfig& config, const fs::path& runs, const std::string& subcommand, RunLock& lock) {
+  auto folder = on_all_ranks(mpi.communicator(), "cli",
+                             [&] { return mpi.rank() == 0 ? make(config, runs, subcommand, lock).string() : std::string(); });
+  return broadcast_text(mpi.communicator(), std::move(folder));
 }
 
 void write_text(const fs::path& file, const std::string& text) {
@@ -104,7 +98,7 @@ void write_text(const fs::path& file, const std::string& text) {
   std::error_code error;
   if (out) fs::rename(partial, file, error);
   if (!out || error)
-    throw IoError(fmt::format("cannot write {}", file.string()), "see whether the file system is full or read-only", "cli");
+    throw IoError(fmt::format("cannot write {}", file.string()), "check whether the file system is full or read-only", "cli");
 }
 
 }  // namespace levin::cli

@@ -29,20 +29,22 @@ struct RunConfig {
 
   void validate() const;
 };
-LEVIN_CONFIG(RunConfig, (run_dir, "folder for the run's files; empty: runs/PROGRAM/RUN_NAME"),
-             (run_name, "what the run is called; empty: the next free number"), (seed_everything, "seed of everything random", at_least(0)),
+LEVIN_CONFIG(RunConfig, (run_dir, "directory of the run's files; empty: runs/PROGRAM/RUN_NAME"),
+             (run_name, "name of the run's directory in runs/PROGRAM; empty: the next free number"),
+             (seed_everything, "seed of all random generators", at_least(0)),
              (ckpt_path,
-              "begin with: auto (the run's newest checkpoint, if there is one), last, best, none, or a checkpoint's folder; empty: "
+              "checkpoint to load: auto (the run's newest, if any), last, best, none, or a checkpoint's directory; empty: "
               "auto for the fit of a run with a run_dir or run_name, else none"),
              (ckpt_strict, "a checkpoint that does not fit the model is an error; else what fits is loaded"),
-             (checkpoint_dir, "where the run's checkpoints lie; empty: in its folder, as checkpoints. Else that is a link to it"),
-             (resume_allow, "options that may change when a run goes on, though they change what it is"),
-             (init_from, "weights to begin anew with: a checkpoint's folder, or a safetensors file; not used by a run that goes on"),
-             (init_rename, "beginnings of names in that file, and what the model has in their place: {encoder.: backbone.}"),
-             (init_exclude, "patterns (*, ?) of the model's names that are not loaded"))
+             (checkpoint_dir,
+              "directory of the run's checkpoints, to which RUN_DIR/checkpoints becomes a link; empty: RUN_DIR/checkpoints"),
+             (resume_allow, "options that may change on resume although they define the run"),
+             (init_from, "initial weights of a new run: a checkpoint's directory, or a safetensors file; not used on resume"),
+             (init_rename, "prefixes of names in that file and the model's prefixes for them: {encoder.: backbone.}"),
+             (init_exclude, "patterns (*, ?) of the model's tensors that are not loaded"))
 
-/// The folder of a run that has a name or a folder.
-std::optional<std::filesystem::path> named_folder(const RunConfig& config, const std::string& program);
+/// The directory of a run that was given a run_dir or, in `runs`, a run_name.
+std::optional<std::filesystem::path> named_folder(const RunConfig& config, const std::filesystem::path& runs);
 
 /// The mark that one job uses a run's folder; it is gone when the process is.
 class RunLock {
@@ -63,8 +65,8 @@ class RunLock {
 
 /// Makes the folder of this run, the same on all ranks, and takes its lock on rank 0. What evaluates a training's run gets a folder in it.
 /// IoError, on all ranks, when it cannot be made or written. Collective.
-std::filesystem::path make_run_folder(MpiRuntime& mpi, const RunConfig& config, const std::string& program, const std::string& subcommand,
-                                      RunLock& lock);
+std::filesystem::path make_run_folder(MpiRuntime& mpi, const RunConfig& config, const std::filesystem::path& runs,
+                                      const std::string& subcommand, RunLock& lock);
 
 /// Replaces a file as a whole. IoError when it cannot be written.
 void write_text(const std::filesystem::path& file, const std::string& text);

@@ -1,7 +1,6 @@
 #include "run_record.h"
 
 #include <ATen/Parallel.h>
-#include <ATen/ops/full.h>
 #include <mpi.h>
 #include <sys/resource.h>
 #include <torch/csrc/api/include/torch/version.h>
@@ -11,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "levin/comm/host_values.h"
 #include "levin/core/version.h"
 #include "levin/trainer/trainer.h"
 #include "run_folder.h"
@@ -80,9 +80,7 @@ std::string begin_of_record(const RunRecord& record, int ranks) {
 double peak_bytes_of_all(Communicator& communicator) {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
-  const Tensor peak = at::full({1}, static_cast<double>(usage.ru_maxrss) * 1024, at::kDouble);
-  communicator.all_reduce(peak, ReduceOp::max).wait();
-  return peak.item<double>();
+  return all_max(communicator, static_cast<double>(usage.ru_maxrss) * 1024);
 }
 
 std::string libtorch_version() { return TORCH_VERSION; }

@@ -12,8 +12,8 @@ struct JobConfig {
   std::optional<int64_t> stop_after_steps;
 };
 LEVIN_CONFIG(JobConfig, (stop_after_steps,
-                         "end after so many optimizer steps of this start, as if the time were over: with a checkpoint and "
-                         "exit code 75",
+                         "optimizer steps after which this attempt ends as at a time limit: with a checkpoint and exit "
+                         "code 75",
                          at_least(1)))
 
 /// Ends a training as a batch system's limit would.

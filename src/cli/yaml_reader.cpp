@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstring>
 #include <map>
+#include <optional>
 #include <set>
 #include <sstream>
 
@@ -46,7 +47,7 @@ class Builder : public YAML::EventHandler {
   ConfigValue take() { return std::move(root_); }
 
   void OnDocumentStart(const YAML::Mark& mark) override {
-    if (++documents_ > 1) fail(mark, "a second document begins", "a config is one document: remove the ---");
+    if (++documents_ > 1) fail(mark, "a second document begins", "a config has one document: remove the ---");
   }
   void OnDocumentEnd() override {}
   void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
@@ -56,13 +57,13 @@ class Builder : public YAML::EventHandler {
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string& text) override {
     check_tag(mark, tag);
     if (tag == "!") check_closed(mark);
-    if (wants_key()) return key(mark, text, anchor);
+    if (wants_key()) return key(mark, text, anchor, /*merges=*/text == "<<" && tag != "!");
     put(at(mark, ConfigValue::scalar(text, tag == "!")), anchor, mark);
   }
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
     if (wants_key()) fail(mark, "an alias cannot be a key");
     const auto known = anchors_.find(anchor);
-    if (known == anchors_.end()) fail(mark, "an alias stands inside of what it refers to");
+    if (known == anchors_.end()) fail(mark, "an alias refers to a value that contains it");
     spend(size_of(known->second), mark);
     put(known->second, 0, mark);
   }
@@ -73,10 +74,27 @@ class Builder : public YAML::EventHandler {
     begin(mark, tag, anchor, ConfigValue::map());
   }
   void OnSequenceEnd() override { end(); }
-  void OnMapEnd() override { end(); }
+  void OnMapEnd() override {
+    if (open_.back().merge) merge(open_.back().value.entries, *open_.back().merge);
+    end();
+  }
 
   [[noreturn]] void fail(const YAML::Mark& mark, const std::string& what, const std::string& remedy = {}) const {
-    throw ConfigError(fmt::format("{}: {}", source(mark).text(), what), remedy);
+    fail(source(mark), what, remedy);
+  }
+  [[noreturn]] static void fail(const ConfigSource& source, const std::string& what, const std::string& remedy = {}) {
+    throw ConfigError(fmt::format("{}: {}", source.text(), what), remedy);
+  }
+
+  // The parser's own words for a line that is indented with a tab do not name it.
+  void check_indentation(const YAML::Mark& mark) const {
+    size_t begin = 0;
+    for (int line = 0; line < mark.line && begin < document_.size(); ++line)
+      begin = std::min(document_.find('\n', begin), document_.size() - 1) + 1;
+    const auto text = document_.substr(begin);
+    const size_t blank = std::min(text.find_first_not_of(' '), text.size());
+    if (const auto name = name_of_blank(text.substr(blank)); !name.empty())
+      fail({origin_, mark.line + 1, static_cast<int>(blank) + 1}, fmt::format("the line is indented with {}", name), "indent with spaces");
   }
 
  private:
@@ -86,6 +104,7 @@ class Builder : public YAML::EventHandler {
     YAML::Mark mark;
     std::set<std::string> keys;
     bool has_key = false;
+    std::optional<size_t> merge = std::nullopt;  // the entry whose key is <<
   };
 
   ConfigSource source(const YAML::Mark& mark) const { return {origin_, mark.line + 1, mark.column + 1}; }
@@ -99,6 +118,17 @@ class Builder : public YAML::EventHandler {
     if (!tag.empty() && tag != "?" && tag != "!")
       fail(mark, fmt::format("the tag {} is not allowed", shown(tag)), "write the value without a tag");
   }
+  static std::string name_of_blank(std::string_view text) {
+    if (text.starts_with('\t')) return "a tab";
+    if (text.starts_with("\xC2\xA0")) return "a no-break space (U+00A0)";
+    if (text.starts_with("\xE2\x80\xAF")) return "a narrow no-break space (U+202F)";
+    if (text.starts_with("\xE3\x80\x80")) return "an ideographic space (U+3000)";
+    return "";
+  }
+  void check_indentation(const YAML::Mark& mark, const std::string& key) const {
+    if (const auto name = name_of_blank(key); !name.empty())
+      fail(mark, fmt::format("the key {} begins with {}", shown(key), name), "indent with spaces");
+  }
   // The parser takes the end of the file for the end of a quotation.
   void check_closed(const YAML::Mark& mark) const {
     const auto start = static_cast<size_t>(mark.pos);
@@ -107,7 +137,7 @@ class Builder : public YAML::EventHandler {
       if (document_[i] == document_[start]) return;
       if (document_[start] == '"' && document_[i] == '\\') ++i;
     }
-    fail(mark, "a quotation is not closed");
+    fail(mark, "a quoted scalar is not closed");
   }
   void spend(const Size& size, const YAML::Mark& mark) {
     nodes_ += size.nodes;
@@ -117,25 +147,48 @@ class Builder : public YAML::EventHandler {
     if (open_.size() + size.depth > limits_.depth) fail(mark, fmt::format("values are nested deeper than {}", limits_.depth));
   }
 
-  void key(const YAML::Mark& mark, const std::string& text, YAML::anchor_t anchor) {
+  // YAML's merge key: the entries of a map, or of a list of maps, unless the map has the key itself; the first map of a list wins.
+  static constexpr auto merge_remedy = "write <<: *name, or <<: [*first, *second]";
+  void merge(std::vector<ConfigEntry>& entries, size_t place) {
+    ConfigEntry merged = std::move(entries[place]);
+    entries.erase(entries.begin() + static_cast<std::ptrdiff_t>(place));
+    const bool is_list = merged.value.kind == ConfigValue::Kind::sequence;
+    std::vector<ConfigValue> maps;
+    if (is_list)
+      maps = std::move(merged.value.items);
+    else
+      maps.push_back(std::move(merged.value));
+    std::set<std::string> known;
+    for (const auto& entry : entries) known.insert(entry.key);
+    auto target = entries.begin() + static_cast<std::ptrdiff_t>(place);
+    for (auto& map : maps) {
+      if (map.kind != ConfigValue::Kind::map) fail(merged.source, "the merge key << needs a map", merge_remedy);
+      for (auto& entry : map.entries)
+        if (known.insert(entry.key).second) target = std::next(entries.insert(target, std::move(entry)));
+    }
+  }
+
+  void key(const YAML::Mark& mark, const std::string& text, YAML::anchor_t anchor, bool merges) {
     spend({1, text.size(), 1}, mark);
+    check_indentation(mark, text);
     if (anchor) fail(mark, "an anchor on a key is not allowed");
     auto& map = open_.back();
     if (!map.keys.insert(text).second) {
       for (const auto& entry : map.value.entries)
         if (entry.key == text)
           fail(mark, fmt::format("the key {} is given twice", shown(text)),
-               fmt::format("its first place is line {}: keep one", entry.source.line));
+               fmt::format("keep one: the first is in line {}", entry.source.line));
     }
+    if (merges) map.merge = map.value.entries.size();
     map.value.entries.push_back({text, {}, {}, source(mark)});
     map.has_key = true;
   }
 
   void begin(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, ConfigValue value) {
     check_tag(mark, tag);
-    if (wants_key()) fail(mark, "a key must be a word");
+    if (wants_key()) fail(mark, "a key must be a scalar");
     spend({1, 0, 1}, mark);
-    open_.push_back({at(mark, std::move(value)), anchor, mark, {}, false});
+    open_.push_back({at(mark, std::move(value)), anchor, mark, {}, false, std::nullopt});
   }
 
   void end() {
@@ -175,7 +228,7 @@ std::string read_file(const std::filesystem::path& file, size_t limit) {
   };
   // Non-blocking, so that a pipe that nobody writes cannot hold the program; for a regular file it means nothing.
   const int descriptor = open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (descriptor < 0) refuse(errno == ENOENT ? "there is no such file" : fmt::format("cannot be opened: {}", std::strerror(errno)));
+  if (descriptor < 0) refuse(errno == ENOENT ? "no such file" : fmt::format("cannot be opened: {}", std::strerror(errno)));
   const std::unique_ptr<const int, void (*)(const int*)> closer(&descriptor, [](const int* open_one) { ::close(*open_one); });
   struct stat status {};
   if (fstat(descriptor, &status) != 0) refuse(fmt::format("cannot be read: {}", std::strerror(errno)));
@@ -190,7 +243,7 @@ std::string read_file(const std::filesystem::path& file, size_t limit) {
     if (got == 0) break;
     size += static_cast<size_t>(got);
   }
-  if (size > limit) refuse(fmt::format("is larger than {} bytes, which no config is", limit));
+  if (size > limit) refuse(fmt::format("is larger than {} bytes, the limit of a config", limit));
   text.resize(size);
   return text;
 }
@@ -201,9 +254,9 @@ ConfigValue parse_yaml(std::string_view text, const std::string& origin, const Y
   if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
   if (const size_t bad = first_bad_byte(text); bad != std::string::npos) {
     const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(bad), '\n');
-    throw ConfigError(fmt::format("{}:{}: byte 0x{:02x} is not text in UTF-8", origin, line,
-                                  static_cast<unsigned>(static_cast<unsigned char>(text[bad]))),
-                      "save the file as UTF-8");
+    throw ConfigError(
+        fmt::format("{}:{}: byte 0x{:02x} is not valid UTF-8", origin, line, static_cast<unsigned>(static_cast<unsigned char>(text[bad]))),
+        "save the file as UTF-8");
   }
   Builder builder(text, origin, limits);
   try {
@@ -212,7 +265,9 @@ ConfigValue parse_yaml(std::string_view text, const std::string& origin, const Y
     while (parser.HandleNextDocument(builder)) {
     }
   } catch (const YAML::Exception& error) {
-    builder.fail(error.mark.is_null() ? YAML::Mark() : error.mark, "this is not valid YAML: " + printable(error.msg));
+    const auto mark = error.mark.is_null() ? YAML::Mark() : error.mark;
+    builder.check_indentation(mark);
+    builder.fail(mark, "invalid YAML: " + printable(error.msg));
   }
   return builder.take();
 }

@@ -1,19 +1,11 @@
 #include "levin/comm/agree.h"
 
+#include "levin/comm/host_values.h"
 #include "levin/comm/mpi_runtime.h"
 #include "ranges.h"
 
 namespace levin {
 namespace {
-
-/// Everybody gets root's text.
-std::string broadcast_text(const MpiRuntime& runtime, std::string text, int root) {
-  uint64_t size = text.size();
-  check_mpi(MPI_Bcast(&size, 1, MPI_UINT64_T, root, runtime.communicator()), "MPI_Bcast");
-  text.resize(size);
-  check_mpi(MPI_Bcast(text.data(), static_cast<int>(size), MPI_CHAR, root, runtime.communicator()), "MPI_Bcast");
-  return text;
-}
 
 /// "name=value" lines, so that ranks of different programs can still be compared.
 std::vector<std::string> lines_of(const std::string& text) {
@@ -46,7 +38,7 @@ Agreement agree(const MpiRuntime& runtime, const Standing& mine) {
   if (const int bad = first_rank_with(mine.code != ExitCode::finished); bad < size) {
     int code = static_cast<int>(mine.code);
     check_mpi(MPI_Bcast(&code, 1, MPI_INT, bad, runtime.communicator()), "MPI_Bcast");
-    return {static_cast<ExitCode>(code), bad, broadcast_text(runtime, mine.message, bad)};
+    return {static_cast<ExitCode>(code), bad, broadcast_text(runtime.communicator(), mine.message, bad)};
   }
 
   std::string text;
@@ -55,7 +47,7 @@ Agreement agree(const MpiRuntime& runtime, const Standing& mine) {
       if (letter == '\n') letter = ' ';
     text += fmt::format("{} {}\n", name, value);
   }
-  const std::string first_text = broadcast_text(runtime, text, 0);
+  const std::string first_text = broadcast_text(runtime.communicator(), text, 0);
   const char differs = text == first_text ? 0 : 1;
   const int odd = first_rank_with(differs != 0);
   if (odd == size) return {};
@@ -64,7 +56,7 @@ Agreement agree(const MpiRuntime& runtime, const Standing& mine) {
   std::vector<int> odd_ranks;
   for (int i = 0; i < size; i++)
     if (all[static_cast<size_t>(i)]) odd_ranks.push_back(i);
-  const std::string odd_text = broadcast_text(runtime, text, odd);
+  const std::string odd_text = broadcast_text(runtime.communicator(), text, odd);
   return {ExitCode::bad_config, odd,
           fmt::format(
               "[comm] the ranks did not start alike: {} {} from rank 0: {}; start the same program with the same options and libraries "

@@ -1,46 +1,61 @@
 #include "collective.h"
 
+#include <xxhash.h>
+
 #include <algorithm>
+#include <numeric>
 
 #include "reduce.h"
 
 namespace levin::detail {
 namespace {
 
-constexpr const char* kind_names[] = {"all_reduce", "reduce_scatter", "all_gather", "broadcast",
-                                      "barrier",    "allocate",       "split",      "gather_shared"};
-constexpr int64_t root_unit = 8192, subject_unit = root_unit << 20;
+constexpr const char* kind_names[] = {"all_reduce", "reduce_scatter", "all_gather", "gather_shared", "broadcast", "all_to_all",
+                                      "send",       "recv",           "barrier",    "allocate",      "split"};
+
+uint64_t hash_of(std::string_view label) { return label.empty() ? 0 : XXH3_64bits(label.data(), label.size()) | 1; }
 
 }  // namespace
 
-double encode(Kind kind, at::ScalarType dtype, ReduceOp op, int root) {
-  return static_cast<double>(static_cast<int>(kind) + 8 * static_cast<int>(op) + 32 * static_cast<int>(dtype) + root_unit * root);
+Call::Call(Kind kind, std::string_view label_text, at::ScalarType dtype, int64_t count, ReduceOp op, int root)
+    : header{.count = count, .label = hash_of(label_text), .kind = kind, .op = op, .dtype = dtype, .root = root} {
+  std::copy_n(label_text.data(), std::min(label_text.size(), label_bytes - 1), label.data());
 }
 
-double with_subject(double call, int subject) { return call + static_cast<double>(subject_unit * subject); }
-
-std::string Call::describe(const std::vector<std::string>& subjects) const {
-  const auto number = static_cast<int64_t>(call);
-  const auto kind = static_cast<Kind>(number % 8);
-  std::string text = fmt::format("{} number {:.0f}", kind_names[static_cast<size_t>(kind)], sequence);
-  if (kind == Kind::barrier || kind == Kind::split) return text;
-  text += fmt::format(" of {:.0f} {}", numel, c10::toString(static_cast<at::ScalarType>(number / 32 % 256)));
-  if (kind == Kind::broadcast) text += fmt::format(" from root {}", number / root_unit % (subject_unit / root_unit));
-  if (kind == Kind::all_reduce || kind == Kind::reduce_scatter) text += fmt::format(", {}", name_of(static_cast<ReduceOp>(number / 8 % 4)));
-  const auto subject = static_cast<size_t>(number / subject_unit);
-  if (subject > 0 && subject <= subjects.size()) text += " for " + subjects[subject - 1];
+std::string Call::describe() const {
+  const auto kind = header.kind;
+  std::string text = fmt::format("{} number {}", kind_names[static_cast<size_t>(kind)], header.sequence);
+  if (kind != Kind::barrier && kind != Kind::split) {
+    text += header.has_counts ? " with counts of" : fmt::format(" of {}", header.count);
+    text += fmt::format(" {}", c10::toString(header.dtype));
+  }
+  if (kind == Kind::broadcast) text += fmt::format(" from root {}", header.root);
+  if (kind == Kind::send) text += fmt::format(" to rank {}", header.root);
+  if (kind == Kind::recv) text += fmt::format(" from rank {}", header.root);
+  if (kind == Kind::all_reduce || kind == Kind::reduce_scatter) text += fmt::format(", {}", name_of(header.op));
+  if (label[0] != 0) text += fmt::format(" for {}", label.data());
   return text;
 }
 
-CommunicatorError disagreement(const Call& first, int rank, const Call& other, const std::vector<std::string>& subjects) {
+CommunicatorError disagreement(int first_rank, const Call& first, int other_rank, const Call& other) {
   return CommunicatorError(
-      fmt::format("the ranks disagree: rank 0 is in {}, rank {} in {}", first.describe(subjects), rank, other.describe(subjects)),
+      fmt::format("the ranks disagree: rank {} is in {}, rank {} in {}", first_rank, first.describe(), other_rank, other.describe()),
       "make the same calls in the same order on all ranks");
+}
+
+bool message_matches(const CallHeader& send, const CallHeader& recv) noexcept {
+  return send.dtype == recv.dtype && send.count == recv.count && send.label == recv.label;
+}
+
+CommunicatorError count_disagreement(int sender, int64_t sent, int receiver, int64_t expected, const Call& call) {
+  return CommunicatorError(fmt::format("the ranks disagree in {}: rank {} sends {} elements to rank {}, which expects {}", call.describe(),
+                                       sender, sent, receiver, expected),
+                           "give input_counts[r] on each rank the value of this rank's entry in output_counts of rank r");
 }
 
 void check_tensor(const Tensor& tensor) {
   if (!tensor.defined() || !tensor.device().is_cpu() || !tensor.is_contiguous())
-    throw UsageError("comm", "a collective on a tensor that is undefined, not contiguous or not in host memory",
+    throw UsageError("comm", "a collective on a tensor that is undefined, not contiguous or not in CPU memory",
                      "give tensor.contiguous().cpu()");
 }
 
@@ -63,6 +78,40 @@ void check_divisible(const Tensor& whole, int size) {
   if (whole.numel() % size != 0)
     throw UsageError("comm", fmt::format("gather_shared of {} elements by {} ranks", whole.numel(), size),
                      "give a multiple of the number of ranks");
+}
+
+void check_transfers(std::span<const Transfer> transfers, int size) {
+  for (const auto& transfer : transfers) {
+    check_tensor(transfer.tensor);
+    if (transfer.peer < 0 || transfer.peer >= size)
+      throw UsageError(
+          "comm",
+          fmt::format("a {} rank {} of {}", transfer.direction == Transfer::Direction::send ? "send to" : "recv from", transfer.peer, size),
+          "give a rank of the communicator");
+  }
+}
+
+void check_sides(const Tensor& output, const Tensor& input, bool has_counts) {
+  if (output.scalar_type() == input.scalar_type() && (has_counts || output.numel() == input.numel())) return;
+  throw UsageError("comm",
+                   fmt::format("all_to_all from {} elements of {} to {} of {}", input.numel(), c10::toString(input.scalar_type()),
+                               output.numel(), c10::toString(output.scalar_type())),
+                   "give an output of the input's dtype and, in equal parts, its number of elements");
+}
+
+std::vector<int64_t> check_counts(const Tensor& tensor, std::span<const int64_t> counts, int size) {
+  check_tensor(tensor);
+  if (counts.empty() && tensor.numel() % size == 0) return std::vector<int64_t>(static_cast<size_t>(size), tensor.numel() / size);
+  const bool fits = static_cast<int>(counts.size()) == size &&
+                    std::all_of(counts.begin(), counts.end(), [](int64_t n) { return n >= 0; }) &&
+                    std::accumulate(counts.begin(), counts.end(), int64_t{0}) == tensor.numel();
+  if (!fits)
+    throw UsageError("comm",
+                     counts.empty() ? fmt::format("all_to_all of {} elements in equal parts by {} ranks", tensor.numel(), size)
+                                    : fmt::format("all_to_all of {} elements in {} parts with a sum of {} by {} ranks", tensor.numel(),
+                                                  counts.size(), std::accumulate(counts.begin(), counts.end(), int64_t{0}), size),
+                     "give a count that is not negative for each rank; their sum is the tensor's number of elements");
+  return {counts.begin(), counts.end()};
 }
 
 size_t slice_begin(size_t count, size_t element_bytes, int rank, int size) {

@@ -1,32 +1,77 @@
 #pragma once
+#include <array>
 #include <cstring>
+#include <span>
 #include <string>
+#include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "levin/comm/communicator.h"
 
 namespace levin::detail {
 
-/// What a rank is about to do, in one number that is exact in a double: the kind, and op, dtype and root where it has them.
-enum class Kind { all_reduce, reduce_scatter, all_gather, broadcast, barrier, allocate, split, gather_shared };
-double encode(Kind kind, at::ScalarType dtype = at::ScalarType::Undefined, ReduceOp op = ReduceOp::sum, int root = 0);
-/// The same with what the collective is about.
-double with_subject(double call, int subject);
-
-struct Call {
-  double call = 0, numel = 0, sequence = 0;
-  bool operator==(const Call&) const = default;
-  /// "all_reduce number 7 of 100 Float, sum", with its subject
-  std::string describe(const std::vector<std::string>& subjects) const;
+enum class Kind : uint8_t {
+  all_reduce,
+  reduce_scatter,
+  all_gather,
+  gather_shared,
+  broadcast,
+  all_to_all,
+  send,
+  recv,
+  barrier,
+  allocate,
+  split
 };
-/// The error of ranks whose calls differ.
-CommunicatorError disagreement(const Call& first, int rank, const Call& other, const std::vector<std::string>& subjects);
 
-/// UsageError for what a collective does not take.
+/// What a rank is about to do, as the ranks compare it.
+struct CallHeader {
+  uint64_t sequence = 0;  ///< of a message: its number among those of its pair and direction
+  int64_t count = 0;      ///< elements; of all_to_all with counts: 0
+  uint64_t label = 0;     ///< the label's hash; 0: none
+  Kind kind = Kind::barrier;
+  ReduceOp op = ReduceOp::sum;
+  at::ScalarType dtype = at::ScalarType::Undefined;
+  bool has_counts = false;  ///< of all_to_all
+  int32_t root = -1;        ///< of broadcast; of a message: the other rank
+  bool operator==(const CallHeader&) const = default;
+};
+// The header travels in a flag's cache line, and its bytes are hashed.
+static_assert(sizeof(CallHeader) == 32 && std::is_trivially_copyable_v<CallHeader>);
+static_assert(std::has_unique_object_representations_v<CallHeader>);
+
+/// A header and the label in words, for the error of ranks that disagree.
+struct Call {
+  static constexpr size_t label_bytes = 72;
+  CallHeader header;
+  std::array<char, label_bytes> label{};  ///< cut to this length, zero-terminated
+
+  Call() = default;
+  explicit Call(Kind kind, std::string_view label = {}, at::ScalarType dtype = at::ScalarType::Undefined, int64_t count = 0,
+                ReduceOp op = ReduceOp::sum, int root = -1);
+  /// "all_reduce number 7 of 100 Float, sum, for unit \"encoder\""
+  std::string describe() const;
+};
+static_assert(std::is_trivially_copyable_v<Call>);
+
+/// The error of two ranks whose calls differ.
+CommunicatorError disagreement(int first_rank, const Call& first, int other_rank, const Call& other);
+/// Whether a send and the recv that it meets agree.
+bool message_matches(const CallHeader& send, const CallHeader& recv) noexcept;
+
+/// UsageError for what a call does not take.
 void check_tensor(const Tensor& tensor);
 void check_pair(const Tensor& whole, const Tensor& part, int size);
 void check_root(int root, int size);
 void check_divisible(const Tensor& whole, int size);
+void check_transfers(std::span<const Transfer> transfers, int size);
+/// Both sides of all_to_all: one dtype; in equal parts, one size.
+void check_sides(const Tensor& output, const Tensor& input, bool has_counts);
+/// Elements of each rank's part of `tensor`: `counts`, or equal ones where that is empty.
+std::vector<int64_t> check_counts(const Tensor& tensor, std::span<const int64_t> counts, int size);
+/// The error of all_to_all where `sender` gives `receiver` another count than that one expects.
+CommunicatorError count_disagreement(int sender, int64_t sent, int receiver, int64_t expected, const Call& call);
 
 inline std::byte* data_of(const Tensor& tensor) { return static_cast<std::byte*>(tensor.data_ptr()); }
 inline void move_bytes(std::byte* to, const std::byte* from, size_t bytes) {

@@ -8,6 +8,7 @@
 #include "levin/comm/mpi_runtime.h"
 
 namespace levin::detail {
+
 HostLink::HostLink(MPI_Comm leaders, std::shared_ptr<NodeGroup> word, std::function<void()> idle)
     : leaders_(leaders), word_(std::move(word)), idle_(std::move(idle)) {
   MPI_Comm_set_errhandler(leaders_, MPI_ERRORS_RETURN);
@@ -42,12 +43,22 @@ void HostLink::wait(std::span<MPI_Request> requests) {
   }
 }
 
-std::vector<double> HostLink::all_gather(const std::vector<double>& mine) {
-  values_->mine = mine;
+HostLink::Flags HostLink::all_max(const Flags& mine) {
+  values_->flags_mine = mine;
+  MPI_Request request;
+  check_mpi(MPI_Iallreduce(values_->flags_mine.data(), values_->flags.data(), static_cast<int>(mine.size()), MPI_UINT64_T, MPI_MAX,
+                           leaders_, &request),
+            "MPI_Iallreduce");
+  wait({&request, 1});
+  return values_->flags;
+}
+
+std::vector<std::byte> HostLink::all_gather(std::span<const std::byte> mine) {
+  values_->mine.assign(mine.begin(), mine.end());
   values_->all.resize(mine.size() * static_cast<size_t>(size_));
   const int count = static_cast<int>(mine.size());
   MPI_Request request;
-  check_mpi(MPI_Iallgather(values_->mine.data(), count, MPI_DOUBLE, values_->all.data(), count, MPI_DOUBLE, leaders_, &request),
+  check_mpi(MPI_Iallgather(values_->mine.data(), count, MPI_BYTE, values_->all.data(), count, MPI_BYTE, leaders_, &request),
             "MPI_Iallgather");
   wait({&request, 1});
   return values_->all;
@@ -62,8 +73,15 @@ void HostLink::all_to_all(const std::byte* send, const Parts& send_parts, std::b
   wait({&request, 1});
 }
 
-void HostLink::all_gather_parts(std::byte* data, const Parts& parts) {
-  // Not MPI_Iallgatherv, which takes half as long again between two hosts.
+void HostLink::all_gather_parts(std::byte* data, const Parts& parts, bool direct) {
+  if (!direct) {
+    const auto& [bytes, begins] = values_->received = parts;
+    MPI_Request request;
+    check_mpi(MPI_Iallgatherv(MPI_IN_PLACE, 0, MPI_BYTE, data, bytes.data(), begins.data(), MPI_BYTE, leaders_, &request),
+              "MPI_Iallgatherv");
+    return wait({&request, 1});
+  }
+  // Between two hosts MPI_Iallgatherv takes half as long again.
   const auto self = static_cast<size_t>(rank_);
   std::vector<MPI_Request> requests;
   for (size_t i = 0; i < parts.bytes.size(); i++)
@@ -81,6 +99,21 @@ void HostLink::all_gather_parts(std::byte* data, const Parts& parts) {
 void HostLink::broadcast(std::byte* data, int bytes, int root) {
   MPI_Request request;
   check_mpi(MPI_Ibcast(data, bytes, MPI_BYTE, root, leaders_, &request), "MPI_Ibcast");
+  wait({&request, 1});
+}
+
+void HostLink::all_reduce(const std::byte* input, std::byte* output, int count, at::ScalarType dtype, ReduceOp op) {
+  MPI_Request request;
+  check_mpi(MPI_Iallreduce(input, output, count, mpi_type(dtype), ops_.get(dtype, op), leaders_, &request), "MPI_Iallreduce");
+  wait({&request, 1});
+}
+
+void HostLink::reduce_scatter(const std::byte* input, std::byte* output, const std::vector<int>& counts, at::ScalarType dtype,
+                              ReduceOp op) {
+  values_->counts = counts;
+  MPI_Request request;
+  check_mpi(MPI_Ireduce_scatter(input, output, values_->counts.data(), mpi_type(dtype), ops_.get(dtype, op), leaders_, &request),
+            "MPI_Ireduce_scatter");
   wait({&request, 1});
 }
 

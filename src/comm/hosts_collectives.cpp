@@ -1,6 +1,7 @@
 // How HostsCommunicator moves data.
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "hosts_communicator.h"
 #include "reduce.h"
@@ -9,6 +10,12 @@ namespace levin::detail {
 namespace {
 
 constexpr size_t most_bytes = std::numeric_limits<int>::max();  // that MPI can count
+
+bool follow_each_other(const auto& cuts) {
+  size_t end = cuts.front().begin;
+  return cuts.front().begin == 0 &&
+         std::all_of(cuts.begin(), cuts.end(), [&](const auto& cut) { return std::exchange(end, cut.begin + cut.count) == cut.begin; });
+}
 
 ReduceOp without_mean(ReduceOp op) { return op == ReduceOp::mean ? ReduceOp::sum : op; }
 
@@ -45,27 +52,47 @@ void HostsCommunicator::sum_between(const std::byte* partials, const std::vector
                                     ReduceOp op) {
   const auto wide_dtype = partial_dtype(dtype);
   const size_t wide = c10::elementSize(wide_dtype), count = cuts[host_].count;
+  const bool ready = wide_dtype == dtype && op != ReduceOp::mean;
+  if (!direct_sums() && follow_each_other(cuts)) {
+    std::vector<int> counts;
+    for (const auto& cut : cuts) counts.push_back(static_cast<int>(cut.count));
+    std::byte* sum = ready ? output : receive_buffer(count * wide);
+    link_->reduce_scatter(partials, sum, counts, wide_dtype, without_mean(op));
+    if (!ready) finish(output, sum, count, dtype, op == ReduceOp::mean ? size_ : 1);
+    return;
+  }
   HostLink::Parts sent, received;
   for (size_t i = 0; i < hosts_.size(); i++) {
     sent.add(cuts[i].begin * wide, i == host_ ? 0 : cuts[i].count * wide);
     received.add(i * count * wide, i == host_ ? 0 : count * wide);
   }
-  if (received_->size() < hosts_.size() * count * wide) received_->resize(hosts_.size() * count * wide);
-  link_->all_to_all(partials, sent, received_->data(), received);
+  std::byte* buffer = receive_buffer(hosts_.size() * count * wide);
+  link_->all_to_all(partials, sent, buffer, received);
   std::vector<const std::byte*> sources;
-  for (size_t i = 0; i < hosts_.size(); i++)
-    sources.push_back(i == host_ ? partials + cuts[i].begin * wide : received_->data() + i * count * wide);
-  const bool ready = wide_dtype == dtype && op != ReduceOp::mean;
-  std::byte* sum = ready ? output : received_->data() + host_ * count * wide;
+  for (size_t i = 0; i < hosts_.size(); i++) sources.push_back(i == host_ ? partials + cuts[i].begin * wide : buffer + i * count * wide);
+  std::byte* sum = ready ? output : buffer + host_ * count * wide;
   reduce({&sum, 1}, sources, count, wide_dtype, without_mean(op));
   if (!ready) finish(output, sum, count, dtype, op == ReduceOp::mean ? size_ : 1);
 }
 
-Work HostsCommunicator::all_reduce(const Tensor& tensor, ReduceOp op) {
+void HostsCommunicator::all_reduce_between(const std::byte* partials, size_t count, std::byte* output, at::ScalarType dtype, ReduceOp op) {
+  const auto wide_dtype = partial_dtype(dtype);
+  const bool ready = wide_dtype == dtype && op != ReduceOp::mean && output != partials;
+  std::byte* sum = ready ? output : receive_buffer(count * c10::elementSize(wide_dtype));
+  link_->all_reduce(partials, sum, static_cast<int>(count), wide_dtype, without_mean(op));
+  if (!ready) finish(output, sum, count, dtype, op == ReduceOp::mean ? size_ : 1);
+}
+
+std::byte* HostsCommunicator::receive_buffer(size_t bytes) {
+  if (received_->size() < bytes) received_->resize(bytes);
+  return received_->data();
+}
+
+Work HostsCommunicator::all_reduce(const Tensor& tensor, ReduceOp op, std::string_view label) {
   check_tensor(tensor);
   const auto dtype = tensor.scalar_type();
   check_reducible(dtype, op);
-  return thread_->run([=, this, call = next(Kind::all_reduce, dtype, tensor.numel(), op)] {
+  return thread_->run([=, this, call = next(Call(Kind::all_reduce, label, dtype, tensor.numel(), op))] {
     meet(call, &tensor);
     const size_t count = static_cast<size_t>(tensor.numel()), element = tensor.element_size();
     const size_t chunk = chunk_bytes_ / c10::elementSize(partial_dtype(dtype));
@@ -75,7 +102,9 @@ Work HostsCommunicator::all_reduce(const Tensor& tensor, ReduceOp op) {
       const Piece piece{begin, 0, n};
       std::byte *own = data_of(tensor) + begin * element, *output = as_it_is ? own : result();
       if (!as_it_is) sum_in_node(tensor, {&piece, 1}, op);
-      if (leads()) {
+      if (leads() && !direct_sums()) {
+        all_reduce_between(as_it_is ? own : partial(), n, output, dtype, op);
+      } else if (leads()) {
         std::vector<Cut> cuts;
         HostLink::Parts parts;
         for (int i = 0; i < link_->size(); i++) {
@@ -84,7 +113,7 @@ Work HostsCommunicator::all_reduce(const Tensor& tensor, ReduceOp op) {
           parts.add(from * element, (to - from) * element);
         }
         sum_between(as_it_is ? own : partial(), cuts, output + cuts[host_].begin * element, dtype, op);
-        link_->all_gather_parts(output, parts);
+        link_->all_gather_parts(output, parts, /*direct=*/true);
       }
       lane_->barrier();
       move_bytes(own, output, n * element);
@@ -94,15 +123,15 @@ Work HostsCommunicator::all_reduce(const Tensor& tensor, ReduceOp op) {
   });
 }
 
-Work HostsCommunicator::reduce_scatter(const Tensor& output, const Tensor& input, ReduceOp op) {
+Work HostsCommunicator::reduce_scatter(const Tensor& output, const Tensor& input, ReduceOp op, std::string_view label) {
   check_pair(input, output, size_);
   const auto dtype = input.scalar_type();
   check_reducible(dtype, op);
-  return thread_->run([=, this, call = next(Kind::reduce_scatter, dtype, output.numel(), op)] {
+  return thread_->run([=, this, call = next(Call(Kind::reduce_scatter, label, dtype, output.numel(), op))] {
     meet(call, &input);
     const size_t count = static_cast<size_t>(output.numel()), element = output.element_size();
     const size_t chunk = std::max<size_t>(1, chunk_bytes_ / c10::elementSize(partial_dtype(dtype)) / static_cast<size_t>(size_));
-    const bool as_it_is = direct(input) && size_ == static_cast<int>(hosts_.size());
+    const bool as_it_is = direct(input) && size_ == static_cast<int>(hosts_.size()) && direct_sums();
     for (size_t begin = 0; begin < count; begin += chunk) {
       const size_t n = std::min(chunk, count - begin);
       std::byte* own = data_of(output) + begin * element;
@@ -144,12 +173,12 @@ void HostsCommunicator::gather(const Tensor& output, const Tensor& input, bool s
       before += ranks.size();
     }
     if (as_it_is) {
-      link_->all_gather_parts(data_of(output), parts);
+      link_->all_gather_parts(data_of(output), parts, direct_sums());
       continue;
     }
     move_bytes(result() + static_cast<size_t>(parts.begins[host_]) + local_rank_ * n, data_of(input) + begin, n);
     lane_->barrier();
-    if (leads()) link_->all_gather_parts(result(), parts);
+    if (leads()) link_->all_gather_parts(result(), parts, direct_sums());
     lane_->barrier();
     const std::byte* part = result();
     size_t turn = 0;
@@ -164,28 +193,28 @@ void HostsCommunicator::gather(const Tensor& output, const Tensor& input, bool s
   in_flight_ = Tensor();
 }
 
-Work HostsCommunicator::all_gather(const Tensor& output, const Tensor& input) {
+Work HostsCommunicator::all_gather(const Tensor& output, const Tensor& input, std::string_view label) {
   check_pair(output, input, size_);
-  return thread_->run([=, this, call = next(Kind::all_gather, input.scalar_type(), input.numel())] {
+  return thread_->run([=, this, call = next(Call(Kind::all_gather, label, input.scalar_type(), input.numel()))] {
     meet(call);
     gather(output, input, false);
   });
 }
 
-Work HostsCommunicator::gather_shared(const Tensor& whole) {
+Work HostsCommunicator::gather_shared(const Tensor& whole, std::string_view label) {
   check_tensor(whole);
   check_divisible(whole, size_);
-  return thread_->run([=, this, call = next(Kind::gather_shared, whole.scalar_type(), whole.numel())] {
+  return thread_->run([=, this, call = next(Call(Kind::gather_shared, label, whole.scalar_type(), whole.numel()))] {
     meet(call);
     const int64_t numel = whole.numel() / size_;
     gather(whole, whole.view({-1}).narrow(0, rank_ * numel, numel), true);
   });
 }
 
-Work HostsCommunicator::broadcast(const Tensor& tensor, int root) {
+Work HostsCommunicator::broadcast(const Tensor& tensor, int root, std::string_view label) {
   check_tensor(tensor);
   check_root(root, size_);
-  return thread_->run([=, this, call = next(Kind::broadcast, tensor.scalar_type(), tensor.numel(), ReduceOp::sum, root)] {
+  return thread_->run([=, this, call = next(Call(Kind::broadcast, label, tensor.scalar_type(), tensor.numel(), ReduceOp::sum, root))] {
     meet(call);
     const auto from = std::find_if(hosts_.begin(), hosts_.end(),
                                    [&](const auto& ranks) { return std::find(ranks.begin(), ranks.end(), root) != ranks.end(); });

@@ -2,13 +2,13 @@
 
 #include <sched.h>
 #include <time.h>
+#include <xxhash.h>
 
 #include <algorithm>
-#include <array>
 #include <exception>
 
+#include "levin/comm/host_values.h"
 #include "levin/comm/mpi_runtime.h"
-#include "make_on_all.h"
 #include "node_communicator.h"
 
 namespace levin::detail {
@@ -18,8 +18,9 @@ constexpr long nap_nanoseconds = 20'000;
 
 }  // namespace
 
-HostsCommunicator::HostsCommunicator(MPI_Comm ranks, std::unique_ptr<NodeGroup> node, bool threaded, const HostsCommunicator* origin)
-    : node_(std::move(node)), threaded_(threaded), bridge_(origin ? origin->bridge_ : nullptr) {
+HostsCommunicator::HostsCommunicator(MPI_Comm ranks, std::unique_ptr<NodeGroup> node, bool threaded, int direct_hosts,
+                                     const HostsCommunicator* origin)
+    : node_(std::move(node)), threaded_(threaded), direct_hosts_(direct_hosts), bridge_(origin ? origin->bridge_ : nullptr) {
   check_mpi(MPI_Comm_dup(ranks, &ranks_), "MPI_Comm_dup");
   MPI_Comm_set_errhandler(ranks_, MPI_ERRORS_RETURN);
   MPI_Comm_rank(ranks_, &rank_);
@@ -31,10 +32,11 @@ HostsCommunicator::HostsCommunicator(MPI_Comm ranks, std::unique_ptr<NodeGroup> 
     if (!origin) bridge_ = std::make_shared<AbortBridge>(leaders, node_, hosts_[host_]);
     link_ = std::make_unique<HostLink>(leaders, node_, [this] { idle(); });
   }
-  lane_ = make_on_all(ranks_, "", [this] { return node_->split(0, 0); });
+  lane_ = on_all_ranks(ranks_, [this] { return node_->split(0, 0); });
   lane_->on_idle([this] { idle(); });
   if (!threaded_ && bridge_) node_->on_idle([this] { idle(); });
   make_area();
+  mpi_transfers_ = std::make_unique<MpiTransfers>(ranks_, rank_);
   thread_ = std::make_unique<CommThread>(threaded_, bridge_ ? std::function<void()>([this] { bridge_->poll(); }) : nullptr);
 }
 
@@ -46,6 +48,7 @@ HostsCommunicator::~HostsCommunicator() {
   node_->on_idle(nullptr);
   int finalized = 0;
   MPI_Finalized(&finalized);
+  if (!mpi_transfers_->complete()) finalized = 1;  // MPI may still use the communicator
   if (link_ && link_->abandoned()) {
     link_->keep(area_);
     link_->keep(received_);
@@ -56,10 +59,9 @@ HostsCommunicator::~HostsCommunicator() {
 }
 
 void HostsCommunicator::find_hosts() {
-  const double mine = rank_;
-  std::vector<double> local(static_cast<size_t>(node_->size()));
-  node_->exchange({&mine, 1}, local);
-  const int leader = static_cast<int>(local.front());
+  std::vector<int> local(static_cast<size_t>(node_->size()));
+  node_->exchange_structs(rank_, std::span(local));
+  const int leader = local.front();
   std::vector<int> leaders(static_cast<size_t>(size_));
   check_mpi(MPI_Allgather(&leader, 1, MPI_INT, leaders.data(), 1, MPI_INT, ranks_), "MPI_Allgather");
   for (int rank = 0; rank < size_; rank++) {
@@ -69,14 +71,29 @@ void HostsCommunicator::find_hosts() {
     if (rank == rank_) host_ = static_cast<size_t>(host - hosts_.begin()), local_rank_ = host->size();
     host->push_back(rank);
   }
+  local_ranks_.assign(static_cast<size_t>(size_), -1);
+  for (size_t i = 0; i < local_size(); i++) local_ranks_[static_cast<size_t>(hosts_[host_][i])] = static_cast<int>(i);
 }
 
 void HostsCommunicator::make_area() {
+  // Many hosts get large chunks, so that a host's part of one is worth a message.
+  constexpr size_t few = size_t{4} << 20, least = size_t{16} << 20, most = size_t{64} << 20, for_each_host = size_t{256} << 10;
+  constexpr size_t inbox = size_t{32} << 10;
   received_ = std::make_shared<std::vector<std::byte>>();
-  for (const size_t bytes : {size_t{4} << 20, size_t{64} << 10}) {
-    area_ = lane_->allocate(leads() ? 3 * bytes : bytes, WhenShort::return_null);
+  const size_t wanted = direct_sums() ? few : std::clamp(hosts_.size() * for_each_host, least, most);
+  const size_t cards = NodeTransfers::card_bytes(static_cast<int>(local_size()));
+  for (const size_t bytes : {wanted, few, size_t{64} << 10}) {
+    const size_t chunks = leads() ? 3 * bytes : bytes;
+    area_ = lane_->allocate(chunks + inbox + cards, WhenShort::return_null);
     chunk_bytes_ = bytes;
-    if (all_good(area_ != nullptr)) return;
+    if (!all_good(area_ != nullptr)) continue;
+    std::vector<std::byte*> inboxes, card_places;
+    for (size_t i = 0; i < local_size(); i++) {
+      inboxes.push_back(area_->part(static_cast<int>(i)) + (i == 0 ? 3 * bytes : bytes));
+      card_places.push_back(inboxes.back() + inbox);
+    }
+    node_transfers_ = std::make_unique<NodeTransfers>(*lane_, book_, card_places, inboxes, inbox, rank_);
+    return;
   }
   throw IoError("shared memory has no room for the buffers of collectives between hosts: 256 KiB on each",
                 "enlarge it (mount -o remount,size=..., docker run --shm-size=...), or use another window_directory", "comm");
@@ -92,68 +109,79 @@ void HostsCommunicator::idle() {
   nanosleep(&nap, nullptr);
 }
 
-Call HostsCommunicator::next(Kind kind, at::ScalarType dtype, int64_t numel, ReduceOp op, int root) {
-  return {with_subject(encode(kind, dtype, op, root), subject_), static_cast<double>(numel), static_cast<double>(++sequence_)};
+Call HostsCommunicator::next(Call call) {
+  call.header.sequence = ++sequence_;
+  return call;
+}
+
+template <class T>
+T HostsCommunicator::from_leader(const T& mine) {
+  std::vector<T> all(local_size());
+  lane_->exchange_structs(mine, std::span(all));
+  return all[0];
 }
 
 void HostsCommunicator::meet(const Call& call, const Tensor* tensor) {
-  const auto place = tensor ? book_.locate(*tensor) : WindowBook::Place{};
-  const double mine[] = {call.call, call.numel, call.sequence, place.window, place.offset};
-  std::vector<double> all(5 * local_size());
-  lane_->exchange(mine, all);
-  std::vector<WindowBook::Place> places;
-  Call odd = call;
-  int odd_rank = -1;
-  for (size_t i = 0; i < local_size(); i++) {
-    const double* told = &all[5 * i];
-    places.push_back({told[3], told[4]});
-    if (const Call other{told[0], told[1], told[2]}; odd_rank < 0 && other != Call{all[0], all[1], all[2]})
-      odd = other, odd_rank = hosts_[host_][i];
-  }
-
-  std::array<double, 7> verdict{};  // rank or -1, its call, rank 0's call
+  struct Header {
+    CallHeader call;
+    WindowBook::Place place;
+  };
+  std::vector<Header> all(local_size());
+  lane_->exchange_structs(Header{call.header, tensor ? book_.locate(*tensor) : WindowBook::Place{}}, std::span(all));
+  bool agree = std::all_of(all.begin(), all.end(), [&](const Header& other) { return other.call == all[0].call; });
   if (leads()) {
-    const auto told =
-        link_->all_gather({call.call, call.numel, call.sequence, static_cast<double>(odd_rank), odd.call, odd.numel, odd.sequence});
-    verdict = {-1, 0, 0, 0, told[0], told[1], told[2]};
-    for (size_t i = hosts_.size(); i-- > 0;) {
-      const double* one = &told[7 * i];
-      const Call first{one[0], one[1], one[2]};
-      if (one[3] >= 0) verdict = {one[3], one[4], one[5], one[6], told[0], told[1], told[2]};
-      if (first != Call{told[0], told[1], told[2]})
-        verdict = {static_cast<double>(hosts_[i].front()), one[0], one[1], one[2], told[0], told[1], told[2]};
-    }
+    // Equal where the largest and the smallest hash are: the smallest is the complement's largest.
+    const uint64_t hash = XXH3_64bits(&call.header, sizeof(call.header));
+    const auto [largest, complement, odd] = link_->all_max({hash, ~hash, agree ? uint64_t{0} : 1});
+    agree = odd == 0 && largest == ~complement;
   }
-  std::vector<double> verdicts(7 * local_size());
-  lane_->exchange(verdict, verdicts);
-  if (verdicts[0] >= 0)
-    throw disagreement({verdicts[4], verdicts[5], verdicts[6]}, static_cast<int>(verdicts[0]), {verdicts[1], verdicts[2], verdicts[3]},
-                       subjects_);
+  if (!from_leader(static_cast<char>(agree))) throw_disagreement(call);
+  std::vector<WindowBook::Place> places;
+  for (const auto& header : all) places.push_back(header.place);
   addresses_ = tensor ? book_.addresses(places, static_cast<int>(local_rank_), *tensor) : std::vector<std::byte*>{};
 }
 
-bool HostsCommunicator::all_good(bool good) {
-  double mine = good ? 0 : 1;
-  std::vector<double> all(local_size());
-  lane_->exchange({&mine, 1}, all);
-  mine = *std::max_element(all.begin(), all.end());
+void HostsCommunicator::throw_disagreement(const Call& call) {
+  struct Verdict {
+    Call first, odd;
+    int rank = -1;
+  };
+  std::vector<Call> local(local_size());
+  lane_->exchange_structs(call, std::span(local));
+  Verdict verdict{local[0], {}, -1};
+  for (size_t i = 1; i < local.size() && verdict.rank < 0; i++)
+    if (local[i].header != local[0].header) verdict.odd = local[i], verdict.rank = hosts_[host_][i];
   if (leads()) {
-    const auto hosts = link_->all_gather({mine});
-    mine = *std::max_element(hosts.begin(), hosts.end());
+    std::vector<Verdict> hosts(hosts_.size());
+    std::ranges::copy(link_->all_gather(std::as_bytes(std::span(&verdict, 1))), std::as_writable_bytes(std::span(hosts)).begin());
+    // The lowest rank that is in another call than rank 0.
+    verdict = hosts[0];
+    for (size_t i = 1; i < hosts.size() && verdict.rank < 0; i++) {
+      verdict.odd = hosts[i].first.header != verdict.first.header ? hosts[i].first : hosts[i].odd;
+      verdict.rank = hosts[i].first.header != verdict.first.header ? hosts_[i].front() : hosts[i].rank;
+    }
   }
-  lane_->exchange({&mine, 1}, all);
-  return all[0] == 0;
+  const auto first = from_leader(verdict.first), odd = from_leader(verdict.odd);
+  throw disagreement(0, first, from_leader(verdict.rank), odd);
 }
 
-void HostsCommunicator::barrier() {
-  thread_->run([this, call = next(Kind::barrier)] { meet(call); }).wait();
+bool HostsCommunicator::all_good(bool good) {
+  std::vector<char> all(local_size());
+  lane_->exchange_structs(static_cast<char>(good), std::span(all));
+  bool result = std::all_of(all.begin(), all.end(), [](char one) { return one != 0; });
+  if (leads()) result = link_->all_max({result ? uint64_t{0} : 1, 0, 0})[0] == 0;
+  return from_leader(static_cast<char>(result)) != 0;
+}
+
+void HostsCommunicator::barrier(std::string_view label) {
+  thread_->run([this, call = next(Call(Kind::barrier, label))] { meet(call); }).wait();
 }
 
 Tensor HostsCommunicator::allocate(int64_t numel, at::ScalarType dtype) {
   if (numel < 0) throw UsageError("comm", fmt::format("allocate({}) elements", numel), "give a number that is not negative");
   Tensor tensor;
   thread_
-      ->run([&, call = next(Kind::allocate, dtype, numel)] {
+      ->run([&, call = next(Call(Kind::allocate, {}, dtype, numel))] {
         meet(call);
         std::exception_ptr failure;
         std::shared_ptr<SharedWindow> window;
@@ -176,9 +204,9 @@ Tensor HostsCommunicator::allocate(int64_t numel, at::ScalarType dtype) {
 std::unique_ptr<Communicator> HostsCommunicator::split(int color, int key) {
   std::unique_ptr<Communicator> made;
   thread_
-      ->run([&, call = next(Kind::split)] {
+      ->run([&, call = next(Call(Kind::split))] {
         meet(call);
-        auto node = make_on_all(ranks_, "", [&] { return lane_->split(color, key); });
+        auto node = on_all_ranks(ranks_, [&] { return lane_->split(color, key); });
         MPI_Comm part = MPI_COMM_NULL;
         check_mpi(MPI_Comm_split(ranks_, color, key, &part), "MPI_Comm_split");
         int size = 0;
@@ -187,7 +215,7 @@ std::unique_ptr<Communicator> HostsCommunicator::split(int color, int key) {
           if (!threaded_ && bridge_) node->on_idle([bridge = bridge_] { bridge->poll(), sched_yield(); });
           made = std::make_unique<NodeCommunicator>(std::move(node));
         } else {
-          made = std::make_unique<HostsCommunicator>(part, std::move(node), threaded_, this);
+          made = std::make_unique<HostsCommunicator>(part, std::move(node), threaded_, direct_hosts_, this);
         }
         MPI_Comm_free(&part);
       })

@@ -2,22 +2,31 @@
 
 #include <mpi.h>
 
-#include <charconv>
-#include <cstring>
-#include <optional>
+#include <array>
 
 #include "levin/core/error.h"
+#include "levin/core/number_text.h"
 
 namespace levin {
 namespace {
 
+/// The variables in which a launcher tells a process how many ranks it starts and which one this is; null where it has none.
+struct Launcher {
+  const char *size, *rank;
+  bool rank_proves_start = true;  // false: set for a batch script, too
+};
+
+// The nearest launcher first: mpirun starts its daemons by srun, so Slurm's variables count only where no other launcher has spoken.
+constexpr std::array<Launcher, 6> launchers{{{"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"},
+                                             {"PMI_SIZE", "PMI_RANK"},
+                                             {nullptr, "PMIX_RANK"},
+                                             {"PALS_LOCAL_SIZE", "PALS_RANKID"},
+                                             {"FLUX_JOB_SIZE", "FLUX_TASK_RANK"},
+                                             {"SLURM_STEP_NUM_TASKS", "SLURM_PROCID", false}}};
+
 std::optional<int> number_of(const GetVariable& get_variable, const char* name) {
-  const char* text = get_variable(name);
-  if (!text) return std::nullopt;
-  int value = 0;
-  const char* end = text + std::strlen(text);
-  const auto result = std::from_chars(text, end, value);
-  return result.ec == std::errc() && result.ptr == end ? std::optional(value) : std::nullopt;
+  const char* text = name ? get_variable(name) : nullptr;
+  return text ? parse_number<int>(text) : std::nullopt;
 }
 
 std::string mpi_library() {
@@ -28,33 +37,44 @@ std::string mpi_library() {
   return all.substr(0, all.find_first_of(",\n"));
 }
 
+[[noreturn]] void refuse(const char* name, int value, const std::string& ranks) {
+  throw ConfigError(
+      fmt::format("{}={}: the launcher started {}, but the program's MPI ({}) sees one rank", name, value, ranks, mpi_library()),
+      "for one rank, start the program with mpirun -n 1 or srun -n 1; for several, use the launcher of the MPI that the program was "
+      "built with (under Slurm try srun --mpi=pmix or --mpi=pmi2), or build it with the launcher's MPI",
+      "comm");
+}
+
 }  // namespace
 
+bool started_by_launcher(const GetVariable& get_variable) {
+  for (const auto& launcher : launchers)
+    if ((launcher.size && get_variable(launcher.size)) || (launcher.rank_proves_start && get_variable(launcher.rank))) return true;
+  return false;
+}
+
+std::optional<int> launcher_rank(const GetVariable& get_variable) {
+  for (const auto& launcher : launchers)
+    if (const auto rank = number_of(get_variable, launcher.rank)) return rank;
+  return std::nullopt;
+}
+
 std::string check_launcher(int mpi_size, const GetVariable& get_variable) {
-  if (mpi_size == 1) {
-    const auto refuse = [](const char* name, int value, const std::string& meant) {
-      throw ConfigError(
-          fmt::format("{}={}: the launcher meant {}, but this program's MPI ({}) sees one rank alone", name, value, meant, mpi_library()),
-          "start it with the launcher of the MPI that it was built with, or build it with the launcher's MPI "
-          "(under Slurm: try srun --mpi=pmix or --mpi=pmi2)",
-          "comm");
-    };
-    bool said_one = false;
-    for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PALS_LOCAL_SIZE", "FLUX_JOB_SIZE"})
-      if (const auto ranks = number_of(get_variable, name)) {
-        if (*ranks > 1) refuse(name, *ranks, fmt::format("{} ranks", *ranks));
-        said_one = true;
-      }
-    // PALS and PMIx tell a rank its own number, not how many there are.
-    for (const char* name : {"PALS_RANKID", "PMIX_RANK"})
-      if (const auto rank = number_of(get_variable, name); rank && *rank > 0)
-        refuse(name, *rank, fmt::format("at least {} ranks", *rank + 1));
-    // mpirun starts its daemons by srun: what Slurm says counts only where no nearer launcher has spoken.
-    if (const auto tasks = number_of(get_variable, "SLURM_STEP_NUM_TASKS"); tasks && *tasks > 1 && !said_one)
-      refuse("SLURM_STEP_NUM_TASKS", *tasks, fmt::format("{} ranks", *tasks));
+  bool one_rank = false;
+  for (const auto& launcher : launchers) {
+    if (mpi_size != 1) break;
+    const auto ranks = number_of(get_variable, launcher.size);
+    if (ranks && *ranks > 1 && (launcher.rank_proves_start || !one_rank)) refuse(launcher.size, *ranks, fmt::format("{} ranks", *ranks));
+    if (ranks) one_rank = true;
+  }
+  // PALS and PMIx tell a rank its number, and not how many ranks there are.
+  for (const auto& launcher : launchers) {
+    if (mpi_size != 1) break;
+    if (const auto rank = number_of(get_variable, launcher.rank); rank && *rank > 0 && launcher.rank_proves_start)
+      refuse(launcher.rank, *rank, fmt::format("at least {} ranks", *rank + 1));
   }
   if (const auto tasks = number_of(get_variable, "SLURM_NTASKS"); tasks && mpi_size < *tasks)
-    return fmt::format("{} rank{} on an allocation of {} tasks (SLURM_NTASKS): the rest of it stays idle", mpi_size,
+    return fmt::format("[comm] {} rank{} on an allocation of {} tasks (SLURM_NTASKS): the other tasks stay idle", mpi_size,
                        mpi_size == 1 ? "" : "s", *tasks);
   return {};
 }

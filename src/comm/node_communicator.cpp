@@ -25,24 +25,42 @@ NodeCommunicator::NodeCommunicator(std::unique_ptr<NodeGroup> group) : group_(st
   rank_ = group_->rank();
   size_ = group_->size();
   headers_.resize(static_cast<size_t>(size_));
-  if (size_ > 1) slots_ = group_->allocate(4 * slot_bytes);
+  const size_t cards = NodeTransfers::card_bytes(size_), counts = 4 * headers_.size() * sizeof(int64_t);
+  slots_ = group_->allocate(4 * slot_bytes + cards + counts);
+  Pointers card_places, inboxes;
+  for (int i = 0; i < size_; i++) {
+    inboxes.push_back(slots_->part(i) + 2 * slot_bytes);  // the stage of a small memory: no rank is in both kinds of call
+    card_places.push_back(slots_->part(i) + 4 * slot_bytes);
+    counts_.push_back(reinterpret_cast<int64_t*>(card_places.back() + cards));
+  }
+  transfers_ = std::make_unique<NodeTransfers>(*group_, book_, std::move(card_places), std::move(inboxes), 2 * slot_bytes, rank_);
 }
 
-void NodeCommunicator::meet(double call, int64_t numel, const Tensor* first, const Tensor* second) {
-  Header mine{{with_subject(call, subject_), static_cast<double>(numel), static_cast<double>(++sequence_)}, {}};
-  if (first) mine.tensors[0] = book_.locate(*first);
-  if (second) mine.tensors[1] = book_.locate(*second);
-  constexpr size_t values = sizeof(Header) / sizeof(double);
-  group_->exchange({&mine.call.call, values}, {&headers_[0].call.call, values * headers_.size()});
-  for (int i = 1; i < size_; i++)
-    if (const Call& one = headers_[0].call, &other = headers_[static_cast<size_t>(i)].call; one != other)
-      throw disagreement(one, i, other, subjects_);
+NodeCommunicator::~NodeCommunicator() = default;
+
+void NodeCommunicator::meet(Call call, const Tensor* first, const Tensor* second) {
+  call.header.sequence = ++sequence_;
+  Header mine{call.header, {}, {}};
+  const Tensor* tensors[] = {first, second};
+  for (size_t i = 0; i < 2; i++)
+    if (tensors[i]) {
+      const auto place = book_.locate(*tensors[i]);
+      mine.offsets[i] = place.offset;
+      mine.windows[i] = place.window;
+    }
+  group_->exchange_structs(mine, std::span(headers_));
+  const auto odd = std::find_if(headers_.begin(), headers_.end(), [&](const Header& other) { return other.call != headers_[0].call; });
+  if (odd == headers_.end()) return;
+  std::vector<Call> calls(headers_.size());
+  group_->exchange_structs(call, std::span(calls));
+  const auto rank = odd - headers_.begin();
+  throw disagreement(0, calls[0], static_cast<int>(rank), calls[static_cast<size_t>(rank)]);
 }
 
-bool NodeCommunicator::find_shared(const Tensor& tensor, int which, Pointers& places) const {
-  std::vector<WindowBook::Place> told;
-  for (const auto& header : headers_) told.push_back(header.tensors[which]);
-  places = book_.addresses(told, rank_, tensor);
+bool NodeCommunicator::find_shared(const Tensor& tensor, size_t which, Pointers& places) const {
+  std::vector<WindowBook::Place> found;
+  for (const auto& header : headers_) found.push_back({header.offsets[which], header.windows[which]});
+  places = book_.addresses(found, rank_, tensor);
   return !places.empty();
 }
 
@@ -71,21 +89,21 @@ void NodeCommunicator::use_stage(size_t number, Pointers& places) const {
   for (int i = 0; i < size_; i++) places[static_cast<size_t>(i)] = stage_->part(i) + stage_offset_ + (number & 1) * stage_bytes_;
 }
 
-Work NodeCommunicator::all_reduce(const Tensor& tensor, ReduceOp op) {
+Work NodeCommunicator::all_reduce(const Tensor& tensor, ReduceOp op, std::string_view label) {
   check_tensor(tensor);
   const auto dtype = tensor.scalar_type();
   check_reducible(dtype, op);
   const size_t count = static_cast<size_t>(tensor.numel()), element = tensor.element_size();
-  const double call = encode(Kind::all_reduce, dtype, op);
+  const Call call(Kind::all_reduce, label, dtype, tensor.numel(), op);
   Pointers places;
   if (size_ == 1) {
-    meet(call, tensor.numel());
+    meet(call);
   } else if (use_slots(tensor.nbytes(), places)) {
     move_bytes(places[static_cast<size_t>(rank_)], data_of(tensor), tensor.nbytes());
-    meet(call, tensor.numel());
+    meet(call);
     reduce_to(data_of(tensor), places, count, dtype, op);
   } else {
-    meet(call, tensor.numel(), &tensor);
+    meet(call, &tensor);
     if (find_shared(tensor, 0, places)) {
       // Each rank reduces its slice, and writes it to all.
       const size_t begin = slice_begin(count, element, rank_, size_), end = slice_begin(count, element, rank_ + 1, size_);
@@ -118,22 +136,22 @@ void NodeCommunicator::all_reduce_staged(std::byte* data, size_t count, at::Scal
   }
 }
 
-Work NodeCommunicator::reduce_scatter(const Tensor& output, const Tensor& input, ReduceOp op) {
+Work NodeCommunicator::reduce_scatter(const Tensor& output, const Tensor& input, ReduceOp op, std::string_view label) {
   check_pair(input, output, size_);
   const auto dtype = input.scalar_type();
   check_reducible(dtype, op);
   const size_t count = static_cast<size_t>(output.numel()), element = output.element_size(), rank = static_cast<size_t>(rank_);
-  const double call = encode(Kind::reduce_scatter, dtype, op);
+  const Call call(Kind::reduce_scatter, label, dtype, output.numel(), op);
   Pointers places;
   if (size_ == 1) {
-    meet(call, output.numel());
+    meet(call);
     move_bytes(data_of(output), data_of(input), input.nbytes());
   } else if (use_slots(input.nbytes(), places)) {
     move_bytes(places[rank], data_of(input), input.nbytes());
-    meet(call, output.numel());
+    meet(call);
     reduce_to(data_of(output), moved(std::move(places), rank * output.nbytes()), count, dtype, op);
   } else {
-    meet(call, output.numel(), &input);
+    meet(call, &input);
     if (find_shared(input, 0, places)) {
       reduce_to(data_of(output), moved(std::move(places), rank * output.nbytes()), count, dtype, op);
       group_->barrier();  // nobody reads this rank's input any more
@@ -153,23 +171,23 @@ Work NodeCommunicator::reduce_scatter(const Tensor& output, const Tensor& input,
   return {};
 }
 
-Work NodeCommunicator::all_gather(const Tensor& output, const Tensor& input) {
+Work NodeCommunicator::all_gather(const Tensor& output, const Tensor& input, std::string_view label) {
   check_pair(output, input, size_);
   const size_t bytes = input.nbytes(), rank = static_cast<size_t>(rank_);
-  const double call = encode(Kind::all_gather, input.scalar_type());
+  const Call call(Kind::all_gather, label, input.scalar_type(), input.numel());
   const auto take_all = [&](const Pointers& places, size_t offset, size_t n) {
     for (size_t i = 0; i < places.size(); i++) move_bytes(data_of(output) + i * bytes + offset, places[i], n);
   };
   Pointers places;
   if (size_ == 1) {
-    meet(call, input.numel());
+    meet(call);
     move_bytes(data_of(output), data_of(input), bytes);
   } else if (use_slots(bytes, places)) {
     move_bytes(places[rank], data_of(input), bytes);
-    meet(call, input.numel());
+    meet(call);
     take_all(places, 0, bytes);
   } else {
-    meet(call, input.numel(), &output, &input);
+    meet(call, &output, &input);
     if (find_shared(input, 1, places)) {
       take_all(places, 0, bytes);
       group_->barrier();
@@ -192,27 +210,27 @@ Work NodeCommunicator::all_gather(const Tensor& output, const Tensor& input) {
   return {};
 }
 
-Work NodeCommunicator::gather_shared(const Tensor& whole) {
+Work NodeCommunicator::gather_shared(const Tensor& whole, std::string_view label) {
   check_tensor(whole);
   check_divisible(whole, size_);
-  meet(encode(Kind::gather_shared, whole.scalar_type()), whole.numel());
+  meet(Call(Kind::gather_shared, label, whole.scalar_type(), whole.numel()));
   return {};
 }
 
-Work NodeCommunicator::broadcast(const Tensor& tensor, int root) {
+Work NodeCommunicator::broadcast(const Tensor& tensor, int root, std::string_view label) {
   check_tensor(tensor);
   check_root(root, size_);
   const size_t bytes = tensor.nbytes(), from = static_cast<size_t>(root);
-  const double call = encode(Kind::broadcast, tensor.scalar_type(), ReduceOp::sum, root);
+  const Call call(Kind::broadcast, label, tensor.scalar_type(), tensor.numel(), ReduceOp::sum, root);
   Pointers places;
   if (size_ == 1) {
-    meet(call, tensor.numel());
+    meet(call);
   } else if (use_slots(bytes, places)) {
     if (rank_ == root) move_bytes(places[from], data_of(tensor), bytes);
-    meet(call, tensor.numel());
+    meet(call);
     if (rank_ != root) move_bytes(data_of(tensor), places[from], bytes);
   } else {
-    meet(call, tensor.numel(), &tensor);
+    meet(call, &tensor);
     if (find_shared(tensor, 0, places)) {
       move_bytes(data_of(tensor), places[from], bytes);
       group_->barrier();
@@ -230,17 +248,17 @@ Work NodeCommunicator::broadcast(const Tensor& tensor, int root) {
   return {};
 }
 
-void NodeCommunicator::barrier() { meet(encode(Kind::barrier), 0); }
+void NodeCommunicator::barrier(std::string_view label) { meet(Call(Kind::barrier, label)); }
 
 Tensor NodeCommunicator::allocate(int64_t numel, at::ScalarType dtype) {
   if (numel < 0) throw UsageError("comm", fmt::format("allocate({}) elements", numel), "give a number that is not negative");
-  meet(encode(Kind::allocate, dtype), numel);
+  meet(Call(Kind::allocate, {}, dtype, numel));
   const size_t bytes = static_cast<size_t>(numel) * c10::elementSize(dtype);
   return book_.add(group_->allocate(bytes), rank_, numel, dtype);
 }
 
 std::unique_ptr<Communicator> NodeCommunicator::split(int color, int key) {
-  meet(encode(Kind::split), 0);
+  meet(Call(Kind::split));
   return std::make_unique<NodeCommunicator>(group_->split(color, key));
 }
 

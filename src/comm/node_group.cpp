@@ -17,11 +17,12 @@
 namespace levin {
 namespace {
 
-/// A rank's flag and what it gives to an exchange. The first seven values share the flag's cache line.
+/// A rank's flag and what it gives to an exchange. The first 56 bytes share the flag's cache line.
 struct alignas(128) Slot {
-  std::atomic<uint64_t> stamp;  // barriers passed so far << 8 | number of values given in this one
-  double values[NodeGroup::max_values];
+  std::atomic<uint64_t> stamp;  // barriers passed so far << 8 | number of bytes given in this one
+  std::byte bytes[NodeGroup::max_bytes];
 };
+static_assert(sizeof(Slot) == 128 && NodeGroup::max_bytes < 256);
 
 struct AbortWord {
   std::atomic<int> version;  // 0: nobody; odd: being written
@@ -110,7 +111,7 @@ void give_way(const Family& family) {
                 "ranks of one node must see the same directory; use another one, or private memory", "comm");
 }
 
-class SharedGroup : public NodeGroup {
+class SharedGroup final : public NodeGroup {
  public:
   SharedGroup(Family family, std::string name, int rank, int size, std::shared_ptr<SharedWindow> control)
       : family_(std::move(family)), name_(std::move(name)), control_(std::move(control)), abort_(family_.abort()) {
@@ -121,11 +122,21 @@ class SharedGroup : public NodeGroup {
 
   void barrier() override { meet({}, {}); }
 
-  void exchange(std::span<const double> mine, std::span<double> all) override {
-    if (mine.size() > max_values || all.size() != mine.size() * static_cast<size_t>(size_))
-      throw UsageError("comm", fmt::format("exchange of {} values into {} places by {} ranks", mine.size(), all.size(), size_),
-                       fmt::format("give at most {} values, and a place for every rank's", max_values));
+  void exchange_bytes(std::span<const std::byte> mine, std::span<std::byte> all) override {
+    if (mine.size() > max_bytes || all.size() != mine.size() * static_cast<size_t>(size_))
+      throw UsageError("comm", fmt::format("exchange of {} bytes into {} by {} ranks", mine.size(), all.size(), size_),
+                       fmt::format("give at most {} bytes, and a place for every rank's", max_bytes));
     meet(mine, all);
+  }
+
+  void pause(int turns) override {
+    if (aborted()) throw_aborted();
+    if (turns < (idle_ ? few_spins : family_.spins))
+      relax();
+    else if (idle_)
+      idle_();
+    else
+      sched_yield();
   }
 
   std::shared_ptr<SharedWindow> allocate(size_t bytes, WhenShort when_short) override {
@@ -189,32 +200,26 @@ class SharedGroup : public NodeGroup {
 
  private:
   /// The barrier: raise this rank's flag, wait for the others'.
-  void meet(std::span<const double> mine, std::span<double> all) {
+  void meet(std::span<const std::byte> mine, std::span<std::byte> all) {
     if (aborted()) throw_aborted();
     const uint64_t stamp = ++epoch_ << 8 | mine.size();
     Slot& slot = parts_[static_cast<size_t>(rank_)]->slots[epoch_ & 1];
-    std::copy(mine.begin(), mine.end(), slot.values);
+    std::copy(mine.begin(), mine.end(), slot.bytes);
     slot.stamp.store(stamp, std::memory_order_release);
     int odd_rank = -1;
     for (int i = 0; i < size_; i++) {
       const Slot& other = parts_[static_cast<size_t>(i)]->slots[epoch_ & 1];
       if (wait(other) != stamp) odd_rank = i;
-      std::copy_n(other.values, mine.size(), all.begin() + static_cast<std::ptrdiff_t>(mine.size()) * i);
+      std::copy_n(other.bytes, mine.size(), all.begin() + static_cast<std::ptrdiff_t>(mine.size()) * i);
     }
     if (odd_rank >= 0) throw_odd(odd_rank, mine.size());
   }
 
-  uint64_t wait(const Slot& slot) const {
-    for (int spins = 0;; spins++) {
+  uint64_t wait(const Slot& slot) {
+    for (int turns = 0;; turns++) {
       const uint64_t stamp = slot.stamp.load(std::memory_order_acquire);
       if (stamp >> 8 >= epoch_) return stamp;
-      if (aborted()) throw_aborted();
-      if (spins < (idle_ ? few_spins : family_.spins))
-        relax();
-      else if (idle_)
-        idle_();
-      else
-        sched_yield();
+      pause(turns);
     }
   }
 
@@ -222,9 +227,7 @@ class SharedGroup : public NodeGroup {
 
   [[noreturn]] void throw_odd(int other, size_t mine) const {
     const size_t given = parts_[static_cast<size_t>(other)]->slots[epoch_ & 1].stamp.load() & 255;
-    const auto words = [](size_t values) {
-      return values == 0 ? std::string("is in a barrier") : fmt::format("exchanges {} values", values);
-    };
+    const auto words = [](size_t bytes) { return bytes == 0 ? std::string("is in a barrier") : fmt::format("exchanges {} bytes", bytes); };
     throw CommunicatorError(fmt::format("the ranks of the node disagree: rank {} {}, rank {} {}", rank_, words(mine), other, words(given)),
                             "make the same calls in the same order on all ranks");
   }

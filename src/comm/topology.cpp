@@ -6,10 +6,11 @@
 #include <algorithm>
 #include <map>
 #include <numeric>
-#include <sstream>
+#include <string_view>
 
 #include "levin/comm/communicator.h"
 #include "levin/comm/mpi_runtime.h"
+#include "levin/core/number_text.h"
 #include "ranges.h"
 
 namespace levin {
@@ -61,6 +62,21 @@ std::string encode(const RankPlace& place, int leader) {
   return text + " " + place.host + "\n";
 }
 
+std::string_view take_until(std::string_view& rest, char end) {
+  const auto size = rest.find(end);
+  if (size == std::string_view::npos) throw CommunicatorError("the gathered placement of ranks is truncated");
+  const auto taken = rest.substr(0, size);
+  rest.remove_prefix(size + 1);
+  return taken;
+}
+
+// No stream reads them: it would follow the program's locale.
+int take_number(std::string_view& rest) {
+  const auto number = parse_number<int>(take_until(rest, ' '));
+  if (!number) throw CommunicatorError("the gathered placement of ranks has an invalid number");
+  return *number;
+}
+
 std::string gather(const MpiRuntime& runtime, const std::string& mine) {
   std::vector<int> sizes(static_cast<size_t>(runtime.size())), offsets(sizes.size());
   const int size = static_cast<int>(mine.size());
@@ -109,20 +125,19 @@ Topology Topology::discover(const MpiRuntime& runtime) {
   check_mpi(MPI_Get_processor_name(name, &length), "MPI_Get_processor_name");
   mine.host.assign(name, static_cast<size_t>(length));
   find_cores(mine);
-  std::istringstream lines(gather(runtime, encode(mine, find_leader(runtime))));
+  const std::string text = gather(runtime, encode(mine, find_leader(runtime)));
 
+  std::string_view rest = text;
   std::vector<RankPlace> places;
   std::map<int, int> local_sizes;  // by leader
   std::vector<int> leaders;
   for (int rank = 0; rank < runtime.size(); rank++) {
     RankPlace place;
-    size_t cores = 0;
-    leaders.emplace_back();
-    lines >> leaders.back() >> place.numa_domain >> cores;
-    place.cores.resize(cores);
-    for (int& core : place.cores) lines >> core;
-    lines.get();
-    std::getline(lines, place.host);
+    leaders.push_back(take_number(rest));
+    place.numa_domain = take_number(rest);
+    place.cores.resize(static_cast<size_t>(take_number(rest)));
+    for (int& core : place.cores) core = take_number(rest);
+    place.host = take_until(rest, '\n');
     place.rank = rank;
     place.local_rank = local_sizes[leaders.back()]++;
     places.push_back(std::move(place));

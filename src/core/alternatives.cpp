@@ -11,7 +11,7 @@ void check_alternative(const Alternative& alternative, const std::vector<Alterna
   for (const auto& name : alternative.names)
     for (const auto& other : others)
       if (std::find(other.names.begin(), other.names.end(), name) != other.names.end())
-        throw UsageError("config", fmt::format("two alternatives of a choice are called {}", name), "give one of them another name");
+        throw UsageError("config", fmt::format("two alternatives of a choice have the name {}", name), "give one of them another name");
   if (alternative.type->find("name"))
     throw UsageError("config",
                      fmt::format("{} is an alternative of a choice, so it cannot have a field called name", alternative.type->name()));
@@ -36,8 +36,7 @@ size_t find_alternative(const std::vector<Alternative>& alternatives, const Conf
     }
   const auto nearest = nearest_name(value.text, known);
   place.fail(value.source,
-             fmt::format("{} is not known{}", shown(value.text), nearest.empty() ? "" : fmt::format(", did you mean {}?", nearest)),
-             allowed);
+             fmt::format("{} is unknown{}", shown(value.text), nearest.empty() ? "" : fmt::format(", did you mean {}?", nearest)), allowed);
 }
 
 ConfigValue without_name(const ConfigValue& value) {

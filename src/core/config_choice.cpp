@@ -39,6 +39,10 @@ void ChoiceType::check(const void* object, const ConfigPlace& place) const {
   alternatives_[index(object)].type->check(chosen(object), place);
 }
 
+void ChoiceType::make_absolute(void* object, const std::filesystem::path& base) const {
+  alternatives_[index(object)].type->make_absolute(const_cast<void*>(chosen(object)), base);
+}
+
 ConfigValue ChoiceType::write(const void* object) const {
   return detail::write_alternative(alternatives_[index(object)], chosen(object), name());
 }

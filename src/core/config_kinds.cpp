@@ -52,7 +52,7 @@ std::string ScalarType::complaint(const void* object, const Constraints& constra
     for (const auto& name : constraints.one_of)
       if (name == text) return "";
     const auto nearest = nearest_name(text, constraints.one_of);
-    return "is not known" + (nearest.empty() ? "" : fmt::format(", did you mean {}?", nearest));
+    return "is unknown" + (nearest.empty() ? "" : fmt::format(", did you mean {}?", nearest));
   }
   return "";
 }
@@ -94,7 +94,7 @@ void OptionalType::read(void* object, const ConfigValue& value, const ConfigPlac
   }
   const auto& choice = as_choice();
   if (choice && value.kind == ConfigValue::Kind::map && !value.find("name"))
-    place.fail(value.source, "nothing is chosen yet, so its fields cannot be set", "add its name: " + choice->name());
+    place.fail(value.source, "no alternative is chosen, so its fields cannot be set", "add its name: " + choice->name());
   try {
     inner().read(emplace(object), value, place);
   } catch (...) {
@@ -110,6 +110,10 @@ void OptionalType::check(const void* object, const ConfigPlace& place) const {
 ConfigValue OptionalType::write(const void* object) const {
   const void* held = inside(object);
   return held ? inner().write(held) : ConfigValue();
+}
+
+void OptionalType::make_absolute(void* object, const std::filesystem::path& base) const {
+  if (const void* held = inside(object)) inner().make_absolute(const_cast<void*>(held), base);
 }
 
 void SequenceType::read(void* object, const ConfigValue& value, const ConfigPlace& place) const {
@@ -136,6 +140,13 @@ ConfigValue SequenceType::write(const void* object) const {
   return out;
 }
 
+void SequenceType::make_absolute(void* object, const std::filesystem::path& base) const {
+  std::vector<std::shared_ptr<void>> items;
+  for (size_t i = 0; i < size(object); ++i) item().make_absolute(items.emplace_back(get(object, i)).get(), base);
+  clear(object);
+  for (auto& changed : items) append(object, std::move(changed));
+}
+
 void MapType::read(void* object, const ConfigValue& value, const ConfigPlace& place) const {
   if (value.kind != ConfigValue::Kind::map) fail_as(*this, value, place);
   if (!value.merge) clear(object);
@@ -157,6 +168,10 @@ ConfigValue MapType::write(const void* object) const {
   ConfigValue out = ConfigValue::map();
   for (const auto& [key, entry] : entries(object)) out.add(key, item().write(entry));
   return out;
+}
+
+void MapType::make_absolute(void* object, const std::filesystem::path& base) const {
+  for (const auto& [key, entry] : entries(object)) item().make_absolute(const_cast<void*>(entry), base);
 }
 
 }  // namespace levin

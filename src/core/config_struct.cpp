@@ -92,7 +92,7 @@ void StructType::read(void* object, const ConfigValue& value, const ConfigPlace&
     const auto nearest = nearest_name(entry.key, known);
     const auto here = [&](const std::string& key) { return place.path.empty() ? key : place.path + "." + key; };
     place.field(entry.key.size() <= 80 ? entry.key : shown(entry.key), nullptr)
-        .fail(entry.source, "there is no such key",
+        .fail(entry.source, "unknown key",
               (nearest.empty() ? "" : fmt::format("did you mean {}? ", here(nearest))) +
                   (known.empty() ? "there are no keys here" : fmt::format("known here: {}", joined(known))));
   }
@@ -110,6 +110,10 @@ void StructType::check(const void* object, const ConfigPlace& place) const {
     what.remove_prefix(std::min(what.size(), error.tag().size() + 3));
     throw ConfigError(fmt::format("{}: {}", place.path, what), "", error.tag());
   }
+}
+
+void StructType::make_absolute(void* object, const std::filesystem::path& base) const {
+  for (const auto& field : fields_) field.type().make_absolute(field.in(object), base);
 }
 
 ConfigValue StructType::write(const void* object) const {

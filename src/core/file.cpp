@@ -19,16 +19,36 @@ namespace {
 
 constexpr size_t most_bytes_a_call = size_t{1} << 30;  // Linux takes no more than 2 GiB
 
-const char* remedy_of(int error) {
+const char* remedy_of_any(int error) {
+  switch (error) {
+    case EMFILE: return "raise the limit of open files (ulimit -n)";
+    case ENFILE: return "close files of other programs: the host has too many open";
+    case EIO:
+    case ESTALE: return "check the file system and its server, then start again";
+    default: return "";
+  }
+}
+
+const char* remedy_of_write(int error, bool checkpoint) {
   switch (error) {
     case ENOSPC:
-    case EDQUOT: return "free some space there, or save in another folder";
+    case EDQUOT:
+      return checkpoint ? "free some space there, or save in another folder" : "free some space there, or write to another folder";
     case EFBIG: return "raise the limit of file sizes (ulimit -f)";
     case EROFS:
     case EACCES:
-    case EPERM: return "save in a folder that can be written";
-    case ENOENT: return "all hosts must see the folder, and nobody may remove it while it is written to";
-    default: return "";
+    case EPERM: return checkpoint ? "save in a folder that can be written" : "write to a folder with write permission";
+    case ENOENT: return "make the folder visible to all hosts, and do not remove it while a job writes to it";
+    default: return remedy_of_any(error);
+  }
+}
+
+const char* remedy_of_read(int error) {
+  switch (error) {
+    case EACCES:
+    case EPERM: return "give this user read permission for the file, and search permission for its folders";
+    case ENOENT: return "make the file visible to all hosts, and do not remove it while a job reads it";
+    default: return remedy_of_any(error);
   }
 }
 
@@ -45,8 +65,10 @@ sigset_t file_size_signal() {
 
 }  // namespace
 
-void throw_io_error(const std::string& what, int error, const char* tag) {
-  throw IoError(fmt::format("{}: {}", what, std::strerror(error)), remedy_of(error), tag);
+void throw_io_error(const std::string& what, int error, const char* tag, Access access) {
+  const bool checkpoint = std::string_view(tag) == "checkpoint";
+  throw IoError(fmt::format("{}: {}", what, std::strerror(error)),
+                access == Access::read ? remedy_of_read(error) : remedy_of_write(error, checkpoint), tag);
 }
 
 // Only the outermost of a thread does something, so that each write of a long loop costs no calls of its own.
@@ -67,7 +89,8 @@ HoldFileSizeSignal::~HoldFileSizeSignal() {
   pthread_sigmask(SIG_UNBLOCK, &signal, nullptr);
 }
 
-File::File(std::filesystem::path path, int flags, const char* tag) : path_(std::move(path)), tag_(tag) {
+File::File(std::filesystem::path path, int flags, const char* tag)
+    : path_(std::move(path)), tag_(tag), access_((flags & O_ACCMODE) == O_RDONLY ? Access::read : Access::write) {
   descriptor_ = ::open(path_.c_str(), flags | O_CLOEXEC | O_NOFOLLOW, 0664);
 }
 
@@ -87,11 +110,12 @@ File File::open_to_read(const std::filesystem::path& path, const char* tag) {
   File file(path, O_RDONLY | O_NONBLOCK, tag);  // a pipe must not wait for a writer before it can be refused
   const auto refuse = [&](const char* why) { throw DataError(fmt::format("{} {}", path.string(), why), other_file(tag), tag); };
   if (file.descriptor_ < 0 && errno == ENOENT) refuse("is missing");
-  if (file.descriptor_ < 0 && errno == ENOTDIR) refuse("is not in a folder");
-  if (file.descriptor_ < 0 && errno == ELOOP) refuse("is a symbolic link");
+  if (file.descriptor_ < 0 && errno == ENOTDIR) refuse("is not in a directory");
+  if (file.descriptor_ < 0 && errno == ELOOP)
+    throw DataError(fmt::format("{} is a symbolic link", path.string()), "name the file that it links to", tag);
   if (file.descriptor_ < 0) file.fail("open", errno);
   struct stat about {};
-  if (fstat(file.descriptor_, &about) != 0) file.fail("look at", errno);
+  if (fstat(file.descriptor_, &about) != 0) file.fail("stat", errno);
   if (!S_ISREG(about.st_mode)) refuse("is not a regular file");
   return file;
 }
@@ -100,26 +124,30 @@ File::~File() {
   if (descriptor_ >= 0) ::close(descriptor_);
 }
 
-File::File(File&& other) noexcept : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)), tag_(other.tag_) {}
+File::File(File&& other) noexcept
+    : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)), tag_(other.tag_), access_(other.access_) {}
 
 File& File::operator=(File&& other) noexcept {
   std::swap(path_, other.path_);
   std::swap(descriptor_, other.descriptor_);
   std::swap(tag_, other.tag_);
+  std::swap(access_, other.access_);
   return *this;
 }
 
-void File::fail(const char* what, int error) const { throw_io_error(fmt::format("cannot {} {}", what, path_.string()), error, tag_); }
+void File::fail(const char* call, int error) const {
+  throw_io_error(fmt::format("cannot {} {}", call, path_.string()), error, tag_, access_);
+}
 
 uint64_t File::size() const {
   struct stat about {};
-  if (fstat(descriptor_, &about) != 0) fail("look at", errno);
+  if (fstat(descriptor_, &about) != 0) fail("stat", errno);
   return static_cast<uint64_t>(about.st_size);
 }
 
 void File::resize(uint64_t bytes) {
   const HoldFileSizeSignal hold;
-  if (ftruncate(descriptor_, static_cast<off_t>(bytes)) != 0) fail("make room in", errno);
+  if (ftruncate(descriptor_, static_cast<off_t>(bytes)) != 0) fail("resize", errno);
 }
 
 void File::write_at(const void* data, size_t bytes, uint64_t offset) {
@@ -142,7 +170,8 @@ void File::read_at(void* data, size_t bytes, uint64_t offset) const {
     if (done < 0 && errno == EINTR) continue;
     if (done < 0) fail("read", errno);
     if (done == 0)
-      throw DataError(fmt::format("{} ends at byte {}, {} bytes too early", path_.string(), offset, bytes), other_file(tag_), tag_);
+      throw DataError(fmt::format("{} is truncated: it ends at byte {}, {} bytes too early", path_.string(), offset, bytes),
+                      other_file(tag_), tag_);
     to += done;
     bytes -= static_cast<size_t>(done);
     offset += static_cast<uint64_t>(done);
@@ -155,6 +184,13 @@ void File::sync() {
 
 void File::close() {
   if (descriptor_ >= 0 && ::close(std::exchange(descriptor_, -1)) != 0 && errno != EINTR) fail("close", errno);
+}
+
+std::vector<std::filesystem::path> list_directory(const std::filesystem::path& directory, std::error_code& error) {
+  std::vector<std::filesystem::path> paths;
+  for (std::filesystem::directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error))
+    paths.push_back(entry->path());
+  return paths;
 }
 
 void sync_directory(const std::filesystem::path& directory) {

@@ -3,8 +3,13 @@
 #include <filesystem>
 #include <functional>
 #include <string>
+#include <system_error>
+#include <vector>
 
 namespace levin::detail {
+
+/// What an operation does with a file: its error's remedy depends on it.
+enum class Access { read, write };
 
 /// A regular file. Nothing here follows a symbolic link. What the system refuses is an IoError that names the file; a call that meets the
 /// file size limit is refused, too, and the process gets no SIGXFSZ. `tag` is what its errors begin with.
@@ -33,21 +38,24 @@ class File {
 
  private:
   File(std::filesystem::path path, int flags, const char* tag);
-  [[noreturn]] void fail(const char* what, int error) const;
+  [[noreturn]] void fail(const char* call, int error) const;
 
   std::filesystem::path path_;
   int descriptor_ = -1;
   const char* tag_ = "checkpoint";
+  Access access_ = Access::write;
 };
 
-/// What a directory's entries are is written to disk. IoError where that fails.
+/// The paths of a directory's entries, in no order. On an error what was read before it; nothing is thrown.
+std::vector<std::filesystem::path> list_directory(const std::filesystem::path& directory, std::error_code& error);
+/// Flushes a directory's entries to disk. IoError where that fails.
 void sync_directory(const std::filesystem::path& directory);
 /// Writes a file under another name, which goes when that fails, and renames it.
 void replace_file(const std::filesystem::path& path, const std::function<void(File&)>& write, bool sync = true);
 /// The same with a small text.
 void replace_file(const std::filesystem::path& path, const std::string& text, bool sync);
-/// IoError with errno's words, and what to do about it.
-[[noreturn]] void throw_io_error(const std::string& what, int error, const char* tag = "checkpoint");
+/// IoError with errno's words and a remedy for this kind of access.
+[[noreturn]] void throw_io_error(const std::string& what, int error, const char* tag = "checkpoint", Access access = Access::write);
 
 /// While it lives this thread gets EFBIG from what meets the file size limit, and the process no SIGXFSZ.
 class HoldFileSizeSignal {

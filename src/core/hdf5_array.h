@@ -11,7 +11,7 @@
 
 namespace levin::detail {
 
-/// What a data set of an HDF5 file is, and where in the file its bytes lie.
+/// A data set of an HDF5 file: type, shape, and the place of its bytes in the file.
 struct StoredArray {
   c10::ScalarType dtype = c10::ScalarType::Byte;
   std::vector<int64_t> shape;
@@ -19,12 +19,14 @@ struct StoredArray {
   uint64_t offset = 0, bytes = 0;
 };
 
-/// Opens what lies behind this descriptor, whatever has happened to the path meanwhile. Not good() where it is no HDF5 file.
+/// Opens the file behind this descriptor, even if its path names another file by now. Not good() where it is not an HDF5 file.
 Hdf5Handle open_hdf5(const File& file);
 
-/// Looks at properties only, inside a Hdf5Section; HDF5 is never asked for data. Calls `refuse`, which throws, with a reason for anything
-/// but a contiguous layout of a type that we have inside of the file's bytes: so for external storage, virtual and chunked data sets,
-/// filters, references.
-StoredArray look_at_array(hid_t set, uint64_t file_bytes, const std::function<void(const std::string& why)>& refuse);
+/// Throws an error about a data set: what is wrong with it, and what its owner can do.
+using RefuseArray = std::function<void(const std::string& why, const std::string& remedy)>;
+
+/// Looks at properties only, inside a Hdf5Section; HDF5 is never asked for data. Calls `refuse`, which throws, for anything but a
+/// contiguous layout of a supported type inside the file's bytes: for external storage, virtual and chunked data sets, filters, references.
+StoredArray look_at_array(hid_t set, uint64_t file_bytes, const RefuseArray& refuse);
 
 }  // namespace levin::detail

@@ -1,7 +1,12 @@
 #include "hdf5_types.h"
 
+#include <fmt/format.h>
+
 #include <array>
 #include <bit>
+#include <vector>
+
+#include "levin/core/text.h"
 
 namespace levin::detail {
 namespace {
@@ -31,6 +36,19 @@ Hdf5Handle boolean() {
   return type;
 }
 
+std::vector<std::string> member_names(hid_t type) {
+  constexpr int most = 8;  // in a message
+  std::vector<std::string> names;
+  const int count = H5Tget_nmembers(type);
+  for (int i = 0; i < count && i < most; i++) {
+    char* name = H5Tget_member_name(type, static_cast<unsigned>(i));
+    names.push_back(name ? printable(name) : "?");
+    H5free_memory(name);
+  }
+  if (count > most) names.emplace_back("...");
+  return names;
+}
+
 }  // namespace
 
 std::optional<Hdf5Handle> hdf5_type(ScalarType dtype) {
@@ -56,6 +74,31 @@ std::optional<ScalarType> dtype_of(hid_t type) {
   for (const auto dtype : dtypes)
     if (H5Tequal(*hdf5_type(dtype), type) > 0) return dtype;
   return std::nullopt;
+}
+
+UnsupportedType unsupported_type(hid_t type) {
+  const auto kind = H5Tget_class(type);
+  if (kind == H5T_INTEGER || kind == H5T_FLOAT) {
+    const auto bits = 8 * H5Tget_size(type);
+    const char letter = kind == H5T_FLOAT ? 'f' : H5Tget_sign(type) == H5T_SGN_NONE ? 'u' : 'i';
+    const auto name = fmt::format("{}{}", letter == 'f' ? "float" : letter == 'u' ? "uint" : "int", bits);
+    if (H5Tget_order(type) == H5T_ORDER_BE && bits <= 64)
+      return {"big-endian " + name, fmt::format("write it as little-endian: values.astype(\"<{}{}\")", letter, bits / 8)};
+    return {fmt::format("{} of an uncommon layout", name), "write it as float32, float64 or an integer type of 8 to 64 bits"};
+  }
+  if (kind == H5T_COMPOUND) {
+    const auto names = member_names(type);
+    if (names == std::vector<std::string>{"r", "i"})
+      return {"complex numbers", "write real and imaginary parts: numpy.stack([x.real, x.imag], -1)"};
+    return {fmt::format("compound values ({})", joined(names)), "write each field as a separate data set"};
+  }
+  if (kind == H5T_ENUM)
+    return {fmt::format("an enumeration ({})", joined(member_names(type))), "write its values as integers: values.astype(\"int64\")"};
+  if (kind == H5T_STRING) return {"strings", "write them as integers: token ids, class numbers, or uint8 bytes padded to one length"};
+  if (kind == H5T_VLEN) return {"rows of variable length", "pad them to one length, and write the lengths as a second data set"};
+  if (kind == H5T_REFERENCE) return {"references to objects", "write the values that they refer to"};
+  if (kind == H5T_ARRAY) return {"arrays as elements", "write their sizes as further dimensions of the data set"};
+  return {"values of another kind (opaque, bit fields or times)", "write them as integers or floats"};
 }
 
 Hdf5Handle hdf5_text_type(size_t bytes) {

@@ -2,6 +2,7 @@
 #include <c10/core/ScalarType.h>
 
 #include <optional>
+#include <string>
 
 #include "hdf5_handle.h"
 
@@ -12,7 +13,12 @@ namespace levin::detail {
 std::optional<Hdf5Handle> hdf5_type(c10::ScalarType dtype);
 /// The dtype whose type this is, exactly.
 std::optional<c10::ScalarType> dtype_of(hid_t type);
-/// A text of so many bytes (at least 1), filled up with zeros.
+/// A type without such a dtype, in words: "compound values (a, b)", and how to store what it holds.
+struct UnsupportedType {
+  std::string kind, remedy;
+};
+UnsupportedType unsupported_type(hid_t type);
+/// A text of `bytes` bytes (at least 1), padded with zeros.
 Hdf5Handle hdf5_text_type(size_t bytes);
 
 }  // namespace levin::detail

@@ -2,7 +2,9 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace levin {
 namespace {
@@ -18,7 +20,20 @@ std::string text_of(T number) {
 
 }  // namespace
 
+std::optional<double> detail::special_number(std::string_view text) noexcept {
+  const bool negative = text.starts_with('-');
+  if (negative) text.remove_prefix(1);
+  if (text.starts_with('.')) text.remove_prefix(1);
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  if (text == "inf" || text == "Inf" || text == "INF") return negative ? -infinity : infinity;
+  if (!negative && (text == "nan" || text == "NaN" || text == "NAN")) return std::numeric_limits<double>::quiet_NaN();
+  return std::nullopt;
+}
+
 std::string number_text(double number) { return text_of(number); }
 std::string number_text(float number) { return text_of(number); }
+
+std::string value_text(double value) { return std::isnan(value) ? "nan" : fmt::format("{}", value); }
+std::string value_text(double value, int digits) { return std::isnan(value) ? "nan" : fmt::format("{:.{}g}", value, digits); }
 
 }  // namespace levin

@@ -72,7 +72,7 @@ void OpenChoiceType::read_entry(OpenChoice& choice, const ConfigEntry& entry, co
   size_t place_in_list = 0;
   if (const auto number = parse_number<uint32_t>(entry.key)) {
     if (*number >= items.size())
-      here.fail(entry.source, fmt::format("there is no such number, {} are chosen", items.size()), "numbers begin with 0");
+      here.fail(entry.source, fmt::format("no component has this number, {} are chosen", items.size()), "numbers begin with 0");
     place_in_list = *number;
   } else {
     ConfigValue name = ConfigValue::scalar(entry.key, true);
@@ -128,6 +128,15 @@ void OpenChoiceType::check(const void* object, const ConfigPlace& place) const {
     chosen.type->check(config.get(), place.item(i));
     if (!seen.insert(to_yaml_line(detail::write_alternative(chosen, config.get(), ""))).second)
       place.item(i).fail({}, fmt::format("{} is chosen twice with the same fields", chosen.names.front()), "keep one");
+  }
+}
+
+void OpenChoiceType::make_absolute(void* object, const std::filesystem::path& base) const {
+  auto& choice = const_cast<OpenChoice&>(of(object));
+  for (auto& item : choice.items_) {
+    auto config = choice.registry_->copy(item.alternative, item.config.get());
+    choice.alternatives()[item.alternative].type->make_absolute(config.get(), base);
+    item.config = std::move(config);
   }
 }
 

@@ -69,12 +69,33 @@ std::string printable(std::string_view text) {
   return out;
 }
 
+namespace {
+
+// Blanks that a reader cannot tell from a space, or not see at all, by their code point.
+std::string with_visible_blanks(const std::string& text) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); i++) {
+    const auto byte = [&](size_t at) { return at < text.size() ? static_cast<unsigned char>(text[at]) : 0u; };
+    uint32_t code = 0;
+    size_t length = 1;
+    if (byte(i) == 0xC2) code = byte(i + 1), length = 2;
+    if (byte(i) >> 4 == 0xE) code = (byte(i) & 0xF) << 12 | (byte(i + 1) & 0x3F) << 6 | (byte(i + 2) & 0x3F), length = 3;
+    const bool blank = code == 0xA0 || (code >= 0x2000 && code <= 0x200F) || code == 0x2028 || code == 0x2029 || code == 0x202F ||
+                       code == 0x205F || code == 0x2060 || code == 0x3000 || code == 0xFEFF;
+    out += blank ? fmt::format("<U+{:04X}>", code) : text.substr(i, 1);
+    if (blank) i += length - 1;
+  }
+  return out;
+}
+
+}  // namespace
+
 std::string shown(std::string_view text) {
   constexpr size_t longest = 80;
   size_t end = std::min(text.size(), longest);
   // A cut never splits a UTF-8 character.
   while (end < text.size() && end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
-  return fmt::format("\"{}{}\"", printable(text.substr(0, end)), end < text.size() ? "..." : "");
+  return fmt::format("\"{}{}\"", with_visible_blanks(printable(text.substr(0, end))), end < text.size() ? "..." : "");
 }
 
 std::string unqualified(const std::string& type_name) {

@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "check.h"
+#include "levin/core/mix_seed.h"
 #include "levin/device/accelerator.h"
 #include "levin/device/plugin.h"
 #include "nccl_communicator.h"
@@ -20,8 +21,8 @@ class CudaAccelerator : public Accelerator {
       throw ConfigError("CUDA sees no device", "see nvidia-smi and CUDA_VISIBLE_DEVICES, or use accelerator: cpu", "cuda");
     if (!at::hasCUDA())
       throw UsageError(
-          "cuda", "LibTorch was used before the plug-in was loaded, and takes itself for one without CUDA",
-          "make the Session or Trainer before anything else of LibTorch (at::manual_seed is enough to spoil it), or use accelerator: cpu");
+          "cuda", "LibTorch was used before the CUDA plug-in was loaded, so CUDA stays disabled",
+          "create the Session or Trainer before any call into LibTorch (even at::manual_seed), or use accelerator: cpu");
     at::globalContext().lazyInitDevice(c10::kCUDA);
   }
 
@@ -31,7 +32,7 @@ class CudaAccelerator : public Accelerator {
   c10::Device device(int local_rank, int local_size) const override {
     const int count = device_count();
     if (count > 1 && local_size > count)
-      throw ConfigError(fmt::format("{} ranks on a host with {} GPUs", local_size, count), "start at most one rank for each GPU", "cuda");
+      throw ConfigError(fmt::format("{} ranks on a host with {} GPUs", local_size, count), "start at most one rank per GPU", "cuda");
     return {c10::kCUDA, static_cast<c10::DeviceIndex>(count == 1 ? 0 : local_rank)};
   }
 
@@ -47,7 +48,7 @@ class CudaAccelerator : public Accelerator {
     cpu_->seed(seed);
     auto generator = at::cuda::detail::getDefaultCUDAGenerator();
     const std::lock_guard lock(generator.mutex());
-    generator.set_current_seed(seed);
+    generator.set_current_seed(mix_seed(seed));
   }
 
   void synchronize() const override { check_cuda(cudaDeviceSynchronize(), "cudaDeviceSynchronize"); }

@@ -7,10 +7,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cstring>
+#include <numeric>
+#include <thread>
 
-#include "levin/comm/agree.h"
+#include "levin/comm/host_values.h"
 #include "levin/comm/node_group.h"
 #include "levin/comm/topology.h"
 
@@ -65,6 +66,29 @@ struct Flight {
   bool landed = false;
 };
 
+// Starts a group, which collects calls; ends it on every way out.
+class NcclGroup {
+ public:
+  NcclGroup() { add(ncclGroupStart()); }
+  ~NcclGroup() {
+    if (!ended_) ncclGroupEnd();
+  }
+  NcclGroup(const NcclGroup&) = delete;
+  NcclGroup& operator=(const NcclGroup&) = delete;
+  void add(ncclResult_t result) {
+    if (result_ == ncclSuccess || result_ == ncclInProgress) result_ = result;
+  }
+  ncclResult_t end() {
+    ended_ = true;
+    add(ncclGroupEnd());
+    return result_;
+  }
+
+ private:
+  ncclResult_t result_ = ncclSuccess;
+  bool ended_ = false;
+};
+
 // Throws what ended the job.
 NcclLink::Poll poll_of(Communicator& host) {
   return [node = host.node()] {
@@ -74,47 +98,28 @@ NcclLink::Poll poll_of(Communicator& host) {
   };
 }
 
-// A GPU's UUID, in numbers that are exact in a double.
-using GpuId = std::array<double, 4>;
-GpuId id_of(c10::Device device) {
+cudaUUID_t id_of(c10::Device device) {
   cudaDeviceProp properties{};
   check_cuda(cudaGetDeviceProperties(&properties, device.index()), "cudaGetDeviceProperties");
-  std::array<uint32_t, 4> words{};
-  static_assert(sizeof(words) == sizeof(properties.uuid));
-  std::memcpy(words.data(), &properties.uuid, sizeof(words));
-  return {static_cast<double>(words[0]), static_cast<double>(words[1]), static_cast<double>(words[2]), static_cast<double>(words[3])};
+  return properties.uuid;
 }
 
 // Sets the device, and sees that no other rank of the host has it too; NCCL's words for that would be "invalid usage". All ranks get an
 // error where one does.
 void take_device(const MpiRuntime& runtime, NodeGroup& node, c10::Device device) {
-  std::exception_ptr failure;
-  Standing standing;
-  const auto attempt = [&](const auto& step) {
-    if (!failure) try {
-        step();
-      } catch (const Error& error) {
-        failure = std::current_exception();
-        standing = {error.exit_code(), error.what(), {}};
-      }
-  };
-  GpuId mine{};
-  attempt([&] {
+  const auto mine = on_all_ranks(runtime.communicator(), "cuda", [&] {
     check_cuda(cudaSetDevice(device.index()), "cudaSetDevice");
-    mine = id_of(device);
+    return id_of(device);
   });
-  std::vector<GpuId> all(static_cast<size_t>(node.size()));
-  node.exchange(mine, {all.front().data(), 4 * all.size()});
-  attempt([&] {
-    for (size_t other = 0; other < all.size(); other++)
-      if (static_cast<int>(other) != node.rank() && all[other] == mine)
+  std::vector<cudaUUID_t> all(static_cast<size_t>(node.size()));
+  node.exchange_structs(mine, std::span(all));
+  on_all_ranks(runtime.communicator(), "cuda", [&] {
+    for (int other = 0; other < node.size(); other++)
+      if (other != node.rank() && std::memcmp(&all[static_cast<size_t>(other)], &mine, sizeof(mine)) == 0)
         throw ConfigError(fmt::format("{} ranks on a host, and its local ranks {} and {} have the same GPU", node.size(),
-                                      std::min(static_cast<int>(other), node.rank()), std::max(static_cast<int>(other), node.rank())),
-                          "start at most one rank for each GPU, and let a rank see all of its host's or one of its own", "cuda");
+                                      std::min(other, node.rank()), std::max(other, node.rank())),
+                          "start at most one rank for each GPU, and let a rank see all of its host's GPUs or its own alone", "cuda");
   });
-  const Agreement agreement = agree(runtime, standing);
-  if (failure) std::rethrow_exception(failure);
-  if (!agreement.good()) throw CudaError(fmt::format("rank {} has no GPU: {}", agreement.rank, agreement.message));
 }
 
 // For the message of ranks that do not meet.
@@ -132,20 +137,13 @@ std::string hosts_of(const MpiRuntime& runtime) {
 
 // Rank 0's id, or its error on all ranks.
 ncclUniqueId share_id(const MpiRuntime& runtime) {
-  struct {
-    ncclUniqueId id;
-    int failed;
-    char words[512];
-  } message{};
-  if (runtime.rank() == 0) try {
-      check_nccl(ncclGetUniqueId(&message.id), "ncclGetUniqueId");
-    } catch (const CudaError& error) {
-      message.failed = 1;
-      std::strncpy(message.words, error.what(), sizeof(message.words) - 1);
-    }
-  check_mpi(MPI_Bcast(&message, sizeof(message), MPI_BYTE, 0, runtime.communicator()), "MPI_Bcast");
-  if (message.failed) throw CudaError(fmt::format("rank 0 could not begin with NCCL: {}", message.words));
-  return message.id;
+  auto id = on_all_ranks(runtime.communicator(), "cuda", [&] {
+    ncclUniqueId made{};
+    if (runtime.rank() == 0) check_nccl(ncclGetUniqueId(&made), "ncclGetUniqueId");
+    return made;
+  });
+  check_mpi(MPI_Bcast(&id, sizeof(id), MPI_BYTE, 0, runtime.communicator()), "MPI_Bcast");
+  return id;
 }
 
 }  // namespace
@@ -202,14 +200,23 @@ Work NcclCommunicator::start(const char* call, std::vector<Tensor> tensors,
   link_->run(call, [&](ncclComm_t link) { return queue(link, stream_.stream()); });
   auto flight = std::make_shared<Flight>(std::move(tensors), stream_);
   flight->done.record(stream_);
-  return Work([flight, poll = poll_of(*host_)] {
-    poll();
-    flight->done.block(c10::cuda::getCurrentCUDAStream(flight->stream.device_index()));
-    flight->landed = true;
-  });
+  const auto poll = poll_of(*host_);
+  return Work(
+      [flight, poll] {
+        poll();
+        flight->done.block(c10::cuda::getCurrentCUDAStream(flight->stream.device_index()));
+        flight->landed = true;
+      },
+      [flight, poll] {
+        while (!flight->done.query()) {
+          poll();
+          std::this_thread::yield();
+        }
+        poll();  // an abort ends NCCL's kernels, and leaves no result
+      });
 }
 
-Work NcclCommunicator::all_reduce(const Tensor& tensor, ReduceOp op) {
+Work NcclCommunicator::all_reduce(const Tensor& tensor, ReduceOp op, std::string_view) {
   check(tensor);
   const auto type = type_of(tensor.scalar_type());
   const auto operation = operation_of(op, tensor.scalar_type());
@@ -219,7 +226,7 @@ Work NcclCommunicator::all_reduce(const Tensor& tensor, ReduceOp op) {
   });
 }
 
-Work NcclCommunicator::reduce_scatter(const Tensor& output, const Tensor& input, ReduceOp op) {
+Work NcclCommunicator::reduce_scatter(const Tensor& output, const Tensor& input, ReduceOp op, std::string_view) {
   check(output), check(input);
   check_parts(input, output);
   const auto type = type_of(input.scalar_type());
@@ -231,7 +238,7 @@ Work NcclCommunicator::reduce_scatter(const Tensor& output, const Tensor& input,
 }
 
 // What is only moved travels as bytes, so every dtype will do.
-Work NcclCommunicator::all_gather(const Tensor& output, const Tensor& input) {
+Work NcclCommunicator::all_gather(const Tensor& output, const Tensor& input, std::string_view) {
   check(output), check(input);
   check_parts(output, input);
   return start("ncclAllGather", {output, input}, [=](ncclComm_t link, cudaStream_t stream) {
@@ -239,7 +246,7 @@ Work NcclCommunicator::all_gather(const Tensor& output, const Tensor& input) {
   });
 }
 
-Work NcclCommunicator::broadcast(const Tensor& tensor, int root) {
+Work NcclCommunicator::broadcast(const Tensor& tensor, int root, std::string_view) {
   check(tensor);
   if (root < 0 || root >= size_)
     throw UsageError("cuda", fmt::format("broadcast from rank {} of {}", root, size_), "give a rank of the communicator");
@@ -248,7 +255,7 @@ Work NcclCommunicator::broadcast(const Tensor& tensor, int root) {
   });
 }
 
-Work NcclCommunicator::gather_shared(const Tensor&) {
+Work NcclCommunicator::gather_shared(const Tensor&, std::string_view) {
   throw UsageError("cuda", "gather_shared between GPUs, which share no memory", "use all_gather");
 }
 
@@ -260,9 +267,60 @@ void NcclCommunicator::check_parts(const Tensor& whole, const Tensor& part) cons
                      fmt::format("the whole of {} ranks has {} times as many elements of the same dtype", size_, size_));
 }
 
-void NcclCommunicator::barrier() {
+Work NcclCommunicator::transfer(std::span<const Transfer> transfers, std::string_view) {
+  std::vector<Tensor> tensors;
+  for (const auto& [direction, tensor, peer] : transfers) {
+    check(tensor);
+    if (peer < 0 || peer >= size_)
+      throw UsageError("cuda", fmt::format("a message to or from rank {} of {}", peer, size_), "give a rank of the communicator");
+    tensors.push_back(tensor);
+  }
+  return start("a group of ncclSend and ncclRecv", std::move(tensors),
+               [messages = std::vector(transfers.begin(), transfers.end())](ncclComm_t link, cudaStream_t stream) {
+                 NcclGroup group;
+                 for (const auto& [direction, tensor, peer] : messages)
+                   group.add(direction == Transfer::Direction::send
+                                 ? ncclSend(tensor.const_data_ptr(), tensor.nbytes(), ncclUint8, peer, link, stream)
+                                 : ncclRecv(tensor.mutable_data_ptr(), tensor.nbytes(), ncclUint8, peer, link, stream));
+                 return group.end();
+               });
+}
+
+std::vector<int64_t> NcclCommunicator::check_counts(const Tensor& tensor, std::span<const int64_t> counts) const {
+  if (counts.empty() && tensor.numel() % size_ == 0) return std::vector<int64_t>(static_cast<size_t>(size_), tensor.numel() / size_);
+  const bool fits = static_cast<int>(counts.size()) == size_ &&
+                    std::all_of(counts.begin(), counts.end(), [](int64_t n) { return n >= 0; }) &&
+                    std::accumulate(counts.begin(), counts.end(), int64_t{0}) == tensor.numel();
+  if (!fits)
+    throw UsageError("cuda", fmt::format("all_to_all of {} elements in {} parts by {} ranks", tensor.numel(), counts.size(), size_),
+                     "give a count that is not negative for each rank; their sum is the tensor's number of elements");
+  return {counts.begin(), counts.end()};
+}
+
+Work NcclCommunicator::all_to_all(const Tensor& output, std::span<const int64_t> output_counts, const Tensor& input,
+                                  std::span<const int64_t> input_counts, std::string_view label) {
+  check(output), check(input);
+  const auto expected = check_counts(output, output_counts), sent = check_counts(input, input_counts);
+  if (output.scalar_type() != input.scalar_type() || (output_counts.empty() && input_counts.empty() && output.numel() != input.numel()))
+    throw UsageError("cuda",
+                     fmt::format("all_to_all from {} elements of {} to {} of {}", input.numel(), c10::toString(input.scalar_type()),
+                                 output.numel(), c10::toString(output.scalar_type())),
+                     "give an output of the input's dtype and, in equal parts, its number of elements");
+  std::vector<Transfer> transfers;
+  int64_t input_begin = 0, output_begin = 0;
+  for (int peer = 0; peer < size_; peer++) {
+    const int64_t to = sent[static_cast<size_t>(peer)], from = expected[static_cast<size_t>(peer)];
+    if (to > 0) transfers.push_back({Transfer::Direction::send, input.view({-1}).narrow(0, input_begin, to), peer});
+    if (from > 0) transfers.push_back({Transfer::Direction::recv, output.view({-1}).narrow(0, output_begin, from), peer});
+    input_begin += to;
+    output_begin += from;
+  }
+  return transfer(transfers, label);
+}
+
+void NcclCommunicator::barrier(std::string_view label) {
   sequence_++;
-  host_->barrier();
+  host_->barrier(label);
 }
 
 Tensor NcclCommunicator::allocate(int64_t numel, at::ScalarType dtype) {

@@ -14,11 +14,12 @@
 
 namespace levin {
 
-/// Collectives between GPUs by NCCL. They run on a stream of their own: each waits for what is on the caller's stream, and wait() makes the
-/// caller's stream wait for the result; the host waits for nothing. Ranks meet on the host through host(), which carries the abort word
-/// too.
+/// Collectives and messages between GPUs by NCCL. They run in order on the communicator's stream, after what is on the caller's stream.
+/// Work::wait() makes the caller's stream wait for the result, and synchronize() the host, which polls the abort word. host() carries that
+/// word and the meeting of the ranks.
 ///
-/// Unlike the CPU's it does not compare what the ranks call, and sums are in NCCL's order and, for fp16 and bf16, in NCCL's precision.
+/// Unlike the CPU's, it does not compare what the ranks call; labels and counts that differ are not reported. Sums are in NCCL's order and,
+/// for fp16 and bf16, in NCCL's precision.
 class NcclCommunicator final : public Communicator {
  public:
   /// Collective. CudaError where NCCL refuses or the ranks do not meet; ConfigError where two ranks of a host have the same GPU.
@@ -27,14 +28,19 @@ class NcclCommunicator final : public Communicator {
   ~NcclCommunicator() override;
 
   uint64_t sequence() const noexcept override { return sequence_.load(std::memory_order_relaxed); }
-  Work all_reduce(const Tensor& tensor, ReduceOp op) override;
-  Work reduce_scatter(const Tensor& output, const Tensor& input, ReduceOp op) override;
-  Work all_gather(const Tensor& output, const Tensor& input) override;
+  using Communicator::all_to_all;
+  Work all_reduce(const Tensor& tensor, ReduceOp op, std::string_view label) override;
+  Work reduce_scatter(const Tensor& output, const Tensor& input, ReduceOp op, std::string_view label) override;
+  Work all_gather(const Tensor& output, const Tensor& input, std::string_view label) override;
   /// UsageError: no two ranks share a GPU's memory.
-  Work gather_shared(const Tensor& whole) override;
-  Work broadcast(const Tensor& tensor, int root) override;
+  Work gather_shared(const Tensor& whole, std::string_view label) override;
+  Work broadcast(const Tensor& tensor, int root, std::string_view label) override;
+  Work all_to_all(const Tensor& output, std::span<const int64_t> output_counts, const Tensor& input, std::span<const int64_t> input_counts,
+                  std::string_view label) override;
+  /// One NCCL group.
+  Work transfer(std::span<const Transfer> transfers, std::string_view label) override;
   /// On the host; work that is queued on the GPUs may not be done.
-  void barrier() override;
+  void barrier(std::string_view label) override;
   /// From ncclMemAlloc and registered, where NCCL can; else LibTorch's.
   Tensor allocate(int64_t numel, at::ScalarType dtype) override;
   std::unique_ptr<Communicator> split(int color, int key) override;
@@ -47,6 +53,7 @@ class NcclCommunicator final : public Communicator {
                    std::string who);
   void check(const Tensor& tensor) const;
   void check_parts(const Tensor& whole, const Tensor& part) const;
+  std::vector<int64_t> check_counts(const Tensor& tensor, std::span<const int64_t> counts) const;
   Work start(const char* call, std::vector<Tensor> tensors, const std::function<ncclResult_t(ncclComm_t, cudaStream_t)>& queue);
 
   std::shared_ptr<Communicator> host_;

@@ -18,15 +18,16 @@ int64_t ceil_divide(int64_t value, int64_t by) { return value / by + (value % by
 
 void check(const BatchPlanInput& input) {
   if (input.samples < 0 || input.world_size < 1)
-    throw UsageError("data", fmt::format("a plan for {} samples on {} ranks", input.samples, input.world_size));
-  if (input.accumulate < 1) throw ConfigError(fmt::format("accumulate_grad_batches is {}, must be at least 1", input.accumulate));
+    throw UsageError("data", fmt::format("cannot divide {} samples among {} ranks", input.samples, input.world_size));
+  if (input.accumulate < 1) throw ConfigError(fmt::format("accumulate_grad_batches is {}; it must be at least 1", input.accumulate));
   const bool per_rank = input.batch_size != 0, global = input.global_batch_size != 0;
   if (per_rank && global)
     throw ConfigError(fmt::format("batch_size is {} and global_batch_size is {}", input.batch_size, input.global_batch_size),
                       "give one of them");
   if (!per_rank && !global) throw ConfigError("neither batch_size nor global_batch_size is given", "give one of them");
-  if (input.batch_size < 0) throw ConfigError(fmt::format("batch_size is {}, must be at least 1", input.batch_size));
-  if (input.global_batch_size < 0) throw ConfigError(fmt::format("global_batch_size is {}, must be at least 1", input.global_batch_size));
+  if (input.batch_size < 0) throw ConfigError(fmt::format("batch_size is {}; it must be at least 1", input.batch_size));
+  if (input.global_batch_size < 0)
+    throw ConfigError(fmt::format("global_batch_size is {}; it must be at least 1", input.global_batch_size));
 }
 
 }  // namespace
@@ -47,8 +48,8 @@ BatchPlan::BatchPlan(const BatchPlanInput& input) : world_size_(input.world_size
                         "enlarge it, or use fewer ranks or micro-batches");
   }
   if (overflow)
-    throw ConfigError(fmt::format("batch_size {} on {} ranks with accumulate_grad_batches {} is more samples than can be counted",
-                                  input.batch_size, world_size_, accumulate_));
+    throw ConfigError(fmt::format("batch_size {} on {} ranks with accumulate_grad_batches {} exceeds 64 bits", input.batch_size,
+                                  world_size_, accumulate_));
 
   const int64_t full_steps = input.samples / step_samples_;
   int64_t rest = input.samples % step_samples_;

@@ -17,10 +17,17 @@
 namespace levin::detail {
 namespace {
 
+const char* kind_of(mode_t mode) {
+  if (S_ISDIR(mode)) return "a folder";
+  if (S_ISFIFO(mode)) return "a pipe";
+  if (S_ISSOCK(mode)) return "a socket";
+  return "a device";
+}
+
 class File {
  public:
   explicit File(const std::filesystem::path& path) : path_(path.string()) {
-    // Without O_NONBLOCK a pipe would wait for a writer, before it can be refused.
+    // Without O_NONBLOCK opening a pipe waits for a writer.
     descriptor_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (descriptor_ < 0) fail("open");
     struct stat about {};
@@ -32,7 +39,8 @@ class File {
     }
     if (!S_ISREG(about.st_mode)) {
       ::close(descriptor_);
-      throw IoError(fmt::format("{} is not a regular file", path_), {}, "data");
+      throw IoError(fmt::format("{} is not a regular file but {}", path_, kind_of(about.st_mode)), "give the path of a regular file",
+                    "data");
     }
     size_ = static_cast<uint64_t>(about.st_size);
   }
@@ -79,7 +87,8 @@ class PlainSource final : public ByteSource {
 class GzipSource final : public ByteSource {
  public:
   explicit GzipSource(std::unique_ptr<File> file) : file_(std::move(file)), input_(1 << 18) {
-    if (inflateInit2(&stream_, 15 + 16) != Z_OK) throw IoError(fmt::format("{}: zlib gives no memory", file_->path()), {}, "data");
+    if (inflateInit2(&stream_, 15 + 16) != Z_OK)
+      throw IoError(fmt::format("{}: zlib cannot allocate memory", file_->path()), "use fewer worker threads", "data");
   }
   ~GzipSource() override { inflateEnd(&stream_); }
 
@@ -97,9 +106,9 @@ class GzipSource final : public ByteSource {
         ended_ = stream_.avail_in == 0;
         if (!ended_) inflateReset(&stream_);
       } else if (status == Z_BUF_ERROR && stream_.avail_in == 0 && at_end_) {
-        fail("ends in the middle of its compressed data");
+        fail("is truncated");
       } else if (status != Z_OK && status != Z_BUF_ERROR) {
-        fail(stream_.msg ? stream_.msg : "needs what zlib does not have");
+        fail(stream_.msg ? stream_.msg : "needs a feature that zlib lacks");
       }
     }
     return done;

@@ -9,9 +9,9 @@ namespace levin {
 namespace {
 
 BatchPlan make_plan(const Dataset* dataset, const DataLoaderOptions& options, const LoaderPlace& place) {
-  if (!dataset) throw UsageError("data", "a loader was made without a data set");
+  if (!dataset) throw UsageError("data", "a DataLoader needs a data set, not null");
   if (place.rank < 0 || place.rank >= place.world_size)
-    throw UsageError("data", fmt::format("rank {} of {}", place.rank, place.world_size));
+    throw UsageError("data", fmt::format("rank {} of {} ranks is out of range", place.rank, place.world_size));
   check_config(options);
 
   BatchPlanInput input;
@@ -22,12 +22,12 @@ BatchPlan make_plan(const Dataset* dataset, const DataLoaderOptions& options, co
   input.accumulate = place.accumulate;
   input.drop_last = options.drop_last;
   const BatchPlan plan(input);
-  if (input.samples == 0) throw DataError("the data set has no samples");
+  if (input.samples == 0) throw DataError("the data set has no samples", "give a data set with at least one");
   if (plan.batches() == 0)
     throw ConfigError(fmt::format("drop_last leaves no batch: {} samples for {} of {} on {} ranks", input.samples,
                                   input.batch_size ? "batch_size" : "global_batch_size",
                                   input.batch_size ? input.batch_size : input.global_batch_size, input.world_size),
-                      "make the batch smaller or set drop_last to false");
+                      "use smaller batches, or set drop_last to false");
   return plan;
 }
 
@@ -95,7 +95,7 @@ LoaderState DataLoader::state() const {
 int64_t DataLoader::restore(const LoaderState& state) {
   const auto position = plan_.batch_at(state.samples);
   if (position < 0)
-    throw ConfigError(fmt::format("cannot go on at sample {} of epoch {}: steps of {} samples, of {} in the epoch, do not start there",
+    throw ConfigError(fmt::format("cannot resume at sample {} of epoch {}: no step of {} samples, of {} in the epoch, starts there",
                                   state.samples, state.epoch, plan_.step_samples(), plan_.samples()),
                       "keep the global batch of the run that is resumed");
   go_to(state.epoch, position);

@@ -2,44 +2,29 @@
 
 #include <ATen/ops/empty.h>
 
-#include "../core/hdf5_array.h"
+#include "hdf5_lookup.h"
 #include "levin/core/error.h"
 #include "levin/core/text.h"
 
 namespace levin {
-namespace {
-
-// A link may lead anywhere, into another file even: each part of the name must be a hard one.
-bool is_hard_link(hid_t file, const std::string& name) {
-  for (size_t end = 0; end != std::string::npos;) {
-    end = name.find('/', end + 1);
-    const std::string part = name.substr(0, end);
-    H5L_info_t link;
-    if (H5Lexists(file, part.c_str(), H5P_DEFAULT) <= 0 || H5Lget_info(file, part.c_str(), &link, H5P_DEFAULT) < 0) return false;
-    if (link.type != H5L_TYPE_HARD) return false;
-  }
-  return true;
-}
-
-}  // namespace
 
 Hdf5Array::Hdf5Array(const std::filesystem::path& file, const std::string& name) {
   std::error_code error;
-  const auto real = std::filesystem::canonical(file, error);  // a user's link to a data set is welcome
+  const auto real = std::filesystem::canonical(file, error);  // a user's symbolic link to a file is welcome
   file_ = std::make_unique<detail::File>(detail::File::open_to_read(error ? file : real, "data"));
   place_ = file.string() + ": " + shown(name);
-  const auto refuse = [this](const std::string& why) {
-    throw DataError(fmt::format("{} {}", place_, why), "write it contiguously, without filters, in a native little-endian type");
+  const auto refuse = [this](const std::string& why, const std::string& remedy) {
+    throw DataError(fmt::format("{} {}", place_, why), remedy);
   };
   const auto opened = detail::open_hdf5(*file_);
   const detail::Hdf5Section section;
-  if (!opened.good()) throw DataError(fmt::format("{} is no HDF5 file, or a damaged one", file.string()), "make it again");
-  if (name.empty() || name.front() == '/' || first_bad_byte(name) != std::string::npos || !is_hard_link(opened, name))
-    throw DataError(fmt::format("{} is not a data set", place_), "give the name of one that is in the file itself");
-  const detail::Hdf5Handle set(H5Dopen2(opened, name.c_str(), H5P_DEFAULT), H5Dclose);
-  if (!set.good()) refuse("is not a data set");
+  if (!opened.good())
+    throw DataError(fmt::format("{} is not an HDF5 file, or is corrupt", file.string()),
+                    "name an HDF5 file, or copy it again; h5dump -H shows what is in a file");
+  const auto set = detail::open_data_set(opened, name, refuse);
   auto stored = detail::look_at_array(set, file_->size(), refuse);
-  if (stored.is_text || stored.shape.empty()) refuse("has no rows");
+  if (stored.is_text) refuse("is one string, not rows", "name a data set with a row for each sample");
+  if (stored.shape.empty()) refuse("is a scalar, so it has no rows", "name a data set with a row for each sample");
   dtype_ = stored.dtype;
   shape_ = std::move(stored.shape);
   offset_ = stored.offset;

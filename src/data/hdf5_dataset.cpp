@@ -1,18 +1,22 @@
 #include "levin/data/hdf5_dataset.h"
 
 #include <c10/util/SmallVector.h>
+#include <fmt/format.h>
 
 #include "levin/core/error.h"
 
 namespace levin {
 
 Hdf5Dataset::Hdf5Dataset(const std::filesystem::path& file, const std::vector<std::string>& names) {
-  if (names.empty()) throw UsageError("data", "a data set of no HDF5 data sets", "name one");
+  if (names.empty()) throw UsageError("data", fmt::format("no data sets of {} given", file.string()), "name at least one");
   for (const auto& name : names) {
     auto array = std::make_unique<Hdf5Array>(file, name);
     if (const auto* first = arrays_.empty() ? nullptr : arrays_.front().second.get(); first && array->rows() != first->rows())
       throw DataError(fmt::format("{} has {} rows, {} has {}", array->place(), array->rows(), first->place(), first->rows()),
-                      "rows of one sample must have one number");
+                      "give each data set a row for each sample");
+    if (array->rows() == 0)
+      throw DataError(fmt::format("{} has no rows: its shape is [{}]", array->place(), fmt::join(array->shape(), ", ")),
+                      "write at least one row, or name another data set");
     arrays_.emplace_back(name, std::move(array));
   }
 }

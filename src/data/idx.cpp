@@ -43,7 +43,7 @@ void swap_bytes(std::span<std::byte> values, size_t value_bytes) {
 Tensor read_idx(const std::filesystem::path& path) {
   const auto source = detail::ByteSource::open(path);
   const auto fail = [&](const std::string& what) {
-    return DataError(fmt::format("{}: {}", path.string(), what), "give an IDX file, whole, plain or .gz");
+    return DataError(fmt::format("{}: {}", path.string(), what), "give a complete IDX file, plain or .gz");
   };
 
   std::array<std::byte, 4> magic{};
@@ -59,24 +59,24 @@ Tensor read_idx(const std::filesystem::path& path) {
   bool overflow = false;
   for (size_t i = 0; i < dims; ++i) {
     std::array<std::byte, 4> length{};
-    if (source->read(length) < length.size()) throw fail(fmt::format("ends in its header of {} dimensions", dims));
+    if (source->read(length) < length.size()) throw fail(fmt::format("is truncated in its header of {} dimensions", dims));
     shape.push_back(big_endian(length));
     if (shape.back() == 0) throw fail(fmt::format("dimension {} of {} has length 0", i + 1, dims));
     overflow = overflow || __builtin_mul_overflow(bytes, shape.back(), &bytes);
   }
   const auto header_bytes = magic.size() * (1 + dims);
   if (overflow || static_cast<uint64_t>(bytes) + header_bytes > source->most_bytes())
-    throw fail(fmt::format("the header promises {} values of {} bytes ({}), the file can hold {} bytes after it",
+    throw fail(fmt::format("the header announces {} values of {} bytes ({}), but at most {} bytes follow it",
                            c10::str(at::IntArrayRef(shape)), c10::elementSize(*dtype),
-                           overflow ? "more than can be counted" : fmt::format("{} bytes", bytes),
+                           overflow ? "more than 64 bits count" : fmt::format("{} bytes", bytes),
                            source->most_bytes() - std::min<uint64_t>(source->most_bytes(), header_bytes)));
 
   auto tensor = at::empty(shape, at::TensorOptions().dtype(*dtype));
   const std::span values(static_cast<std::byte*>(tensor.mutable_data_ptr()), static_cast<size_t>(bytes));
   if (const auto got = source->read(values); got < values.size())
-    throw fail(fmt::format("ends after {} of {} bytes of values, shape {}", got, bytes, c10::str(at::IntArrayRef(shape))));
+    throw fail(fmt::format("is truncated: {} of {} bytes of values, shape {}", got, bytes, c10::str(at::IntArrayRef(shape))));
   if (std::array<std::byte, 1> more{}; source->read(more) != 0)
-    throw fail(fmt::format("goes on after its {} bytes of values, shape {}", bytes, c10::str(at::IntArrayRef(shape))));
+    throw fail(fmt::format("has further bytes after its {} bytes of values, shape {}", bytes, c10::str(at::IntArrayRef(shape))));
   swap_bytes(values, c10::elementSize(*dtype));
   return tensor;
 }

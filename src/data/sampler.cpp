@@ -3,14 +3,10 @@
 #include <algorithm>
 #include <cmath>
 
+#include "levin/core/mix_seed.h"
+
 namespace levin {
 namespace {
-
-uint64_t mix(uint64_t x) {  // SplitMix64's finaliser
-  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
-  x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
-  return x ^ (x >> 31);
-}
 
 // A number in [0, bound), bound <= 2^32, that depends on all bits of value and key.
 inline uint64_t keyed(uint64_t value, uint64_t key, uint64_t bound) {
@@ -37,8 +33,8 @@ Sampler Sampler::shuffled(int64_t size, uint64_t seed, int64_t epoch) {
   // An even number: shifts of odd cycles are even permutations, and half of all orders would never come.
   sampler.columns_ = root + root % 2;
   sampler.rows_ = (n + sampler.columns_ - 1) / sampler.columns_;
-  uint64_t key = mix(mix(seed + 0x9E3779B97F4A7C15u) ^ static_cast<uint64_t>(epoch));
-  for (auto& round_key : sampler.keys_) round_key = mix(key += 0x9E3779B97F4A7C15u);
+  uint64_t key = mix_bits(mix_seed(seed) ^ static_cast<uint64_t>(epoch));
+  for (auto& round_key : sampler.keys_) round_key = mix_bits(key += 0x9E3779B97F4A7C15u);
   return sampler;
 }
 

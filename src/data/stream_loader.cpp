@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "levin/comm/communicator.h"
+#include "levin/comm/host_values.h"
 #include "levin/core/error.h"
 #include "levin/data/prefetcher.h"
 
@@ -49,7 +50,7 @@ void StreamLoader::set_epoch(int64_t epoch) {
 
 void StreamLoader::open() {
   stream_ = dataset_->open({place_.rank, place_.world_size, epoch_, place_.seed});
-  if (!stream_) throw UsageError("data", "an IterableDataset opened no stream");
+  if (!stream_) throw UsageError("data", "IterableDataset::open returned null");
   ended_ = false;
   counted_ = 0;
   if (prefetcher_) prefetcher_->start(0, std::numeric_limits<int64_t>::max());
@@ -57,7 +58,7 @@ void StreamLoader::open() {
   read_ahead();
   if (!more_)
     throw DataError(fmt::format("the stream of rank {} of {} has no samples in epoch {}", place_.rank, place_.world_size, epoch_),
-                    "give each rank some: deal out smaller pieces, or start fewer ranks");
+                    "give each rank at least one: distribute smaller pieces, or start fewer ranks");
 }
 
 // A stream that has ended makes fillers, and is not asked again.
@@ -70,8 +71,8 @@ void StreamLoader::fill(int64_t number, Batch& into) {
   into.set_filler(ended_);
   const bool numbered = !into.indices().empty();
   if (samples < 0 || samples > most || (samples > 0 && (into.size() != samples || (numbered && std::ssize(into.indices()) != samples))))
-    throw UsageError("data", fmt::format("a stream was asked for {} samples, says that it gave {}, and the batch has {} and {} indices",
-                                         most, samples, samples > 0 ? into.size() : 0, into.indices().size()));
+    throw UsageError("data", fmt::format("SampleStream::next({}) returned {}, but the batch has {} samples and {} indices", most, samples,
+                                         samples > 0 ? into.size() : 0, into.indices().size()));
   if (!numbered)
     for (int64_t i = 0; i < samples; i++) into.mutable_indices().push_back((counted_ + i) * place_.world_size + place_.rank);
   counted_ += samples;
@@ -106,11 +107,10 @@ Batch* StreamLoader::next() {
   } else if (!current_.filler()) {
     make_filler();
   }
-  const Tensor sums = at::tensor({samples, more_ ? int64_t{1} : int64_t{0}}, at::kLong);
-  if (communicator_->size() > 1) communicator_->all_reduce(sums).wait();
-  global_samples_ = sums.const_data_ptr<int64_t>()[0];
+  const auto sums = all_sum(communicator_, std::vector<int64_t>{samples, more_ ? 1 : 0});
+  global_samples_ = sums[0];
   taken_ += global_samples_;
-  at_end_ = sums.const_data_ptr<int64_t>()[1] == 0;
+  at_end_ = sums[1] == 0;
   return &current_;
 }
 
@@ -120,7 +120,7 @@ int64_t StreamLoader::restore(const LoaderState& state) {
   while (taken_ < state.samples && next()) batches++;
   if (taken_ != state.samples)
     throw ConfigError(
-        fmt::format("cannot go on at sample {} of epoch {}: the batches of the streams end at {}", state.samples, state.epoch, taken_),
+        fmt::format("cannot resume at sample {} of epoch {}: the batches of the streams end at {}", state.samples, state.epoch, taken_),
         "keep the streams, the batch size and the ranks of the run that is resumed");
   return batches;
 }

@@ -65,7 +65,7 @@ TensorDataset::TensorDataset(const std::vector<std::pair<std::string, Tensor>>& 
 
 void TensorDataset::add(const std::string& name, const Tensor& rows) {
   if (!rows.defined() || rows.dim() == 0)
-    throw UsageError("data", fmt::format("tensor \"{}\" of the data set has no dimension of samples", name));
+    throw UsageError("data", fmt::format("tensor \"{}\" of the data set is a scalar; its first dimension must be the sample", name));
   if (!rows.device().is_cpu())
     throw UsageError("data", fmt::format("tensor \"{}\" of the data set is on {}", name, rows.device().str()), "give it on the CPU");
   if (!fields_.empty() && rows.size(0) != size_)
@@ -92,7 +92,7 @@ TensorDataset& TensorDataset::scale_bytes(std::string_view name, float scale, fl
 
 void TensorDataset::get(std::span<const int64_t> indices, Batch& into) const {
   for (const auto index : indices)
-    if (index < 0 || index >= size_) throw UsageError("data", fmt::format("sample {} was asked for, the data set has {}", index, size_));
+    if (index < 0 || index >= size_) throw UsageError("data", fmt::format("sample {} is out of range: the data set has {}", index, size_));
   for (const auto& field : fields_) {
     c10::SmallVector<int64_t, 6> shape(field.rows.sizes().begin(), field.rows.sizes().end());
     shape[0] = static_cast<int64_t>(indices.size());

@@ -31,7 +31,7 @@ TokenDataset::TokenDataset(std::shared_ptr<const Hdf5Array> tokens, int64_t cont
     throw UsageError("data", fmt::format("tokens {} to {} of {}, which has {}, in windows of {}", begin, end, tokens_->place(),
                                          tokens_->rows(), context));
   if (end - begin < context + 1)
-    throw DataError(fmt::format("a window is {} tokens and the one after them, and there are {} of {} to cut", context,
+    throw DataError(fmt::format("a window needs {} tokens, {} and the next one, but {} of {} are given", context + 1, context,
                                 std::max<int64_t>(end - begin, 0), tokens_->place()),
                     "give more text, or a shorter context");
 }
@@ -40,7 +40,8 @@ void TokenDataset::get(std::span<const int64_t> indices, Batch& into) const {
   std::vector<int64_t> starts;
   starts.reserve(indices.size());
   for (const auto index : indices) {
-    if (index < 0 || index >= size()) throw UsageError("data", fmt::format("sample {} was asked for, the data set has {}", index, size()));
+    if (index < 0 || index >= size())
+      throw UsageError("data", fmt::format("sample {} is out of range: the data set has {}", index, size()));
     starts.push_back(begin_ + index * context_);
   }
   const auto rows = static_cast<int64_t>(indices.size());

@@ -1,7 +1,5 @@
 #include "levin/data/token_file.h"
 
-#include <ATen/ops/empty.h>
-#include <ATen/ops/zeros.h>
 #include <fmt/std.h>
 #include <unistd.h>
 #include <xxhash.h>
@@ -15,8 +13,12 @@
 #include "../core/hdf5_array.h"
 #include "../core/hdf5_types.h"
 #include "byte_source.h"
+#include "levin/comm/host_values.h"
 #include "levin/core/error.h"
+#include "levin/core/number_text.h"
+#include "levin/core/text.h"
 #include "levin/data/hdf5_array.h"
+#include "text_files.h"
 
 namespace levin {
 namespace {
@@ -29,44 +31,32 @@ using detail::Hdf5Handle;
 constexpr int64_t piece_bytes = int64_t{16} << 20;
 constexpr auto data_set = "tokens";
 
-// What one rank reads at once.
+// A part of a file, read by one rank.
 struct Piece {
   fs::path file;
-  bool whole = true;  // of a length that is not known before it is decompressed
+  bool whole = true;  // compressed, so of unknown length
   int64_t begin = 0, bytes = 0;
 };
 
-// Rank 0's plan as a text that can be sent: the name of the file to make, and the pieces; or the name alone, of one that is there.
+// The file to make, and its pieces; no pieces where the file exists.
 struct Plan {
   fs::path target, partial;
   std::vector<Piece> pieces;
 };
 
-std::vector<fs::path> files_of(const std::vector<fs::path>& sources) {
-  std::vector<fs::path> files;
-  for (const auto& source : sources) {
-    if (!fs::exists(source)) throw DataError(fmt::format("there is no {}", source.string()), "give text files, or folders of them");
-    if (!fs::is_directory(source)) {
-      files.push_back(source);
-      continue;
-    }
-    std::vector<fs::path> below;
-    for (const auto& entry : fs::recursive_directory_iterator(source))
-      if (entry.is_regular_file()) below.push_back(entry.path());
-    std::sort(below.begin(), below.end());
-    files.insert(files.end(), below.begin(), below.end());
-  }
-  return files;
-}
-
 Plan make_plan(const std::vector<fs::path>& sources, const fs::path& cache) {
   Plan plan;
   std::string description;
-  for (const auto& file : files_of(sources)) {
-    const auto bytes = static_cast<int64_t>(fs::file_size(file));
-    description += fmt::format("{}\t{}\t{}\n", fs::absolute(file).lexically_normal().string(), bytes,
-                               fs::last_write_time(file).time_since_epoch().count());
-    if (ByteSource::is_compressed(file)) {
+  for (const auto& file : detail::text_files(sources)) {
+    const bool compressed = ByteSource::is_compressed(file);  // opens it, so that what is not a readable regular file is refused here
+    std::error_code size_error, time_error, path_error;
+    const auto bytes = static_cast<int64_t>(fs::file_size(file, size_error));
+    const auto time = fs::last_write_time(file, time_error).time_since_epoch().count();
+    const auto path = fs::absolute(file, path_error).lexically_normal();
+    for (const auto& error : {size_error, time_error, path_error})
+      if (error) detail::throw_io_error(fmt::format("cannot look at {}", file.string()), error.value(), "data");
+    description += fmt::format("{}\t{}\t{}\n", path.string(), bytes, time);
+    if (compressed) {
       plan.pieces.push_back({file});
       continue;
     }
@@ -81,7 +71,8 @@ Plan make_plan(const std::vector<fs::path>& sources, const fs::path& cache) {
 }
 
 bool is_there(const fs::path& target) {
-  if (!fs::exists(target)) return false;
+  std::error_code error;
+  if (!fs::exists(target, error)) return false;  // where it cannot be looked at, making it says why
   try {
     const Hdf5Array tokens(target, data_set);
     return tokens.dtype() == at::kByte && tokens.shape().size() == 1;
@@ -90,23 +81,12 @@ bool is_there(const fs::path& target) {
   }
 }
 
-std::string broadcast(std::string text, Communicator& communicator) {
-  const Tensor bytes = at::zeros({1}, at::kLong).fill_(static_cast<int64_t>(text.size()));
-  communicator.broadcast(bytes, 0).wait();
-  text.resize(static_cast<size_t>(bytes.item<int64_t>()));
-  const Tensor data = at::empty({bytes.item<int64_t>()}, at::kByte);
-  std::memcpy(data.mutable_data_ptr(), text.data(), text.size());
-  communicator.broadcast(data, 0).wait();
-  std::memcpy(text.data(), data.const_data_ptr(), text.size());
-  return text;
-}
-
 // Fields end with a zero byte, which no path has.
 Plan share(const Plan& mine, Communicator& communicator) {
   std::string text = mine.target.string() + '\0' + mine.partial.string() + '\0';
   for (const auto& piece : mine.pieces)
     text += piece.file.string() + '\0' + fmt::format("{} {} {}", int{piece.whole}, piece.begin, piece.bytes) + '\0';
-  text = broadcast(text, communicator);
+  text = broadcast_text(communicator, text);
   std::vector<std::string> fields;
   for (size_t begin = 0; begin < text.size();) {
     const size_t end = text.find('\0', begin);
@@ -116,10 +96,16 @@ Plan share(const Plan& mine, Communicator& communicator) {
   Plan plan{fields.at(0), fields.at(1), {}};
   for (size_t i = 2; i + 1 < fields.size(); i += 2) {
     Piece piece{fields[i]};
-    int whole = 0;
-    if (std::sscanf(fields[i + 1].c_str(), "%d %ld %ld", &whole, &piece.begin, &piece.bytes) != 3)
-      throw UsageError("data", "a plan of pieces that cannot be read");
-    piece.whole = whole != 0;
+    std::array<int64_t, 3> numbers{};
+    std::string_view rest = fields[i + 1];
+    for (auto& number : numbers) {
+      const auto end = std::min(rest.find(' '), rest.size());
+      const auto parsed = parse_number<int64_t>(rest.substr(0, end));
+      if (!parsed) throw UsageError("data", fmt::format("the plan of pieces has the invalid number {}", shown(rest.substr(0, end))));
+      number = *parsed;
+      rest.remove_prefix(std::min(end + 1, rest.size()));
+    }
+    piece.whole = numbers[0] != 0, piece.begin = numbers[1], piece.bytes = numbers[2];
     plan.pieces.push_back(std::move(piece));
   }
   return plan;
@@ -133,7 +119,10 @@ void read_piece(const Piece& piece, const std::function<void(const std::byte*, s
     while (const size_t got = source->read(buffer)) take(buffer.data(), got);
     return;
   }
-  const auto file = File::open_to_read(fs::canonical(piece.file), "data");
+  std::error_code error;
+  const auto real = fs::canonical(piece.file, error);
+  if (error) detail::throw_io_error(fmt::format("cannot open {}", piece.file.string()), error.value(), "data");
+  const auto file = File::open_to_read(real, "data");
   for (int64_t done = 0; done < piece.bytes;) {
     const auto now = std::min<int64_t>(piece.bytes - done, std::ssize(buffer));
     file.read_at(buffer.data(), static_cast<size_t>(now), static_cast<uint64_t>(piece.begin + done));
@@ -144,16 +133,15 @@ void read_piece(const Piece& piece, const std::function<void(const std::byte*, s
 
 // Where each piece goes, and their sum.
 std::vector<int64_t> places_of(const std::vector<Piece>& pieces, Communicator& communicator) {
-  const Tensor bytes = at::zeros({std::ssize(pieces)}, at::kLong);
-  auto* of = bytes.mutable_data_ptr<int64_t>();
+  std::vector<int64_t> bytes(pieces.size());
   for (size_t i = 0; i < pieces.size(); i++) {
     if (static_cast<int>(i % static_cast<size_t>(communicator.size())) != communicator.rank()) continue;
-    of[i] = pieces[i].bytes;
-    if (pieces[i].whole) read_piece(pieces[i], [&](const std::byte*, size_t got) { of[i] += static_cast<int64_t>(got); });
+    bytes[i] = pieces[i].bytes;
+    if (pieces[i].whole) read_piece(pieces[i], [&](const std::byte*, size_t got) { bytes[i] += static_cast<int64_t>(got); });
   }
-  if (!pieces.empty()) communicator.all_reduce(bytes).wait();
+  bytes = all_sum(communicator, std::move(bytes));
   std::vector<int64_t> places{0};
-  for (size_t i = 0; i < pieces.size(); i++) places.push_back(places.back() + of[i]);
+  for (size_t i = 0; i < pieces.size(); i++) places.push_back(places.back() + bytes[i]);
   return places;
 }
 
@@ -178,7 +166,7 @@ int64_t lay_out(const fs::path& file, int64_t tokens) {
   return static_cast<int64_t>(offset);
 }
 
-// Removes what was not finished.
+// Removes an unfinished file.
 struct Partial {
   explicit Partial(fs::path file) : path(std::move(file)) {}
   ~Partial() {
@@ -204,27 +192,27 @@ std::filesystem::path make_token_file(const std::vector<fs::path>& sources, cons
   if (plan.partial.empty()) return plan.target;
 
   const auto places = places_of(plan.pieces, communicator);
-  if (places.back() == 0) throw DataError("the text files have no text", "give others");
-  const Tensor offset = at::zeros({1}, at::kLong);
+  if (places.back() == 0) throw DataError("the text files are empty", "give files with text");
+  int64_t offset = 0;
   std::optional<Partial> partial;
   if (first) {
     std::error_code error;
     fs::create_directories(cache, error);
     partial.emplace(plan.partial);
-    offset.fill_(lay_out(plan.partial, places.back()));
+    offset = lay_out(plan.partial, places.back());
   }
-  communicator.broadcast(offset, 0).wait();
+  offset = broadcast_value(communicator, offset);
   auto file = File::open_to_write(plan.partial, "data");
   for (size_t i = static_cast<size_t>(communicator.rank()); i < plan.pieces.size(); i += static_cast<size_t>(communicator.size())) {
     int64_t at = places[i];
     read_piece(plan.pieces[i], [&](const std::byte* data, size_t bytes) {
       if (at + static_cast<int64_t>(bytes) > places[i + 1])
-        throw DataError(fmt::format("{} grows while it is read", plan.pieces[i].file.string()), "start again when it is written");
-      file.write_at(data, bytes, static_cast<uint64_t>(offset.item<int64_t>() + at));
+        throw DataError(fmt::format("{} grows while it is read", plan.pieces[i].file.string()), "start again when it is complete");
+      file.write_at(data, bytes, static_cast<uint64_t>(offset + at));
       at += static_cast<int64_t>(bytes);
     });
     if (at != places[i + 1])
-      throw DataError(fmt::format("{} shrinks while it is read", plan.pieces[i].file.string()), "start again when it is written");
+      throw DataError(fmt::format("{} shrinks while it is read", plan.pieces[i].file.string()), "start again when it is complete");
   }
   file.sync();
   communicator.barrier();

@@ -15,7 +15,7 @@ std::unique_ptr<Accelerator> create_from_plugin(const std::string& name) {
   } catch (const std::exception& error) {  // a library's, whose first line says it
     const std::string text = error.what();
     throw ConfigError(fmt::format("accelerator {} could not start: {}", name, text.substr(0, text.find('\n'))),
-                      "see whether its device works, or use accelerator: cpu", "device");
+                      "check the device, or use accelerator: cpu", "device");
   }
 }
 
@@ -25,7 +25,7 @@ AcceleratorRegistry::AcceleratorRegistry() { factories_["cpu"] = make_cpu_accele
 
 void AcceleratorRegistry::add(const std::string& name, Factory factory) {
   if (name == "auto" || !factories_.emplace(name, std::move(factory)).second)
-    throw UsageError("device", fmt::format("an accelerator \"{}\" is registered already", name), "register it once, under its own name");
+    throw UsageError("device", fmt::format("accelerator \"{}\" is already registered", name), "register it once, under its own name");
 }
 
 std::vector<std::string> AcceleratorRegistry::names() const {
@@ -48,7 +48,7 @@ std::unique_ptr<Accelerator> AcceleratorRegistry::create_best(const Log& log) co
   if (const auto driver = find_nvidia_driver(); driver.devices > 0 && !factories_.contains("cuda")) try {
       return create_from_plugin("cuda");
     } catch (const ConfigError& error) {
-      log.warning("[device] this machine has a GPU, and the CPU is used (accelerator: cpu leaves out this warning): {}", error.what());
+      log.warning("[device] this machine has a GPU, but the CPU is used (accelerator: cpu silences this warning): {}", error.what());
     }
   return make_cpu_accelerator();
 }

@@ -3,6 +3,7 @@
 #include <mutex>
 
 #include "levin/comm/communicator.h"
+#include "levin/core/mix_seed.h"
 #include "levin/device/accelerator.h"
 
 namespace levin {
@@ -20,7 +21,7 @@ class CpuAccelerator : public Accelerator {
   void seed(uint64_t seed) const override {
     auto generator = at::detail::getDefaultCPUGenerator();
     const std::lock_guard lock(generator.mutex());
-    generator.set_current_seed(seed);
+    generator.set_current_seed(mix_seed(seed));
   }
   void synchronize() const override {}
 };

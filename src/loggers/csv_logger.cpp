@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "levin/core/number_text.h"
 #include "log_file.h"
 
 namespace levin {
@@ -33,7 +34,7 @@ CSVLogger::~CSVLogger() = default;
 
 void CSVLogger::log_metrics(const NamedValues& values, int64_t epoch, int64_t step) {
   std::string lines;
-  for (const auto& [name, value] : values) lines += fmt::format("{},{},{},{}\n", step, epoch, cell(prefix_ + name), value);
+  for (const auto& [name, value] : values) lines += fmt::format("{},{},{},{}\n", step, epoch, cell(prefix_ + name), value_text(value));
   file_->write(lines);
 }
 

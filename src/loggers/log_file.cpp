@@ -40,8 +40,11 @@ void LogFile::cut(int64_t bytes) {
 }
 
 void LogFile::refuse() const {
-  throw IoError(fmt::format("cannot write {}: {}", path_.string(), std::strerror(errno)),
-                "give a --run_dir, or the logger a save_dir, that can be written", "loggers");
+  const bool full = errno == ENOSPC || errno == EDQUOT;
+  throw IoError(
+      fmt::format("cannot write {}: {}", path_.string(), std::strerror(errno)),
+      full ? "free some space there, or use another --run_dir" : "give a --run_dir, or the logger a save_dir, that can be written",
+      "loggers");
 }
 
 }  // namespace levin::detail

@@ -9,6 +9,8 @@
 namespace levin {
 namespace {
 
+const std::string epoch_tag = "epoch";  // the trainer's, so a metric of this name needs another tag
+
 tensorboard::Event new_event(int64_t step = 0) {
   tensorboard::Event event;
   event.set_wall_time(std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count());
@@ -39,8 +41,8 @@ TensorBoardLogger::~TensorBoardLogger() = default;
 void TensorBoardLogger::log_metrics(const NamedValues& values, int64_t epoch, int64_t step) {
   auto event = new_event(step);
   auto& summary = *event.mutable_summary();
-  for (const auto& [name, value] : values) add_scalar(summary, prefix_ + name, value);
-  if (!find_value(values, "epoch")) add_scalar(summary, prefix_ + "epoch", static_cast<double>(epoch));
+  for (const auto& [name, value] : values) add_scalar(summary, prefix_ + (name == epoch_tag ? "metrics/" + name : name), value);
+  add_scalar(summary, prefix_ + epoch_tag, static_cast<double>(epoch));
   file_->write(event.SerializeAsString());
 }
 

@@ -96,11 +96,11 @@ double lr_of(const SequentialLR& sequence, double lr, const Progress& progress) 
 void SequentialLR::validate() const {
   if (schedulers.size() != milestones.size() + 1)
     throw ConfigError(fmt::format("a sequence of {} schedules with {} milestones", schedulers.size(), milestones.size()),
-                      "give a milestone for each schedule but the first", "optim");
+                      "set a milestone for each schedule but the first", "optim");
   for (size_t i = 1; i < milestones.size(); i++)
     if (milestones[i] <= milestones[i - 1])
       throw ConfigError(fmt::format("milestone {} of a sequence of schedules follows {}", milestones[i], milestones[i - 1]),
-                        "give them in rising order", "optim");
+                        "list them in increasing order", "optim");
   const auto counts = [](const LrPhase& phase) {
     return std::visit([](const auto& one) { return std::pair(one.interval, one.frequency); }, phase);
   };
@@ -109,7 +109,7 @@ void SequentialLR::validate() const {
       throw ConfigError(
           fmt::format("schedules of a sequence count differently: schedulers[0] every {} {}(s), schedulers[{}] every {} {}(s)",
                       first.second, enum_name(first.first), i, other.second, enum_name(other.first)),
-          "give all of them the same interval and frequency", "optim");
+          "use the same interval and frequency for all", "optim");
 }
 
 Interval interval_of(const LrSchedulerConfig& config) {

@@ -38,7 +38,7 @@ std::vector<std::string> optimizer_names(const std::vector<OptimizerSpec>& specs
   for (const auto& spec : specs) {
     std::string name = spec.name;
     if (!name.empty() && taken(name))
-      throw UsageError("optim", fmt::format("two optimizers are called \"{}\"", name), "give each OptimizerSpec a name of its own");
+      throw UsageError("optim", fmt::format("two optimizers have the name \"{}\"", name), "give each OptimizerSpec a unique name");
     if (name.empty()) {
       const std::string kind =
           spec.factory ? "custom"
@@ -61,10 +61,10 @@ size_t optimizer_of(const std::vector<OptimizerSpec>& specs, const std::string& 
   if (found.size() == 1) return found.front();
   const auto names = optimizer_names(specs);
   if (found.empty())
-    throw UsageError("optim", fmt::format("no optimizer trains \"{}\"; there are {}", parameter_name, joined(names)),
+    throw UsageError("optim", fmt::format("no optimizer trains \"{}\"; the optimizers are {}", parameter_name, joined(names)),
                      "let a pattern of an OptimizerSpec's parameters match it, or set its requires_grad to false");
   throw UsageError("optim", fmt::format("\"{}\" is trained by \"{}\" and \"{}\"", parameter_name, names[found[0]], names[found[1]]),
-                   "give each OptimizerSpec patterns of its own parameters");
+                   "let the patterns of only one OptimizerSpec match it");
 }
 
 SegmentOptions options_for(const OptimizerSpec& spec, const std::string& parameter_name) {

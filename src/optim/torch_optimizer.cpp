@@ -10,8 +10,8 @@ namespace levin {
 
 TorchOptimizer::TorchOptimizer(const OptimizerFactory& factory, const std::vector<Tensor>& parameters) : optimizer_(factory(parameters)) {
   if (!optimizer_ || optimizer_->param_groups().empty())
-    throw UsageError("optim", "the factory of a custom optimizer made none, or one without parameters",
-                     "return an optimizer of the parameters that it is given");
+    throw UsageError("optim", "the custom optimizer factory returned null or an optimizer without parameters",
+                     "return an optimizer over the given parameters");
   for (auto& group : optimizer_->param_groups()) try {
       base_lrs_.push_back(group.options().get_lr());
     } catch (const c10::Error&) {

@@ -1,9 +1,9 @@
 #include "group_factory.h"
 
 #include <ATen/ops/from_blob.h>
-#include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
 
+#include "levin/comm/host_values.h"
 #include "levin/core/error.h"
 
 namespace levin {
@@ -35,9 +35,7 @@ auto on_every_node(const ProcessGroups& groups, WhenShort when_short, const Make
   auto& all = *groups.communicators().all;
   if (groups.ranks().hosts == 1) return make(*all.node(), when_short);
   auto made = make(*all.node(), WhenShort::return_null);
-  const Tensor good = at::full({1}, made ? 1.0 : 0.0, at::kDouble);
-  all.all_reduce(good, ReduceOp::min).wait();
-  if (good.item<double>() != 0) return made;
+  if (all_min(all, made ? 1 : 0) != 0) return made;
   if (when_short == WhenShort::fail)
     throw IoError("a host's shared memory (such as /dev/shm) has too little room for what its ranks share of the parameters",
                   "enlarge its /dev/shm, or use another window_directory or private memory", "parallel");
@@ -68,13 +66,13 @@ class Factory {
       case Store::sharded: {
         FlatBuffer whole(layout.numel, sharding.compute_dtype, device(), MemoryKind::parameters, pools_.own);
         return std::make_unique<ShardedStore>(std::move(whole), shard(layout, sharding), owned(layout, sharding), communicators_,
-                                              layout.unit + 1);
+                                              label(layout));
       }
       case Store::node_gathered: {
         FlatBuffer whole(layout.numel, sharding.compute_dtype, MemoryKind::parameters, pools_.node, node_buffers_++,
                          first_of_node() ? &pools_.node_accounting : nullptr);
         return std::make_unique<NodeGatheredStore>(std::move(whole), shard(layout, sharding), owned(layout, sharding), communicators_,
-                                                   layout.unit + 1);
+                                                   label(layout));
       }
       default: break;
     }
@@ -117,6 +115,7 @@ class Factory {
   }
 
  private:
+  std::string label(const GroupLayout& layout) const { return options_.unit_labels[static_cast<size_t>(layout.unit)]; }
   c10::Device device() const { return communicators_.all->device(); }
   bool first_of_node() const { return communicators_.all->node()->rank() == 0; }
   void charge(MemoryKind kind, const Tensor& tensor) { meter_.add(kind, static_cast<int64_t>(tensor.nbytes())); }

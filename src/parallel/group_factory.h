@@ -1,5 +1,6 @@
 #pragma once
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "gradient_reducer.h"
@@ -25,6 +26,7 @@ struct GroupStorage {
 struct FactoryOptions {
   bool offload_parameters = false;  ///< shards are in host memory
   WhenShort when_short = WhenShort::fail;
+  std::vector<std::string> unit_labels = {};  ///< by unit, for errors
 };
 
 /// Allocates the groups of a layout, zero-filled, and charges them to `meter`. Collective. Where a node's shared memory is too small for a

@@ -1,7 +1,5 @@
 #include "model_checks.h"
 
-#include <ATen/ops/empty.h>
-#include <ATen/ops/tensor.h>
 #include <fmt/format.h>
 #include <torch/csrc/autograd/functions/accumulate_grad.h>
 #include <xxhash.h>
@@ -11,6 +9,7 @@
 #include <unordered_set>
 
 #include "levin/comm/communicator.h"
+#include "levin/comm/host_values.h"
 #include "levin/core/error.h"
 #include "levin/parallel/named_parameter.h"
 
@@ -30,13 +29,6 @@ std::string describe(const torch::nn::Module& module) {
         fmt::format("parameter \"{}\" {}{}\n", item.key(), shape_of(item.value()), item.value().requires_grad() ? "" : ", not trained");
   for (const auto& item : module.named_buffers()) lines += fmt::format("buffer \"{}\" {}\n", item.key(), shape_of(item.value()));
   return lines;
-}
-
-std::string text_of_rank(const std::string& mine, int64_t bytes, int rank, Communicator& communicator) {
-  const Tensor text = at::empty({bytes}, at::kByte);
-  if (communicator.rank() == rank) std::memcpy(text.mutable_data_ptr(), mine.data(), mine.size());
-  communicator.broadcast(text, rank).wait();
-  return {static_cast<const char*>(text.const_data_ptr()), static_cast<size_t>(bytes)};
 }
 
 std::vector<std::string> lines_of(const std::string& text) {
@@ -75,19 +67,14 @@ std::vector<NamedParameter> parameters_of(const torch::nn::Module& module) {
   return parameters;
 }
 
-void check_same_model(const torch::nn::Module& module, Communicator& of_device) {
-  auto& communicator = of_device.host();
+void check_same_model(const torch::nn::Module& module, Communicator& communicator) {
   if (communicator.size() == 1) return;
   const std::string mine = describe(module);
-  const auto hash = XXH3_64bits(mine.data(), mine.size());
-  const auto size = static_cast<size_t>(communicator.size());
-  const Tensor all = at::empty({static_cast<int64_t>(2 * size)}, at::kLong);
-  communicator.all_gather(all, at::tensor({static_cast<int64_t>(hash), static_cast<int64_t>(mine.size())}, at::kLong)).wait();
-  const int64_t* values = all.const_data_ptr<int64_t>();
-  for (size_t rank = 1; rank < size; rank++) {
-    if (values[2 * rank] == values[0]) continue;
-    const auto first = lines_of(text_of_rank(mine, values[1], 0, communicator));
-    const auto other = lines_of(text_of_rank(mine, values[2 * rank + 1], static_cast<int>(rank), communicator));
+  const auto hashes = all_gather_value(communicator, XXH3_64bits(mine.data(), mine.size()));
+  for (size_t rank = 1; rank < hashes.size(); rank++) {
+    if (hashes[rank] == hashes[0]) continue;
+    const auto first = lines_of(broadcast_text(communicator, mine)),
+               other = lines_of(broadcast_text(communicator, mine, static_cast<int>(rank)));
     const auto difference =
         static_cast<size_t>(std::mismatch(first.begin(), first.end(), other.begin(), other.end()).first - first.begin());
     const auto line = [&](const std::vector<std::string>& lines) {

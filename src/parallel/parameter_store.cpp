@@ -10,18 +10,6 @@
 namespace levin {
 namespace {
 
-// Collectives that disagree are reported with the units that they belong to.
-class Labelled {
- public:
-  Labelled(Communicator& communicator, int label) : communicator_(communicator) { communicator_.set_subject(label); }
-  ~Labelled() { communicator_.set_subject(0); }
-  Labelled(const Labelled&) = delete;
-  Labelled& operator=(const Labelled&) = delete;
-
- private:
-  Communicator& communicator_;
-};
-
 bool first_of_node(Communicator& communicator) { return communicator.node()->rank() == 0; }
 
 // Only the first rank of a node may write into memory that the node shares.
@@ -53,20 +41,19 @@ Range NodeSharedStore::load_range() const {
   return {part * node->rank(), part * (node->rank() + 1)};
 }
 
-ShardedStore::ShardedStore(FlatBuffer whole, Tensor shard, Range owned, GroupCommunicators communicators, int label)
-    : ParameterStore(whole.tensor(), owned, communicators), buffer_(std::move(whole)), shard_(std::move(shard)), label_(label) {}
+ShardedStore::ShardedStore(FlatBuffer whole, Tensor shard, Range owned, GroupCommunicators communicators, std::string label)
+    : ParameterStore(whole.tensor(), owned, communicators), buffer_(std::move(whole)), shard_(std::move(shard)), label_(std::move(label)) {}
 
 void ShardedStore::start_unshard() {
   if (unsharded()) return;
   at::NoGradGuard no_grad;
   buffer_.fill();
-  const Labelled labelled(*communicators_.shard, label_);
   all_gather_ = start_all_gather();
 }
 
 Work ShardedStore::start_all_gather() {
   sent_ = shard_.to(whole_.options());
-  return communicators_.shard->all_gather(whole_, sent_);
+  return communicators_.shard->all_gather(whole_, sent_, label_);
 }
 
 void ShardedStore::finish_unshard() {
@@ -89,7 +76,7 @@ void ShardedStore::begin_write() {
 
 Work NodeGatheredStore::start_all_gather() {
   ParameterStore::shard().copy_(shard_);
-  return communicators_.shard->gather_shared(buffer_.shared_view());
+  return communicators_.shard->gather_shared(buffer_.shared_view(), label_);
 }
 
 void NodeGatheredStore::write_back() {

@@ -1,6 +1,7 @@
 #pragma once
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "flat_buffer.h"
@@ -90,8 +91,8 @@ class NodeSharedStore final : public ParameterStore {
 /// This rank keeps its shard; `whole` is an alias of a buffer that has memory from start_unshard to reshard.
 class ShardedStore : public ParameterStore {
  public:
-  /// `label` is the group's number among the labels of collectives.
-  ShardedStore(FlatBuffer whole, Tensor shard, Range owned, GroupCommunicators communicators, int label);
+  /// `label` names the unit in errors of its all-gathers.
+  ShardedStore(FlatBuffer whole, Tensor shard, Range owned, GroupCommunicators communicators, std::string label);
   Tensor shard() const final { return shard_; }
   bool unsharded() const final { return buffer_.filled(); }
   bool reshards() const final { return true; }
@@ -108,7 +109,7 @@ class ShardedStore : public ParameterStore {
 
   FlatBuffer buffer_;
   Tensor shard_, sent_;  // sent_: the shard in the compute dtype, while it is on the way
-  int label_;
+  std::string label_;
   std::optional<Work> all_gather_;
 };
 

@@ -1,23 +1,20 @@
 #pragma once
-#include <memory>
-
-#include "levin/comm/communicator.h"
+#include "levin/comm/mesh.h"
 #include "levin/parallel/sharding_plan.h"
 
 namespace levin {
 
 /// The communicators that flat groups use.
 struct GroupCommunicators {
-  Communicator* all = nullptr;
+  Communicator* all = nullptr;       ///< of mesh.loss()
   Communicator* shard = nullptr;     ///< the ranks that hold one copy of sharded state together
   Communicator* replicas = nullptr;  ///< the ranks that hold the same shard of other copies; null: there is one copy
 };
 
-/// Which ranks shard and which replicate. The only place that computes with rank numbers.
+/// Which ranks of a mesh shard and which replicate.
 class ProcessGroups {
  public:
-  /// Collective: counts hosts.
-  explicit ProcessGroups(Communicator& all);
+  explicit ProcessGroups(Mesh& mesh);
 
   const Ranks& ranks() const noexcept { return ranks_; }
   /// Makes the shard and replica groups of a plan. Collective.
@@ -28,9 +25,10 @@ class ProcessGroups {
   void synchronize_shards();
 
  private:
+  Mesh& mesh_;
   Ranks ranks_;
-  std::unique_ptr<Communicator> shard_, replicas_;
   GroupCommunicators communicators_;
+  bool several_copies_ = false;
 };
 
 }  // namespace levin

@@ -55,6 +55,10 @@ int group_size(const ShardingOptions& options, const Ranks& ranks) {
 
 }  // namespace
 
+Ranks ranks_of(const MeshLayout& mesh, bool share_memory) {
+  return {.all = mesh.size(), .hosts = mesh.nodes(), .of_host = mesh.ranks_per_node(), .share_memory = share_memory};
+}
+
 Placements ShardingPlan::of_unit(int unit) const noexcept {
   Placements placed = placements;
   if (unit == 0 && by_unit()) placed.parameters = placed.gathered_per_node ? Placement::node_shared : Placement::replicated;

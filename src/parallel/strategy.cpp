@@ -9,6 +9,7 @@
 #include <cmath>
 
 #include "levin/comm/communicator.h"
+#include "levin/comm/host_values.h"
 #include "levin/comm/node_group.h"
 #include "levin/core/error.h"
 #include "levin/nn/unit.h"
@@ -37,9 +38,9 @@ std::vector<Strategy::GroupStatus> Strategy::groups() const {
 }
 
 std::vector<double> Strategy::Engine::exchange(const std::vector<double>& values) {
-  if (communicator->size() == 1) return values;
-  std::vector<double> all(values.size() * static_cast<size_t>(communicator->size()));
-  auto& host = communicator->host();
+  if (mesh->size() == 1) return values;
+  std::vector<double> all(values.size() * static_cast<size_t>(mesh->size()));
+  auto& host = mesh->world().host();
   if (auto* node = host.node(); node && node->size() == host.size()) {
     node->exchange(values, all);
   } else {
@@ -49,6 +50,12 @@ std::vector<double> Strategy::Engine::exchange(const std::vector<double>& values
     host.all_gather(view(all), view(values)).wait();
   }
   return all;
+}
+
+double Strategy::Engine::sum_over_loss(const std::vector<double>& all, size_t values_per_rank) const {
+  double sum = 0;
+  for (const int rank : mesh->loss().members) sum += all[static_cast<size_t>(rank) * values_per_rank];
+  return sum;
 }
 
 std::vector<size_t> Strategy::Engine::active_optimizers() const {
@@ -92,7 +99,7 @@ void Strategy::check_absent(const std::vector<size_t>& absent, const Tensor& los
   auto& engine = *engine_;
   const bool suspicious = engine.optimizers.size() == 1;
   detail::check_not_replaced(engine.parameters, absent, engine.module.lock().get(), suspicious ? loss : Tensor());
-  if (!suspicious || engine.communicator->rank() != 0 || !engine.backward_done || std::exchange(engine.warned_of_absent, true)) return;
+  if (!suspicious || engine.mesh->rank() != 0 || !engine.backward_done || std::exchange(engine.warned_of_absent, true)) return;
   engine.log.warning(
       "[parallel] parameter {} takes no part in the loss any more; where a tensor was assigned to a module's member, write into the "
       "parameter inside write_parameters instead",
@@ -133,16 +140,16 @@ StepTotals Strategy::meet(uint32_t signals, size_t optimizer) {
   });
   StepTotals totals;
   for (size_t i = 0; i < all.size(); i += StepSchedule::synchronize_values) {
-    totals.weight += all[i];
     totals.signals |= static_cast<uint32_t>(all[i + 1]);
     if (const auto other = static_cast<size_t>(all[i + 2]); other != optimizer) {
       const auto names = optimizer_names(engine.specs);
       throw UsageError("parallel",
-                       fmt::format("rank {} takes a step of the optimizer \"{}\", rank {} of \"{}\"", engine.communicator->rank(),
-                                   names[optimizer], i / StepSchedule::synchronize_values, names[other]),
+                       fmt::format("rank {} takes a step of the optimizer \"{}\", rank {} of \"{}\"", engine.mesh->rank(), names[optimizer],
+                                   i / StepSchedule::synchronize_values, names[other]),
                        "take the same steps in the same order on all ranks, whatever their data");
     }
   }
+  totals.weight = engine.sum_over_loss(all, StepSchedule::synchronize_values);
   return totals;
 }
 
@@ -166,9 +173,8 @@ double Strategy::grad_norm(size_t optimizer) {
   const double squares = engine_->optimizers[optimizer].squared_norm();
   const auto& plan = engine_->plan;
   if (!plan.shards_updates()) return std::sqrt(squares);
-  double sum = 0;
-  for (const double part : engine_->exchange({squares})) sum += part;
-  return std::sqrt(sum * plan.shard_ranks / plan.ranks);  // replicas have the same shards
+  return std::sqrt(engine_->sum_over_loss(engine_->exchange({squares}), 1) * plan.shard_ranks /
+                   plan.ranks);  // replicas have the same shards
 }
 
 void Strategy::clip_by_norm(double total_norm, double max_norm, size_t optimizer) {
@@ -223,11 +229,7 @@ void Strategy::write_parameters(const std::function<void(const std::string&, Ten
       failure = std::current_exception();
     }
   });
-  const auto failed = engine.exchange({failure ? 1.0 : 0.0});
-  if (failure) std::rethrow_exception(failure);
-  for (size_t rank = 0; rank < failed.size(); rank++)
-    if (failed[rank] != 0)
-      throw UsageError("parallel", fmt::format("rank {} failed while it wrote the parameters", rank), "see that rank's message");
+  rethrow_on_all_ranks(*engine.communicator, failure, "parallel");
 }
 
 void Strategy::broadcast_buffers() {

@@ -13,7 +13,7 @@ namespace levin {
 
 /// Everything that a Strategy owns. Members are destroyed in reverse order: hooks before the schedule, groups before their memory.
 struct Strategy::Engine {
-  Engine(Communicator& all, int64_t alignment, Log logger, MemoryCheck memory_check);
+  Engine(Mesh& on, int64_t alignment, Log logger, MemoryCheck memory_check);
 
   // Setup, in this order.
   void discard(const torch::nn::Module& next);  ///< what an earlier setup made
@@ -26,13 +26,17 @@ struct Strategy::Engine {
   void make_schedule(const ModelShape& model, const std::vector<GroupSharding>& sharding);
   void use_plan(ShardingPlan next);
 
-  /// Every rank's `values`, in rank order. Collective; inside a node it makes no MPI call.
+  /// Every rank's `values`, in rank order. Collective over the mesh; inside a node it makes no MPI call.
   std::vector<double> exchange(const std::vector<double>& values);
+  /// Of the result of exchange: the sum of the first values of the ranks of mesh->loss(). A tensor-parallel group counts its samples once.
+  double sum_over_loss(const std::vector<double>& all, size_t values_per_rank) const;
   bool has_custom_optimizer() const;
   /// The optimizers that a backward is for.
   std::vector<size_t> active_optimizers() const;
 
-  Communicator* communicator;
+  std::unique_ptr<Mesh> own_mesh;  // of a strategy that was given a communicator
+  Mesh* mesh;
+  Communicator* communicator;  // of mesh->loss()
   int64_t alignment_bytes;
   Log log;
   MemoryCheck check;

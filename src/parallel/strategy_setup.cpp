@@ -12,12 +12,13 @@
 
 namespace levin {
 
-Strategy::Engine::Engine(Communicator& all, int64_t alignment, Log logger, MemoryCheck memory_check)
-    : communicator(&all),
+Strategy::Engine::Engine(Mesh& on, int64_t alignment, Log logger, MemoryCheck memory_check)
+    : mesh(&on),
+      communicator(&on.loss_communicator()),
       alignment_bytes(alignment),
       log(std::move(logger)),
       check(std::move(memory_check)),
-      ranks(all),
+      ranks(on),
       pools(std::make_unique<BufferPools>(meter)),
       actions(groups, ranks) {
   make_schedule({}, {});
@@ -40,7 +41,14 @@ class Strategy::Collector : public BuildContext {
 
 std::unique_ptr<Strategy> Strategy::create(const StrategyConfig& config, Communicator& communicator, int64_t alignment_bytes, Log log,
                                            MemoryCheck check) {
-  auto engine = std::make_unique<Engine>(communicator, alignment_bytes, std::move(log), std::move(check));
+  auto mesh = std::make_unique<Mesh>(communicator);
+  auto strategy = create(config, *mesh, alignment_bytes, std::move(log), std::move(check));
+  strategy->engine_->own_mesh = std::move(mesh);
+  return strategy;
+}
+
+std::unique_ptr<Strategy> Strategy::create(const StrategyConfig& config, Mesh& mesh, int64_t alignment_bytes, Log log, MemoryCheck check) {
+  auto engine = std::make_unique<Engine>(mesh, alignment_bytes, std::move(log), std::move(check));
   engine->automatic = std::holds_alternative<AutoStrategy>(config);
   engine->use_plan(resolve_strategy(config, engine->ranks.ranks()));
   return std::unique_ptr<Strategy>(new Strategy(std::move(engine)));
@@ -146,12 +154,14 @@ void Strategy::Engine::check_memory(const ModelShape& model) {
 
 std::vector<GroupStorage> Strategy::Engine::allocate(const ModelShape& model, std::vector<GroupLayout>& layout,
                                                      std::vector<GroupSharding>& sharding) {
+  std::vector<std::string> labels;
+  for (const auto& unit : tree.units) labels.push_back(unit.name.empty() ? "the root unit" : fmt::format("unit \"{}\"", unit.name));
   const auto when_short = plan.options.share_parameters == ShareParameters::automatic ? WhenShort::return_null : WhenShort::fail;
   for (;;) {  // twice where shared memory is too small
     layout = make_layout(model.parameters, layout_options(plan, alignment_bytes));
     sharding.clear();
     for (const auto& group : layout) sharding.push_back(shard_group(group, plan, ranks.ranks()));
-    auto storage = allocate_groups(layout, sharding, ranks, *pools, meter, {plan.options.offload_parameters, when_short});
+    auto storage = allocate_groups(layout, sharding, ranks, *pools, meter, {plan.options.offload_parameters, when_short, labels});
     if (storage.size() == layout.size()) return storage;
     log.warning(
         "[parallel] shared memory has no room for what a node's ranks would share of the parameters and gradients; each rank takes private "
@@ -177,9 +187,6 @@ void Strategy::Engine::make_groups(torch::nn::Module& next) {
   std::vector<GroupLayout> layout;
   std::vector<GroupSharding> sharding;
   auto storage = allocate(model, layout, sharding);
-  std::vector<std::string> labels;
-  for (const auto& unit : tree.units) labels.push_back(unit.name.empty() ? "the root unit" : fmt::format("unit \"{}\"", unit.name));
-  ranks.communicators().shard->name_subjects(labels);
   InitialValues values;
   if (deferred)
     values = [this](const Tensor& parameter, const Tensor& place) {

@@ -18,7 +18,7 @@ std::vector<StateTensor> Strategy::state(StateUse use, bool weights_only) const 
   }
   for (const auto& [name, tensor] : engine.buffers) {
     StateTensor buffer{"model/" + name, tensor.scalar_type(), tensor.sizes().vec()};
-    if ((use == StateUse::load || engine.communicator->rank() == 0) && tensor.numel() > 0) buffer.parts.push_back({0, tensor.view(-1)});
+    if ((use == StateUse::load || engine.mesh->rank() == 0) && tensor.numel() > 0) buffer.parts.push_back({0, tensor.view(-1)});
     all.push_back(std::move(buffer));
   }
   if (weights_only || engine.specs.empty()) return all;

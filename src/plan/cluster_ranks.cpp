@@ -1,23 +1,24 @@
-#include <algorithm>
+#include <map>
 
 #include "levin/plan/plan.h"
 
 namespace levin {
 
-Ranks ranks_of(const ClusterConfig& cluster) {
-  return {.all = static_cast<int>(cluster.ranks()),
-          .hosts = static_cast<int>(cluster.nodes),
-          .of_host = static_cast<int>(cluster.devices_per_node),
-          .share_memory = !cluster.own_memory()};
+MeshLayout mesh_of(const ClusterConfig& cluster) {
+  return MeshLayout::of_cluster(static_cast<int>(cluster.nodes), static_cast<int>(cluster.devices_per_node));
 }
 
-Places places_of(MeshRole role, const ShardingPlan& sharding, const ClusterConfig& cluster) {
-  const int64_t nodes = cluster.nodes, of_node = cluster.devices_per_node, part = sharding.shard_ranks, copies = sharding.ranks / part;
-  if (role == MeshRole::loss || part == sharding.ranks) return role == MeshRole::replicas ? Places{} : Places{nodes, of_node, 1};
-  const bool inside = part <= of_node && of_node % part == 0;
-  if (role == MeshRole::shards)
-    return inside ? Places{1, part, of_node / part} : Places{std::max<int64_t>(1, part / of_node), std::min(part, of_node), 1};
-  return inside ? Places{nodes, of_node / part, part} : Places{copies, 1, of_node};
+Ranks ranks_of(const ClusterConfig& cluster) { return ranks_of(mesh_of(cluster), !cluster.own_memory()); }
+
+std::array<Places, 3> places_of(const ShardingPlan& sharding, const ClusterConfig& cluster) {
+  const auto mesh = mesh_of(cluster).sharded_over(sharding.shard_ranks < sharding.ranks ? sharding.shard_ranks : sharding.ranks);
+  const auto places = [&](const MeshGroup& group) {
+    std::map<int, int64_t> members;  // by node
+    for (const int rank : group.members) members[mesh.node_of(rank)]++;
+    const int64_t local = members[mesh.node_of(0)];
+    return Places{static_cast<int64_t>(members.size()), local, cluster.devices_per_node / local};
+  };
+  return {places(mesh.loss(0)), places(mesh.shards(0)), places(mesh.replicas(0))};
 }
 
 }  // namespace levin

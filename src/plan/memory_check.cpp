@@ -1,12 +1,11 @@
 #include "levin/plan/memory_check.h"
 
-#include <ATen/ops/full.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <optional>
 
-#include "levin/comm/communicator.h"
+#include "levin/comm/host_values.h"
 #include "levin/core/error.h"
 #include "levin/plan/plan.h"
 
@@ -63,9 +62,7 @@ MemoryCheck check_planned_memory(int64_t (*free_memory)(), Log log) {
   return [free_memory, log](const AllocationRequest& request, Communicator& cpu) {
     const NodeMemory memory(request);
     const int64_t usable = free_memory() + request.held_bytes * memory.ranks_of_node();
-    const Tensor least = at::full({1}, usable, at::kLong);
-    if (cpu.size() > 1) cpu.all_reduce(least, ReduceOp::min).wait();
-    const auto free = least.item<int64_t>();
+    const auto free = all_min(cpu, usable);
     const int64_t needed = memory.needed(request.plan);
     if (free >= needed) return request.plan;
     const auto other = request.can_shard_updates ? memory.strategy_within(free) : std::nullopt;

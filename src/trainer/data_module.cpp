@@ -1,7 +1,7 @@
 #include "levin/trainer/data_module.h"
 
 #include "levin/core/error.h"
-#include "levin/trainer/session.h"
+#include "levin/session/session.h"
 
 namespace levin {
 

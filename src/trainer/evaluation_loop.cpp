@@ -106,14 +106,14 @@ NamedValues EvaluationLoop::pass(int64_t most, bool log, bool may_be_given_up) {
   for (size_t i = 0; i < sources_.size() && !given_up_; i++) {
     if (sources_.size() > 1) logs_.begin_dataloader(static_cast<int64_t>(i));
     run_source(i, allowed(sources_[i]));
-    if (sources_.size() > 1) logs_.end_dataloader(trainer_.session().communicator(), values);
+    if (sources_.size() > 1) logs_.end_dataloader(trainer_.session().mesh().data_communicator(), values);
   }
   if (given_up_) {
     logs_.discard();
     return {};
   }
   hooks.call(moments_.epoch_end.name, moments_.epoch_end.hook);
-  for (auto& value : logs_.epoch_values(trainer_.session().communicator())) values.push_back(std::move(value));
+  for (auto& value : logs_.epoch_values(trainer_.session().mesh().data_communicator())) values.push_back(std::move(value));
   if (log) trainer_.log_metrics(values);
   hooks.call(moments_.end.name, moments_.end.hook);
   mode.restore();

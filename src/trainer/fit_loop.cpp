@@ -2,16 +2,17 @@
 
 #include <algorithm>
 
-#include "initial_weights.h"
 #include "levin/core/error.h"
+#include "levin/session/state_reader.h"
 #include "levin/optim/torch_optimizer.h"
 #include "run_guards.h"
-#include "state_reader.h"
+#include "run_state.h"
 
 namespace levin {
 
 FitLoop::FitLoop(Trainer& trainer, Module& module, DataModule& data)
-    : trainer_(trainer), module_(module), data_(data), config_(trainer.config()), session_(trainer.session()), hooks_(trainer.hooks()) {
+    : trainer_(trainer), module_(module), data_(data), config_(trainer.config()), session_(trainer.session()), hooks_(trainer.hooks()),
+      run_state_(std::make_unique<detail::RunState>(trainer, module, data, logs_)) {
   if (module.automatic_optimization()) {
     if (session_.optimizers().size() > 1)
       throw UsageError("trainer", fmt::format("configure_optimizers gave {} optimizers", session_.optimizers().size()),
@@ -23,6 +24,8 @@ FitLoop::FitLoop(Trainer& trainer, Module& module, DataModule& data)
                       "let training_step take a step every so many batches", "trainer");
   manual_.emplace(trainer, module);
 }
+
+FitLoop::~FitLoop() = default;
 
 void FitLoop::set_lengths() {
   if (const Limit* interval = config_.val_check_interval.limit()) {
@@ -39,7 +42,7 @@ void FitLoop::set_lengths() {
   auto& progress = session_.progress();
   progress.total_epochs = std::max<int64_t>(0, *config_.max_epochs);
   progress.total_steps = 0;
-  if (batches_<Trainer::unlimited&& * config_.max_epochs> 0)
+  if ((batches_ < Trainer::unlimited) && (*config_.max_epochs > 0))
     progress.total_steps = *config_.max_epochs * ((batches_ + config_.accumulate_grad_batches - 1) / config_.accumulate_grad_batches);
   if (config_.max_steps >= 0)
     progress.total_steps = progress.total_steps > 0 ? std::min(progress.total_steps, config_.max_steps) : config_.max_steps;
@@ -57,23 +60,25 @@ void FitLoop::check_optimizers() const {
 
 void FitLoop::run(const LoadFrom& from) {
   check_optimizers();
-  std::optional<detail::StateReader> saved;
+  std::optional<StateReader> saved;
   if (from.checkpoint) {
-    saved.emplace(trainer_, module_, from);
-    saved->loop();  // or it says that there is none
+    saved.emplace(session_, from);
+    saved->loop();  // fails before the model changes
     saved->load_model(/*weights_only=*/false);
-    saved->load_data();
-    saved->load_callbacks();
+    for (auto* state : run_state_->others()) saved->load(*state);
   } else if (from.init) {
-    detail::load_initial_weights(trainer_, *from.init);
+    session_.load_weights(*from.init);
   }
   hooks_.call("on_fit_start", &Hooks::on_fit_start);
   if (!saved) sanity_check();  // it would change what goes on
   loader_ = trainer_.make_loader(call("train_dataloader", data_, [&] { return data_.train_dataloader(); }), /*training=*/true);
   batches_ = Trainer::allowed_batches(config_.limit_train_batches, *loader_, "limit_train_batches");
+  if (batches_ == 0 && session_.rank() == 0)
+    session_.runtime().log().warning("[trainer] {}: there is nothing to train",
+                                     loader_->length() == 0 ? "the training data have no batches" : "limit_train_batches is 0");
   load_validation();
   set_lengths();
-  session_.scaling().expect_weight(static_cast<double>(loader_->step_samples()) / session_.size());
+  session_.scaling().expect_weight(static_cast<double>(loader_->step_samples()) / session_.mesh().data().size());
   module_.train();
   started_ = validated_ = std::chrono::steady_clock::now();
   if (saved) restore(*saved);
@@ -81,7 +86,7 @@ void FitLoop::run(const LoadFrom& from) {
   run_epochs();
   const auto place = [this] { return state(); };
   if (session_.told_to_end())
-    trainer_.checkpoints().save_for_stop(module_, logs_, place);
+    trainer_.checkpoints().save_for_stop(place);
   else
     trainer_.checkpoints().finish();
   hooks_.call("on_train_end", &Hooks::on_train_end);
@@ -98,7 +103,7 @@ void FitLoop::run_epochs() {
   } catch (const std::exception& error) {
     const std::string why = explain(error);
     const ErrorPlaceKept kept;
-    trainer_.checkpoints().save_on_exception(why, module_, logs_, complete_);
+    trainer_.checkpoints().save_on_exception(why, complete_);
     throw;
   }
 }
@@ -176,7 +181,7 @@ void FitLoop::run_epoch() {
 }
 
 void FitLoop::at_boundary() {
-  trainer_.checkpoints().at_boundary(module_, logs_, [this] { return state(); });
+  trainer_.checkpoints().at_boundary([this] { return state(); });
   note_complete_step();
 }
 
@@ -276,7 +281,7 @@ void FitLoop::optimizer_step() {
 
 void FitLoop::log_if_due() {
   if (session_.progress().step % *config_.log_every_n_steps != 0) return;
-  auto values = logs_.step_values(session_.communicator());
+  auto values = logs_.step_values(session_.mesh().data_communicator());
   if (const auto* scaler = session_.scaling().loss_scaler(); scaler && !config_.barebones)
     values.insert(values.end(),
                   {{"loss_scale", scaler->scale()}, {"skipped_steps", static_cast<double>(session_.scaling().skipped_steps())}});

@@ -1,11 +1,11 @@
 #include "prepare_data.h"
 
-#include <ATen/ops/tensor.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <fstream>
 
+#include "levin/comm/host_values.h"
 #include "levin/core/error.h"
 #include "levin/core/whereabouts.h"
 
@@ -39,20 +39,16 @@ class Probe {
 
 }  // namespace
 
-bool hosts_share(const std::filesystem::path& directory, const Topology& topology, Communicator& ranks) {
-  Communicator& communicator = ranks.host();
+bool hosts_share(const std::filesystem::path& directory, const Topology& topology, Communicator& communicator) {
   std::optional<Probe> probe;
   // Two jobs on two hosts may have the same process number, or the same time, hardly both.
-  const Tensor number = at::tensor(
-      {static_cast<int64_t>(std::chrono::system_clock::now().time_since_epoch().count() ^ (static_cast<int64_t>(getpid()) << 40))},
-      at::kLong);
-  if (communicator.rank() == 0) probe.emplace(directory, number.item<int64_t>());
-  communicator.broadcast(number, 0).wait();
+  auto number = static_cast<int64_t>(std::chrono::system_clock::now().time_since_epoch().count() ^ (static_cast<int64_t>(getpid()) << 40));
+  if (communicator.rank() == 0) probe.emplace(directory, number);
+  number = broadcast_value(communicator, number);
   const bool leader = topology.self().local_rank == 0;
   std::error_code none;
-  const Tensor blind = at::tensor({leader && !std::filesystem::exists(Probe::path(directory, number.item<int64_t>()), none)}, at::kLong);
-  communicator.all_reduce(blind).wait();
-  return blind.item<int64_t>() == 0;
+  const bool sees = !leader || std::filesystem::exists(Probe::path(directory, number), none);
+  return all_min(communicator, sees ? 1 : 0) != 0;
 }
 
 void prepare_data(DataModule& data, const Topology& topology, Communicator& communicator) {

@@ -4,14 +4,14 @@
 #include <exception>
 #include <typeinfo>
 
-#include "initial_weights.h"
 #include "levin/core/error.h"
+#include "levin/session/state_reader.h"
 #include "levin/data/stream_loader.h"
 #include "levin/trainer/evaluation_loop.h"
 #include "levin/trainer/fit_loop.h"
 #include "prepare_data.h"
 #include "run_guards.h"
-#include "state_reader.h"
+#include "run_state.h"
 
 namespace levin {
 namespace {
@@ -112,7 +112,7 @@ void Trainer::transfer(Batch& batch, Module& module, DataModule& data) {
 
 void Trainer::end_train_epoch(LogCollection& logs) {
   hooks_.call_others("on_train_epoch_end", &Hooks::on_train_epoch_end);
-  log_metrics(logs.epoch_values(session_.communicator()));
+  log_metrics(logs.epoch_values(session_.mesh().data_communicator()));
   hooks_.call_monitors("on_train_epoch_end", &Hooks::on_train_epoch_end);
 }
 
@@ -153,19 +153,20 @@ void Trainer::fit(Module& module, DataModule& data, const LoadFrom& from) {
   if (config_.test_after_fit && !session_.told_to_end()) test(module, data);
 }
 
-void Trainer::load_weights(Module& module, const LoadFrom& from) {
+void Trainer::load_weights(const LoadFrom& from) {
   if (from.checkpoint) {
-    detail::StateReader saved(*this, module, from);
+    StateReader saved(session_, from);
     saved.load_model(/*weights_only=*/true);
-    saved.load_data();
+    auto state = detail::state_of(*datamodule_);
+    saved.load(state);
   }
-  if (!from.checkpoint && from.init) detail::load_initial_weights(*this, *from.init);
+  if (!from.checkpoint && from.init) session_.load_weights(*from.init);
 }
 
 NamedValues Trainer::evaluate(Stage stage, Module& module, DataModule& data, const LoadFrom& from) {
   NamedValues values;
   run(stage, module, data, [&] {
-    load_weights(module, from);
+    load_weights(from);
     values = EvaluationLoop(*this, stage, module, data).run();
   });
   return values;
@@ -179,7 +180,7 @@ NamedValues Trainer::test(Module& module, DataModule& data, const LoadFrom& from
 std::vector<Prediction> Trainer::predict(Module& module, DataModule& data, const LoadFrom& from) {
   std::vector<Prediction> predictions;
   run(Stage::predict, module, data, [&] {
-    load_weights(module, from);
+    load_weights(from);
     EvaluationLoop loop(*this, Stage::predict, module, data);
     loop.run();
     predictions = loop.take_predictions();
@@ -189,13 +190,14 @@ std::vector<Prediction> Trainer::predict(Module& module, DataModule& data, const
 
 std::unique_ptr<Loader> Trainer::make_loader(const DataLoaderSpec& spec, bool training) {
   if (!spec.has_data()) throw ConfigError("there are no data to fit", "override the data module's train_dataloader", "trainer");
-  const LoaderPlace place{.rank = session_.topology().self().rank,
-                          .world_size = static_cast<int64_t>(session_.topology().places().size()),
+  const auto& mesh = session_.mesh();
+  const LoaderPlace place{.rank = mesh.data().index,
+                          .world_size = mesh.data().size(),
                           .accumulate = config_.accumulate_grad_batches,  // in evaluation, too: a part of a global batch fits in memory
                           .seed = session_.seed()};
   DataLoaderOptions options = training ? spec.options : spec.options.for_evaluation();
   if (config_.overfit_batches.number() > 0) options.shuffle = false;
-  if (spec.stream) return std::make_unique<StreamLoader>(spec.stream, options, place, session_.communicator());
+  if (spec.stream) return std::make_unique<StreamLoader>(spec.stream, options, place, mesh.data_communicator());
   return std::make_unique<DataLoader>(spec.dataset, options, place);
 }
 

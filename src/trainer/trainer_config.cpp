@@ -1,7 +1,5 @@
 #include "levin/trainer/trainer_config.h"
 
-#include <charconv>
-
 #include "levin/core/error.h"
 #include "levin/core/number_text.h"
 
@@ -10,10 +8,8 @@ namespace levin {
 std::optional<FastDevRun> FastDevRun::from_text(std::string_view text) {
   if (text == "true") return FastDevRun{1};
   if (text == "false") return FastDevRun{0};
-  FastDevRun run;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), run.batches);
-  if (error != std::errc() || end != text.data() + text.size() || run.batches < 0) return std::nullopt;
-  return run;
+  const auto batches = parse_number<int64_t>(text);
+  return batches && *batches >= 0 ? std::optional(FastDevRun{*batches}) : std::nullopt;
 }
 
 std::string FastDevRun::to_text() const { return batches == 0 ? "false" : batches == 1 ? "true" : std::to_string(batches); }

@@ -266,9 +266,9 @@ BOOST_AUTO_TEST_CASE(one_that_is_damaged_while_it_is_loaded_gives_way_to_another
   std::unique_ptr<CheckpointReader> another;
   levin::LoadFrom from{newest.reader.get()};
   check_all_throw<levin::DataError>([&] { Trained({.dirpath = folder.path, .save_top_k = -1}, 4, from); },
-                                    {"model/net.weight", "is damaged"});
+                                    {"model/net.weight", "is corrupt"});
   from.instead = [&](const CheckpointReader& damaged, const std::string& why) {
-    BOOST_TEST(why.find("is damaged") != std::string::npos);
+    BOOST_TEST(why.find("is corrupt") != std::string::npos);
     another = levin::newest_checkpoint(damaged.path().parent_path(), host, {}, {damaged.path()}).reader;
     return another.get();
   };

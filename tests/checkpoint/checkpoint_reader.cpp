@@ -85,14 +85,14 @@ BOOST_AUTO_TEST_CASE(a_flipped_bit_is_named) {
     if (set.bytes == 0) continue;
     for (const uint64_t byte : {set.offset, set.offset + set.bytes / 2, set.offset + set.bytes - 1}) {
       flip_at(byte);
-      saved.refused({"[checkpoint]", file.string(), "\"" + set.name + "\" is damaged", "use another checkpoint"});
+      saved.refused({"[checkpoint]", file.string(), "\"" + set.name + "\" is corrupt", "use another checkpoint"});
       flip_at(byte);
     }
   }
   for (const uint64_t byte : {uint64_t{0}, uint64_t{8}, manifest.datasets.back().offset + manifest.datasets.back().bytes}) {
     if (byte >= manifest.file_bytes()) continue;
     flip_at(byte);
-    saved.refused({"metadata is damaged"});
+    saved.refused({"metadata is corrupt"});
     flip_at(byte);
   }
   check_sample(CheckpointReader(saved.path, *saved.communicator), 1, saved.rank, saved.size);
@@ -113,7 +113,7 @@ BOOST_AUTO_TEST_CASE(any_flipped_bit_is_noticed) {
     }
     const uint64_t bit = byte * 8 + random() % 8;
     saved.change([&] { flip(file, bit); });
-    saved.refused({"is damaged", file.string()});
+    saved.refused({"is corrupt", file.string()});
     saved.change([&] { flip(file, bit); });
   }
 }
@@ -130,7 +130,7 @@ BOOST_AUTO_TEST_CASE(what_is_verified_on_reading) {
     if (set.bytes == 0) continue;
     for (const uint64_t byte : {set.offset, set.offset + set.bytes - 1}) {
       saved.change([&] { flip(file, byte * 8 + 3); });
-      const std::vector<std::string> parts{"\"" + set.name + "\" is damaged", file.string(), "use another checkpoint"};
+      const std::vector<std::string> parts{"\"" + set.name + "\" is corrupt", file.string(), "use another checkpoint"};
       if (!set.name.starts_with("model/") && !set.name.starts_with("optimizer/")) {
         check_throws<DataError>([&] { CheckpointReader(saved.path, *saved.communicator, later); }, parts);
       } else {
@@ -164,7 +164,7 @@ BOOST_AUTO_TEST_CASE(files_that_are_cut_missing_or_links) {
   const auto whole = bytes_of(file);
   for (const size_t bytes : {size_t{0}, size_t{100}, whole.size() / 2, whole.size() - 1}) {
     saved.change([&] { fs::resize_file(file, bytes); });
-    saved.refused({file.string(), fmt::format("has {} bytes, and its manifest says {}", bytes, whole.size()), "cut off"});
+    saved.refused({file.string(), fmt::format("has {} bytes, its manifest says {}", bytes, whole.size()), "truncated"});
     saved.change([&] { write_bytes(file, whole); });
   }
   saved.change([&] { write_bytes(file, whole + "x"); });
@@ -184,7 +184,7 @@ BOOST_AUTO_TEST_CASE(files_that_are_cut_missing_or_links) {
   saved.path /= "none";
   saved.refused({"none/manifest.json is missing"});
   saved.path = saved.folder.path / "last";
-  saved.refused({"last/manifest.json is not in a folder"});
+  saved.refused({"last/manifest.json is not in a directory"});
 }
 
 BOOST_AUTO_TEST_CASE(the_newest_that_is_whole_is_taken) {

@@ -121,7 +121,7 @@ BOOST_AUTO_TEST_CASE(alignment_of_large_tensors) {
   }
   for (const uint64_t alignment : {0, 512, 5000})
     check_throws<UsageError>([&] { CheckpointWriter(*ranks.communicator, ranks.folder.path, {.alignment = alignment}); },
-                             {fmt::format("an alignment of {} bytes", alignment), "power of two"});
+                             {fmt::format("alignment is {} bytes", alignment), "power of two"});
 }
 
 BOOST_AUTO_TEST_CASE(a_state_of_another_form_and_none_at_all) {
@@ -164,7 +164,7 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_a_checkpoint_is_said_and_nothing_is_left) {
     BOOST_TEST(names_in(ranks.folder.path) == Names{"good"});
   };
   for (const std::string name : {"", ".hidden", "a/b", "..", "last", "a\nb"})
-    refused(name, ranks.state(2), 0, "is no name for a checkpoint");
+    refused(name, ranks.state(2), 0, "invalid checkpoint name");
 
   const auto with = [&](auto change) {
     auto state = ranks.state(2);
@@ -173,17 +173,17 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_a_checkpoint_is_said_and_nothing_is_left) {
   };
   // On all ranks.
   for (const std::string name : {"", "/a", "a/", "a//b", "a/../b", ".", "a\nb", "a\xff"})
-    refused("a", with([&](auto& state) { state.tensors[0].name = name; }), 0, "is no name");
-  refused("a", with([](auto& state) { state.tensors[1].name = state.tensors[0].name; }), 0, "\"model/conv1.weight\" comes twice");
-  refused("a", with([](auto& state) { state.tensors[1].name = "model"; }), 0, "\"model\" is a tensor or a text, and a group of others");
-  refused("a", with([](auto& state) { state.texts[1].name = "loops"; }), 0, "\"loops\" comes twice");
+    refused("a", with([&](auto& state) { state.tensors[0].name = name; }), 0, "is not a valid name");
+  refused("a", with([](auto& state) { state.tensors[1].name = state.tensors[0].name; }), 0, "\"model/conv1.weight\" is a duplicate name");
+  refused("a", with([](auto& state) { state.tensors[1].name = "model"; }), 0, "\"model\" is both a tensor or text and a group");
+  refused("a", with([](auto& state) { state.texts[1].name = "loops"; }), 0, "\"loops\" is a duplicate name");
   refused("a", with([](auto& state) { state.texts[0].text = std::string("a\0b", 3); }), 0, "\"loops\" has a zero byte");
-  refused("a", with([](auto& state) { state.tensors[0].dtype = at::kComplexFloat; }), 0, "ComplexFloat, which checkpoints do not hold");
-  refused("a", with([](auto& state) { state.tensors[0].shape = {-1}; }), 0, "a negative one");
+  refused("a", with([](auto& state) { state.tensors[0].dtype = at::kComplexFloat; }), 0, "ComplexFloat, which checkpoints do not support");
+  refused("a", with([](auto& state) { state.tensors[0].shape = {-1}; }), 0, "a negative size");
   refused("a", with([](auto& state) {
             state.tensors[0].shape = {int64_t{1} << 40, int64_t{1} << 40};
           }),
-          0, "more bytes than can be counted");
+          0, "a size that overflows");
 
   // On the last rank.
   const auto on_last = [&](auto change) {
@@ -202,11 +202,11 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_a_checkpoint_is_said_and_nothing_is_left) {
     refused("a", on_last([](auto& state) { state.tensors.pop_back(); }), ranks.last, "where it has nothing");
   }
   // Found out by rank 0, when all is written.
-  refused("a", on_last([](auto& state) { state.pieces.erase(state.pieces.begin()); }), 0, "of \"model/conv1.weight\" are no rank's");
+  refused("a", on_last([](auto& state) { state.pieces.erase(state.pieces.begin()); }), 0, "no rank provides");
   refused("a", on_last([](auto& state) {
             state.pieces.push_back({"rng/state", 5000, 5056, state.pieces[0].data});
           }),
-          0, "elements [5000, 5056) of \"rng/state\" come twice");
+          0, "more than one rank writes elements [5000, 5056) of \"rng/state\"");
 
   writer.save({.name = "good", .step = 3}, ranks.state(3));
   check(ranks, "good", 3);

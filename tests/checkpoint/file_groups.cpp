@@ -174,21 +174,21 @@ BOOST_AUTO_TEST_CASE(what_is_damaged_missing_or_elsewhere) {
     if (set.bytes == 0) continue;
     const uint64_t bit = (set.offset + set.bytes - 1) * 8 + 5;
     ranks.change([&] { flip(name_of(set.file), bit); });
-    ranks.refused(path, {"[checkpoint]", name_of(set.file) + ": \"" + set.name + "\" is damaged", "use another checkpoint"});
+    ranks.refused(path, {"[checkpoint]", name_of(set.file) + ": \"" + set.name + "\" is corrupt", "use another checkpoint"});
     ranks.change([&] { flip(name_of(set.file), bit); });
   }
   const auto aside = ranks.folder.path / "aside";
   for (size_t file = 0; file < manifest.files.size(); file++) {
     const auto name = name_of(file);
     ranks.change([&] { flip(name, 8 * 8); });
-    ranks.refused(path, {name + ": metadata is damaged"});
+    ranks.refused(path, {name + ": metadata is corrupt"});
     ranks.change([&] { flip(name, 8 * 8), fs::rename(name, aside); });
     ranks.refused(path, {name + " is missing"});
     BOOST_TEST(!levin::newest_checkpoint(ranks.folder.path, *ranks.communicator).reader);
     ranks.change([&] { fs::create_symlink(aside, name); });
     ranks.refused(path, {name + " is a symbolic link"});
     ranks.change([&] { fs::remove(name), fs::copy_file(aside, name), fs::resize_file(name, manifest.files[file].bytes - 1); });
-    ranks.refused(path, {name, "its manifest says", "cut off"});
+    ranks.refused(path, {name, "its manifest says", "truncated"});
     ranks.change([&] { fs::remove(name), fs::rename(aside, name); });
   }
   check_sample(CheckpointReader(path, *ranks.communicator), 1, ranks.rank, ranks.size);
@@ -209,10 +209,10 @@ BOOST_AUTO_TEST_CASE(elements_of_no_rank_and_of_two) {
     ranks.communicator->barrier();
     BOOST_TEST(names_in(ranks.folder.path).empty());
   };
-  refused([](auto& state) { state.pieces.erase(state.pieces.begin()); }, "of \"model/conv1.weight\" are no rank's");
+  refused([](auto& state) { state.pieces.erase(state.pieces.begin()); }, "no rank provides elements");
   const std::vector<std::byte> memory(5056);
-  refused([&](auto& state) { state.pieces.push_back({"rng/state", 0, 5056, memory.data()}); }, "of \"rng/state\" come twice");
-  refused([](auto& state) { state.pieces[0].name = "unknown"; }, "a piece of \"unknown\", which is none of the tensors");
+  refused([&](auto& state) { state.pieces.push_back({"rng/state", 0, 5056, memory.data()}); }, "more than one rank writes elements");
+  refused([](auto& state) { state.pieces[0].name = "unknown"; }, "a piece of the unknown tensor \"unknown\"");
   writer.save({.name = "a", .step = 2}, sample.state);
   check_sample(CheckpointReader(ranks.folder.path / "a", *ranks.communicator), 2, ranks.rank, ranks.size);
 }
@@ -258,7 +258,7 @@ BOOST_AUTO_TEST_CASE(numbers_that_cannot_be) {
   for (const auto& [nodes, of_ranks] : {std::pair(-1, 0), std::pair(0, -1), std::pair(1, 1)})
     check_throws<levin::UsageError>(
         [&] { CheckpointWriter(*ranks.communicator, ranks.folder.path, {.nodes_per_file = nodes, .ranks_per_file = of_ranks}); },
-        {fmt::format("{} nodes and {} ranks for a file", nodes, of_ranks), "give one of the two"});
+        {fmt::format("nodes_per_file {} and ranks_per_file {} exclude each other", nodes, of_ranks), "set one of them to 0"});
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -79,11 +79,11 @@ BOOST_AUTO_TEST_CASE(what_the_manifest_says_must_be_what_hdf5_says) {
     set.offset = 0;
     set.blocks.clear();
   };
-  refused([](auto& manifest) { manifest.datasets.pop_back(); }, "is in the file and not in the manifest");
-  refused([](auto& manifest) { manifest.datasets.back().name = "another"; }, "\"another\" is in the manifest and not in the file");
-  refused([&](auto& manifest) { drop(manifest.datasets.back()); }, " from byte ");
+  refused([](auto& manifest) { manifest.datasets.pop_back(); }, "is in the file but not in the manifest");
+  refused([](auto& manifest) { manifest.datasets.back().name = "another"; }, "\"another\" is in the manifest but not in the file");
+  refused([&](auto& manifest) { drop(manifest.datasets.back()); }, " at byte ");
   refused([](auto& manifest) { std::swap(manifest.datasets.back().name, manifest.datasets[manifest.datasets.size() - 2].name); },
-          " in the manifest");
+          "the manifest");
 }
 
 // HDF5's own bytes with one bit flipped, and a manifest that matches them: HDF5 or we must notice, or what is read is inside of the file.

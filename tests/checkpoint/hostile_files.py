@@ -62,22 +62,22 @@ def virtual_dataset(file):
     file.create_virtual_dataset("w", layout)
 
 
-@case('"w" has filters')
+@case('"w" has filters (gzip)')
 def compressed(file):
     file.create_dataset("w", data=data, compression="gzip")
 
 
-@case('"w" has filters')
+@case('"w" has filters (fletcher32)')
 def checked_by_a_filter(file):
     file.create_dataset("w", data=data, fletcher32=True)
 
 
-@case('"w" is not contiguous')
+@case('"w" is chunked, not contiguous')
 def chunked(file):
     file.create_dataset("w", data=data, chunks=(10,))
 
 
-@case('"w" is not contiguous')
+@case('"w" is compact, not contiguous')
 def compact(file):
     create = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     create.set_layout(h5py.h5d.COMPACT)
@@ -90,54 +90,54 @@ def references(file):
     file.create_dataset("w", data=[file["v"].ref], dtype=h5py.ref_dtype)
 
 
-@case('"w" is of a type that Levin does not read')
+@case('"w" holds strings, which')
 def texts_of_any_length(file):
     file.create_dataset("w", data="text", dtype=h5py.string_dtype())
 
 
-@case('"w" is of a type that Levin does not read')
+@case('"w" holds big-endian float32, which')
 def big_endian(file):
     file["w"] = data.astype(">f4")
 
 
-@case('"w" is of a type that Levin does not read')
+@case('"w" holds compound values (a, b), which')
 def compound(file):
     file["w"] = numpy.zeros(3, [("a", "f4"), ("b", "i8")])
 
 
-@case('"w" is of a type that Levin does not read')
+@case('"w" holds an enumeration (FALSE, TRUE, MAYBE), which')
 def another_enumeration(file):
     file.create_dataset("w", (3,), h5py.enum_dtype({"FALSE": 0, "TRUE": 1, "MAYBE": 2}, "i1"))
 
 
-@case('"w" is of a type that Levin does not read')
+@case('"w" holds strings, which')
 def many_texts(file):
     file["w"] = numpy.array([b"ab", b"cd"])
 
 
-@case('"w" has no shape')
+@case('"w" has a null dataspace')
 def nothing(file):
     file["w"] = h5py.Empty("float32")
 
 
-@case('"w" has 1048576 bytes from byte nowhere')
+@case('"w" was created and never written: the file has no storage for its 1048576 bytes')
 def without_a_place(file):
     file.create_dataset("w", (1 << 18,), "float32")
 
 
-@case('"w" has more elements than can be counted')
+@case('"w" has more elements than 64 bits count')
 def huge(file):
     space = h5py.h5s.create_simple((1 << 40, 1 << 40))
     h5py.h5d.create(file.id, b"w", h5py.h5t.IEEE_F32LE, space, h5py.h5p.create(h5py.h5p.DATASET_CREATE))
 
 
-@case('has a second name')
+@case('is hard-linked under a second name')
 def two_names(file):
     file["v"] = data
     file["w"] = file["v"]
 
 
-@case('"model/loop" has a second name')
+@case('"model/loop" is hard-linked under a second name')
 def groups_in_a_circle(file):
     file.create_group("model")
     file["model/loop"] = file["model"]
@@ -153,7 +153,7 @@ def a_named_type(file):
     file["w"] = numpy.dtype("float32")
 
 
-@case('"w" is in the file and not in the manifest')
+@case('"w" is in the file but not in the manifest')
 def more_than_the_manifest(file):
     early(file, b"w", h5py.h5t.IEEE_F32LE, (100,))
 
@@ -163,4 +163,4 @@ for name, content in {"text": b"no HDF5", "empty": b"", "only_the_first_bytes": 
     os.makedirs(f"{folder}/{name}")
     with open(f"{folder}/{name}/state.h5", "wb") as file:
         file.write(content)
-    print(f"{name}\tis no HDF5 file, or a damaged one")
+    print(f"{name}\tis not an HDF5 file, or is corrupt")

@@ -95,12 +95,12 @@ def test_verify(made):
     manifest = json.loads((made[0] / "manifest.json").read_text())
     data = {one["name"]: one for one in manifest["datasets"]}
     flip(Path("copy", names[0], "state.h5"), data["model/first.weight"]["offset"] + 5)
-    told = Ckpt("verify", "copy", expected=65).says('"model/first.weight" is damaged')
+    told = Ckpt("verify", "copy", expected=65).says('"model/first.weight" is corrupt')
     check(told.out.count(": good, step") == len(made) - 1, told.out)
     Ckpt("verify", *(Path("copy", name) for name in names[1:]))
-    Ckpt("verify", Path("copy", names[1]), Path("copy", names[0]), expected=65).says(f"{names[1]}: good", "is damaged")
+    Ckpt("verify", Path("copy", names[1]), Path("copy", names[0]), expected=65).says(f"{names[1]}: good", "is corrupt")
     flip(Path("copy", names[1], "state.h5"), 20)
-    Ckpt("verify", Path("copy", names[1]), expected=65).says("metadata is damaged")
+    Ckpt("verify", Path("copy", names[1]), expected=65).says("metadata is corrupt")
     os.truncate(Path("copy", names[2], "state.h5"), 5000)
     Ckpt("verify", Path("copy", names[2]), expected=65).says("has 5000 bytes")
     Path("copy", names[3], "manifest.json").unlink()
@@ -156,11 +156,11 @@ def test_export_and_import(made):
     loss = [re.search(r"^test_loss (\S+)$", run("test", "--ckpt_path", path), re.M).group(1) for path in (checkpoint, Path("imported").resolve())]
     check(loss[0] == loss[1], loss)
     Ckpt("import", "python.safetensors", "imported", expected=78).says("exists")
-    Ckpt("import", checkpoint / "state.h5", "another", expected=65).says("is no safetensors file")
+    Ckpt("import", checkpoint / "state.h5", "another", expected=65).says("is an HDF5 file, not a safetensors file")
     safetensors.numpy.save_file({"a": numpy.zeros(1), "a/b": numpy.zeros(1)}, "groups.safetensors")
-    Ckpt("import", "groups.safetensors", "another", expected=65).says("is a tensor or a text, and a group of others; rename")
+    Ckpt("import", "groups.safetensors", "another", expected=65).says("is both a tensor or text and a group; rename")
     safetensors.numpy.save_file({"a/../b": numpy.zeros(1)}, "outside.safetensors")
-    Ckpt("import", "outside.safetensors", "another", expected=65).says("is no name")
+    Ckpt("import", "outside.safetensors", "another", expected=65).says("is not a valid name")
     check(not [name for name in os.listdir() if "another" in name or "partial" in name], os.listdir())
 
 
@@ -187,8 +187,8 @@ def test_prune(made):
     check(left() == sorted({*names[-2:], *worst}), left())
     Ckpt("prune", "copy", "--keep", 1)
     check(left() == names[-1:], left())
-    for words, part in ((["--keep", 0], "keep one at least"), ([], "--keep"), (["--keep", 1, "--best", 1, "--mode", "most"], "allowed: min, max"),
-                        (["--keep", "x"], "--keep")):
+    for words, part in ((["--keep", 0], "keep at least 1"), ([], "--keep"), (["--keep", 1, "--best", 1, "--mode", "most"], "allowed: min, max"),
+                        (["--keep", "x"], "--keep"), (["--keep", "1.0"], "allowed: integer"), (["--keep", ".5"], "allowed: integer")):
         Ckpt("prune", "copy", *words, expected=78).says(part)
     Ckpt("prune", "nowhere", "--keep", 1, expected=78).says("has no checkpoints")
 
@@ -213,7 +213,7 @@ def test_several_files(made):
     run("fit", "--run_dir", "run", "--trainer.max_epochs", 3)  # on one rank
     shutil.copytree(several, "damaged")
     flip(Path("damaged/state.1.h5"), part["offset"])
-    Ckpt("verify", "damaged", expected=65).says("state.1.h5", f'"{part["name"]}" is damaged')
+    Ckpt("verify", "damaged", expected=65).says("state.1.h5", f'"{part["name"]}" is corrupt')
     os.unlink("damaged/state.1.h5")
     Ckpt("verify", "damaged", expected=65).says("state.1.h5 is missing")
     Ckpt("prune", "run/checkpoints", "--keep", 1)
@@ -227,9 +227,9 @@ def test_mistakes(made):
         Ckpt(name, "--help").says("levin-ckpt " + name)
         Ckpt(name, expected=78)
         Ckpt(name, "a", "b", "c", "--nothing", expected=78)
-    Ckpt("inspekt", expected=78).says('"inspekt" is no subcommand', "inspect, verify")
-    Ckpt("diff", made[0], expected=78).says("1 names, and 2 are needed", "levin-ckpt diff A B")
-    Ckpt("inspect", made[0], made[1], expected=78).says("is too much")
+    Ckpt("inspekt", expected=78).says('"inspekt" is not a subcommand; choose one of: inspect, verify')
+    Ckpt("diff", made[0], expected=78).says("1 names given, 2 needed", "levin-ckpt diff A B")
+    Ckpt("inspect", made[0], made[1], expected=78).says("is one argument too many")
     Ckpt("export", made[0], "--format", "pickle", "a", expected=78).says("allowed: safetensors")
     Ckpt("export", made[0], "no/where.safetensors", expected=74).says("cannot create")
     with open("/dev/full", "w") as full:

@@ -69,16 +69,16 @@ BOOST_AUTO_TEST_CASE(several_files) {
   for (const std::string name : {"../state.h5", "/etc/passwd", "", ".hidden"})
     refused_with([&](auto& manifest) { manifest.files[1].name = name; }, "which is not a plain name");
   refused_with([](auto& manifest) { manifest.files[1].name = "state.0.h5"; }, "has the file \"state.0.h5\" twice");
-  refused_with([](auto& manifest) { manifest.files[0].bytes = INT64_MAX; }, "more bytes than can be counted");
+  refused_with([](auto& manifest) { manifest.files[0].bytes = INT64_MAX; }, "file sizes that overflow");
   refused_with([](auto& manifest) { manifest.datasets[1].file = 2; }, "into file 2 of 2");
   refused_with([](auto& manifest) { manifest.datasets[0].file = 1, manifest.datasets[1].file = 0; }, "out of order");
   refused_with([](auto& manifest) { manifest.datasets[2].offset = 4205; }, "overlaps another");
   refused_with([](auto& manifest) { manifest.datasets[2].offset = 4980; }, "leaves the file of 5000 bytes");
   refused_with([](auto& manifest) { manifest.datasets[1].name = "model/w"; }, "has \"model/w\" twice");
   refused_with([](auto& manifest) { manifest.datasets[2].part->shape = {20}; }, "has \"model/w\" twice");
-  refused_with([](auto& manifest) { manifest.datasets.pop_back(); }, "has elements 10 of \"model/w\" not once");
-  refused_with([](auto& manifest) { manifest.datasets[2].part->begin = 9; }, "has elements 10 of \"model/w\" not once");
-  refused_with([](auto& manifest) { manifest.datasets[2].part->begin = 11; }, "has elements 10 of \"model/w\" not once");
+  refused_with([](auto& manifest) { manifest.datasets.pop_back(); }, "has elements 10 of \"model/w\" missing or duplicated");
+  refused_with([](auto& manifest) { manifest.datasets[2].part->begin = 9; }, "has elements 10 of \"model/w\" missing or duplicated");
+  refused_with([](auto& manifest) { manifest.datasets[2].part->begin = 11; }, "has elements 10 of \"model/w\" missing or duplicated");
   refused_with([](auto& manifest) { manifest.datasets[2].part->end = 21; }, "has elements [10, 21) of \"model/w\", which has 20");
   refused_with([](auto& manifest) { manifest.datasets[2].part->end = 10; }, "has elements [10, 10)");
   for (const auto set : {0, 2})
@@ -86,7 +86,7 @@ BOOST_AUTO_TEST_CASE(several_files) {
         [&](auto& manifest) {
           manifest.datasets[static_cast<size_t>(set)].part->shape = {int64_t{1} << 40, int64_t{1} << 40};
         },
-        "more elements than can be counted");
+        "a shape that overflows");
 }
 
 BOOST_AUTO_TEST_CASE(what_is_written_is_read) {
@@ -107,7 +107,7 @@ BOOST_AUTO_TEST_CASE(any_flipped_bit_and_any_cut_is_noticed) {
 }
 
 BOOST_AUTO_TEST_CASE(a_later_version_is_told_apart) {
-  refused("\"version\":1", "\"version\":3", "is of version 3, and this program reads versions to 2");
+  refused("\"version\":1", "\"version\":3", "has version 3, this program reads versions up to 2");
 }
 
 BOOST_AUTO_TEST_CASE(the_file_lies_beside_it) {
@@ -129,16 +129,16 @@ BOOST_AUTO_TEST_CASE(places_are_inside_the_file_and_apart) {
 BOOST_AUTO_TEST_CASE(it_is_strict) {
   refused("{\"format\"", "[\"format\"", "is not JSON");
   refused("levin-checkpoint", "another", "is not the manifest of a checkpoint");
-  refused("\"step\":400", "\"step\":-1", "\"step\" that is no whole number");
-  refused("\"step\":400", "\"step\":4e2", "\"step\" that is no whole number");
-  refused("\"step\":400", "\"step\":18446744073709551615", "\"step\" that is no whole number");
-  refused("\"step\":400", "\"step\":\"400\"", "\"step\" that is no whole number");
+  refused("\"step\":400", "\"step\":-1", "\"step\" that is not an integer");
+  refused("\"step\":400", "\"step\":4e2", "\"step\" that is not an integer");
+  refused("\"step\":400", "\"step\":18446744073709551615", "\"step\" that is not an integer");
+  refused("\"step\":400", "\"step\":\"400\"", "\"step\" that is not an integer");
   refused("\"step\":400,", "", "has no \"step\"");
-  refused("\"step\":400", "\"step\":400,\"step\":401", "says \"step\" twice");
+  refused("\"step\":400", "\"step\":400,\"step\":401", "has \"step\" twice");
   refused("\"step\":400", "\"step\":400,\"more\":0", "an unknown \"more\" in its manifest");
-  refused("\"0.25\"", "0.25", "\"val_loss\" that is no text");
+  refused("\"0.25\"", "0.25", "\"val_loss\" that is not a string");
   refused("\"offset\":4196", "\"offset\":4196,\"path\":\"/\"", "an unknown \"path\" in its data set");
-  refused("[10,", "[10,1,", "a block of \"model/v\" that is no pair");
+  refused("[10,", "[10,1,", "a block of \"model/v\" that is not a pair");
   refused("fedcba9876543210", "FEDCBA9876543210", "is not of 16 digits");
   refused("\"step\":400", "\"step\":" + std::string(100000, '['), "is nested too deeply");
   refused("val_loss", "val\xff", "is not JSON");

@@ -80,7 +80,7 @@ BOOST_AUTO_TEST_CASE(what_mpi_cannot_make_is_an_error_on_all_ranks) {
   for (const auto& hints : std::vector<std::map<std::string, std::string>>{
            {{"", "a"}}, {{"a", ""}}, {{std::string(300, 'a'), "b"}}, {{"a", std::string(3000, 'b')}}})
     check_throws<levin::UsageError>([&] { CheckpointWriter(*ranks.communicator, ranks.folder.path, {.mpi_io_hints = hints}); },
-                                    {"is no hint for MPI-IO", "give names of less than"});
+                                    {"invalid MPI-IO hint", "use names below"});
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -1,6 +1,7 @@
 """safetensors_peer.py read FILE: what Python's safetensors finds in a file, a line for each tensor with name, type, shape and its first values.
 safetensors_peer.py write FILE: writes the tensors of a Sample of step 3 (tests/checkpoint/checkpoint_sample.cpp).
-safetensors_peer.py hostile FOLDER: writes files that are none, and lines "NAME<tab>what a reader has to say of it"; Python's refuses most, too.
+safetensors_peer.py hostile FOLDER: writes invalid files, and lines "NAME<tab>error<tab>remedy"; Python's safetensors refuses most, too.
+safetensors_peer.py odd FOLDER: writes valid files that are easily refused; Python's safetensors reads all of them.
 """
 import json
 import os
@@ -50,7 +51,7 @@ def write(path):
 
 
 def hostile(folder):
-    def case(name, content, words, python_refuses=True):
+    def case(name, content, words, python_refuses=True, remedy="copy or download the file again"):
         path = f"{folder}/{name}.safetensors"
         with open(path, "wb") as file:
             file.write(content)
@@ -59,7 +60,7 @@ def hostile(folder):
             assert not python_refuses, f"Python reads {name}"
         except safetensors.SafetensorError:
             pass
-        print(f"{name}\t{words}")
+        print(f"{name}\t{words}\t{remedy}")
 
     def of(header, data=b"", **more):
         text = header if isinstance(header, bytes) else json.dumps(header).encode()
@@ -69,55 +70,77 @@ def hostile(folder):
         return {"dtype": dtype, "shape": list(shape), "data_offsets": list(offsets)}
 
     four = b"\0" * 4
-    case("empty", b"", "has 0 bytes, and is no safetensors file")
-    case("short", b"\0" * 7, "has 7 bytes, and is no safetensors file")
-    case("hdf5", b"\x89HDF\r\n\x1a\n" + b"\0" * 100, "it is no safetensors file")
-    case("huge_header", of(b"{}", length=1 << 63), "has a header of 9223372036854775808 bytes, more than 100000000")
-    case("all_of_64_bits", of(b"{}", length=(1 << 64) - 1), "has a header of 18446744073709551615 bytes")
-    case("longer_than_the_file", of(b"{}", length=3), "has 10 bytes, and a header of 3: it is cut off")
+    case("empty", b"", "has 0 bytes, too few for a safetensors file")
+    case("short", b"\0" * 7, "has 7 bytes, too few for a safetensors file")
+    case("hdf5", b"\x89HDF\r\n\x1a\n" + b"\0" * 100, "is an HDF5 file, not a safetensors file", remedy="give the folder of a checkpoint")
+    case("huge_header", of(b"{}", length=1 << 63), "is not a safetensors file: its header would have 9223372036854775808 bytes, more than 100000000", remedy="give a safetensors file")
+    case("all_of_64_bits", of(b"{}", length=(1 << 64) - 1), "its header would have 18446744073709551615 bytes", remedy="give a safetensors file")
+    case("longer_than_the_file", of(b"{}", length=3), "is truncated: it has 10 bytes, and its header alone 3")
     case("no_header", of(b""), "does not begin with {")
     case("a_list", of(b"[]"), "does not begin with {")
-    case("a_space", of(b" {}"), "does not begin with {", python_refuses=False)
+    case("a_space", of(b" {}"), "does not begin with {", python_refuses=False, remedy="save it again")
     case("no_json", of(b"{nothing}"), "has a header that is not JSON")
     case("two_objects", of(b"{}{}"), "has a header that is not JSON")
     case("no_utf8", of(b'{"\xff": {"dtype":"U8","shape":[0],"data_offsets":[0,0]}}'), "has a header that is not JSON")
-    case("zero_in_a_name", of({"a\0b": tensor()}, four), "which is no name", python_refuses=False)
-    case("no_name", of({"": tensor()}, four), 'has a tensor "", which is no name', python_refuses=False)
-    case("deep", of(b'{"a":' + b"[" * 1000000), 'whose "a" is no object')
+    case("zero_in_a_name", of({"a\0b": tensor()}, four), 'a tensor named "a?b"; a name is one line of text', python_refuses=False, remedy="rename the tensor")
+    case("no_name", of({"": tensor()}, four), 'has a tensor named ""; a name is one line of text', python_refuses=False, remedy="rename the tensor")
+    case("deep", of(b'{"a":' + b"[" * 1000000), 'in which "a" is not an object')
     case("deep_shape", of(b'{"a":{"dtype":"F32","shape":' + b"[" * 1000000), 'is nested too deeply in "a"')
     case("deep_object", of({"a": {"dtype": {"b": {}}}}), 'is nested too deeply in "a"')
-    case("numbers", of({"a": 1}), 'has a header whose "a" is no object')
-    case("many_numbers", of({"a": tensor(shape=[1] * 1000000)}, four), "with a list of more than 32 numbers", python_refuses=False)
+    case("numbers", of({"a": 1}), 'has a header in which "a" is not an object')
+    case("many_numbers", of({"a": tensor(shape=[1] * 1000000)}, four), 'has "a" with more than 32 dimensions', python_refuses=False, remedy="reshape it")
     case("twice", of(b'{"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}'),
-         'has "a" twice', python_refuses=False)
-    case("shape_twice", of(b'{"a":{"dtype":"U8","shape":[0],"shape":[0],"data_offsets":[0,0]}}'), 'has "shape" twice')
-    case("unknown_member", of({"a": {**tensor(), "b": 1}}, four), 'says an unknown "b" of "a"', python_refuses=False)
+         'has "a" twice', python_refuses=False, remedy="write each tensor once")
+    case("shape_twice", of(b'{"a":{"dtype":"U8","shape":[0],"shape":[0],"data_offsets":[0,0]}}'), 'has "shape" twice', remedy="write each tensor once")
+    case("unknown_member", of({"a": {**tensor(), "b": 1}}, four), 'has an unknown member "b" in "a"', python_refuses=False, remedy="save it again")
     case("no_dtype", of({"a": {"shape": [1], "data_offsets": [0, 4]}}, four), 'has "a" without a dtype')
     case("dtype_of_another_kind", of({"a": tensor(dtype=32)}, four), 'has "a" without a dtype')
-    case("unknown_dtype", of({"a": tensor(dtype="F31")}, four), 'has "a" of dtype "F31", which is not read')
+    case("unknown_dtype", of({"a": tensor(dtype="F31")}, four), 'has "a" of dtype "F31", which Levin does not know', remedy="convert it to another dtype")
     case("no_shape", of({"a": {"dtype": "F32", "data_offsets": [0, 4]}}, four), 'has "a" without a list "shape"')
     case("no_offsets", of({"a": {"dtype": "F32", "shape": [1]}}, four), 'has "a" without a list "data_offsets"')
     case("one_offset", of({"a": tensor(offsets=[0])}, four), 'has "a" with 1 offsets, not 2')
-    case("negative_size", of({"a": tensor(shape=[-1])}, four), "with a size that is no whole number")
-    case("fraction", of({"a": tensor(shape=[1.0])}, four), "with a size that is no whole number")
-    case("size_of_65_bits", of({"a": tensor(shape=[1 << 64])}, four), "with a size that is no whole number")
-    case("more_bytes_than_64_bits", of({"a": tensor(shape=[1 << 62, 4])}, four), "with more bytes than can be counted")
-    case("negative_offset", of({"a": tensor(offsets=[-4, 0])}, four), "with an offset that is no whole number")
-    case("backwards", of({"a": tensor(offsets=[4, 0])}, four), 'has "a" at bytes [4, 0), and 4 bytes of data')
-    case("outside", of({"a": tensor(shape=[2], offsets=[0, 8])}, four), 'has "a" at bytes [0, 8), and 4 bytes of data')
-    case("far_outside", of({"a": tensor(offsets=[(1 << 63) - 5, (1 << 63) - 1])}, four), "and 4 bytes of data")
-    case("another_size", of({"a": tensor(shape=[2])}, four), 'has "a" in 4 bytes, and its shape and dtype make 8')
+    case("negative_size", of({"a": tensor(shape=[-1])}, four), "with a size that is not an integer")
+    case("fraction", of({"a": tensor(shape=[1.0])}, four), "with a size that is not an integer")
+    case("size_of_65_bits", of({"a": tensor(shape=[1 << 64])}, four), "with a size that is not an integer")
+    case("more_bytes_than_64_bits", of({"a": tensor(shape=[1 << 62, 4])}, four), "with more bytes than 64 bits count")
+    case("negative_offset", of({"a": tensor(offsets=[-4, 0])}, four), "with an offset that is not an integer")
+    case("backwards", of({"a": tensor(offsets=[4, 0])}, four), 'has "a" at bytes [4, 0) of 4 bytes of data')
+    case("outside", of({"a": tensor(shape=[2], offsets=[0, 8])}, four), 'has "a" at bytes [0, 8) of 4 bytes of data')
+    case("far_outside", of({"a": tensor(offsets=[(1 << 63) - 5, (1 << 63) - 1])}, four), "of 4 bytes of data")
+    case("another_size", of({"a": tensor(shape=[2])}, four), 'has "a" in 4 bytes, but its shape and dtype need 8')
     case("overlapping", of({"a": tensor(), "b": tensor(dtype="U8", shape=[2], offsets=[3, 5])}, four + b"\0"),
-         'has "b" at byte 3, in the tensor before it')
-    case("the_same_bytes", of({"a": tensor(), "b": tensor()}, four), 'has "b" at byte 0, in the tensor before it')
-    case("a_hole", of({"a": tensor(), "b": tensor(offsets=[8, 12])}, four * 3), 'has 4 bytes before "b" that are no tensor\'s')
-    case("a_tail", of({"a": tensor()}, four * 2), "has 4 bytes at its end that are no tensor's")
-    case("metadata_of_numbers", of({"__metadata__": {"step": 1}}), 'has metadata whose "step" is no text')
-    case("metadata_no_object", of({"__metadata__": "text"}), 'whose "__metadata__" is no object')
+         'has "b" at byte 3, inside the tensor before it')
+    case("the_same_bytes", of({"a": tensor(), "b": tensor()}, four), 'has "b" at byte 0, inside the tensor before it')
+    case("a_hole", of({"a": tensor(), "b": tensor(offsets=[8, 12])}, four * 3), 'has 4 bytes before "b" that belong to no tensor')
+    case("a_tail", of({"a": tensor()}, four * 2), "has 4 bytes at its end that belong to no tensor")
+    case("metadata_of_numbers", of({"__metadata__": {"step": 1}}), 'has metadata in which "step" is not a string', remedy="write metadata as strings")
+    case("metadata_no_object", of({"__metadata__": "text"}), 'in which "__metadata__" is not an object')
+    case("nul_padding", of(b"{}\0\0"), "has a header with a zero byte at 2", remedy="pad the header with spaces")
+    case("zip", b"PK\3\4" + b"\0\0\xff\xff" * 9, "is a zip archive, as torch.save writes, not a safetensors file", remedy="torch.load")
+    case("pickle", b"\x80\2}q\0X\1\0" + b"\0" * 9, "is a pickle, as torch.save writes, not", remedy="torch.load")
+    case("gguf", b"GGUF\3\0\0\0" + b"\0" * 99, "is a GGUF file, not a safetensors file", remedy="use the weights from which it was converted")
+    case("pointer", b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer", remedy="git lfs pull")
+    case("index", b'{"metadata": {"total_size": 1}, "weight_map": {"w": "model-00001-of-00002.safetensors"}}', "is JSON, not a safetensors file",
+         remedy="an index of a model in several files is not supported: merge the parts into one file")
     os.symlink("empty.safetensors", f"{folder}/link.safetensors")
-    print("link\tis a symbolic link")
+    print("link\tis a symbolic link\tname the file that it links to")
     os.mkfifo(f"{folder}/pipe.safetensors")
-    print("pipe\tis not a regular file")
+    print("pipe\tis not a regular file\tuse another checkpoint")
+
+
+def odd(folder):
+    def put(name, header, data):
+        text = json.dumps(header).encode()
+        with open(f"{folder}/{name}.safetensors", "wb") as file:
+            file.write(struct.pack("<Q", len(text)) + text + data)
+        safetensors.safe_open(f"{folder}/{name}.safetensors", "numpy")
+
+    four, w = b"\0\0\x80\x3f", {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
+    put("null_metadata", {"__metadata__": None, "w": w}, four)
+    put("empty_metadata", {"__metadata__": {}, "w": w}, four)
+    put("fp8", {"w": w, "q": {"dtype": "F8_E4M3", "shape": [4], "data_offsets": [4, 8]}, "s": {"dtype": "F8_E5M2", "shape": [2], "data_offsets": [8, 10]},
+                "e": {"dtype": "F8_E8M0", "shape": [], "data_offsets": [10, 11]}}, four + b"\x38" * 7)
+    put("complex", {"c": {"dtype": "C64", "shape": [1], "data_offsets": [0, 8]}, "w": {**w, "data_offsets": [8, 12]}}, four * 3)
 
 
 globals()[sys.argv[1]](sys.argv[2])

@@ -54,7 +54,7 @@ BOOST_AUTO_TEST_CASE(the_copy_may_lie_on_a_disk) {
   }
   check_throws<levin::IoError>(
       [&] { CheckpointWriter(*ranks.communicator, ranks.folder.path, {.staging_directory = staging.path / "none"}); },
-      {"cannot make a file in the staging directory", "none", "No such file or directory"});
+      {"cannot create a file in the staging directory", "none", "No such file or directory"});
 }
 
 BOOST_AUTO_TEST_CASE(all_ranks_learn_of_the_end_at_the_same_poll) {
@@ -148,7 +148,7 @@ BOOST_AUTO_TEST_CASE(one_rank_has_nothing_good_to_save) {
   const Sample sample(2, ranks.rank, ranks.size);
   auto state = sample.state;
   if (ranks.rank == ranks.last) state.pieces[0].name = "unknown";
-  check_throws<levin::UsageError>([&] { writer.save_async({.name = "a", .step = 2}, state); }, {"a piece of \"unknown\""});
+  check_throws<levin::UsageError>([&] { writer.save_async({.name = "a", .step = 2}, state); }, {"a piece of the unknown tensor \"unknown\""});
   BOOST_TEST(!writer.saving());
   ranks.communicator->barrier();
   BOOST_TEST(names_in(ranks.folder.path).empty());

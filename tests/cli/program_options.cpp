@@ -5,6 +5,7 @@
 
 #include "levin/cli/yaml_reader.h"
 #include "levin/core/error.h"
+#include "levin/core/text.h"
 #include "program.h"
 
 namespace {
@@ -12,6 +13,7 @@ namespace {
 using cli_test::Program;
 using cli_test::TemporaryFile;
 using levin::ConfigError;
+using levin::shown;
 using levin::test::check_throws;
 
 void refused(std::vector<std::string> arguments, const std::vector<std::string>& parts, std::vector<std::string> environment = {}) {
@@ -91,8 +93,8 @@ BOOST_AUTO_TEST_CASE(choices_on_the_command_line) {
   other.parse({"fit", "--trainer.strategy", "{name: fsdp, prefetch: 5}", "--trainer.strategy.prefetch", "6", "--optimizer.name", "sgd"});
   BOOST_TEST(std::get<cli_test::Fsdp>(other.trainer.strategy).prefetch == 6);
   BOOST_TEST(std::get<cli_test::Sgd>(*other.optimizer).lr == 0.1);
-  refused({"--trainer.strategy.bucket", "1 MiB"}, {"command line: trainer.strategy.bucket: there is no such key", "chosen: ddp"});
-  refused({"--optimizer.lr", "1"}, {"optimizer: nothing is chosen yet", "sgd, adamw"});
+  refused({"--trainer.strategy.bucket", "1 MiB"}, {"command line: trainer.strategy.bucket: unknown key", "chosen: ddp"});
+  refused({"--optimizer.lr", "1"}, {"optimizer: no alternative is chosen", "sgd, adamw"});
   refused({"--trainer.strategy", "fsdp", "--trainer.strategy.name", "ddp"}, {"--trainer.strategy is given twice"});
 }
 
@@ -127,11 +129,11 @@ BOOST_AUTO_TEST_CASE(components_on_the_command_line) {
   BOOST_TEST(contains(help, "with --trainer.callbacks early_stopping"));
   BOOST_TEST(contains(help, "--trainer.callbacks [NAME, ...]"));
   refused({"--trainer.callbacks", "early_stoping"},
-          {"command line: trainer.callbacks: \"early_stoping\" is not known, did you mean early_stopping?", "early_stopping, quiet"});
+          {"command line: trainer.callbacks: \"early_stoping\" is unknown, did you mean early_stopping?", "early_stopping, quiet"});
   refused({"--trainer.callbacks.early_stopping.patienc", "3"},
-          {"trainer.callbacks.early_stopping.patienc: there is no such key", "did you mean trainer.callbacks.early_stopping.patience?"});
-  refused({"--trainer.callbacks.quite.x", "3"}, {"\"quite\" is not known, did you mean quiet?"});
-  refused({"--trainer.callbacks.0.patience", "3"}, {"trainer.callbacks.0: there is no such number, 0 are chosen"});
+          {"trainer.callbacks.early_stopping.patienc: unknown key", "did you mean trainer.callbacks.early_stopping.patience?"});
+  refused({"--trainer.callbacks.quite.x", "3"}, {"\"quite\" is unknown, did you mean quiet?"});
+  refused({"--trainer.callbacks.0.patience", "3"}, {"trainer.callbacks.0: no component has this number, 0 are chosen"});
   refused({"--trainer.callback", "quiet"}, {"did you mean --trainer.callbacks?"});
 }
 
@@ -164,7 +166,7 @@ BOOST_AUTO_TEST_CASE(linked_fields_are_no_options) {
       [&] {
         program.parse({"fit", "--model.hidden", "3"});
       },
-      {"[config] command line: model.hidden: is linked from trainer.max_epochs", "give trainer.max_epochs in its place"});
+      {"[config] command line: model.hidden: is linked from trainer.max_epochs", "set trainer.max_epochs instead"});
   check_throws<ConfigError>(
       [&] {
         program.parse({"fit", "--optimizer", "sgd", "--optimizer.lr", "3"});
@@ -258,13 +260,12 @@ BOOST_AUTO_TEST_CASE(help_lists_every_option) {
 
 BOOST_AUTO_TEST_CASE(bad_command_lines) {
   Program program;
-  check_throws<ConfigError>([&] { program.parse({}); },
-                            {"[config] command line: it is not said what to do", "fit, validate, test, predict"});
-  check_throws<ConfigError>([&] { program.parse({"fti"}); }, {"\"fti\" is not known, did you mean fit?"});
+  check_throws<ConfigError>([&] { program.parse({}); }, {"[cli] no subcommand given; choose one of: fit, validate, test, predict"});
+  check_throws<ConfigError>([&] { program.parse({"fti"}); }, {"\"fti\" is unknown, did you mean fit?"});
   refused({"test"}, {"\"fit\" and \"test\""});
   refused({"--trainer.max_epoch", "3"},
-          {"[config] command line: --trainer.max_epoch: there is no such option", "did you mean --trainer.max_epochs?"});
-  refused({"--trainer.max_epoch=3"}, {"--trainer.max_epoch: there", "did you mean --trainer.max_epochs?"});
+          {"[config] command line: --trainer.max_epoch: unknown option", "did you mean --trainer.max_epochs?"});
+  refused({"--trainer.max_epoch=3"}, {"--trainer.max_epoch: unknown option", "did you mean --trainer.max_epochs?"});
   refused({"--trainer.max_epochs"}, {"--trainer.max_epochs has no value", "allowed: integer, at least -1"});
   refused({"--trainer.max_epochs", "--trainer.devices", "2"}, {"--trainer.max_epochs has no value"});
   refused({"--trainer.max_epochs", "3", "--trainer.max_epochs", "4"}, {"--trainer.max_epochs is given twice, as \"3\" and as \"4\""});
@@ -278,7 +279,7 @@ BOOST_AUTO_TEST_CASE(bad_command_lines) {
   refused({"--model.widths", "3"}, {"model.widths: \"3\" is not allowed", "a list [a, b]"});
   refused({"--model.activation", "\xff"}, {"UTF-8"});
   refused({"--model.activation", std::string("a\0b", 3)}, {"UTF-8"});
-  refused({"--config", "/nowhere/config.yaml"}, {"\"/nowhere/config.yaml\": there is no such file"});
+  refused({"--config", "/nowhere/config.yaml"}, {"\"/nowhere/config.yaml\": no such file"});
   refused({"--config"}, {"--config has no value"});
   refused({"-x"}, {"-x"});
   refused({""}, {"\"fit\" and \"\""});
@@ -287,19 +288,64 @@ BOOST_AUTO_TEST_CASE(bad_command_lines) {
   BOOST_TEST(twice.trainer.max_epochs == 3);
 }
 
+// One parser for all sources; what none of them may take for a number is refused by all.
+BOOST_AUTO_TEST_CASE(numbers_from_every_source) {
+  const auto clip_of = [](const std::string& text, int source) {
+    Program program;
+    const TemporaryFile file("trainer:\n  gradient_clip_val: " + text + "\n");
+    if (source == 0) program.parse({"fit", "--trainer.gradient_clip_val", text});
+    if (source == 1) program.parse({"fit"}, {"LEVIN_TRAINER__GRADIENT_CLIP_VAL=" + text});
+    if (source == 2) program.parse({"fit", "--config", file.path()});
+    return *program.trainer.gradient_clip_val;
+  };
+  for (int source : {0, 1, 2}) {
+    for (const auto& [text, value] : std::vector<std::pair<std::string, double>>{
+             {".001", 0.001}, {".500", 0.5}, {".250", 0.25}, {"+.5", 0.5}, {"1e-3", 1e-3}, {"5.", 5}})
+      BOOST_TEST(clip_of(text, source) == value, text);
+    for (const auto* text : {"1e3x", "0x10", "1_000", "1,5", "\u0663"})
+      check_throws<ConfigError>([&] { clip_of(text, source); }, {"trainer.gradient_clip_val", shown(text), "is not allowed", "number"});
+  }
+  refused({"--trainer.max_epochs", ".123"}, {"command line: trainer.max_epochs: \".123\" is not allowed", "integer, at least -1"});
+  refused({}, {"environment LEVIN_TRAINER__MAX_EPOCHS: trainer.max_epochs: \".123\" is not allowed"}, {"LEVIN_TRAINER__MAX_EPOCHS=.123"});
+  file_refused("trainer:\n  max_epochs: .123\n", {"config.yaml:2:15: trainer.max_epochs: \".123\" is not allowed"});
+  refused({"--trainer.max_epochs", " 3"}, {"\" 3\" is not allowed"});
+  refused({"--trainer.max_epochs", "\u00a03"}, {"\"<U+00A0>3\" is not allowed"});
+}
+
+BOOST_AUTO_TEST_CASE(relative_paths_become_absolute) {
+  Program program;
+  program.parse({"fit", "--run_dir", "some/where/../run"});
+  program.options.make_paths_absolute("/base");
+  BOOST_TEST(program.root.run_dir == "/base/some/run");
+  program.options.make_paths_absolute("/other");
+  BOOST_TEST(program.root.run_dir == "/base/some/run");
+  Program empty;
+  empty.parse({"fit"});
+  empty.options.make_paths_absolute("/base");
+  BOOST_TEST(empty.root.run_dir.empty());
+}
+
+BOOST_AUTO_TEST_CASE(keys_with_x_hold_what_anchors_name) {
+  Program program;
+  const TemporaryFile file("x-small: &small {max_epochs: 3}\ntrainer:\n  <<: *small\n  devices: 2\n");
+  program.parse({"fit", "--config", file.path()});
+  BOOST_TEST(program.trainer.max_epochs == 3);
+  BOOST_TEST(*program.trainer.devices.value == 2);
+  file_refused("y-small: {max_epochs: 3}\n", {"config.yaml:1:1: y-small: unknown key"});
+}
+
 BOOST_AUTO_TEST_CASE(bad_environments) {
   refused({}, {"environment LEVIN_TRAINER__MAX_EPOCHS: trainer.max_epochs: \"x\" is not allowed"}, {"LEVIN_TRAINER__MAX_EPOCHS=x"});
-  refused({}, {"environment LEVIN_TRAINER__MAX_EPOCH: trainer.max_epoch: there is no such key", "did you mean trainer.max_epochs?"},
+  refused({}, {"environment LEVIN_TRAINER__MAX_EPOCH: trainer.max_epoch: unknown key", "did you mean trainer.max_epochs?"},
           {"LEVIN_TRAINER__MAX_EPOCH=1"});
-  refused({}, {"environment LEVIN_TRAINER_MAX_EPOCHS: there is no such option", "did you mean LEVIN_TRAINER__MAX_EPOCHS?"},
+  refused({}, {"environment LEVIN_TRAINER_MAX_EPOCHS: unknown option", "did you mean LEVIN_TRAINER__MAX_EPOCHS?"},
           {"LEVIN_TRAINER_MAX_EPOCHS=1"});
   refused({}, {"UTF-8"}, {"LEVIN_MODEL__ACTIVATION=\xff"});
 }
 
 BOOST_AUTO_TEST_CASE(bad_files) {
-  file_refused("trainer:\n  max_epoch: 3\n",
-               {"config.yaml:2:3: trainer.max_epoch: there is no such key", "did you mean trainer.max_epochs?"});
-  file_refused("max_epochs: 3\n", {"config.yaml:1:1: max_epochs: there is no such key", "did you mean trainer.max_epochs?"});
+  file_refused("trainer:\n  max_epoch: 3\n", {"config.yaml:2:3: trainer.max_epoch: unknown key", "did you mean trainer.max_epochs?"});
+  file_refused("max_epochs: 3\n", {"config.yaml:1:1: max_epochs: unknown key", "did you mean trainer.max_epochs?"});
   file_refused("trainer:\n  max_epochs: three\n", {"config.yaml:2:15: trainer.max_epochs: \"three\" is not allowed"});
   file_refused("trainer:\n  max_epochs: 3\n  max_epochs: 4\n", {"config.yaml:3:3: the key \"max_epochs\" is given twice", "line 2"});
   file_refused("trainer: 3\n", {"config.yaml:1:10: trainer: \"3\" is not a group of keys"});
@@ -308,7 +354,7 @@ BOOST_AUTO_TEST_CASE(bad_files) {
   file_refused("trainer: {max_epochs: [1]}\n", {"trainer.max_epochs", "allowed: integer"});
   file_refused("trainer: {gradient_clip_val: .nan}\n", {"NaN and infinity"});
   file_refused("model: {widths: [1, 2x]}\n", {"model.widths[1]: \"2x\""});
-  file_refused("optimizer: {lr: 1}\n", {"optimizer: nothing is chosen yet"});
+  file_refused("optimizer: {lr: 1}\n", {"optimizer: no alternative is chosen"});
   file_refused("- 1\n", {"not a map of keys"});
 }
 

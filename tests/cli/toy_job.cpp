@@ -12,9 +12,11 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <thread>
 
 #include "levin/cli/run.h"
+#include "levin/core/error.h"
 #include "levin/data/tensor_dataset.h"
 
 namespace {
@@ -34,9 +36,11 @@ LEVIN_CONFIG(ToyConfig, (lr, "learning rate", at_least(0)), (step_milliseconds, 
 
 struct ToyDataConfig {
   int64_t samples = 40;
+  std::filesystem::path file, move_to;
   levin::DataLoaderOptions loader{.global_batch_size = 8};
 };
-LEVIN_CONFIG(ToyDataConfig, (samples, "samples to train on", at_least(1)), (loader, "how batches are made", flattened))
+LEVIN_CONFIG(ToyDataConfig, (samples, "samples to train on", at_least(1)), (file, "a file that setup reads, if any"),
+             (move_to, "directory that setup changes into, if any"), (loader, "how batches are made", flattened))
 
 class Toy : public levin::Module {
  public:
@@ -80,6 +84,10 @@ class ToyData : public levin::DataModule {
  public:
   using Config = ToyDataConfig;
   explicit ToyData(const ToyDataConfig& config) : config_(config) {}
+  void setup(levin::Stage) override {
+    if (!config_.move_to.empty()) std::filesystem::current_path(config_.move_to);
+    if (!config_.file.empty() && !std::filesystem::exists(config_.file)) throw levin::DataError("no file " + config_.file.string());
+  }
   levin::DataLoaderSpec train_dataloader() override { return {make(config_.samples), config_.loader}; }
   levin::DataLoaderSpec val_dataloader() override { return {make(11), config_.loader}; }
   levin::DataLoaderSpec test_dataloader() override { return {make(13), config_.loader}; }

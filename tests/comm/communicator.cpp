@@ -9,10 +9,12 @@
 #include <ATen/ops/maximum.h>
 #include <ATen/ops/minimum.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <thread>
 
@@ -35,23 +37,27 @@ constexpr at::ScalarType integers[] = {at::kChar, at::kByte, at::kShort, at::kIn
 constexpr int64_t sizes[] = {0, 1, 5, 1023, 16411, 140009};
 
 bool in_parts() { return getenv("COMMUNICATOR_PARTS") != nullptr; }
+// Sums between hosts are MPI's, as on many hosts.
+bool by_mpi() { return getenv("COMMUNICATOR_BY_MPI") != nullptr; }
+int direct_hosts() { return by_mpi() ? 1 : Communicator::direct_hosts; }
 
 // In parts, ranks of even and odd number share no memory.
 std::unique_ptr<Communicator> make_communicator() {
-  auto whole = Communicator::create_cpu(runtime());
+  auto whole = Communicator::create_cpu(runtime(), Communicator::CpuOptions{.direct_hosts = direct_hosts()});
   if (!in_parts()) return whole;
-  auto parts = Communicator::create_in_parts(runtime(), *whole, whole->rank() % 2);
+  auto parts = Communicator::create_in_parts(runtime(), *whole, whole->rank() % 2, direct_hosts());
   BOOST_REQUIRE(parts);
   return parts;
 }
 
 bool is_float(at::ScalarType dtype) { return c10::isFloatingType(dtype); }
 
-/// What a rank gives: differs by rank and place, with signs and fractions, and overflows the small integers.
+/// What a rank gives: differs by rank and place, with signs and fractions, and overflows the small integers. Where MPI chooses the order of
+/// sums, they are exact in any.
 Tensor input_of(int rank, int64_t numel, at::ScalarType dtype) {
   const auto ramp = at::arange(numel, at::kLong).mul(7919 + 2 * rank).add(rank * 31).remainder(1009).sub(500);
   if (dtype == at::kBool) return ramp.remainder(3).eq(rank % 3);
-  return is_float(dtype) ? ramp.to(at::kDouble).mul(0.37).to(dtype) : ramp.mul(1 + rank).to(dtype);
+  return is_float(dtype) ? ramp.to(at::kDouble).mul(by_mpi() ? 1 : 0.37).to(dtype) : ramp.mul(1 + rank).to(dtype);
 }
 
 /// The ranks of each host, in the order of their first ranks.
@@ -246,7 +252,8 @@ BOOST_AUTO_TEST_CASE(sequence_counts_every_collective) {
   comm->barrier();
   comm->all_reduce(at::zeros({3}));
   comm->all_gather(at::zeros({3 * comm->size()}), at::zeros({3}));
-  BOOST_TEST(comm->sequence() == before + 3);
+  comm->all_to_all(at::zeros({3 * comm->size()}), at::zeros({3 * comm->size()})).wait();
+  BOOST_TEST(comm->sequence() == before + 4);
 }
 
 BOOST_AUTO_TEST_CASE(no_mpi_inside_a_node) {
@@ -288,7 +295,21 @@ BOOST_AUTO_TEST_CASE(ranks_that_disagree_get_an_error_that_names_both) {
       expect([&] { comm->all_reduce(first ? tensor : at::zeros({numel}, at::kDouble)).wait(); }, {"Double", "Float"});
       expect([&] { first ? comm->barrier() : comm->broadcast(tensor, 0).wait(); }, {"barrier", "broadcast"});
       expect([&] { comm->broadcast(tensor, first ? 0 : 1).wait(); }, {"root 0", "root 1"});
-      comm->all_reduce(tensor, ReduceOp::mean).wait();  // and the communicator is as good as before
+      const auto every_part = at::zeros({numel * comm->size()});
+      const auto mean_and = [&](const std::string& kind, const std::function<void()>& call) {
+        expect([&] { first ? comm->all_reduce(tensor, ReduceOp::mean).wait() : call(); }, {"all_reduce", "mean", kind});
+      };
+      mean_and("all_to_all", [&] { comm->all_to_all(at::zeros_like(every_part), every_part).wait(); });
+      mean_and("gather_shared", [&] { comm->gather_shared(every_part).wait(); });
+      mean_and("all_gather", [&] { comm->all_gather(every_part, tensor).wait(); });
+      mean_and("reduce_scatter", [&] { comm->reduce_scatter(tensor, every_part, ReduceOp::mean).wait(); });
+      mean_and("barrier", [&] { comm->barrier(); });
+      expect([&] { comm->all_reduce(tensor, ReduceOp::sum, first ? "unit \"a\"" : "unit \"b\"").wait(); },
+             {"for unit \"a\"", "for unit \"b\""});
+      expect([&] { comm->broadcast(tensor, 0, first ? "" : "buffer \"b\"").wait(); }, {"from root 0", "for buffer \"b\""});
+      const std::string long_label(300, 'x');
+      expect([&] { comm->all_reduce(tensor, ReduceOp::sum, long_label + (first ? "a" : "b")).wait(); }, {"for xxxxx"});
+      comm->all_reduce(tensor, ReduceOp::mean, long_label).wait();  // and the communicator is as good as before
       BOOST_TEST(tensor.eq(5).all().item<bool>());
     }
 }

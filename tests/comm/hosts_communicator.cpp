@@ -22,7 +22,11 @@ namespace {
 using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-std::unique_ptr<Communicator> make_communicator() { return Communicator::create_cpu(runtime()); }
+std::unique_ptr<Communicator> make_communicator() {
+  Communicator::CpuOptions options;
+  if (getenv("COMMUNICATOR_BY_MPI")) options.direct_hosts = 1;  // as on many hosts
+  return Communicator::create_cpu(runtime(), options);
+}
 
 /// What the others get when they wait for ranks that never come.
 CommunicatorAborted wait_for_the_end(Communicator& comm) {

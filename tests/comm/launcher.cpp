@@ -29,7 +29,7 @@ BOOST_AUTO_TEST_CASE(one_rank_where_several_were_meant) {
         [&] {
           check(1, {{name, "4"}});
         },
-        {std::string(name) + "=4", "meant 4 ranks", "sees one rank", "built with"});
+        {std::string(name) + "=4", "started 4 ranks", "mpirun -n 1", "srun -n 1", "sees one rank", "built with"});
     BOOST_TEST(check(4, {{name, "4"}}) == "");
     BOOST_TEST(check(1, {{name, "1"}}) == "");
     BOOST_TEST(check(1, {{name, "four"}}) == "");
@@ -44,8 +44,27 @@ BOOST_AUTO_TEST_CASE(the_nearest_launcher_is_believed) {
   BOOST_TEST(check(1, {{"OMPI_COMM_WORLD_SIZE", "1"}, {"SLURM_STEP_NUM_TASKS", "2"}}) == "");
 }
 
+BOOST_AUTO_TEST_CASE(who_started_the_program) {
+  const auto variables = [](const Environment& environment) {
+    return [environment](const char* name) {
+      const auto found = environment.find(name);
+      return found == environment.end() ? nullptr : found->second.c_str();
+    };
+  };
+  for (const char* name : {"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "PMI_SIZE", "PMI_RANK", "PMIX_RANK", "PALS_LOCAL_SIZE",
+                           "PALS_RANKID", "FLUX_JOB_SIZE", "FLUX_TASK_RANK", "SLURM_STEP_NUM_TASKS"})
+    BOOST_TEST(levin::started_by_launcher(variables({{name, "1"}})), name);
+  BOOST_TEST(!levin::started_by_launcher(variables({})));
+  BOOST_TEST(!levin::started_by_launcher(variables({{"SLURM_PROCID", "0"}, {"SLURM_NTASKS", "4"}})));  // a batch script
+  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "PALS_RANKID", "FLUX_TASK_RANK", "SLURM_PROCID"})
+    BOOST_TEST(levin::launcher_rank(variables({{name, "3"}})).value() == 3, name);
+  BOOST_TEST(!levin::launcher_rank(variables({})));
+  // mpirun inside a step of Slurm: its own numbers count.
+  BOOST_TEST(levin::launcher_rank(variables({{"OMPI_COMM_WORLD_RANK", "1"}, {"SLURM_PROCID", "0"}})).value() == 1);
+}
+
 BOOST_AUTO_TEST_CASE(fewer_ranks_than_tasks_is_a_warning) {
-  BOOST_TEST(check(2, {{"SLURM_NTASKS", "8"}}).find("2 ranks on an allocation of 8 tasks") == 0u);
+  BOOST_TEST(check(2, {{"SLURM_NTASKS", "8"}}).find("[comm] 2 ranks on an allocation of 8 tasks") == 0u);
   BOOST_TEST(check(8, {{"SLURM_NTASKS", "8"}}) == "");
   BOOST_TEST(check(9, {{"SLURM_NTASKS", "8"}}) == "");
 }

@@ -57,7 +57,7 @@ BOOST_AUTO_TEST_CASE(exchange_gives_all_values_in_rank_order) {
 BOOST_AUTO_TEST_CASE(exchange_refuses_what_does_not_fit) {
   auto group = make_group();
   std::vector<double> mine(NodeGroup::max_values + 1), all(mine.size() * static_cast<size_t>(group->size()));
-  check_throws<levin::UsageError>([&] { group->exchange(mine, all); }, {"[comm]", "16 values"});
+  check_throws<levin::UsageError>([&] { group->exchange(mine, all); }, {"[comm]", "128 bytes"});
 }
 
 BOOST_AUTO_TEST_CASE(barrier_orders_plain_writes) {
@@ -208,7 +208,7 @@ BOOST_AUTO_TEST_CASE(ranks_that_disagree_are_told) {
     else
       group->exchange(mine, all);
   };
-  check_throws<levin::CommunicatorError>(call, {"disagree", "rank 0 is in a barrier", "exchanges 2 values"});
+  check_throws<levin::CommunicatorError>(call, {"disagree", "rank 0 is in a barrier", "exchanges 16 bytes"});
   group->barrier();  // no harm was done
 }
 

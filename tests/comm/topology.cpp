@@ -2,6 +2,8 @@
 
 #include <sched.h>
 
+#include <locale>
+
 #include "levin_test.h"
 
 using levin::RankPlace;
@@ -24,6 +26,20 @@ BOOST_AUTO_TEST_CASE(one_host) {
   }
   BOOST_TEST(topology.self().rank == runtime().rank());
   BOOST_TEST(topology.describe().find(topology.self().host + ": rank") == 0u);
+}
+
+// Separators between thousands must not join the gathered numbers.
+struct Spaced : std::numpunct<char> {
+  char do_thousands_sep() const override { return ' '; }
+  std::string do_grouping() const override { return "\3"; }
+};
+
+BOOST_AUTO_TEST_CASE(the_locale_changes_nothing) {
+  const auto plain = Topology::discover(runtime());
+  const auto before = std::locale::global(std::locale(std::locale::classic(), new Spaced));
+  const auto spaced = Topology::discover(runtime());
+  std::locale::global(before);
+  BOOST_TEST(spaced.describe() == plain.describe());
 }
 
 BOOST_AUTO_TEST_CASE(a_bound_process_has_its_own_cores_only) {

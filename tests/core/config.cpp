@@ -180,9 +180,9 @@ BOOST_AUTO_TEST_CASE(a_choice_is_made_by_name) {
   BOOST_TEST(std::get<Sharded>(config.strategy).prefetch == 5);
   levin::read_config(config, one("strategy", word("ddp")));  // another one begins with its own defaults
   BOOST_TEST(std::get<a_users_job::Replicated>(config.strategy).prefetch == 3);
-  refused("strategy", "fdsp", {"strategy: \"fdsp\" is not known, did you mean fsdp?", "allowed: one of: single, fsdp, ddp"});
-  refused("strategy.prefetch", "2", {"strategy.prefetch: there is no such key", "chosen: single"});
-  refused("extra.prefetch", "2", {"extra: nothing is chosen yet", "one of: fsdp, ddp"});
+  refused("strategy", "fdsp", {"strategy: \"fdsp\" is unknown, did you mean fsdp?", "allowed: one of: single, fsdp, ddp"});
+  refused("strategy.prefetch", "2", {"strategy.prefetch: unknown key", "chosen: single"});
+  refused("extra.prefetch", "2", {"extra: no alternative is chosen", "one of: fsdp, ddp"});
   BOOST_TEST(with("extra", "ddp").extra->index() == 1u);
 }
 
@@ -208,7 +208,7 @@ BOOST_AUTO_TEST_CASE(bad_values_are_refused) {
   refused("reduce", "men", {"did you mean mean?", "one of: sum, mean"});
   refused("maybe", "-1", {"is too small", "at least 0"});
   refused("clip_val", "0", {"greater than 0"});
-  refused("clip_algorithm", "nrom", {"is not known, did you mean norm?", "one of: norm, value"});
+  refused("clip_algorithm", "nrom", {"is unknown, did you mean norm?", "one of: norm, value"});
   refused("path", std::string("a\0b", 3), {"NUL"});
   refused("list", "3", {"a list [a, b] of: integer, at least 0"});
   auto list = ConfigValue::sequence();
@@ -218,8 +218,8 @@ BOOST_AUTO_TEST_CASE(bad_values_are_refused) {
   refused("weights.cat", "-1", {"weights.cat: \"-1\" is too small"});
   refused("weights", "3", {"a map {key: value}"});
   refused("layer", "3", {"layer: \"3\" is not a group of keys", "width, name"});
-  refused("layer.widht", "3", {"layer.widht: there is no such key", "did you mean layer.width?"});
-  refused("clip.clip_val", "3", {"clip: there is no such key", "clip_val"});
+  refused("layer.widht", "3", {"layer.widht: unknown key", "did you mean layer.width?"});
+  refused("clip.clip_val", "3", {"clip: unknown key", "clip_val"});
   refused("whole", "13", {"whole must not be 13", "take 14"});
 }
 
@@ -240,7 +240,7 @@ BOOST_AUTO_TEST_CASE(a_refused_value_leaves_the_object) {
   Everything config;
   check_throws<ConfigError>([&] { levin::read_config(config, one("whole", word("-9"))); }, {"too small"});
   BOOST_TEST(config.whole == 7);
-  check_throws<ConfigError>([&] { levin::read_config(config, one("extra", word("nothing"))); }, {"not known"});
+  check_throws<ConfigError>([&] { levin::read_config(config, one("extra", word("nothing"))); }, {"is unknown"});
   BOOST_TEST(!config.extra);
 }
 

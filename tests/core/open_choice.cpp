@@ -149,7 +149,7 @@ BOOST_AUTO_TEST_CASE(a_switch_has_defaults) {
   BOOST_TEST(!Filled().lamp(list({})).box.lamp.enabled());
   BOOST_TEST(Filled().lamp(map({{"saw", map({{"teeth", word("4")}})}})).lamp_text() == "hammer 3, saw 4 of Ann");
   BOOST_TEST(Filled().lamp(word("false")).lamp(map({{"saw", map({})}})).lamp_text() == "saw 10 of Ann");
-  refused(word("true"), {"\"true\" is not known", "one of: hammer, saw, bell"});
+  refused(word("true"), {"\"true\" is unknown", "one of: hammer, saw, bell"});
 }
 
 BOOST_AUTO_TEST_CASE(what_is_written_reads_as_the_same) {
@@ -170,15 +170,15 @@ BOOST_AUTO_TEST_CASE(what_is_written_reads_as_the_same) {
 }
 
 BOOST_AUTO_TEST_CASE(bad_values_are_refused) {
-  refused(word("hamer"), {"tools: \"hamer\" is not known, did you mean hammer?", "allowed: one of: hammer, saw, bell"});
-  refused(list({word("saw"), word("bel")}), {"tools[1]: \"bel\" is not known, did you mean bell?"});
+  refused(word("hamer"), {"tools: \"hamer\" is unknown, did you mean hammer?", "allowed: one of: hammer, saw, bell"});
+  refused(list({word("saw"), word("bel")}), {"tools[1]: \"bel\" is unknown, did you mean bell?"});
   refused(list({map({{"name", word("hammer")}, {"wieght", word("2")}})}),
-          {"tools[0].wieght: there is no such key", "did you mean tools[0].weight?"});
+          {"tools[0].wieght: unknown key", "did you mean tools[0].weight?"});
   refused(list({map({{"name", word("hammer")}, {"weight", word("0")}})}), {"tools[0].weight: \"0\" is too small"});
   refused(map({{"hammer", map({{"weight", word("x")}})}}), {"tools.hammer.weight: \"x\" is not allowed"});
-  refused(map({{"hamer", map({})}}), {"tools: \"hamer\" is not known, did you mean hammer?"});
+  refused(map({{"hamer", map({})}}), {"tools: \"hamer\" is unknown, did you mean hammer?"});
   refused(map({{"hammer", word("3")}}), {"tools.hammer: \"3\" is not a group of keys", "weight, soft, grips"});
-  refused(map({{"1", map({})}}), {"tools.1: there is no such number, 1 are chosen"});
+  refused(map({{"1", map({})}}), {"tools.1: no component has this number, 1 are chosen"});
   refused(list({list({word("saw")})}), {"tools[0]: \"[saw]\" has no name"});
   refused(list({map({{"weight", word("2")}})}), {"tools[0]", "has no name", "{name: …}"});
   refused(list({map({{"name", list({})}})}), {"has no name"});
@@ -192,12 +192,13 @@ BOOST_AUTO_TEST_CASE(bad_values_are_refused) {
       [&] {
         levin::read_config(nothing_offered, map({{"tools", word("saw")}}));
       },
-      {"tools: \"saw\" is not known", "there is nothing to choose from"});
+      {"tools: \"saw\" is unknown", "there is nothing to choose from"});
 }
 
 BOOST_AUTO_TEST_CASE(names_must_fit_beside_others) {
   auto registry = a_users_job::registry();
-  check_throws<levin::UsageError>([&] { registry.add<a_users_job::Bell>("mallet"); }, {"two alternatives of a choice are called mallet"});
+  check_throws<levin::UsageError>([&] { registry.add<a_users_job::Bell>("mallet"); },
+                                  {"two alternatives of a choice have the name mallet"});
   for (const auto* name : {"", "1st", "a.b", "true", "name", "a b"})
     check_throws<levin::UsageError>([&] { registry.add<a_users_job::Bell>(name); }, {"cannot be the name of a component"});
 }

@@ -75,6 +75,39 @@ BOOST_AUTO_TEST_CASE(parts_go_where_they_belong) {
   BOOST_TEST(flags.all().item<bool>());
 }
 
+BOOST_AUTO_TEST_CASE(messages_and_all_to_all) {
+  SKIP_WITHOUT_GPUS_FOR_ALL();
+  const Gpu gpu;
+  const int size = gpu.ranks->size(), rank = gpu.ranks->rank(), right = (rank + 1) % size, left = (rank + size - 1) % size;
+  const Tensor mine = at::full({1000}, rank, gpu.options(at::kHalf)), theirs = at::full({1000}, -1, gpu.options(at::kHalf));
+  const levin::Transfer ring[] = {{levin::Transfer::Direction::send, mine, right}, {levin::Transfer::Direction::recv, theirs, left}};
+  gpu.ranks->transfer(ring, "ring").synchronize();
+  BOOST_TEST(theirs.eq(left).all().item<bool>());
+  const Tensor parts = at::arange(size, gpu.options(at::kLong)) + 100 * rank, received = at::zeros_like(parts);
+  gpu.ranks->all_to_all(received, parts).synchronize();
+  BOOST_TEST(at::equal(received, at::arange(size, gpu.options(at::kLong)) * 100 + rank));
+  // Rank r gets r + 1 elements of each rank.
+  std::vector<int64_t> sent, expected(static_cast<size_t>(size), rank + 1);
+  for (int i = 0; i < size; i++) sent.push_back(i + 1);
+  const Tensor input = at::full({size * (size + 1) / 2}, rank + 1.0, gpu.options(at::kFloat));
+  const Tensor output = at::zeros({static_cast<int64_t>(size) * (rank + 1)}, gpu.options(at::kFloat));
+  gpu.ranks->all_to_all(output, expected, input, sent).wait();
+  BOOST_TEST(output.sum().item<float>() == static_cast<float>((rank + 1) * size * (size + 1) / 2));
+  check_throws<levin::UsageError>([&] { gpu.ranks->send(mine, size); }, {"[cuda]", "rank"});
+  check_throws<levin::UsageError>([&] { gpu.ranks->all_to_all(output, sent, at::zeros({1}, gpu.options(at::kFloat)), sent); },
+                                  {"all_to_all"});
+}
+
+BOOST_AUTO_TEST_CASE(a_result_is_readable_after_synchronize) {
+  SKIP_WITHOUT_GPUS_FOR_ALL();
+  const Gpu gpu;
+  const Tensor tensor = at::full({1 << 22}, 1, gpu.options(at::kFloat));
+  auto work = gpu.ranks->all_reduce(tensor);
+  work.synchronize();
+  work.synchronize();  // again, it does nothing
+  BOOST_TEST(tensor.min().item<float>() == gpu.ranks->size());
+}
+
 BOOST_AUTO_TEST_CASE(collectives_on_allocated_memory) {
   SKIP_WITHOUT_GPUS_FOR_ALL();
   const Gpu gpu;

@@ -122,8 +122,8 @@ BOOST_AUTO_TEST_CASE(bad_input) {
   check_throws<ConfigError>([] { BatchPlan(input(100, 0, 0, 1, 1)); }, {"neither"});
   check_throws<ConfigError>([] { BatchPlan(input(100, -1, 0, 1, 1)); }, {"batch_size is -1"});
   check_throws<ConfigError>([] { BatchPlan(input(100, 8, 0, 1, 0)); }, {"accumulate_grad_batches is 0"});
-  check_throws<ConfigError>([] { BatchPlan(input(100, int64_t{1} << 62, 0, 4, 1)); }, {"more samples than can be counted"});
-  check_throws<ConfigError>([] { BatchPlan(input(100, 0, 8, 4, int64_t{1} << 62)); }, {"more samples than can be counted"});
+  check_throws<ConfigError>([] { BatchPlan(input(100, int64_t{1} << 62, 0, 4, 1)); }, {"exceeds 64 bits"});
+  check_throws<ConfigError>([] { BatchPlan(input(100, 0, 8, 4, int64_t{1} << 62)); }, {"exceeds 64 bits"});
 }
 
 BOOST_AUTO_TEST_SUITE_END()

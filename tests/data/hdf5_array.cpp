@@ -3,6 +3,7 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/equal.h>
 
+#include <array>
 #include <sstream>
 #include <thread>
 
@@ -38,7 +39,24 @@ struct Written {
         "  f['scalar'] = 3.0\n"
         "  f['none'] = numpy.zeros((0, 4))\n"
         "  f['soft'] = h5py.SoftLink('/flat')\n"
-        "  f['detour'] = h5py.SoftLink('/deep')\n");
+        "  f['detour'] = h5py.SoftLink('/deep')\n"
+        "  f['elsewhere'] = h5py.ExternalLink('other.h5', '/x')\n"
+        "  f['strings'] = numpy.array([b'ab', b'cd'])\n"
+        "  f.create_dataset('names', data=['a', 'bc'], dtype=h5py.string_dtype())\n"
+        "  f['compound'] = numpy.zeros(3, [('a', 'f4'), ('b', 'i8')])\n"
+        "  f['complex'] = numpy.zeros(3, 'c8')\n"
+        "  f['big'] = numpy.arange(3).astype('>i8')\n"
+        "  f['big_float'] = numpy.arange(3).astype('>f4')\n"
+        "  f['long_double'] = numpy.zeros(3, 'longdouble')\n"
+        "  f.create_dataset('classes', (3,), h5py.enum_dtype({'CAT': 0, 'DOG': 1}, 'i4'))\n"
+        "  f.create_dataset('ragged', (3,), h5py.vlen_dtype('f4'))\n"
+        "  f.create_dataset('grid', (3,), numpy.dtype(('f4', (2, 2))))\n"
+        "  f['null'] = h5py.Empty('f4')\n"
+        "  f.create_dataset('unwritten', (64, 3), 'f4')\n"
+        "  f.create_dataset('gzip', data=numpy.arange(12), compression='gzip', shuffle=True)\n"
+        "  f.create_dataset('chunked', data=numpy.arange(12), chunks=(4,))\n"
+        "  f['type'] = numpy.dtype('f4')\n"
+        "  f.create_group('hollow')\n");
   }
   void python(const std::string& program) const {
     output_of("'" + std::string(LEVIN_TESTS) + "/../tools/tests-python' -c \"" + program + "\" '" + file.string() + "'");
@@ -99,14 +117,56 @@ BOOST_AUTO_TEST_CASE(nothing_of_a_file_is_trusted) {
   BOOST_TEST(count >= 15);
 }
 
-BOOST_AUTO_TEST_CASE(names_and_files_that_are_none) {
+// Name, what the message says of it, and a remedy that fits.
+BOOST_AUTO_TEST_CASE(errors_name_the_object_and_a_remedy) {
   const Written written;
   const auto& file = written.file;
-  for (const auto* name : {"", "/flat", "deep", "deep/er", "deep/er/none", "flat/x", "soft", "detour/er/int32", "../flat"})
-    BOOST_TEST_CONTEXT(name) check_throws<DataError>([&] { Hdf5Array(file, name); }, {file.string(), "is not a data set"});
-  check_throws<DataError>([&] { Hdf5Array(file, "scalar"); }, {"scalar", "has no rows"});
+  const std::vector<std::array<std::string, 3>> cases{
+      {"", "is not the name of a data set", "name one of: big, big_float, chunked, classes, complex, compound, deep, detour, ..."},
+      {"/", "is not the name of a data set", "name one of: "},
+      {"deep", "is a group, not a data set", "name one of: deep/er"},
+      {"/deep/er/", "is a group, not a data set", "deep/er/float32, deep/er/float64, deep/er/int32"},
+      {"hollow", "is a group, not a data set", "write data sets into it"},
+      {"type", "is a named type, not a data set", "name one of: "},
+      {"flatt", "is missing", "did you mean flat?"},
+      {"deep/er/int23", "is missing", "did you mean deep/er/int32?"},
+      {"deep/down/x", "is missing: the file has no group \"deep/down\"", "name one of: deep/er"},
+      {"flat/x", "is missing: \"flat\" is a data set, not a group", "did you mean flat?"},
+      {"../flat", "is missing", "name one of: "},
+      {"soft", "leads over a soft link, \"soft\" to \"/flat\"", "name the data set that it links to"},
+      {"detour/er/int32", "leads over a soft link, \"detour\" to \"/deep\"", "name the data set that it links to"},
+      {"elsewhere", "leads over an external link, \"elsewhere\" to \"/x\" in \"other.h5\"", "read that file instead"},
+      {"scalar", "is a scalar, so it has no rows", "a row for each sample"},
+      {"null", "has a null dataspace", "write it with a shape"},
+      {"unwritten", "was created and never written: the file has no storage for its 768 bytes", "write its values"},
+      {"strings", "holds strings", "write them as integers"},
+      {"names", "holds strings", "write them as integers"},
+      {"compound", "holds compound values (a, b)", "write each field as a separate data set"},
+      {"complex", "holds complex numbers", "real and imaginary parts"},
+      {"big", "holds big-endian int64", "astype(\"<i8\")"},
+      {"big_float", "holds big-endian float32", "astype(\"<f4\")"},
+      {"long_double", "holds float128 of an uncommon layout", "float32, float64"},
+      {"classes", "holds an enumeration (CAT, DOG)", "astype(\"int64\")"},
+      {"ragged", "holds rows of variable length", "pad them to one length"},
+      {"gzip", "has filters (shuffle, gzip)", "new[name] = old[name][()]"},
+      {"chunked", "is chunked, not contiguous", "new[name] = old[name][()]"},
+  };
+  for (const auto& [name, why, remedy] : cases) BOOST_TEST_CONTEXT(name)
+  check_throws<DataError>([&] { Hdf5Array(file, name); }, {"[data] " + file.string() + ": \"" + name + "\" " + why, "; ", remedy});
+}
+
+BOOST_AUTO_TEST_CASE(a_name_may_begin_with_a_slash) {
+  const Written written;
+  for (const auto* name : {"flat", "/flat"}) BOOST_TEST(Hdf5Array(written.file, name).rows() == 12);
+  for (const auto* name : {"/deep/er/int32", "deep//er/int32"})
+    BOOST_TEST((Hdf5Array(written.file, name).shape() == at::IntArrayRef{12, 2, 3}));
+}
+
+BOOST_AUTO_TEST_CASE(files_that_are_not_hdf5) {
+  const Written written;
+  const auto& file = written.file;
   write_bytes(written.folder.path / "text", "no HDF5");
-  check_throws<DataError>([&] { Hdf5Array(written.folder.path / "text", "x"); }, {"is no HDF5 file"});
+  check_throws<DataError>([&] { Hdf5Array(written.folder.path / "text", "x"); }, {"text is not an HDF5 file, or is corrupt", "h5dump"});
   check_throws<DataError>([&] { Hdf5Array(written.folder.path / "gone.h5", "x"); }, {"[data]", "gone.h5 is missing"});
   check_throws<DataError>([&] { Hdf5Array(written.folder.path, "x"); }, {"is not a regular file"});
   fs::create_symlink(file, written.folder.path / "link.h5");
@@ -136,7 +196,9 @@ BOOST_AUTO_TEST_CASE(a_batch_has_a_row_for_each_index) {
   }
   check_throws<UsageError>([&] { data.get(std::vector<int64_t>{11, 12}, batch); }, {"which has 12"});
   check_throws<DataError>([&] { Hdf5Dataset(written.file, {"flat", "short"}); }, {"short", "has 11 rows", "flat", "has 12"});
-  check_throws<UsageError>([&] { Hdf5Dataset(written.file, {}); }, {"name one"});
+  check_throws<DataError>([&] { Hdf5Dataset(written.file, {"none"}); },
+                          {"\"none\" has no rows: its shape is [0, 4]", "write at least one row"});
+  check_throws<UsageError>([&] { Hdf5Dataset(written.file, {}); }, {"no data sets of ", "name at least one"});
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -110,8 +110,8 @@ BOOST_AUTO_TEST_CASE(cut_at_every_byte) {
 }
 
 BOOST_AUTO_TEST_CASE(trailing_bytes) {
-  refused(good + "g", {"goes on after its 6 bytes", "[2, 3]"});
-  refused(gzip(good + "g"), {"goes on after its 6 bytes"});
+  refused(good + "g", {"has further bytes after its 6 bytes", "[2, 3]"});
+  refused(gzip(good + "g"), {"has further bytes after its 6 bytes"});
   refused(gzip(good) + "garbage", {"gzip"});
   refused(gzip(good) + gzip("g"), {"goes on"});
 }
@@ -125,9 +125,9 @@ BOOST_AUTO_TEST_CASE(other_magic) {
 }
 
 BOOST_AUTO_TEST_CASE(promises_that_the_file_cannot_keep) {
-  refused(header(8, {0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF}) + "abc", {"more than can be counted", "can hold 3 bytes"});
-  refused(header(0x0E, {0xFFFFFFFF, 0x80000000}) + "abc", {"more than can be counted"});
-  refused(header(8, {1000, 1000, 1000}) + "abc", {"1000000000 bytes", "can hold 3 bytes"});
+  refused(header(8, {0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF}) + "abc", {"more than 64 bits count", "at most 3 bytes follow"});
+  refused(header(0x0E, {0xFFFFFFFF, 0x80000000}) + "abc", {"more than 64 bits count"});
+  refused(header(8, {1000, 1000, 1000}) + "abc", {"1000000000 bytes", "at most 3 bytes follow"});
   refused(gzip(header(8, {0xFFFFFFFF, 1000}) + "abc"), {"4294967295000 bytes"});  // no more than 1032 times what lies there
 }
 

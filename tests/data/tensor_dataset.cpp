@@ -71,7 +71,7 @@ BOOST_AUTO_TEST_CASE(bad_input) {
   const auto rows = at::arange(10);
   check_throws<UsageError>([&] { TensorDataset({{"a", rows}, {"b", at::arange(9)}}); }, {"\"b\" has 9", "\"a\" has 10"});
   check_throws<UsageError>([&] { TensorDataset({{"a", rows}, {"a", rows}}); }, {"two tensors", "\"a\""});
-  check_throws<UsageError>([&] { TensorDataset({{"a", rows[0]}}); }, {"no dimension of samples"});
+  check_throws<UsageError>([&] { TensorDataset({{"a", rows[0]}}); }, {"is a scalar; its first dimension must be the sample"});
   check_throws<UsageError>([&] { TensorDataset({{"a", rows}}).scale_bytes("a", 1, 0); }, {"Long", "not uint8"});
   check_throws<UsageError>([&] { TensorDataset({{"a", rows}}).scale_bytes("b", 1, 0); }, {"no tensor \"b\""});
   Batch batch;

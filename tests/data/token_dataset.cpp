@@ -3,7 +3,10 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/tensor.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include <cstdlib>
 #include <fstream>
 #include <numeric>
 
@@ -46,6 +49,19 @@ std::string letters(size_t bytes, size_t from) {
   return text;
 }
 
+// Root may read everything, so a test of permissions must run as somebody else.
+struct Unprivileged {
+  Unprivileged() {
+    if (user == 0) BOOST_REQUIRE(seteuid(65534) == 0);
+  }
+  ~Unprivileged() {
+    if (user == 0 && seteuid(0) != 0) std::abort();
+  }
+  Unprivileged(const Unprivileged&) = delete;
+  Unprivileged& operator=(const Unprivileged&) = delete;
+  uid_t user = geteuid();
+};
+
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(data_token_dataset)
@@ -63,9 +79,9 @@ BOOST_AUTO_TEST_CASE(windows_lie_side_by_side) {
   BOOST_TEST(at::equal(batch["target"], batch["input"].add(1)));
   BOOST_TEST(batch.weight() == 20);
   BOOST_TEST(TokenDataset(tokens, 255, 0, 256).size() == 1);
-  check_throws<DataError>([&] { TokenDataset(tokens, 256, 0, 256); }, {"256 tokens and the one after", "there are 256", "shorter context"});
+  check_throws<DataError>([&] { TokenDataset(tokens, 256, 0, 256); }, {"a window needs 257 tokens", "but 256 of ", "shorter context"});
   check_throws<levin::UsageError>([&] { TokenDataset(tokens, 4, 0, 257); }, {"0 to 257", "which has 256"});
-  check_throws<levin::UsageError>([&] { data.get(std::vector<int64_t>{15}, batch); }, {"sample 15", "has 15"});
+  check_throws<levin::UsageError>([&] { data.get(std::vector<int64_t>{15}, batch); }, {"sample 15 is out of range", "has 15"});
 }
 
 BOOST_AUTO_TEST_SUITE_END()
@@ -109,12 +125,73 @@ BOOST_AUTO_TEST_CASE(it_is_made_once_as_long_as_the_sources_are_the_same) {
 BOOST_AUTO_TEST_CASE(sources_that_are_none) {
   const Ranks ranks;
   if (runtime().size() > 1) return;  // an error of one rank ends the others' waits
-  check_throws<DataError>([&] { ranks.make({ranks.folder.path / "gone"}); }, {"[data] there is no ", "gone"});
-  check_throws<DataError>([&] { ranks.make({ranks.text("empty", "")}); }, {"no text"});
+  check_throws<DataError>([&] { ranks.make({ranks.folder.path / "gone"}); }, {"[data] ", "gone is missing; give text files"});
+  check_throws<DataError>([&] { ranks.make({ranks.text("empty", "")}); }, {"the text files are empty"});
   check_throws<DataError>([&] { ranks.make({ranks.text("bad.gz", "\x1F\x8B broken")}); }, {"bad.gz", "gzip"});
   BOOST_TEST(!fs::exists(ranks.cache));
   check_throws<levin::IoError>([&] { levin::make_token_file({ranks.text("a", "text")}, "/proc/none", *ranks.communicator); },
                                {"[data]", "/proc/none"});
+}
+
+// A pipe must not be waited for, a device must not be read.
+BOOST_AUTO_TEST_CASE(sources_that_are_not_files_are_io_errors) {
+  const Ranks ranks;
+  if (runtime().size() > 1) return;
+  const auto pipe = ranks.folder.path / "pipe";
+  BOOST_REQUIRE(mkfifo(pipe.c_str(), 0600) == 0);
+  const auto refused = [&](const fs::path& source, const std::string& why) {
+    check_throws<levin::IoError>([&] { ranks.make({source}); }, {"[data] ", source.string() + why});
+  };
+  refused(pipe, " is not a regular file but a pipe; give the path of a regular file");
+  refused("/dev/null", " is not a regular file but a device");
+  refused("/dev/zero", " is not a regular file but a device");
+  fs::create_symlink("link", ranks.folder.path / "link");  // to itself
+  refused(ranks.folder.path / "link", ": Too many levels of symbolic links");
+  BOOST_TEST(!fs::exists(ranks.cache));
+}
+
+BOOST_AUTO_TEST_CASE(folders_that_cannot_be_read_are_io_errors) {
+  const Ranks ranks;
+  if (runtime().size() > 1) return;
+  const auto texts = ranks.folder.path / "texts", closed = texts / "closed";
+  fs::create_directories(closed / "inside");
+  write_bytes(texts / "a", "text");
+  fs::permissions(ranks.folder.path, fs::perms(0755));
+  fs::permissions(closed, fs::perms(0));
+  {
+    const Unprivileged user;
+    for (const auto& source : {texts, closed})
+      check_throws<levin::IoError>([&] { ranks.make({source}); },
+                                   {"[data] cannot read the folder " + closed.string() + ": Permission denied"});
+    check_throws<levin::IoError>([&] { ranks.make({closed / "inside"}); }, {"[data] cannot look at " + (closed / "inside").string()});
+  }
+  fs::permissions(closed, fs::perms(0700));
+}
+
+BOOST_AUTO_TEST_CASE(folders_without_what_is_hidden_and_with_links) {
+  const Ranks ranks;
+  const auto texts = ranks.folder.path / "texts", elsewhere = ranks.folder.path / "elsewhere";
+  if (ranks.first) {
+    for (const auto* folder : {"texts/.git/objects", "texts/b/.ipynb_checkpoints", "elsewhere"})
+      fs::create_directories(ranks.folder.path / folder);
+    for (const auto* hidden : {"texts/.git/config", "texts/.git/objects/x", "texts/b/.ipynb_checkpoints/c", "texts/.notes"})
+      write_bytes(ranks.folder.path / hidden, "hidden");
+    write_bytes(texts / "a", "a");
+    write_bytes(texts / "b/c", "c");
+    write_bytes(elsewhere / "e", "e");
+    fs::create_symlink("../elsewhere", texts / "d");
+    fs::create_symlink("d", texts / "d-again");     // each folder once
+    fs::create_symlink("../b", texts / "b/cycle");  // without a check this never ends
+    fs::create_symlink("../../texts", elsewhere / "top");
+    fs::create_symlink("../elsewhere/e", texts / "f");
+    BOOST_REQUIRE(mkfifo((texts / "pipe").c_str(), 0600) == 0);
+  }
+  ranks.communicator->barrier();
+  BOOST_TEST(tokens_of(ranks.make({texts})) == "acee");
+  BOOST_TEST(tokens_of(ranks.make({texts / ".git/objects", texts / ".notes"})) == "hiddenhidden");
+  if (runtime().size() > 1) return;
+  fs::create_symlink("gone", texts / "dangling");
+  check_throws<DataError>([&] { ranks.make({texts}); }, {"texts/dangling is a symbolic link to a missing file; remove the link"});
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -1,5 +1,8 @@
 #include "levin/device/accelerator.h"
 
+#include <ATen/ops/equal.h>
+#include <ATen/ops/rand.h>
+
 #include "levin/comm/communicator.h"
 #include "levin_test.h"
 
@@ -31,6 +34,21 @@ BOOST_AUTO_TEST_CASE(auto_prefers_a_device_and_falls_to_the_cpu) {
   registry.add("present", [] { return std::make_unique<Pretended>(1); });
   BOOST_TEST(registry.create("auto")->name() == "pretended");
   BOOST_TEST(registry.create("cpu")->alignment_bytes() == 64);
+}
+
+// LibTorch's CPU generator keeps 32 bits of a seed.
+BOOST_AUTO_TEST_CASE(all_64_bits_of_a_seed_count) {
+  const auto cpu = levin::make_cpu_accelerator();
+  const auto draw = [&](uint64_t seed) {
+    cpu->seed(seed);
+    return at::rand({4}, at::kDouble);
+  };
+  std::vector<levin::Tensor> drawn;
+  for (uint64_t seed : {uint64_t{0}, uint64_t{1}, uint64_t{1} << 32, uint64_t{1} << 63, (uint64_t{1} << 32) + 1}) {
+    drawn.push_back(draw(seed));
+    BOOST_TEST(at::equal(draw(seed), drawn.back()));
+    for (size_t i = 0; i + 1 < drawn.size(); i++) BOOST_TEST(!at::equal(drawn[i], drawn.back()));
+  }
 }
 
 BOOST_AUTO_TEST_CASE(unknown_and_twice_registered_names_are_errors) {

@@ -148,20 +148,33 @@ class DeviceCommunicator : public levin::Communicator {
     size_ = host_->size();
   }
   uint64_t sequence() const noexcept override { return lane_->sequence(); }
-  Work all_reduce(const Tensor& tensor, ReduceOp op) override {
-    return into(tensor, [&](const Tensor& result) { lane_->all_reduce(result, op).wait(); });
+  Work all_reduce(const Tensor& tensor, ReduceOp op, std::string_view label) override {
+    return into(tensor, [&](const Tensor& result) { lane_->all_reduce(result, op, label).wait(); });
   }
-  Work reduce_scatter(const Tensor& output, const Tensor& input, ReduceOp op) override {
-    return into(output, [&](const Tensor& result) { lane_->reduce_scatter(result, mine(input), op).wait(); });
+  Work reduce_scatter(const Tensor& output, const Tensor& input, ReduceOp op, std::string_view label) override {
+    return into(output, [&](const Tensor& result) { lane_->reduce_scatter(result, mine(input), op, label).wait(); });
   }
-  Work all_gather(const Tensor& output, const Tensor& input) override {
-    return into(output, [&](const Tensor& result) { lane_->all_gather(result, mine(input)).wait(); });
+  Work all_gather(const Tensor& output, const Tensor& input, std::string_view label) override {
+    return into(output, [&](const Tensor& result) { lane_->all_gather(result, mine(input), label).wait(); });
   }
-  Work gather_shared(const Tensor&) override { throw UsageError("host_memory", "no two ranks share this memory"); }
-  Work broadcast(const Tensor& tensor, int root) override {
-    return into(tensor, [&](const Tensor& result) { lane_->broadcast(result, root).wait(); });
+  Work gather_shared(const Tensor&, std::string_view) override { throw UsageError("host_memory", "no two ranks share this memory"); }
+  Work broadcast(const Tensor& tensor, int root, std::string_view label) override {
+    return into(tensor, [&](const Tensor& result) { lane_->broadcast(result, root, label).wait(); });
   }
-  void barrier() override { lane_->barrier(); }
+  Work all_to_all(const Tensor& output, std::span<const int64_t> output_counts, const Tensor& input, std::span<const int64_t> input_counts,
+                  std::string_view label) override {
+    return into(output, [&](const Tensor& result) { lane_->all_to_all(result, output_counts, mine(input), input_counts, label).wait(); });
+  }
+  Work transfer(std::span<const levin::Transfer> transfers, std::string_view label) override {
+    std::vector<levin::Transfer> copies(transfers.begin(), transfers.end());
+    for (auto& copy : copies) copy.tensor = mine(copy.tensor).clone();
+    lane_->transfer(copies, label).wait();
+    return Work([copies, originals = std::vector<levin::Transfer>(transfers.begin(), transfers.end())] {
+      for (size_t i = 0; i < copies.size(); i++)
+        if (copies[i].direction == levin::Transfer::Direction::recv) on_host(originals[i].tensor).copy_(copies[i].tensor);
+    });
+  }
+  void barrier(std::string_view label) override { lane_->barrier(label); }
   Tensor allocate(int64_t numel, at::ScalarType dtype) override { return at::zeros({numel}, at::TensorOptions(the_device).dtype(dtype)); }
   std::unique_ptr<Communicator> split(int color, int key) override {
     return std::make_unique<DeviceCommunicator>(host_->split(color, key), lane_->split(color, key));

@@ -114,13 +114,30 @@ BOOST_AUTO_TEST_CASE(shards_as_one_rank_does) {
   config.accelerator = host_memory();
   const levin::ShardingOptions offload{.offload_optimizer = true};
   for (const levin::StrategyConfig& strategy : std::vector<levin::StrategyConfig>{
-           levin::Zero1{}, levin::Zero1{offload}, levin::Zero2{}, levin::FSDP{}, levin::FSDP{.sharding = offload}, levin::FSDPOffload{}}) {
+           levin::Zero1{}, levin::Zero1{offload}, levin::Zero2{}, levin::FSDP{}, levin::FSDP{.sharding = offload}, levin::FSDPOffload{},
+           levin::HSDP{{.shard_group_size = 1}}}) {
     config.strategy = strategy;
     config.activation_checkpointing = levin::ActivationCheckpointing::offload;
     const auto found = train(runtime(), config);
     BOOST_REQUIRE(found.size() == expected.size());
     for (size_t i = 0; i < found.size(); i++) BOOST_TEST(at::allclose(found[i], expected[i], 1e-9, 1e-12));
   }
+}
+
+// Devices share no memory, and yet their ranks have hosts.
+BOOST_AUTO_TEST_CASE(hsdp_shards_among_the_ranks_of_a_host) {
+  levin::SessionConfig config = config_on(host_memory()).session;
+  config.strategy = levin::HSDP{};
+  const auto topology = levin::Topology::discover(runtime());
+  if (runtime().size() % topology.hosts() != 0) {  // 2 + 1
+    check_throws<levin::ConfigError>([&] { levin::Session(runtime(), config); }, {"hsdp", "different numbers of ranks"});
+    return;
+  }
+  levin::Session session(runtime(), config);
+  BOOST_TEST(session.strategy().form().shard_ranks == topology.local_size());
+  if (runtime().size() > 1)
+    BOOST_TEST(session.strategy().describe() ==
+               fmt::format("hsdp, one copy of the parameters in parts on each {} ranks", topology.local_size()));
 }
 
 BOOST_AUTO_TEST_CASE(evaluates_and_predicts) {
@@ -163,11 +180,11 @@ BOOST_AUTO_TEST_CASE(what_is_no_plugin_is_refused) {
     check_throws<levin::ConfigError>([&] { levin::load_plugin(file); }, parts);
   };
   const std::string ours = std::to_string(levin::plugin_interface);
-  refused("/nowhere/liblevin_cuda.so", {"[device]", "/nowhere/liblevin_cuda.so", "no such file"});
+  refused("/nowhere/liblevin_cuda.so", {"[device]", "/nowhere/liblevin_cuda.so", "file not found"});
   refused("abacus", {"[device]", "\"abacus\"", "liblevin_abacus.so", "choose one of: auto, cpu"});
   refused(built("liblevin_odd_interface.so"), {"liblevin_odd_interface.so", "version 4711", "this program " + ours, "same Levin"});
   refused(built("liblevin_odd_libtorch.so"), {"liblevin_odd_libtorch.so", "LibTorch 0.4", TORCH_VERSION, "build both"});
-  refused(built("liblevin_odd_entry.so"), {"liblevin_odd_entry.so", "no function levin_accelerator_plugin"});
+  refused(built("liblevin_odd_entry.so"), {"liblevin_odd_entry.so", "function levin_accelerator_plugin is missing"});
   const auto text = std::filesystem::temp_directory_path() / ("levin-plugin-" + std::to_string(getpid()) + ".so");
   std::ofstream(text) << "no library";
   refused(text, {text.string(), "cannot be loaded", "too short"});

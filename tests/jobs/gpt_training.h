@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "../../jobs/gpt/gpt.h"
-#include "levin/trainer/session.h"
+#include "levin/session/session.h"
 
 namespace levin::test {
 

@@ -1,5 +1,9 @@
 #include "levin/loggers/csv_logger.h"
 
+#include <cmath>
+#include <limits>
+#include <locale>
+
 #include "levin/core/error.h"
 #include "levin_test.h"
 #include "log_folder.h"
@@ -25,6 +29,23 @@ BOOST_AUTO_TEST_CASE(appends_and_never_rewrites) {
     logger.finalize();
   }
   BOOST_TEST(text_of(file) == first + "99,1,train_loss,0.1\n99,1,\"a \"\"new\"\", one\",1e-300\n");
+}
+
+BOOST_AUTO_TEST_CASE(values_are_the_same_in_every_locale_and_nan_has_no_sign) {
+  struct German : std::numpunct<char> {
+    char do_decimal_point() const override { return ','; }
+    char do_thousands_sep() const override { return '.'; }
+    std::string do_grouping() const override { return "\3"; }
+  };
+  LogFolder folder;
+  const auto before = std::locale::global(std::locale(std::locale::classic(), new German));
+  levin::CSVLogger logger(folder.path / "metrics.csv");
+  const double infinity = std::numeric_limits<double>::infinity();
+  logger.log_metrics({{"loss", 1234567.5}, {"nan", std::copysign(std::nan(""), -1.0)}, {"low", -infinity}}, 1000, 1234567);
+  logger.finalize();
+  std::locale::global(before);
+  BOOST_TEST(text_of(folder.path / "metrics.csv") ==
+             "step,epoch,name,value\n1234567,1000,loss,1234567.5\n1234567,1000,nan,nan\n1234567,1000,low,-inf\n");
 }
 
 BOOST_AUTO_TEST_CASE(its_fields_say_where_and_how) {

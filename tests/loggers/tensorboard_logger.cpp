@@ -55,7 +55,9 @@ BOOST_AUTO_TEST_CASE(values_that_are_no_numbers_stay_what_they_are) {
   BOOST_TEST(std::isnan(scalars_of(events, "nan").at(0).second));
   BOOST_TEST(scalars_of(events, "up").at(0).second == infinity);
   BOOST_TEST(scalars_of(events, "down").at(0).second == -infinity);
-  BOOST_CHECK((scalars_of(events, "epoch") == Values{{0, 0.5}}));  // a metric of that name is not the epoch's
+  // A metric of that name is not mixed with the trainer's epoch.
+  BOOST_CHECK((scalars_of(events, "epoch") == Values{{0, 7}}));
+  BOOST_CHECK((scalars_of(events, "metrics/epoch") == Values{{0, 0.5}}));
 }
 
 BOOST_AUTO_TEST_CASE(options_are_a_text_and_names_have_a_prefix) {

@@ -35,7 +35,7 @@ BOOST_AUTO_TEST_CASE(each_groups_rate_follows_the_schedule) {
 BOOST_AUTO_TEST_CASE(mistakes) {
   const Tensor a = at::ones({2}).set_requires_grad(true);
   a.mutable_grad() = at::ones({2});
-  check_throws<levin::UsageError>([&] { levin::TorchOptimizer([](auto&&) { return nullptr; }, {a}); }, {"made none"});
+  check_throws<levin::UsageError>([&] { levin::TorchOptimizer([](auto&&) { return nullptr; }, {a}); }, {"returned null"});
   levin::TorchOptimizer lbfgs([](std::vector<Tensor> p) { return std::make_unique<torch::optim::LBFGS>(p); }, {a});
   check_throws<levin::UsageError>([&] { lbfgs.step([](double lr) { return lr; }); }, {"closure"});
 }

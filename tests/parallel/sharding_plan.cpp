@@ -19,7 +19,7 @@ StrategyConfig named(const std::string& name) {
 }
 
 constexpr Ranks one_node{.all = 4, .hosts = 1, .of_host = 4, .share_memory = true}, two_nodes{.all = 4, .hosts = 2, .of_host = 2},
-    uneven{.all = 3, .hosts = 2, .of_host = 0}, devices{.all = 4, .hosts = 1, .of_host = 1, .share_memory = false};
+    uneven{.all = 3, .hosts = 2, .of_host = 0}, devices{.all = 4, .hosts = 2, .of_host = 2, .share_memory = false};
 
 bool shares_parameters(const ShardingPlan& plan) { return plan.placements.parameters == Placement::node_shared; }
 
@@ -74,6 +74,7 @@ BOOST_AUTO_TEST_CASE(a_node_has_one_copy) {
     BOOST_TEST(!shares_parameters(levin::resolve_strategy(named(name), devices)));
   }
   BOOST_TEST(shares_parameters(levin::resolve_strategy(named("hsdp"), uneven)));
+  BOOST_TEST(levin::resolve_strategy(named("hsdp"), devices).shard_ranks == 2);
   const ShardingPlan parts = levin::resolve_strategy(named("fsdp"), uneven);
   BOOST_TEST(parts.one_copy_per_node());
   BOOST_TEST((parts.of_unit(0).parameters == Placement::node_shared));

@@ -44,10 +44,11 @@ class RecordingNode final : public NodeGroup {
     return inner_.allocate_passing(bytes, when_short);
   }
   void barrier() override { inner_.barrier(); }
-  void exchange(std::span<const double> mine, std::span<double> all) override {
-    calls_->push_back({CollectiveOp::exchange, static_cast<int64_t>(all.size_bytes()), size_});
-    inner_.exchange(mine, all);
+  void exchange_bytes(std::span<const std::byte> mine, std::span<std::byte> all) override {
+    calls_->push_back({CollectiveOp::exchange, static_cast<int64_t>(all.size()), size_});
+    inner_.exchange_bytes(mine, all);
   }
+  void pause(int turns) override { inner_.pause(turns); }
   std::unique_ptr<NodeGroup> split(int color, int key) override { return inner_.split(color, key); }
   bool abort(std::string_view reason) noexcept override { return inner_.abort(reason); }
   bool aborted() const noexcept override { return inner_.aborted(); }
@@ -71,26 +72,31 @@ class RecordingCommunicator : public Communicator {
   }
 
   uint64_t sequence() const noexcept override { return inner_.sequence(); }
-  Work all_reduce(const Tensor& tensor, levin::ReduceOp op) override {
+  Work all_reduce(const Tensor& tensor, levin::ReduceOp op, std::string_view label) override {
     record(CollectiveOp::all_reduce, tensor);
-    return inner_.all_reduce(tensor, op);
+    return inner_.all_reduce(tensor, op, label);
   }
-  Work reduce_scatter(const Tensor& output, const Tensor& input, levin::ReduceOp op) override {
+  Work reduce_scatter(const Tensor& output, const Tensor& input, levin::ReduceOp op, std::string_view label) override {
     record(CollectiveOp::reduce_scatter, input);
-    return inner_.reduce_scatter(output, input, op);
+    return inner_.reduce_scatter(output, input, op, label);
   }
-  Work all_gather(const Tensor& output, const Tensor& input) override {
+  Work all_gather(const Tensor& output, const Tensor& input, std::string_view label) override {
     record(CollectiveOp::all_gather, output);
-    return inner_.all_gather(output, input);
+    return inner_.all_gather(output, input, label);
   }
-  Work gather_shared(const Tensor& whole) override {
+  Work gather_shared(const Tensor& whole, std::string_view label) override {
     record(CollectiveOp::gather_shared, whole);
-    return inner_.gather_shared(whole);
+    return inner_.gather_shared(whole, label);
   }
-  Work broadcast(const Tensor& tensor, int root) override { return inner_.broadcast(tensor, root); }
-  void barrier() override {
+  Work broadcast(const Tensor& tensor, int root, std::string_view label) override { return inner_.broadcast(tensor, root, label); }
+  Work all_to_all(const Tensor& output, std::span<const int64_t> output_counts, const Tensor& input, std::span<const int64_t> input_counts,
+                  std::string_view label) override {
+    return inner_.all_to_all(output, output_counts, input, input_counts, label);
+  }
+  Work transfer(std::span<const levin::Transfer> transfers, std::string_view label) override { return inner_.transfer(transfers, label); }
+  void barrier(std::string_view label) override {
     calls_->push_back({CollectiveOp::barrier, 0, size_});
-    inner_.barrier();
+    inner_.barrier(label);
   }
   Tensor allocate(int64_t numel, at::ScalarType dtype) override { return inner_.allocate(numel, dtype); }
   std::unique_ptr<Communicator> split(int color, int key) override {

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "levin/trainer/session.h"
+#include "levin/session/session.h"
 #include "toy.h"
 
 using levin::test::Toy;

@@ -1,4 +1,4 @@
-#include "levin/trainer/precision.h"
+#include "levin/session/precision.h"
 
 #include <ATen/autocast_mode.h>
 #include <ATen/ops/equal.h>

@@ -35,7 +35,7 @@ const std::map<std::string, std::string> test_of_field{
     {"strategy.reduce_dtype", "parallel_sharding/gradients_are_summed_in_another_dtype"},
     {"strategy.offload_parameters", "device_plugin/shards_as_one_rank_does"},
     {"strategy.offload_optimizer", "device_plugin/shards_as_one_rank_does"},
-    {"activation_checkpointing", "trainer_session/activation_checkpointing"},
+    {"activation_checkpointing", "session_session/activation_checkpointing"},
     {"precision", "trainer_precision/dtypes_of_every_precision"},
     {"loss_scaling.init_scale", "trainer_precision/loss_scaling"},
     {"loss_scaling.growth_factor", "trainer_precision/loss_scaling"},

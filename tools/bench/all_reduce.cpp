@@ -13,6 +13,7 @@
 #include "levin/comm/communicator.h"
 #include "levin/comm/mpi_runtime.h"
 #include "levin/comm/node_group.h"
+#include "levin/core/number_text.h"
 
 namespace {
 
@@ -25,7 +26,7 @@ Options parse(int argc, char** argv) {
   Options options;
   for (int i = 1; i + 1 < argc; i += 2) {
     if (!std::strcmp(argv[i], "--json")) options.json = argv[i + 1];
-    if (!std::strcmp(argv[i], "--trials")) options.trials = std::atoi(argv[i + 1]);
+    if (!std::strcmp(argv[i], "--trials")) options.trials = levin::parse_number<int>(argv[i + 1]).value();
   }
   return options;
 }

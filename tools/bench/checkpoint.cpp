@@ -30,6 +30,7 @@
 #include "levin/comm/communicator.h"
 #include "levin/comm/mpi_runtime.h"
 #include "levin/core/hdf5_lock.h"
+#include "levin/core/number_text.h"
 
 namespace {
 
@@ -222,5 +223,5 @@ int main(int argc, char** argv) {
   }
   levin::MpiRuntime mpi;
   const auto communicator = levin::Communicator::create_cpu(mpi);
-  bench(*communicator, std::atoll(argv[2]), argv[3]);
+  bench(*communicator, levin::parse_number<int64_t>(argv[2]).value(), argv[3]);
 }

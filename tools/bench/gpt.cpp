@@ -1,7 +1,10 @@
 // A GPT as jobs/gpt has it, with AdamW, one thread a rank; on the CPU one of 25 M parameters, on GPUs one of 125 M:
-//   gpt speed STRATEGY STEPS [PRECISION [ACCELERATOR]]   tokens a second over all ranks
-//   gpt memory STRATEGY                                  bytes a rank holds for parameters, gradients and the optimizer's state, at most
+//   gpt speed STRATEGY STEPS [PRECISION [ACCELERATOR [NAME=NUMBER ...]]]   tokens a second over all ranks
+//   gpt memory STRATEGY                                                    the most bytes a rank holds for parameters, gradients and
+//                                                                          the optimizer's state
 // STRATEGY: single, ddp, zero1, zero2, fsdp, and ddp-private to fsdp-private, which share no memory.
+// NAME: layers, width, heads, context, batch, vocabulary, and clip, the largest norm of the gradient. GPT-2 with 124 M parameters:
+// layers=12 width=768 heads=12 context=1024 batch=16 vocabulary=50304.
 #include "../../jobs/gpt/gpt.h"
 
 #include <ATen/Parallel.h>
@@ -13,15 +16,17 @@
 #include <chrono>
 #include <cstdlib>
 #include <fstream>
+#include <map>
 #include <string>
 
+#include "levin/core/number_text.h"
 #include "levin/parallel/strategy.h"
-#include "levin/trainer/session.h"
+#include "levin/session/session.h"
 
 namespace {
 
 struct Size {
-  int64_t layers, width, heads, context, batch_size;
+  int64_t layers, width, heads, context, batch_size, vocabulary = 256;
 };
 constexpr Size for_cpus{8, 512, 8, 256, 4}, for_gpus{10, 1024, 16, 1024, 16};
 
@@ -29,6 +34,7 @@ gpt::GptConfig model_config(const Size& size) {
   gpt::GptConfig config;
   config.shape = {.layers = size.layers, .width = size.width, .heads = size.heads, .positions = gpt::Positions::learned};
   config.context = size.context;
+  config.vocabulary = size.vocabulary;
   return config;
 }
 
@@ -38,7 +44,7 @@ class Steps {
       : size_(size), session_(mpi, config), model_(session_.build<gpt::Gpt>(model_config(size))) {
     session_.setup(*model_);
     session_.progress().total_steps = 1000;
-    const auto tokens = at::randint(256, {size.batch_size, size.context + 1}, at::kLong);
+    const auto tokens = at::randint(size.vocabulary, {size.batch_size, size.context + 1}, at::kLong);
     batch_.set("input", tokens.narrow(1, 0, size.context).contiguous());
     batch_.set("target", tokens.narrow(1, 1, size.context).contiguous());
   }
@@ -63,6 +69,7 @@ class Steps {
   }
 
   double tokens_of_a_step() const { return static_cast<double>(session_.size() * size_.batch_size * size_.context); }
+  int64_t parameters() const { return gpt::Gpt::parameters_of(model_config(size_)); }
   levin::Session& session() { return session_; }
 
  private:
@@ -92,8 +99,8 @@ void speed(Steps& steps, int64_t count, const std::string& what) {
   steps.meet();
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   if (steps.session().rank() == 0)
-    fmt::print("{{\"case\": \"{}\", \"value\": {}, \"unit\": \"tokens/s\"}}\n", what,
-               static_cast<double>(count) * steps.tokens_of_a_step() / seconds);
+    fmt::print("{{\"case\": \"{}\", \"value\": {}, \"unit\": \"tokens/s\", \"parameters\": {}}}\n", what,
+               static_cast<double>(count) * steps.tokens_of_a_step() / seconds, steps.parameters());
 }
 
 // Proportional set size of the mappings of shared windows, in bytes.
@@ -120,15 +127,34 @@ void memory(Steps& steps, const std::string& what) {
   session.communicator().all_reduce(most, levin::ReduceOp::max).wait();
   session.communicator().all_reduce(windows).wait();
   if (session.rank() != 0) return;
-  const auto parameters = static_cast<double>(gpt::Gpt::parameters_of(model_config(for_cpus)));
   fmt::print("{{\"case\": \"{}\", \"value\": {}, \"unit\": \"bytes\", \"parameters\": {}, \"resident\": {}, \"windows\": {}}}\n", what,
-             most[0].item<double>(), parameters, most[1].item<double>(), windows.item<double>());
+             most[0].item<double>(), steps.parameters(), most[1].item<double>(), windows.item<double>());
+}
+
+// A word NAME=NUMBER; false for an unknown name or an invalid number.
+bool set_option(const std::string& word, Size& size, levin::SessionConfig& config) {
+  const std::map<std::string, int64_t*> sizes{{"layers", &size.layers},   {"width", &size.width},      {"heads", &size.heads},
+                                              {"context", &size.context}, {"batch", &size.batch_size}, {"vocabulary", &size.vocabulary}};
+  const auto equals = word.find('=');
+  if (equals == std::string::npos) return false;
+  const std::string name = word.substr(0, equals), number = word.substr(equals + 1);
+  char* end = nullptr;
+  const double value = std::strtod(number.c_str(), &end);
+  if (number.empty() || *end != '\0' || !(value > 0)) return false;
+  if (name == "clip")
+    config.gradient_clip_val = value;
+  else if (const auto found = sizes.find(name); found != sizes.end())
+    *found->second = static_cast<int64_t>(value);
+  else
+    return false;
+  return true;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 3) return std::fputs("gpt speed STRATEGY STEPS [PRECISION [ACCELERATOR]] | gpt memory STRATEGY\n", stderr), 78;
+  constexpr const char* usage = "gpt speed STRATEGY STEPS [PRECISION [ACCELERATOR [NAME=NUMBER ...]]] | gpt memory STRATEGY\n";
+  if (argc < 3) return std::fputs(usage, stderr), 78;
   const std::string mode = argv[1], strategy = argv[2];
   levin::MpiRuntime mpi;
   levin::SessionConfig config;
@@ -137,11 +163,14 @@ int main(int argc, char** argv) {
   config.precision = precision == "bf16-mixed" ? levin::Precision::bfloat16_mixed : levin::Precision::float32;
   config.num_threads = 1;
   config.accelerator = argc > 5 ? argv[5] : "cpu";
-  Steps steps(mpi, config, config.accelerator == "cpu" ? for_cpus : for_gpus);
+  Size size = config.accelerator == "cpu" ? for_cpus : for_gpus;
+  for (int i = 6; i < argc; i++)
+    if (!set_option(argv[i], size, config)) return fmt::print(stderr, "invalid option {}; {}", argv[i], usage), 78;
+  Steps steps(mpi, config, size);
   const std::string what =
       fmt::format("{}{} on {} ranks", strategy, precision == "32-true" ? "" : ", " + precision, steps.session().size());
   if (mode == "speed")
-    speed(steps, argc > 3 ? std::atoll(argv[3]) : 5, what);
+    speed(steps, argc > 3 ? levin::parse_number<int64_t>(argv[3]).value() : 5, what);
   else
     memory(steps, what);
 }

@@ -24,6 +24,7 @@
 #include <string>
 #include <vector>
 
+#include "levin/core/number_text.h"
 #include "levin/data/tensor_dataset.h"
 #include "levin/loggers/csv_logger.h"
 #include "levin/trainer/callback.h"
@@ -277,7 +278,7 @@ int main(int argc, char** argv) {
     single(world);
   } else if ((mode == "ddp" || mode == "alone") && argc == 4) {
     levin::MpiRuntime self(MPI_COMM_SELF);
-    wide(world, mode == "ddp" ? world : self, std::atoll(argv[2]), std::atoll(argv[3]));
+    wide(world, mode == "ddp" ? world : self, levin::parse_number<int64_t>(argv[2]).value(), levin::parse_number<int64_t>(argv[3]).value());
   } else {
     fmt::print(stderr, "step overhead | hooks | single | ddp WIDTH STEPS | alone WIDTH STEPS\n");
     return 78;

@@ -8,6 +8,7 @@
 #include <iostream>
 
 #include "levin/core/error.h"
+#include "levin/core/number_text.h"
 #include "levin/core/text.h"
 
 namespace levin::ckpt {
@@ -18,7 +19,7 @@ std::optional<Arguments> read_arguments(const Words& words, const std::string& u
     std::cout << "levin-ckpt " << usage << ": " << help << "\n" << options;
     return std::nullopt;
   }
-  const auto fail = [&](const std::string& what) { throw ConfigError(what, "levin-ckpt " + usage, "checkpoint"); };
+  const auto fail = [&](const std::string& why) { throw ConfigError(why, "levin-ckpt " + usage, "checkpoint"); };
   Arguments arguments;
   try {
     po::options_description all;
@@ -36,9 +37,17 @@ std::optional<Arguments> read_arguments(const Words& words, const std::string& u
   if (arguments.options.count("words")) arguments.words = arguments.options["words"].as<Words>();
   const bool more = usage.ends_with("…");
   const auto wanted = static_cast<size_t>(std::count(usage.begin(), usage.end(), ' '));
-  if (arguments.words.size() < wanted) fail(fmt::format("{} names, and {} are needed", arguments.words.size(), wanted));
-  if (arguments.words.size() > wanted && !more) fail(fmt::format("{} is too much", shown(arguments.words[wanted])));
+  if (arguments.words.size() < wanted) fail(fmt::format("{} names given, {} needed", arguments.words.size(), wanted));
+  if (arguments.words.size() > wanted && !more) fail(fmt::format("{} is one argument too many", shown(arguments.words[wanted])));
   return arguments;
+}
+
+std::optional<int64_t> integer_option(const Arguments& arguments, const std::string& name) {
+  if (arguments.options.count(name) == 0) return std::nullopt;
+  const auto& text = arguments.options[name].as<std::string>();
+  const auto number = parse_number<int64_t>(text);
+  if (!number) throw ConfigError(fmt::format("--{}: {} is not allowed", name, shown(text)), "allowed: integer", "checkpoint");
+  return number;
 }
 
 std::string size_text(uint64_t bytes) {

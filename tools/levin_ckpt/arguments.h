@@ -22,6 +22,9 @@ struct Arguments {
 std::optional<Arguments> read_arguments(const Words& words, const std::string& usage, const char* help,
                                         const po::options_description& options);
 
+/// The integer that an option was given, parsed as Levin's options are; nothing where it was not given. ConfigError for other text.
+std::optional<int64_t> integer_option(const Arguments& arguments, const std::string& name);
+
 /// "1.2 MB"
 std::string size_text(uint64_t bytes);
 

@@ -9,6 +9,7 @@
 
 #include "arguments.h"
 #include "levin/checkpoint/tensor_source.h"
+#include "levin/core/number_text.h"
 
 namespace levin::ckpt {
 namespace {
@@ -101,7 +102,8 @@ int diff(const Words& words) {
     if (const auto& other = *found->second; tensor->dtype != other.dtype || tensor->shape != other.shape) {
       lines.push_back(fmt::format("{} is {} and {}", name, tensor->form(), other.form()));
     } else if (const double largest = largest_difference(*a, *tensor, *b, other); largest != 0) {
-      values.emplace_back(std::isnan(largest) ? INFINITY : largest, fmt::format("{} ({}): {:.6g}", name, tensor->form(), largest));
+      values.emplace_back(std::isnan(largest) ? INFINITY : largest,
+                          fmt::format("{} ({}): {}", name, tensor->form(), value_text(largest, 6)));
     } else {
       same++;
     }

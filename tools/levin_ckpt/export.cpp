@@ -12,13 +12,13 @@ namespace levin::ckpt {
 
 int export_weights(const Words& words) {
   po::options_description options;
-  options.add_options()("format", po::value<std::string>()->default_value("safetensors"), "safetensors is the only one")(
-      "prefix", po::value<std::string>()->default_value("model/"), "which tensors: their names begin with it; it is cut off");
+  options.add_options()("format", po::value<std::string>()->default_value("safetensors"), "only safetensors")(
+      "prefix", po::value<std::string>()->default_value("model/"), "selects tensors whose names begin with it; removed from their names");
   const auto arguments =
       read_arguments(words, "export CHECKPOINT OUT.safetensors", "weights as a file that Python's safetensors reads", options);
   if (!arguments) return 0;
   if (const auto& format = arguments->options["format"].as<std::string>(); format != "safetensors")
-    throw ConfigError(fmt::format("--format {}", printable(format)), "allowed: safetensors", "checkpoint");
+    throw ConfigError(fmt::format("--format {} is not supported", printable(format)), "allowed: safetensors", "checkpoint");
   const auto& prefix = arguments->options["prefix"].as<std::string>();
   const CheckpointReader checkpoint(arguments->words[0]);
   std::vector<TensorEntry> tensors;

@@ -12,20 +12,21 @@ namespace levin::ckpt {
 
 int import_weights(const Words& words) {
   po::options_description options;
-  options.add_options()("step", po::value<int64_t>(), "of the checkpoint; by default what the file says, or 0");
+  options.add_options()("step", po::value<std::string>(), "of the checkpoint; by default the file's, or 0");
   const auto arguments = read_arguments(words, "import IN.safetensors CHECKPOINT_DIR",
                                         "a checkpoint of weights alone, for --ckpt_path of test and --init_from", options);
   if (!arguments) return 0;
-  auto target = std::filesystem::absolute(arguments->words[1]).lexically_normal();
+  std::error_code unseen;
+  auto target = std::filesystem::absolute(arguments->words[1], unseen).lexically_normal();
   if (!target.has_filename()) target = target.parent_path();  // it ended with a slash
-  if (std::filesystem::exists(std::filesystem::symlink_status(target)))
-    throw ConfigError(fmt::format("{} exists", target.string()), "give a folder that does not, or remove it", "checkpoint");
+  if (std::filesystem::exists(std::filesystem::symlink_status(target, unseen)))
+    throw ConfigError(fmt::format("{} exists already", target.string()), "give a new folder, or remove this one", "checkpoint");
 
   const SafetensorsReader file(arguments->words[0]);
   const auto said = file.metadata().find("step");
   const int64_t of_file = said == file.metadata().end() ? 0 : parse_number<int64_t>(said->second).value_or(0);
-  const int64_t step = arguments->options.count("step") ? arguments->options["step"].as<int64_t>() : std::max<int64_t>(of_file, 0);
-  if (step < 0) throw ConfigError(fmt::format("--step {}", step), "give one that is not negative", "checkpoint");
+  const int64_t step = integer_option(*arguments, "step").value_or(std::max<int64_t>(of_file, 0));
+  if (step < 0) throw ConfigError(fmt::format("--step {} is negative", step), "give 0 or more", "checkpoint");
   CheckpointState state;
   std::vector<std::vector<std::byte>> memory;
   for (const auto& tensor : file.tensors()) {

@@ -37,7 +37,7 @@ int run(const levin::ckpt::Words& words) {
     if (one.name == words[0]) return one.run({words.begin() + 1, words.end()});
     names.emplace_back(one.name);
   }
-  throw levin::ConfigError(levin::shown(words[0]) + " is no subcommand", "known are " + levin::joined(names), "checkpoint");
+  throw levin::ConfigError(levin::shown(words[0]) + " is not a subcommand", "choose one of: " + levin::joined(names), "checkpoint");
 }
 
 int say(const std::string& message, levin::ExitCode code) {
@@ -51,7 +51,7 @@ int main(int argc, char** argv) {
   using levin::ExitCode;
   try {
     const int code = run({argv + 1, argv + argc});
-    if (!std::cout.flush()) throw levin::IoError("the output cannot be written", {}, "checkpoint");
+    if (!std::cout.flush()) throw levin::IoError("the output cannot be written", "is the disk full, or the pipe closed?", "checkpoint");
     return code;
   } catch (const levin::UsageError& error) {  // what one kind of file holds, and the other does not
     return say(error.what() + std::string("; rename it, or leave it out"), ExitCode::bad_data);

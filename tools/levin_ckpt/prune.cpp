@@ -24,8 +24,8 @@ MonitorMode mode_of(const std::string& given, const std::vector<FoundCheckpoint>
     if (given.empty() && fields.contains("mode")) modes.insert(fields.at("mode"));
   }
   if (monitors.size() > 1)
-    throw ConfigError(fmt::format("the checkpoints have scores of {}", joined({monitors.begin(), monitors.end()})), "prune without --best",
-                      "checkpoint");
+    throw ConfigError(fmt::format("the checkpoints have scores of several monitors: {}", joined({monitors.begin(), monitors.end()})),
+                      "prune without --best", "checkpoint");
   if (!given.empty()) modes = {given};
   if (monitors.empty() || modes.size() != 1 || (!modes.contains("min") && !modes.contains("max")))
     throw ConfigError(monitors.empty() ? "no checkpoint has a score" : fmt::format("--mode is {}", joined({modes.begin(), modes.end()})),
@@ -37,14 +37,15 @@ MonitorMode mode_of(const std::string& given, const std::vector<FoundCheckpoint>
 
 int prune(const Words& words) {
   po::options_description options;
-  options.add_options()("keep", po::value<int64_t>()->required(), "so many of the newest stay")(
-      "best", po::value<int64_t>()->default_value(0), "and so many of the best")(
-      "mode", po::value<std::string>()->default_value("", ""), "min or max: which scores are better; by default what the checkpoints say")(
-      "dry_run", po::bool_switch(), "only tell");
+  options.add_options()("keep", po::value<std::string>()->required(), "number of the newest to keep")(
+      "best", po::value<std::string>()->default_value("0"), "number of the best to keep as well")(
+      "mode", po::value<std::string>()->default_value("", ""), "min or max: which scores are better; by default the checkpoints' own")(
+      "dry_run", po::bool_switch(), "print the names and remove nothing");
   const auto arguments = read_arguments(words, "prune FOLDER", "removes checkpoints of a folder, all but the newest and the best", options);
   if (!arguments) return 0;
-  const int64_t keep = arguments->options["keep"].as<int64_t>(), best = arguments->options["best"].as<int64_t>();
-  if (keep < 1 || best < 0) throw ConfigError(fmt::format("--keep {} --best {}", keep, best), "keep one at least", "checkpoint");
+  const int64_t keep = *integer_option(*arguments, "keep"), best = *integer_option(*arguments, "best");
+  if (keep < 1 || best < 0)
+    throw ConfigError(fmt::format("--keep {} --best {} keeps too few", keep, best), "keep at least 1", "checkpoint");
   const std::filesystem::path folder = arguments->words[0];
   const auto listing = list_checkpoints(folder);
   for (const auto& why : listing.refused) std::cerr << why << "; it is left alone\n";

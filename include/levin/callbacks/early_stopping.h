@@ -23,13 +23,13 @@ struct EarlyStoppingConfig {
   std::optional<bool> check_on_train_epoch_end = {};
 };
 LEVIN_CONFIG(EarlyStoppingConfig, (monitor, "logged metric that decides"),
-             (min_delta, "a change that is no larger is no improvement", at_least(0)),
+             (min_delta, "a smaller or equal change does not count as improvement", at_least(0)),
              (patience, "checks without improvement until the training stops", at_least(0)),
              (verbose, "say when the metric has improved, and when it is missing"), (mode, "which values are better"),
-             (strict, "a metric that was not logged is an error; else it is passed over"),
+             (strict, "a missing metric is an error; false: skip the check"),
              (check_finite, "stop when the metric is NaN or infinite"), (stopping_threshold, "stop when the metric is better than this"),
              (divergence_threshold, "stop when the metric is worse than this"),
-             (check_on_train_epoch_end, "check at the end of an epoch, else after each validation; null: so if there is one an epoch"))
+             (check_on_train_epoch_end, "check at the end of a training epoch; false: after each validation; null: at the end of an epoch if validation runs once an epoch"))
 LEVIN_CHOICE(EarlyStoppingConfig, "early_stopping")
 
 /// Why EarlyStopping stopped a training (Lightning's names).

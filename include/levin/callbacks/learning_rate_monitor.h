@@ -7,7 +7,7 @@
 #include "levin/core/config.h"
 #include "levin/optim/lr_schedules.h"
 #include "levin/trainer/callback.h"
-#include "levin/trainer/optimizer_values.h"
+#include "levin/session/optimizer_values.h"
 
 namespace levin {
 

@@ -15,8 +15,8 @@ struct TimerConfig {
   Interval interval = Interval::step;
   bool verbose = true;
 };
-LEVIN_CONFIG(TimerConfig, (duration, "stop when the training has taken so long; null: only measure", greater_than(Seconds{0})),
-             (interval, "stop after a step, or at the end of an epoch"), (verbose, "say when the time is over"))
+LEVIN_CONFIG(TimerConfig, (duration, "stop after this training time; null: only measure", greater_than(Seconds{0})),
+             (interval, "stop after a step, or at the end of an epoch"), (verbose, "report when the time limit is reached"))
 LEVIN_CHOICE(TimerConfig, "timer")
 
 /// Measures how long training, validation, test and prediction take, and stops the training when its time is over. All ranks stop after

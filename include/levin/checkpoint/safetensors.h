@@ -11,11 +11,11 @@ namespace levin {
 
 // Files of safetensors (https://github.com/huggingface/safetensors): the length of a header, a header in JSON, the tensors' bytes.
 
-/// A safetensors file, held strictly to its format: a header of at most 100 MB, every tensor's bytes as its shape and dtype say, one behind
-/// the other to the end of the file. It has no checksums.
+/// A safetensors file, held strictly to its format: a header of at most 100 MB, and tensors that fill the rest of the file without gaps,
+/// each with as many bytes as its shape and dtype need. It has no checksums.
 class SafetensorsReader : public TensorSource {
  public:
-  /// DataError, with the tensor's name, for what is no such file, or has a dtype that LibTorch does not know.
+  /// DataError, with the tensor's name, for an invalid file. Tensors of fp8 and complex dtypes are listed; `read` refuses them.
   explicit SafetensorsReader(const std::filesystem::path& file) : SafetensorsReader(file, nullptr) {}
   /// The same by all ranks of `communicator` (for tensors in host memory): rank 0 alone reads the header. Collective.
   SafetensorsReader(const std::filesystem::path& file, Communicator& communicator) : SafetensorsReader(file, &communicator) {}
@@ -28,7 +28,7 @@ class SafetensorsReader : public TensorSource {
   const TensorEntry* find(const std::string& name) const noexcept override;
   void read(const std::string& name, int64_t begin, int64_t end, void* memory) const override;
   std::string weights_prefix() const override { return {}; }
-  /// What the writer said of the file ("__metadata__").
+  /// The writer's "__metadata__".
   const std::map<std::string, std::string>& metadata() const noexcept;
 
  private:
@@ -38,9 +38,9 @@ class SafetensorsReader : public TensorSource {
   std::unique_ptr<Implementation> implementation_;
 };
 
-/// Writes a file that is there as a whole or not at all, in place of one of this name. `read` gives elements [begin, end) of tensor number
-/// i; it is asked for all of them in turn. IoError for what the file system refuses; UsageError for names that are none or come twice, and
-/// for dtypes that the format does not have.
+/// Writes a file atomically, replacing a file of this name. `read` copies elements [begin, end) of tensor number i into `memory`; it is
+/// called for all of them in turn. IoError where the file system fails; UsageError for invalid or duplicate names, and for dtypes that the
+/// format does not have.
 void write_safetensors(const std::filesystem::path& file, const std::vector<TensorEntry>& tensors,
                        const std::map<std::string, std::string>& metadata,
                        const std::function<void(size_t i, int64_t begin, int64_t end, void* memory)>& read);

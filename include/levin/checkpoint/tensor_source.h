@@ -12,7 +12,7 @@ namespace levin {
 
 class Communicator;
 
-/// A file with named tensors: a checkpoint's, or safetensors. It was found good before; each rank reads what it likes.
+/// A file with named tensors: a checkpoint's, or safetensors. It has been verified; each rank may read any part.
 class TensorSource {
  public:
   virtual ~TensorSource() = default;
@@ -20,12 +20,12 @@ class TensorSource {
   virtual const std::filesystem::path& path() const noexcept = 0;
   /// In the order of the file.
   virtual const std::vector<TensorEntry>& tensors() const noexcept = 0;
-  /// Null when there is none of this name.
+  /// Null where no tensor has this name.
   virtual const TensorEntry* find(const std::string& name) const noexcept = 0;
-  /// Elements [begin, end) of a tensor in row-major order. DataError when there is no such tensor or there are no such elements. Threads
-  /// may read at the same time.
+  /// Elements [begin, end) of a tensor in row-major order. DataError for an unknown tensor, elements outside of it, or a dtype that cannot
+  /// be loaded. Threads may read concurrently.
   virtual void read(const std::string& name, int64_t begin, int64_t end, void* memory) const = 0;
-  /// What stands before the names of a model's weights: "model/", or nothing.
+  /// The prefix of the names of a model's weights: "model/", or empty.
   virtual std::string weights_prefix() const = 0;
 
   /// Tensors whose names begin with the prefix, by what follows it.
@@ -37,8 +37,8 @@ class TensorSource {
   TensorSource& operator=(const TensorSource&) = default;
 };
 
-/// A checkpoint, given by its folder or the state.h5 in it, or a safetensors file. DataError for what is none, or not whole. Collective
-/// where there is a communicator (for tensors in host memory); null: alone.
+/// Opens a checkpoint, given by its folder or the state.h5 in it, or a safetensors file (or a symbolic link to it). DataError for any other
+/// file, and for a corrupt one. Collective where there is a communicator (for tensors in host memory); null: alone.
 std::unique_ptr<TensorSource> open_tensor_source(const std::filesystem::path& path, Communicator* communicator = nullptr);
 
 }  // namespace levin

@@ -69,6 +69,8 @@ class ProgramOptions {
   ProgramCommand parse(const ProgramInput& input);
   /// After parse: whether there are links whose source is not there yet. A group that waits for one is not checked before it is applied.
   bool has_late_links() const;
+  /// Resolves every relative path among the options against `base`, an absolute directory.
+  void make_paths_absolute(const std::filesystem::path& base);
   void apply_late_links();
 
   /// What the objects hold: loads again to the same. With comments: help and what is allowed.

@@ -2,13 +2,13 @@
 #include <c10/core/Device.h>
 
 #include <cstdint>
-#include <functional>
 #include <memory>
+#include <span>
 #include <string>
-#include <utility>
-#include <vector>
+#include <string_view>
 
-#include "levin/core/error.h"
+#include "levin/comm/communicator_error.h"
+#include "levin/comm/work.h"
 #include "levin/core/tensor.h"
 
 namespace levin {
@@ -16,95 +16,108 @@ namespace levin {
 class MpiRuntime;
 class NodeGroup;
 
-enum class ReduceOp { sum, mean, min, max };
+enum class ReduceOp : uint8_t { sum, mean, min, max };
 
-/// MPI or a backend failed, or the ranks disagree about a collective (70).
-class CommunicatorError : public Error {
- public:
-  explicit CommunicatorError(const std::string& what, const std::string& remedy = {}, ExitCode code = ExitCode::internal)
-      : Error(code, "comm", what, remedy) {}
+/// One message of Communicator::transfer.
+struct Transfer {
+  enum class Direction : uint8_t { send, recv };
+  Direction direction = Direction::send;
+  Tensor tensor;  ///< contiguous, on the communicator's device
+  int peer = 0;   ///< the other rank
 };
 
-/// Another rank ended the job: this rank's wait ends with the other's reason (69).
-class CommunicatorAborted : public Error {
- public:
-  CommunicatorAborted(int by_rank, const std::string& reason)
-      : Error(ExitCode::rank_lost, "comm", fmt::format("rank {} ended the job: {}", by_rank, reason)), by_rank_(by_rank) {}
-  int by_rank() const noexcept { return by_rank_; }
-
- private:
-  int by_rank_;
-};
-
-/// A collective under way: its tensors are not to be touched before wait(), which returns when the result is there, and throws what the
-/// operation threw.
-class Work {
- public:
-  Work() = default;  ///< already complete
-  explicit Work(std::function<void()> finish) : finish_(std::move(finish)) {}
-  void wait() {
-    if (auto finish = std::exchange(finish_, nullptr)) finish();
-  }
-
- private:
-  std::function<void()> finish_;
-};
-
-/// Collectives on tensors. All ranks make the same calls in the same order with the same dtype and number of elements; each has the
-/// next sequence number, and ranks that disagree get a CommunicatorError that names both sides. Tensors are contiguous, on the
-/// communicator's device. Sums of fp16 and bf16 accumulate in fp32, all sums go in rank order (on several hosts: in each host first, then
-/// in the hosts' order), so every rank has the same bits. The mean of integers is a UsageError.
+/// Collectives and point-to-point messages on tensors, which are contiguous and on the communicator's device. Shapes are numbers of
+/// elements.
+///
+/// Collective: all ranks make the same calls in the same order with the same dtype, count and label. Each call has the next sequence
+/// number, and ranks that disagree get a CommunicatorError that names both sides before data move. A label ("unit \"encoder.0\"") says in
+/// that error what the call is for; it must be the same on all ranks.
+///
+/// Sums of fp16 and bf16 accumulate in fp32. Every rank gets the same bits. Sums go in rank order inside a host and then in the order of
+/// the hosts, so a run is repeated bit for bit; on more than Communicator::direct_hosts hosts the order between hosts is MPI's. The mean
+/// of integers is a UsageError. Every wait ends with CommunicatorAborted when a rank has called abort().
 class Communicator {
  public:
   virtual ~Communicator() = default;
 
   int rank() const noexcept { return rank_; }
   int size() const noexcept { return size_; }
-  /// What collectives may be about, the same on all ranks; and what the coming ones are about, from 1 on, or 0: nothing. Ranks whose
-  /// collectives are about different things disagree, and the error names both.
-  void name_subjects(std::vector<std::string> names) { subjects_ = std::move(names); }
-  void set_subject(int number) noexcept { subject_ = number; }
-  /// Number of collectives started so far; the watchdog reads it from another thread.
+  /// Number of collectives started so far; any thread may ask.
   virtual uint64_t sequence() const noexcept = 0;
 
-  /// tensor <- op over ranks of tensor.
-  virtual Work all_reduce(const Tensor& tensor, ReduceOp op = ReduceOp::sum) = 0;
-  /// output [n] <- this rank's n of op over ranks of input [size * n].
-  virtual Work reduce_scatter(const Tensor& output, const Tensor& input, ReduceOp op = ReduceOp::sum) = 0;
-  /// output [size * n] <- every rank's input [n], in rank order.
-  virtual Work all_gather(const Tensor& output, const Tensor& input) = 0;
-  /// For memory of which a host's ranks share one copy, `whole` [size * n], and where each has written its own part: the parts of other
-  /// hosts' ranks come in. All see all of it when all have waited; on several hosts each does when it has.
-  virtual Work gather_shared(const Tensor& whole) = 0;
-  /// tensor <- root's tensor.
-  virtual Work broadcast(const Tensor& tensor, int root) = 0;
-  virtual void barrier() = 0;
+  /// tensor [n] <- op over ranks of tensor [n].
+  virtual Work all_reduce(const Tensor& tensor, ReduceOp op = ReduceOp::sum, std::string_view label = {}) = 0;
+  /// output [n] <- this rank's n of op over ranks of input [size * n]. Output may be this rank's part of input.
+  virtual Work reduce_scatter(const Tensor& output, const Tensor& input, ReduceOp op = ReduceOp::sum, std::string_view label = {}) = 0;
+  /// output [size * n] <- every rank's input [n], in rank order. Input may be this rank's part of output.
+  virtual Work all_gather(const Tensor& output, const Tensor& input, std::string_view label = {}) = 0;
+  /// For memory of which a host's ranks share one copy, `whole` [size * n], and where each has written its own part: fills in the parts of
+  /// other hosts' ranks. All may read all of it when all have waited; on several hosts each may when it has.
+  virtual Work gather_shared(const Tensor& whole, std::string_view label = {}) = 0;
+  /// tensor [n] <- root's tensor [n].
+  virtual Work broadcast(const Tensor& tensor, int root, std::string_view label = {}) = 0;
+  /// Part r [n] of output [size * n] <- this rank's part of rank r's input [size * n]. They must not overlap.
+  Work all_to_all(const Tensor& output, const Tensor& input, std::string_view label = {}) {
+    return all_to_all(output, {}, input, {}, label);
+  }
+  /// The same with parts of different sizes, one after the other: this rank sends input_counts[r] elements to rank r and receives
+  /// output_counts[r] from it. Empty counts on both sides: equal parts. Ranks whose counts do not match get a CommunicatorError.
+  virtual Work all_to_all(const Tensor& output, std::span<const int64_t> output_counts, const Tensor& input,
+                          std::span<const int64_t> input_counts, std::string_view label = {}) = 0;
+  virtual void barrier(std::string_view label = {}) = 0;
+
+  /// Sends and receives messages. Not collective: only the ranks that it names take part. The n-th send of a rank to another meets the
+  /// other's n-th recv from it; when dtype, count or label differ, both get a CommunicatorError before data move.
+  ///
+  /// Order: a rank runs its calls one after the other, collectives included, and a message is complete when both sides are. The messages
+  /// of one call progress together. Put those that depend on each other, such as a send and a recv that cross, into one call:
+  ///   rank 0: transfer({{send, a, 1}, {recv, b, 1}});   rank 1: transfer({{send, c, 0}, {recv, d, 0}});
+  /// Two ranks of a host that send to each other in calls without the recv get a CommunicatorError instead of a deadlock.
+  virtual Work transfer(std::span<const Transfer> transfers, std::string_view label = {}) = 0;
+  Work send(const Tensor& tensor, int to, std::string_view label = {}) {
+    return transfer_one({Transfer::Direction::send, tensor, to}, label);
+  }
+  Work recv(const Tensor& tensor, int from, std::string_view label = {}) {
+    return transfer_one({Transfer::Direction::recv, tensor, from}, label);
+  }
 
   /// Zero-filled memory [numel] that the fabric likes (a shared window on a CPU node): collectives on it move no copies. Collective.
+  /// IoError on all ranks where one lacks the memory.
   virtual Tensor allocate(int64_t numel, at::ScalarType dtype) = 0;
-  /// Ranks of equal color, ordered by (key, rank). Collective.
+  /// The communicator of the ranks of equal color, ordered by (key, rank). Collective.
   virtual std::unique_ptr<Communicator> split(int color, int key) = 0;
-  /// Ends all ranks' waits with CommunicatorAborted.
+  /// Ends all ranks' waits with CommunicatorAborted. Not collective.
   virtual void abort(const std::string& reason) noexcept = 0;
 
-  /// Where the tensors of its collectives live.
+  /// Where the tensors of its calls live.
   virtual c10::Device device() const noexcept { return c10::Device(c10::kCPU); }
-  /// The same ranks' communicator for tensors in host memory, with a sequence of its own; itself where the device's memory is the host's.
+  /// The same ranks' communicator for tensors in CPU memory, with its own sequence; itself where the device is the CPU.
   virtual Communicator& host() noexcept { return *this; }
   /// The ranks whose tensors share memory with this one's, or null where the backend has none.
   virtual NodeGroup* node() noexcept { return nullptr; }
 
-  /// The communicator for tensors in host memory: shared windows inside a node, made in `window_directory`, and MPI between nodes, on a
-  /// thread of its own where MPI runs at MPI_THREAD_MULTIPLE. Collective over the runtime's ranks. Destroy it before MPI_Finalize.
-  static std::unique_ptr<Communicator> create_cpu(const MpiRuntime& runtime, const std::string& window_directory = "/dev/shm");
+  /// Up to this many hosts exchange sums directly, in the order of the hosts; more use MPI's reductions.
+  static constexpr int direct_hosts = 4;
+  struct CpuOptions {
+    std::string window_directory = "/dev/shm";  ///< for shared windows inside a node
+    int direct_hosts = Communicator::direct_hosts;
+  };
+  /// The communicator for tensors in CPU memory: shared windows inside a node and MPI between nodes, there on its own thread where MPI
+  /// runs at MPI_THREAD_MULTIPLE. Collective over the runtime's ranks. Destroy it before MPI_Finalize.
+  static std::unique_ptr<Communicator> create_cpu(const MpiRuntime& runtime, const CpuOptions& options);
+  static std::unique_ptr<Communicator> create_cpu(const MpiRuntime& runtime, const std::string& window_directory = "/dev/shm") {
+    return create_cpu(runtime, CpuOptions{.window_directory = window_directory});
+  }
   /// The same ranks once more, of which only those of one host and equal `part` share memory, as if parts were hosts; an abort of either
   /// ends the waits of both. Null where every host has one part. `whole` comes from create_cpu. Collective.
-  static std::unique_ptr<Communicator> create_in_parts(const MpiRuntime& runtime, Communicator& whole, int part);
+  static std::unique_ptr<Communicator> create_in_parts(const MpiRuntime& runtime, Communicator& whole, int part,
+                                                       int direct_hosts = Communicator::direct_hosts);
 
  protected:
   int rank_ = 0, size_ = 1;
-  std::vector<std::string> subjects_;
-  int subject_ = 0;
+
+ private:
+  Work transfer_one(const Transfer& transfer, std::string_view label) { return this->transfer({&transfer, 1}, label); }
 };
 
 }  // namespace levin

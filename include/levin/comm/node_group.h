@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 namespace levin {
@@ -58,11 +59,22 @@ class NodeGroup {
   virtual std::shared_ptr<PassingMemory> allocate_passing(const std::vector<size_t>& bytes, WhenShort when_short = WhenShort::fail) = 0;
 
   virtual void barrier() = 0;
-  static constexpr size_t max_values = 15;
-  /// Every rank gives the same number of values (at most max_values) and gets all ranks' values in rank order: `all` has
-  /// size() * mine.size() places. One barrier; up to 7 values travel in the flag's own cache line. CommunicatorError when the ranks
-  /// give different numbers of values, or one is in a barrier.
-  virtual void exchange(std::span<const double> mine, std::span<double> all) = 0;
+  static constexpr size_t max_bytes = 120, max_values = max_bytes / sizeof(double);
+  /// Every rank gives the same number of bytes (at most max_bytes) and gets all ranks' in rank order: `all` has size() * mine.size()
+  /// places. One barrier; up to 56 bytes travel in the flag's own cache line. CommunicatorError when the ranks give different numbers of
+  /// bytes, or one is in a barrier.
+  virtual void exchange_bytes(std::span<const std::byte> mine, std::span<std::byte> all) = 0;
+  void exchange(std::span<const double> mine, std::span<double> all) { exchange_bytes(std::as_bytes(mine), std::as_writable_bytes(all)); }
+  /// The same for a plain struct: `all` has size() places.
+  template <class T>
+  void exchange_structs(const T& mine, std::span<T> all) {
+    static_assert(std::is_trivially_copyable_v<T> && sizeof(T) <= max_bytes);
+    exchange_bytes(std::as_bytes(std::span(&mine, 1)), std::as_writable_bytes(all));
+  }
+
+  /// One turn of a wait for a flag in a window: spins, yields the core or calls on_idle, as the barrier's own wait does. `turns` counts
+  /// from 0. Throws CommunicatorAborted after an abort. Not collective.
+  virtual void pause(int turns) = 0;
 
   /// The ranks of equal color, ordered by (key, rank), as a group of their own, which may outlive this one.
   virtual std::unique_ptr<NodeGroup> split(int color, int key) = 0;

@@ -36,6 +36,7 @@ class OptionalType : public ConfigType {
   void read(void* object, const ConfigValue& value, const ConfigPlace& place) const override;
   void check(const void* object, const ConfigPlace& place) const override;
   ConfigValue write(const void* object) const override;
+  void make_absolute(void* object, const std::filesystem::path& base) const override;
   const StructType* as_struct() const noexcept override { return inner().as_struct(); }
   const ChoiceType* as_choice() const noexcept override { return inner().as_choice(); }
   bool is_bool() const noexcept override { return inner().is_bool(); }
@@ -57,6 +58,7 @@ class SequenceType : public ConfigType {
   void read(void* object, const ConfigValue& value, const ConfigPlace& place) const override;
   void check(const void* object, const ConfigPlace& place) const override;
   ConfigValue write(const void* object) const override;
+  void make_absolute(void* object, const std::filesystem::path& base) const override;
   bool is_compound() const noexcept override { return true; }
 
  protected:
@@ -75,6 +77,7 @@ class MapType : public ConfigType {
   void read(void* object, const ConfigValue& value, const ConfigPlace& place) const override;
   void check(const void* object, const ConfigPlace& place) const override;
   ConfigValue write(const void* object) const override;
+  void make_absolute(void* object, const std::filesystem::path& base) const override;
   bool is_map() const noexcept override { return true; }
   bool is_compound() const noexcept override { return true; }
 
@@ -100,6 +103,7 @@ class ChoiceType : public ConfigType {
   void read(void* object, const ConfigValue& value, const ConfigPlace& place) const override;
   void check(const void* object, const ConfigPlace& place) const override;
   ConfigValue write(const void* object) const override;
+  void make_absolute(void* object, const std::filesystem::path& base) const override;
   const ChoiceType* as_choice() const noexcept override { return this; }
   bool is_compound() const noexcept override { return true; }
 

@@ -47,6 +47,10 @@ requires(std::is_arithmetic_v<T> || std::same_as<T, std::string> || std::same_as
     }
   }
   bool is_bool() const noexcept override { return std::same_as<T, bool>; }
+  void make_absolute(void* object, const std::filesystem::path& base) const override {
+    if constexpr (std::same_as<T, std::filesystem::path>)
+      if (auto& path = of(object); !path.empty()) path = (base / path).lexically_normal();
+  }
 
  protected:
   bool from_text(void* object, std::string_view text) const override {
@@ -55,7 +59,6 @@ requires(std::is_arithmetic_v<T> || std::same_as<T, std::string> || std::same_as
       if (!yes && text != "false" && text != "False") return false;
       of(object) = yes;
     } else if constexpr (std::is_arithmetic_v<T>) {
-      if (text.starts_with('.') && text.size() == 4) text.remove_prefix(1);  // .nan and .inf of YAML
       const auto number = parse_number<T>(text);
       if (!number) return false;
       of(object) = *number;

@@ -1,4 +1,5 @@
 #pragma once
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <optional>
@@ -50,7 +51,7 @@ class OpenChoiceType;
 class ConfigType {
  public:
   virtual ~ConfigType() = default;
-  /// What a reader is told: "integer", "list of number", "one of: sum, mean".
+  /// The type for a reader: "integer", "list of number", "one of: sum, mean".
   virtual std::string name() const = 0;
   /// The same with what the constraints allow: "integer, at least 1".
   virtual std::string allowed(const Constraints& constraints) const;
@@ -63,6 +64,8 @@ class ConfigType {
   virtual ConfigValue write(const void* object) const = 0;
   /// An object as its type makes it by default.
   virtual std::shared_ptr<void> make() const = 0;
+  /// Resolves the relative paths in the object against `base`, an absolute directory. Empty paths stay empty.
+  virtual void make_absolute(void* /*object*/, const std::filesystem::path& /*base*/) const {}
 
   /// The described struct or the choice that this is, or that an optional may hold; nullptr for others.
   virtual const StructType* as_struct() const noexcept { return nullptr; }
@@ -101,6 +104,7 @@ class StructType : public ConfigType {
   void check(const void* object, const ConfigPlace& place) const override;
   ConfigValue write(const void* object) const override;
   std::shared_ptr<void> make() const override { return make_(); }
+  void make_absolute(void* object, const std::filesystem::path& base) const override;
   const StructType* as_struct() const noexcept override { return this; }
   bool is_compound() const noexcept override { return true; }
 

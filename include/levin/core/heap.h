@@ -2,8 +2,8 @@
 
 namespace levin {
 
-/// glibc comes to keep pieces of up to 32 MiB that are freed. While this lives, what is freed in pieces of more than 256 KiB reaches the
-/// system; afterwards pieces up to that size are kept, for activations, which are better not asked for anew.
+/// Lowers glibc's mmap threshold to 256 KiB while it lives, so that large frees return to the OS (glibc raises the threshold to 32 MiB over
+/// time). Afterwards frees up to that size stay in the heap, for activations, which are allocated again in every step.
 class HeapGivesBack {
  public:
   HeapGivesBack() noexcept;

@@ -62,6 +62,7 @@ class OpenChoiceType : public ConfigType {
   /// Also refuses the same component with the same fields twice.
   void check(const void* object, const ConfigPlace& place) const override;
   ConfigValue write(const void* object) const override;
+  void make_absolute(void* object, const std::filesystem::path& base) const override;
   const OpenChoiceType* as_open_choice() const noexcept override { return this; }
   bool is_map() const noexcept override { return true; }
   bool is_compound() const noexcept override { return true; }

@@ -16,12 +16,12 @@ namespace detail {
 class File;
 }
 
-/// A data set of an HDF5 file, read by rows (its first dimension). HDF5 only says where it lies; bytes are read past it, so threads read at
-/// once. Nothing of the file is trusted: it must be contiguous, uncompressed, in the file itself, and of a native little-endian type.
+/// A data set of an HDF5 file, read by rows (its first dimension). HDF5 only locates it; bytes are read by pread, so threads can read
+/// concurrently. Nothing in the file is trusted: a data set must be contiguous, unfiltered, in the file itself, and of a little-endian type.
 class Hdf5Array {
  public:
-  /// `name` may have groups: "train/tokens". DataError, with the file and the name, where there is no such data set or it cannot be read;
-  /// IoError where the file cannot be opened.
+  /// `name` may have groups: "train/tokens" or "/train/tokens". DataError with file, name, what the object is and what to do, for a data set
+  /// that is missing or not supported; IoError where the file cannot be opened.
   Hdf5Array(const std::filesystem::path& file, const std::string& name);
   ~Hdf5Array();
 
@@ -33,7 +33,7 @@ class Hdf5Array {
   /// "FILE: NAME", for messages.
   const std::string& place() const noexcept { return place_; }
 
-  /// Rows [first, first + count) into `out`, which has count * row_bytes() bytes. UsageError for rows that there are not.
+  /// Rows [first, first + count) into `out`, which has count * row_bytes() bytes. UsageError for rows outside of [0, rows()).
   void read(int64_t first, int64_t count, void* out) const;
   /// The same as a new tensor.
   Tensor read(int64_t first, int64_t count) const;

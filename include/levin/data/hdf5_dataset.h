@@ -13,7 +13,7 @@ namespace levin {
 /// the file; rows that follow each other are read at once.
 class Hdf5Dataset : public Dataset {
  public:
-  /// DataError where one cannot be read (see Hdf5Array), or they differ in their numbers of rows.
+  /// DataError for a data set that cannot be read (see Hdf5Array) or has no rows, and where numbers of rows differ.
   Hdf5Dataset(const std::filesystem::path& file, const std::vector<std::string>& names);
 
   int64_t size() const override { return arrays_.front().second->rows(); }

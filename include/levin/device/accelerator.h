@@ -30,7 +30,7 @@ class Accelerator {
                                                      c10::Device device) const = 0;
   /// What a parameter inside a flat buffer is aligned to.
   virtual int64_t alignment_bytes() const = 0;
-  /// Seeds the device's default random generator.
+  /// Seeds the device's default random generator with mix_seed(seed), so that all 64 bits count.
   virtual void seed(uint64_t seed) const = 0;
   /// Waits for the work queued on the device that this thread uses.
   virtual void synchronize() const = 0;

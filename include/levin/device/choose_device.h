@@ -15,7 +15,7 @@ struct ChosenDevice {
 };
 
 /// The accelerator of this name, and this rank's device. Collective: when a rank has none, or "auto" would take another on some ranks, all
-/// of them get a ConfigError (a rank's own error, where it has one).
+/// of them get a ConfigError; when a rank fails, all get its error.
 ChosenDevice choose_device(const AcceleratorRegistry& accelerators, const std::string& name, const MpiRuntime& runtime,
                            const Topology& topology);
 

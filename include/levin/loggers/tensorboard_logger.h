@@ -19,12 +19,12 @@ struct TensorBoardLoggerConfig {
 };
 LEVIN_CONFIG(TensorBoardLoggerConfig, (save_dir, "folder of the event files; empty: the run's"),
              (prefix, "put before the names of the values, with a - between; empty: none"),
-             (flush_interval, "who watches the file waits so long at most", at_least(Seconds{0})))
+             (flush_interval, "longest time until a written value is in the file", at_least(Seconds{0})))
 LEVIN_CHOICE(TensorBoardLoggerConfig, "tensorboard")
 
-/// Event files that TensorBoard shows: a scalar a metric (fp32, as TensorBoard has them), the epoch as one more, and texts. Each logger
-/// makes a file of its own, so a run that is started again in its folder adds one, and TensorBoard puts them together. IoError when it
-/// cannot be written.
+/// Event files for TensorBoard: one scalar for each metric (fp32, as TensorBoard stores them), the scalar "epoch", and texts. A metric that
+/// is itself named "epoch" gets the tag "metrics/epoch". Each logger writes a new file, so a resumed run adds one to its directory, and
+/// TensorBoard joins them. IoError when the file cannot be written.
 class TensorBoardLogger : public Logger {
  public:
   using Config = TensorBoardLoggerConfig;

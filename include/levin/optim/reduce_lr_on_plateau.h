@@ -30,13 +30,13 @@ struct ReduceLROnPlateau {
   int64_t frequency = 1;
 };
 LEVIN_CONFIG(ReduceLROnPlateau, (monitor, "logged value that decides"), (mode, "which values are better"),
-             (factor, "factor of a fall", greater_than(0), less_than(1)),
-             (patience, "looks without improvement that are forgiven", at_least(0)),
-             (threshold, "a smaller change is no improvement", at_least(0)),
+             (factor, "factor of each reduction", greater_than(0), less_than(1)),
+             (patience, "checks without improvement before lr is reduced", at_least(0)),
+             (threshold, "a smaller change does not count as improvement", at_least(0)),
              (threshold_mode, "threshold is a part of the best value, or in its units"),
-             (cooldown, "looks after a fall in which none is counted as bad", at_least(0)), (min_lr, "lr falls no further", at_least(0)),
-             (eps, "a smaller fall is left out", at_least(0)), (strict, "a value that was not logged is an error; else it is passed over"),
-             (interval, "when to look"), (frequency, "steps or epochs between two looks", at_least(1)))
+             (cooldown, "checks after a reduction that do not count", at_least(0)), (min_lr, "lower bound of lr", at_least(0)),
+             (eps, "skip reductions smaller than this", at_least(0)), (strict, "a missing value is an error; false: skip the check"),
+             (interval, "when to check"), (frequency, "steps or epochs between checks", at_least(1)))
 LEVIN_CHOICE(ReduceLROnPlateau, "reduce_on_plateau", "plateau")
 
 /// What a plateau schedule has seen. All ranks have the same, since they look at the same values.

@@ -1,4 +1,5 @@
 #pragma once
+#include <array>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -31,7 +32,7 @@ struct MemoryPlan {
 
 enum class CollectiveOp { all_reduce, reduce_scatter, all_gather, gather_shared, read_peers, exchange, barrier };
 const char* name_of(CollectiveOp op) noexcept;
-/// The ranks of a collective: all of them, those that hold one copy together, or those that hold the same shard of each copy.
+/// The ranks of a collective, by their role on the mesh.
 enum class MeshRole { loss, shards, replicas };
 
 /// A collective of a step.
@@ -67,7 +68,9 @@ struct Plan {
 
 /// The ranks of a cluster.
 Ranks ranks_of(const ClusterConfig& cluster);
-Places places_of(MeshRole role, const ShardingPlan& sharding, const ClusterConfig& cluster);
+MeshLayout mesh_of(const ClusterConfig& cluster);
+/// The places of each role, indexed by MeshRole.
+std::array<Places, 3> places_of(const ShardingPlan& sharding, const ClusterConfig& cluster);
 Plan make_plan(const PlanModel& model, const ShardingPlan& sharding, const ClusterConfig& cluster, const Workload& work,
                int64_t alignment_bytes = 64);
 /// Memory alone. `ranks` may have hosts of different sizes.

@@ -2,7 +2,7 @@
 #include <string>
 
 #include "levin/trainer/hooks.h"
-#include "levin/trainer/state_dict.h"
+#include "levin/session/state_dict.h"
 
 namespace levin {
 

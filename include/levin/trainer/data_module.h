@@ -9,7 +9,7 @@
 #include "levin/data/data_loader.h"
 #include "levin/data/iterable_dataset.h"
 #include "levin/trainer/hooks.h"
-#include "levin/trainer/state_dict.h"
+#include "levin/session/state_dict.h"
 
 namespace levin {
 

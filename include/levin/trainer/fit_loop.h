@@ -10,13 +10,15 @@
 namespace levin {
 
 namespace detail {
-class StateReader;
+class RunState;
 }
+class StateReader;
 
 /// The training: epochs of batches, optimizer steps, validation when it is due.
 class FitLoop {
  public:
   FitLoop(Trainer& trainer, Module& module, DataModule& data);
+  ~FitLoop();
   void run(const LoadFrom& from = {});
 
  private:
@@ -27,7 +29,7 @@ class FitLoop {
   void run_epochs();
   void run_epoch();
   StateDict state() const;
-  void restore(detail::StateReader& saved);
+  void restore(StateReader& saved);
   void at_boundary();
   void note_complete_step();
   void train_batch(Batch& batch);
@@ -58,6 +60,7 @@ class FitLoop {
   std::unique_ptr<Loader> loader_;
   std::optional<EvaluationLoop> validation_;
   LogCollection logs_{/*training=*/true};
+  std::unique_ptr<detail::RunState> run_state_;
   int64_t batches_ = 0;      // of an epoch at most, after limit_train_batches
   int64_t val_every_ = 0;    // batches; 0: at the end of an epoch
   int64_t batch_idx_ = 0;    // of the epoch

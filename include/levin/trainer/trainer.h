@@ -10,16 +10,18 @@
 #include <vector>
 
 #include "levin/trainer/callback.h"
-#include "levin/trainer/checkpoints.h"
+#include "levin/session/checkpoints.h"
 #include "levin/trainer/data_module.h"
-#include "levin/trainer/load_from.h"
+#include "levin/session/load_from.h"
 #include "levin/trainer/logger.h"
 #include "levin/trainer/prediction.h"
 #include "levin/trainer/run_report.h"
-#include "levin/trainer/session.h"
+#include "levin/session/session.h"
 #include "levin/trainer/trainer_config.h"
 
 namespace levin {
+
+class LogCollection;
 
 /// Lightning's Trainer: loops over epochs and batches, made of a Session and nothing else. All ranks make the same calls.
 ///
@@ -78,7 +80,10 @@ class Trainer {
   DataModule* datamodule() const noexcept { return datamodule_; }
   /// Where callbacks put files that are told no other place (Lightning's name); empty: nowhere.
   const std::filesystem::path& default_root_dir() const noexcept { return default_root_dir_; }
-  void set_default_root_dir(std::filesystem::path folder) { default_root_dir_ = std::move(folder); }
+  /// Resolved against the working directory of this call.
+  void set_default_root_dir(const std::filesystem::path& folder) {
+    default_root_dir_ = folder.empty() ? folder : std::filesystem::absolute(folder);
+  }
   const RunReport& report() const noexcept { return report_; }
   RunReport& report() noexcept { return report_; }
 
@@ -112,7 +117,7 @@ class Trainer {
   void attach_hooks(Module& module);
   void prepare_model(Stage stage, Module& module);
   std::vector<OptimizerSpec> optimizers_of(Module& module) const;
-  void load_weights(Module& module, const LoadFrom& from);
+  void load_weights(const LoadFrom& from);
   NamedValues evaluate(Stage stage, Module& module, DataModule& data, const LoadFrom& from);
 
   TrainerConfig config_;
@@ -129,7 +134,7 @@ class Trainer {
   BatchProgress batch_progress_;
   const LogCollection* shown_ = nullptr;
   std::filesystem::path default_root_dir_;
-  Checkpoints checkpoints_{*this};
+  Checkpoints checkpoints_{session_};
 };
 
 }  // namespace levin

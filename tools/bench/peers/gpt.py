@@ -1,5 +1,6 @@
 """PyTorch: a GPT with fused AdamW, one thread a rank; on CPUs one of 25 M parameters, on gloo, on GPUs one of 125 M, on NCCL. Tokens a
-second over all ranks. gpt.py single|ddp|fsdp STEPS [bf16] [cuda]; started by torchrun where there are several ranks, or any strategy."""
+second over all ranks. gpt.py single|ddp|fsdp STEPS [bf16] [cuda] [compile] [NAME=NUMBER ...]; started by torchrun where there are several
+ranks, or any strategy. NAME: layers, width, heads, context, batch, vocabulary, and clip, the largest norm of the gradient."""
 import os
 import sys
 import time
@@ -12,8 +13,13 @@ from torch.nn import functional as F
 from common import report
 
 DEVICE = "cuda" if "cuda" in sys.argv[3:] else "cpu"
-VOCABULARY = 256
-LAYERS, WIDTH, HEADS, CONTEXT, BATCH = (10, 1024, 16, 1024, 16) if DEVICE == "cuda" else (8, 512, 8, 256, 4)
+sizes = dict(zip(("layers", "width", "heads", "context", "batch", "vocabulary"),
+                 (10, 1024, 16, 1024, 16, 256) if DEVICE == "cuda" else (8, 512, 8, 256, 4, 256)))
+given = dict(word.split("=") for word in sys.argv[3:] if "=" in word)
+CLIP = float(given.pop("clip", 0))
+if unknown := set(given) - set(sizes):
+    sys.exit(f"gpt.py: unknown option {', '.join(unknown)}; choose one of {', '.join(sizes)}, clip")
+LAYERS, WIDTH, HEADS, CONTEXT, BATCH, VOCABULARY = {**sizes, **{name: int(number) for name, number in given.items()}}.values()
 
 
 class Block(nn.Module):
@@ -53,6 +59,11 @@ def main():
     if DEVICE == "cuda":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
     model = Gpt().to(DEVICE)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 2:
+                parameter.normal_(0, 0.02)
     ranks = int(os.environ.get("WORLD_SIZE", 1))
     if kind != "single":
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
@@ -66,8 +77,12 @@ def main():
         for block in model.blocks:
             fully_shard(block, mesh=mesh)
         fully_shard(model, mesh=mesh)
+    if "compile" in sys.argv[3:]:
+        model = torch.compile(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
     data = torch.randint(VOCABULARY, (BATCH, CONTEXT + 1))
+    if DEVICE == "cuda":
+        data = data.pin_memory()
 
     def meet():
         if DEVICE == "cuda":
@@ -76,11 +91,13 @@ def main():
             dist.barrier()
 
     def step():
-        tokens = data.to(DEVICE)
+        tokens = data.to(DEVICE, non_blocking=True)
         with torch.autocast(DEVICE, torch.bfloat16, enabled=narrow):
             logits = model(tokens[:, :-1].contiguous())
             loss = F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
         loss.backward()
+        if CLIP:
+            nn.utils.clip_grad_norm_(model.parameters(), CLIP)
         optimizer.step()
         optimizer.zero_grad()
 
@@ -93,7 +110,8 @@ def main():
     meet()
     seconds = time.perf_counter() - began
     if int(os.environ.get("RANK", 0)) == 0:
-        report(f"{kind} on {ranks} ranks" + (", bf16-mixed" if narrow else ""), steps * ranks * BATCH * CONTEXT / seconds, "tokens/s")
+        report(f"{kind} on {ranks} ranks" + (", bf16-mixed" if narrow else ""), steps * ranks * BATCH * CONTEXT / seconds, "tokens/s",
+               parameters=parameters)
     if kind != "single":
         dist.destroy_process_group()
 

@@ -1,0 +1,26 @@
+#pragma once
+#include <string>
+
+#include "levin/core/error.h"
+
+namespace levin {
+
+/// MPI or a backend failed, or the ranks disagree about a call (70).
+class CommunicatorError : public Error {
+ public:
+  explicit CommunicatorError(const std::string& what, const std::string& remedy = {}, ExitCode code = ExitCode::internal)
+      : Error(code, "comm", what, remedy) {}
+};
+
+/// Another rank ended the job: this rank's wait ends with the other's reason (69).
+class CommunicatorAborted : public Error {
+ public:
+  CommunicatorAborted(int by_rank, const std::string& reason)
+      : Error(ExitCode::rank_lost, "comm", fmt::format("rank {} ended the job: {}", by_rank, reason)), by_rank_(by_rank) {}
+  int by_rank() const noexcept { return by_rank_; }
+
+ private:
+  int by_rank_;
+};
+
+}  // namespace levin

@@ -1,0 +1,111 @@
+#pragma once
+#include <array>
+#include <initializer_list>
+#include <memory>
+#include <vector>
+
+#include "levin/comm/communicator.h"
+
+namespace levin {
+
+/// The axes of a mesh, outermost first: pipeline stages, replicas of the sharded state, shards of it, parts of a sequence (context
+/// parallel), parts of a layer (tensor parallel).
+enum class MeshAxis { pp, dp_replicate, dp_shard, cp, tp };
+using MeshAxes = std::initializer_list<MeshAxis>;
+
+/// The extents of the axes that split a model. What remains of the ranks is data parallel.
+struct ModelParallel {
+  int pp = 1, cp = 1, tp = 1;
+  int ranks() const noexcept { return pp * cp * tp; }
+};
+
+/// Ranks that play one role together.
+struct MeshGroup {
+  int index = 0;             ///< this rank's position among the members
+  std::vector<int> members;  ///< world ranks
+  int size() const noexcept { return static_cast<int>(members.size()); }
+};
+
+/// Where each rank stands on a mesh. Arithmetic: the same on all ranks, and without ranks for a cluster that is only described.
+///
+/// Ranks are ordered by node first, then by number, and laid out row-major over the axes: inner axes stay inside a node wherever their
+/// extents divide its ranks, whether the launcher placed ranks by slot or by node. Example: 4 ranks on nodes {0, 1, 0, 1} (--map-by node)
+/// with dp_shard = 2: ranks 0 and 2 shard one copy, ranks 1 and 3 the other.
+class MeshLayout {
+ public:
+  /// `node_of_rank` has a number for each rank's node (a host, or a NUMA domain), any numbers. All data-parallel ranks are replicas.
+  /// ConfigError where pp * cp * tp does not divide the number of ranks.
+  explicit MeshLayout(std::vector<int> node_of_rank, const ModelParallel& model = {});
+  /// `nodes` nodes of `ranks_per_node` ranks, placed by slot.
+  static MeshLayout of_cluster(int nodes, int ranks_per_node);
+  /// The same mesh with dp_shard * cp ranks to a sharded copy. ConfigError where `ranks` does not divide the data-parallel ranks.
+  MeshLayout sharded_over(int ranks) const;
+
+  int size() const noexcept { return static_cast<int>(node_of_rank_.size()); }
+  int extent(MeshAxis axis) const noexcept { return extents_[static_cast<size_t>(axis)]; }
+  int coordinate(MeshAxis axis, int rank) const noexcept;
+  int nodes() const noexcept { return nodes_; }
+  /// 0 where nodes have different numbers of ranks.
+  int ranks_per_node() const noexcept { return ranks_per_node_; }
+  int node_of(int rank) const noexcept { return node_of_rank_[static_cast<size_t>(rank)]; }
+
+  /// The ranks that differ from `rank` in these axes alone. Members that play the same part of different groups have the same index, which
+  /// follows the lowest world rank that plays it: over all axes of size > 1 the index is the world rank.
+  MeshGroup group(MeshAxes axes, int rank) const;
+  /// Who gets different samples: loaders, sample counts, throughput.
+  MeshGroup data(int rank) const { return group({MeshAxis::dp_replicate, MeshAxis::dp_shard}, rank); }
+  /// Over whom gradients, weights and losses are summed.
+  MeshGroup loss(int rank) const { return group({MeshAxis::dp_replicate, MeshAxis::dp_shard, MeshAxis::cp}, rank); }
+  /// Who shards one copy of parameters, gradients or optimizer state.
+  MeshGroup shards(int rank) const { return group({MeshAxis::dp_shard, MeshAxis::cp}, rank); }
+  /// Who holds the same shard of other copies.
+  MeshGroup replicas(int rank) const { return group({MeshAxis::dp_replicate}, rank); }
+  /// Ranks that must draw the same random numbers (a tensor-parallel group) share it; the world rank where tp is 1.
+  int seed_rank(int rank) const { return group({MeshAxis::tp}, rank).members.front(); }
+
+ private:
+  std::vector<int> node_of_rank_, position_of_rank_;  // the position is row-major over the axes
+  std::array<int, 5> extents_{1, 1, 1, 1, 1};
+  int nodes_ = 1, ranks_per_node_ = 0;
+};
+
+/// A mesh over a communicator's ranks: asked by role, so that nobody computes ranks. `world` outlives it.
+class Mesh {
+ public:
+  /// Nodes are the sets of ranks that share host memory (Communicator::node of the CPU communicator). Collective.
+  explicit Mesh(Communicator& world, const ModelParallel& model = {});
+
+  /// Shards each copy over so many ranks from now on, and makes the communicators of shards() and replicas(); earlier ones end.
+  /// ConfigError as of MeshLayout::sharded_over. Collective.
+  void shard_over(int ranks);
+
+  int rank() const noexcept { return world_->rank(); }
+  int size() const noexcept { return world_->size(); }
+  const MeshLayout& layout() const noexcept { return layout_; }
+  Communicator& world() const noexcept { return *world_; }
+  int seed_rank() const { return layout_.seed_rank(rank()); }
+
+  const MeshGroup& data() const noexcept { return data_.group; }
+  const MeshGroup& loss() const noexcept { return loss_.group; }
+  const MeshGroup& shards() const noexcept { return shards_.group; }
+  const MeshGroup& replicas() const noexcept { return replicas_.group; }
+  /// The groups' communicators, ordered by index; world() where a group has all ranks.
+  Communicator& data_communicator() const noexcept { return *data_.communicator; }
+  Communicator& loss_communicator() const noexcept { return *loss_.communicator; }
+  /// Null before shard_over; of replicas(), also where there is one copy.
+  Communicator* shard_communicator() const noexcept { return shards_.communicator.get(); }
+  Communicator* replica_communicator() const noexcept { return replicas_.communicator.get(); }
+
+ private:
+  struct Role {
+    MeshGroup group;
+    std::shared_ptr<Communicator> communicator;
+  };
+  Role role(MeshGroup group) const;
+
+  Communicator* world_;
+  MeshLayout layout_;
+  Role data_, loss_, shards_, replicas_;
+};
+
+}  // namespace levin

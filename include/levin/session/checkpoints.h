@@ -1,0 +1,81 @@
+#pragma once
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "levin/checkpoint/checkpoint_writer.h"
+#include "levin/session/state_dict.h"
+
+namespace levin {
+
+class Communicator;
+class Session;
+
+/// A checkpoint that a callback wants.
+struct CheckpointRequest {
+  std::filesystem::path folder;  ///< of checkpoints
+  std::string name;              ///< of its directory there; empty: name_of_step
+  std::map<std::string, std::string> fields = {};
+  bool weights_only = false;
+  bool in_background = true;
+  std::function<void(const SaveReport&)> done = {};  ///< on all ranks, when it is committed
+};
+
+/// The checkpoints of a training. They are made where a step is complete, which is not where a hook asks for them: all ranks ask in
+/// the same step. What a file system refuses is a warning, and the training goes on; the third time in a row it is an IoError.
+class Checkpoints {
+ public:
+  explicit Checkpoints(Session& session);
+  ~Checkpoints();
+
+  /// Where a training that is told to stop leaves its state, too; empty: nowhere. IoError where it cannot be written. The options count
+  /// when a folder is used for the first time.
+  void use(const std::filesystem::path& folder, const CheckpointWriterOptions& options = {});
+  const std::filesystem::path& folder() const noexcept { return folder_; }
+  void request(CheckpointRequest request);
+
+  /// What is made when the training ends with an exception that all ranks have thrown in the same step: its last complete step, where a
+  /// step is not in the middle of its update. For a callback's setup.
+  void request_on_exception(CheckpointRequest request);
+  /// For the loop: a training begins, and ends with this exception. A rank waits a few seconds for the others, on a communicator of its
+  /// own; where one of them does not come, or stands elsewhere, nothing is made. Throws nothing.
+  void begin_training();
+  bool saves_on_exception() const noexcept { return aside_ != nullptr; }
+  void save_on_exception(const std::string& why, const StateDict& last_step) noexcept;
+
+  /// For the loop, where a step is complete: makes what was asked for, and commits what has been written. Collective.
+  void at_boundary(const std::function<StateDict()>& loop);
+  /// The same for a training that is told to stop: returns when its state is committed. False where there is no folder.
+  bool save_for_stop(const std::function<StateDict()>& loop);
+  /// Whether the last training left its state like that.
+  bool saved_for_stop() const noexcept { return saved_for_stop_; }
+  /// Waits for what is still being written. Collective.
+  void finish();
+  /// "step=000400"
+  static std::string name_of_step(int64_t step);
+
+ private:
+  struct Folder;
+  Folder& folder_at(const std::filesystem::path& path, const CheckpointWriterOptions& options = {});
+  void save(const CheckpointRequest& request, const StateDict& loop);
+  void committed(Folder& folder, const SaveReport& report);
+  void look_at(Folder& folder);
+  template <class Act>
+  void forgive(Folder& folder, const Act& act);
+  bool all_stand_there(const std::string& why, int64_t step);
+
+  Session& session_;
+  std::filesystem::path folder_;
+  std::vector<CheckpointRequest> requests_;
+  std::vector<std::unique_ptr<Folder>> folders_;
+  std::vector<CheckpointRequest> on_exception_;
+  std::unique_ptr<Communicator> aside_;  // of ranks that have thrown
+  int failures_ = 0;                     // in a row
+  int64_t saved_step_ = -1;
+  bool saved_for_stop_ = false;
+};
+
+}  // namespace levin

@@ -1,0 +1,181 @@
+#pragma once
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "levin/checkpoint/checkpoint_writer.h"
+#include "levin/comm/communicator.h"
+#include "levin/comm/mesh.h"
+#include "levin/comm/mpi_runtime.h"
+#include "levin/comm/topology.h"
+#include "levin/core/batch.h"
+#include "levin/core/named_values.h"
+#include "levin/device/choose_device.h"
+#include "levin/optim/lr_scheduler.h"
+#include "levin/parallel/strategy.h"
+#include "levin/session/gradient_scaling.h"
+#include "levin/session/optimizer_values.h"
+#include "levin/session/stateful.h"
+#include "levin/session/stop_agreement.h"
+
+namespace levin {
+
+struct InitialWeights;
+
+/// A training without its loop: Trainer's loops use it, and so does a program that owns its loop:
+///
+///     Session session(mpi, config);
+///     auto model = session.build<Model>(...);
+///     session.setup(*model);
+///     for (...) {
+///       session.receive(batch);
+///       session.backward(model->training_step(batch), batch.weight());
+///       session.step();
+///     }
+///     session.save("restart/step=000100");
+///
+/// A session on an accelerator of a plug-in is made before LibTorch is used for anything else, at::manual_seed included: the plug-in's
+/// libraries must come first. Collective are the constructor, setup, step and its parts (reduce, clip_gradients, update), gradients,
+/// write_parameters, save and restore. Ranks may differ in batch size, never in the number of steps: a rank without data passes weight 0.
+class Session : public StopAgreement {
+ public:
+  /// `model_parallel`: extents of the mesh's axes that split a model; all others are data parallel.
+  explicit Session(MpiRuntime& runtime, const SessionConfig& config = {}, uint64_t seed = 0, const AcceleratorRegistry& accelerators = {},
+                   const ModelParallel& model_parallel = {});
+  ~Session();
+
+  /// Makes a model with the seed that all ranks share.
+  template <class Model, class... Args>
+  std::shared_ptr<Model> build(Args&&... args) {
+    const auto context = start_build();
+    return std::make_shared<Model>(std::forward<Args>(args)...);
+  }
+  /// The module's configure_model, with that seed.
+  template <class Model>
+  void configure(Model& module) {
+    const auto context = start_build();
+    module.configure_model();
+  }
+  /// Moves the parameters of a levin::Module, and its metrics, to the session's device in its precision. Collective.
+  template <class Model>
+    requires requires(Model& module) { module.configure_optimizers(); }
+  void setup(Model& module) {
+    setup(module, module.configure_optimizers());
+  }
+  template <class Model>
+    requires requires(Model& module) { module.metrics(); }
+  void setup(Model& module, std::vector<OptimizerSpec> optimizers) {
+    for (const auto& [name, metric] : module.metrics()) metric->to(device());
+    setup(static_cast<torch::nn::Module&>(module), std::move(optimizers));
+  }
+  /// The same for any module. Each of several optimizers has a name, by which the calls below know it; its index is that of its spec.
+  void setup(torch::nn::Module& module, std::vector<OptimizerSpec> optimizers);
+  const std::vector<std::string>& optimizers() const noexcept { return optimizer_names_; }
+  /// UsageError, with the names there are, for an unknown one.
+  size_t optimizer_index(std::string_view name) const;
+
+  /// The batch on the session's device, its floating-point tensors in the dtype of the parameters.
+  void receive(Batch& batch) const;
+  /// In a mixed precision, autocast for as long as the result lives, around the forward pass and the loss, as the Trainer's loops have it.
+  [[nodiscard]] Autocast autocast() const { return {device().type(), autocast_dtype(config_.precision)}; }
+  /// Sets this rank's random generator for a micro-batch of the coming step.
+  void seed_micro_batch(int64_t micro_batch);
+  /// Until toggle_all, backward is for this optimizer's parameters alone; the others require no gradient.
+  void toggle(size_t optimizer) { strategy_->toggle(optimizer); }
+  void toggle_all() { strategy_->toggle(std::nullopt); }
+  /// The next backward is the last of its step, on all ranks: what can be sent meanwhile is. A loop may do without.
+  void expect_step(size_t optimizer = 0) { strategy_->expect_step(optimizer); }
+  /// Adds up the gradients of a micro-batch's mean loss, which counts for `weight`.
+  void backward(const Tensor& loss, double weight);
+
+  /// The step of the only optimizer in one call; false when it was left out because no rank had a sample. Gradients are zero afterwards.
+  bool step();
+  /// The step of an optimizer in parts: the mean gradient (false: nothing to do), clipping as configured or as given, the update, gradients
+  /// of zero; count_step ends the step, of all optimizers together. An update that is skipped because its gradient is not finite counts as
+  /// one, as PyTorch's GradScaler has it. Ranks that take the steps of different optimizers get a UsageError that names both.
+  bool reduce(size_t optimizer = 0, Accumulation accumulation = Accumulation::mean);
+  void clip_gradients() { clip_gradients(0, config_.gradient_clip_val, config_.gradient_clip_algorithm); }
+  void clip_gradients(size_t optimizer, std::optional<double> gradient_clip_val, ClipAlgorithm algorithm);
+  void update(size_t optimizer = 0);
+  void zero_grad(size_t optimizer = 0) { strategy_->zero_grad(optimizer); }
+  /// Where there is no step, as in a validation: all ranks see what any asked for. Collective.
+  void meet() { agree(strategy_->agree(wanted())); }
+  void count_step() noexcept { progress_.step++; }
+  /// Shows the newest logged values, the same on all ranks, to schedules that wait for a plateau, after every step and epoch as `moment`
+  /// says. ConfigError, with the names there are, where one that is monitored is missing.
+  void look_at(Interval moment, const NamedValues& values);
+
+  std::vector<GradientSlice> gradients(size_t optimizer = 0) { return strategy_->gradients(optimizer); }
+  void write_parameters(const std::function<void(const std::string&, Tensor&)>& fn) { strategy_->write_parameters(fn); }
+  GradientScaling& scaling() noexcept { return scaling_; }
+  /// Norm of the last step's mean gradient before clipping; 0 where gradient_clip_val does not need it.
+  double last_grad_norm() const noexcept { return grad_norm_; }
+  /// The learning rate of an optimizer's coming step, of parameters without a rule; 0 where there is no optimizer.
+  double learning_rate(size_t optimizer = 0) const;
+  /// What the optimizers will use in the coming step, for monitors; none for a module that is not trained.
+  std::vector<OptimizerValues> optimizer_values() const;
+
+  /// What an optimizer's plateau schedule has seen so far.
+  const PlateauState& plateau(size_t optimizer = 0) const { return plateaus_.at(optimizer); }
+
+  /// Saves and restores keep the state of this object, too, as long as it is attached; all ranks attach the same, in the same order.
+  /// UsageError for a name that another one has.
+  void attach(Stateful& stateful);
+  void detach(const Stateful& stateful) noexcept;
+  const std::vector<Stateful*>& stateful() const noexcept { return stateful_; }
+  /// Writes a checkpoint, where a step is complete: model, optimizers, progress, schedules, and what is attached. Returns when it is
+  /// committed; one of the same name is replaced. Collective. IoError on all ranks where a file system refuses it.
+  SaveReport save(const std::filesystem::path& checkpoint, const std::map<std::string, std::string>& fields = {});
+  /// After setup with the same model and optimizers, on any number of ranks. Collective. IoError where it cannot be read, DataError where
+  /// it is corrupt or does not fit the model, ConfigError for another seed.
+  void restore(const std::filesystem::path& checkpoint);
+  /// Gives the model its first weights. Collective. DataError, which lists names, where they do not fit; ConfigError for a rename that
+  /// matches no name, or maps two names to one.
+  void load_weights(const InitialWeights& init);
+  /// For a loop that makes checkpoints of its own: step, epoch, seed, schedules, loss scale.
+  void add_progress(StateDict& state) const;
+  void restore_progress(const StateDict& state);
+  /// Steps and epochs done; the loop sets the epoch and the lengths, for schedules.
+  Progress& progress() noexcept { return progress_; }
+  const Progress& progress() const noexcept { return progress_; }
+  MpiRuntime& runtime() noexcept { return *runtime_; }
+  /// For tensors on the session's device; its host() for those in host memory.
+  Communicator& communicator() noexcept { return *communicator_; }
+  /// Who plays which role; world() is communicator(), or where share_parameters is numa one in which NUMA domains are nodes.
+  const Mesh& mesh() const noexcept { return *mesh_; }
+  Strategy& strategy() noexcept { return *strategy_; }
+  const Topology& topology() const noexcept { return topology_; }
+  const Accelerator& accelerator() const noexcept { return *chosen_.accelerator; }
+  c10::Device device() const noexcept { return chosen_.device; }
+  uint64_t seed() const noexcept { return seed_; }
+  int rank() const noexcept { return communicator_->rank(); }
+  int size() const noexcept { return communicator_->size(); }
+
+ private:
+  std::unique_ptr<BuildContext> start_build();
+  double scheduled(size_t optimizer, double lr) const;
+  void look_at(size_t optimizer, Interval moment, const NamedValues& values);
+  Autocast no_autocast() const { return {device().type(), autocast_dtype(config_.precision), /*on=*/false}; }
+
+  MpiRuntime* runtime_;
+  SessionConfig config_;
+  uint64_t seed_;
+  Topology topology_;
+  ChosenDevice chosen_;
+  std::unique_ptr<Communicator> communicator_, domains_;  // what the strategy shares by NUMA domain
+  std::unique_ptr<Mesh> mesh_;
+  std::unique_ptr<Strategy> strategy_;
+  GradientScaling scaling_;
+  std::vector<OptimizerSpec> specs_;
+  std::vector<std::string> optimizer_names_;
+  std::vector<PlateauState> plateaus_;
+  std::vector<Stateful*> stateful_;
+  Progress progress_;
+  double grad_norm_ = 0;
+};
+
+}  // namespace levin

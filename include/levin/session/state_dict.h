@@ -1,0 +1,62 @@
+#pragma once
+#include <concepts>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <variant>
+
+#include "levin/core/tensor.h"
+
+namespace levin {
+
+/// Named values that a restart needs: of a callback, a module, a loop. A checkpoint keeps rank 0's; what differs between ranks is set as
+/// EachRank or RankRows.
+class StateDict {
+ public:
+  /// A tensor of this rank, [...], the same shape on all ranks. Loaded as one Tensor [ranks, ...], in rank order.
+  struct EachRank {
+    Tensor value;
+  };
+  /// Rows of this rank, [rows, ...]; ranks may have different numbers of rows. Loaded as one Tensor [all rows, ...], in rank order, and
+  /// a Tensor NAME.ranks [ranks] int64 with each rank's number of rows.
+  struct RankRows {
+    Tensor value;
+  };
+  using Value = std::variant<bool, int64_t, double, std::string, Tensor, EachRank, RankRows>;
+
+  /// Adds or replaces a value. Integers are kept as int64, other numbers as double: bit for bit, NaN and infinities too.
+  template <class T>
+  void set(std::string_view name, const T& value) {
+    if constexpr (std::same_as<T, bool> || std::same_as<T, Tensor> || std::same_as<T, EachRank> || std::same_as<T, RankRows>)
+      values_.insert_or_assign(std::string(name), Value(value));
+    else if constexpr (std::integral<T>)
+      values_.insert_or_assign(std::string(name), Value(static_cast<int64_t>(value)));
+    else if constexpr (std::floating_point<T>)
+      values_.insert_or_assign(std::string(name), Value(static_cast<double>(value)));
+    else
+      values_.insert_or_assign(std::string(name), Value(std::string(value)));
+  }
+  bool contains(std::string_view name) const { return values_.find(name) != values_.end(); }
+  /// Of the type that was set: bool, int64_t, double, std::string or Tensor. DataError when it is missing or of another type.
+  template <class T>
+  const T& get(std::string_view name) const {
+    if (const T* value = std::get_if<T>(&find(name))) return *value;
+    refuse(name);
+  }
+  bool empty() const noexcept { return values_.empty(); }
+  const std::map<std::string, Value, std::less<>>& values() const noexcept { return values_; }
+
+  /// All but tensors, as JSON.
+  std::string to_json() const;
+  /// Adds the values of such a text. DataError, which names `where`, for another.
+  void add_json(const std::string& text, const std::string& where);
+
+ private:
+  const Value& find(std::string_view name) const;
+  [[noreturn]] static void refuse(std::string_view name);
+
+  std::map<std::string, Value, std::less<>> values_;
+};
+
+}  // namespace levin

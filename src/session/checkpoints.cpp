@@ -1,0 +1,188 @@
+#include "levin/session/checkpoints.h"
+
+
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include "levin/comm/host_values.h"
+#include "levin/core/error.h"
+#include "levin/session/session.h"
+#include "state_names.h"
+#include "state_writer.h"
+
+namespace levin {
+namespace {
+
+void gather(detail::StateWriter& writer, Session& session, const CheckpointRequest& request, const StateDict& loop) {
+  writer.add_model(request.weights_only);
+  if (request.weights_only) return;
+  writer.add(detail::loop_state, loop);
+  for (auto* stateful : session.stateful()) writer.add(*stateful);
+}
+
+CheckpointInfo info_of(const CheckpointRequest& request, const StateDict& loop) {
+  const int64_t step = loop.get<int64_t>("step");
+  return {.name = request.name.empty() ? Checkpoints::name_of_step(step) : request.name,
+          .step = step,
+          .epoch = loop.get<int64_t>("epoch"),
+          .fields = request.fields};
+}
+
+}  // namespace
+
+struct Checkpoints::Folder {
+  Folder(const std::filesystem::path& where, Communicator& communicator, const CheckpointWriterOptions& options)
+      : path(where), writer(communicator, where, options) {}
+
+  std::filesystem::path path;
+  CheckpointWriter writer;
+  std::vector<std::function<void(const SaveReport&)>> done;  // of the save under way
+};
+
+Checkpoints::Checkpoints(Session& session) : session_(session) {}
+Checkpoints::~Checkpoints() = default;
+
+std::string Checkpoints::name_of_step(int64_t step) { return fmt::format("step={:06}", step); }
+
+Checkpoints::Folder& Checkpoints::folder_at(const std::filesystem::path& path, const CheckpointWriterOptions& options) {
+  for (auto& folder : folders_)
+    if (folder->path == path) return *folder;
+  return *folders_.emplace_back(std::make_unique<Folder>(path, session_.communicator().host(), options));
+}
+
+void Checkpoints::use(const std::filesystem::path& folder, const CheckpointWriterOptions& options) {
+  folder_ = folder;
+  if (!folder.empty()) folder_at(folder, options);
+}
+
+void Checkpoints::request(CheckpointRequest request) { requests_.push_back(std::move(request)); }
+
+// An error is the same on all ranks, so all of them go on, or none.
+template <class Act>
+void Checkpoints::forgive(Folder& folder, const Act& act) {
+  constexpr int most_failures = 3;
+  try {
+    act();
+  } catch (const IoError& error) {
+    folder.done.clear();
+    if (++failures_ == most_failures) throw;
+    session_.runtime().log().warning("{}; the training goes on without this checkpoint", error.what());
+  }
+}
+
+void Checkpoints::committed(Folder& folder, const SaveReport& report) {
+  failures_ = 0;
+  for (const auto& done : std::exchange(folder.done, {})) done(report);
+}
+
+void Checkpoints::look_at(Folder& folder) {
+  forgive(folder, [&] {
+    if (const auto report = folder.writer.poll()) committed(folder, *report);
+  });
+}
+
+void Checkpoints::save(const CheckpointRequest& request, const StateDict& loop) {
+  auto& folder = folder_at(request.folder);
+  forgive(folder, [&] {
+    if (const auto report = folder.writer.finish()) committed(folder, *report);
+  });
+  detail::StateWriter writer(session_, session_.communicator().host());
+  gather(writer, session_, request, loop);
+  const auto info = info_of(request, loop);
+  forgive(folder, [&] {
+    if (request.done) folder.done.push_back(request.done);
+    if (request.in_background)
+      folder.writer.save_async(info, writer.state());
+    else
+      committed(folder, folder.writer.save(info, writer.state()));
+  });
+  if (!request.weights_only && request.folder == folder_) saved_step_ = info.step;
+}
+
+void Checkpoints::at_boundary(const std::function<StateDict()>& loop) {
+  for (auto& folder : folders_)
+    if (folder->writer.saving()) look_at(*folder);
+  if (requests_.empty()) return;
+  const StateDict now = loop();
+  for (const auto& request : std::exchange(requests_, {})) save(request, now);
+}
+
+bool Checkpoints::save_for_stop(const std::function<StateDict()>& loop) {
+  if (folder_.empty()) return false;
+  const int64_t step = session_.progress().step;
+  if (saved_step_ != step) {
+    saved_step_ = -1;
+    save({.folder = folder_, .name = name_of_step(step), .in_background = false}, loop());
+  }
+  finish();
+  return saved_for_stop_ = saved_step_ == step && failures_ == 0;
+}
+
+void Checkpoints::request_on_exception(CheckpointRequest request) {
+  folder_at(request.folder);  // one that cannot be written is found now
+  std::erase_if(on_exception_, [&](const auto& one) { return one.folder == request.folder && one.name == request.name; });
+  on_exception_.push_back(std::move(request));
+}
+
+void Checkpoints::begin_training() {
+  aside_.reset();
+  auto& host = session_.communicator().host();
+  if (!on_exception_.empty()) aside_ = host.split(0, host.rank());
+}
+
+// A rank that waits here in vain ends the job, as it would have without waiting.
+bool Checkpoints::all_stand_there(const std::string& why, int64_t step) {
+  constexpr std::chrono::seconds patience{5};
+  std::mutex mutex;
+  std::condition_variable_any met;
+  bool all_came = false;
+  const std::jthread watch([&](const std::stop_token& ended) {
+    std::unique_lock lock(mutex);
+    met.wait_for(lock, ended, patience, [&] { return all_came; });
+    if (!all_came && !ended.stop_requested()) session_.communicator().abort(why);
+  });
+  const auto most = all_max(*aside_, std::vector<int64_t>{step, -step});
+  const std::lock_guard lock(mutex);
+  all_came = true;
+  met.notify_all();
+  return step >= 0 && most[0] == -most[1];
+}
+
+void Checkpoints::save_on_exception(const std::string& why, const StateDict& last_step) noexcept {
+  if (!aside_) return;
+  const auto& log = session_.runtime().log();
+  try {
+    if (!all_stand_there(why, last_step.empty() ? -1 : last_step.get<int64_t>("step"))) return;
+    for (const auto& request : on_exception_) {
+      detail::StateWriter writer(session_, *aside_);
+      gather(writer, session_, request, last_step);
+      const auto info = info_of(request, last_step);
+      CheckpointWriter folder(*aside_, request.folder, {.remove_leftovers = false});  // another save may be under way
+      const auto report = folder.save(info, writer.state());
+      log.info("[checkpoint] the last complete step, {}, is saved: {}", info.step, report.path.string());
+    }
+  } catch (const CommunicatorAborted&) {  // not all have come
+  } catch (const std::exception& error) {
+    if (session_.rank() == 0) log.warning("[checkpoint] nothing is saved after the exception: {}", error.what());
+  } catch (...) {  // of a hook that throws what is no exception: the first one is the one to tell
+  }
+}
+
+void Checkpoints::finish() {
+  using Clock = std::chrono::steady_clock;
+  auto told = Clock::now();
+  for (auto& folder : folders_)
+    forgive(*folder, [&] {
+      const auto report = folder->writer.finish([&](uint64_t written, uint64_t all) {
+        if (Clock::now() - told < std::chrono::seconds(2)) return;
+        told = Clock::now();
+        session_.runtime().log().info("[checkpoint] {:.0f} of {:.0f} MB are written", static_cast<double>(written) / 1e6,
+                                                static_cast<double>(all) / 1e6);
+      });
+      if (report) committed(*folder, *report);
+    });
+}
+
+}  // namespace levin

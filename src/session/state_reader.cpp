@@ -1,0 +1,96 @@
+#include "levin/session/state_reader.h"
+
+#include <ATen/ops/empty.h>
+#include <fmt/format.h>
+
+#include "levin/checkpoint/checkpoint_reader.h"
+#include "levin/core/error.h"
+#include "levin/session/load_from.h"
+#include "levin/session/session.h"
+#include "state_names.h"
+#include "tensor_match.h"
+
+namespace levin {
+
+using detail::TensorMatch;
+
+
+StateReader::StateReader(Session& session, const LoadFrom& from) : session_(session), from_(from), checkpoint_(from.checkpoint) {}
+
+std::string StateReader::path() const { return checkpoint_->path().string(); }
+
+// False for one that is damaged, on all ranks. What was read of it is in the model then.
+bool StateReader::load_tensors(bool weights_only, std::exception_ptr& damage) {
+  auto offered = checkpoint_->with_prefix("");
+  std::erase_if(
+      offered, [&](const auto& one) { return !one.first.starts_with("model/") && (weights_only || !one.first.starts_with("optimizer/")); });
+  const TensorMatch match(session_.strategy().state(StateUse::load, weights_only), offered, /*convert=*/false);
+  if (const auto differences = match.differences(); !differences.empty()) {
+    const auto what = fmt::format("{} does not fit the model; {}", path(), differences);
+    if (from_.strict) throw DataError(what, "resume with the model that wrote it, or pass --ckpt_strict false", "checkpoint");
+    if (session_.rank() == 0) session_.runtime().log().warning("[checkpoint] {}", what);
+  }
+  try {
+    checkpoint_->together([&] { match.load(*checkpoint_); });
+  } catch (const DataError&) {
+    damage = std::current_exception();
+  } catch (const IoError&) {
+    damage = std::current_exception();
+  }
+  return !damage;
+}
+
+void StateReader::load_model(bool weights_only) {
+  for (std::exception_ptr damage; !load_tensors(weights_only, damage); damage = nullptr) try {
+      std::rethrow_exception(damage);
+    } catch (const Error& error) {
+      checkpoint_ = from_.instead ? from_.instead(*checkpoint_, error.what()) : nullptr;
+      if (!checkpoint_) throw;
+      loop_ = {};
+    }
+  std::vector<int64_t> steps;
+  if (!weights_only)
+    for (const auto& name : session_.optimizers()) {
+      const auto key = "optimizer." + name + ".steps";
+      if (!from_.strict && !loop().contains(key)) {
+        steps.clear();
+        break;
+      }
+      steps.push_back(loop().get<int64_t>(key));
+    }
+  session_.strategy().loaded(steps);
+}
+
+const StateDict& StateReader::loop() {
+  if (!loop_.empty()) return loop_;
+  const auto found = checkpoint_->texts().find(detail::state_prefix + detail::loop_state);
+  if (found == checkpoint_->texts().end())
+    throw DataError(fmt::format("{} has weights alone", path()), "resume from another; this one is for evaluations", "checkpoint");
+  loop_.add_json(found->second, path());
+  return loop_;
+}
+
+Tensor StateReader::read_tensor(const std::string& name) const {
+  const auto* entry = checkpoint_->find(name);
+  if (!entry) throw DataError(fmt::format("{} has no {}", path(), name), "resume with the program that wrote it", "checkpoint");
+  Tensor tensor = at::empty(entry->shape, at::TensorOptions(entry->dtype));
+  if (tensor.numel() > 0) checkpoint_->read(name, 0, tensor.numel(), tensor.mutable_data_ptr());
+  return tensor;
+}
+
+StateDict StateReader::dict(const std::string& name) const {
+  StateDict dict;
+  if (const auto text = checkpoint_->texts().find(detail::state_prefix + name); text != checkpoint_->texts().end())
+    dict.add_json(text->second, path());
+  for (const auto& tensor : checkpoint_->tensors())
+    if (tensor.name.starts_with(name + "/")) dict.set(tensor.name.substr(name.size() + 1), read_tensor(tensor.name));
+  return dict;
+}
+
+bool StateReader::load(Stateful& stateful) const {
+  const auto state = dict(stateful.state_name());
+  if (!state.empty()) stateful.load(state);
+  return !state.empty();
+}
+
+}  // namespace levin

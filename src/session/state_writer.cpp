@@ -1,0 +1,87 @@
+#include "state_writer.h"
+
+#include <ATen/ops/tensor.h>
+
+#include "levin/comm/host_values.h"
+#include "levin/core/error.h"
+#include "levin/session/session.h"
+#include "state_names.h"
+
+namespace levin::detail {
+
+void StateWriter::add_piece(const std::string& name, int64_t begin, const Tensor& values) {
+  if (values.numel() == 0) return;
+  kept_.push_back(values.detach().cpu().contiguous());  // itself, where it is in host memory
+  state_.pieces.push_back({name, begin, begin + values.numel(), kept_.back().const_data_ptr()});
+}
+
+void StateWriter::add_of_rank_0(const std::string& name, const Tensor& tensor) {
+  state_.tensors.push_back({name, tensor.scalar_type(), tensor.sizes().vec()});
+  if (session_.rank() == 0) add_piece(name, 0, tensor);
+}
+
+void StateWriter::add_of_each_rank(const std::string& name, const Tensor& mine) {
+  std::vector<int64_t> shape = mine.sizes().vec();
+  shape.insert(shape.begin(), session_.size());
+  state_.tensors.push_back({name, mine.scalar_type(), shape});
+  add_piece(name, session_.rank() * mine.numel(), mine);
+}
+
+void StateWriter::add_rows(const std::string& name, const Tensor& mine) {
+  constexpr int64_t most_dimensions = 8;
+  const auto ranks = static_cast<size_t>(session_.size());
+  // Ranks without rows know no shape: of each its rows, dtype and shape.
+  std::vector<int64_t> form{mine.size(0), static_cast<int64_t>(mine.scalar_type()), mine.dim()};
+  if (mine.dim() > most_dimensions)
+    throw UsageError("session", fmt::format("the rows of {} have {} dimensions, more than {}", name, mine.dim(), most_dimensions));
+  for (int64_t i = 0; i < most_dimensions; i++) form.push_back(i < mine.dim() ? mine.size(i) : 0);
+  const auto width = form.size();
+  const auto all = all_gather_values(communicator_, form);
+  const int64_t* forms = all.data();
+  int64_t rows = 0, begin = 0;
+  std::vector<int64_t> of_ranks;
+  const int64_t* known = forms;
+  for (size_t rank = 0; rank < ranks; rank++) {
+    const int64_t* its = forms + rank * width;
+    if (std::cmp_equal(rank, session_.rank())) begin = rows;
+    if (its[0] > 0) known = its;
+    rows += its[0];
+    of_ranks.push_back(its[0]);
+  }
+  std::vector<int64_t> shape(known + 3, known + 3 + known[2]);
+  shape[0] = rows;
+  state_.tensors.push_back({name, static_cast<c10::ScalarType>(known[1]), shape});
+  add_piece(name, mine.size(0) > 0 ? begin * (mine.numel() / mine.size(0)) : 0, mine);
+  add_of_rank_0(name + rows_of_ranks, at::tensor(of_ranks, at::kLong));
+}
+
+void StateWriter::add(const std::string& name, const StateDict& dict) {
+  bool has_text = false;
+  for (const auto& [key, value] : dict.values()) {
+    const auto tensor_name = name + "/" + key;
+    if (const auto* tensor = std::get_if<Tensor>(&value))
+      add_of_rank_0(tensor_name, *tensor);
+    else if (const auto* each = std::get_if<StateDict::EachRank>(&value))
+      add_of_each_rank(tensor_name, each->value);
+    else if (const auto* rows = std::get_if<StateDict::RankRows>(&value))
+      add_rows(tensor_name, rows->value);
+    else
+      has_text = true;
+  }
+  if (has_text) state_.texts.push_back({state_prefix + name, dict.to_json()});
+}
+
+void StateWriter::add(Stateful& stateful) {
+  StateDict dict;
+  stateful.save(dict);
+  add(stateful.state_name(), dict);
+}
+
+void StateWriter::add_model(bool weights_only) {
+  for (const auto& tensor : session_.strategy().state(StateUse::save, weights_only)) {
+    state_.tensors.push_back({tensor.name, tensor.dtype, tensor.shape});
+    for (const auto& part : tensor.parts) add_piece(tensor.name, part.begin, part.values);
+  }
+}
+
+}  // namespace levin::detail

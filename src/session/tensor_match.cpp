@@ -1,0 +1,73 @@
+#include "tensor_match.h"
+
+#include <ATen/ops/empty.h>
+#include <c10/core/GradMode.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "levin/checkpoint/tensor_source.h"
+#include "levin/core/text.h"
+
+namespace levin::detail {
+namespace {
+
+// A few of them: a list of thousands tells no more.
+void list(std::vector<std::string>& lines, const char* what, const std::vector<std::string>& names) {
+  if (names.empty()) return;
+  constexpr size_t most = 10;
+  std::vector<std::string> first(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(std::min(most, names.size())));
+  if (names.size() > most) first.push_back(fmt::format("and {} more", names.size() - most));
+  lines.push_back(fmt::format("{}: {}", what, joined(first)));
+}
+
+void load_part(const StateTensor::Part& part, const TensorSource& source, const TensorEntry& entry) {
+  const auto& values = part.values;
+  const bool direct = values.is_cpu() && values.is_contiguous() && values.scalar_type() == entry.dtype;
+  const Tensor memory = direct ? values : at::empty(values.sizes(), at::TensorOptions(entry.dtype));
+  source.read(entry.name, part.begin, part.begin + values.numel(), memory.mutable_data_ptr());
+  if (!direct) values.copy_(memory);
+}
+
+}  // namespace
+
+TensorMatch::TensorMatch(std::vector<StateTensor> wanted, const std::map<std::string, const TensorEntry*>& offered, bool convert)
+    : wanted_(std::move(wanted)) {
+  std::set<std::string> known;
+  for (const auto& tensor : wanted_) {
+    known.insert(tensor.name);
+    const auto found = offered.find(tensor.name);
+    if (found == offered.end()) {
+      missing_.push_back(tensor.name);
+      continue;
+    }
+    const TensorEntry& entry = *found->second;
+    // fp8 weights mean nothing without their scales, which are other tensors.
+    const auto is_float = [](at::ScalarType dtype) { return c10::isFloatingType(dtype) && c10::elementSize(dtype) > 1; };
+    const bool converts = convert && is_float(entry.dtype) && is_float(tensor.dtype);
+    if (entry.shape == tensor.shape && (entry.dtype == tensor.dtype || converts))
+      fitting_.emplace_back(&tensor, &entry);
+    else
+      different_.push_back(fmt::format("{} is {} in the file and {} in the model", tensor.name, entry.form(),
+                                       TensorEntry{tensor.name, tensor.dtype, tensor.shape}.form()));
+  }
+  for (const auto& [name, entry] : offered)
+    if (!known.contains(name)) unexpected_.push_back(name);
+}
+
+std::string TensorMatch::differences() const {
+  std::vector<std::string> lines;
+  list(lines, "missing", missing_);
+  list(lines, "unexpected", unexpected_);
+  list(lines, "different", different_);
+  return fmt::to_string(fmt::join(lines, "; "));
+}
+
+void TensorMatch::load(const TensorSource& source) const {
+  const at::NoGradGuard no_grad;
+  for (const auto& [tensor, entry] : fitting_)
+    for (const auto& part : tensor->parts) load_part(part, source, *entry);
+}
+
+}  // namespace levin::detail

@@ -1,0 +1,55 @@
+#include "levin/comm/thread_count.h"
+
+#include "levin/comm/topology.h"
+#include "levin/core/error.h"
+#include "levin_test.h"
+
+using levin::choose_threads;
+using levin::Topology;
+
+namespace {
+
+levin::GetVariable environment(const char* omp_num_threads) {
+  return [=](const char* name) { return std::string(name) == "OMP_NUM_THREADS" ? omp_num_threads : nullptr; };
+}
+
+// `ranks` ranks of one host that may all run on the same four cores.
+Topology sharing_four_cores(int ranks) {
+  std::vector<levin::RankPlace> places;
+  for (int rank = 0; rank < ranks; rank++) places.push_back({.rank = rank, .host = "a", .local_rank = rank, .cores = {0, 1, 2, 3}});
+  return {places, std::vector<int>(static_cast<size_t>(ranks), 0), 0};
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(comm_thread_count)
+
+BOOST_AUTO_TEST_CASE(an_option_ranks_above_the_environment_and_that_above_the_cores) {
+  const auto option = choose_threads(3, sharing_four_cores(1), environment("2"));
+  BOOST_TEST(option.threads == 3);
+  BOOST_TEST(option.reason == "num_threads");
+  const auto variable = choose_threads(0, sharing_four_cores(1), environment("2"));
+  BOOST_TEST(variable.threads == 2);
+  BOOST_TEST(variable.reason == "OMP_NUM_THREADS=2");
+  BOOST_TEST(choose_threads(0, sharing_four_cores(1), environment("8")).threads == 8);
+  for (const char* unset : {static_cast<const char*>(nullptr), ""}) {
+    const auto share = choose_threads(0, sharing_four_cores(2), environment(unset));
+    BOOST_TEST(share.threads == 2);
+    BOOST_TEST(share.reason == "4 cores for 2 ranks");
+  }
+  BOOST_TEST(choose_threads(0, sharing_four_cores(9), environment(nullptr)).threads == 1);
+}
+
+BOOST_AUTO_TEST_CASE(of_a_list_the_outermost_level_counts) {
+  BOOST_TEST(levin::threads_of_environment(environment("4,2,1")).value() == 4);
+  BOOST_TEST(!levin::threads_of_environment(environment(nullptr)));
+}
+
+BOOST_AUTO_TEST_CASE(other_values_are_refused) {
+  for (const char* value : {"0", "-1", "four", "2x", " 2", "1.5", ",2", "99999999999"})
+    levin::test::check_throws<levin::ConfigError>([&] { choose_threads(0, sharing_four_cores(1), environment(value)); },
+                                                  {"OMP_NUM_THREADS=\"" + std::string(value) + "\"", "positive integer"});
+  BOOST_TEST(choose_threads(2, sharing_four_cores(1), environment("four")).threads == 2);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
