@@ -6,10 +6,11 @@
 
 #include "levin/cli/run.h"
 #include "levin/core/heap.h"
+#include "levin/core/memory.h"
 #include "levin/core/whereabouts.h"
 #include "levin/nn/build_context.h"
 #include "levin/nn/unit.h"
-#include "levin/parallel/plan_model.h"
+#include "levin/plan/plan.h"
 #include "levin/session/precision.h"
 
 namespace levin::cli {
@@ -51,16 +52,16 @@ std::vector<Row> rows_of(const StrategyConfig& chosen, const Ranks& ranks) {
   else
     for (auto& [name, config] : planned_strategies()) rows.push_back({name, config});
   if (ranks.hosts > 1 && ranks.of_host > 1) rows.push_back({"hsdp", HSDP{}});
-  const Form form = choose_form(chosen, ranks);
-  const auto options = write_config(form.options);
+  const auto configured = resolve_strategy(chosen, ranks);
+  const auto options = write_config(configured.options);
   for (auto& row : rows) {
-    const Form its = choose_form(row.config, ranks);
-    if (its.lifetimes != form.lifetimes || (its.name != form.name && ranks.all > 1)) continue;
-    if (to_yaml(write_config(its.options), false) != to_yaml(options, false)) continue;
+    const auto plan = resolve_strategy(row.config, ranks);
+    if (plan.placements != configured.placements || (plan.name != configured.name && ranks.all > 1)) continue;
+    if (to_yaml(write_config(plan.options), false) != to_yaml(options, false)) continue;
     row.chosen = true, row.config = chosen;
     return rows;
   }
-  rows.insert(rows.begin(), {form.name + ", as configured", chosen, true});
+  rows.insert(rows.begin(), {configured.name + ", as configured", chosen, true});
   return rows;
 }
 
@@ -87,25 +88,25 @@ void print_collectives(const std::string& name, const Plan& plan, const ClusterC
     int64_t count = 0, bytes = 0;
     double seconds = 0;
   };
-  std::map<std::pair<Among, CollectiveOp>, Sum> sums;
-  const auto places_among = places_of(plan.form, cluster);
-  for (const auto& one : plan.collectives) {
-    auto& sum = sums[{one.among, one.op}];
-    sum.count++, sum.bytes += one.bytes;
-    sum.seconds += collective_seconds(one, places_among[static_cast<size_t>(one.among)], cluster);
+  const auto places_by_role = places_of(plan.sharding, cluster);
+  std::map<std::pair<MeshRole, CollectiveOp>, Sum> sums;
+  for (const auto& collective : plan.collectives) {
+    auto& sum = sums[{collective.role, collective.op}];
+    sum.count++, sum.bytes += collective.bytes;
+    sum.seconds += collective_seconds(collective, places_by_role[static_cast<size_t>(collective.role)], cluster);
   }
   std::printf("  %s%s\n", name.c_str(), sums.empty() ? ": none" : "");
-  for (const auto& [what, sum] : sums) {
-    const auto& places = places_among[static_cast<size_t>(what.first)];
+  for (const auto& [kind, sum] : sums) {
+    const auto& places = places_by_role[static_cast<size_t>(kind.first)];
     const bool messages = cluster.own_memory() || places.hosts > 1;
-    std::printf("    %6lld x %-14s %9s together, %s, %s%s\n", static_cast<long long>(sum.count), name_of(what.second),
+    std::printf("    %6lld x %-14s %9s together, %s, %s%s\n", static_cast<long long>(sum.count), name_of(kind.second),
                 bytes_text(sum.bytes).c_str(), describe(places).c_str(), seconds_text(sum.seconds).c_str(),
                 messages ? "" : ", in shared memory: no messages");
   }
 }
 
 void print_row(const Row& row, const Plan& plan, const ClusterConfig& cluster, bool there_is_room, bool best) {
-  const auto& [form, memory, collectives, time] = plan;
+  const auto& [sharding, memory, collectives, time] = plan;
   const auto& first = memory.first;
   std::printf("%c%c %-20s %9s %9s %9s %9s %9s %9s %4s %9s %9s %9s %9s\n", row.chosen ? '*' : ' ', best ? '>' : ' ', row.name.c_str(),
               bytes_text(first.parameters).c_str(), bytes_text(first.gradients).c_str(), bytes_text(first.optimizer).c_str(),
@@ -149,17 +150,17 @@ void print_plan(const PlanConfig& config, const TrainerConfig& trainer, const st
   const int64_t alignment = cluster.own_memory() ? 256 : 64;
   const int64_t there = cluster.node_memory ? cluster.node_memory->value : available_memory(), reserved = config.reserved.value;
   std::vector<Plan> plans;
-  PlanWork work{.micro_batches = trainer.accumulate_grad_batches};
+  Workload work{.micro_batches = trainer.accumulate_grad_batches};
   work.clip_by_norm = trainer.session.gradient_clip_val && trainer.session.gradient_clip_algorithm == ClipAlgorithm::norm;
   int64_t parameters = 0;
   for (const auto& row : rows) {
-    const Form form = choose_form(row.config, ranks);
-    auto model = describe_model(*module, specs, dtype, form.options.min_num_params);
+    const auto sharding = resolve_strategy(row.config, ranks);
+    auto model = describe_model(*module, specs, dtype, sharding.options.min_num_params);
     if (trainer.session.activation_checkpointing != ActivationCheckpointing::none)
       for (size_t unit = 1; unit < model.units.size(); unit++) model.units[unit].checkpointed |= model.units[unit].parent == 0;
     parameters = model.numel();
     work.flops = config.flops.value_or(6 * static_cast<double>(parameters) * config.batch);
-    plans.push_back(make_plan(model, form, cluster, work, alignment));
+    plans.push_back(make_plan(model, sharding, cluster, work, alignment));
   }
   const auto* best = fastest_that_fits(plans, cluster, there, reserved);
 
@@ -175,15 +176,16 @@ void print_plan(const PlanConfig& config, const TrainerConfig& trainer, const st
                   ? fmt::format("; the model was compared with a simulator up to {} ranks only", most_ranks_checked).c_str()
                   : "");
   for (const auto& spec : specs)
-    if (spec.factory) std::printf("The state of the custom optimizer is not counted.\n");
+    if (spec.factory) std::printf("What the custom optimizer remembers is not counted.\n");
   std::printf("\n%-23s %29s %9s %9s %9s %4s %9s %9s %9s %9s\n", "", "a node's first rank has", "in all", "others", "node", "fits", "step",
               "compute", "waits", "update");
   std::printf("%-23s %9s %9s %9s\n", "   strategy", "params", "grads", "optimizer");
   for (size_t i = 0; i < rows.size(); i++)
     print_row(rows[i], plans[i], cluster, fits(plans[i].memory, cluster, there, reserved), &plans[i] == best);
-  std::printf("*: configured. >: the fastest that fits.%s\n", plans.front().form.one_copy() || plans.back().form.one_copy()
-                                                                  ? " Parameters that a node shares are counted on its first rank."
-                                                                  : "");
+  std::printf("*: configured. >: the fastest that fits.%s\n",
+              plans.front().sharding.one_copy_per_node() || plans.back().sharding.one_copy_per_node()
+                  ? " Parameters that a node shares are counted on its first rank."
+                  : "");
   std::printf("\nCollectives of a step:\n");
   for (size_t i = 0; i < rows.size(); i++) print_collectives(rows[i].name, plans[i], cluster);
   std::fflush(stdout);

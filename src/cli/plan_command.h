@@ -3,7 +3,7 @@
 
 #include "levin/core/config.h"
 #include "levin/optim/optimizer.h"
-#include "levin/parallel/cluster_config.h"
+#include "levin/plan/cluster_config.h"
 #include "levin/trainer/trainer_config.h"
 
 namespace levin {

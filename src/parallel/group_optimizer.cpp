@@ -1,4 +1,4 @@
-#include "levin/parallel/group_optimizer.h"
+#include "group_optimizer.h"
 
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
@@ -14,11 +14,11 @@
 namespace levin {
 
 GroupOptimizer::GroupOptimizer(const OptimizerSpec* spec, std::vector<FlatGroup*> groups, const std::vector<NamedParameter>& parameters,
-                               const std::vector<SegmentOptions>& options)
+                               const std::vector<SegmentOptions>& group_options)
     : spec_(spec),
       optimizer_(spec && !spec->factory ? FlatOptimizer::create(spec->optimizer) : nullptr),
       groups_(std::move(groups)),
-      options_(options) {
+      group_options_(group_options) {
   for (const auto& parameter : parameters) names_.push_back(parameter.name);
   std::vector<Tensor> tensors;  // that are trained, in the model's order
   for (auto* group : groups_) {
@@ -32,7 +32,7 @@ GroupOptimizer::GroupOptimizer(const OptimizerSpec* spec, std::vector<FlatGroup*
                      "make groups in its factory instead");
   std::vector<bool> ours(parameters.size());
   for (const auto* group : trained_)
-    for (const auto& placement : group->layout().placements) ours[static_cast<size_t>(placement.parameter)] = true;
+    for (const auto& member : group->layout().parameters) ours[static_cast<size_t>(member.parameter)] = true;
   for (size_t i = 0; i < parameters.size(); i++)
     if (ours[i]) tensors.push_back(parameters[i].tensor);
   custom_ = std::make_unique<TorchOptimizer>(spec_->factory, tensors);
@@ -51,30 +51,25 @@ std::vector<SegmentOptions> GroupOptimizer::segment_options() const {
   }
   std::set<int> used;
   for (const auto* group : trained_)
-    for (const auto& segment : group->layout().segments) used.insert(segment.options);
-  for (const int one : used) found.push_back(options_[static_cast<size_t>(one)]);
+    for (const auto& segment : group->layout().segments) used.insert(segment.group_id);
+  for (const int group_id : used) found.push_back(group_options_[static_cast<size_t>(group_id)]);
   return found;
 }
 
-void GroupOptimizer::settle(std::vector<size_t>* absent) {
-  for (auto* group : groups_) group->settle(names_, absent);
+void GroupOptimizer::check_in_place() const {
+  for (const auto* group : groups_) group->check_in_place(names_);
+}
+
+bool GroupOptimizer::reducing() const {
+  return std::any_of(trained_.begin(), trained_.end(), [](const auto* group) { return group->reducing(); });
 }
 
 void GroupOptimizer::scale_gradients(double scale) {
   next_gradient_scale_ = scale;
-  if (scale == gradient_scale_ || std::any_of(trained_.begin(), trained_.end(), [](const auto* group) { return group->reducing(); }))
-    return;
+  if (scale == gradient_scale_ || reducing()) return;
   if (backwards_ > 0)
     for (auto* group : trained_) group->scale_gradients(scale / gradient_scale_);
   gradient_scale_ = scale;
-}
-
-void GroupOptimizer::start_reduce() {
-  for (size_t i = trained_.size(); i-- > 0;) trained_[i]->start_reduce();
-}
-
-void GroupOptimizer::reduce(double factor) {
-  for (auto* group : trained_) group->reduce(factor);
 }
 
 double GroupOptimizer::squared_norm() const {
@@ -91,17 +86,17 @@ void GroupOptimizer::clip_by_value(double limit) {
   for (auto* group : trained_) levin::clip_by_value(group->mean(), limit);
 }
 
-void GroupOptimizer::update(const std::function<double(double)>& schedule, const std::function<void(const Tensor&)>& sum_over_parts) {
+void GroupOptimizer::update(const std::function<double(double)>& schedule, const std::function<void(const Tensor&)>& sum_over_shards) {
   at::NoGradGuard no_grad;
   const auto options_of = [&](const FlatGroup::Slice& slice) {
-    const auto& base = options_[static_cast<size_t>(slice.segment.options)];
+    const auto& base = group_options_[static_cast<size_t>(slice.segment.group_id)];
     return SegmentOptions{schedule(base.lr), base.weight_decay};
   };
   for (auto* group : trained_) group->begin_update();
   if (custom_) {
     custom_->step(schedule);
   } else if (const auto* layer_wise = dynamic_cast<const LayerWiseOptimizer*>(optimizer_.get())) {
-    update_layer_wise(*layer_wise, trained_, names_.size(), options_of, sum_over_parts);
+    update_layer_wise(*layer_wise, trained_, names_.size(), options_of, sum_over_shards);
   } else if (optimizer_) {
     std::vector<SliceUpdate> slices;
     for (auto* group : trained_)
@@ -114,15 +109,10 @@ void GroupOptimizer::update(const std::function<double(double)>& schedule, const
   for (auto* group : trained_) group->end_update();
 }
 
-void GroupOptimizer::zero_grad() {
-  at::NoGradGuard no_grad;
-  for (auto* group : groups_) group->zero_grad();
-}
-
 std::vector<GradientSlice> GroupOptimizer::gradients() const {
   std::vector<GradientSlice> slices;
   for (const auto* group : trained_)
-    for (const auto& [parameter, range] : group->layout().placements) {
+    for (const auto& [parameter, range] : group->layout().parameters) {
       const Range owned = group->owned(), mine = intersect(range, owned);
       if (mine.size() == 0) continue;
       slices.push_back({names_[static_cast<size_t>(parameter)], group->mean().narrow(0, mine.begin - owned.begin, mine.size()),
@@ -135,13 +125,13 @@ void GroupOptimizer::add_state(StateUse use, const std::string& prefix, const st
                                std::vector<StateTensor>& all) const {
   for (const auto* group : trained_) {
     const Range wanted = group->optimizer_state_for(use);
-    for (const auto& placement : group->layout().placements) {
-      const Range range = placement.range;
-      const auto& [name, tensor] = parameters[static_cast<size_t>(placement.parameter)];
-      // Values of the elements `its` of the group, where they are this parameter's and wanted.
-      const auto add = [&](StateTensor& state, Range its, const Tensor& values) {
-        const Range part = intersect(intersect(range, its), wanted);
-        if (part.size() > 0) state.parts.push_back({part.begin - range.begin, values.narrow(0, part.begin - its.begin, part.size())});
+    for (const auto& member : group->layout().parameters) {
+      const Range range = member.range;
+      const auto& [name, tensor] = parameters[static_cast<size_t>(member.parameter)];
+      // The part of `values`, elements `held` of the group, that belongs to this parameter and is wanted.
+      const auto add = [&](StateTensor& state, Range held, const Tensor& values) {
+        const Range part = intersect(intersect(range, held), wanted);
+        if (part.size() > 0) state.parts.push_back({part.begin - range.begin, values.narrow(0, part.begin - held.begin, part.size())});
       };
       const auto names = optimizer_ ? optimizer_->state_names() : std::vector<std::string>();
       for (size_t i = 0; i < names.size(); i++) {
@@ -170,7 +160,7 @@ int64_t GroupOptimizer::steps() const {
 void GroupOptimizer::set_steps(int64_t steps) {
   if (custom_) custom_->set_steps(steps);
   for (auto* group : trained_)
-    for (auto& [segment, its_parameters, gradients, state] : group->slices())
+    for (auto& [segment, shard, gradients, state] : group->slices())
       for (const auto* count : {&state.step, &state.device_step})
         if (count->defined()) count->fill_(steps);
 }

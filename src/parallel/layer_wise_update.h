@@ -2,15 +2,15 @@
 #include <functional>
 #include <vector>
 
+#include "flat_group.h"
 #include "levin/optim/optimizer_spec.h"
-#include "levin/parallel/flat_group.h"
 
 namespace levin {
 
-/// One update by a rule that needs norms of whole parameters, on ranks that own parts of them. `parameters` is how many there are;
-/// `sum_over_parts` adds up squares [2, parameters] over the ranks among whom a parameter is cut, if it is.
+/// One update by an optimizer that needs norms of whole parameters, on ranks that hold shards of them. `parameters`: the number of the
+/// model's parameters. `sum_over_shards`, collective, adds up squares [2, parameters] over the ranks among whom parameters are sharded.
 void update_layer_wise(const LayerWiseOptimizer& optimizer, const std::vector<FlatGroup*>& groups, size_t parameters,
                        const std::function<SegmentOptions(const FlatGroup::Slice&)>& options,
-                       const std::function<void(const Tensor& squares)>& sum_over_parts);
+                       const std::function<void(const Tensor& squares)>& sum_over_shards);
 
 }  // namespace levin

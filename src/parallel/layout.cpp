@@ -1,4 +1,4 @@
-#include "levin/parallel/layout.h"
+#include "layout.h"
 
 #include <algorithm>
 
@@ -7,19 +7,19 @@ namespace {
 
 int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
-// Sorts the group's parameters by options, gives each its place, and notes the segments.
+// Sorts the parameters by parameter group and assigns ranges and segments.
 void place(GroupLayout& group, const std::vector<ParameterInfo>& parameters, const LayoutOptions& options) {
   const int64_t alignment = options.alignment_bytes / static_cast<int64_t>(c10::elementSize(group.dtype));
-  std::stable_sort(group.placements.begin(), group.placements.end(), [&](const Placement& a, const Placement& b) {
-    return parameters[static_cast<size_t>(a.parameter)].options < parameters[static_cast<size_t>(b.parameter)].options;
+  std::stable_sort(group.parameters.begin(), group.parameters.end(), [&](const ParameterRange& a, const ParameterRange& b) {
+    return parameters[static_cast<size_t>(a.parameter)].group_id < parameters[static_cast<size_t>(b.parameter)].group_id;
   });
   int64_t offset = 0;
-  for (auto& placement : group.placements) {
-    const auto& info = parameters[static_cast<size_t>(placement.parameter)];
-    placement.range = {offset, offset + info.numel};
+  for (auto& member : group.parameters) {
+    const auto& info = parameters[static_cast<size_t>(member.parameter)];
+    member.range = {offset, offset + info.numel};
     offset = round_up(offset + info.numel, alignment);
-    if (group.segments.empty() || group.segments.back().options != info.options)
-      group.segments.push_back({info.options, {placement.range.begin, offset}});
+    if (group.segments.empty() || group.segments.back().group_id != info.group_id)
+      group.segments.push_back({info.group_id, {member.range.begin, offset}});
     else
       group.segments.back().range.end = offset;
   }
@@ -63,7 +63,7 @@ std::vector<GroupLayout> make_layout(const std::vector<ParameterInfo>& parameter
       open.push_back(groups.size() - 1);
       found = open.end() - 1;
     }
-    groups[*found].placements.push_back({static_cast<int>(i), {}});
+    groups[*found].parameters.push_back({static_cast<int>(i), {}});
     bytes[*found] += size;
   }
   for (auto& group : groups) place(group, parameters, options);

@@ -11,7 +11,7 @@
 #include "levin/comm/communicator.h"
 #include "levin/comm/host_values.h"
 #include "levin/core/error.h"
-#include "levin/parallel/strategy.h"
+#include "levin/parallel/named_parameter.h"
 
 namespace levin::detail {
 namespace {

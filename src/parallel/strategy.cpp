@@ -8,54 +8,61 @@
 #include <algorithm>
 #include <cmath>
 
-#include "levin/comm/communicator.h"
 #include "levin/comm/host_values.h"
+#include "levin/comm/mesh.h"
 #include "levin/comm/node_group.h"
 #include "levin/core/error.h"
 #include "levin/nn/unit.h"
 #include "model_checks.h"
-#include "strategy_parts.h"
+#include "strategy_engine.h"
 
 namespace levin {
-namespace {
 
-// Before all ranks meet: finds a rank of the group that still waits in a unit. On devices it would cost a wait for all that was started.
-void meet_group(Communicator* shard) {
-  if (shard && shard->device().is_cpu()) shard->barrier();
-}
-
-}  // namespace
-
-Strategy::Strategy(Mesh& mesh, int64_t alignment_bytes, Log log)
-    : mesh_(&mesh),
-      communicator_(&mesh.loss_communicator()),
-      alignment_bytes_(alignment_bytes),
-      log_(std::move(log)),
-      making_(std::make_unique<Making>(meter_)),
-      running_(std::make_unique<Running>()) {}
-
+Strategy::Strategy(std::unique_ptr<Engine> engine) : engine_(std::move(engine)) {}
 Strategy::~Strategy() = default;
 
-std::vector<double> Strategy::exchange(const std::vector<double>& mine) {
-  if (mesh_->size() == 1) return mine;
-  std::vector<double> all(mine.size() * static_cast<size_t>(mesh_->size()));
-  auto& host = mesh_->world().host();
+const ShardingPlan& Strategy::plan() const noexcept { return engine_->plan; }
+const MemoryMeter& Strategy::memory() const noexcept { return engine_->meter; }
+double Strategy::gradient_scale() const noexcept { return engine_->gradient_scale; }
+const std::vector<NamedParameter>& Strategy::parameters() const noexcept { return engine_->parameters; }
+const std::vector<std::weak_ptr<UnitBase>>& Strategy::units() const noexcept { return engine_->units; }
+double Strategy::base_lr(size_t optimizer) const { return engine_->optimizers[optimizer].base_lr(); }
+std::vector<SegmentOptions> Strategy::segment_options(size_t optimizer) const { return engine_->optimizers[optimizer].segment_options(); }
+const TorchOptimizer* Strategy::custom_optimizer(size_t optimizer) const noexcept { return engine_->optimizers[optimizer].custom(); }
+int64_t Strategy::optimizer_steps(size_t optimizer) const { return engine_->optimizers[optimizer].steps(); }
+
+std::vector<Strategy::GroupStatus> Strategy::groups() const {
+  std::vector<GroupStatus> status;
+  for (const auto& group : engine_->groups) status.push_back({group.store().unsharded(), group.reducing()});
+  return status;
+}
+
+std::vector<double> Strategy::Engine::exchange(const std::vector<double>& values) {
+  if (mesh->size() == 1) return values;
+  std::vector<double> all(values.size() * static_cast<size_t>(mesh->size()));
+  auto& host = mesh->world().host();
   if (auto* node = host.node(); node && node->size() == host.size()) {
-    node->exchange(mine, all);
+    node->exchange(values, all);
   } else {
-    const auto view = [](const std::vector<double>& values) {
-      return at::from_blob(const_cast<double*>(values.data()), {static_cast<int64_t>(values.size())}, at::kDouble);
+    const auto view = [](const std::vector<double>& numbers) {
+      return at::from_blob(const_cast<double*>(numbers.data()), {static_cast<int64_t>(numbers.size())}, at::kDouble);
     };
-    host.all_gather(view(all), view(mine)).wait();
+    host.all_gather(view(all), view(values)).wait();
   }
   return all;
 }
 
-// Of what exchange gave the first value of each rank that mesh.loss() has: a tensor-parallel group counts its samples once.
-double Strategy::sum_over_loss(const std::vector<double>& all, size_t values_per_rank) const {
+double Strategy::Engine::sum_over_loss(const std::vector<double>& all, size_t values_per_rank) const {
   double sum = 0;
-  for (const int rank : mesh_->loss().members) sum += all[static_cast<size_t>(rank) * values_per_rank];
+  for (const int rank : mesh->loss().members) sum += all[static_cast<size_t>(rank) * values_per_rank];
   return sum;
+}
+
+std::vector<size_t> Strategy::Engine::active_optimizers() const {
+  std::vector<size_t> active;
+  for (size_t i = 0; i < optimizers.size(); i++)
+    if (toggled.value_or(i) == i) active.push_back(i);
+  return active;
 }
 
 void Strategy::backward(const Tensor& loss, double weight) {
@@ -65,185 +72,169 @@ void Strategy::backward(const Tensor& loss, double weight) {
                      : loss.numel() != 1 ? fmt::format("the loss has {} elements, must have one", loss.numel())
                                          : std::string("the loss does not depend on a parameter that requires a gradient"),
                      "return the mean loss over the batch from training_step");
-  const auto taking_part = [this](auto&& act) {
-    for (size_t i = 0; i < optimizers_.size(); i++)
-      if (toggled_.value_or(i) == i) act(optimizers_[i]);
-  };
-  bool too_late = false;
-  taking_part([&](const GroupOptimizer& optimizer) {
-    for (const auto* group : optimizer.groups()) too_late = too_late || group->reducing();
-  });
-  if (too_late)
+  auto& engine = *engine_;
+  const auto active = engine.active_optimizers();
+  if (std::any_of(active.begin(), active.end(), [&](size_t i) { return engine.optimizers[i].reducing(); }))
     throw UsageError("parallel", "a backward after the one that was to be the last of its step",
                      "call expect_step before the last one only");
   // A rank alone needs no common unit of weight: it takes its first micro-batch's, so that one micro-batch is a plain backward.
   const auto fresh = [](const GroupOptimizer& optimizer) { return optimizer.weight() == 0; };
-  if (communicator_->size() == 1 && weight > 0 && std::all_of(optimizers_.begin(), optimizers_.end(), fresh)) unit_ = weight;
-  if (running_->overlap && !running_->overlap->begun() && form_.lifetimes.gradients == Hold::sharded) {
-    std::vector<FlatGroup*> groups;
-    taking_part(
-        [&](const GroupOptimizer& optimizer) { groups.insert(groups.end(), optimizer.groups().begin(), optimizer.groups().end()); });
-    running_->overlap->begin(groups, form_.options.reduce_every_backward);
-  }
-  const double seed = weight / unit_ * gradient_scale_;
+  if (engine.communicator->size() == 1 && weight > 0 && std::all_of(engine.optimizers.begin(), engine.optimizers.end(), fresh))
+    engine.unit = weight;
+  engine.schedule->begin_backward(active);
+  const double seed = weight / engine.unit * engine.gradient_scale;
   if (seed == 1)
     loss.backward();
   else
     loss.backward(at::scalar_tensor(seed, loss.options().requires_grad(false)).view(loss.sizes()));
-  std::vector<size_t> absent;
-  if (running_->overlap && running_->overlap->begun()) running_->overlap->end(making_->parameter_names, &absent);
-  taking_part([&](GroupOptimizer& optimizer) { optimizer.settle(&absent); });
-  if (running_->runners) running_->runners->release_all();
-  if (!absent.empty()) look_at_absent(absent, loss);
-  backward_done_ = true;
-  taking_part([&](GroupOptimizer& optimizer) { optimizer.count(weight); });
+  for (const size_t i : active) engine.optimizers[i].check_in_place();
+  engine.schedule->end_backward(active);
+  if (const auto absent = engine.actions.take_absent(); !absent.empty()) check_absent(absent, loss);
+  engine.backward_done = true;
+  for (const size_t i : active) engine.optimizers[i].count(weight);
 }
 
-// With several optimizers a backward of one may well leave the parameters of the others out.
-void Strategy::look_at_absent(const std::vector<size_t>& absent, const Tensor& loss) {
-  const bool suspicious = optimizers_.size() == 1;
-  detail::check_not_replaced(parameters_, absent, module_.lock().get(), suspicious ? loss : Tensor());
-  if (!suspicious || mesh_->rank() != 0 || !backward_done_ || std::exchange(warned_of_absent_, true)) return;
-  log_.warning(
+// With several optimizers a backward for one may well leave out the parameters of the others.
+void Strategy::check_absent(const std::vector<size_t>& absent, const Tensor& loss) {
+  auto& engine = *engine_;
+  const bool suspicious = engine.optimizers.size() == 1;
+  detail::check_not_replaced(engine.parameters, absent, engine.module.lock().get(), suspicious ? loss : Tensor());
+  if (!suspicious || engine.mesh->rank() != 0 || !engine.backward_done || std::exchange(engine.warned_of_absent, true)) return;
+  engine.log.warning(
       "[parallel] parameter {} takes no part in the loss any more; where a tensor was assigned to a module's member, write into the "
       "parameter inside write_parameters instead",
-      detail::name_and_shape(parameters_[absent.front()]));
+      detail::name_and_shape(engine.parameters[absent.front()]));
 }
 
 void Strategy::scale_gradients(double scale) {
-  gradient_scale_ = scale;
-  for (auto& optimizer : optimizers_) optimizer.scale_gradients(scale);
+  engine_->gradient_scale = scale;
+  for (auto& optimizer : engine_->optimizers) optimizer.scale_gradients(scale);
 }
 
 void Strategy::toggle(std::optional<size_t> optimizer) {
-  for (const auto& tensor : frozen_) tensor.set_requires_grad(true);
-  frozen_.clear();
-  toggled_ = optimizer;
+  auto& engine = *engine_;
+  for (const auto& tensor : engine.frozen) tensor.set_requires_grad(true);
+  engine.frozen.clear();
+  engine.toggled = optimizer;
   if (!optimizer) return;
-  for (size_t i = 0; i < optimizers_.size(); i++)
-    for (const auto* group : optimizers_[i].groups())
-      if (i != *optimizer && group->trained()) frozen_.insert(frozen_.end(), group->members().begin(), group->members().end());
-  for (const auto& tensor : frozen_) tensor.set_requires_grad(false);
+  for (size_t i = 0; i < engine.optimizers.size(); i++)
+    for (const auto* group : engine.optimizers[i].groups())
+      if (i != *optimizer && group->trained()) engine.frozen.insert(engine.frozen.end(), group->members().begin(), group->members().end());
+  for (const auto& tensor : engine.frozen) tensor.set_requires_grad(false);
 }
 
 void Strategy::checkpoint_activations(ActivationCheckpointing kind) {
-  for (const auto& unit : making_->tree.units)
+  for (const auto& unit : engine_->tree.units)
     if (unit.unit && unit.parent == 0) unit.unit->checkpoint_activations(kind);
 }
 
-void Strategy::expect_step(size_t optimizer) {
-  if (running_->overlap) running_->overlap->begin(optimizers_[optimizer].groups(), /*reduce=*/true);
-}
-
-void Strategy::refuse_other_optimizer(size_t rank, size_t its, size_t ours) const {
-  const auto names = optimizer_names(specs_);
-  throw UsageError(
-      "parallel",
-      fmt::format("rank {} takes a step of the optimizer \"{}\", rank {} of \"{}\"", mesh_->rank(), names[ours], rank, names[its]),
-      "take the same steps in the same order on all ranks, whatever their data");
-}
+void Strategy::expect_step(size_t optimizer) { engine_->schedule->expect_step(optimizer); }
 
 StepTotals Strategy::meet(uint32_t signals, size_t optimizer) {
-  auto& its = optimizers_[optimizer];
-  its.settle();  // a rank may have had no backward at all
-  its.start_reduce();
-  meet_group(form_.shard_ranks < form_.ranks ? making_->ranks.shard : nullptr);
+  auto& engine = *engine_;
+  const auto& weight = engine.optimizers[optimizer];
+  weight.check_in_place();
+  std::vector<double> all;
+  engine.schedule->synchronize(optimizer, [&] {
+    all = engine.exchange({weight.weight(), static_cast<double>(signals), static_cast<double>(optimizer)});
+  });
   StepTotals totals;
-  const auto all = exchange({its.weight(), static_cast<double>(signals), static_cast<double>(optimizer)});
-  for (size_t i = 0; i < all.size(); i += 3) {
+  for (size_t i = 0; i < all.size(); i += StepSchedule::synchronize_values) {
     totals.signals |= static_cast<uint32_t>(all[i + 1]);
-    if (all[i + 2] != static_cast<double>(optimizer)) refuse_other_optimizer(i / 3, static_cast<size_t>(all[i + 2]), optimizer);
+    if (const auto other = static_cast<size_t>(all[i + 2]); other != optimizer) {
+      const auto names = optimizer_names(engine.specs);
+      throw UsageError("parallel",
+                       fmt::format("rank {} takes a step of the optimizer \"{}\", rank {} of \"{}\"", engine.communicator->rank(),
+                                   names[optimizer], i / StepSchedule::synchronize_values, names[other]),
+                       "take the same steps in the same order on all ranks, whatever their data");
+    }
   }
-  totals.weight = sum_over_loss(all, 3);
   return totals;
 }
 
 uint32_t Strategy::agree(uint32_t signals) {
-  meet_group(form_.shard_ranks < form_.ranks ? making_->ranks.shard : nullptr);
+  engine_->ranks.synchronize_shards();
   uint32_t all = 0;
-  for (const double one : exchange({static_cast<double>(signals)})) all |= static_cast<uint32_t>(one);
+  for (const double value : engine_->exchange({static_cast<double>(signals)})) all |= static_cast<uint32_t>(value);
   return all;
 }
 
 void Strategy::reduce(const StepTotals& totals, size_t optimizer, Accumulation accumulation) {
   if (!(totals.weight > 0))
     throw UsageError("parallel", fmt::format("a step with a total weight of {}", totals.weight), "skip the step: no rank had a sample");
-  auto& its = optimizers_[optimizer];
-  const double calls = accumulation == Accumulation::sum ? static_cast<double>(its.backwards()) : 1;
-  its.reduce(calls * unit_ / (totals.weight * its.gradient_scale()));
-  its.forget_weights();
-  its.read_by_peers = form_.shared();
+  auto& gradients = engine_->optimizers[optimizer];
+  const double calls = accumulation == Accumulation::sum ? static_cast<double>(gradients.backwards()) : 1;
+  engine_->schedule->reduce(optimizer, calls * engine_->unit / (totals.weight * gradients.gradient_scale()));
+  gradients.forget_weights();
 }
 
 double Strategy::grad_norm(size_t optimizer) {
-  const double mine = optimizers_[optimizer].squared_norm();
-  if (form_.lifetimes.optimizer != Hold::sharded) return std::sqrt(mine);
-  return std::sqrt(sum_over_loss(exchange({mine}), 1) * form_.shard_ranks / form_.ranks);  // replicas have the same parts
+  const double squares = engine_->optimizers[optimizer].squared_norm();
+  const auto& plan = engine_->plan;
+  if (!plan.shards_updates()) return std::sqrt(squares);
+  const double sum = engine_->sum_over_loss(engine_->exchange({squares}), 1);
+  return std::sqrt(sum * plan.shard_ranks / plan.ranks);  // replicas have the same shards
 }
+
+void Strategy::clip_by_norm(double total_norm, double max_norm, size_t optimizer) {
+  engine_->optimizers[optimizer].clip_by_norm(total_norm, max_norm);
+}
+
+void Strategy::clip_by_value(double limit, size_t optimizer) { engine_->optimizers[optimizer].clip_by_value(limit); }
+
+std::vector<GradientSlice> Strategy::gradients(size_t optimizer) { return engine_->optimizers[optimizer].gradients(); }
 
 void Strategy::update(const std::function<double(double)>& schedule, size_t optimizer) {
-  if (running_->runners) running_->runners->start_again();  // what was gathered is old
-  const bool split = form_.lifetimes.optimizer == Hold::sharded;
-  optimizers_[optimizer].update(schedule, [&](const Tensor& squares) {
-    if (split) making_->ranks.shard->host().all_reduce(squares).wait();
+  auto& engine = *engine_;
+  engine.schedule->update(optimizer, [&] {
+    engine.optimizers[optimizer].update(schedule, [&](const Tensor& squares) {
+      if (engine.plan.shards_updates()) engine.ranks.communicators().shard->host().all_reduce(squares).wait();
+    });
   });
-  if (split) publish_parameters(optimizers_[optimizer].groups());
-  optimizers_[optimizer].read_by_peers = false;
-}
-
-void Strategy::publish_parameters(const std::vector<FlatGroup*>& groups) {
-  if (form_.shared() && !on_several_hosts(*communicator_)) {
-    communicator_->barrier();
-    return;
-  }
-  std::vector<Work> works;
-  for (auto* group : groups)
-    if (group->trained() && !group->parameters_sharded()) works.push_back(group->share_parameters());
-  for (auto& work : works) work.wait();
 }
 
 void Strategy::zero_grad(size_t optimizer) {
-  if (std::exchange(optimizers_[optimizer].read_by_peers, false)) communicator_->barrier();  // a step without an update
-  if (running_->runners) running_->runners->start_again();
-  optimizers_[optimizer].zero_grad();
-  optimizers_[optimizer].forget_weights();
+  engine_->schedule->reset(optimizer);
+  engine_->optimizers[optimizer].forget_weights();
 }
 
-// Where a unit's parameters are sharded, they are whole while it is its turn.
+// A unit's sharded parameters are unsharded while it is written.
 void Strategy::write_units(const std::function<void(size_t parameter)>& write) {
-  for (size_t unit = 0; unit < making_->tree.units.size(); unit++) {
-    std::vector<FlatGroup*> gathered;
-    for (auto& group : groups_)
-      if (group.layout().unit == static_cast<int>(unit) && group.parameters_sharded()) group.gather(), gathered.push_back(&group);
-    for (size_t i = 0; i < parameters_.size(); i++)
-      if (making_->unit_of_parameter[i] == unit) write(i);
-    if (form_.lifetimes.gathers_once && !gathered.empty()) communicator_->barrier();
-    for (auto* group : gathered) group->keep_part(), group->release();
+  auto& engine = *engine_;
+  for (size_t unit = 0; unit < engine.tree.units.size(); unit++) {
+    std::vector<ParameterStore*> stores;
+    for (auto& group : engine.groups)
+      if (group.layout().unit == static_cast<int>(unit)) stores.push_back(&group.store());
+    for (auto* store : stores) store->start_unshard(), store->finish_unshard();
+    for (size_t i = 0; i < engine.parameters.size(); i++)
+      if (engine.unit_of_parameter[i] == unit) write(i);
+    for (auto* store : stores) store->write_back(), store->reshard();
   }
-  for (auto& group : groups_) group.part_changed();
+  for (auto& group : engine.groups) group.shard_changed();
 }
 
 void Strategy::write_parameters(const std::function<void(const std::string&, Tensor&)>& fn) {
+  auto& engine = *engine_;
   std::exception_ptr failure;
-  if (form_.one_copy()) communicator_->barrier();  // others may still compute with what is about to change
-  if (running_->runners) running_->runners->release_all();
-  at::NoGradGuard no_grad;
-  const bool writes = !form_.one_copy() || communicator_->node()->rank() == 0;
+  if (engine.communicator->size() > 1) engine.communicator->barrier();  // others may still read a shared copy that is about to change
+  engine.schedule->reshard_all();
+  const at::NoGradGuard no_grad;
+  const bool writes = engine.groups.empty() || engine.groups.front().store().writes();
   write_units([&](size_t parameter) {
     if (!writes || failure) return;
     try {
-      fn(parameters_[parameter].name, parameters_[parameter].tensor);
+      fn(engine.parameters[parameter].name, engine.parameters[parameter].tensor);
     } catch (...) {
       failure = std::current_exception();
     }
   });
-  rethrow_on_all_ranks(*communicator_, failure, "parallel");
+  rethrow_on_all_ranks(*engine.communicator, failure, "parallel");
 }
 
 void Strategy::broadcast_buffers() {
-  if (communicator_->size() == 1) return;
-  at::NoGradGuard no_grad;
-  for (auto& buffer : buffers_) communicator_->broadcast(buffer.tensor, 0).wait();
+  if (engine_->communicator->size() == 1) return;
+  const at::NoGradGuard no_grad;
+  for (auto& buffer : engine_->buffers) engine_->communicator->broadcast(buffer.tensor, 0).wait();
 }
 
 }  // namespace levin

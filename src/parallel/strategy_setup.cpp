@@ -3,241 +3,223 @@
 
 #include <algorithm>
 
-#include "levin/comm/communicator.h"
-#include "levin/comm/host_values.h"
-#include "levin/comm/node_group.h"
+#include "levin/comm/mesh.h"
 #include "levin/core/error.h"
 #include "levin/core/heap.h"
 #include "levin/nn/unit.h"
-#include "levin/parallel/strategy.h"
-#include "memory_check.h"
 #include "model_checks.h"
-#include "parameter_infos.h"
-#include "strategy_parts.h"
+#include "strategy_engine.h"
 
 namespace levin {
+
+Strategy::Engine::Engine(Mesh& over, int64_t alignment, Log logger, MemoryCheck memory_check)
+    : mesh(&over),
+      communicator(&over.loss_communicator()),
+      alignment_bytes(alignment),
+      log(std::move(logger)),
+      check(std::move(memory_check)),
+      ranks(over),
+      pools(std::make_unique<BufferPools>(meter)),
+      actions(groups, ranks) {
+  make_schedule({}, {});
+}
+
 class Strategy::Collector : public BuildContext {
  public:
-  explicit Collector(Strategy& strategy) : strategy_(strategy) {
-    if (strategy_.making_->parked) heap_.emplace();
+  explicit Collector(Engine& engine) : engine_(engine) {
+    if (engine_.deferred) heap_.emplace();
   }
   void adopt(const std::shared_ptr<UnitBase>& unit) override {
-    strategy_.units_.push_back(unit);
-    if (strategy_.making_->parked) strategy_.making_->parked->park(*unit);
+    engine_.units.push_back(unit);
+    if (engine_.deferred) engine_.deferred->shard(*unit);
   }
 
  private:
-  Strategy& strategy_;
-  std::optional<HeapGivesBack> heap_;  // what is cut of a finished unit
+  Engine& engine_;
+  std::optional<HeapGivesBack> heap_;  // the memory of finished units returns to the system
 };
 
 std::unique_ptr<Strategy> Strategy::create(const StrategyConfig& config, Communicator& communicator, int64_t alignment_bytes, Log log,
-                                           int64_t (*free_memory)()) {
+                                           MemoryCheck check) {
   auto mesh = std::make_unique<Mesh>(communicator);
-  auto strategy = create(config, *mesh, alignment_bytes, std::move(log), free_memory);
-  strategy->making_->own_mesh = std::move(mesh);
+  auto strategy = create(config, *mesh, alignment_bytes, std::move(log), std::move(check));
+  strategy->engine_->own_mesh = std::move(mesh);
   return strategy;
 }
 
-std::unique_ptr<Strategy> Strategy::create(const StrategyConfig& config, Mesh& mesh, int64_t alignment_bytes, Log log,
-                                           int64_t (*free_memory)()) {
-  std::unique_ptr<Strategy> strategy(new Strategy(mesh, alignment_bytes, std::move(log)));
-  strategy->making_->automatic = std::holds_alternative<AutoStrategy>(config);
-  strategy->making_->free_memory = free_memory ? free_memory : &available_memory;
-  strategy->making_->places = ranks_of(mesh.layout(), mesh.world().node() != nullptr);
-  strategy->form_ = choose_form(config, strategy->making_->places);
-  strategy->find_ranks();
-  return strategy;
+std::unique_ptr<Strategy> Strategy::create(const StrategyConfig& config, Mesh& mesh, int64_t alignment_bytes, Log log, MemoryCheck check) {
+  auto engine = std::make_unique<Engine>(mesh, alignment_bytes, std::move(log), std::move(check));
+  engine->automatic = std::holds_alternative<AutoStrategy>(config);
+  engine->use_plan(resolve_strategy(config, engine->ranks.ranks()));
+  return std::unique_ptr<Strategy>(new Strategy(std::move(engine)));
 }
 
-void Strategy::find_ranks() {
-  making_->ranks = {communicator_, communicator_, nullptr};
-  if (form_.lifetimes.optimizer != Hold::sharded || form_.shard_ranks == communicator_->size()) return;
-  mesh_->shard_over(form_.shard_ranks);
-  making_->ranks.shard = mesh_->shard_communicator(), making_->ranks.replicas = mesh_->replica_communicator();
+void Strategy::Engine::use_plan(ShardingPlan next) {
+  plan = std::move(next);
+  ranks.split(plan);
 }
 
-std::unique_ptr<BuildContext> Strategy::open_build_context(std::optional<at::ScalarType> dtype) {
-  if (form_.by_unit() && making_->ranks.shard->size() > 1 && !making_->parked)  // a model may be built in several contexts
-    making_->parked = std::make_unique<detail::ParkedParameters>(*making_->ranks.shard, dtype);
-  return std::make_unique<Collector>(*this);
+std::unique_ptr<BuildContext> Strategy::open_build_context(std::optional<c10::ScalarType> dtype) {
+  auto& engine = *engine_;
+  auto& shard = *engine.ranks.communicators().shard;
+  if (engine.plan.by_unit() && shard.size() > 1 && !engine.deferred)  // a model may be built in several contexts
+    engine.deferred = std::make_unique<detail::DeferredShards>(shard, dtype);
+  return std::make_unique<Collector>(engine);
 }
 
-bool Strategy::parked(const Tensor& parameter) const { return making_->parked && making_->parked->has(parameter); }
+bool Strategy::deferred(const Tensor& parameter) const { return engine_->deferred && engine_->deferred->has(parameter); }
 
-// What an earlier setup has cut is made whole, for the coming one to take.
-void Strategy::make_room(const torch::nn::Module& module) {
-  toggle(std::nullopt);
-  running_->overlap.reset();
-  running_->runners.reset();
-  const auto last = module_.lock();
-  for (auto& group : groups_) {
-    if (!group.parameters_sharded() || last.get() != &module) continue;
-    group.gather();
-    for (const auto& member : group.members()) member.set_data(member.detach().clone());
-    group.release();
-  }
-  optimizers_.clear(), groups_.clear(), parameters_.clear(), making_->parameter_names.clear(), making_->unit_of_parameter.clear(),
-      buffers_.clear();
-  making_->pools.reset();
-  meter_ = {};
-  making_->pools = std::make_unique<BufferPools>(meter_);
+bool Strategy::holds(const torch::nn::Module& module) const {
+  if (engine_->groups.empty()) return false;
+  const auto registered = detail::parameters_of(module);
+  const auto& held = engine_->parameters;
+  return std::equal(registered.begin(), registered.end(), held.begin(), held.end(),
+                    [](const NamedParameter& a, const NamedParameter& b) { return a.tensor.is_same(b.tensor); });
+}
+
+bool Strategy::Engine::has_custom_optimizer() const {
+  return std::any_of(specs.begin(), specs.end(), [](const auto& spec) { return spec.factory != nullptr; });
 }
 
 void Strategy::setup(torch::nn::Module& module, std::vector<OptimizerSpec> optimizers) {
-  make_room(module);
-  if (making_->automatic) form_ = choose_form(AutoStrategy{}, making_->places), find_ranks();
-  specs_ = std::move(optimizers);
-  parameters_ = detail::parameters_of(module);
-  for (const auto& parameter : parameters_) making_->parameter_names.push_back(parameter.name);
-  detail::check_same_model(module, *communicator_);
-  module_ = module.weak_from_this();
-  backward_done_ = warned_of_absent_ = false;
-  const bool custom = std::any_of(specs_.begin(), specs_.end(), [](const auto& spec) { return spec.factory != nullptr; });
-  if (custom && form_.lifetimes.optimizer == Hold::sharded) {
-    if (form_.name != "ddp")
-      throw ConfigError(
-          fmt::format("strategy {} with a custom optimizer, which needs whole parameters and gradients on every rank", form_.name),
-          "use strategy ddp, or one of Levin's optimizers", "parallel");
-    if (const auto share = form_.options.share_parameters; must_share(share))
-      throw ConfigError(
-          fmt::format("share_parameters: {} with a custom optimizer, which needs whole gradients on every rank", enum_name(share)),
-          "use share_parameters: auto or none", "parallel");
-    form_.take_private_form(making_->places);
-    find_ranks();
-  }
-  for (auto& item : module.named_buffers()) {
-    if (!item.value().is_contiguous()) item.value().set_data(item.value().contiguous());
-    buffers_.push_back({item.key(), item.value()});
-  }
-  making_->tree = detail::UnitTree(module, form_.options.min_num_params);
-  gradient_scale_ = 1;
-  make_groups();
-  run_units();
+  auto& engine = *engine_;
+  toggle(std::nullopt);
+  engine.discard(module);
+  if (engine.automatic) engine.use_plan(resolve_strategy(AutoStrategy{}, engine.ranks.ranks()));
+  engine.specs = std::move(optimizers);
+  engine.parameters = detail::parameters_of(module);
+  detail::check_same_model(module, *engine.communicator);
+  engine.module = module.weak_from_this();
+  engine.resolve_custom_optimizer();
+  engine.adopt_buffers(module);
+  engine.make_groups(module);
   broadcast_buffers();
 }
 
-// Before anything is allocated: a rank that the system ends for its memory says nothing.
-void Strategy::see_to_memory(const std::vector<ParameterInfo>& infos, const std::vector<Tensor>& parameters) {
-  const detail::MemoryCheck check(detail::plan_model(infos, specs_, making_->tree), form_, making_->places, alignment_bytes_);
-  const int64_t there = detail::memory_of_every_node(parameters, check.ranks_of_node(), making_->free_memory, communicator_->host());
-  if (there >= check.needed()) return;
-  const auto other = check.strategy_within(there);
-  const bool custom = std::any_of(specs_.begin(), specs_.end(), [](const auto& spec) { return spec.factory != nullptr; });
-  if (!making_->automatic || !other || custom) check.refuse(there, custom ? std::nullopt : other);
-  if (mesh_->rank() == 0)
-    log_.info("[parallel] {} needs {} on a node, and {} are free: auto takes {}, which needs {}", form_.describe(),
-              bytes_text(check.needed()), bytes_text(there), other->name, bytes_text(other->needed));
-  form_ = other->form;
-  find_ranks();
+// Sharded parameters of the same module are made whole again, for the coming setup.
+void Strategy::Engine::discard(const torch::nn::Module& next) {
+  gradient_hooks.reset();
+  unit_hooks.clear();
+  schedule->reshard_all();
+  const auto last = module.lock();
+  for (auto& group : groups) {
+    auto& store = group.store();
+    if (!store.reshards() || last.get() != &next) continue;
+    store.start_unshard(), store.finish_unshard();
+    for (const auto& member : group.members()) member.set_data(member.detach().clone());
+    store.reshard();
+  }
+  optimizers.clear(), groups.clear(), parameters.clear(), unit_of_parameter.clear(), buffers.clear();
+  pools.reset();
+  meter = {};
+  pools = std::make_unique<BufferPools>(meter);
+  make_schedule({}, {});
+  gradient_scale = 1;
+  backward_done = warned_of_absent = false;
 }
 
-void Strategy::make_groups() {
-  const auto [infos, options] = detail::parameter_infos(parameters_, specs_, making_->tree, [this](const Tensor& tensor) {
-    return parked(tensor) ? making_->parked->dtype_of(tensor) : tensor.scalar_type();
-  });
-  std::vector<Tensor> tensors;
-  for (size_t i = 0; i < infos.size(); i++) {
-    tensors.push_back(parameters_[i].tensor);
-    making_->unit_of_parameter.push_back(static_cast<size_t>(infos[i].unit));
+void Strategy::Engine::resolve_custom_optimizer() {
+  if (!has_custom_optimizer() || !plan.shards_updates()) return;
+  if (plan.name != "ddp")
+    throw ConfigError(
+        fmt::format("strategy {} with a custom optimizer, which needs whole parameters and gradients on every rank", plan.name),
+        "use strategy ddp, or one of Levin's optimizers", "parallel");
+  if (const auto share = plan.options.share_parameters; must_share(share))
+    throw ConfigError(
+        fmt::format("share_parameters: {} with a custom optimizer, which needs whole gradients on every rank", enum_name(share)),
+        "use share_parameters: auto or none", "parallel");
+  auto next = plan;
+  next.make_private(ranks.ranks());
+  use_plan(std::move(next));
+}
+
+void Strategy::Engine::adopt_buffers(torch::nn::Module& next) {
+  for (auto& item : next.named_buffers()) {
+    if (!item.value().is_contiguous()) item.value().set_data(item.value().contiguous());
+    buffers.push_back({item.key(), item.value()});
   }
-  if (communicator_->device().is_cpu()) see_to_memory(infos, tensors);
-  std::vector<GroupLayout> layout;
-  std::vector<GroupMemory> memory;
-  do {  // twice where shared memory is too small
-    layout = make_layout(infos, {.ranks = communicator_->size(), .alignment_bytes = alignment_bytes_, .by_unit = form_.by_unit()});
-    memory = allocate(layout);
-  } while (memory.size() < layout.size());
+}
+
+// Before anything is allocated: a rank that the system kills for its memory reports nothing.
+void Strategy::Engine::check_memory(const ModelShape& model) {
+  if (!check || !communicator->device().is_cpu()) return;
+  AllocationRequest request{.model = model, .plan = plan, .ranks = ranks.ranks(), .alignment_bytes = alignment_bytes};
+  for (const auto& [name, tensor] : parameters)
+    request.held_bytes += static_cast<int64_t>(std::min(tensor.storage().nbytes(), tensor.nbytes()));
+  request.may_change_plan = automatic;
+  request.can_shard_updates = !has_custom_optimizer();
+  auto checked = check(request, communicator->host());
+  if (checked.name != plan.name || checked.placements != plan.placements) use_plan(std::move(checked));
+}
+
+std::vector<GroupStorage> Strategy::Engine::allocate(const ModelShape& model, std::vector<GroupLayout>& layout,
+                                                     std::vector<GroupSharding>& sharding) {
+  const auto when_short = plan.options.share_parameters == ShareParameters::automatic ? WhenShort::return_null : WhenShort::fail;
   std::vector<std::string> labels;
-  for (const auto& unit : making_->tree.units)
-    labels.push_back(unit.name.empty() ? "the root unit" : fmt::format("unit \"{}\"", unit.name));
+  for (const auto& unit : tree.units) labels.push_back(unit.name.empty() ? "the root unit" : fmt::format("unit \"{}\"", unit.name));
+  for (;;) {  // twice where shared memory is too small
+    layout = make_layout(model.parameters, layout_options(plan, alignment_bytes));
+    sharding.clear();
+    for (const auto& group : layout) sharding.push_back(shard_group(group, plan, ranks.ranks()));
+    auto storage = allocate_groups(layout, sharding, ranks, *pools, meter, {plan.options.offload_parameters, when_short, labels});
+    if (storage.size() == layout.size()) return storage;
+    log.warning(
+        "[parallel] shared memory has no room for what a node's ranks would share of the parameters and gradients; each rank takes private "
+        "memory: enlarge /dev/shm for speed, or set share_parameters: none");
+    auto next = plan;
+    next.make_private(ranks.ranks());
+    use_plan(std::move(next));
+    meter = {};
+  }
+}
+
+void Strategy::Engine::make_groups(torch::nn::Module& next) {
+  tree = detail::UnitTree(next, plan.options.min_num_params);
+  const auto [model, group_options] = detail::describe_model(parameters, specs, tree, [this](const Tensor& tensor) {
+    return deferred && deferred->has(tensor) ? deferred->dtype_of(tensor) : tensor.scalar_type();
+  });
+  check_memory(model);
+  std::vector<Tensor> tensors;
+  for (size_t i = 0; i < parameters.size(); i++) {
+    tensors.push_back(parameters[i].tensor);
+    unit_of_parameter.push_back(static_cast<size_t>(model.parameters[i].unit));
+  }
+  std::vector<GroupLayout> layout;
+  std::vector<GroupSharding> sharding;
+  auto storage = allocate(model, layout, sharding);
   InitialValues values;
-  if (making_->parked)
+  if (deferred)
     values = [this](const Tensor& parameter, const Tensor& place) {
-      if (making_->parked->has(parameter)) return making_->parked->take(parameter, place);
+      if (deferred->has(parameter)) return deferred->take(parameter, place);
       place.copy_(parameter);
-      communicator_->broadcast(place, 0).wait();
+      communicator->broadcast(place, 0).wait();
     };
-  groups_.reserve(layout.size());
-  for (size_t i = 0; i < layout.size(); i++) {
-    const int unit = layout[i].unit;
-    FlatGroup::Setup setup{.ranks = making_->ranks,
-                           .lifetimes = form_.of_unit(unit),
-                           .reduce_dtype = form_.options.reduce_dtype,
-                           .offload_optimizer = form_.options.offload_optimizer,
-                           .name = labels[static_cast<size_t>(unit)],
-                           .meter = &meter_};
-    groups_.emplace_back(std::move(layout[i]), std::move(memory[i]), tensors, std::move(setup), values);
-  }
-  making_->parked.reset();
-  for (size_t i = 0; i < std::max<size_t>(1, specs_.size()); i++) {
-    std::vector<FlatGroup*> its_groups;
-    for (auto& group : groups_)
-      if (static_cast<size_t>(group.layout().optimizer) == i) its_groups.push_back(&group);
-    optimizers_.emplace_back(specs_.empty() ? nullptr : &specs_[i], std::move(its_groups), parameters_, options);
+  const FlatGroup::Options options{ranks.communicators(), plan.options.offload_optimizer, &meter};
+  groups.reserve(layout.size());
+  for (size_t i = 0; i < layout.size(); i++) groups.emplace_back(std::move(layout[i]), std::move(storage[i]), tensors, options, values);
+  deferred.reset();
+  make_optimizers(group_options);
+  make_schedule(model, sharding);
+}
+
+void Strategy::Engine::make_optimizers(const std::vector<SegmentOptions>& group_options) {
+  for (size_t i = 0; i < std::max<size_t>(1, specs.size()); i++) {
+    std::vector<FlatGroup*> trained_by;
+    for (auto& group : groups)
+      if (static_cast<size_t>(group.layout().optimizer) == i) trained_by.push_back(&group);
+    optimizers.emplace_back(specs.empty() ? nullptr : &specs[i], std::move(trained_by), parameters, group_options);
   }
 }
 
-// Units are run where their parameters come and go, or reductions wait for what they repeat.
-void Strategy::run_units() {
-  const bool early = reduces_early(*communicator_), sharded = form_.lifetimes.gradients == Hold::sharded;
-  if (!early && !sharded) return;
-  const auto most = static_cast<size_t>(form_.options.limit_all_gathers);
-  running_->runners = std::make_unique<detail::UnitRunners>(detail::UnitRunners::Options{
-      form_.options.reshard_after_forward, early ? std::min(static_cast<size_t>(form_.options.prefetch), most) : 0});
-  std::vector<detail::UnitRunner*> runners{nullptr};
-  for (size_t unit = 1; unit < making_->tree.units.size(); unit++) {
-    std::vector<FlatGroup*> its_groups;
-    for (auto& group : groups_)
-      if (form_.by_unit() && group.layout().unit == static_cast<int>(unit)) its_groups.push_back(&group);
-    runners.push_back(running_->runners->add(making_->tree.units[unit].unit, std::move(its_groups)));
-  }
-  std::vector<detail::Overlap::Member> members;
-  for (auto& group : groups_) {
-    const auto unit = form_.by_unit() ? static_cast<size_t>(group.layout().unit) : 0;
-    members.push_back({&group, runners[unit], {}});
-    for (size_t other = 1; other < runners.size(); other++)
-      if (making_->tree.concerns(other, unit)) members.back().repeated.push_back(runners[other]);
-  }
-  running_->overlap = std::make_unique<detail::Overlap>(std::move(members), early ? 1 : 0);
-  running_->runners->set_overlap(running_->overlap.get(), [this] { running_->overlap->look_again(); });
-}
-
-bool Strategy::holds(const torch::nn::Module& module) const {
-  if (groups_.empty()) return false;
-  const auto theirs = detail::parameters_of(module);
-  return std::equal(theirs.begin(), theirs.end(), parameters_.begin(), parameters_.end(),
-                    [](const NamedParameter& one, const NamedParameter& other) { return one.tensor.is_same(other.tensor); });
-}
-
-std::vector<GroupMemory> Strategy::allocate(const std::vector<GroupLayout>& layout) {
-  const auto when_short = form_.options.share_parameters == ShareParameters::automatic ? WhenShort::return_null : WhenShort::fail;
-  std::vector<GroupMemory::Wanted> wanted;
-  std::vector<size_t> passing;
-  for (const auto& group : layout) {
-    auto compute = group.dtype;
-    if (form_.options.param_dtype && c10::isFloatingType(compute)) compute = scalar_type_of(*form_.options.param_dtype);
-    wanted.push_back({form_.of_unit(group.unit), compute, form_.options.offload_parameters, passing.size()});
-    if (form_.lifetimes.gathers_once && wanted.back().lifetimes.parameters == Hold::sharded)
-      passing.push_back(static_cast<size_t>(group.numel) * c10::elementSize(compute));
-  }
-  auto& pools = *making_->pools;
-  pools.passing = passing.empty() ? nullptr : allocate_passing(passing, *communicator_, when_short);
-  std::vector<GroupMemory> memory;
-  for (size_t i = 0; i < layout.size() && (passing.empty() || pools.passing); i++) {
-    auto one = GroupMemory::allocate(layout[i], wanted[i], making_->ranks, pools, meter_, when_short);
-    if (!one) break;
-    memory.push_back(std::move(*one));
-  }
-  if (memory.size() == layout.size()) return memory;
-  log_.warning(
-      "[parallel] shared memory has no room for what a node's ranks would share of the parameters and gradients; each rank takes memory of "
-      "its own: enlarge /dev/shm for speed, or set share_parameters: none");
-  form_.take_private_form(making_->places);
-  find_ranks();
-  memory.clear();
-  meter_ = {};
-  return {};
+void Strategy::Engine::make_schedule(const ModelShape& model, const std::vector<GroupSharding>& sharding) {
+  std::vector<GroupLayout> layout;
+  for (const auto& group : groups) layout.push_back(group.layout());
+  schedule = std::make_unique<StepSchedule>(StepSchedule::groups_of(layout, sharding), StepSchedule::units_of(model.units),
+                                            StepSchedule::options_of(plan, ranks.ranks()), actions);
+  if (!schedule->watches()) return;
+  for (size_t unit = 1; unit < tree.units.size(); unit++)
+    unit_hooks.push_back(std::make_unique<detail::UnitHooks>(*schedule, *tree.units[unit].unit, unit));
+  gradient_hooks = std::make_unique<detail::GradientHooks>(*schedule, groups);
 }
 
 }  // namespace levin

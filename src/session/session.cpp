@@ -12,8 +12,8 @@
 #include "levin/core/mix_seed.h"
 #include "levin/core/text.h"
 #include "levin/optim/torch_optimizer.h"
-#include "levin/parallel/form.h"
-#include "levin/parallel/plan.h"
+#include "levin/parallel/sharding_plan.h"
+#include "levin/plan/memory_check.h"
 
 namespace levin {
 namespace {
@@ -44,7 +44,7 @@ Session::Session(MpiRuntime& runtime, const SessionConfig& config, uint64_t seed
       domains_(by_numa_domain(config.strategy, runtime, topology_, *communicator_)),
       mesh_(std::make_unique<Mesh>(domains_ ? *domains_ : *communicator_, model_parallel)),
       strategy_(Strategy::create(config.strategy, *mesh_, accelerator().alignment_bytes(), runtime.log(),
-                                 domains_ ? &available_memory_of_domain : &available_memory)),
+                                 check_planned_memory(domains_ ? &available_memory_of_domain : &available_memory, runtime.log()))),
       scaling_(config, *strategy_, runtime) {
   check_config(config_);
   if (const auto why = device().is_cpu() ? slow_because(config_.precision, CpuFeatures::of_this_one()) : ""; !why.empty() && rank() == 0)
@@ -72,7 +72,7 @@ void Session::setup(torch::nn::Module& module, std::vector<OptimizerSpec> optimi
     tensor.set_data(tensor.to(device(), dtype));
   };
   for (auto& parameter : module.parameters())
-    if (!strategy_->parked(parameter)) move(parameter);
+    if (!strategy_->deferred(parameter)) move(parameter);
   for (auto& buffer : module.buffers()) move(buffer);
   strategy_->setup(module, specs_);
   if (config_.activation_checkpointing != ActivationCheckpointing::none)

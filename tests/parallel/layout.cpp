@@ -1,4 +1,4 @@
-#include "levin/parallel/layout.h"
+#include "../../src/parallel/layout.h"
 
 #include "levin_test.h"
 
@@ -27,7 +27,7 @@ BOOST_AUTO_TEST_CASE(every_parameter_has_an_aligned_place_of_its_own) {
         const int64_t alignment = 64 / static_cast<int64_t>(c10::elementSize(group.dtype));
         BOOST_TEST(group.numel % (ranks * alignment) == 0);
         int64_t end = 0;
-        for (const auto& [parameter, range] : group.placements) {
+        for (const auto& [parameter, range] : group.parameters) {
           seen[static_cast<size_t>(parameter)]++;
           BOOST_TEST(range.begin >= end);
           BOOST_TEST(range.begin % alignment == 0);
@@ -49,9 +49,9 @@ BOOST_AUTO_TEST_CASE(segments_cover_the_buffer_and_hold_one_set_of_options) {
     for (const auto& segment : group.segments) {
       BOOST_TEST(segment.range.begin == end);
       end = segment.range.end;
-      for (const auto& [parameter, range] : group.placements) {
+      for (const auto& [parameter, range] : group.parameters) {
         const bool inside = levin::intersect(range, segment.range).size() > 0;
-        BOOST_TEST((!inside || model()[static_cast<size_t>(parameter)].options == segment.options));
+        BOOST_TEST((!inside || model()[static_cast<size_t>(parameter)].group_id == segment.group_id));
       }
     }
     BOOST_TEST(end == group.numel);
@@ -76,8 +76,8 @@ BOOST_AUTO_TEST_CASE(buckets_are_filled_up_to_their_size) {
   for (int i = 0; i < 10; i++) many.push_back({"p" + std::to_string(i), 100, at::kFloat, true, i, 0});
   const auto groups = levin::make_layout(many, {.first_bucket_bytes = 400, .bucket_bytes = 1200});
   BOOST_TEST(groups.size() == 4u);  // 1 + 3 + 3 + 3
-  BOOST_TEST(groups[0].placements.size() == 1u);
-  BOOST_TEST(groups[1].placements.size() == 3u);
+  BOOST_TEST(groups[0].parameters.size() == 1u);
+  BOOST_TEST(groups[1].parameters.size() == 3u);
   BOOST_TEST(levin::make_layout(many, {.by_unit = true}).size() == 10u);
   const auto large = levin::make_layout({{"one", 5000}, {"two", 5000}}, {.first_bucket_bytes = 400, .bucket_bytes = 400});
   BOOST_TEST(large.size() == 2u);  // a parameter larger than a bucket has a bucket of its own

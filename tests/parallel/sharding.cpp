@@ -13,10 +13,10 @@
 #include "levin/comm/node_group.h"
 #include "levin/core/error.h"
 #include "levin/parallel/strategy.h"
+#include "levin/plan/memory_check.h"
 #include "levin_test.h"
 #include "random_model.h"
 
-using levin::Form;
 using levin::ShardingOptions;
 using levin::ShareParameters;
 using levin::Strategy;
@@ -234,7 +234,7 @@ BOOST_AUTO_TEST_CASE(memory_is_that_of_parts) {
     {
       const auto context = strategy->open_build_context();
       model = std::make_shared<Tower>(width, count);
-      if (strategy->form().by_unit()) BOOST_TEST(model->squares[0]->linear->weight.storage().nbytes() == 0u);
+      if (strategy->plan().by_unit()) BOOST_TEST(model->squares[0]->linear->weight.storage().nbytes() == 0u);
     }
     strategy->setup(*model, {levin::AdamW{}});
     for (int step = 0; step < 3; step++) {
@@ -282,14 +282,15 @@ BOOST_AUTO_TEST_CASE(auto_takes_the_first_that_fits) {
   const auto expected = loss_after_a_step(*Strategy::create(levin::DDP{}, *communicator));
   for (free_bytes = int64_t{1} << 30;; free_bytes = free_bytes * 7 / 8) {
     BOOST_REQUIRE(free_bytes > 1000);
-    const auto strategy = Strategy::create(levin::AutoStrategy{}, *communicator, 64, {}, [] { return free_bytes; });
+    const auto strategy =
+        Strategy::create(levin::AutoStrategy{}, *communicator, 64, {}, levin::check_planned_memory([] { return free_bytes; }));
     try {
       BOOST_TEST(loss_after_a_step(*strategy) == expected, boost::test_tools::tolerance(1e-4));
     } catch (const levin::ConfigError& error) {
       BOOST_TEST(std::string(error.what()).find("are free") != std::string::npos);
       break;
     }
-    taken.insert(strategy->form().name);
+    taken.insert(strategy->plan().name);
   }
   BOOST_TEST(taken.count("ddp") == 1u);
   BOOST_TEST(taken.count("fsdp") == (several_hosts ? 1u : 0u));
@@ -313,11 +314,12 @@ BOOST_AUTO_TEST_CASE(options_change_what_is_held) {
     strategy->setup(*model, {levin::SGD{}});
     Seen seen{.groups = strategy->groups().size()};
     const auto gathered = [&] {
-      return std::count_if(strategy->groups().begin(), strategy->groups().end(), [](const auto& group) { return group.gathered(); });
+      const auto groups = strategy->groups();
+      return std::count_if(groups.begin(), groups.end(), [](const auto& group) { return group.unsharded; });
     };
     for (int step = 0; step < 2; step++) {
       const Tensor loss = model->forward(at::ones({2, 16})).mean();
-      seen.kept = strategy->groups()[0].gathered();
+      seen.kept = strategy->groups()[0].unsharded;
       strategy->backward(loss, 2);
       seen.waiting = model->squares[0]->linear->weight.grad().defined();
       strategy->reduce(strategy->meet(0));

@@ -44,7 +44,7 @@ struct Model : levin::Module {
   std::vector<levin::OptimizerSpec> configure_optimizers() override { return {spec_}; }
   void on_before_optimizer_step(std::string_view) override {
     if (!first_gradients_.empty() || !session) return;
-    const bool slices = session->strategy().lifetimes().optimizer == levin::Hold::sharded;
+    const bool slices = session->strategy().plan().shards_updates();
     for (size_t i = 0; i < w_.size(); i++) first_gradients_.push_back(at::zeros({w_[i].numel()}, w_[i].options().requires_grad(false)));
     for (const auto& [name, slice, offset] : session->gradients()) {
       std::string plain;

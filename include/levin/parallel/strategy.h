@@ -10,10 +10,12 @@
 #include "levin/nn/activation_checkpointing_kind.h"
 #include "levin/nn/build_context.h"
 #include "levin/optim/optimizer_spec.h"
-#include "levin/parallel/flat_group.h"
-#include "levin/parallel/group_optimizer.h"
+#include "levin/parallel/allocation_request.h"
+#include "levin/parallel/memory_meter.h"
+#include "levin/parallel/named_parameter.h"
+#include "levin/parallel/sharding_plan.h"
+#include "levin/parallel/state_tensor.h"
 #include "levin/parallel/step_totals.h"
-#include "levin/parallel/strategy_config.h"
 
 namespace torch::nn {
 class Module;
@@ -21,125 +23,114 @@ class Module;
 
 namespace levin {
 
-/// The parallel engine: one class, whose lifetimes make it single, ddp, zero1, zero2, fsdp or hsdp. The calls of a step, in order and on
-/// all ranks: backward (any number of times), meet, reduce, [grad_norm, clip_*], update, zero_grad. `optimizer` is an index into what setup
-/// was given.
+class Communicator;
+class Mesh;
+class TorchOptimizer;
+class UnitBase;
+
+/// The parallel engine: one class, whose ShardingPlan makes it single_device, ddp, zero1, zero2, fsdp or hsdp. The calls of a step, in this
+/// order and on all ranks: [expect_step,] backward, once or more; meet; reduce; [grad_norm, clip_*, gradients]; update; zero_grad.
+/// `optimizer` is an index into those of setup.
 class Strategy {
  public:
   ~Strategy();
-  /// Decides on the form (ConfigError as of choose_form); of `auto`, setup may decide anew. `free_memory`: available_memory. Collective.
+  /// Resolves `config` for the communicator's ranks; ConfigError as of resolve_strategy. `alignment_bytes` of every parameter. `check`
+  /// looks at memory in setup, on CPUs; null: nobody does. Collective.
   static std::unique_ptr<Strategy> create(const StrategyConfig& config, Communicator& communicator, int64_t alignment_bytes = 64,
-                                          Log log = {}, int64_t (*free_memory)() = nullptr);
+                                          Log log = {}, MemoryCheck check = {});
   /// The same on a mesh, which outlives the strategy: gradients and weights are summed over mesh.loss(), signals over all ranks.
   static std::unique_ptr<Strategy> create(const StrategyConfig& config, Mesh& mesh, int64_t alignment_bytes = 64, Log log = {},
-                                          int64_t (*free_memory)() = nullptr);
+                                          MemoryCheck check = {});
 
-  std::string describe() const { return form_.describe(); }
-  const Form& form() const noexcept { return form_; }
-  const Lifetimes& lifetimes() const noexcept { return form_.lifetimes; }
-  const MemoryMeter& memory() const noexcept { return meter_; }
+  std::string describe() const { return plan().describe(); }
+  /// setup may change it: `auto`, a custom optimizer, or too little shared memory.
+  const ShardingPlan& plan() const noexcept;
+  /// Bytes of parameters, gradients and optimizer state on this rank.
+  const MemoryMeter& memory() const noexcept;
 
-  /// A build context, which notes a model's units. Where parameters are sharded, a finished unit's are cut at once, floating-point ones in
-  /// `dtype`, and parked: its tensors have no memory until setup.
-  std::unique_ptr<BuildContext> open_build_context(std::optional<at::ScalarType> dtype = {});
-  bool parked(const Tensor& parameter) const;
-  /// Moves the module's parameters (on all ranks of the same names, shapes and dtypes: checked) into flat groups. Collective. A custom
-  /// optimizer takes ddp's private form; ConfigError where its state was to be shared or sharded. Without optimizers there are gradients
-  /// and no updates. ConfigError where a node has too little memory by plan, before any is taken: `auto` takes the first of
-  /// planned_strategies() that fits. UsageError where of several optimizers not just one trains a parameter.
+  /// Notes the units of a model that is built while the context is open. Where parameters are sharded, a finished unit is sharded at once,
+  /// its floating-point shards in `dtype`, and its tensors have no memory until setup (deferred).
+  std::unique_ptr<BuildContext> open_build_context(std::optional<c10::ScalarType> dtype = {});
+  bool deferred(const Tensor& parameter) const;
+  /// Moves the module's parameters into flat groups; their values become rank 0's, and so do those of its buffers. Without optimizers there
+  /// are gradients and no updates. Collective. UsageError where ranks have different names, shapes or dtypes, or where not exactly one of
+  /// several optimizers trains a parameter; ConfigError where the memory check fails, or a custom optimizer would need sharded state;
+  /// IoError where shared memory that share_parameters requires has no room.
   void setup(torch::nn::Module& module, std::vector<OptimizerSpec> optimizers);
-  /// The outermost units of the module that was set up keep so much of their forward.
+  /// For the outermost units of the module that was set up, from their next forward on.
   void checkpoint_activations(ActivationCheckpointing kind);
-  /// Whether the last setup was this module's, and its parameters are still the same tensors.
+  /// Whether the last setup was of this module, and its parameters are still the same tensors.
   bool holds(const torch::nn::Module& module) const;
 
-  /// Until it is called with null, the parameters of other optimizers than this one require no gradient, and backward is for it alone.
+  /// Until it is called with null, the parameters of other optimizers require no gradient, and backward is for this one alone.
   void toggle(std::optional<size_t> optimizer);
-  /// Gradients are accumulated times this, on all ranks alike, and divided by it in reduce; those that are there are brought to it.
+  /// Gradients are accumulated times `scale`, on all ranks alike, and divided by it in reduce. Gradients accumulated so far are rescaled.
   void scale_gradients(double scale);
-  double gradient_scale() const noexcept { return gradient_scale_; }
-  /// Accumulates the gradients of weight * loss; `loss` is the mean over the micro-batch. Local. UsageError for a loss that has not one
-  /// element, or depends on no parameter; where a parameter was replaced by another tensor. A parameter that takes no part has a gradient
-  /// of zeros, and is updated with it; rank 0 warns once where it took part before.
-  void backward(const Tensor& loss, double weight);
-  /// The next backward is the last of this optimizer's step: between hosts and devices, reductions start while it runs. All ranks say so,
-  /// or none. Sharded gradients are reduced in every backward, unless that is switched off: then all ranks make as many.
+  double gradient_scale() const noexcept;
+  /// The next backward is the last of this optimizer's step: between hosts and devices, reductions overlap it. On all ranks or none.
+  /// Sharded gradients are reduced in every backward anyway, so all ranks make equally many, unless reduce_every_backward is off.
   void expect_step(size_t optimizer = 0);
-  /// All ranks' gradients are complete after it. Sums the weights of the backward calls since the optimizer's last step. UsageError
-  /// where another rank meets for another optimizer.
+  /// Accumulates the gradients of weight * loss; `loss` has one element, the mean over the micro-batch of `weight` samples. Collective
+  /// where reductions or all-gathers happen in it, else local. A parameter that takes no part gets a gradient of zeros; rank 0 warns once
+  /// where it took part before. UsageError for a loss that is undefined, has not one element, or depends on no parameter; for a parameter
+  /// that was replaced by another tensor; and after the backward that expect_step announced.
+  void backward(const Tensor& loss, double weight);
+  /// Sums the weights of all backwards since the optimizer's last step, and or-s the ranks' signals; all gradients are complete after it.
+  /// Collective. UsageError where another rank meets for another optimizer.
   StepTotals meet(uint32_t signals, size_t optimizer = 0);
   /// Every rank's signals, or-ed, outside of a step. Collective.
   uint32_t agree(uint32_t signals);
-  /// Makes the mean gradient readable. A total weight of 0 is a UsageError: such a step is skipped.
+  /// After meet: makes the mean gradient readable. Collective. UsageError for a total weight of 0: such a step must be skipped by
+  /// zero_grad.
   void reduce(const StepTotals& totals, size_t optimizer = 0, Accumulation accumulation = Accumulation::mean);
-  /// Norm of the whole mean gradient. Collective.
+  /// After reduce: the norm of the whole mean gradient, the same on all ranks. Collective.
   double grad_norm(size_t optimizer = 0);
-  void clip_by_norm(double total_norm, double max_norm, size_t optimizer = 0) { optimizers_[optimizer].clip_by_norm(total_norm, max_norm); }
-  void clip_by_value(double limit, size_t optimizer = 0) { optimizers_[optimizer].clip_by_value(limit); }
-  /// One optimizer step; `schedule` maps a segment's base learning rate to today's. All ranks see the new parameters after it.
+  /// After reduce: limits the mean gradient to a norm, given its norm, or each element to [-limit, limit]. Local; the same on all ranks.
+  void clip_by_norm(double total_norm, double max_norm, size_t optimizer = 0);
+  void clip_by_value(double limit, size_t optimizer = 0);
+  /// After reduce: this rank's shards of the mean gradient. Local.
+  std::vector<GradientSlice> gradients(size_t optimizer = 0);
+  /// After reduce: one optimizer step; `schedule` maps a parameter group's base learning rate to today's. All ranks read the new parameters
+  /// after it. Collective.
   void update(const std::function<double(double)>& schedule, size_t optimizer = 0);
-  /// Forgets gradients, and the weights of the backward calls that made them. Collective after a reduce without an update.
+  /// Forgets gradients and weights of the step. Collective after a reduce without an update, else local.
   void zero_grad(size_t optimizer = 0);
 
-  /// Collective: calls fn(name, whole tensor) once per copy of a parameter, then meets the others. The only way to write parameters.
-  /// Where a node shares one copy, only its first rank calls fn. What fn throws is rethrown on its rank, and a UsageError on the others.
+  /// Calls fn(name, whole parameter) once per copy of each parameter, between steps: the only way to write parameters. Where a node shares
+  /// one copy, only its first rank calls fn. What fn throws is rethrown on its rank, and becomes a UsageError on the others. Collective.
   void write_parameters(const std::function<void(const std::string&, Tensor&)>& fn);
-  /// Collective, between reduce and update: this rank's slices of the optimizer's mean gradient.
-  std::vector<GradientSlice> gradients(size_t optimizer = 0) { return optimizers_[optimizer].gradients(); }
-  /// Collective: rank 0's buffers (BatchNorm statistics) become everybody's.
+  /// Rank 0's buffers (BatchNorm statistics) become those of all ranks. Collective.
   void broadcast_buffers();
 
   /// Parameters, buffers (rank 0's are saved) and optimizer states, in the same order on all ranks, with this rank's parts of them.
   std::vector<StateTensor> state(StateUse use, bool weights_only = false) const;
-  int64_t optimizer_steps(size_t optimizer) const { return optimizers_[optimizer].steps(); }
-  /// After the parts of a state were filled: all ranks go on with it. Collective. A number of steps for each optimizer, or none.
+  int64_t optimizer_steps(size_t optimizer) const;
+  /// After the parts of state(StateUse::load) were filled in. One number of steps per optimizer, or none. Collective.
   void loaded(const std::vector<int64_t>& optimizer_steps);
 
-  const std::vector<NamedParameter>& parameters() const noexcept { return parameters_; }
-  double base_lr(size_t optimizer = 0) const { return optimizers_[optimizer].base_lr(); }
-  /// The base options of an optimizer's segments; of one of LibTorch's, of its groups.
-  std::vector<SegmentOptions> segment_options(size_t optimizer = 0) const { return optimizers_[optimizer].segment_options(); }
+  const std::vector<NamedParameter>& parameters() const noexcept;
+  double base_lr(size_t optimizer = 0) const;
+  /// The options of an optimizer's parameter groups, before any schedule; of one of LibTorch's, of its groups.
+  std::vector<SegmentOptions> segment_options(size_t optimizer = 0) const;
   /// Null unless the optimizer is one of LibTorch's.
-  const TorchOptimizer* custom_optimizer(size_t optimizer = 0) const noexcept { return optimizers_[optimizer].custom(); }
-  const std::vector<std::weak_ptr<UnitBase>>& units() const noexcept { return units_; }
-  std::vector<FlatGroup>& groups() noexcept { return groups_; }
+  const TorchOptimizer* custom_optimizer(size_t optimizer = 0) const noexcept;
+  const std::vector<std::weak_ptr<UnitBase>>& units() const noexcept;
+
+  /// For diagnostics and tests: one entry per flat group.
+  struct GroupStatus {
+    bool unsharded = true;  ///< its parameters can be read
+    bool reducing = false;  ///< the reduction of its gradients is in flight
+  };
+  std::vector<GroupStatus> groups() const;
 
  private:
   class Collector;
-  struct Making;
-  struct Running;
-  Strategy(Mesh& mesh, int64_t alignment_bytes, Log log);
-  void find_ranks();
-  void make_room(const torch::nn::Module& module);
-  void see_to_memory(const std::vector<ParameterInfo>& infos, const std::vector<Tensor>& parameters);
-  void run_units();
+  struct Engine;
+  explicit Strategy(std::unique_ptr<Engine> engine);
+  void check_absent(const std::vector<size_t>& absent, const Tensor& loss);
   void write_units(const std::function<void(size_t parameter)>& write);
-  std::vector<double> exchange(const std::vector<double>& mine);
-  double sum_over_loss(const std::vector<double>& all, size_t values_per_rank) const;
-  void publish_parameters(const std::vector<FlatGroup*>& groups);
-  void look_at_absent(const std::vector<size_t>& absent, const Tensor& loss);
-  [[noreturn]] void refuse_other_optimizer(size_t rank, size_t its, size_t ours) const;
-  void make_groups();
-  std::vector<GroupMemory> allocate(const std::vector<GroupLayout>& layout);
 
-  Mesh* mesh_;
-  Communicator* communicator_;  // of mesh.loss()
-  int64_t alignment_bytes_;
-  Log log_;
-  Form form_;
-  MemoryMeter meter_;
-  std::unique_ptr<Making> making_;  // what groups are made of
-  std::vector<OptimizerSpec> specs_;
-  std::vector<NamedParameter> parameters_, buffers_;  // buffers are contiguous
-  std::vector<std::weak_ptr<UnitBase>> units_;
-  std::weak_ptr<const torch::nn::Module> module_;
-  std::vector<FlatGroup> groups_;
-  std::vector<GroupOptimizer> optimizers_;  // one at least
-  std::unique_ptr<Running> running_;        // what runs units and reductions
-  std::vector<Tensor> frozen_;              // by toggle
-  std::optional<size_t> toggled_;           // alone takes part in backward
-  double unit_ = 1, gradient_scale_ = 1;    // gradients are accumulated times weight / unit * scale
-  bool backward_done_ = false, warned_of_absent_ = false;
+  std::unique_ptr<Engine> engine_;
 };
 
 }  // namespace levin

@@ -8,7 +8,7 @@
 
 #include "levin/core/batch.h"
 #include "levin/optim/clip.h"
-#include "levin/parallel/group_optimizer.h"
+#include "levin/parallel/named_parameter.h"
 
 namespace levin {
 

@@ -1,0 +1,65 @@
+#pragma once
+#include <string>
+
+#include "levin/comm/mesh.h"
+#include "levin/parallel/sharding_options.h"
+#include "levin/parallel/strategy_config.h"
+
+namespace levin {
+
+/// Where a kind of state lives.
+enum class Placement {
+  replicated,   ///< every rank has all of it
+  node_shared,  ///< one copy per node, in shared memory that all its ranks see
+  sharded       ///< every rank has its shard; the whole has memory only while it is used
+};
+
+/// Strategies differ in nothing but these placements.
+struct Placements {
+  Placement parameters = Placement::replicated, gradients = Placement::replicated, optimizer = Placement::replicated;
+  bool gathered_per_node = false;  ///< sharded parameters are all-gathered into one buffer per node
+  bool operator==(const Placements&) const = default;
+};
+
+/// The ranks among whom state is placed.
+struct Ranks {
+  int all = 1;
+  int hosts = 1;
+  int of_host = 1;           ///< ranks on each host; 0 where hosts have different numbers
+  bool share_memory = true;  ///< the ranks of a host can read each other's tensors
+};
+/// Those of mesh.loss(). `share_memory`: whether the ranks of a node can read each other's tensors, which those of GPUs cannot.
+Ranks ranks_of(const MeshLayout& mesh, bool share_memory);
+
+/// A strategy's options resolved for given ranks. Arithmetic: it holds no memory and no communicator.
+struct ShardingPlan {
+  std::string name = "single_device";  ///< "fsdp", whatever alias was configured
+  Placements placements;               ///< of a unit's groups
+  ShardingOptions options;
+  int shard_ranks = 1;  ///< ranks that hold one copy together; ranks / shard_ranks is the number of replicas
+  int ranks = 1;
+
+  /// Placements of a unit's groups. The root unit (0) is used throughout a step, so its parameters are never resharded.
+  Placements of_unit(int unit) const noexcept;
+  /// Whether only the first rank of a node writes parameters, and the others see what it wrote.
+  bool one_copy_per_node() const noexcept;
+  /// Whether a unit's parameters get flat groups of their own, to be unsharded and resharded around the unit.
+  bool by_unit() const noexcept { return placements.parameters == Placement::sharded; }
+  /// Ranks among whom the optimizer's update is divided; 1: every rank updates all parameters.
+  int update_shards() const noexcept { return placements.optimizer == Placement::sharded ? shard_ranks : 1; }
+  bool shards_updates() const noexcept { return placements.optimizer == Placement::sharded; }
+  /// Replaces a copy per node by private memory on every rank.
+  void make_private(const Ranks& ranks);
+  /// "ddp, one copy of the parameters a node", for people.
+  std::string describe() const;
+};
+
+/// The ShareParameters option of a strategy.
+ShareParameters share_parameters_of(const StrategyConfig& config);
+/// Whether a shared copy is required, so that private memory in its place is an error.
+constexpr bool must_share(ShareParameters share) { return share == ShareParameters::node || share == ShareParameters::numa; }
+/// ConfigError for what these ranks cannot do: single_device on several ranks, shared memory on devices without it, a shard group that does
+/// not divide the ranks.
+ShardingPlan resolve_strategy(const StrategyConfig& config, const Ranks& ranks);
+
+}  // namespace levin

@@ -1,0 +1,101 @@
+#pragma once
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "group_factory.h"
+#include "levin/optim/flat_optimizer.h"
+#include "levin/parallel/state_tensor.h"
+
+namespace levin {
+
+/// Writes a parameter's initial value into `place` [the parameter's shape], its elements in the group. Collective.
+using InitialValues = std::function<void(const Tensor& parameter, const Tensor& place)>;
+
+/// The parameters of one layout group: a ParameterStore, a GradientReducer, and this rank's shard of the optimizer state. The model's
+/// parameters become views of the store's whole; after a backward their .grad are views of the reducer's gradients. Calls are local unless
+/// marked collective.
+class FlatGroup {
+ public:
+  struct Options {
+    GroupCommunicators communicators;
+    bool offload_optimizer = false;  ///< optimizer state and update in host memory
+    MemoryMeter* meter = nullptr;    ///< charged with optimizer state
+  };
+  /// Moves the model's parameters (`tensors`, by the layout's parameter indices) into `storage`. The values are rank 0's, or come from
+  /// `values`. Collective.
+  FlatGroup(GroupLayout layout, GroupStorage storage, const std::vector<Tensor>& tensors, const Options& options,
+            const InitialValues& values = {});
+
+  const GroupLayout& layout() const noexcept { return layout_; }
+  bool trained() const noexcept { return layout_.trained; }
+  ParameterStore& store() noexcept { return *storage_.store; }
+  const ParameterStore& store() const noexcept { return *storage_.store; }
+  /// The elements that this rank updates.
+  Range owned() const noexcept { return store().owned(); }
+  /// [owned().size()], this rank's shard of the mean gradient, after average. Only of a trained group.
+  const Tensor& mean() const noexcept { return storage_.reducer->mean(); }
+  /// The model's parameters, in the layout's order.
+  const std::vector<Tensor>& members() const noexcept { return members_; }
+
+  // Gradients. The order of a step is StepSchedule's.
+
+  /// Moves .grad of a member (by the layout's order) into the group's gradients and makes it a view of them; without a gradient, zeros.
+  /// Returns whether there was one.
+  bool collect_gradient(size_t member);
+  /// The same for all members. Appends to `absent` the parameters (by the layout's indices) that have no gradient for the first time.
+  void collect_gradients(std::vector<size_t>* absent);
+  /// UsageError, with the parameter's name of `names`, if a parameter's data were moved out of the group.
+  void check_in_place(const std::vector<std::string>& names) const;
+  /// See GradientReducer. start_reduce and average_gradients are collective.
+  void start_reduce() { storage_.reducer->start(); }
+  void finish_reduce();
+  void average_gradients(double factor);
+  bool reducing() const noexcept { return trained() && storage_.reducer->in_flight(); }
+  /// Multiplies the gradients of the step so far.
+  void scale_gradients(double factor);
+  /// Forgets the gradients of the step. Until the next backward .grad is undefined, as after torch's zero_grad: the first gradient is moved
+  /// into the buffer, which saves writing zeros and adding to them.
+  void reset_gradients();
+
+  // The optimizer.
+
+  /// This rank's elements of one segment.
+  struct Slice {
+    Segment segment;               ///< its range lies in owned()
+    Tensor parameters, gradients;  ///< [segment.range.size()] in the layout's dtype, on the device, or in host memory where offloaded
+    OptimizerState state;
+  };
+  std::vector<Slice>& slices() noexcept { return slices_; }
+  const std::vector<Slice>& slices() const noexcept { return slices_; }
+  /// Once, before the first update: allocates the state of every slice.
+  void make_optimizer_state(const FlatOptimizer& optimizer);
+  /// Before slices are updated, and after it. Between them an offloaded update reads and writes host copies.
+  void begin_update();
+  void end_update();
+
+  // Saving, loading, writing.
+
+  /// The elements that this rank saves or fills in, of the parameters and, where trained, of the optimizer state.
+  Range parameters_for(StateUse use) const { return use == StateUse::save ? saved_ : store().load_range(); }
+  Range optimizer_state_for(StateUse use) const { return use == StateUse::save ? saved_ : owned(); }
+  /// The shard was written by another than the optimizer: the host copy of an offloaded update follows.
+  void shard_changed();
+
+ private:
+  void adopt_parameters(const std::vector<Tensor>& tensors, const InitialValues& values);
+  void adopt_gradients();
+  void make_slices(bool offload);
+
+  GroupLayout layout_;
+  GroupStorage storage_;
+  Range saved_;
+  MemoryMeter* meter_;
+  std::vector<Tensor> members_, member_gradients_;
+  std::vector<const void*> homes_;  // each member's storage
+  std::vector<bool> was_absent_;    // by member
+  std::vector<Slice> slices_;
+  Tensor host_shard_, host_mean_;  // what is updated, where that is offloaded from a device
+};
+
+}  // namespace levin

@@ -1,0 +1,192 @@
+#include "group_factory.h"
+
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/zeros.h>
+
+#include "levin/comm/host_values.h"
+#include "levin/core/error.h"
+
+namespace levin {
+namespace {
+
+using Publish = GroupSharding::Publish;
+using Reducer = GroupSharding::Reducer;
+using Store = GroupSharding::Store;
+
+// The window lives as long as a tensor on it.
+Tensor tensor_on(const std::shared_ptr<SharedWindow>& window, int rank, int64_t numel, at::ScalarType dtype) {
+  void* start = window->part(rank);
+  return at::from_blob(
+      start, {numel}, [window](void*) {}, at::TensorOptions(dtype));
+}
+
+// Memory that collectives use without copies, if there is room for it.
+Tensor for_collectives(int64_t numel, at::ScalarType dtype, Communicator& communicator) {
+  if (communicator.size() > 1) try {
+      return communicator.allocate(numel, dtype);
+    } catch (const IoError&) {  // on all ranks alike
+    }
+  return at::zeros({numel}, at::TensorOptions(dtype).device(communicator.device()));
+}
+
+// Every node allocates its own; if one has no room, all fail alike.
+template <class Make>
+auto on_every_node(const ProcessGroups& groups, WhenShort when_short, const Make& make) {
+  auto& all = *groups.communicators().all;
+  if (groups.ranks().hosts == 1) return make(*all.node(), when_short);
+  auto made = make(*all.node(), WhenShort::return_null);
+  if (all_min(all, made ? 1 : 0) != 0) return made;
+  if (when_short == WhenShort::fail)
+    throw IoError("a host's shared memory (such as /dev/shm) has too little room for what its ranks share of the parameters",
+                  "enlarge its /dev/shm, or use another window_directory or private memory", "parallel");
+  return decltype(made)();
+}
+
+class Factory {
+ public:
+  Factory(const ProcessGroups& groups, BufferPools& pools, MemoryMeter& meter, const FactoryOptions& options)
+      : groups_(groups), communicators_(groups.communicators()), pools_(pools), meter_(meter), options_(options) {}
+
+  // False without room.
+  bool make_node_pool(const std::vector<GroupLayout>& layout, const std::vector<GroupSharding>& sharding) {
+    std::vector<size_t> bytes;
+    for (size_t g = 0; g < layout.size(); g++)
+      if (sharding[g].store == Store::node_gathered) bytes.push_back(static_cast<size_t>(layout[g].bytes(sharding[g].compute_dtype)));
+    pools_.node.reset();
+    if (bytes.empty()) return true;
+    pools_.node = on_every_node(groups_, options_.when_short,
+                                [&](NodeGroup& node, WhenShort when_short) { return node.allocate_passing(bytes, when_short); });
+    return pools_.node != nullptr;
+  }
+
+  // Null without room.
+  std::unique_ptr<ParameterStore> store(const GroupLayout& layout, const GroupSharding& sharding) {
+    switch (sharding.store) {
+      case Store::node_shared: return node_shared(layout, sharding);
+      case Store::sharded: {
+        FlatBuffer whole(layout.numel, sharding.compute_dtype, device(), MemoryKind::parameters, pools_.own);
+        return std::make_unique<ShardedStore>(std::move(whole), shard(layout, sharding), owned(layout, sharding), communicators_,
+                                              options_.labels.at(static_cast<size_t>(layout.unit)));
+      }
+      case Store::node_gathered: {
+        FlatBuffer whole(layout.numel, sharding.compute_dtype, MemoryKind::parameters, pools_.node, node_buffers_++,
+                         first_of_node() ? &pools_.node_accounting : nullptr);
+        return std::make_unique<NodeGatheredStore>(std::move(whole), shard(layout, sharding), owned(layout, sharding), communicators_,
+                                                   options_.labels.at(static_cast<size_t>(layout.unit)));
+      }
+      default: break;
+    }
+    const bool gathers = sharding.publish == Publish::all_gather;
+    Tensor whole = gathers ? for_collectives(layout.numel, layout.dtype, *communicators_.shard) : zeros(layout.numel, layout.dtype);
+    charge(MemoryKind::parameters, whole);
+    return std::make_unique<ReplicatedStore>(std::move(whole), owned(layout, sharding), communicators_, gathers);
+  }
+
+  // Null without room.
+  std::unique_ptr<GradientReducer> reducer(const GroupLayout& layout, const GroupSharding& sharding) {
+    const Range owned_range = owned(layout, sharding);
+    std::vector<Tensor> peers;
+    Tensor gradients;
+    FlatBuffer buffer;
+    switch (sharding.reducer) {
+      case Reducer::sharded: buffer = FlatBuffer(layout.numel, sharding.compute_dtype, device(), MemoryKind::gradients, pools_.own); break;
+      case Reducer::peer_read:
+        peers = peer_windows(layout);
+        if (peers.empty()) return nullptr;
+        gradients = peers[static_cast<size_t>(communicators_.all->node()->rank())];
+        for (auto& peer : peers) peer = peer.narrow(0, owned_range.begin, owned_range.size());
+        break;
+      default: gradients = whole_gradients(layout, sharding);
+    }
+    if (!gradients.defined() && !buffer.defined()) return nullptr;
+    if (gradients.defined()) charge(MemoryKind::gradients, gradients);
+    const bool in_place = sharding.reducer == Reducer::local || sharding.reducer == Reducer::all_reduce;
+    Tensor mean = in_place ? gradients : zeros(owned_range.size(), layout.dtype);
+    if (!in_place) charge(MemoryKind::gradients, mean);
+    switch (sharding.reducer) {
+      case Reducer::sharded:
+        return std::make_unique<ShardedReducer>(std::move(buffer), std::move(mean), communicators_, layout, sharding.reduce_dtype);
+      case Reducer::peer_read:
+        return std::make_unique<PeerReadReducer>(std::move(gradients), std::move(mean), communicators_, std::move(peers));
+      case Reducer::reduce_scatter: return std::make_unique<ReduceScatterReducer>(std::move(gradients), std::move(mean), communicators_);
+      case Reducer::all_reduce: return std::make_unique<AllReduceReducer>(std::move(gradients), std::move(mean), communicators_);
+      default: return std::make_unique<LocalReducer>(std::move(gradients), std::move(mean), communicators_);
+    }
+  }
+
+ private:
+  c10::Device device() const { return communicators_.all->device(); }
+  bool first_of_node() const { return communicators_.all->node()->rank() == 0; }
+  void charge(MemoryKind kind, const Tensor& tensor) { meter_.add(kind, static_cast<int64_t>(tensor.nbytes())); }
+  Tensor zeros(int64_t numel, at::ScalarType dtype) const { return at::zeros({numel}, at::TensorOptions(dtype).device(device())); }
+  Range owned(const GroupLayout& layout, const GroupSharding& sharding) const {
+    return sharding.shards > 1 ? layout.shard(communicators_.shard->rank(), sharding.shards) : Range{0, layout.numel};
+  }
+
+  Tensor shard(const GroupLayout& layout, const GroupSharding& sharding) {
+    const int64_t numel = owned(layout, sharding).size();
+    Tensor part = options_.offload_parameters && !device().is_cpu() ? at::zeros({numel}, at::TensorOptions(layout.dtype))
+                                                                    : for_collectives(numel, layout.dtype, *communicators_.shard);
+    charge(MemoryKind::parameters, part);
+    return part;
+  }
+
+  std::unique_ptr<ParameterStore> node_shared(const GroupLayout& layout, const GroupSharding& sharding) {
+    const auto bytes = static_cast<size_t>(first_of_node() ? layout.bytes(layout.dtype) : 0);
+    const auto window = on_every_node(groups_, options_.when_short,
+                                      [&](NodeGroup& node, WhenShort when_short) { return node.allocate(bytes, when_short); });
+    if (!window) return nullptr;
+    meter_.add(MemoryKind::parameters, static_cast<int64_t>(bytes));
+    return std::make_unique<NodeSharedStore>(tensor_on(window, 0, layout.numel, layout.dtype), owned(layout, sharding), communicators_,
+                                             groups_.ranks().hosts > 1);
+  }
+
+  // Undefined without room for what must not be private memory, since the node's ranks meet in it.
+  Tensor whole_gradients(const GroupLayout& layout, const GroupSharding& sharding) {
+    if (sharding.reducer == Reducer::local) return zeros(layout.numel, layout.dtype);
+    if (sharding.store != Store::node_shared) return for_collectives(layout.numel, layout.dtype, *communicators_.shard);
+    try {
+      return communicators_.all->allocate(layout.numel, layout.dtype);
+    } catch (const IoError&) {  // on all ranks alike
+      if (options_.when_short == WhenShort::fail) throw;
+      return {};
+    }
+  }
+
+  std::vector<Tensor> peer_windows(const GroupLayout& layout) {
+    auto& node = *communicators_.all->node();
+    const auto window = node.allocate(static_cast<size_t>(layout.bytes(layout.dtype)), options_.when_short);
+    std::vector<Tensor> peers;
+    for (int rank = 0; window && rank < node.size(); rank++) peers.push_back(tensor_on(window, rank, layout.numel, layout.dtype));
+    return peers;
+  }
+
+  const ProcessGroups& groups_;
+  const GroupCommunicators& communicators_;
+  BufferPools& pools_;
+  MemoryMeter& meter_;
+  const FactoryOptions& options_;
+  size_t node_buffers_ = 0;
+};
+
+}  // namespace
+
+std::vector<GroupStorage> allocate_groups(const std::vector<GroupLayout>& layout, const std::vector<GroupSharding>& sharding,
+                                          const ProcessGroups& groups, BufferPools& pools, MemoryMeter& meter,
+                                          const FactoryOptions& options) {
+  Factory factory(groups, pools, meter, options);
+  if (!factory.make_node_pool(layout, sharding)) return {};
+  std::vector<GroupStorage> made;
+  for (size_t g = 0; g < layout.size(); g++) {
+    GroupStorage storage{factory.store(layout[g], sharding[g]), nullptr};
+    if (!storage.store) return {};
+    if (layout[g].trained) {
+      storage.reducer = factory.reducer(layout[g], sharding[g]);
+      if (!storage.reducer) return {};
+    }
+    made.push_back(std::move(storage));
+  }
+  return made;
+}
+
+}  // namespace levin

@@ -1,0 +1,84 @@
+#pragma once
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "flat_group.h"
+#include "levin/optim/optimizer_spec.h"
+#include "levin/parallel/named_parameter.h"
+
+namespace levin {
+
+class TorchOptimizer;
+
+/// The part of a step that belongs to one optimizer: the weights of its backwards, the scale of its gradients, clipping, the update of the
+/// shards of its groups, and its state. Calls are local unless marked collective. The order of a step is StepSchedule's; gradients are
+/// readable between its reduce and update.
+class GroupOptimizer {
+ public:
+  /// Allocates the optimizer state. `spec` may be null: gradients without updates. `groups`: the optimizer's, in the layout's order; they
+  /// must stay where they are. `parameters`: all of the model's. `group_options`: by group_id. UsageError for rules with a custom
+  /// optimizer.
+  GroupOptimizer(const OptimizerSpec* spec, std::vector<FlatGroup*> groups, const std::vector<NamedParameter>& parameters,
+                 const std::vector<SegmentOptions>& group_options);
+  GroupOptimizer(GroupOptimizer&&) noexcept;
+  ~GroupOptimizer();
+
+  /// With those whose parameters require no gradient.
+  const std::vector<FlatGroup*>& groups() const noexcept { return groups_; }
+  /// The learning rate of parameters without a rule, before any schedule; 0 without an optimizer.
+  double base_lr() const;
+  /// The options of its parameter groups, before any schedule; of one of LibTorch's, of its groups.
+  std::vector<SegmentOptions> segment_options() const;
+  /// Null unless the optimizer is one of LibTorch's.
+  const TorchOptimizer* custom() const noexcept { return custom_.get(); }
+
+  /// After a backward whose loss counted for `weight` samples.
+  void count(double weight) noexcept { weight_ += weight, backwards_++; }
+  /// Sum of the weights, and number, of the backwards since the last step.
+  double weight() const noexcept { return weight_; }
+  int64_t backwards() const noexcept { return backwards_; }
+  void forget_weights() noexcept { weight_ = 0, backwards_ = 0, gradient_scale_ = next_gradient_scale_; }
+  /// Gradients are accumulated times `scale`; those accumulated so far are rescaled. Where a reduction is in flight it applies from the
+  /// next step on. See Strategy::scale_gradients.
+  void scale_gradients(double scale);
+  double gradient_scale() const noexcept { return gradient_scale_; }
+  bool reducing() const;
+
+  /// UsageError if a parameter's data left its flat group.
+  void check_in_place() const;
+  /// Sum of squares of this rank's mean gradients. Summed over the ranks that hold one copy together it is the squared norm.
+  double squared_norm() const;
+  /// Multiplies the mean gradients by max_norm / total_norm if total_norm, the same on all ranks, exceeds max_norm.
+  void clip_by_norm(double total_norm, double max_norm);
+  /// Limits every element to [-limit, limit].
+  void clip_by_value(double limit);
+  /// Updates this rank's shards; inside StepSchedule::update, which publishes them. `schedule` maps a base learning rate to today's.
+  /// `sum_over_shards`, collective, adds up a float64 tensor over the ranks among whom parameters are sharded; layer-wise optimizers call
+  /// it once.
+  void update(const std::function<double(double)>& schedule, const std::function<void(const Tensor&)>& sum_over_shards);
+  /// This rank's shard of each parameter's mean gradient; parameters without elements here are left out.
+  std::vector<GradientSlice> gradients() const;
+
+  /// Appends the optimizer state: tensors of the parameters' shapes, in the same order on all ranks, with this rank's parts. Their names
+  /// begin with `prefix`.
+  void add_state(StateUse use, const std::string& prefix, const std::vector<NamedParameter>& parameters,
+                 std::vector<StateTensor>& all) const;
+  /// Number of updates so far; set_steps after the state was loaded.
+  int64_t steps() const;
+  void set_steps(int64_t steps);
+
+ private:
+  const OptimizerSpec* spec_;
+  std::unique_ptr<FlatOptimizer> optimizer_;
+  std::unique_ptr<TorchOptimizer> custom_;  // in place of optimizer_
+  std::vector<FlatGroup*> groups_, trained_;
+  std::vector<SegmentOptions> group_options_;
+  std::vector<std::string> names_;  // of all parameters
+  double weight_ = 0;
+  int64_t backwards_ = 0;
+  double gradient_scale_ = 1, next_gradient_scale_ = 1;
+};
+
+}  // namespace levin

@@ -1,0 +1,93 @@
+#include "parameter_store.h"
+
+#include <ATen/ops/empty_like.h>
+#include <c10/core/GradMode.h>
+
+#include <utility>
+
+#include "levin/comm/node_group.h"
+
+namespace levin {
+namespace {
+
+bool first_of_node(Communicator& communicator) { return communicator.node()->rank() == 0; }
+
+// Only the first rank of a node may write into memory that the node shares.
+void broadcast_to_nodes(Communicator& communicator, const Tensor& whole) {
+  communicator.broadcast(first_of_node(communicator) ? whole : at::empty_like(whole), 0).wait();
+}
+
+}  // namespace
+
+void ParameterStore::share_initial(bool equal) {
+  if (communicators_.all->size() > 1 && !equal) communicators_.all->broadcast(whole_, 0).wait();
+}
+
+Work ReplicatedStore::publish() { return gathers_ ? communicators_.shard->all_gather(whole_, shard()) : Work(); }
+
+Work NodeSharedStore::publish() { return several_nodes_ ? communicators_.all->gather_shared(whole_) : Work(); }
+
+bool NodeSharedStore::writes() const { return first_of_node(*communicators_.all); }
+
+void NodeSharedStore::share_initial(bool equal) {
+  auto& all = *communicators_.all;
+  equal || !several_nodes_ ? all.barrier() : broadcast_to_nodes(all, whole_);
+}
+
+// The ranks of a node fill their copy together.
+Range NodeSharedStore::load_range() const {
+  const auto* node = communicators_.all->node();
+  const int64_t part = whole_.numel() / node->size();
+  return {part * node->rank(), part * (node->rank() + 1)};
+}
+
+ShardedStore::ShardedStore(FlatBuffer whole, Tensor shard, Range owned, GroupCommunicators communicators, std::string label)
+    : ParameterStore(whole.tensor(), owned, communicators), buffer_(std::move(whole)), shard_(std::move(shard)), label_(std::move(label)) {}
+
+void ShardedStore::start_unshard() {
+  if (unsharded()) return;
+  at::NoGradGuard no_grad;
+  buffer_.fill();
+  all_gather_ = start_all_gather();
+}
+
+Work ShardedStore::start_all_gather() {
+  sent_ = shard_.to(whole_.options());
+  return communicators_.shard->all_gather(whole_, sent_, label_);
+}
+
+void ShardedStore::finish_unshard() {
+  if (!all_gather_) return;
+  std::exchange(all_gather_, std::nullopt)->wait();
+  sent_.reset();
+}
+
+void ShardedStore::reshard() {
+  finish_unshard();
+  buffer_.drop();
+}
+
+void ShardedStore::write_back() { shard_.copy_(ParameterStore::shard()); }
+
+void ShardedStore::begin_write() {
+  buffer_.fill();
+  if (writes()) whole_.zero_();
+}
+
+Work NodeGatheredStore::start_all_gather() {
+  ParameterStore::shard().copy_(shard_);
+  return communicators_.shard->gather_shared(buffer_.shared_view(), label_);
+}
+
+void NodeGatheredStore::write_back() {
+  communicators_.all->barrier();  // the first rank of the node has written
+  ShardedStore::write_back();
+}
+
+bool NodeGatheredStore::writes() const { return first_of_node(*communicators_.all); }
+
+void NodeGatheredStore::share_initial(bool equal) {
+  if (!equal) broadcast_to_nodes(*communicators_.all, whole_);
+}
+
+}  // namespace levin

@@ -1,0 +1,70 @@
+#pragma once
+#include <torch/nn/module.h>
+
+#include "autograd_hooks.h"
+#include "deferred_shards.h"
+#include "group_actions.h"
+#include "group_optimizer.h"
+#include "levin/parallel/strategy.h"
+#include "model_description.h"
+#include "unit_tree.h"
+
+namespace levin {
+
+/// Everything that a Strategy owns. Members are destroyed in reverse order: hooks before the schedule, groups before their memory.
+struct Strategy::Engine {
+  Engine(Mesh& mesh, int64_t alignment, Log logger, MemoryCheck memory_check);
+
+  // Setup, in this order.
+  void discard(const torch::nn::Module& next);  ///< what an earlier setup made
+  void resolve_custom_optimizer();
+  void adopt_buffers(torch::nn::Module& module);
+  void make_groups(torch::nn::Module& module);
+  void check_memory(const ModelShape& model);
+  std::vector<GroupStorage> allocate(const ModelShape& model, std::vector<GroupLayout>& layout, std::vector<GroupSharding>& sharding);
+  void make_optimizers(const std::vector<SegmentOptions>& group_options);
+  void make_schedule(const ModelShape& model, const std::vector<GroupSharding>& sharding);
+  void use_plan(ShardingPlan next);
+
+  /// Every rank's `values`, in rank order. Collective; inside a node it makes no MPI call.
+  std::vector<double> exchange(const std::vector<double>& values);
+  /// Of what exchange gave, the sum of each rank's first value over mesh.loss(): a tensor-parallel group counts its samples once.
+  double sum_over_loss(const std::vector<double>& all, size_t values_per_rank) const;
+  bool has_custom_optimizer() const;
+  /// The optimizers that a backward is for.
+  std::vector<size_t> active_optimizers() const;
+
+  std::unique_ptr<Mesh> own_mesh;  // of a strategy that was given a communicator
+  Mesh* mesh;
+  Communicator* communicator;  // of mesh.loss()
+  int64_t alignment_bytes;
+  Log log;
+  MemoryCheck check;
+  bool automatic = false;  // setup may choose another plan
+  ShardingPlan plan;
+  ProcessGroups ranks;
+  MemoryMeter meter;
+  std::unique_ptr<BufferPools> pools;
+  std::unique_ptr<detail::DeferredShards> deferred;
+
+  std::weak_ptr<const torch::nn::Module> module;
+  std::vector<OptimizerSpec> specs;
+  std::vector<NamedParameter> parameters, buffers;  // buffers are contiguous
+  detail::UnitTree tree;
+  std::vector<std::weak_ptr<UnitBase>> units;
+  std::vector<size_t> unit_of_parameter;
+
+  std::vector<FlatGroup> groups;
+  std::vector<GroupOptimizer> optimizers;  // one at least
+  GroupActions actions;
+  std::unique_ptr<StepSchedule> schedule;
+  std::vector<std::unique_ptr<detail::UnitHooks>> unit_hooks;
+  std::unique_ptr<detail::GradientHooks> gradient_hooks;
+
+  std::vector<Tensor> frozen;           // by toggle
+  std::optional<size_t> toggled;        // the only optimizer that backward is for
+  double unit = 1, gradient_scale = 1;  // gradients are accumulated times weight / unit * gradient_scale
+  bool backward_done = false, warned_of_absent = false;
+};
+
+}  // namespace levin

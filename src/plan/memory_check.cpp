@@ -1,0 +1,77 @@
+#include "levin/plan/memory_check.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "levin/comm/host_values.h"
+#include "levin/core/error.h"
+#include "levin/plan/plan.h"
+
+namespace levin {
+namespace {
+
+struct Alternative {
+  std::string strategy;
+  ShardingPlan plan;
+  int64_t bytes;  // of a node
+};
+
+class NodeMemory {
+ public:
+  explicit NodeMemory(const AllocationRequest& request) : request_(request), model_(request.model) {}
+
+  // Where hosts differ, the fullest has at most all ranks but one per other host.
+  int64_t ranks_of_node() const noexcept {
+    const auto& ranks = request_.ranks;
+    return ranks.of_host > 0 ? ranks.of_host : std::max(1, ranks.all / ranks.hosts);
+  }
+  MemoryPlan planned(const ShardingPlan& plan) const { return plan_memory(model_, plan, request_.ranks, 1, request_.alignment_bytes); }
+  int64_t needed(const ShardingPlan& plan) const { return planned(plan).node(ranks_of_node()); }
+
+  std::optional<Alternative> strategy_within(int64_t bytes) const {
+    for (const auto& [name, config] : planned_strategies()) {
+      auto plan = resolve_strategy(config, request_.ranks);
+      if (plan.name == request_.plan.name && plan.placements == request_.plan.placements) continue;
+      if (const int64_t node = needed(plan); node <= bytes) return Alternative{name, std::move(plan), node};
+    }
+    return std::nullopt;
+  }
+
+  [[noreturn]] void refuse(int64_t free, const std::optional<Alternative>& other) const {
+    const auto first = planned(request_.plan).first;
+    throw ConfigError(
+        fmt::format(
+            "{} needs {} on a node for {} ranks' parameters, gradients and optimizer state ({}, {} and {} on its first), and {} are free",
+            request_.plan.describe(), bytes_text(needed(request_.plan)), ranks_of_node(), bytes_text(first.parameters),
+            bytes_text(first.gradients), bytes_text(first.optimizer), bytes_text(free)),
+        other ? fmt::format("use --trainer.strategy {}, which needs {}", other->strategy, bytes_text(other->bytes))
+              : "use more nodes, or a smaller model",
+        "parallel");
+  }
+
+ private:
+  const AllocationRequest& request_;
+  PlanModel model_;
+};
+
+}  // namespace
+
+MemoryCheck check_planned_memory(int64_t (*free_memory)(), Log log) {
+  return [free_memory, log](const AllocationRequest& request, Communicator& cpu) {
+    const NodeMemory memory(request);
+    const int64_t usable = free_memory() + request.held_bytes * memory.ranks_of_node();
+    const int64_t free = all_min(cpu, usable);
+    const int64_t needed = memory.needed(request.plan);
+    if (free >= needed) return request.plan;
+    const auto other = request.can_shard_updates ? memory.strategy_within(free) : std::nullopt;
+    if (!request.may_change_plan || !other) memory.refuse(free, other);
+    if (cpu.rank() == 0)
+      log.info("[parallel] {} needs {} on a node, and {} are free: auto takes {}, which needs {}", request.plan.describe(),
+               bytes_text(needed), bytes_text(free), other->strategy, bytes_text(other->bytes));
+    return other->plan;
+  };
+}
+
+}  // namespace levin

@@ -1,0 +1,32 @@
+#pragma once
+#include <vector>
+
+#include "../parallel/flat_buffer.h"
+#include "simulated_step.h"
+
+namespace levin::detail {
+
+/// Acquires and releases the memory of a training on one rank as the engine does, from the same pools, but of a device without memory.
+class MemorySimulation {
+ public:
+  /// Plays the setup. `charged`: the rank is charged with what its node shares.
+  MemorySimulation(const PlanModel& model, const std::vector<GroupLayout>& layout, const std::vector<GroupSharding>& sharding,
+                   bool charged);
+  MemorySimulation(const MemorySimulation&) = delete;
+  MemorySimulation& operator=(const MemorySimulation&) = delete;
+
+  void play(const std::vector<StepEvent>& events);
+  const RankMemory& peak() const noexcept { return peak_; }
+
+ private:
+  void allocate(const GroupLayout& layout, const GroupSharding& sharding, bool charged);
+  void add(MemoryKind kind, int64_t bytes);
+  void note_peak();
+
+  MemoryMeter meter_;
+  BufferPool pool_{meter_}, node_pool_{meter_};
+  std::vector<FlatBuffer> parameters_, gradients_;  // the whole of each group, where it is not always in memory
+  RankMemory peak_;
+};
+
+}  // namespace levin::detail

@@ -1,0 +1,122 @@
+#pragma once
+#include <optional>
+#include <vector>
+
+#include "../parallel/step_schedule.h"
+#include "levin/plan/plan.h"
+
+namespace levin::detail {
+
+/// What happens on a rank in a step.
+struct StepEvent {
+  enum class Kind {
+    compute,             ///< a forward of `amount` parameters; a backward counts twice
+    memory,              ///< `amount` bytes of memory traffic, of the update
+    acquire_parameters,  ///< the whole parameters of `group` get memory
+    release_parameters,  ///< and lose it
+    acquire_gradients,   ///< the whole gradients of `group` get memory
+    release_gradients,   ///< and lose it
+    start,               ///< the collective starts, as the `index`-th of the step
+    wait                 ///< for the `index`-th
+  };
+  Kind kind;
+  size_t group = 0, index = 0;
+  double amount = 0;
+  PlannedCollective collective = {};
+};
+
+/// Notes a schedule's actions as events.
+class StepRecorder final : public StepActions {
+ public:
+  StepRecorder(const std::vector<GroupLayout>& layout, const std::vector<GroupSharding>& sharding, const ShardingPlan& plan,
+               const Ranks& ranks);
+
+  void start_unshard(size_t group) override;
+  void finish_unshard(size_t group) override { wait(state_[group].all_gather); }
+  void reshard(size_t group) override { add({.kind = StepEvent::Kind::release_parameters, .group = group}); }
+  void collect_gradient(size_t group, size_t) override { collect_gradients(group); }
+  void collect_gradients(size_t group) override;
+  void start_reduce(size_t group) override;
+  void finish_reduce(size_t group) override;
+  void average(size_t group, double factor) override;
+  void reset_gradients(size_t group) override { release_gradients(group); }
+  void start_publish(size_t group) override;
+  void finish_publish(size_t group) override { wait(state_[group].publish); }
+  void barrier() override { now({.op = CollectiveOp::barrier}); }
+  void synchronize_shards() override;
+
+  void exchange(size_t values);
+  void compute(double amount) { add({.kind = StepEvent::Kind::compute, .amount = amount}); }
+  void memory(double bytes) { add({.kind = StepEvent::Kind::memory, .amount = bytes}); }
+  /// The events since the last call.
+  std::vector<StepEvent> take();
+
+ private:
+  struct Group {
+    std::optional<size_t> all_gather, reduction, publish;  // in flight
+    bool has_gradients = false;                            // whole gradients have memory
+  };
+  PlannedCollective collective(size_t group, CollectiveOp op, c10::ScalarType dtype, bool in_window) const;
+  size_t start(const PlannedCollective& collective);
+  void wait(std::optional<size_t>& in_flight);
+  void now(const PlannedCollective& collective);
+  void release_gradients(size_t group);
+  void add(const StepEvent& event) { events_.push_back(event); }
+
+  const std::vector<GroupLayout>& layout_;
+  const std::vector<GroupSharding>& sharding_;
+  int ranks_;
+  bool synchronizes_shards_;
+  std::vector<Group> state_;
+  std::vector<StepEvent> events_;
+  size_t collectives_ = 0;
+};
+
+/// Runs the schedule of a model's steps in the order in which autograd would, if units are used in the model's order.
+class StepSimulator {
+ public:
+  StepSimulator(const PlanModel& model, const ShardingPlan& plan, const Ranks& ranks, const Workload& work, int64_t alignment_bytes);
+  StepSimulator(const StepSimulator&) = delete;
+  StepSimulator& operator=(const StepSimulator&) = delete;
+
+  /// The events of the coming step. The first step prefetches nothing.
+  std::vector<StepEvent> step();
+  const std::vector<GroupLayout>& layout() const noexcept { return layout_; }
+  const std::vector<GroupSharding>& sharding() const noexcept { return sharding_; }
+
+ private:
+  /// Part of a unit: a parameter of its own, or a unit inside it.
+  struct Item {
+    bool is_unit;
+    size_t index;
+  };
+  struct Unit {
+    std::vector<Item> items;    // in order of use
+    int backwards_to_come = 0;  // of its forwards with a graph, repeated computations apart
+  };
+
+  void arrange();
+  void micro_batch(bool last);
+  void end_of_step(size_t optimizer);
+  void forward_of_items(size_t unit, bool graph, bool repeated);
+  void forward(size_t unit, bool graph, bool repeated);
+  void backward(size_t unit);
+  void backward_of_items(size_t unit, bool last);
+  void leave_backward();
+  double update_bytes(size_t optimizer) const;
+
+  const PlanModel& model_;
+  ShardingPlan plan_;
+  Workload work_;
+  std::vector<GroupLayout> layout_;
+  std::vector<GroupSharding> sharding_;
+  StepRecorder recorder_;
+  StepSchedule schedule_;
+  std::vector<Unit> units_;
+  std::vector<std::pair<size_t, size_t>> member_of_;  // by parameter: its group, and which member it is
+  std::vector<char> absent_;                          // by parameter
+  std::vector<size_t> optimizers_;
+  std::optional<size_t> leaving_;  // a unit whose backward is over but for its input's gradient
+};
+
+}  // namespace levin::detail

@@ -1,0 +1,209 @@
+// The collectives that a plan lists are those that the engine starts: kind, bytes, ranks and order.
+#include <memory>
+#include <ostream>
+
+#include "levin/comm/communicator.h"
+#include "levin/comm/node_group.h"
+#include "levin/parallel/strategy.h"
+#include "levin/plan/plan.h"
+#include "levin_test.h"
+#include "planned_models.h"
+
+using levin::CollectiveOp;
+using levin::Communicator;
+using levin::NodeGroup;
+using levin::Strategy;
+using levin::Tensor;
+using levin::Work;
+using levin::test::Gpt;
+
+namespace {
+
+struct Call {
+  CollectiveOp op;
+  int64_t bytes;
+  int ranks;
+  bool operator==(const Call&) const = default;
+};
+using Calls = std::vector<Call>;
+
+std::ostream& operator<<(std::ostream& out, const Call& call) {
+  return out << levin::name_of(call.op) << " of " << call.bytes << " bytes on " << call.ranks;
+}
+
+// Small exchanges go through the node's group, where all ranks are in one.
+class RecordingNode final : public NodeGroup {
+ public:
+  RecordingNode(NodeGroup& inner, std::shared_ptr<Calls> calls) : inner_(inner), calls_(std::move(calls)) {
+    rank_ = inner.rank(), size_ = inner.size();
+  }
+  std::shared_ptr<levin::SharedWindow> allocate(size_t bytes, levin::WhenShort when_short) override {
+    return inner_.allocate(bytes, when_short);
+  }
+  std::shared_ptr<levin::PassingMemory> allocate_passing(const std::vector<size_t>& bytes, levin::WhenShort when_short) override {
+    return inner_.allocate_passing(bytes, when_short);
+  }
+  void barrier() override { inner_.barrier(); }
+  void exchange(std::span<const double> mine, std::span<double> all) override {
+    calls_->push_back({CollectiveOp::exchange, static_cast<int64_t>(all.size_bytes()), size_});
+    inner_.exchange(mine, all);
+  }
+  std::unique_ptr<NodeGroup> split(int color, int key) override { return inner_.split(color, key); }
+  bool abort(std::string_view reason) noexcept override { return inner_.abort(reason); }
+  bool aborted() const noexcept override { return inner_.aborted(); }
+  bool aborted_by_this_rank() const noexcept override { return inner_.aborted_by_this_rank(); }
+  void abort_for(const levin::AbortNotice& notice) noexcept override { inner_.abort_for(notice); }
+  levin::AbortNotice abort_notice() const override { return inner_.abort_notice(); }
+
+ private:
+  NodeGroup& inner_;
+  std::shared_ptr<Calls> calls_;
+};
+
+class RecordingCommunicator : public Communicator {
+ public:
+  RecordingCommunicator(Communicator& inner, std::shared_ptr<Calls> calls)
+      : calls_(std::move(calls)), inner_(inner), node_(*inner.node(), calls_) {
+    rank_ = inner.rank(), size_ = inner.size();
+  }
+  RecordingCommunicator(std::unique_ptr<Communicator> inner, const std::shared_ptr<Calls>& calls) : RecordingCommunicator(*inner, calls) {
+    owned_ = std::move(inner);
+  }
+
+  uint64_t sequence() const noexcept override { return inner_.sequence(); }
+  Work all_reduce(const Tensor& tensor, levin::ReduceOp op) override {
+    record(CollectiveOp::all_reduce, tensor);
+    return inner_.all_reduce(tensor, op);
+  }
+  Work reduce_scatter(const Tensor& output, const Tensor& input, levin::ReduceOp op) override {
+    record(CollectiveOp::reduce_scatter, input);
+    return inner_.reduce_scatter(output, input, op);
+  }
+  Work all_gather(const Tensor& output, const Tensor& input) override {
+    record(CollectiveOp::all_gather, output);
+    return inner_.all_gather(output, input);
+  }
+  Work gather_shared(const Tensor& whole) override {
+    record(CollectiveOp::gather_shared, whole);
+    return inner_.gather_shared(whole);
+  }
+  Work broadcast(const Tensor& tensor, int root) override { return inner_.broadcast(tensor, root); }
+  void barrier() override {
+    calls_->push_back({CollectiveOp::barrier, 0, size_});
+    inner_.barrier();
+  }
+  Tensor allocate(int64_t numel, at::ScalarType dtype) override { return inner_.allocate(numel, dtype); }
+  std::unique_ptr<Communicator> split(int color, int key) override {
+    return std::make_unique<RecordingCommunicator>(inner_.split(color, key), calls_);
+  }
+  void abort(const std::string& reason) noexcept override { inner_.abort(reason); }
+  Communicator& host() noexcept override;
+  NodeGroup* node() noexcept override { return &node_; }
+
+ protected:
+  virtual void record(CollectiveOp op, const Tensor& whole) { calls_->push_back({op, static_cast<int64_t>(whole.nbytes()), size_}); }
+
+  std::shared_ptr<Calls> calls_;
+
+ private:
+  Communicator& inner_;
+  std::unique_ptr<Communicator> owned_;
+  RecordingNode node_;
+  std::unique_ptr<Communicator> host_;
+};
+
+// What goes through host() are exchanges of a few numbers.
+class RecordingHost final : public RecordingCommunicator {
+ public:
+  using RecordingCommunicator::RecordingCommunicator;
+  Communicator& host() noexcept override { return *this; }
+
+ protected:
+  void record(CollectiveOp, const Tensor& whole) override {
+    calls_->push_back({CollectiveOp::exchange, static_cast<int64_t>(whole.nbytes()), size_});
+  }
+};
+
+Communicator& RecordingCommunicator::host() noexcept {
+  if (!host_) host_ = std::make_unique<RecordingHost>(inner_.host(), calls_);
+  return *host_;
+}
+
+constexpr int64_t micro_batches = 2;
+constexpr int steps = 3;
+
+// Each step's collectives, with clipping by norm.
+std::vector<Calls> record_steps(Strategy& strategy, Gpt& model, Calls& calls) {
+  std::vector<Calls> recorded;
+  for (int step = 0; step < steps; step++) {
+    calls.clear();
+    for (int64_t micro = 0; micro < micro_batches; micro++) {
+      const Tensor loss = model.loss(8);
+      if (micro + 1 == micro_batches) strategy.expect_step();
+      strategy.backward(loss, 1);
+    }
+    strategy.reduce(strategy.meet(0));
+    strategy.clip_by_norm(strategy.grad_norm(), 1);
+    strategy.update([](double lr) { return lr; });
+    strategy.zero_grad();
+    recorded.push_back(calls);
+  }
+  return recorded;
+}
+
+std::vector<Calls> planned_steps(const levin::PlanModel& model, const levin::ShardingPlan& sharding, const levin::Ranks& ranks) {
+  std::vector<Calls> planned;
+  for (const auto& step : levin::plan_collectives(model, sharding, ranks, {.micro_batches = micro_batches, .clip_by_norm = true}, steps)) {
+    planned.emplace_back();
+    for (const auto& collective : step) {
+      if (collective.op == CollectiveOp::read_peers) continue;  // no collective: ranks read memory that they share
+      const int size = collective.role == levin::MeshRole::loss     ? sharding.ranks
+                       : collective.role == levin::MeshRole::shards ? sharding.shard_ranks
+                                                                    : sharding.ranks / sharding.shard_ranks;
+      planned.back().push_back({collective.op, collective.bytes, size});
+    }
+  }
+  return planned;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(plan_collectives)
+
+BOOST_AUTO_TEST_CASE(a_plan_lists_what_the_engine_starts) {
+  const auto world = Communicator::create_cpu(levin::test::runtime());
+  const auto* node = world->node();
+  const int size = world->size();
+  levin::Ranks ranks{.all = size, .of_host = node->size()};
+  if (node->size() < size) ranks.hosts = 2, ranks.of_host = size % 2 == 0 ? size / 2 : 0;
+  auto configs = levin::test::planned_configs(size);
+  const levin::ShardingOptions own{.share_parameters = levin::ShareParameters::none};
+  auto ahead = own;
+  ahead.prefetch = 3, ahead.limit_all_gathers = 3;
+  configs.emplace_back("fsdp, prefetch 3", levin::FSDP{levin::ShardingStrategy::full_shard, ahead});
+  for (const bool checkpointed : {false, true})
+    for (const auto& [name, config] : configs) {
+      const auto calls = std::make_shared<Calls>();
+      RecordingCommunicator communicator(*world, calls);
+      const auto strategy = Strategy::create(config, communicator);
+      std::shared_ptr<Gpt> model;
+      {
+        const auto context = strategy->open_build_context();
+        at::manual_seed(1);
+        model = std::make_shared<Gpt>(6, checkpointed);
+      }
+      const levin::OptimizerSpec spec = levin::AdamW{.lr = 0.01};
+      const auto described = levin::describe_model(*model, {spec}, {}, strategy->plan().options.min_num_params);
+      strategy->setup(*model, {spec});
+      const auto recorded = record_steps(*strategy, *model, *calls);
+      const auto planned = planned_steps(described, strategy->plan(), ranks);
+      for (int step = 0; step < steps; step++) {
+        BOOST_TEST_INFO_SCOPE(name << (checkpointed ? ", checkpointed" : "") << ", step " << step);
+        BOOST_TEST(recorded[step] == planned[step], boost::test_tools::per_element());
+        BOOST_TEST((size == 1 || !recorded[step].empty()));
+      }
+      world->barrier();
+    }
+}
+
+BOOST_AUTO_TEST_SUITE_END()
