@@ -10,6 +10,8 @@
 
 #include "commit.h"
 #include "levin/core/error.h"
+#include "levin/core/text.h"
+#include "pending_moves.h"
 
 namespace levin {
 namespace {
@@ -38,12 +40,21 @@ bool is_dead(const fs::path& directory) {
 
 }  // namespace
 
+bool is_checkpoint_name(const std::string& name) {
+  return !name.empty() && name.size() <= 200 && !name.starts_with('.') && name.find('/') == std::string::npos &&
+         name.find('\n') == std::string::npos && first_bad_byte(name) == std::string::npos && name != "last" &&
+         !name.starts_with("abandoned-");
+}
+
 CheckpointListing list_checkpoints(const fs::path& folder) {
   CheckpointListing listing;
   std::error_code error;
+  const auto pending = detail::PendingMoves::read(folder);
   for (const auto& entry : fs::directory_iterator(folder, error)) {
     const auto status = entry.symlink_status(error);
-    if (!fs::is_directory(status) || !detail::is_checkpoint_name(entry.path().filename().string())) continue;
+    const auto name = entry.path().filename().string();
+    if (!fs::is_directory(status) || !is_checkpoint_name(name)) continue;
+    if (pending && std::find(pending->names.begin(), pending->names.end(), name) != pending->names.end()) continue;
     try {
       listing.checkpoints.push_back({entry.path(), Manifest::read(entry.path())});
     } catch (const Error& refused) {
@@ -91,7 +102,7 @@ std::optional<fs::path> read_last(const fs::path& folder) {
     return std::nullopt;
   }
   if (name.ends_with('\n')) name.pop_back();
-  if (!detail::is_checkpoint_name(name) || !fs::is_directory(fs::symlink_status(folder / name))) return std::nullopt;
+  if (!is_checkpoint_name(name) || !fs::is_directory(fs::symlink_status(folder / name))) return std::nullopt;
   return folder / name;
 }
 

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstdio>
 
+#include "levin/checkpoint/checkpoint_folder.h"
 #include "levin/checkpoint/manifest.h"
 #include "levin/core/error.h"
 #include "levin/core/text.h"
@@ -42,11 +43,6 @@ void rename_over(const fs::path& from, const fs::path& to) {
 
 }  // namespace
 
-bool is_checkpoint_name(const std::string& name) {
-  return !name.empty() && name.size() <= 200 && !name.starts_with('.') && name.find('/') == std::string::npos &&
-         name.find('\n') == std::string::npos && first_bad_byte(name) == std::string::npos && name != "last";
-}
-
 Lock try_lock(const File& file) {
   if (flock(file.descriptor(), LOCK_EX | LOCK_NB) == 0) return Lock::taken;
   return errno == EWOULDBLOCK ? Lock::held_by_another : Lock::impossible;
@@ -55,8 +51,8 @@ Lock try_lock(const File& file) {
 PartialCheckpoint::PartialCheckpoint(const fs::path& folder, std::string name, const std::string& file_name, MpiIoHints hints)
     : folder_(folder), name_(std::move(name)), hints_(std::move(hints)) {
   if (!is_checkpoint_name(name_))
-    throw UsageError("checkpoint", fmt::format("{} is no name for a checkpoint", shown(name_)),
-                     "give a file name of at most 200 bytes that begins with no dot");
+    throw UsageError("checkpoint", fmt::format("{} is not a valid name for a checkpoint", shown(name_)),
+                     "give a file name of at most 200 bytes that does not begin with a dot or abandoned-, and is not last");
   make_folder(folder_);
   // Again where somebody who removes leftovers came between making and locking.
   for (int attempt = 0; attempt < 3; attempt++)

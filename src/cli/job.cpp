@@ -1,5 +1,7 @@
 #include "job.h"
 
+#include <ATen/ops/full.h>
+
 #include <cstdio>
 
 #include "../trainer/prepare_data.h"
@@ -42,6 +44,7 @@ Job::Job(const Settings& settings, ProgramOptions& options, const Program& progr
   if (writes) folder_ = make_run_folder(mpi, settings.run, record_.program, subcommand_, lock_);
   trainer_.set_default_root_dir(folder_);
   crashes.agree_by(&communicator());
+  if (!folder_.empty() && mpi.rank() == 0) record_.previous = read_run_record(folder_ / "run.json");
   if (!folder_.empty()) crashes.record_in(folder_ / "run.json", begin_of_record(record_, mpi.size()));
 }
 
@@ -51,21 +54,25 @@ int Job::run() {
   auto checkpoint = find_checkpoint();
   const auto init_from = open_init_from(checkpoint.get());
   const InitialWeights init{init_from.get(), settings_.run.init_rename, settings_.run.init_exclude};
-  if (subcommand_ == "fit" && checkpoint)  // one that does not fit leaves the run's config as it is
-    trainer_.add_callback(std::make_shared<LambdaCallback>(LambdaHooks{.on_train_start = [this](Trainer&, Module&) { write_config(); }}));
-  else
-    write_config();
+  // A start that is refused leaves the config of an earlier one as it is.
+  if (subcommand_ == "fit")
+    trainer_.add_callback(std::make_shared<LambdaCallback>(LambdaHooks{.on_train_start = [this](Trainer&, Module&) { begin_training(); }}));
+  std::error_code unseen;
+  if (subcommand_ != "fit" || (!checkpoint && !std::filesystem::exists(folder_ / "config.yaml", unseen))) write_config();
   if (!folder_.empty()) trainer_.add_loggers(folder_);
   if (settings_.optimizer || settings_.lr_scheduler) trainer_.replace_optimizer(settings_.optimizer, settings_.lr_scheduler);
   const auto data = made("the constructor of the data module", [&] { return program_.make_data(); });
   if (options_.has_late_links()) apply_links(*data);
   trainer_.log_hyperparams(options_.to_yaml(/*comments=*/false));
   const auto module = made("the constructor of the model", [&] { return program_.make_module(trainer_); });
-  const LoadFrom from{checkpoint.get(), settings_.run.ckpt_strict, init.source ? &init : nullptr,
-                      [&](const CheckpointReader& damaged, const std::string& why) {
+  LoadFrom from{checkpoint.get(), settings_.run.ckpt_strict, init.source ? &init : nullptr, /*tested=*/false,
+                [&](const CheckpointReader& damaged, const std::string& why) {
                         checkpoint = another_checkpoint(damaged, why);
                         return checkpoint.get();
                       }};
+  from.tested = checkpoint && was_tested();
+  trainer_.session().add_stop_source(&StopSignals::reason);
+  signals_.emplace();
   subcommand_ == "fit" ? fit(*module, *data, from) : evaluate(*module, *data, from);
   const auto& session = trainer_.session();
   const int code = session.stops_for(StopReason::interrupted)  ? static_cast<int>(ExitCode::interrupted)
@@ -89,7 +96,26 @@ void Job::write_config() const {
   if (mpi_.rank() == 0 && !folder_.empty()) write_text(folder_ / "config.yaml", options_.to_yaml(/*comments=*/false));
 }
 
-// Where a training goes on, or whose weights are evaluated.
+// Nothing refuses the start any more: the run is this training from now on. One that is killed leaves a record without an exit.
+void Job::begin_training() {
+  write_config();
+  if (mpi_.rank() != 0 || folder_.empty()) return;
+  record_.first_step = trainer_.global_step();
+  for (const auto& abandoned : trainer_.checkpoints().abandoned()) record_.abandoned.push_back(abandoned.string());
+  write_run_record(folder_ / "run.json", record_, trainer_, {}, "running", std::nullopt);
+  crashes_.record_in(folder_ / "run.json", begin_of_record(record_, mpi_.size()));
+}
+
+// Whether the test after the training that was run before came to its end, too.
+bool Job::was_tested() {
+  const bool tested = mpi_.rank() == 0 && settings_.trainer.test_after_fit && ended_well(record_.previous, "trainer.test_after_fit", "true");
+  const Tensor all = at::full({1}, tested ? 1.0 : 0.0, at::kDouble);
+  communicator().broadcast(all, 0).wait();
+  tests_ = settings_.trainer.test_after_fit && all.item<double>() == 0;
+  return all.item<double>() != 0;
+}
+
+// Where a training resumes, or whose weights are evaluated.
 std::unique_ptr<CheckpointReader> Job::find_checkpoint() {
   if (settings_.trainer.fast_dev_run.batches > 0) return nullptr;
   const auto& log = mpi_.log();
@@ -101,8 +127,9 @@ std::unique_ptr<CheckpointReader> Job::find_checkpoint() {
     return found;
   }
   if (subcommand_ == "fit" && settings_.before) compare_configs(*settings_.before, options_.write(), settings_.run.resume_allow, log);
-  log.info("[cli] {} {}: step {}, epoch {}", subcommand_ == "fit" ? "goes on from" : "uses", found->path().string(), found->manifest().step,
+  log.info("[cli] {} {}: step {}, epoch {}", subcommand_ == "fit" ? "resumes from" : "uses", found->path().string(), found->manifest().step,
            found->manifest().epoch);
+  record_.resumed_from = found->path().string();
   return found;
 }
 
@@ -112,8 +139,9 @@ std::unique_ptr<CheckpointReader> Job::another_checkpoint(const CheckpointReader
   auto found = cli::another_checkpoint(effective_ckpt_path(settings_.run, subcommand_), damaged.path(), why, communicator(), log);
   if (!found) return found;
   if (mpi_.rank() == 0) log.warning("[checkpoint] passed over: {}", why);
-  log.info("[cli] {} {} instead: step {}, epoch {}", subcommand_ == "fit" ? "goes on from" : "uses", found->path().string(),
+  log.info("[cli] {} {} instead: step {}, epoch {}", subcommand_ == "fit" ? "resumes from" : "uses", found->path().string(),
            found->manifest().step, found->manifest().epoch);
+  record_.resumed_from = found->path().string();
   return found;
 }
 
@@ -124,9 +152,7 @@ std::unique_ptr<TensorSource> Job::open_init_from(const CheckpointReader* checkp
   return nullptr;
 }
 
-// Only a training has something to put in order when a signal comes.
 void Job::fit(Module& module, DataModule& data, const LoadFrom& from) {
-  trainer_.add_callback(signals_.emplace().callback());
   if (const auto steps = settings_.job.stop_after_steps) trainer_.add_callback(std::make_shared<StopAfterSteps>(*steps));
   trainer_.fit(module, data, from);
 }
@@ -136,7 +162,7 @@ void Job::evaluate(Module& module, DataModule& data, const LoadFrom& from) {
   if (subcommand_ == "test") trainer_.test(module, data, from);
   if (subcommand_ == "predict") {
     const auto predictions = trainer_.predict(module, data, from);
-    if (!folder_.empty()) write_predictions(folder_ / "predictions.h5", predictions, communicator());
+    if (!folder_.empty() && !trainer_.session().told_to_end()) write_predictions(folder_ / "predictions.h5", predictions, communicator());
   }
 }
 
@@ -153,8 +179,9 @@ void Job::finish(int code) {
   const double peak = peak_bytes_of_all(communicator());
   if (mpi_.rank() != 0) return;
   trainer_.finalize_loggers();
-  if (!folder_.empty()) write_run_record(folder_ / "run.json", record_, trainer_, peak, trainer_.report().stop_reason, code);
   const auto& report = trainer_.report();
+  const bool did_nothing = report.already_complete && !tests_;
+  if (!folder_.empty() && !did_nothing) write_run_record(folder_ / "run.json", record_, trainer_, peak, report.stop_reason, code);
   for (const auto& [name, value] : report.metrics) std::printf("%s %.6g\n", name.c_str(), value);
   if (report.samples > 0)
     std::printf("%.0f samples/s in training, %lld steps, %s\n", report.samples_per_second(), static_cast<long long>(report.steps),
@@ -163,7 +190,7 @@ void Job::finish(int code) {
     std::printf("%lld of the steps were skipped, since their gradients were not finite\n", static_cast<long long>(report.skipped_steps));
   if (report.stop_reason != "finished") std::printf("ended: %s\n", report.stop_reason.c_str());
   if (trainer_.session().told_to_end() && trainer_.checkpoints().saved_for_stop())
-    std::printf("its state is saved; to go on, start it with --run_dir %s\n", folder_.c_str());
+    std::printf("its state is saved; to resume, start it with --run_dir %s\n", folder_.c_str());
   if (!folder_.empty()) std::printf("files of the run: %s\n", folder_.c_str());
   std::fflush(stdout);
 }

@@ -46,6 +46,8 @@ class Job {
 
  private:
   void write_config() const;
+  void begin_training();
+  bool was_tested();
   std::unique_ptr<CheckpointReader> find_checkpoint();
   std::unique_ptr<CheckpointReader> another_checkpoint(const CheckpointReader& damaged, const std::string& why);
   std::unique_ptr<TensorSource> open_init_from(const CheckpointReader* checkpoint);
@@ -65,6 +67,7 @@ class Job {
   RunLock lock_;
   std::filesystem::path folder_;
   std::optional<StopSignals> signals_;
+  bool tests_ = false;  // a training that is complete still has its test to do
 };
 
 }  // namespace levin::cli

@@ -139,7 +139,7 @@ void compare_configs(const ConfigValue& before, const ConfigValue& now, const st
       refused.push_back(difference);
   }
   if (!refused.empty())
-    throw ConfigError(fmt::format("the run would go on as another one: {}", fmt::join(refused, "; ")),
+    throw ConfigError(fmt::format("the run would resume as another one: {}", fmt::join(refused, "; ")),
                       "give a --run_name or --run_dir of its own, or name what may change in --resume_allow", "cli");
 }
 

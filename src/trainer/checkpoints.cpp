@@ -2,11 +2,15 @@
 
 #include <ATen/ops/tensor.h>
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
 
+#include "../checkpoint/agreement.h"
+#include "levin/checkpoint/branch.h"
+#include "levin/checkpoint/checkpoint_reader.h"
 #include "levin/core/error.h"
 #include "levin/trainer/trainer.h"
 #include "state_writer.h"
@@ -14,9 +18,10 @@
 namespace levin {
 namespace {
 
-void gather(detail::StateWriter& writer, const CheckpointRequest& request, const LogCollection& logs, const StateDict& loop) {
-  writer.add_model(request.weights_only);
-  if (request.weights_only) return;
+void gather(detail::StateWriter& writer, bool weights_only, const LogCollection& logs, const StateDict& loop, bool keep = false) {
+  writer.add_model(weights_only);
+  if (weights_only) return;
+  if (keep) writer.keep_copies();
   writer.add_loop(loop);
   writer.add_running(logs);
   writer.add_data();
@@ -31,6 +36,11 @@ CheckpointInfo info_of(const CheckpointRequest& request, const StateDict& loop) 
           .fields = request.fields};
 }
 
+bool is_same_folder(const std::filesystem::path& one, const std::filesystem::path& other) {
+  std::error_code unseen;  // links lead to the same folder
+  return std::filesystem::equivalent(one.empty() ? "." : one, other.empty() ? "." : other, unseen);
+}
+
 }  // namespace
 
 struct Checkpoints::Folder {
@@ -40,6 +50,12 @@ struct Checkpoints::Folder {
   std::filesystem::path path;
   CheckpointWriter writer;
   std::vector<std::function<void(const SaveReport&)>> done;  // of the save under way
+  bool saves_end = false, has_end = false;                   // the save under way, the newest checkpoint: of the training's end
+};
+
+struct Checkpoints::Place {
+  detail::StateWriter writer;
+  StateDict loop;
 };
 
 Checkpoints::Checkpoints(Trainer& trainer) : trainer_(trainer) {}
@@ -69,12 +85,13 @@ void Checkpoints::forgive(Folder& folder, const Act& act) {
   } catch (const IoError& error) {
     folder.done.clear();
     if (++failures_ == most_failures) throw;
-    trainer_.session().runtime().log().warning("{}; the training goes on without this checkpoint", error.what());
+    trainer_.session().runtime().log().warning("{}; the training continues without this checkpoint", error.what());
   }
 }
 
 void Checkpoints::committed(Folder& folder, const SaveReport& report) {
   failures_ = 0;
+  folder.has_end = folder.saves_end;
   for (const auto& done : std::exchange(folder.done, {})) done(report);
 }
 
@@ -89,9 +106,13 @@ void Checkpoints::save(const CheckpointRequest& request, Module& module, const L
   forgive(folder, [&] {
     if (const auto report = folder.writer.finish()) committed(folder, *report);
   });
-  detail::StateWriter writer(trainer_, module, trainer_.session().communicator().host());
-  gather(writer, request, logs, loop);
-  const auto info = info_of(request, loop);
+  const bool at_place = place_ && !request.weights_only;
+  std::optional<detail::StateWriter> live;
+  if (!at_place) gather(live.emplace(trainer_, module, trainer_.session().communicator().host()), request.weights_only, logs, loop);
+  const auto& writer = at_place ? place_->writer : *live;
+  const auto& saved_loop = at_place ? place_->loop : loop;
+  const auto info = info_of(request, saved_loop);
+  folder.saves_end = saved_loop.contains("ended") && saved_loop.get<bool>("ended");
   forgive(folder, [&] {
     if (request.done) folder.done.push_back(request.done);
     if (request.in_background)
@@ -100,6 +121,43 @@ void Checkpoints::save(const CheckpointRequest& request, Module& module, const L
       committed(folder, folder.writer.save(info, writer.state()));
   });
   if (!request.weights_only && request.folder == folder_) saved_step_ = info.step;
+}
+
+bool Checkpoints::has_end(const std::filesystem::path& folder) const {
+  return std::any_of(folders_.begin(), folders_.end(), [&](const auto& one) { return one->path == folder && one->has_end; });
+}
+
+void Checkpoints::keep_place(Module& module, const LogCollection& logs, const StateDict& loop) {
+  if (folders_.empty()) return;
+  place_ = std::make_unique<Place>(Place{detail::StateWriter(trainer_, module, trainer_.session().communicator().host()), loop});
+  gather(place_->writer, /*weights_only=*/false, logs, loop, /*keep=*/true);
+}
+
+bool Checkpoints::begin_branch(const CheckpointReader* from) {
+  auto& host = trainer_.session().communicator().host();
+  bool has_past = from != nullptr;
+  abandoned_.clear();
+  detail::together(&host, [&] {
+    if (host.rank() != 0 || folders_.empty()) return;
+    const auto holds = [&](const auto& folder) { return is_same_folder(folder->path, from->path().parent_path()); };
+    has_past = from && std::any_of(folders_.begin(), folders_.end(), holds);
+    const auto step = has_past ? std::optional(from->manifest().step) : std::nullopt;
+    for (const auto& folder : folders_) {
+      const auto moved = open_branch(folder->path, step);
+      if (moved.names.empty()) continue;
+      abandoned_.push_back(moved.folder);
+      trainer_.session().runtime().log().warning("[checkpoint] the training {}; {} of the abandoned branch moved to {}: {}",
+                                                 step ? fmt::format("resumes from step {}", *step) : "begins anew",
+                                                 moved.names.size() == 1 ? "a checkpoint" : fmt::format("{} checkpoints", moved.names.size()),
+                                                 moved.folder.string(), fmt::join(moved.names, ", "));
+    }
+  });
+  return has_past;
+}
+
+void Checkpoints::end_training() {
+  finish();
+  place_.reset();
 }
 
 void Checkpoints::at_boundary(Module& module, const LogCollection& logs, const std::function<StateDict()>& loop) {
@@ -129,6 +187,8 @@ void Checkpoints::request_on_exception(CheckpointRequest request) {
 
 void Checkpoints::begin_training() {
   aside_.reset();
+  place_.reset();
+  for (const auto& folder : folders_) folder->has_end = false;
   auto& host = trainer_.session().communicator().host();
   if (!on_exception_.empty()) aside_ = host.split(0, host.rank());
 }
@@ -161,7 +221,7 @@ void Checkpoints::save_on_exception(const std::string& why, Module& module, cons
     if (!all_stand_there(why, last_step.empty() ? -1 : last_step.get<int64_t>("step"))) return;
     for (const auto& request : on_exception_) {
       detail::StateWriter writer(trainer_, module, *aside_);
-      gather(writer, request, logs, last_step);
+      gather(writer, request.weights_only, logs, last_step);
       const auto info = info_of(request, last_step);
       CheckpointWriter folder(*aside_, request.folder, {.remove_leftovers = false});  // another save may be under way
       const auto report = folder.save(info, writer.state());

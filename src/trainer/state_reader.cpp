@@ -165,7 +165,9 @@ void StateReader::load_callbacks() {
     if (const auto dict = read_dict(callbacks_text + key, callbacks_prefix + key + "/"); !dict.empty()) callback->load_state_dict(dict);
   if (const auto dict = read_dict(hooks_text, hooks_prefix); !dict.empty())
     trainer_.hooks().call("on_load_checkpoint", &Hooks::on_load_checkpoint, dict);
-  if (trainer_.session().rank() != 0) return;
+}
+
+void StateReader::load_loggers() {
   for (size_t i = 0; i < trainer_.loggers().size(); i++)
     if (const auto dict = read_dict(fmt::format("{}{}", loggers_text, i), {}); !dict.empty()) trainer_.loggers()[i]->load_state_dict(dict);
 }

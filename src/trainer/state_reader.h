@@ -30,8 +30,12 @@ class StateReader {
   const StateDict& loop();
   void load_running(LogCollection& logs);
   void load_data();
-  /// Of the hooks and, on rank 0, of the loggers, too.
+  /// Of the hooks, too.
   void load_callbacks();
+  /// On rank 0.
+  void load_loggers();
+  /// The one that was loaded.
+  const CheckpointReader& checkpoint() const noexcept { return *checkpoint_; }
 
  private:
   bool load_tensors(bool weights_only, std::exception_ptr& damage);

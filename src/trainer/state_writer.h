@@ -30,6 +30,8 @@ class StateWriter {
       : trainer_(trainer), module_(module), communicator_(communicator) {}
 
   void add_model(bool weights_only);
+  /// What is added from now on stays as it is here, whatever becomes of it in the run.
+  void keep_copies() noexcept { copies_ = true; }
   void add_loop(const StateDict& loop);
   void add_running(const LogCollection& logs);
   void add_data();
@@ -49,6 +51,7 @@ class StateWriter {
   Communicator& communicator_;
   CheckpointState state_;
   std::vector<Tensor> kept_;
+  bool copies_ = false;
 };
 
 }  // namespace detail

@@ -29,7 +29,8 @@ LEVIN_CONFIG(EarlyStoppingConfig, (monitor, "logged metric that decides"),
              (strict, "a metric that was not logged is an error; else it is passed over"),
              (check_finite, "stop when the metric is NaN or infinite"), (stopping_threshold, "stop when the metric is better than this"),
              (divergence_threshold, "stop when the metric is worse than this"),
-             (check_on_train_epoch_end, "check at the end of an epoch, else after each validation; null: so if there is one an epoch"))
+             (check_on_train_epoch_end,
+              "check at the end of an epoch, else after each validation; null: so if there is one an epoch; so without validation"))
 LEVIN_CHOICE(EarlyStoppingConfig, "early_stopping")
 
 /// Why EarlyStopping stopped a training (Lightning's names).
@@ -51,6 +52,7 @@ class EarlyStopping : public Callback {
   bool monitors() const noexcept override { return true; }
   StateDict state_dict() const override;
   void load_state_dict(const StateDict& state) override;
+  std::string stop_options() const override;
   /// With the metric: there may be several.
   std::string state_key() const override { return "EarlyStopping of " + config_.monitor; }
 

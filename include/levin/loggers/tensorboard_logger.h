@@ -23,8 +23,9 @@ LEVIN_CONFIG(TensorBoardLoggerConfig, (save_dir, "folder of the event files; emp
 LEVIN_CHOICE(TensorBoardLoggerConfig, "tensorboard")
 
 /// Event files that TensorBoard shows: a scalar a metric (fp32, as TensorBoard has them), the epoch as one more, and texts. Each logger
-/// makes a file of its own, so a run that is started again in its folder adds one, and TensorBoard puts them together. IoError when it
-/// cannot be written.
+/// makes its own file, so a run that is started again in its folder adds one, and TensorBoard puts them together: a training begins with a
+/// SessionLog START event, by which TensorBoard drops points of later steps in earlier files. A file without values is removed at the
+/// end. IoError when it cannot be written.
 class TensorBoardLogger : public Logger {
  public:
   using Config = TensorBoardLoggerConfig;
@@ -35,6 +36,7 @@ class TensorBoardLogger : public Logger {
   void log_metrics(const NamedValues& values, int64_t epoch, int64_t step) override;
   /// In TensorBoard's page of texts, under "config".
   void log_hyperparams(const std::string& yaml) override;
+  void begin_training(int64_t step) override;
   void finalize() override;
 
   /// Where the events are.
@@ -43,6 +45,7 @@ class TensorBoardLogger : public Logger {
  private:
   std::string prefix_;
   std::unique_ptr<detail::EventFile> file_;
+  bool used_ = false;
 };
 
 }  // namespace levin

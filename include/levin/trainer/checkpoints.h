@@ -11,6 +11,7 @@
 
 namespace levin {
 
+class CheckpointReader;
 class Communicator;
 class LogCollection;
 class Module;
@@ -27,13 +28,13 @@ struct CheckpointRequest {
 };
 
 /// The checkpoints of a Trainer's run. They are made where a step is complete, which is not where a hook asks for them: all ranks ask in
-/// the same step. What a file system refuses is a warning, and the training goes on; the third time in a row it is an IoError.
+/// the same step. What a file system refuses is a warning, and the training continues; the third time in a row it is an IoError.
 class Checkpoints {
  public:
   explicit Checkpoints(Trainer& trainer);
   ~Checkpoints();
 
-  /// Where a training that is told to stop leaves its state, too; empty: nowhere. IoError where it cannot be written. The options count
+  /// Where a training that has to stop leaves its state, too; empty: nowhere. IoError where it cannot be written. The options count
   /// when a folder is used for the first time.
   void use(const std::filesystem::path& folder, const CheckpointWriterOptions& options = {});
   const std::filesystem::path& folder() const noexcept { return folder_; }
@@ -48,6 +49,20 @@ class Checkpoints {
   bool saves_on_exception() const noexcept { return aside_ != nullptr; }
   void save_on_exception(const std::string& why, Module& module, const LogCollection& logs, const StateDict& last_step) noexcept;
 
+  /// For the loop, when nothing refuses the training any more, before its first step: it is the branch of all folders from now on (see
+  /// open_branch). `from`: the checkpoint that it resumes from; null: none. On rank 0 true where that lies in one of the folders: its
+  /// training is this one's past. Collective: all ranks see the same IoError.
+  bool begin_branch(const CheckpointReader* from);
+  /// Where begin_branch has moved checkpoints; rank 0's.
+  const std::vector<std::filesystem::path>& abandoned() const noexcept { return abandoned_; }
+  /// For the loop, in the middle of an epoch that a limit cuts short: the training resumes from here, so this is the place that
+  /// checkpoints have until end_training, whatever the end of the epoch changes; parameters excepted. Collective.
+  void keep_place(Module& module, const LogCollection& logs, const StateDict& loop);
+  /// Whether a checkpoint of this folder has the end of the training.
+  bool has_end(const std::filesystem::path& folder) const;
+  /// Waits for what is still being written, and forgets the place. Collective.
+  void end_training();
+
   /// For the loop, where a step is complete: makes what was asked for, and commits what has been written. Collective.
   void at_boundary(Module& module, const LogCollection& logs, const std::function<StateDict()>& loop);
   /// The same for a training that is told to stop: returns when its state is committed. False where there is no folder.
@@ -61,6 +76,7 @@ class Checkpoints {
 
  private:
   struct Folder;
+  struct Place;
   Folder& folder_at(const std::filesystem::path& path, const CheckpointWriterOptions& options = {});
   void save(const CheckpointRequest& request, Module& module, const LogCollection& logs, const StateDict& loop);
   void committed(Folder& folder, const SaveReport& report);
@@ -74,6 +90,8 @@ class Checkpoints {
   std::vector<CheckpointRequest> requests_;
   std::vector<std::unique_ptr<Folder>> folders_;
   std::vector<CheckpointRequest> on_exception_;
+  std::unique_ptr<Place> place_;
+  std::vector<std::filesystem::path> abandoned_;
   std::unique_ptr<Communicator> aside_;  // of ranks that have thrown
   int failures_ = 0;                     // in a row
   int64_t saved_step_ = -1;

@@ -28,6 +28,11 @@ class FitLoop {
   void run_epoch();
   StateDict state() const;
   void restore(detail::StateReader& saved);
+  void begin(detail::StateReader* saved);
+  void end();
+  std::string stop_options() const;
+  std::string why_complete(const StateDict& state);
+  void keep_complete(const StateDict& state, const std::string& why);
   void at_boundary();
   void note_complete_step();
   void train_batch(Batch& batch);
@@ -40,6 +45,7 @@ class FitLoop {
   void validate_if_due();
   void validate();
   void end_batch();
+  void ask_for_late_agreement();
   void watch_the_time();
   bool step_is_due() const noexcept;
   bool validation_is_due() const noexcept;
@@ -66,6 +72,7 @@ class FitLoop {
   bool validation_given_up_ = false;
   StateDict complete_;     // state() after the last step, where it may be saved after an exception; empty during an update
   bool in_epoch_ = false;  // between an epoch's first batch and its end
+  std::chrono::steady_clock::time_point step_began_;
   std::chrono::steady_clock::time_point clock_, started_, validated_;
 };
 
