@@ -164,7 +164,7 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_a_checkpoint_is_said_and_nothing_is_left) {
     BOOST_TEST(names_in(ranks.folder.path) == Names{"good"});
   };
   for (const std::string name : {"", ".hidden", "a/b", "..", "last", "a\nb"})
-    refused(name, ranks.state(2), 0, "is no name for a checkpoint");
+    refused(name, ranks.state(2), 0, "is not a valid name for a checkpoint");
 
   const auto with = [&](auto change) {
     auto state = ranks.state(2);
