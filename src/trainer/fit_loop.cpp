@@ -194,12 +194,13 @@ void FitLoop::run_epoch() {
   stop_clock();
   if (session_.told_to_end()) return;  // in the middle of the epoch
   // A limit may end the training in the middle of an epoch; with a higher one it resumes there, so checkpoints keep this place.
-  if (enough() && done < batches_ && !loader_->at_end()) trainer_.checkpoints().keep_place(module_, logs_, state());
+  const bool cut_short = enough() && done < batches_ && !loader_->at_end();
+  if (cut_short) trainer_.checkpoints().keep_place(module_, logs_, state());
   in_epoch_ = false;
   trainer_.end_train_epoch(logs_);
   session_.progress().epoch++;
   trainer_.report().epochs++;
-  session_.look_at(Interval::epoch, trainer_.report().metrics);
+  if (!cut_short) session_.look_at(Interval::epoch, trainer_.report().metrics);
   at_boundary();
 }
 
