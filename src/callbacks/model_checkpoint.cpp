@@ -119,6 +119,7 @@ void ModelCheckpoint::setup(Stage stage) {
                    .nodes_per_file = config_.nodes_per_file,
                    .mpi_io_hints = config_.mpi_io_hints});  // opened here, one that cannot be written is found before the first step
   checkpoints.use(for_stops);
+  if (!config_.save_weights_only) checkpoints.add_resumable(folder_);
   if (config_.save_on_exception)
     checkpoints.request_on_exception({.folder = folder_, .name = {}, .weights_only = config_.save_weights_only});
 }

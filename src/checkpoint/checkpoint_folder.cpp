@@ -38,16 +38,7 @@ bool is_dead(const fs::path& directory) {
   }
 }
 
-}  // namespace
-
-bool is_checkpoint_name(const std::string& name) {
-  return !name.empty() && name.size() <= 200 && !name.starts_with('.') && name.find('/') == std::string::npos &&
-         name.find('\n') == std::string::npos && first_bad_byte(name) == std::string::npos && name != "last" &&
-         !name.starts_with("abandoned-");
-}
-
-CheckpointListing list_checkpoints(const fs::path& folder) {
-  CheckpointListing listing;
+void add_checkpoints(const fs::path& folder, CheckpointListing& listing) {
   std::error_code error;
   const auto pending = detail::PendingMoves::read(folder);
   for (const auto& entry : fs::directory_iterator(folder, error)) {
@@ -61,6 +52,21 @@ CheckpointListing list_checkpoints(const fs::path& folder) {
       listing.refused.emplace_back(refused.what());
     }
   }
+}
+
+}  // namespace
+
+bool is_checkpoint_name(const std::string& name) {
+  return !name.empty() && name.size() <= 200 && !name.starts_with('.') && name.find('/') == std::string::npos &&
+         name.find('\n') == std::string::npos && first_bad_byte(name) == std::string::npos && name != "last" &&
+         !name.starts_with("abandoned-");
+}
+
+CheckpointListing list_checkpoints(const fs::path& folder) { return list_checkpoints(std::vector{folder}); }
+
+CheckpointListing list_checkpoints(const std::vector<fs::path>& folders) {
+  CheckpointListing listing;
+  for (const auto& folder : folders) add_checkpoints(folder, listing);
   const auto age = [](const FoundCheckpoint& one) { return std::tuple(one.manifest.step, one.manifest.saved_at, one.path); };
   std::sort(listing.checkpoints.begin(), listing.checkpoints.end(), [&](const auto& a, const auto& b) { return age(a) < age(b); });
   std::sort(listing.refused.begin(), listing.refused.end());

@@ -101,6 +101,8 @@ void Job::begin_training() {
   write_config();
   if (mpi_.rank() != 0 || folder_.empty()) return;
   record_.first_step = trainer_.global_step();
+  for (const auto& folder : trainer_.checkpoints().resumable_folders())
+    record_.checkpoint_folders.push_back(std::filesystem::absolute(folder).string());
   for (const auto& abandoned : trainer_.checkpoints().abandoned()) record_.abandoned.push_back(abandoned.string());
   write_run_record(folder_ / "run.json", record_, trainer_, {}, "running", std::nullopt);
   crashes_.record_in(folder_ / "run.json", begin_of_record(record_, mpi_.size()));
@@ -136,7 +138,8 @@ std::unique_ptr<CheckpointReader> Job::find_checkpoint() {
 // Of one that was damaged the training has seen nothing yet.
 std::unique_ptr<CheckpointReader> Job::another_checkpoint(const CheckpointReader& damaged, const std::string& why) {
   const auto& log = mpi_.log();
-  auto found = cli::another_checkpoint(effective_ckpt_path(settings_.run, subcommand_), damaged.path(), why, communicator(), log);
+  auto found = cli::another_checkpoint(effective_ckpt_path(settings_.run, subcommand_), named_folder(settings_.run, record_.program),
+                                       damaged.path(), why, communicator(), log);
   if (!found) return found;
   if (mpi_.rank() == 0) log.warning("[checkpoint] passed over: {}", why);
   log.info("[cli] {} {} instead: step {}, epoch {}", subcommand_ == "fit" ? "resumes from" : "uses", found->path().string(),

@@ -52,6 +52,15 @@ Json attempt(const RunRecord& record, int ranks) {
   return json;
 }
 
+// A start that makes none has those of the start before.
+void add_checkpoint_folders(Json& json, const RunRecord& record) {
+  const Json previous = Json::parse(record.previous, nullptr, /*allow_exceptions=*/false);
+  if (!record.checkpoint_folders.empty())
+    json["checkpoint_folders"] = record.checkpoint_folders;
+  else if (previous.is_object() && previous.contains("checkpoint_folders"))
+    json["checkpoint_folders"] = previous["checkpoint_folders"];
+}
+
 }  // namespace
 
 void write_run_record(const std::filesystem::path& file, const RunRecord& record, Trainer& trainer, std::optional<double> peak_bytes,
@@ -84,6 +93,7 @@ void write_run_record(const std::filesystem::path& file, const RunRecord& record
   for (const auto& [name, value] : report.metrics) json["metrics"][name] = value;
   json["config"] = Json::object();
   for (const auto& [path, text] : flatten(record.config)) json["config"][path] = text;
+  add_checkpoint_folders(json, record);
   json["attempts"] = earlier_attempts(record);
   auto& own = json["attempts"].emplace_back(attempt(record, session.size()));
   own["steps"] = report.steps;
@@ -94,6 +104,7 @@ void write_run_record(const std::filesystem::path& file, const RunRecord& record
 
 std::string begin_of_record(const RunRecord& record, int ranks) {
   Json json{{"program", record.program}, {"subcommand", record.subcommand}, {"started", utc(record.start)}, {"ranks", ranks}};
+  add_checkpoint_folders(json, record);
   json["attempts"] = earlier_attempts(record);
   json["attempts"].push_back(attempt(record, ranks));
   const std::string text = json.dump(-1, ' ', false, Json::error_handler_t::replace);
@@ -105,6 +116,17 @@ std::string read_run_record(const std::filesystem::path& file) {
   std::stringstream content;
   content << in.rdbuf();
   return in ? content.str() : std::string();
+}
+
+std::vector<std::filesystem::path> checkpoint_folders(const std::filesystem::path& run_folder) {
+  std::vector<std::filesystem::path> folders{run_folder / "checkpoints"};
+  const Json json = Json::parse(read_run_record(run_folder / "run.json"), nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object() || !json.contains("checkpoint_folders") || !json["checkpoint_folders"].is_array()) return folders;
+  std::error_code unseen;
+  for (const auto& folder : json["checkpoint_folders"])
+    if (folder.is_string() && !std::filesystem::equivalent(folder.get<std::string>(), folders.front(), unseen))
+      folders.emplace_back(folder.get<std::string>());
+  return folders;
 }
 
 bool ended_well(const std::string& run_record, const std::string& option, const std::string& value) {

@@ -38,6 +38,9 @@ class Checkpoints {
   /// when a folder is used for the first time.
   void use(const std::filesystem::path& folder, const CheckpointWriterOptions& options = {});
   const std::filesystem::path& folder() const noexcept { return folder_; }
+  /// Folders in use whose checkpoints are more than weights.
+  const std::vector<std::filesystem::path>& resumable_folders() const noexcept { return resumable_; }
+  void add_resumable(const std::filesystem::path& folder) { resumable_.push_back(folder); }
   void request(CheckpointRequest request);
 
   /// What is made when the training ends with an exception that all ranks have thrown in the same step: its last complete step, where a
@@ -91,7 +94,7 @@ class Checkpoints {
   std::vector<std::unique_ptr<Folder>> folders_;
   std::vector<CheckpointRequest> on_exception_;
   std::unique_ptr<Place> place_;
-  std::vector<std::filesystem::path> abandoned_;
+  std::vector<std::filesystem::path> abandoned_, resumable_;
   std::unique_ptr<Communicator> aside_;  // of ranks that have thrown
   int failures_ = 0;                     // in a row
   int64_t saved_step_ = -1;
