@@ -2,6 +2,7 @@
 
 #include <ATen/ops/full.h>
 
+#include <algorithm>
 #include <cstdio>
 
 #include "../trainer/prepare_data.h"
@@ -65,11 +66,14 @@ int Job::run() {
   if (options_.has_late_links()) apply_links(*data);
   trainer_.log_hyperparams(options_.to_yaml(/*comments=*/false));
   const auto module = made("the constructor of the model", [&] { return program_.make_module(trainer_); });
-  LoadFrom from{checkpoint.get(), settings_.run.ckpt_strict, init.source ? &init : nullptr, /*tested=*/false,
-                [&](const CheckpointReader& damaged, const std::string& why) {
+  LoadFrom from{.checkpoint = checkpoint.get(),
+                .strict = settings_.run.ckpt_strict,
+                .init = init.source ? &init : nullptr,
+                .instead = [&](const CheckpointReader& damaged, const std::string& why) {
                         checkpoint = another_checkpoint(damaged, why);
                         return checkpoint.get();
                       }};
+  from.of_this_run = checkpoint && is_of_this_run(*checkpoint);
   from.tested = checkpoint && was_tested();
   trainer_.session().add_stop_source(&StopSignals::reason);
   signals_.emplace();
@@ -106,6 +110,16 @@ void Job::begin_training() {
   for (const auto& abandoned : trainer_.checkpoints().abandoned()) record_.abandoned.push_back(abandoned.string());
   write_run_record(folder_ / "run.json", record_, trainer_, {}, "running", std::nullopt);
   crashes_.record_in(folder_ / "run.json", begin_of_record(record_, mpi_.size()));
+}
+
+bool Job::is_of_this_run(const CheckpointReader& checkpoint) const {
+  const auto run_folder = named_folder(settings_.run, record_.program);
+  const auto folders = run_folder ? checkpoint_folders(*run_folder) : std::vector<std::filesystem::path>();
+  const auto holds = [&](const auto& folder) {
+    std::error_code unseen;
+    return std::filesystem::equivalent(folder, checkpoint.path().parent_path(), unseen);
+  };
+  return std::any_of(folders.begin(), folders.end(), holds);
 }
 
 // Whether the test after the training that was run before came to its end, too.

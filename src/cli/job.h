@@ -48,6 +48,7 @@ class Job {
   void write_config() const;
   void begin_training();
   bool was_tested();
+  bool is_of_this_run(const CheckpointReader& checkpoint) const;
   std::unique_ptr<CheckpointReader> find_checkpoint();
   std::unique_ptr<CheckpointReader> another_checkpoint(const CheckpointReader& damaged, const std::string& why);
   std::unique_ptr<TensorSource> open_init_from(const CheckpointReader* checkpoint);

@@ -133,14 +133,14 @@ void Checkpoints::keep_place(Module& module, const LogCollection& logs, const St
   gather(place_->writer, /*weights_only=*/false, logs, loop, /*keep=*/true);
 }
 
-bool Checkpoints::begin_branch(const CheckpointReader* from) {
+bool Checkpoints::begin_branch(const CheckpointReader* from, bool of_this_run) {
   auto& host = trainer_.session().communicator().host();
   bool has_past = from != nullptr;
   abandoned_.clear();
   detail::together(&host, [&] {
     if (host.rank() != 0 || folders_.empty()) return;
     const auto holds = [&](const auto& folder) { return is_same_folder(folder->path, from->path().parent_path()); };
-    has_past = from && std::any_of(folders_.begin(), folders_.end(), holds);
+    has_past = from && (of_this_run || std::any_of(folders_.begin(), folders_.end(), holds));
     const auto step = has_past ? std::optional(from->manifest().step) : std::nullopt;
     for (const auto& folder : folders_) {
       const auto moved = open_branch(folder->path, step);

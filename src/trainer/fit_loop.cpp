@@ -79,15 +79,15 @@ void FitLoop::run(const LoadFrom& from) {
   module_.train();
   started_ = validated_ = std::chrono::steady_clock::now();
   if (saved) restore(*saved);
-  begin(saved ? &*saved : nullptr);
+  begin(saved ? &*saved : nullptr, from.of_this_run);
   hooks_.call("on_train_start", &Hooks::on_train_start);
   run_epochs();
   end();
 }
 
 // From here on this training is the branch of its folders: nothing refuses it any more.
-void FitLoop::begin(detail::StateReader* saved) {
-  const bool has_past = trainer_.checkpoints().begin_branch(saved ? &saved->checkpoint() : nullptr);
+void FitLoop::begin(detail::StateReader* saved, bool of_this_run) {
+  const bool has_past = trainer_.checkpoints().begin_branch(saved ? &saved->checkpoint() : nullptr, of_this_run);
   if (session_.rank() != 0) return;
   if (saved && has_past) saved->load_loggers();
   for (const auto& logger : trainer_.loggers()) logger->begin_training(session_.progress().step);

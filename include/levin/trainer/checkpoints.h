@@ -53,9 +53,9 @@ class Checkpoints {
   void save_on_exception(const std::string& why, Module& module, const LogCollection& logs, const StateDict& last_step) noexcept;
 
   /// For the loop, when nothing refuses the training any more, before its first step: it is the branch of all folders from now on (see
-  /// open_branch). `from`: the checkpoint that it resumes from; null: none. On rank 0 true where that lies in one of the folders: its
-  /// training is this one's past. Collective: all ranks see the same IoError.
-  bool begin_branch(const CheckpointReader* from);
+  /// open_branch). `from`: the checkpoint that it resumes from; null: none. On rank 0 true where that lies in one of the folders, or is
+  /// `of_this_run`: its training is this one's past. Collective: all ranks see the same IoError.
+  bool begin_branch(const CheckpointReader* from, bool of_this_run = false);
   /// Where begin_branch has moved checkpoints; rank 0's.
   const std::vector<std::filesystem::path>& abandoned() const noexcept { return abandoned_; }
   /// For the loop, in the middle of an epoch that a limit cuts short: the training resumes from here, so this is the place that

@@ -28,7 +28,7 @@ class FitLoop {
   void run_epoch();
   StateDict state() const;
   void restore(detail::StateReader& saved);
-  void begin(detail::StateReader* saved);
+  void begin(detail::StateReader* saved, bool of_this_run);
   void end();
   std::string stop_options() const;
   std::string why_complete(const StateDict& state);
