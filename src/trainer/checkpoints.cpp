@@ -136,6 +136,7 @@ void Checkpoints::keep_place(Module& module, const LogCollection& logs, const St
 bool Checkpoints::begin_branch(const CheckpointReader* from, bool of_this_run) {
   auto& host = trainer_.session().communicator().host();
   bool has_past = from != nullptr;
+  saved_step_ = -1;
   abandoned_.clear();
   detail::together(&host, [&] {
     if (host.rank() != 0 || folders_.empty()) return;

@@ -102,7 +102,7 @@ void FitLoop::end() {
   else
     checkpoints.finish();
   hooks_.call("on_train_end", &Hooks::on_train_end);
-  checkpoints.at_boundary(module_, logs_, place);
+  if (!session_.told_to_end()) checkpoints.at_boundary(module_, logs_, place);
   checkpoints.end_training();
   hooks_.call("on_fit_end", &Hooks::on_fit_end);
 }
