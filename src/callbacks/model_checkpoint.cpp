@@ -48,10 +48,12 @@ std::vector<FilenamePart> parts_of(const std::string& filename) {
     const size_t open = filename.find('{', at), close = filename.find('}', open);
     parts.push_back({filename.substr(at, open - at), {}});
     if (parts.back().text.find('}') != std::string::npos)
-      throw ConfigError(fmt::format("filename \"{}\" has a }} without a {{", filename), "write fields as {epoch} or {val_loss:.3f}", "callbacks");
+      throw ConfigError(fmt::format("filename \"{}\" has a }} without a {{", filename), "write fields as {epoch} or {val_loss:.3f}",
+                        "callbacks");
     if (open == std::string::npos) break;
     if (close == std::string::npos)
-      throw ConfigError(fmt::format("filename \"{}\" has a {{ without a }}", filename), "write fields as {epoch} or {val_loss:.3f}", "callbacks");
+      throw ConfigError(fmt::format("filename \"{}\" has a {{ without a }}", filename), "write fields as {epoch} or {val_loss:.3f}",
+                        "callbacks");
     const auto field = filename.substr(open + 1, close - open - 1);
     const size_t colon = field.find(':');
     parts.back().field = {field.substr(0, colon), colon == std::string::npos ? std::string() : field.substr(colon + 1)};
@@ -83,8 +85,9 @@ void check_filename(const ModelCheckpointConfig& config) {
   constexpr int64_t long_number = 999'999'999;
   const auto name = ModelCheckpoint::full_name(config, values, long_number, long_number);
   if (!is_checkpoint_name(name))
-    throw ConfigError(fmt::format("filename \"{}\" gives names such as {}, which are not valid for checkpoints", config.filename, shown(name)),
-                      "give one of at most 200 bytes that does not begin with a dot or abandoned-, and is not last", "callbacks");
+    throw ConfigError(
+        fmt::format("filename \"{}\" gives names such as {}, which are not valid for checkpoints", config.filename, shown(name)),
+        "give one of at most 200 bytes that does not begin with a dot or abandoned-, and is not last", "callbacks");
 }
 
 }  // namespace

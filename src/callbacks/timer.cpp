@@ -34,7 +34,8 @@ void Timer::on_train_start() {
 }
 
 std::string Timer::stop_options() const {
-  return fmt::format("{} {}", config_.duration ? config_.duration->to_text() : "null", config_.interval == Interval::step ? "step" : "epoch");
+  return fmt::format("{} {}", config_.duration ? config_.duration->to_text() : "null",
+                     config_.interval == Interval::step ? "step" : "epoch");
 }
 
 // The wish travels with the step that begins here, so all ranks stop after it.

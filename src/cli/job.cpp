@@ -70,9 +70,9 @@ int Job::run() {
                 .strict = settings_.run.ckpt_strict,
                 .init = init.source ? &init : nullptr,
                 .instead = [&](const CheckpointReader& damaged, const std::string& why) {
-                        checkpoint = another_checkpoint(damaged, why);
-                        return checkpoint.get();
-                      }};
+                  checkpoint = another_checkpoint(damaged, why);
+                  return checkpoint.get();
+                }};
   from.of_this_run = checkpoint && is_of_this_run(*checkpoint);
   from.tested = checkpoint && was_tested();
   trainer_.session().add_stop_source(&StopSignals::reason);
@@ -124,7 +124,8 @@ bool Job::is_of_this_run(const CheckpointReader& checkpoint) const {
 
 // Whether the test after the training that was run before came to its end, too.
 bool Job::was_tested() {
-  const bool tested = mpi_.rank() == 0 && settings_.trainer.test_after_fit && ended_well(record_.previous, "trainer.test_after_fit", "true");
+  const bool tested =
+      mpi_.rank() == 0 && settings_.trainer.test_after_fit && ended_well(record_.previous, "trainer.test_after_fit", "true");
   const Tensor all = at::full({1}, tested ? 1.0 : 0.0, at::kDouble);
   communicator().broadcast(all, 0).wait();
   tests_ = settings_.trainer.test_after_fit && all.item<double>() == 0;

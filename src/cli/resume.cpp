@@ -68,7 +68,8 @@ std::optional<fs::path> config_of_the_run(const RunConfig& config, const std::st
   if (!folder) return std::nullopt;
   std::error_code unseen;
   const auto file = *folder / "config.yaml";
-  return !list_checkpoints(checkpoint_folders(*folder)).checkpoints.empty() && fs::exists(file, unseen) ? std::optional(file) : std::nullopt;
+  return !list_checkpoints(checkpoint_folders(*folder)).checkpoints.empty() && fs::exists(file, unseen) ? std::optional(file)
+                                                                                                        : std::nullopt;
 }
 
 bool taken_over(const std::string& key, const std::string& subcommand) {
@@ -104,7 +105,8 @@ std::unique_ptr<CheckpointReader> find_checkpoint(const std::string& ckpt_path, 
 }
 
 std::unique_ptr<CheckpointReader> another_checkpoint(const std::string& ckpt_path, const std::optional<fs::path>& run_folder,
-                                                     const fs::path& damaged, const std::string& why, Communicator& communicator, const Log& log) {
+                                                     const fs::path& damaged, const std::string& why, Communicator& communicator,
+                                                     const Log& log) {
   if (ckpt_path != "auto" && ckpt_path != "last") return nullptr;
   auto newest = newest_checkpoint(checkpoint_folders(run_folder.value_or("")), communicator, {}, {damaged});  // verified as a whole
   tell_refused(newest, communicator, log);

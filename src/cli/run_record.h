@@ -20,9 +20,9 @@ struct RunRecord {
   std::string program, subcommand;
   ConfigValue config;
   std::chrono::system_clock::time_point start = std::chrono::system_clock::now();
-  std::string previous = {};                ///< run.json as the attempt before left it; empty: none
-  std::string resumed_from = {};            ///< a checkpoint; empty: from scratch
-  int64_t first_step = 0;                   ///< steps done before this attempt
+  std::string previous = {};                         ///< run.json as the attempt before left it; empty: none
+  std::string resumed_from = {};                     ///< a checkpoint; empty: from scratch
+  int64_t first_step = 0;                            ///< steps done before this attempt
   std::vector<std::string> checkpoint_folders = {};  ///< of checkpoints that a training resumes from
   std::vector<std::string> abandoned = {};           ///< folders that checkpoints of an abandoned branch were moved to
 };

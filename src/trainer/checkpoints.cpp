@@ -147,10 +147,11 @@ bool Checkpoints::begin_branch(const CheckpointReader* from, bool of_this_run) {
       const auto moved = open_branch(folder->path, step);
       if (moved.names.empty()) continue;
       abandoned_.push_back(moved.folder);
-      trainer_.session().runtime().log().warning("[checkpoint] the training {}; {} of the abandoned branch moved to {}: {}",
-                                                 step ? fmt::format("resumes from step {}", *step) : "begins anew",
-                                                 moved.names.size() == 1 ? "a checkpoint" : fmt::format("{} checkpoints", moved.names.size()),
-                                                 moved.folder.string(), fmt::join(moved.names, ", "));
+      trainer_.session().runtime().log().warning(
+          "[checkpoint] the training {}; {} of the abandoned branch moved to {}: {}",
+          step ? fmt::format("resumes from step {}", *step) : "begins anew",
+          moved.names.size() == 1 ? "a checkpoint" : fmt::format("{} checkpoints", moved.names.size()), moved.folder.string(),
+          fmt::join(moved.names, ", "));
     }
   });
   return has_past;

@@ -53,9 +53,9 @@ StateDict FitLoop::state() const {
 // What decides whether a training that was stopped stays so. A callback's state is loaded later than this is read.
 std::string FitLoop::stop_options() const {
   const auto number = [](const std::optional<int64_t>& value) { return value ? fmt::to_string(*value) : std::string("null"); };
-  std::string text = fmt::format("max_epochs {}, max_steps {}, min_epochs {}, min_steps {}, max_time {}", number(config_.max_epochs),
-                                 config_.max_steps, number(config_.min_epochs), number(config_.min_steps),
-                                 config_.max_time ? config_.max_time->to_text() : "null");
+  std::string text =
+      fmt::format("max_epochs {}, max_steps {}, min_epochs {}, min_steps {}, max_time {}", number(config_.max_epochs), config_.max_steps,
+                  number(config_.min_epochs), number(config_.min_steps), config_.max_time ? config_.max_time->to_text() : "null");
   for (const auto& [key, callback] : detail::keyed_callbacks(trainer_))
     if (const auto options = callback->stop_options(); !options.empty()) text += fmt::format("\n{}: {}", key, options);
   return text;
@@ -69,8 +69,7 @@ std::string FitLoop::why_complete(const StateDict& state) {
     return fmt::format("max_steps {} is reached; raise --trainer.max_steps to continue", config_.max_steps);
   if (*config_.max_epochs >= 0 && epoch >= *config_.max_epochs)
     return fmt::format("max_epochs {} is reached; raise --trainer.max_epochs to continue", *config_.max_epochs);
-  if (config_.max_time && state.get<double>("seconds") >= config_.max_time->value)
-    session_.stop(StopReason::time_over);
+  if (config_.max_time && state.get<double>("seconds") >= config_.max_time->value) session_.stop(StopReason::time_over);
   if (state.contains("stop.reasons") && state.get<std::string>("stop.options") == stop_options()) {
     session_.stop_again(static_cast<uint32_t>(state.get<int64_t>("stop.reasons")));
     trainer_.report().stop_reason = state.get<std::string>("stop.reason");

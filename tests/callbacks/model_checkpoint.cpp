@@ -385,7 +385,8 @@ BOOST_AUTO_TEST_CASE(the_best_interval) {
 BOOST_AUTO_TEST_CASE(an_automatic_interval) {
   const FolderOfRanks folder;
   const Trained trained({.dirpath = folder.path, .every_n_train_steps = levin::AutoCount{}}, 2);
-  BOOST_TEST(steps_in(folder.path) == (std::vector<int64_t>{10}), boost::test_tools::per_element());  // the end's: it is over before the first is due
+  BOOST_TEST(steps_in(folder.path) == (std::vector<int64_t>{10}),
+             boost::test_tools::per_element());  // the end's: it is over before the first is due
 }
 
 BOOST_AUTO_TEST_CASE(names) {

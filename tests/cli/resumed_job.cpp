@@ -32,7 +32,8 @@ struct NetConfig {
 LEVIN_CONFIG(NetConfig, (width, "of the hidden layer", at_least(1)), (step_milliseconds, "how long a step takes at least", at_least(0)),
              (signal_in_validation, "the last rank gets SIGTERM in this validation batch of its; 0: none", at_least(0)),
              (dropout, "probability", at_least(0)), (norm, "with BatchNorm"), (middle, "with a unit between the layers"),
-             (signal_at, "the last rank gets SIGTERM in `step N`, `after N` (its exchange), or the batch `test N` or `predict N`; empty: never"))
+             (signal_at,
+              "the last rank gets SIGTERM in `step N`, `after N` (its exchange), or the batch `test N` or `predict N`; empty: never"))
 
 struct DataConfig {
   int64_t samples = 44;

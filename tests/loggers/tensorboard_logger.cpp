@@ -89,7 +89,8 @@ BOOST_AUTO_TEST_CASE(a_training_that_resumes_replaces_later_points) {
   for (const int64_t start : {0, 10, 15}) {  // all in one second, which TensorBoard must not confuse
     TensorBoardLogger logger({}, folder.path);
     logger.begin_training(start);
-    for (int64_t step = start; step < (start == 10 ? 17 : 20); step++) logger.log_metrics({{"loss", static_cast<double>(100 * start + step)}}, 0, step);
+    for (int64_t step = start; step < (start == 10 ? 17 : 20); step++)
+      logger.log_metrics({{"loss", static_cast<double>(100 * start + step)}}, 0, step);
   }
   Values expected;
   for (int64_t step = 0; step < 20; step++) expected.emplace_back(step, (step < 10 ? 0 : step < 15 ? 1000 : 1500) + step);
