@@ -22,7 +22,7 @@ void EarlyStopping::setup(Stage) { training_ = false; }
 void EarlyStopping::on_train_start() {
   const auto& options = trainer().config();
   const bool one_validation_an_epoch = options.val_check_interval == CheckInterval() && options.check_val_every_n_epoch == 1;
-  at_epoch_end_ = config_.check_on_train_epoch_end.value_or(one_validation_an_epoch);
+  at_epoch_end_ = !trainer().validates() || config_.check_on_train_epoch_end.value_or(one_validation_an_epoch);
   training_ = options.fast_dev_run.batches == 0;
   if (std::exchange(resumed_, false)) return;
   waited_ = stopped_epoch_ = 0;
@@ -47,7 +47,19 @@ void EarlyStopping::load_state_dict(const StateDict& state) {
   resumed_ = true;
 }
 
+std::string EarlyStopping::stop_options() const {
+  auto options = config_;
+  options.verbose = false;
+  std::string text;
+  for (const auto& [name, value] : flatten(write_config(options))) text += name + "=" + value + " ";
+  return text;
+}
+
+// An epoch that max_steps cut short may have no metric of its own, and its end has a reason already.
 void EarlyStopping::on_train_epoch_end() {
+  const int64_t max_steps = trainer().config().max_steps;
+  const auto [done, total] = trainer().batch_progress();
+  if (max_steps >= 0 && trainer().global_step() >= max_steps && done != total) return;
   if (at_epoch_end_) check();
 }
 
@@ -56,9 +68,7 @@ void EarlyStopping::on_validation_end() {
 }
 
 void EarlyStopping::check() {
-  const int64_t max_steps = trainer().config().max_steps;
-  const bool over = trainer().session().should_stop() || (max_steps >= 0 && trainer().global_step() >= max_steps);
-  if (!training_ || over) return;  // an epoch that was cut short may have no metric, and its end has a reason already
+  if (!training_ || trainer().session().should_stop()) return;  // its end has a reason already
   auto& report = trainer().report();
   const auto& log = trainer().session().runtime().log();
   const double* value = find_value(report.metrics, config_.monitor);

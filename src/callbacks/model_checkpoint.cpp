@@ -4,11 +4,14 @@
 
 #include <bit>
 #include <cmath>
+#include <optional>
+#include <vector>
 
 #include "levin/checkpoint/checkpoint_folder.h"
 #include "levin/checkpoint/retention.h"
 #include "levin/core/error.h"
 #include "levin/core/number_text.h"
+#include "levin/core/text.h"
 #include "levin/trainer/trainer.h"
 
 namespace levin {
@@ -30,6 +33,35 @@ std::vector<KeptCheckpoint> kept_in(const std::filesystem::path& folder, const s
   return kept;
 }
 
+// The literal text of a filename and its fields, alternately.
+struct Field {
+  std::string key, spec;
+};
+struct FilenamePart {
+  std::string text;
+  std::optional<Field> field;  // behind the text
+};
+
+std::vector<FilenamePart> parts_of(const std::string& filename) {
+  std::vector<FilenamePart> parts;
+  for (size_t at = 0; at < filename.size();) {
+    const size_t open = filename.find('{', at), close = filename.find('}', open);
+    parts.push_back({filename.substr(at, open - at), {}});
+    if (parts.back().text.find('}') != std::string::npos)
+      throw ConfigError(fmt::format("filename \"{}\" has a }} without a {{", filename), "write fields as {epoch} or {val_loss:.3f}",
+                        "callbacks");
+    if (open == std::string::npos) break;
+    if (close == std::string::npos)
+      throw ConfigError(fmt::format("filename \"{}\" has a {{ without a }}", filename), "write fields as {epoch} or {val_loss:.3f}",
+                        "callbacks");
+    const auto field = filename.substr(open + 1, close - open - 1);
+    const size_t colon = field.find(':');
+    parts.back().field = {field.substr(0, colon), colon == std::string::npos ? std::string() : field.substr(colon + 1)};
+    at = close + 1;
+  }
+  return parts;
+}
+
 std::string formatted(const std::string& name, const std::string& spec, const NamedValues& values, int64_t epoch, int64_t step) {
   const auto format = "{:" + spec + "}";
   try {
@@ -37,7 +69,7 @@ std::string formatted(const std::string& name, const std::string& spec, const Na
     if (name == "step") return fmt::format(fmt::runtime(format), step);
     if (const double* value = find_value(values, name))
       return fmt::format(fmt::runtime(format), std::isnan(*value) ? std::nan("") : *value);  // never -nan
-  } catch (const fmt::format_error& error) {
+  } catch (const std::exception& error) {
     throw ConfigError(fmt::format("filename has {{{}:{}}}: {}", name, spec, error.what()),
                       "give a format such as .3f, or for whole numbers 04d", "callbacks");
   }
@@ -45,9 +77,24 @@ std::string formatted(const std::string& name, const std::string& spec, const Na
                     fmt::format("use epoch, step{}{}", values.empty() ? "" : ", ", names_of(values)), "callbacks");
 }
 
+// With values as long as usual ones can be.
+void check_filename(const ModelCheckpointConfig& config) {
+  if (config.filename.empty()) return;
+  NamedValues values;
+  for (const auto& part : parts_of(config.filename))
+    if (part.field && part.field->key != "epoch" && part.field->key != "step") values.emplace_back(part.field->key, -12345.678901234567);
+  constexpr int64_t long_number = 999'999'999;
+  const auto name = ModelCheckpoint::full_name(config, values, long_number, long_number);
+  if (!is_checkpoint_name(name))
+    throw ConfigError(
+        fmt::format("filename \"{}\" gives names such as {}, which are not valid for checkpoints", config.filename, shown(name)),
+        "give one of at most 200 bytes that does not begin with a dot or abandoned-, and is not last", "callbacks");
+}
+
 }  // namespace
 
 void ModelCheckpointConfig::validate() const {
+  check_filename(*this);
   const int ways = every_n_train_steps.has_value() + train_time_interval.has_value() + every_n_epochs.has_value();
   if (ways > 1)
     throw ConfigError("every_n_train_steps, train_time_interval and every_n_epochs exclude each other", "give one of them", "callbacks");
@@ -79,13 +126,15 @@ void ModelCheckpoint::setup(Stage stage) {
                    .nodes_per_file = config_.nodes_per_file,
                    .mpi_io_hints = config_.mpi_io_hints});  // opened here, one that cannot be written is found before the first step
   checkpoints.use(for_stops);
+  if (!config_.save_weights_only) checkpoints.add_resumable(folder_);
   if (config_.save_on_exception)
     checkpoints.request_on_exception({.folder = folder_, .name = {}, .weights_only = config_.save_weights_only});
 }
 
 void ModelCheckpoint::on_train_start() {
   training_ = !folder_.empty();
-  requested_step_ = trainer().global_step();  // what a run goes on from is there already
+  validated_ = names_are_known_ = false;
+  requested_step_ = trainer().global_step();  // what a run resumes from is there already
   requested_at_ = Clock::now();
   const bool automatic = config_.every_n_train_steps && !config_.every_n_train_steps->value;
   interval_ = automatic ? first_interval : config_.train_time_interval;
@@ -116,7 +165,25 @@ void ModelCheckpoint::on_train_batch_end(const Tensor&, const Batch&, int64_t) {
 bool ModelCheckpoint::at_epoch_end() const {
   const auto& options = trainer().config();
   const bool one_validation_an_epoch = options.val_check_interval == CheckInterval() && options.check_val_every_n_epoch == 1;
-  return config_.save_on_train_epoch_end.value_or(one_validation_an_epoch);
+  return !trainer().validates() || config_.save_on_train_epoch_end.value_or(one_validation_an_epoch);
+}
+
+// Then it may have none of the epoch's metrics.
+bool ModelCheckpoint::epoch_was_cut_short() const {
+  const auto [done, total] = trainer().batch_progress();
+  const int64_t max_steps = trainer().config().max_steps;
+  return done != total && (trainer().session().should_stop() || (max_steps >= 0 && trainer().global_step() >= max_steps));
+}
+
+// A metric that is not logged is refused when all others are known, not when the first checkpoint is due.
+void ModelCheckpoint::check_names() {
+  if (names_are_known_ || epoch_was_cut_short() || (trainer().validates() && !validated_)) return;
+  names_are_known_ = true;
+  const auto& values = trainer().report().metrics;
+  if (!config_.filename.empty()) full_name(config_, values, trainer().current_epoch(), trainer().global_step());
+  if (config_.monitor && !find_value(values, *config_.monitor))
+    throw ConfigError(fmt::format("ModelCheckpoint monitors \"{}\", which was not logged", *config_.monitor),
+                      values.empty() ? "log it in validation_step" : "monitor one of those that were: " + names_of(values), "callbacks");
 }
 
 void ModelCheckpoint::at_an_epochs_validation() {
@@ -125,13 +192,33 @@ void ModelCheckpoint::at_an_epochs_validation() {
 }
 
 void ModelCheckpoint::on_train_epoch_end() {
+  if (!training_) return;
+  check_names();
   if (!at_epoch_end()) return;
   requested_step_ = -1;  // a run that was stopped after the epoch's last step has ended the epoch only now
   at_an_epochs_validation();
 }
 
 void ModelCheckpoint::on_validation_end() {
+  if (!training_) return;
+  validated_ = true;
   if (!at_epoch_end()) at_an_epochs_validation();
+}
+
+// What was trained since the last checkpoint, and why the training ended, must not be lost.
+void ModelCheckpoint::on_train_end() {
+  const bool ends = training_ && saves_the_end();
+  if (ends) {
+    requested_step_ = -1;
+    request();
+  }
+  training_ = false;
+}
+
+bool ModelCheckpoint::saves_the_end() const {
+  auto& checkpoints = trainer().checkpoints();
+  if (trainer().session().told_to_end() || trainer().global_step() == 0 || checkpoints.has_end(folder_)) return false;
+  return checkpoints.folder().empty() || checkpoints.folder() == folder_;
 }
 
 void ModelCheckpoint::request() {
@@ -139,24 +226,35 @@ void ModelCheckpoint::request() {
   if (std::exchange(requested_step_, step) == step) return;  // the step of an accumulation's next batches
   requested_at_ = Clock::now();
   const auto& values = trainer().report().metrics;
-  std::string name = Checkpoints::name_of_step(step);
-  if (!config_.filename.empty()) {
-    const auto own = format_name(config_.filename, values, trainer().current_epoch(), step, config_.auto_insert_metric_name);
-    name = config_.filename.find("{step") != std::string::npos ? own : name + "-" + own;
-  }
+  const auto name = name_of(values, step);
   CheckpointRequest request{
       .folder = folder_, .name = name, .weights_only = config_.save_weights_only, .in_background = config_.in_background};
   if (config_.monitor) {
     request.fields["monitor"] = *config_.monitor;
     request.fields["mode"] = config_.mode == MonitorMode::min ? "min" : "max";
-    if (const double* score = find_value(values, *config_.monitor))
+    if (const double* score = find_value(values, *config_.monitor))  // some come before the first validation
       request.fields[score_field] = value_text(*score);
-    else if (!by_steps_or_time())  // these may come before the first validation
-      throw ConfigError(fmt::format("ModelCheckpoint monitors \"{}\", which was not logged", *config_.monitor),
-                        values.empty() ? "log it in validation_step" : "monitor one of those that were: " + names_of(values), "callbacks");
   }
   request.done = [this](const SaveReport& report) { committed(report); };
   trainer().checkpoints().request(std::move(request));
+}
+
+std::string ModelCheckpoint::full_name(const ModelCheckpointConfig& config, const NamedValues& values, int64_t epoch, int64_t step) {
+  auto name = Checkpoints::name_of_step(step);
+  if (config.filename.empty()) return name;
+  const auto own = format_name(config.filename, values, epoch, step, config.auto_insert_metric_name);
+  return config.filename.find("{step") != std::string::npos ? own : name + "-" + own;
+}
+
+// Metrics that are not there yet, and values of unusual length, cost the name and not the checkpoint.
+std::string ModelCheckpoint::name_of(const NamedValues& values, int64_t step) const {
+  std::string name;
+  try {
+    name = full_name(config_, values, trainer().current_epoch(), step);
+  } catch (const ConfigError&) {
+    if (names_are_known_) throw;
+  }
+  return is_checkpoint_name(name) ? name : Checkpoints::name_of_step(step);
 }
 
 void ModelCheckpoint::committed(const SaveReport& report) {
@@ -183,16 +281,9 @@ void ModelCheckpoint::committed(const SaveReport& report) {
 std::string ModelCheckpoint::format_name(const std::string& filename, const NamedValues& values, int64_t epoch, int64_t step,
                                          bool insert_names) {
   std::string name;
-  for (size_t at = 0; at < filename.size();) {
-    const size_t open = filename.find('{', at), close = filename.find('}', open);
-    name += filename.substr(at, open - at);
-    if (open == std::string::npos) break;
-    if (close == std::string::npos) throw ConfigError(fmt::format("filename \"{}\" has a {{ without a }}", filename), {}, "callbacks");
-    const auto field = filename.substr(open + 1, close - open - 1);
-    const size_t colon = field.find(':');
-    const auto key = field.substr(0, colon), spec = colon == std::string::npos ? std::string() : field.substr(colon + 1);
-    name += (insert_names ? key + "=" : "") + formatted(key, spec, values, epoch, step);
-    at = close + 1;
+  for (const auto& [text, field] : parts_of(filename)) {
+    name += text;
+    if (field) name += (insert_names ? field->key + "=" : "") + formatted(field->key, field->spec, values, epoch, step);
   }
   for (size_t slash; (slash = name.find('/')) != std::string::npos;) name[slash] = '_';
   return name;

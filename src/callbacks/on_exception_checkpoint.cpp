@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "levin/checkpoint/checkpoint_folder.h"
 #include "levin/core/error.h"
 #include "levin/trainer/trainer.h"
 
@@ -11,7 +12,7 @@ namespace levin {
 OnExceptionCheckpoint::OnExceptionCheckpoint(OnExceptionCheckpointConfig config) : config_(std::move(config)) {
   check_config(config_);
   const auto& name = config_.filename;
-  if (name.empty() || name.starts_with('.') || name == "last" || name.find_first_of("/\n") != std::string::npos)
+  if (!is_checkpoint_name(name))
     throw ConfigError(fmt::format("an OnExceptionCheckpoint's filename is \"{}\"", name), "give the name of a directory, without a path",
                       "callbacks");
 }

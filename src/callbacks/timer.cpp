@@ -26,6 +26,18 @@ std::optional<Seconds> Timer::time_remaining(Stage stage) const {
   return Seconds{config_.duration->value - time_elapsed(stage).value};
 }
 
+void Timer::on_train_start() {
+  start(Stage::fit);
+  if (!config_.duration || spent_ < config_.duration->value) return;
+  trainer().session().stop(StopReason::timer);
+  say_so();
+}
+
+std::string Timer::stop_options() const {
+  return fmt::format("{} {}", config_.duration ? config_.duration->to_text() : "null",
+                     config_.interval == Interval::step ? "step" : "epoch");
+}
+
 // The wish travels with the step that begins here, so all ranks stop after it.
 void Timer::on_train_batch_start(const Batch&, int64_t) {
   if (config_.interval == Interval::step && over()) trainer().session().request_stop(StopReason::timer);

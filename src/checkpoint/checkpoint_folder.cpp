@@ -10,6 +10,8 @@
 
 #include "commit.h"
 #include "levin/core/error.h"
+#include "levin/core/text.h"
+#include "pending_moves.h"
 
 namespace levin {
 namespace {
@@ -37,20 +39,35 @@ bool is_dead(const fs::path& directory) {
   }
 }
 
-}  // namespace
-
-CheckpointListing list_checkpoints(const fs::path& folder) {
-  CheckpointListing listing;
+void add_checkpoints(const fs::path& folder, CheckpointListing& listing) {
   std::error_code error;
+  const auto pending = detail::PendingMoves::read(folder);
   for (const auto& path : detail::list_directory(folder, error)) {
     const auto status = fs::symlink_status(path, error);
-    if (!fs::is_directory(status) || !detail::is_checkpoint_name(path.filename().string())) continue;
+    const auto name = path.filename().string();
+    if (!fs::is_directory(status) || !is_checkpoint_name(name)) continue;
+    if (pending && std::find(pending->names.begin(), pending->names.end(), name) != pending->names.end()) continue;
     try {
       listing.checkpoints.push_back({path, Manifest::read(path)});
     } catch (const Error& refused) {
       listing.refused.emplace_back(refused.what());
     }
   }
+}
+
+}  // namespace
+
+bool is_checkpoint_name(const std::string& name) {
+  return !name.empty() && name.size() <= 200 && !name.starts_with('.') && name.find('/') == std::string::npos &&
+         name.find('\n') == std::string::npos && first_bad_byte(name) == std::string::npos && name != "last" &&
+         !name.starts_with("abandoned-");
+}
+
+CheckpointListing list_checkpoints(const fs::path& folder) { return list_checkpoints(std::vector{folder}); }
+
+CheckpointListing list_checkpoints(const std::vector<fs::path>& folders) {
+  CheckpointListing listing;
+  for (const auto& folder : folders) add_checkpoints(folder, listing);
   const auto age = [](const FoundCheckpoint& one) { return std::tuple(one.manifest.step, one.manifest.saved_at, one.path); };
   std::sort(listing.checkpoints.begin(), listing.checkpoints.end(), [&](const auto& a, const auto& b) { return age(a) < age(b); });
   std::sort(listing.refused.begin(), listing.refused.end());
@@ -93,7 +110,7 @@ std::optional<fs::path> read_last(const fs::path& folder) {
   }
   if (name.ends_with('\n')) name.pop_back();
   std::error_code unseen;
-  if (!detail::is_checkpoint_name(name) || !fs::is_directory(fs::symlink_status(folder / name, unseen))) return std::nullopt;
+  if (!is_checkpoint_name(name) || !fs::is_directory(fs::symlink_status(folder / name, unseen))) return std::nullopt;
   return folder / name;
 }
 

@@ -195,15 +195,20 @@ const std::map<std::string, std::string>& CheckpointReader::texts() const noexce
 
 NewestCheckpoint newest_checkpoint(const std::filesystem::path& folder, Communicator& communicator, const CheckpointReaderOptions& options,
                                    const std::vector<std::filesystem::path>& passed_over) {
+  return newest_checkpoint(std::vector{folder}, communicator, options, passed_over);
+}
+
+NewestCheckpoint newest_checkpoint(const std::vector<std::filesystem::path>& folders, Communicator& communicator,
+                                   const CheckpointReaderOptions& options, const std::vector<std::filesystem::path>& passed_over) {
   std::vector<std::string> paths;
   NewestCheckpoint found;
   auto& refused = found.refused;
   on_all_ranks(&communicator, "checkpoint", [&] {
     if (communicator.rank() != 0) return;
-    auto listing = list_checkpoints(folder);
+    const auto listing = list_checkpoints(folders);
     for (const auto& one : listing.checkpoints)
       if (std::find(passed_over.begin(), passed_over.end(), one.path) == passed_over.end()) paths.push_back(one.path.string());
-    refused = std::move(listing.refused);
+    refused = listing.refused;
   });
   const auto count =
       broadcast_values(&communicator, std::vector<int64_t>{static_cast<int64_t>(paths.size()), static_cast<int64_t>(refused.size())});

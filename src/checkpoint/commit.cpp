@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstdio>
 
+#include "levin/checkpoint/checkpoint_folder.h"
 #include "levin/checkpoint/manifest.h"
 #include "levin/core/error.h"
 #include "levin/core/text.h"
@@ -42,11 +43,6 @@ void rename_over(const fs::path& from, const fs::path& to) {
 
 }  // namespace
 
-bool is_checkpoint_name(const std::string& name) {
-  return !name.empty() && name.size() <= 200 && !name.starts_with('.') && name.find('/') == std::string::npos &&
-         name.find('\n') == std::string::npos && first_bad_byte(name) == std::string::npos && name != "last";
-}
-
 Lock try_lock(const File& file) {
   if (flock(file.descriptor(), LOCK_EX | LOCK_NB) == 0) return Lock::taken;
   return errno == EWOULDBLOCK ? Lock::held_by_another : Lock::impossible;
@@ -56,7 +52,7 @@ PartialCheckpoint::PartialCheckpoint(const fs::path& folder, std::string name, c
     : folder_(folder), name_(std::move(name)), hints_(std::move(hints)) {
   if (!is_checkpoint_name(name_))
     throw UsageError("checkpoint", fmt::format("invalid checkpoint name {}", shown(name_)),
-                     "use at most 200 bytes, no slash and no leading dot");
+                     "use at most 200 bytes, no slash, no leading dot or \"abandoned-\", and not \"last\"");
   make_folder(folder_);
   // Again where somebody who removes leftovers came between making and locking.
   for (int attempt = 0; attempt < 3; attempt++)

@@ -32,9 +32,6 @@ class PartialCheckpoint {
   bool committed_ = false;
 };
 
-/// Is it a name for a checkpoint? Not one of a hidden file, of a path, or of the text file `last`.
-bool is_checkpoint_name(const std::string& name);
-
 enum class Lock { taken, held_by_another, impossible };
 /// A file's lock, which goes with its process, even when that is killed.
 Lock try_lock(const File& file);

@@ -53,9 +53,11 @@ class Parser {
     // Python's safetensors refuses zero bytes, too; our JSON parser would take one as the end of the text.
     if (const auto zero = text.find('\0'); zero != std::string_view::npos)
       refuse(fmt::format("has a header with a zero byte at {}", zero), "pad the header with spaces");
-    if (!text.starts_with('{'))
-      refuse("has a header that does not begin with {",
-             text.find_first_not_of(" \t\r\n") == text.find('{') ? save_again : SafetensorsHeader::corrupt);
+    if (!text.starts_with('{')) {
+      const auto first = text.find_first_not_of(" \t\r\n");
+      const bool readable = first != std::string_view::npos && text[first] == '{';
+      refuse("has a header that does not begin with {", readable ? save_again : SafetensorsHeader::corrupt);
+    }
     try {
       const Json rest = Json::parse(text, [this](int depth, Json::parse_event_t event, Json& value) { return look(depth, event, value); });
     } catch (const Json::exception& error) {

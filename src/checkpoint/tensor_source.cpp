@@ -21,7 +21,7 @@ std::map<std::string, const TensorEntry*> TensorSource::with_prefix(const std::s
 std::unique_ptr<TensorSource> open_tensor_source(const std::filesystem::path& path, Communicator* communicator) {
   namespace fs = std::filesystem;
   std::string checkpoint;
-  detail::together(communicator, [&] {
+  on_all_ranks(communicator, "checkpoint", [&] {
     if (communicator && communicator->rank() != 0) return;  // rank 0 alone looks, so that all ranks open the same
     std::error_code unseen;
     if (fs::is_directory(path, unseen)) {

@@ -174,7 +174,7 @@ struct CrashReport::State {
 
   void record() noexcept {
     if (!speaks || file.empty()) return;
-    json << json_begin << ", \"exit\": {\"code\": " << int64_t{70} << ", \"reason\": \"";
+    json << ", \"exit\": {\"code\": " << int64_t{70} << ", \"reason\": \"";
     for (const char letter : text.view().substr(0, text.size() - 1)) {
       if (letter == '\n')
         json << "\\n";
@@ -186,6 +186,7 @@ struct CrashReport::State {
     json << "\"}}\n";
     const int out = open(partial_file.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (out < 0) return;
+    write_all(out, json_begin);
     write_all(out, json.view());
     if (close(out) == 0) rename(partial_file.c_str(), file.c_str());
   }

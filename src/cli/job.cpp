@@ -2,12 +2,14 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <cstdio>
 
 #include "../trainer/prepare_data.h"
 #include "components.h"
 #include "levin/callbacks/lambda_callback.h"
 #include "levin/checkpoint/checkpoint_reader.h"
+#include "levin/comm/host_values.h"
 #include "levin/core/number_text.h"
 #include "levin/core/whereabouts.h"
 #include "predictions.h"
@@ -45,6 +47,7 @@ Job::Job(const Settings& settings, ProgramOptions& options, const Program& progr
   if (writes) folder_ = make_run_folder(mpi, settings.run, settings.runs, subcommand_, lock_);
   trainer_.set_default_root_dir(folder_);
   crashes.agree_by(&communicator());
+  if (!folder_.empty() && mpi.rank() == 0) record_.previous = read_run_record(folder_ / "run.json");
   if (!folder_.empty()) crashes.record_in(folder_ / "run.json", begin_of_record(record_, mpi.size()));
 }
 
@@ -54,21 +57,28 @@ int Job::run() {
   auto checkpoint = find_checkpoint();
   const auto init_from = open_init_from(checkpoint.get());
   const InitialWeights init{init_from.get(), settings_.run.init_rename, settings_.run.init_exclude};
-  if (subcommand_ == "fit" && checkpoint)  // a checkpoint that is refused leaves the run's config unchanged
-    trainer_.add_callback(std::make_shared<LambdaCallback>(LambdaHooks{.on_train_start = [this](Trainer&, Module&) { write_config(); }}));
-  else
-    write_config();
+  // A start that is refused leaves the config of an earlier one as it is.
+  if (subcommand_ == "fit")
+    trainer_.add_callback(std::make_shared<LambdaCallback>(LambdaHooks{.on_train_start = [this](Trainer&, Module&) { begin_training(); }}));
+  std::error_code unseen;
+  if (subcommand_ != "fit" || (!checkpoint && !std::filesystem::exists(folder_ / "config.yaml", unseen))) write_config();
   if (!folder_.empty()) trainer_.add_loggers(folder_);
   if (settings_.optimizer || settings_.lr_scheduler) trainer_.replace_optimizer(settings_.optimizer, settings_.lr_scheduler);
   const auto data = made("the constructor of the data module", [&] { return program_.make_data(); });
   if (options_.has_late_links()) apply_links(*data);
   trainer_.log_hyperparams(to_yaml(settings_.as_given));
   const auto module = made("the constructor of the model", [&] { return program_.make_module(trainer_); });
-  const LoadFrom from{checkpoint.get(), settings_.run.ckpt_strict, init.source ? &init : nullptr,
-                      [&](const CheckpointReader& damaged, const std::string& why) {
-                        checkpoint = another_checkpoint(damaged, why);
-                        return checkpoint.get();
-                      }};
+  LoadFrom from{.checkpoint = checkpoint.get(),
+                .strict = settings_.run.ckpt_strict,
+                .init = init.source ? &init : nullptr,
+                .instead = [&](const CheckpointReader& damaged, const std::string& why) {
+                  checkpoint = another_checkpoint(damaged, why);
+                  return checkpoint.get();
+                }};
+  from.of_this_run = checkpoint && is_of_this_run(*checkpoint);
+  from.tested = checkpoint && was_tested();
+  trainer_.session().add_stop_source(&StopSignals::reason);
+  signals_.emplace();
   subcommand_ == "fit" ? fit(*module, *data, from) : evaluate(*module, *data, from);
   const auto& session = trainer_.session();
   const int code = session.stops_for(StopReason::interrupted)  ? static_cast<int>(ExitCode::interrupted)
@@ -92,7 +102,38 @@ void Job::write_config() const {
   if (mpi_.rank() == 0 && !folder_.empty()) write_text(folder_ / "config.yaml", to_yaml(settings_.as_given));
 }
 
-// The checkpoint to resume from, or whose weights are evaluated.
+// Nothing refuses the start any more: the run is this training from now on. One that is killed leaves a record without an exit.
+void Job::begin_training() {
+  write_config();
+  if (mpi_.rank() != 0 || folder_.empty()) return;
+  record_.first_step = trainer_.global_step();
+  for (const auto& folder : trainer_.checkpoints().resumable_folders())
+    record_.checkpoint_folders.push_back(std::filesystem::absolute(folder).string());
+  for (const auto& abandoned : trainer_.checkpoints().abandoned()) record_.abandoned.push_back(abandoned.string());
+  write_run_record(folder_ / "run.json", record_, trainer_, {}, "running", std::nullopt);
+  crashes_.record_in(folder_ / "run.json", begin_of_record(record_, mpi_.size()));
+}
+
+bool Job::is_of_this_run(const CheckpointReader& checkpoint) const {
+  const auto run_folder = named_folder(settings_.run, settings_.runs);
+  const auto folders = run_folder ? checkpoint_folders(*run_folder) : std::vector<std::filesystem::path>();
+  const auto holds = [&](const auto& folder) {
+    std::error_code unseen;
+    return std::filesystem::equivalent(folder, checkpoint.path().parent_path(), unseen);
+  };
+  return std::any_of(folders.begin(), folders.end(), holds);
+}
+
+// Whether the test after the training that was run before came to its end, too.
+bool Job::was_tested() {
+  const bool tested =
+      mpi_.rank() == 0 && settings_.trainer.test_after_fit && ended_well(record_.previous, "trainer.test_after_fit", "true");
+  const bool tested_before = broadcast_value(communicator(), tested);
+  tests_ = settings_.trainer.test_after_fit && !tested_before;
+  return tested_before;
+}
+
+// Where a training resumes, or whose weights are evaluated.
 std::unique_ptr<CheckpointReader> Job::find_checkpoint() {
   if (settings_.trainer.fast_dev_run.batches > 0) return nullptr;
   const auto& log = mpi_.log();
@@ -106,17 +147,20 @@ std::unique_ptr<CheckpointReader> Job::find_checkpoint() {
   if (subcommand_ == "fit" && settings_.before) compare_configs(*settings_.before, settings_.as_given, settings_.run.resume_allow, log);
   log.info("[cli] {} {}: step {}, epoch {}", subcommand_ == "fit" ? "resumes from" : "uses", found->path().string(), found->manifest().step,
            found->manifest().epoch);
+  record_.resumed_from = found->path().string();
   return found;
 }
 
 // In place of one found corrupt while it was loaded, before the training has seen anything of it.
 std::unique_ptr<CheckpointReader> Job::another_checkpoint(const CheckpointReader& damaged, const std::string& why) {
   const auto& log = mpi_.log();
-  auto found = cli::another_checkpoint(effective_ckpt_path(settings_.run, subcommand_), damaged.path(), why, communicator(), log);
+  auto found = cli::another_checkpoint(effective_ckpt_path(settings_.run, subcommand_), named_folder(settings_.run, settings_.runs),
+                                       damaged.path(), why, communicator(), log);
   if (!found) return found;
   if (mpi_.rank() == 0) log.warning("[checkpoint] skipped: {}", why);
   log.info("[cli] {} {} instead: step {}, epoch {}", subcommand_ == "fit" ? "resumes from" : "uses", found->path().string(),
            found->manifest().step, found->manifest().epoch);
+  record_.resumed_from = found->path().string();
   return found;
 }
 
@@ -127,9 +171,7 @@ std::unique_ptr<TensorSource> Job::open_init_from(const CheckpointReader* checkp
   return nullptr;
 }
 
-// Only a training has state to save when a signal comes.
 void Job::fit(Module& module, DataModule& data, const LoadFrom& from) {
-  trainer_.add_callback(signals_.emplace().callback());
   if (const auto steps = settings_.job.stop_after_steps) trainer_.add_callback(std::make_shared<StopAfterSteps>(*steps));
   trainer_.fit(module, data, from);
 }
@@ -139,7 +181,8 @@ void Job::evaluate(Module& module, DataModule& data, const LoadFrom& from) {
   if (subcommand_ == "test") trainer_.test(module, data, from);
   if (subcommand_ == "predict") {
     const auto predictions = trainer_.predict(module, data, from);
-    if (!folder_.empty()) write_predictions(folder_ / "predictions.h5", predictions, trainer_.session().mesh());
+    if (!folder_.empty() && !trainer_.session().told_to_end())
+      write_predictions(folder_ / "predictions.h5", predictions, trainer_.session().mesh());
   }
 }
 
@@ -162,8 +205,9 @@ void Job::finish(int code) {
   const double peak = peak_bytes_of_all(communicator());
   if (mpi_.rank() != 0) return;
   trainer_.finalize_loggers();
-  if (!folder_.empty()) write_run_record(folder_ / "run.json", record_, trainer_, peak, trainer_.report().stop_reason, code);
   const auto& report = trainer_.report();
+  const bool did_nothing = report.already_complete && !tests_;
+  if (!folder_.empty() && !did_nothing) write_run_record(folder_ / "run.json", record_, trainer_, peak, report.stop_reason, code);
   for (const auto& [name, value] : report.metrics) fmt::print("{} {}\n", name, value_text(value, 6));
   if (report.samples > 0)
     fmt::print("{:.0f} samples/s in training, {} steps, {}\n", report.samples_per_second(), report.steps,

@@ -49,6 +49,9 @@ class Job {
 
  private:
   void write_config() const;
+  void begin_training();
+  bool was_tested();
+  bool is_of_this_run(const CheckpointReader& checkpoint) const;
   std::unique_ptr<CheckpointReader> find_checkpoint();
   std::unique_ptr<CheckpointReader> another_checkpoint(const CheckpointReader& damaged, const std::string& why);
   std::unique_ptr<TensorSource> open_init_from(const CheckpointReader* checkpoint);
@@ -69,6 +72,7 @@ class Job {
   RunLock lock_;
   std::filesystem::path folder_;
   std::optional<StopSignals> signals_;
+  bool tests_ = false;  // a training that is complete still has its test to do
 };
 
 }  // namespace levin::cli

@@ -88,16 +88,17 @@ void print_collectives(const std::string& name, const Plan& plan, const ClusterC
     int64_t count = 0, bytes = 0;
     double seconds = 0;
   };
+  const auto places_by_role = places_of(plan.sharding, cluster);
   std::map<std::pair<MeshRole, CollectiveOp>, Sum> sums;
   const auto places_of_role = places_of(plan.sharding, cluster);
   for (const auto& collective : plan.collectives) {
     auto& sum = sums[{collective.role, collective.op}];
     sum.count++, sum.bytes += collective.bytes;
-    sum.seconds += collective_seconds(collective, places_of_role[static_cast<size_t>(collective.role)], cluster);
+    sum.seconds += collective_seconds(collective, places_by_role[static_cast<size_t>(collective.role)], cluster);
   }
   std::printf("  %s%s\n", name.c_str(), sums.empty() ? ": none" : "");
   for (const auto& [kind, sum] : sums) {
-    const auto& places = places_of_role[static_cast<size_t>(kind.first)];
+    const auto& places = places_by_role[static_cast<size_t>(kind.first)];
     const bool messages = cluster.own_memory() || places.hosts > 1;
     std::printf("    %6lld x %-14s %9s together, %s, %s%s\n", static_cast<long long>(sum.count), name_of(kind.second),
                 bytes_text(sum.bytes).c_str(), describe(places).c_str(), seconds_text(sum.seconds).c_str(),
@@ -176,7 +177,7 @@ void print_plan(const PlanConfig& config, const TrainerConfig& trainer, const st
                   ? fmt::format("; the model was compared with a simulator up to {} ranks only", most_ranks_checked).c_str()
                   : "");
   for (const auto& spec : specs)
-    if (spec.factory) std::printf("The state of the custom optimizer is not counted.\n");
+    if (spec.factory) std::printf("What the custom optimizer remembers is not counted.\n");
   std::printf("\n%-23s %29s %9s %9s %9s %4s %9s %9s %9s %9s\n", "", "a node's first rank has", "in all", "others", "node", "fits", "step",
               "compute", "waits", "update");
   std::printf("%-23s %9s %9s %9s\n", "   strategy", "params", "grads", "optimizer");

@@ -13,6 +13,7 @@
 #include "levin/core/number_text.h"
 #include "levin/session/load_from.h"
 #include "run_folder.h"
+#include "run_record.h"
 
 namespace levin::cli {
 namespace {
@@ -33,10 +34,10 @@ bool changes_the_meaning(const std::string& path) {
 }
 
 // The best by its score, in the direction that its callback was given: each says both in its manifest.
-fs::path best_in(const fs::path& folder) {
+fs::path best_in(const std::vector<fs::path>& folders) {
   const FoundCheckpoint* best = nullptr;
   double best_score = 0;
-  const auto listing = list_checkpoints(folder);
+  const auto listing = list_checkpoints(folders);
   for (const auto& one : listing.checkpoints) {
     const auto score = one.manifest.fields.find("score"), mode = one.manifest.fields.find("mode");
     if (score == one.manifest.fields.end() || mode == one.manifest.fields.end()) continue;
@@ -70,7 +71,8 @@ std::optional<fs::path> config_of_the_run(const RunConfig& config, const fs::pat
   if (!folder) return std::nullopt;
   std::error_code unseen;
   const auto file = *folder / "config.yaml";
-  return !list_checkpoints(*folder / "checkpoints").checkpoints.empty() && fs::exists(file, unseen) ? std::optional(file) : std::nullopt;
+  return !list_checkpoints(checkpoint_folders(*folder)).checkpoints.empty() && fs::exists(file, unseen) ? std::optional(file)
+                                                                                                        : std::nullopt;
 }
 
 bool taken_over(const std::string& key, const std::string& subcommand) {
@@ -84,16 +86,17 @@ std::unique_ptr<CheckpointReader> find_checkpoint(const std::string& ckpt_path, 
   if (ckpt_path == "none" || (ckpt_path == "auto" && !run_folder)) return nullptr;
   if (!run_folder && (ckpt_path == "last" || ckpt_path == "best"))
     throw ConfigError(fmt::format("--ckpt_path {} names no run", ckpt_path), "give the run's --run_dir or --run_name", "checkpoint");
-  const auto folder = run_folder.value_or("") / "checkpoints";
+  const auto folders = checkpoint_folders(run_folder.value_or(""));
+  const auto& folder = folders.front();
   if (ckpt_path == "auto" || ckpt_path == "last") {
-    auto newest = newest_checkpoint(folder, communicator, {.verify_on_read = read_once_by_trainers()});
+    auto newest = newest_checkpoint(folders, communicator, {.verify_on_read = read_once_by_trainers()});
     tell_refused(newest, communicator, log);
     if (!newest.reader && ckpt_path == "last")
       throw ConfigError(fmt::format("--ckpt_path last, and {} has no checkpoint", folder.string()),
                         "give the --run_dir or --run_name of a run with checkpoints", "checkpoint");
     return std::move(newest.reader);
   }
-  const fs::path path = ckpt_path == "best" ? best_in(folder) : fs::path(ckpt_path);
+  const fs::path path = ckpt_path == "best" ? best_in(folders) : fs::path(ckpt_path);
   if (path.empty())
     throw ConfigError(fmt::format("--ckpt_path best, and no checkpoint in {} has a score", folder.string()),
                       "give the ModelCheckpoint a monitor, or use --ckpt_path last", "checkpoint");
@@ -104,10 +107,11 @@ std::unique_ptr<CheckpointReader> find_checkpoint(const std::string& ckpt_path, 
   return std::make_unique<CheckpointReader>(path, communicator, CheckpointReaderOptions{.verify_on_read = read_once_by_trainers()});
 }
 
-std::unique_ptr<CheckpointReader> another_checkpoint(const std::string& ckpt_path, const fs::path& damaged, const std::string& why,
-                                                     Communicator& communicator, const Log& log) {
+std::unique_ptr<CheckpointReader> another_checkpoint(const std::string& ckpt_path, const std::optional<fs::path>& run_folder,
+                                                     const fs::path& damaged, const std::string& why, Communicator& communicator,
+                                                     const Log& log) {
   if (ckpt_path != "auto" && ckpt_path != "last") return nullptr;
-  auto newest = newest_checkpoint(damaged.parent_path(), communicator, {}, {damaged});  // verified as a whole
+  auto newest = newest_checkpoint(checkpoint_folders(run_folder.value_or("")), communicator, {}, {damaged});  // verified as a whole
   tell_refused(newest, communicator, log);
   if (!newest.reader)
     throw DataError(

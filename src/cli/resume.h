@@ -38,8 +38,9 @@ std::unique_ptr<CheckpointReader> find_checkpoint(const std::string& ckpt_path, 
 
 /// For one that turned out to be damaged while it was loaded, where --ckpt_path is auto or last: the newest of the others, or DataError;
 /// where a checkpoint was named, null. Collective.
-std::unique_ptr<CheckpointReader> another_checkpoint(const std::string& ckpt_path, const std::filesystem::path& damaged,
-                                                     const std::string& why, Communicator& communicator, const Log& log);
+std::unique_ptr<CheckpointReader> another_checkpoint(const std::string& ckpt_path, const std::optional<std::filesystem::path>& run_folder,
+                                                     const std::filesystem::path& damaged, const std::string& why,
+                                                     Communicator& communicator, const Log& log);
 
 /// What --init_from names, opened; null where it names nothing. Collective. ConfigError where there is no such file, DataError for one that
 /// cannot be used.

@@ -37,17 +37,42 @@ std::string utc(std::chrono::system_clock::time_point time) {
   return text;
 }
 
+// Those before this one, as run.json has them.
+Json earlier_attempts(const RunRecord& record) {
+  const Json previous = Json::parse(record.previous, nullptr, /*allow_exceptions=*/false);
+  const bool has_some = previous.is_object() && previous.contains("attempts") && previous["attempts"].is_array();
+  return has_some ? previous["attempts"] : Json::array();
+}
+
+Json attempt(const RunRecord& record, int ranks) {
+  Json json{{"subcommand", record.subcommand}, {"started", utc(record.start)}, {"ranks", ranks}};
+  json["resumed_from"] = record.resumed_from.empty() ? Json() : Json(record.resumed_from);
+  json["first_step"] = record.first_step;
+  if (!record.abandoned.empty()) json["abandoned"] = record.abandoned;
+  return json;
+}
+
+// A start that makes none has those of the start before.
+void add_checkpoint_folders(Json& json, const RunRecord& record) {
+  const Json previous = Json::parse(record.previous, nullptr, /*allow_exceptions=*/false);
+  if (!record.checkpoint_folders.empty())
+    json["checkpoint_folders"] = record.checkpoint_folders;
+  else if (previous.is_object() && previous.contains("checkpoint_folders"))
+    json["checkpoint_folders"] = previous["checkpoint_folders"];
+}
+
 }  // namespace
 
 void write_run_record(const std::filesystem::path& file, const RunRecord& record, Trainer& trainer, std::optional<double> peak_bytes,
-                      const std::string& exit_reason, int exit_code) {
+                      const std::string& exit_reason, std::optional<int> exit_code) {
   auto& session = trainer.session();
   const auto& report = trainer.report();
   const auto now = std::chrono::system_clock::now();
   Json json;
   json["program"] = record.program;
   json["subcommand"] = record.subcommand;
-  json["exit"] = {{"code", exit_code}, {"reason", exit_reason}};
+  const Json exit{{"code", exit_code ? Json(*exit_code) : Json()}, {"reason", exit_reason}};
+  json["exit"] = exit;
   json["started"] = utc(record.start);
   json["seconds"] = std::chrono::duration<double>(now - record.start).count();
   json["versions"] = {{"levin", version}, {"libtorch", libtorch_version()}, {"mpi", mpi_version()}};
@@ -68,13 +93,48 @@ void write_run_record(const std::filesystem::path& file, const RunRecord& record
   for (const auto& [name, value] : report.metrics) json["metrics"][name] = value;
   json["config"] = Json::object();
   for (const auto& [path, text] : flatten(record.config)) json["config"][path] = text;
+  add_checkpoint_folders(json, record);
+  json["attempts"] = earlier_attempts(record);
+  auto& own = json["attempts"].emplace_back(attempt(record, session.size()));
+  own["steps"] = report.steps;
+  own["seconds"] = json["seconds"];
+  own["exit"] = exit;
   write_text(file, json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
 std::string begin_of_record(const RunRecord& record, int ranks) {
-  const Json json{{"program", record.program}, {"subcommand", record.subcommand}, {"started", utc(record.start)}, {"ranks", ranks}};
+  Json json{{"program", record.program}, {"subcommand", record.subcommand}, {"started", utc(record.start)}, {"ranks", ranks}};
+  add_checkpoint_folders(json, record);
+  json["attempts"] = earlier_attempts(record);
+  json["attempts"].push_back(attempt(record, ranks));
   const std::string text = json.dump(-1, ' ', false, Json::error_handler_t::replace);
   return text.substr(0, text.size() - 1);
+}
+
+std::string read_run_record(const std::filesystem::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  std::stringstream content;
+  content << in.rdbuf();
+  return in ? content.str() : std::string();
+}
+
+std::vector<std::filesystem::path> checkpoint_folders(const std::filesystem::path& run_folder) {
+  std::vector<std::filesystem::path> folders{run_folder / "checkpoints"};
+  const Json json = Json::parse(read_run_record(run_folder / "run.json"), nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object() || !json.contains("checkpoint_folders") || !json["checkpoint_folders"].is_array()) return folders;
+  std::error_code unseen;
+  for (const auto& folder : json["checkpoint_folders"])
+    if (folder.is_string() && !std::filesystem::equivalent(folder.get<std::string>(), folders.front(), unseen))
+      folders.emplace_back(folder.get<std::string>());
+  return folders;
+}
+
+bool ended_well(const std::string& run_record, const std::string& option, const std::string& value) {
+  const Json json = Json::parse(run_record, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) return false;
+  const auto exit = json.find("exit"), config = json.find("config");
+  if (exit == json.end() || !exit->is_object() || config == json.end() || !config->is_object()) return false;
+  return exit->value("code", Json()) == 0 && config->value(option, Json()) == value;
 }
 
 double peak_bytes_of_all(Communicator& communicator) {

@@ -1,8 +1,10 @@
 #pragma once
 #include <chrono>
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "levin/core/config_value.h"
 
@@ -18,12 +20,24 @@ struct RunRecord {
   std::string program, subcommand;
   ConfigValue config;
   std::chrono::system_clock::time_point start = std::chrono::system_clock::now();
+  std::string previous = {};                         ///< run.json as the attempt before left it; empty: none
+  std::string resumed_from = {};                     ///< a checkpoint; empty: from scratch
+  int64_t first_step = 0;                            ///< steps done before this attempt
+  std::vector<std::string> checkpoint_folders = {};  ///< of checkpoints that a training resumes from
+  std::vector<std::string> abandoned = {};           ///< folders that checkpoints of an abandoned branch were moved to
 };
 
 /// run.json: settings, versions, host map, strategy with its form, steps, samples/s, peak memory (bytes, of the largest rank), why it
-/// ended.
+/// ended (no exit code: it runs, or was killed), and all attempts of the run, the oldest first.
 void write_run_record(const std::filesystem::path& file, const RunRecord& record, Trainer& trainer, std::optional<double> peak_bytes,
-                      const std::string& exit_reason, int exit_code);
+                      const std::string& exit_reason, std::optional<int> exit_code);
+
+/// The text of a run.json; empty where there is none.
+std::string read_run_record(const std::filesystem::path& file);
+/// Where a run's checkpoints are: `checkpoints` in its folder, and the folders that run.json names beside it.
+std::vector<std::filesystem::path> checkpoint_folders(const std::filesystem::path& run_folder);
+/// Whether a run.json says that its run ended with 0, and had this option. False for what is not a run.json.
+bool ended_well(const std::string& run_record, const std::string& option, const std::string& value);
 
 /// A JSON object without the brace at its end, for a record that a crash writes.
 std::string begin_of_record(const RunRecord& record, int ranks);

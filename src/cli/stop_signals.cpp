@@ -1,9 +1,6 @@
 #include "stop_signals.h"
 
 #include <csignal>
-#include <utility>
-
-#include "levin/trainer/trainer.h"
 
 namespace levin::cli {
 namespace {
@@ -17,17 +14,6 @@ void note(int signal) {
   }
   arrived = signal;
 }
-
-class StopOnSignal : public Callback {
- public:
-  void on_train_batch_end(const Tensor&, const Batch&, int64_t) override { look(); }
-  void on_validation_batch_end(const Batch&, int64_t) override { look(); }
-
- private:
-  void look() {
-    if (arrived != 0) trainer().session().request_stop(arrived == SIGINT ? StopReason::interrupted : StopReason::terminated);
-  }
-};
 
 }  // namespace
 
@@ -48,6 +34,9 @@ StopSignals::~StopSignals() {
   sigaction(SIGTERM, &saved_->terminate, nullptr);
 }
 
-std::shared_ptr<Callback> StopSignals::callback() const { return std::make_shared<StopOnSignal>(); }
+std::optional<StopReason> StopSignals::reason() noexcept {
+  if (arrived == 0) return std::nullopt;
+  return arrived == SIGINT ? StopReason::interrupted : StopReason::terminated;
+}
 
 }  // namespace levin::cli

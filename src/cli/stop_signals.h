@@ -1,12 +1,13 @@
 #pragma once
 #include <memory>
+#include <optional>
 
-#include "levin/trainer/callback.h"
+#include "levin/trainer/stop_agreement.h"
 
 namespace levin::cli {
 
-/// While it lives, SIGINT and SIGTERM ask for a stop at the next step; a second one ends the program at once. The handlers set a flag and
-/// nothing else, and those from before are put back.
+/// While it lives, SIGINT and SIGTERM ask for a stop after the step or evaluation batch under way; a second one ends the program at once.
+/// The handlers set a flag and nothing else, and those from before are put back.
 class StopSignals {
  public:
   StopSignals();
@@ -14,8 +15,8 @@ class StopSignals {
   StopSignals(const StopSignals&) = delete;
   StopSignals& operator=(const StopSignals&) = delete;
 
-  /// Looks at the flag after every batch; a stop is then agreed with the other ranks at the next step.
-  std::shared_ptr<Callback> callback() const;
+  /// The reason to stop of the signal that this rank got: a StopAgreement::StopSource.
+  static std::optional<StopReason> reason() noexcept;
 
  private:
   struct Saved;

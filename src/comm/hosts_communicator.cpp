@@ -48,12 +48,13 @@ HostsCommunicator::~HostsCommunicator() {
   node_->on_idle(nullptr);
   int finalized = 0;
   MPI_Finalized(&finalized);
-  if (!mpi_transfers_->complete()) finalized = 1;  // MPI may still use the communicator
+  // After an abort messages may be on their way, which would be taken for those of the next communicator with this one's number.
+  const bool keep_ranks = finalized || node_->aborted() || !mpi_transfers_->complete();
   if (link_ && link_->abandoned()) {
     link_->keep(area_);
     link_->keep(received_);
     link_->keep(std::make_shared<Tensor>(in_flight_));
-  } else if (!finalized) {
+  } else if (!keep_ranks) {
     MPI_Comm_free(&ranks_);
   }
 }

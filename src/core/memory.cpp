@@ -5,9 +5,40 @@
 
 #include <algorithm>
 #include <fstream>
+#include <initializer_list>
+#include <iterator>
 #include <limits>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "levin/core/number_text.h"
 
 namespace levin {
+
+namespace {
+
+// A file's words, of which numbers are parsed without the program's locale.
+std::vector<std::string> words_of(const std::string& file) {
+  std::ifstream in(file);
+  return {std::istream_iterator<std::string>(in), {}};
+}
+
+/// The sum in bytes of a meminfo file's named lines, which are in KiB.
+int64_t sum_of_meminfo(const std::string& file, std::initializer_list<std::string_view> names) {
+  const auto words = words_of(file);
+  int64_t bytes = 0;
+  for (size_t i = 0; i + 1 < words.size(); i++)
+    if (std::find(names.begin(), names.end(), words[i]) != names.end()) bytes += parse_number<int64_t>(words[i + 1]).value_or(0) << 10;
+  return bytes;
+}
+
+std::optional<int64_t> number_in(const std::string& file) {
+  const auto words = words_of(file);
+  return words.empty() ? std::nullopt : parse_number<int64_t>(words.front());
+}
+
+}  // namespace
 
 std::string bytes_text(int64_t bytes) {
   auto value = static_cast<double>(bytes);
@@ -18,22 +49,19 @@ std::string bytes_text(int64_t bytes) {
 }
 
 int64_t available_memory() {
-  int64_t bytes = std::numeric_limits<int64_t>::max();
-  std::ifstream system("/proc/meminfo");
-  for (std::string word; system >> word;)
-    if (int64_t kib = 0; word == "MemAvailable:" && system >> kib) bytes = kib << 10;
-  int64_t limit = 0, used = 0;
-  if (std::ifstream("/sys/fs/cgroup/memory.max") >> limit && std::ifstream("/sys/fs/cgroup/memory.current") >> used)
-    bytes = std::min(bytes, std::max<int64_t>(0, limit - used));
+  int64_t bytes = sum_of_meminfo("/proc/meminfo", {"MemAvailable:"});
+  if (bytes == 0) bytes = std::numeric_limits<int64_t>::max();
+  const auto limit = number_in("/sys/fs/cgroup/memory.max"), used = number_in("/sys/fs/cgroup/memory.current");
+  if (limit && used) bytes = std::min(bytes, std::max<int64_t>(0, *limit - *used));
   return bytes;
 }
 
 int64_t available_memory_of_domain() {
   unsigned cpu = 0, domain = 0;
-  std::ifstream file(getcpu(&cpu, &domain) == 0 ? fmt::format("/sys/devices/system/node/node{}/meminfo", domain) : std::string());
-  int64_t bytes = 0;
-  for (std::string word; file >> word;)  // the page cache shrinks when memory is short
-    if (int64_t kib = 0; (word == "MemFree:" || word == "Active(file):" || word == "Inactive(file):") && file >> kib) bytes += kib << 10;
+  if (getcpu(&cpu, &domain) != 0) return available_memory();
+  // Pages of files are reclaimed when memory is short.
+  const int64_t bytes =
+      sum_of_meminfo(fmt::format("/sys/devices/system/node/node{}/meminfo", domain), {"MemFree:", "Active(file):", "Inactive(file):"});
   return bytes > 0 ? std::min(bytes, available_memory()) : available_memory();
 }
 

@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <boost/crc.hpp>
+#include <charconv>
 #include <chrono>
 #include <string>
 
@@ -31,12 +33,27 @@ std::string host_name() {
   return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "host";
 }
 
-// The last number tells apart what one process begins in one second.
+constexpr std::string_view beginning = "events.out.tfevents.";
+
+// TensorBoard reads files in the order of their names, so a new file's time is later than those of the files before it.
+int64_t time_of_name(const std::filesystem::path& folder) {
+  int64_t time = std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+  std::error_code unseen;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, unseen)) {
+    const auto name = entry.path().filename().string();
+    if (!name.starts_with(beginning)) continue;
+    int64_t other = 0;
+    std::from_chars(name.data() + beginning.size(), name.data() + name.size(), other);
+    if (other < int64_t{9'999'999'999}) time = std::max(time, other + 1);
+  }
+  return time;
+}
+
 std::filesystem::path new_name(const std::filesystem::path& folder) {
-  const auto now = std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+  const auto now = time_of_name(folder);
   std::error_code unseen;  // opening the file says it better
   for (int number = 0;; number++) {
-    auto path = folder / fmt::format("events.out.tfevents.{:010}.{}.{}.{}", now, host_name(), getpid(), number);
+    auto path = folder / fmt::format("{}{:010}.{}.{}.{}", beginning, now, host_name(), getpid(), number);
     if (!std::filesystem::exists(path, unseen)) return path;
   }
 }

@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 
 #include "levin/core/error.h"
 
@@ -33,6 +35,20 @@ int64_t LogFile::size() {
   std::error_code error;
   const auto bytes = std::filesystem::file_size(path_, error);
   return error ? 0 : static_cast<int64_t>(bytes);  // of a device, say
+}
+
+std::string LogFile::read(int64_t begin, int64_t end) {
+  flush();
+  std::ifstream in(path_, std::ios::binary);
+  std::string bytes(static_cast<size_t>(std::max<int64_t>(0, std::min(end, size()) - begin)), '\0');
+  in.seekg(begin);
+  if (!bytes.empty() && !in.read(bytes.data(), static_cast<std::streamsize>(bytes.size()))) refuse();
+  return bytes;
+}
+
+void LogFile::sync() {
+  flush();
+  if (fsync(fileno(file_.get())) != 0 && errno != EINVAL && errno != EROFS) refuse();  // a device cannot be synchronised
 }
 
 void LogFile::cut(int64_t bytes) {

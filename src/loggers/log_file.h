@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "levin/core/seconds.h"
@@ -21,6 +22,10 @@ class LogFile {
   void flush();
   /// Of the file, with what was written so far.
   int64_t size();
+  /// The bytes [begin, end) of the file, or as many of them as it has.
+  std::string read(int64_t begin, int64_t end);
+  /// What was written so far is on disk.
+  void sync();
   /// To this size, if it is larger.
   void cut(int64_t bytes);
   const std::filesystem::path& path() const noexcept { return path_; }

@@ -36,9 +36,21 @@ TensorBoardLogger::TensorBoardLogger(const TensorBoardLoggerConfig& config, cons
   file_->flush();
 }
 
-TensorBoardLogger::~TensorBoardLogger() = default;
+TensorBoardLogger::~TensorBoardLogger() {
+  std::error_code unseen;
+  if (!used_) std::filesystem::remove(file_->path(), unseen);
+}
+
+void TensorBoardLogger::begin_training(int64_t step) {
+  auto event = new_event(step);
+  event.mutable_session_log()->set_status(tensorboard::SessionLog::START);
+  file_->write(event.SerializeAsString());
+  file_->flush();
+  used_ = true;
+}
 
 void TensorBoardLogger::log_metrics(const NamedValues& values, int64_t epoch, int64_t step) {
+  used_ = true;
   auto event = new_event(step);
   auto& summary = *event.mutable_summary();
   for (const auto& [name, value] : values) add_scalar(summary, prefix_ + (name == epoch_tag ? "metrics/" + name : name), value);

@@ -66,13 +66,13 @@ class Factory {
       case Store::sharded: {
         FlatBuffer whole(layout.numel, sharding.compute_dtype, device(), MemoryKind::parameters, pools_.own);
         return std::make_unique<ShardedStore>(std::move(whole), shard(layout, sharding), owned(layout, sharding), communicators_,
-                                              label(layout));
+                                              options_.labels.at(static_cast<size_t>(layout.unit)));
       }
       case Store::node_gathered: {
         FlatBuffer whole(layout.numel, sharding.compute_dtype, MemoryKind::parameters, pools_.node, node_buffers_++,
                          first_of_node() ? &pools_.node_accounting : nullptr);
         return std::make_unique<NodeGatheredStore>(std::move(whole), shard(layout, sharding), owned(layout, sharding), communicators_,
-                                                   label(layout));
+                                                   options_.labels.at(static_cast<size_t>(layout.unit)));
       }
       default: break;
     }

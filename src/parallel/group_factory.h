@@ -26,7 +26,7 @@ struct GroupStorage {
 struct FactoryOptions {
   bool offload_parameters = false;  ///< shards are in host memory
   WhenShort when_short = WhenShort::fail;
-  std::vector<std::string> unit_labels = {};  ///< by unit, for errors
+  std::vector<std::string> labels = {};  ///< of units, for their all-gathers
 };
 
 /// Allocates the groups of a layout, zero-filled, and charges them to `meter`. Collective. Where a node's shared memory is too small for a

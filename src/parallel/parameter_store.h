@@ -91,7 +91,7 @@ class NodeSharedStore final : public ParameterStore {
 /// This rank keeps its shard; `whole` is an alias of a buffer that has memory from start_unshard to reshard.
 class ShardedStore : public ParameterStore {
  public:
-  /// `label` names the unit in errors of its all-gathers.
+  /// `label` names the group's unit where ranks disagree about an all-gather.
   ShardedStore(FlatBuffer whole, Tensor shard, Range owned, GroupCommunicators communicators, std::string label);
   Tensor shard() const final { return shard_; }
   bool unsharded() const final { return buffer_.filled(); }

@@ -56,7 +56,11 @@ int group_size(const ShardingOptions& options, const Ranks& ranks) {
 }  // namespace
 
 Ranks ranks_of(const MeshLayout& mesh, bool share_memory) {
-  return {.all = mesh.size(), .hosts = mesh.nodes(), .of_host = mesh.ranks_per_node(), .share_memory = share_memory};
+  const int model = mesh.extent(MeshAxis::pp) * mesh.extent(MeshAxis::tp);
+  return {.all = mesh.size() / model,
+          .hosts = mesh.nodes(),
+          .of_host = mesh.ranks_per_node() % model == 0 ? mesh.ranks_per_node() / model : 0,
+          .share_memory = share_memory};
 }
 
 Placements ShardingPlan::of_unit(int unit) const noexcept {

@@ -8,8 +8,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "levin/comm/communicator.h"
 #include "levin/comm/host_values.h"
+#include "levin/comm/mesh.h"
 #include "levin/comm/node_group.h"
 #include "levin/core/error.h"
 #include "levin/nn/unit.h"
@@ -149,7 +149,6 @@ StepTotals Strategy::meet(uint32_t signals, size_t optimizer) {
                        "take the same steps in the same order on all ranks, whatever their data");
     }
   }
-  totals.weight = engine.sum_over_loss(all, StepSchedule::synchronize_values);
   return totals;
 }
 
@@ -173,8 +172,8 @@ double Strategy::grad_norm(size_t optimizer) {
   const double squares = engine_->optimizers[optimizer].squared_norm();
   const auto& plan = engine_->plan;
   if (!plan.shards_updates()) return std::sqrt(squares);
-  return std::sqrt(engine_->sum_over_loss(engine_->exchange({squares}), 1) * plan.shard_ranks /
-                   plan.ranks);  // replicas have the same shards
+  const double sum = engine_->sum_over_loss(engine_->exchange({squares}), 1);
+  return std::sqrt(sum * plan.shard_ranks / plan.ranks);  // replicas have the same shards
 }
 
 void Strategy::clip_by_norm(double total_norm, double max_norm, size_t optimizer) {

@@ -13,7 +13,7 @@ namespace levin {
 
 /// Everything that a Strategy owns. Members are destroyed in reverse order: hooks before the schedule, groups before their memory.
 struct Strategy::Engine {
-  Engine(Mesh& on, int64_t alignment, Log logger, MemoryCheck memory_check);
+  Engine(Mesh& mesh, int64_t alignment, Log logger, MemoryCheck memory_check);
 
   // Setup, in this order.
   void discard(const torch::nn::Module& next);  ///< what an earlier setup made
@@ -28,7 +28,7 @@ struct Strategy::Engine {
 
   /// Every rank's `values`, in rank order. Collective over the mesh; inside a node it makes no MPI call.
   std::vector<double> exchange(const std::vector<double>& values);
-  /// Of the result of exchange: the sum of the first values of the ranks of mesh->loss(). A tensor-parallel group counts its samples once.
+  /// Of what exchange gave, the sum of each rank's first value over mesh.loss(): a tensor-parallel group counts its samples once.
   double sum_over_loss(const std::vector<double>& all, size_t values_per_rank) const;
   bool has_custom_optimizer() const;
   /// The optimizers that a backward is for.
@@ -36,7 +36,7 @@ struct Strategy::Engine {
 
   std::unique_ptr<Mesh> own_mesh;  // of a strategy that was given a communicator
   Mesh* mesh;
-  Communicator* communicator;  // of mesh->loss()
+  Communicator* communicator;  // of mesh.loss()
   int64_t alignment_bytes;
   Log log;
   MemoryCheck check;

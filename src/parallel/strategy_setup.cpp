@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "levin/comm/communicator.h"
+#include "levin/comm/mesh.h"
 #include "levin/core/error.h"
 #include "levin/core/heap.h"
 #include "levin/nn/unit.h"
@@ -12,13 +12,13 @@
 
 namespace levin {
 
-Strategy::Engine::Engine(Mesh& on, int64_t alignment, Log logger, MemoryCheck memory_check)
-    : mesh(&on),
-      communicator(&on.loss_communicator()),
+Strategy::Engine::Engine(Mesh& over, int64_t alignment, Log logger, MemoryCheck memory_check)
+    : mesh(&over),
+      communicator(&over.loss_communicator()),
       alignment_bytes(alignment),
       log(std::move(logger)),
       check(std::move(memory_check)),
-      ranks(on),
+      ranks(over),
       pools(std::make_unique<BufferPools>(meter)),
       actions(groups, ranks) {
   make_schedule({}, {});
@@ -157,6 +157,8 @@ std::vector<GroupStorage> Strategy::Engine::allocate(const ModelShape& model, st
   std::vector<std::string> labels;
   for (const auto& unit : tree.units) labels.push_back(unit.name.empty() ? "the root unit" : fmt::format("unit \"{}\"", unit.name));
   const auto when_short = plan.options.share_parameters == ShareParameters::automatic ? WhenShort::return_null : WhenShort::fail;
+  std::vector<std::string> labels;
+  for (const auto& unit : tree.units) labels.push_back(unit.name.empty() ? "the root unit" : fmt::format("unit \"{}\"", unit.name));
   for (;;) {  // twice where shared memory is too small
     layout = make_layout(model.parameters, layout_options(plan, alignment_bytes));
     sharding.clear();

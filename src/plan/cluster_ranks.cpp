@@ -3,15 +3,18 @@
 #include "levin/plan/plan.h"
 
 namespace levin {
+namespace {
 
 MeshLayout mesh_of(const ClusterConfig& cluster) {
   return MeshLayout::of_cluster(static_cast<int>(cluster.nodes), static_cast<int>(cluster.devices_per_node));
 }
 
+}  // namespace
+
 Ranks ranks_of(const ClusterConfig& cluster) { return ranks_of(mesh_of(cluster), !cluster.own_memory()); }
 
-std::array<Places, 3> places_of(const ShardingPlan& sharding, const ClusterConfig& cluster) {
-  const auto mesh = mesh_of(cluster).sharded_over(sharding.shard_ranks < sharding.ranks ? sharding.shard_ranks : sharding.ranks);
+RolePlaces places_of(const ShardingPlan& sharding, const ClusterConfig& cluster) {
+  const auto mesh = mesh_of(cluster).sharded_over(sharding.shard_ranks);
   const auto places = [&](const MeshGroup& group) {
     std::map<int, int64_t> members;  // by node
     for (const int rank : group.members) members[mesh.node_of(rank)]++;

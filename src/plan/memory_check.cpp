@@ -62,7 +62,7 @@ MemoryCheck check_planned_memory(int64_t (*free_memory)(), Log log) {
   return [free_memory, log](const AllocationRequest& request, Communicator& cpu) {
     const NodeMemory memory(request);
     const int64_t usable = free_memory() + request.held_bytes * memory.ranks_of_node();
-    const auto free = all_min(cpu, usable);
+    const int64_t free = all_min(cpu, usable);
     const int64_t needed = memory.needed(request.plan);
     if (free >= needed) return request.plan;
     const auto other = request.can_shard_updates ? memory.strategy_within(free) : std::nullopt;

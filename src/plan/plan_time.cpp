@@ -111,7 +111,7 @@ StepTime step_time(const std::vector<StepEvent>& events, const PlanModel& model,
                    const Workload& work) {
   const double of_parameter = forward_seconds(cluster, work) / std::max(1.0, static_cast<double>(model.numel()));
   StepTime time;
-  const auto places_of_role = places_of(sharding, cluster);
+  const auto places_by_role = places_of(sharding, cluster);
   std::array<double, 3> idle{};  // from when each communicator is
   std::vector<double> done;      // of each collective
   double now = 0;
@@ -123,7 +123,7 @@ StepTime step_time(const std::vector<StepEvent>& events, const PlanModel& model,
       now += traffic_seconds(event.amount, cluster);
       time.update_seconds += traffic_seconds(event.amount, cluster);
     } else if (event.kind == StepEvent::Kind::start) {
-      const auto& places = places_of_role[static_cast<size_t>(event.collective.role)];
+      const auto& places = places_by_role[static_cast<size_t>(event.collective.role)];
       const double seconds = collective_seconds(event.collective, places, cluster);
       if (in_background(places, cluster)) {
         double& lane = idle[static_cast<size_t>(event.collective.role)];

@@ -1,11 +1,13 @@
 #include "levin/session/checkpoints.h"
 
-
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
 
+#include "levin/checkpoint/branch.h"
+#include "levin/checkpoint/checkpoint_reader.h"
 #include "levin/comm/host_values.h"
 #include "levin/core/error.h"
 #include "levin/session/session.h"
@@ -15,9 +17,10 @@
 namespace levin {
 namespace {
 
-void gather(detail::StateWriter& writer, Session& session, const CheckpointRequest& request, const StateDict& loop) {
-  writer.add_model(request.weights_only);
-  if (request.weights_only) return;
+void gather(detail::StateWriter& writer, Session& session, bool weights_only, const StateDict& loop, bool keep = false) {
+  writer.add_model(weights_only);
+  if (weights_only) return;
+  if (keep) writer.keep_copies();
   writer.add(detail::loop_state, loop);
   for (auto* stateful : session.stateful()) writer.add(*stateful);
 }
@@ -30,6 +33,11 @@ CheckpointInfo info_of(const CheckpointRequest& request, const StateDict& loop) 
           .fields = request.fields};
 }
 
+bool is_same_folder(const std::filesystem::path& one, const std::filesystem::path& other) {
+  std::error_code unseen;  // links lead to the same folder
+  return std::filesystem::equivalent(one.empty() ? "." : one, other.empty() ? "." : other, unseen);
+}
+
 }  // namespace
 
 struct Checkpoints::Folder {
@@ -39,6 +47,12 @@ struct Checkpoints::Folder {
   std::filesystem::path path;
   CheckpointWriter writer;
   std::vector<std::function<void(const SaveReport&)>> done;  // of the save under way
+  bool saves_end = false, has_end = false;                   // the save under way, the newest checkpoint: of the training's end
+};
+
+struct Checkpoints::Place {
+  detail::StateWriter writer;
+  StateDict loop;
 };
 
 Checkpoints::Checkpoints(Session& session) : session_(session) {}
@@ -68,12 +82,13 @@ void Checkpoints::forgive(Folder& folder, const Act& act) {
   } catch (const IoError& error) {
     folder.done.clear();
     if (++failures_ == most_failures) throw;
-    session_.runtime().log().warning("{}; the training goes on without this checkpoint", error.what());
+    session_.runtime().log().warning("{}; the training continues without this checkpoint", error.what());
   }
 }
 
 void Checkpoints::committed(Folder& folder, const SaveReport& report) {
   failures_ = 0;
+  folder.has_end = folder.saves_end;
   for (const auto& done : std::exchange(folder.done, {})) done(report);
 }
 
@@ -88,9 +103,13 @@ void Checkpoints::save(const CheckpointRequest& request, const StateDict& loop) 
   forgive(folder, [&] {
     if (const auto report = folder.writer.finish()) committed(folder, *report);
   });
-  detail::StateWriter writer(session_, session_.communicator().host());
-  gather(writer, session_, request, loop);
-  const auto info = info_of(request, loop);
+  const bool at_place = place_ && !request.weights_only;
+  std::optional<detail::StateWriter> live;
+  if (!at_place) gather(live.emplace(session_, session_.communicator().host()), session_, request.weights_only, loop);
+  const auto& writer = at_place ? place_->writer : *live;
+  const auto& saved_loop = at_place ? place_->loop : loop;
+  const auto info = info_of(request, saved_loop);
+  folder.saves_end = saved_loop.contains("ended") && saved_loop.get<bool>("ended");
   forgive(folder, [&] {
     if (request.done) folder.done.push_back(request.done);
     if (request.in_background)
@@ -99,6 +118,44 @@ void Checkpoints::save(const CheckpointRequest& request, const StateDict& loop) 
       committed(folder, folder.writer.save(info, writer.state()));
   });
   if (!request.weights_only && request.folder == folder_) saved_step_ = info.step;
+}
+
+bool Checkpoints::has_end(const std::filesystem::path& folder) const {
+  return std::any_of(folders_.begin(), folders_.end(), [&](const auto& one) { return one->path == folder && one->has_end; });
+}
+
+void Checkpoints::keep_place(const StateDict& loop) {
+  if (folders_.empty()) return;
+  place_ = std::make_unique<Place>(Place{detail::StateWriter(session_, session_.communicator().host()), loop});
+  gather(place_->writer, session_, /*weights_only=*/false, loop, /*keep=*/true);
+}
+
+bool Checkpoints::begin_branch(const CheckpointReader* from, bool of_this_run) {
+  auto& host = session_.communicator().host();
+  bool has_past = from != nullptr;
+  saved_step_ = -1;
+  abandoned_.clear();
+  on_all_ranks(host, "checkpoint", [&] {
+    if (host.rank() != 0 || folders_.empty()) return;
+    const auto holds = [&](const auto& folder) { return is_same_folder(folder->path, from->path().parent_path()); };
+    has_past = from && (of_this_run || std::any_of(folders_.begin(), folders_.end(), holds));
+    const auto step = has_past ? std::optional(from->manifest().step) : std::nullopt;
+    for (const auto& folder : folders_) {
+      const auto moved = open_branch(folder->path, step);
+      if (moved.names.empty()) continue;
+      abandoned_.push_back(moved.folder);
+      session_.runtime().log().warning("[checkpoint] the training {}; {} of the abandoned branch moved to {}: {}",
+                                       step ? fmt::format("resumes from step {}", *step) : "starts over",
+                                       moved.names.size() == 1 ? "a checkpoint" : fmt::format("{} checkpoints", moved.names.size()),
+                                       moved.folder.string(), fmt::join(moved.names, ", "));
+    }
+  });
+  return has_past;
+}
+
+void Checkpoints::end_training() {
+  finish();
+  place_.reset();
 }
 
 void Checkpoints::at_boundary(const std::function<StateDict()>& loop) {
@@ -128,6 +185,8 @@ void Checkpoints::request_on_exception(CheckpointRequest request) {
 
 void Checkpoints::begin_training() {
   aside_.reset();
+  place_.reset();
+  for (const auto& folder : folders_) folder->has_end = false;
   auto& host = session_.communicator().host();
   if (!on_exception_.empty()) aside_ = host.split(0, host.rank());
 }
@@ -157,7 +216,7 @@ void Checkpoints::save_on_exception(const std::string& why, const StateDict& las
     if (!all_stand_there(why, last_step.empty() ? -1 : last_step.get<int64_t>("step"))) return;
     for (const auto& request : on_exception_) {
       detail::StateWriter writer(session_, *aside_);
-      gather(writer, session_, request, last_step);
+      gather(writer, session_, request.weights_only, last_step);
       const auto info = info_of(request, last_step);
       CheckpointWriter folder(*aside_, request.folder, {.remove_leftovers = false});  // another save may be under way
       const auto report = folder.save(info, writer.state());

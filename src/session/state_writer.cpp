@@ -12,6 +12,7 @@ namespace levin::detail {
 void StateWriter::add_piece(const std::string& name, int64_t begin, const Tensor& values) {
   if (values.numel() == 0) return;
   kept_.push_back(values.detach().cpu().contiguous());  // itself, where it is in host memory
+  if (copies_) kept_.back() = kept_.back().clone();
   state_.pieces.push_back({name, begin, begin + values.numel(), kept_.back().const_data_ptr()});
 }
 

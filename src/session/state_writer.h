@@ -25,6 +25,8 @@ class StateWriter {
   StateWriter(Session& session, Communicator& communicator) : session_(session), communicator_(communicator) {}
 
   void add_model(bool weights_only);
+  /// Copies what is added from now on: it stays as it is, whatever the training changes.
+  void keep_copies() noexcept { copies_ = true; }
   void add(Stateful& stateful);
   void add(const std::string& name, const StateDict& dict);
   /// Valid as long as this lives and the tensors it refers to do not change.
@@ -40,6 +42,7 @@ class StateWriter {
   Communicator& communicator_;
   CheckpointState state_;
   std::vector<Tensor> kept_;
+  bool copies_ = false;
 };
 
 }  // namespace detail

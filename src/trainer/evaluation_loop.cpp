@@ -80,6 +80,10 @@ EvaluationLoop::EvaluationLoop(Trainer& trainer, Stage stage, Module& module, Da
   }
 }
 
+bool EvaluationLoop::has_batches() const noexcept {
+  return std::any_of(sources_.begin(), sources_.end(), [](const auto& source) { return source.batches > 0; });
+}
+
 NamedValues EvaluationLoop::run(bool may_be_given_up) { return pass(-1, /*log=*/true, may_be_given_up); }
 
 void EvaluationLoop::sanity_check(int64_t most) {

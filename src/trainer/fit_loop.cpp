@@ -65,31 +65,53 @@ void FitLoop::run(const LoadFrom& from) {
     saved.emplace(session_, from);
     saved->loop();  // fails before the model changes
     saved->load_model(/*weights_only=*/false);
-    for (auto* state : run_state_->others()) saved->load(*state);
+    auto states = run_state_->others();
+    saved->load(*states.front());  // the data module's
+    if (const auto why = why_complete(saved->loop()); !why.empty()) return keep_complete(saved->loop(), why);
+    for (size_t i = 1; i < states.size(); i++) saved->load(*states[i]);
   } else if (from.init) {
     session_.load_weights(*from.init);
   }
   hooks_.call("on_fit_start", &Hooks::on_fit_start);
-  if (!saved) sanity_check();  // it would change what goes on
+  if (!saved) sanity_check();  // it would change what resumes
   loader_ = trainer_.make_loader(call("train_dataloader", data_, [&] { return data_.train_dataloader(); }), /*training=*/true);
   batches_ = Trainer::allowed_batches(config_.limit_train_batches, *loader_, "limit_train_batches");
   if (batches_ == 0 && session_.rank() == 0)
     session_.runtime().log().warning("[trainer] {}: there is nothing to train",
                                      loader_->length() == 0 ? "the training data have no batches" : "limit_train_batches is 0");
   load_validation();
+  trainer_.set_validates(validation_.has_value());
   set_lengths();
   session_.scaling().expect_weight(static_cast<double>(loader_->step_samples()) / session_.mesh().data().size());
   module_.train();
   started_ = validated_ = std::chrono::steady_clock::now();
   if (saved) restore(*saved);
+  begin(saved ? &*saved : nullptr, from.of_this_run);
   hooks_.call("on_train_start", &Hooks::on_train_start);
   run_epochs();
+  end();
+}
+
+// From here on this training is the branch of its folders: nothing refuses it any more.
+void FitLoop::begin(StateReader* saved, bool of_this_run) {
+  const bool has_past = trainer_.checkpoints().begin_branch(saved ? &saved->checkpoint() : nullptr, of_this_run);
+  if (session_.rank() != 0) return;
+  if (saved && has_past)
+    for (auto* state : run_state_->loggers()) saved->load(*state);
+  for (const auto& logger : trainer_.loggers()) logger->begin_training(session_.progress().step);
+}
+
+// ModelCheckpoint asks for the end's checkpoint in on_train_end.
+void FitLoop::end() {
+  auto& checkpoints = trainer_.checkpoints();
   const auto place = [this] { return state(); };
   if (session_.told_to_end())
-    trainer_.checkpoints().save_for_stop(place);
+    checkpoints.save_for_stop(place);
   else
-    trainer_.checkpoints().finish();
+    checkpoints.finish();
   hooks_.call("on_train_end", &Hooks::on_train_end);
+  if (!session_.told_to_end()) checkpoints.at_boundary(place);
+  checkpoints.end_training();
   hooks_.call("on_fit_end", &Hooks::on_fit_end);
 }
 
@@ -97,7 +119,10 @@ void FitLoop::run_epochs() {
   trainer_.checkpoints().begin_training();
   note_complete_step();
   try {
-    while (!enough()) run_epoch();
+    while (!enough() || in_epoch_) {  // a start that was stopped at the last step has not ended its epoch
+      run_epoch();
+      if (session_.told_to_end()) break;
+    }
   } catch (const CommunicatorAborted&) {
     throw;
   } catch (const std::exception& error) {
@@ -109,7 +134,9 @@ void FitLoop::run_epochs() {
 }
 
 void FitLoop::note_complete_step() {
-  if (trainer_.checkpoints().saves_on_exception()) complete_ = state();
+  if (!trainer_.checkpoints().saves_on_exception()) return;
+  complete_ = state();
+  complete_.set("ended", false);  // what threw is tried again
 }
 
 bool FitLoop::enough() const noexcept {
@@ -135,7 +162,7 @@ void FitLoop::watch_the_time() {
 void FitLoop::load_validation() {
   if (validation_ || config_.limit_val_batches.number() == 0) return;
   validation_.emplace(trainer_, Stage::fit, module_, data_);
-  if (!validation_->has_data()) validation_.reset();
+  if (!validation_->has_batches()) validation_.reset();
 }
 
 void FitLoop::sanity_check() {
@@ -153,10 +180,11 @@ void FitLoop::run_epoch() {
     loader_->set_epoch(session_.progress().epoch);
     batch_idx_ = 0;
   }
-  trainer_.batch_progress() = {0, batches_ == Trainer::unlimited ? 0 : batches_};
+  trainer_.batch_progress() = {batch_idx_, batches_ == Trainer::unlimited ? 0 : batches_};
   clock_ = std::chrono::steady_clock::now();
   if (!goes_on) hooks_.call("on_train_epoch_start", &Hooks::on_train_epoch_start);
-  bool more = true;
+  bool more = !enough();
+  int64_t done = batch_idx_;
   if (std::exchange(validation_given_up_, false)) {  // by the start before this one
     batch_idx_--;
     validate();
@@ -168,15 +196,19 @@ void FitLoop::run_epoch() {
     Batch* batch = call("reading the next training batch", *loader_, [&] { return loader_->next(); });
     if (!batch) break;
     train_batch(*batch);
+    done = batch_idx_ + 1;
     if (enough()) break;
   }
   stop_clock();
   if (session_.told_to_end()) return;  // in the middle of the epoch
+  // A limit may end the training in the middle of an epoch; with a higher one it resumes there, so checkpoints keep this place.
+  const bool cut_short = enough() && done < batches_ && !loader_->at_end();
+  if (cut_short) trainer_.checkpoints().keep_place(state());
   in_epoch_ = false;
   trainer_.end_train_epoch(logs_);
   session_.progress().epoch++;
   trainer_.report().epochs++;
-  session_.look_at(Interval::epoch, trainer_.report().metrics);
+  if (!cut_short) session_.look_at(Interval::epoch, trainer_.report().metrics);
   at_boundary();
 }
 
@@ -186,6 +218,7 @@ void FitLoop::at_boundary() {
 }
 
 void FitLoop::train_batch(Batch& batch) {
+  if (micro_batch_ == 0) step_began_ = std::chrono::steady_clock::now();
   watch_the_time();
   trainer_.transfer(batch, module_, data_);
   session_.seed_micro_batch(micro_batch_);
@@ -209,6 +242,15 @@ void FitLoop::end_batch() {
   if (validation_given_up_) return;
   session_.look_at(Interval::step, trainer_.report().metrics);
   at_boundary();
+  if (!session_.late_agreement_wanted()) return;
+  session_.forget_late_agreement();
+  session_.meet();  // a signal that arrived after the step's exchange does not wait for a whole long step
+}
+
+// All ranks see this wish in the step's exchange, or none.
+void FitLoop::ask_for_late_agreement() {
+  constexpr std::chrono::milliseconds long_step{100};
+  if (std::chrono::steady_clock::now() - step_began_ >= long_step) session_.request_late_agreement();
 }
 
 Tensor FitLoop::training_step(const Batch& batch) {
@@ -265,6 +307,7 @@ bool FitLoop::step_is_due() const noexcept { return micro_batch_ == config_.accu
 void FitLoop::optimizer_step() {
   micro_batch_ = 0;
   complete_ = {};
+  ask_for_late_agreement();
   if (!session_.reduce()) return;
   const auto name = optimizer_name();
   hooks_.call("on_before_optimizer_step", &Hooks::on_before_optimizer_step, name);

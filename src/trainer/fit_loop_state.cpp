@@ -4,6 +4,15 @@
 #include "run_state.h"
 
 namespace levin {
+namespace {
+
+void restore_metrics(const StateDict& state, NamedValues& metrics) {
+  metrics.clear();
+  for (const auto& [name, value] : state.values())
+    if (name.starts_with("metric.")) metrics.emplace_back(name.substr(7), state.get<double>(name));
+}
+
+}  // namespace
 
 // Where the training stands, between two steps.
 StateDict FitLoop::state() const {
@@ -11,6 +20,10 @@ StateDict FitLoop::state() const {
   session_.add_progress(state);
   const auto place = loader_->state();
   state.set("in_epoch", in_epoch_);
+  state.set("ended", enough() && !session_.told_to_end());
+  state.set("stop.reasons", static_cast<int64_t>(session_.lasting_reasons()));
+  state.set("stop.reason", trainer_.report().stop_reason);
+  state.set("stop.options", stop_options());
   state.set("validation_given_up", validation_given_up_);
   state.set("loader.epoch", place.epoch);
   state.set("loader.samples", place.samples);
@@ -20,6 +33,48 @@ StateDict FitLoop::state() const {
   state.set("seconds", std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count());
   for (const auto& [name, value] : trainer_.report().metrics) state.set("metric." + name, value);
   return state;
+}
+
+// What decides whether a training that was stopped stays so. A callback's state is loaded later than this is read.
+std::string FitLoop::stop_options() const {
+  const auto number = [](const std::optional<int64_t>& value) { return value ? fmt::to_string(*value) : std::string("null"); };
+  std::string text =
+      fmt::format("max_epochs {}, max_steps {}, min_epochs {}, min_steps {}, max_time {}", number(config_.max_epochs), config_.max_steps,
+                  number(config_.min_epochs), number(config_.min_steps), config_.max_time ? config_.max_time->to_text() : "null");
+  for (const auto& [key, callback] : detail::keyed_callbacks(trainer_))
+    if (const auto options = callback->stop_options(); !options.empty()) text += fmt::format("\n{}: {}", key, options);
+  return text;
+}
+
+// Why a checkpoint's training has nothing left to do under today's options; empty: it resumes. Restores a stop that still holds.
+std::string FitLoop::why_complete(const StateDict& state) {
+  const int64_t step = state.get<int64_t>("step"), epoch = state.get<int64_t>("epoch");
+  const bool ended = !state.contains("ended") || state.get<bool>("ended"), in_epoch = state.get<bool>("in_epoch");
+  if (config_.max_steps >= 0 && (step > config_.max_steps || (step == config_.max_steps && (ended || !in_epoch))))
+    return fmt::format("max_steps {} is reached; raise --trainer.max_steps to continue", config_.max_steps);
+  if (*config_.max_epochs >= 0 && epoch >= *config_.max_epochs)
+    return fmt::format("max_epochs {} is reached; raise --trainer.max_epochs to continue", *config_.max_epochs);
+  if (config_.max_time && state.get<double>("seconds") >= config_.max_time->value) session_.stop(StopReason::time_over);
+  if (state.contains("stop.reasons") && state.get<std::string>("stop.options") == stop_options()) {
+    session_.stop_again(static_cast<uint32_t>(state.get<int64_t>("stop.reasons")));
+    trainer_.report().stop_reason = state.get<std::string>("stop.reason");
+  }
+  const bool may_stop = epoch >= *config_.min_epochs && step >= *config_.min_steps;
+  if (!ended || !session_.should_stop() || !may_stop) return {};
+  if (session_.stops_for(StopReason::time_over))
+    return fmt::format("max_time {} is over; raise --trainer.max_time to continue", config_.max_time ? config_.max_time->to_text() : "");
+  const auto& reason = trainer_.report().stop_reason;
+  return fmt::format("{}; change the options of the callback that stopped it, or a limit such as --trainer.max_epochs, to continue",
+                     reason.empty() ? "a callback stopped it" : reason);
+}
+
+void FitLoop::keep_complete(const StateDict& state, const std::string& why) {
+  auto& report = trainer_.report();
+  report.already_complete = true;
+  session_.progress().epoch = state.get<int64_t>("epoch");
+  session_.progress().step = state.get<int64_t>("step");
+  restore_metrics(state, report.metrics);
+  session_.runtime().log().info("[trainer] the run is complete at step {}, nothing is trained: {}", session_.progress().step, why);
 }
 
 void FitLoop::restore(StateReader& saved) {
@@ -38,10 +93,7 @@ void FitLoop::restore(StateReader& saved) {
   in_epoch_ = state.get<bool>("in_epoch");
   validation_given_up_ = state.get<bool>("validation_given_up") && validation_;
   started_ -= std::chrono::duration_cast<std::chrono::steady_clock::duration>(std::chrono::duration<double>(state.get<double>("seconds")));
-  auto& metrics = trainer_.report().metrics;
-  metrics.clear();
-  for (const auto& [name, value] : state.values())
-    if (name.starts_with("metric.")) metrics.emplace_back(name.substr(7), state.get<double>(name));
+  restore_metrics(state, trainer_.report().metrics);
   if (!in_epoch_) return;
   batch_idx_ = loader_->restore({state.get<int64_t>("loader.epoch"), state.get<int64_t>("loader.samples")});
   saved.load(run_state_->running());

@@ -88,7 +88,8 @@ void load_rows(Metric& metric, const std::string& state, const Tensor& all, cons
   }
 }
 
-// Each callback with a unique key.
+}  // namespace
+
 std::vector<std::pair<std::string, std::shared_ptr<Callback>>> keyed_callbacks(const Trainer& trainer) {
   std::vector<std::pair<std::string, std::shared_ptr<Callback>>> keyed;
   std::map<std::string, int> seen;
@@ -101,8 +102,6 @@ std::vector<std::pair<std::string, std::shared_ptr<Callback>>> keyed_callbacks(c
   }
   return keyed;
 }
-
-}  // namespace
 
 void RunningLogs::save(StateDict& state) {
   int64_t number = 0;
@@ -177,7 +176,7 @@ FunctionState state_of(DataModule& data) {
 
 RunState::RunState(Trainer& trainer, Module& module, DataModule& data, LogCollection& logs)
     : session_(trainer.session()), running_(trainer.session(), module, logs), metrics_(trainer.session(), module) {
-  const auto add = [&](FunctionState state) { functions_.push_back(std::make_unique<FunctionState>(std::move(state))); };
+  const auto add = [&](FunctionState state) { others_.push_back(std::make_unique<FunctionState>(std::move(state))); };
   add(state_of(data));
   for (const auto& [key, callback] : keyed_callbacks(trainer))
     add({"callbacks/" + key, [its = callback.get()](StateDict& state) { state = its->state_dict(); },
@@ -186,25 +185,33 @@ RunState::RunState(Trainer& trainer, Module& module, DataModule& data, LogCollec
   add({"hooks", [&hooks](StateDict& state) { hooks.call("on_save_checkpoint", &Hooks::on_save_checkpoint, state); },
        [&hooks](const StateDict& state) { hooks.call("on_load_checkpoint", &Hooks::on_load_checkpoint, state); }});
   for (size_t i = 0; i < trainer.loggers().size(); i++)
-    add({fmt::format("loggers/{}", i), [its = trainer.loggers()[i].get()](StateDict& state) { state = its->state_dict(); },
-         [&session = session_, its = trainer.loggers()[i].get()](const StateDict& state) {
-           if (session.rank() == 0) its->load_state_dict(state);
-         }});
+    loggers_.push_back(std::make_unique<FunctionState>(
+        fmt::format("loggers/{}", i), [logger = trainer.loggers()[i].get()](StateDict& state) { state = logger->state_dict(); },
+        [logger = trainer.loggers()[i].get()](const StateDict& state) { logger->load_state_dict(state); }));
   session_.attach(running_);
   session_.attach(metrics_);
-  for (const auto& state : functions_) session_.attach(*state);
+  for (const auto* states : {&others_, &loggers_})
+    for (const auto& state : *states) session_.attach(*state);
 }
 
 RunState::~RunState() {
   session_.detach(running_);
   session_.detach(metrics_);
-  for (const auto& state : functions_) session_.detach(*state);
+  for (const auto* states : {&others_, &loggers_})
+    for (const auto& state : *states) session_.detach(*state);
 }
 
-std::vector<Stateful*> RunState::others() {
+namespace {
+
+std::vector<Stateful*> pointers(const std::vector<std::unique_ptr<FunctionState>>& states) {
   std::vector<Stateful*> all;
-  for (const auto& state : functions_) all.push_back(state.get());
+  for (const auto& state : states) all.push_back(state.get());
   return all;
 }
+
+}  // namespace
+
+std::vector<Stateful*> RunState::others() { return pointers(others_); }
+std::vector<Stateful*> RunState::loggers() { return pointers(loggers_); }
 
 }  // namespace levin::detail

@@ -1,11 +1,14 @@
 #pragma once
 #include <memory>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "levin/session/stateful.h"
 
 namespace levin {
 
+class Callback;
 class DataModule;
 class LogCollection;
 class Module;
@@ -43,6 +46,9 @@ class ModuleMetrics : public Stateful {
   Module& module_;
 };
 
+/// The run's callbacks, each with a unique key.
+std::vector<std::pair<std::string, std::shared_ptr<Callback>>> keyed_callbacks(const Trainer& trainer);
+
 /// The data module's state_dict.
 FunctionState state_of(DataModule& data);
 
@@ -56,14 +62,16 @@ class RunState {
 
   RunningLogs& running() noexcept { return running_; }
   ModuleMetrics& metrics() noexcept { return metrics_; }
-  /// All others, in the order in which they are loaded.
+  /// The data module's, the callbacks' and the hooks', in the order in which they are loaded.
   std::vector<Stateful*> others();
+  /// Loaded on rank 0, once it is certain that the training resumes.
+  std::vector<Stateful*> loggers();
 
  private:
   Session& session_;
   RunningLogs running_;
   ModuleMetrics metrics_;
-  std::vector<std::unique_ptr<FunctionState>> functions_;
+  std::vector<std::unique_ptr<FunctionState>> others_, loggers_;
 };
 
 }  // namespace detail

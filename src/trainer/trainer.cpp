@@ -145,12 +145,14 @@ void Trainer::finalize_loggers() {
 void Trainer::fit(Module& module, DataModule& data, const LoadFrom& from) {
   session_.forget_stop();
   report_.stop_reason.clear();  // a callback that stops the training says why
+  report_.already_complete = false;
   run(Stage::fit, module, data, [&] { FitLoop(*this, module, data).run(from); });
   if (report_.stop_reason.empty())
     report_.stop_reason = session_.stops_for(StopReason::time_over) ? "max_time is over"
                           : session_.should_stop()                  ? "stopped early"
                                                                     : "finished";
-  if (config_.test_after_fit && !session_.told_to_end()) test(module, data);
+  if (!config_.test_after_fit || session_.told_to_end() || (report_.already_complete && from.tested)) return;
+  evaluate(Stage::test, module, data);
 }
 
 void Trainer::load_weights(const LoadFrom& from) {
@@ -169,22 +171,30 @@ NamedValues Trainer::evaluate(Stage stage, Module& module, DataModule& data, con
     load_weights(from);
     values = EvaluationLoop(*this, stage, module, data).run();
   });
+  if (session_.told_to_end()) report_.stop_reason = "stopped early";
   return values;
 }
 
 NamedValues Trainer::validate(Module& module, DataModule& data, const LoadFrom& from) {
+  session_.forget_stop();
   return evaluate(Stage::validate, module, data, from);
 }
-NamedValues Trainer::test(Module& module, DataModule& data, const LoadFrom& from) { return evaluate(Stage::test, module, data, from); }
+
+NamedValues Trainer::test(Module& module, DataModule& data, const LoadFrom& from) {
+  session_.forget_stop();
+  return evaluate(Stage::test, module, data, from);
+}
 
 std::vector<Prediction> Trainer::predict(Module& module, DataModule& data, const LoadFrom& from) {
   std::vector<Prediction> predictions;
+  session_.forget_stop();
   run(Stage::predict, module, data, [&] {
     load_weights(from);
     EvaluationLoop loop(*this, Stage::predict, module, data);
     loop.run();
     predictions = loop.take_predictions();
   });
+  if (session_.told_to_end()) report_.stop_reason = "stopped early";
   return predictions;
 }
 

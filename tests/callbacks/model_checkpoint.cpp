@@ -282,7 +282,7 @@ BOOST_AUTO_TEST_CASE(one_that_is_damaged_while_it_is_loaded_gives_way_to_another
 BOOST_AUTO_TEST_CASE(by_steps_and_by_time) {
   const FolderOfRanks by_steps, by_time;
   const Trained steps({.dirpath = by_steps.path, .save_top_k = -1, .every_n_train_steps = levin::AutoCount{3}}, 2);
-  BOOST_TEST(steps_in(by_steps.path) == (std::vector<int64_t>{3, 6, 9}), boost::test_tools::per_element());
+  BOOST_TEST(steps_in(by_steps.path) == (std::vector<int64_t>{3, 6, 9, 10}), boost::test_tools::per_element());
   const Trained time({.dirpath = by_time.path, .save_top_k = -1, .train_time_interval = levin::Seconds{1e-6}}, 1);
   const auto found = steps_in(by_time.path);
   BOOST_TEST(found.size() >= 3u);  // asked for at a step's start, made at its end
@@ -314,6 +314,60 @@ BOOST_AUTO_TEST_CASE(a_failed_save_is_a_warning_and_the_third_an_error) {
   BOOST_TEST(trainer.global_step() == 5);
 }
 
+BOOST_AUTO_TEST_CASE(the_end_of_a_training_is_kept) {
+  const FolderOfRanks folder, weights, none;
+  const Trained few({.dirpath = folder.path, .save_top_k = -1, .every_n_epochs = 2}, 3);
+  BOOST_TEST(steps_in(folder.path) == (std::vector<int64_t>{10, 15}), boost::test_tools::per_element());
+  const Trained alone({.dirpath = weights.path, .save_weights_only = true, .every_n_train_steps = levin::AutoCount{100}}, 1);
+  BOOST_TEST(steps_in(weights.path) == (std::vector<int64_t>{5}), boost::test_tools::per_element());
+  const Trained off({.dirpath = none.path, .save_top_k = 0}, 1);
+  BOOST_TEST(steps_in(none.path).empty());
+}
+
+// Validation that is set to come, and has no data.
+BOOST_AUTO_TEST_CASE(without_validation_each_epoch_has_a_checkpoint) {
+  const auto trained = [&](levin::TrainerConfig options, const std::optional<levin::EarlyStoppingConfig>& stopping = {}) {
+    const FolderOfRanks folder;
+    options.max_epochs = 3;
+    options.limit_val_batches = levin::Limit::batches(0);
+    levin::Trainer trainer(options, runtime());
+    trainer.add_callback(std::make_shared<ModelCheckpoint>(ModelCheckpointConfig{.dirpath = folder.path, .save_top_k = -1}));
+    if (stopping) trainer.add_callback(std::make_shared<levin::EarlyStopping>(*stopping));
+    const auto module = trainer.build<Toy>();
+    ToyData data;
+    trainer.fit(*module, data);
+    return steps_in(folder.path);
+  };
+  const std::vector<int64_t> each{5, 10, 15};
+  BOOST_TEST(trained({.val_check_interval = levin::Limit::batches(2)}) == each, boost::test_tools::per_element());
+  BOOST_TEST(trained({.check_val_every_n_epoch = 2}) == each, boost::test_tools::per_element());
+  check_all_throw<levin::ConfigError>([&] { trained({.check_val_every_n_epoch = 2}, levin::EarlyStoppingConfig{.monitor = "nothing"}); },
+                                      {"\"nothing\"", "was not logged"});
+}
+
+BOOST_AUTO_TEST_CASE(going_back_sets_the_later_checkpoints_aside) {
+  const FolderOfRanks folder, second;
+  const ModelCheckpointConfig config{.dirpath = folder.path, .save_top_k = -1};
+  const Trained first(config, 4);
+  auto& host = first.trainer->session().communicator().host();
+  CheckpointReader at_five(folder.path / "step=000005", host);
+  {  // a start that is refused changes nothing
+    levin::Trainer trainer({.max_epochs = 3}, runtime(), /*seed=*/1);
+    trainer.add_callback(std::make_shared<ModelCheckpoint>(config));
+    const auto module = trainer.build<Toy>();
+    ToyData data;
+    check_all_throw<levin::ConfigError>([&] { trainer.fit(*module, data, {&at_five}); }, {"seed"});
+  }
+  BOOST_TEST(steps_in(folder.path) == (std::vector<int64_t>{5, 10, 15, 20}), boost::test_tools::per_element());
+  const Trained back(config, 2, {&at_five});
+  BOOST_TEST(steps_in(folder.path) == (std::vector<int64_t>{5, 10}), boost::test_tools::per_element());
+  BOOST_TEST(steps_in(folder.path / "abandoned-1") == (std::vector<int64_t>{10, 15, 20}), boost::test_tools::per_element());
+  const Trained anew(config, 1);
+  BOOST_TEST(steps_in(folder.path) == (std::vector<int64_t>{5}), boost::test_tools::per_element());
+  BOOST_TEST(steps_in(folder.path / "abandoned-2") == (std::vector<int64_t>{5, 10}), boost::test_tools::per_element());
+  if (runtime().rank() == 0) BOOST_TEST(levin::read_last(folder.path).value() == folder.path / "step=000005");
+}
+
 BOOST_AUTO_TEST_CASE(the_best_interval) {
   using levin::Seconds;
   const auto best = [](double cost, double mtbf) { return ModelCheckpoint::best_interval(Seconds{cost}, Seconds{mtbf}).value; };
@@ -331,7 +385,8 @@ BOOST_AUTO_TEST_CASE(the_best_interval) {
 BOOST_AUTO_TEST_CASE(an_automatic_interval) {
   const FolderOfRanks folder;
   const Trained trained({.dirpath = folder.path, .every_n_train_steps = levin::AutoCount{}}, 2);
-  BOOST_TEST(steps_in(folder.path).empty());  // it is over before the first is due
+  BOOST_TEST(steps_in(folder.path) == (std::vector<int64_t>{10}),
+             boost::test_tools::per_element());  // the end's: it is over before the first is due
 }
 
 BOOST_AUTO_TEST_CASE(names) {
@@ -354,9 +409,26 @@ BOOST_AUTO_TEST_CASE(bad_configs) {
   };
   refused({.save_top_k = 2}, "without a monitor");
   refused({.every_n_train_steps = levin::AutoCount{1}, .every_n_epochs = 1}, "exclude each other");
+  for (const std::string filename : {".{step}", "abandoned-{step}", "{step}" + std::string(250, 'x'), "{val_loss:.200f}", "a\nb"})
+    refused({.filename = filename}, "not valid for checkpoints");
+  refused({.filename = "{val_loss:d}"}, "{val_loss:d}");
+  refused({.filename = "{step:q}"}, "{step:q}");
+  refused({.filename = "{val_loss"}, "a { without a }");
+  refused({.filename = "val_loss}"}, "a } without a {");
   const FolderOfRanks folder;
   check_all_throw<levin::ConfigError>([&] { Trained({}, 1); }, {"no folder"});
   check_all_throw<levin::ConfigError>([&] { Trained({.dirpath = folder.path, .monitor = "other"}, 1); }, {"\"other\"", "val_loss"});
+  // When all metrics are known, not when the first checkpoint is due.
+  const auto trained_steps = [&](const ModelCheckpointConfig& config, const std::string& part) {
+    levin::Trainer trainer({.max_epochs = 9}, runtime());
+    trainer.add_callback(std::make_shared<ModelCheckpoint>(config));
+    const auto module = trainer.build<Toy>();
+    ToyData data;
+    check_all_throw<levin::ConfigError>([&] { trainer.fit(*module, data); }, {part});
+    return trainer.global_step();
+  };
+  BOOST_TEST(trained_steps({.dirpath = folder.path, .monitor = "other", .every_n_epochs = 5}, "\"other\"") == 5);
+  BOOST_TEST(trained_steps({.dirpath = folder.path, .filename = "{other}", .every_n_train_steps = levin::AutoCount{40}}, "{other}") == 5);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import types
 from pathlib import Path
 
 import h5py
@@ -218,6 +219,41 @@ def test_several_files(made):
     Ckpt("verify", "damaged", expected=65).says("state.1.h5 is missing")
     Ckpt("prune", "run/checkpoints", "--keep", 1)
     check(len(list(Path("run/checkpoints").glob("[!.]*/"))) == 1, "one is left")
+
+
+def test_the_guides_python_loads_a_model_with_batch_norm(made):
+    """With what it needs of PyTorch, which is not installed here: from_numpy is strict, as PyTorch's, and as_tensor takes scalars, too."""
+    guide = (Path(__file__).resolve().parent / "../../docs/checkpoints.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+
+    class Torch(types.ModuleType):
+        @staticmethod
+        def from_numpy(array):
+            if not isinstance(array, numpy.ndarray):
+                raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
+            return array
+
+        @staticmethod
+        def as_tensor(value):
+            return numpy.asarray(value)
+
+    class Module:
+        def load_state_dict(self, names):
+            self.names = names
+
+    module, names = Module(), {}
+    sys.modules["torch"] = Torch("torch")
+    try:
+        exec(code, names)
+        names["load"](module, made[0])
+    finally:
+        del sys.modules["torch"]
+    expected = weights(made[0])
+    check(module.names.keys() == expected.keys() and "norm.num_batches_tracked" in expected, module.names.keys())
+    for name, value in expected.items():
+        its = module.names[name]
+        check(its.shape == numpy.shape(value) and its.dtype == value.dtype and numpy.array_equal(its, value), name)
+    check(module.names["norm.num_batches_tracked"].shape == () and module.names["norm.num_batches_tracked"] > 0, "the counter")
 
 
 def test_mistakes(made):

@@ -27,10 +27,13 @@ struct NetConfig {
   int64_t width = 8, step_milliseconds = 0, signal_in_validation = 0;
   double dropout = 0.3;
   bool norm = true, middle = false;
+  std::string signal_at = {};
 };
 LEVIN_CONFIG(NetConfig, (width, "of the hidden layer", at_least(1)), (step_milliseconds, "how long a step takes at least", at_least(0)),
              (signal_in_validation, "the last rank gets SIGTERM in this validation batch of its; 0: none", at_least(0)),
-             (dropout, "probability", at_least(0)), (norm, "with BatchNorm"), (middle, "with a unit between the layers"))
+             (dropout, "probability", at_least(0)), (norm, "with BatchNorm"), (middle, "with a unit between the layers"),
+             (signal_at,
+              "the last rank gets SIGTERM in `step N`, `after N` (its exchange), or the batch `test N` or `predict N`; empty: never"))
 
 struct DataConfig {
   int64_t samples = 44;
@@ -64,17 +67,24 @@ class Net : public levin::Module {
     mean_.update(loss.detach(), batch.weight());
     log("mean", mean_);
     log("batches", static_cast<double>(++batches_));
+    signal_if("step", batches_);
     return loss;
   }
+  void on_train_batch_end(const Tensor&, const Batch&, int64_t) override { signal_if("after", batches_); }
   void validation_step(const Batch& batch) override {
     log("val_loss", loss_of(batch));
     val_mean_.update(batch["y"]);
     log("val_mean", val_mean_);
-    int rank = 0, ranks = 1;
-    MPI_Comm_rank(MPI_COMM_WORLD, &rank), MPI_Comm_size(MPI_COMM_WORLD, &ranks);
-    if (rank == ranks - 1 && ++validated_ == config_.signal_in_validation) raise(SIGTERM);
+    if (is_last_rank() && ++validated_ == config_.signal_in_validation) raise(SIGTERM);
   }
-  void test_step(const Batch& batch) override { log("test_loss", loss_of(batch)); }
+  void test_step(const Batch& batch) override {
+    log("test_loss", loss_of(batch));
+    signal_if("test", ++tested_);
+  }
+  Tensor predict_step(const Batch& batch) override {
+    signal_if("predict", ++predicted_);
+    return first_(batch["x"]);
+  }
   std::vector<levin::OptimizerSpec> configure_optimizers() override {
     levin::OptimizerSpec spec = levin::AdamW{.lr = 0.05};
     spec.lr_scheduler = levin::ReduceLROnPlateau{.monitor = "val_loss", .patience = 0};
@@ -90,6 +100,14 @@ class Net : public levin::Module {
   }
 
  private:
+  static bool is_last_rank() {
+    int rank = 0, ranks = 1;
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank), MPI_Comm_size(MPI_COMM_WORLD, &ranks);
+    return rank == ranks - 1;
+  }
+  void signal_if(const std::string& where, int64_t number) const {
+    if (is_last_rank() && config_.signal_at == where + " " + std::to_string(number)) raise(SIGTERM);
+  }
   Tensor loss_of(const Batch& batch) {
     Tensor x = first_(batch["x"]);
     if (norm_) x = norm_(x);
@@ -103,7 +121,7 @@ class Net : public levin::Module {
   torch::nn::Dropout dropout_{nullptr};
   levin::Mean& mean_ = add_metric<levin::Mean>("mean");
   levin::Mean& val_mean_ = add_metric<levin::Mean>("val_mean");
-  int64_t batches_ = 0, validated_ = 0;
+  int64_t batches_ = 0, validated_ = 0, tested_ = 0, predicted_ = 0;
 };
 
 class Data : public levin::DataModule {

@@ -182,7 +182,7 @@ BOOST_AUTO_TEST_CASE(folders_without_what_is_hidden_and_with_links) {
     fs::create_symlink("../elsewhere", texts / "d");
     fs::create_symlink("d", texts / "d-again");     // each folder once
     fs::create_symlink("../b", texts / "b/cycle");  // without a check this never ends
-    fs::create_symlink("../../texts", elsewhere / "top");
+    fs::create_symlink("../texts", elsewhere / "top");
     fs::create_symlink("../elsewhere/e", texts / "f");
     BOOST_REQUIRE(mkfifo((texts / "pipe").c_str(), 0600) == 0);
   }

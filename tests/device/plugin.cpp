@@ -134,7 +134,7 @@ BOOST_AUTO_TEST_CASE(hsdp_shards_among_the_ranks_of_a_host) {
     return;
   }
   levin::Session session(runtime(), config);
-  BOOST_TEST(session.strategy().form().shard_ranks == topology.local_size());
+  BOOST_TEST(session.strategy().plan().shard_ranks == topology.local_size());
   if (runtime().size() > 1)
     BOOST_TEST(session.strategy().describe() ==
                fmt::format("hsdp, one copy of the parameters in parts on each {} ranks", topology.local_size()));

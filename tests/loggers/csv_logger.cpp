@@ -48,6 +48,44 @@ BOOST_AUTO_TEST_CASE(values_are_the_same_in_every_locale_and_nan_has_no_sign) {
              "step,epoch,name,value\n1234567,1000,loss,1234567.5\n1234567,1000,nan,nan\n1234567,1000,low,-inf\n");
 }
 
+BOOST_AUTO_TEST_CASE(a_training_keeps_its_past_and_moves_other_lines_aside) {
+  LogFolder folder;
+  const auto file = folder.path / "metrics.csv", aside = folder.path / "metrics.abandoned.csv";
+  const std::string header = "step,epoch,name,value\n";
+  levin::StateDict after_two;
+  {
+    levin::CSVLogger logger(file);
+    logger.begin_training(0);
+    for (int step = 0; step < 4; step++) {
+      if (step == 2) after_two = logger.state_dict();
+      logger.log_metrics({{"loss", 10.0 + step}}, 0, step);
+    }
+  }
+  BOOST_TEST(!std::filesystem::exists(aside));
+  {
+    levin::CSVLogger logger(file);
+    logger.log_metrics({{"early", 1}}, 0, 1);  // before the training begins
+    logger.load_state_dict(after_two);
+    logger.begin_training(2);
+    logger.log_metrics({{"loss", 22}}, 0, 2);
+  }
+  BOOST_TEST(text_of(file) == header + "0,0,loss,10\n1,0,loss,11\n1,0,early,1\n2,0,loss,22\n");
+  std::string moved = text_of(aside);
+  const std::string time = moved.substr(moved.find('\n') + 1, 20);
+  BOOST_TEST(moved == "moved,step,epoch,name,value\n" + time + ",2,0,loss,12\n" + time + ",3,0,loss,13\n");
+  BOOST_TEST((time.size() == 20 && time[10] == 'T' && time.back() == 'Z'));
+  {
+    levin::CSVLogger logger(file);  // a fit that begins anew
+    logger.begin_training(0);
+    logger.log_metrics({{"loss", 30}}, 0, 0);
+    logger.begin_training(1);  // and another in the same program
+    logger.log_metrics({{"loss", 31}}, 0, 1);
+  }
+  BOOST_TEST(text_of(file) == header + "0,0,loss,30\n1,0,loss,31\n");
+  BOOST_TEST(text_of(aside).starts_with(moved));
+  BOOST_TEST(text_of(aside).find("2,0,loss,22\n") != std::string::npos);
+}
+
 BOOST_AUTO_TEST_CASE(its_fields_say_where_and_how) {
   LogFolder folder;
   levin::CSVLogger plain(levin::CSVLoggerConfig{}, folder.path);

@@ -86,6 +86,30 @@ BOOST_AUTO_TEST_CASE(a_run_that_goes_on_adds_a_file) {
   BOOST_CHECK((scalars_of(read_events(folder.path), "loss") == Values{{0, 0}, {10, 1}}));
 }
 
+BOOST_AUTO_TEST_CASE(a_training_that_resumes_replaces_later_points) {
+  LogFolder folder;
+  for (const int64_t start : {0, 10, 15}) {  // all in one second, which TensorBoard must not confuse
+    TensorBoardLogger logger({}, folder.path);
+    logger.begin_training(start);
+    for (int64_t step = start; step < (start == 10 ? 17 : 20); step++)
+      logger.log_metrics({{"loss", static_cast<double>(100 * start + step)}}, 0, step);
+  }
+  Values expected;
+  for (int64_t step = 0; step < 20; step++) expected.emplace_back(step, (step < 10 ? 0 : step < 15 ? 1000 : 1500) + step);
+  BOOST_CHECK((scalars_of(read_events(folder.path), "loss") == expected));
+}
+
+BOOST_AUTO_TEST_CASE(a_logger_without_values_leaves_no_file) {
+  LogFolder folder;
+  {
+    TensorBoardLogger logger({}, folder.path);
+    BOOST_TEST(std::filesystem::exists(logger.file()));
+    logger.log_hyperparams("a: 1\n");
+    logger.finalize();
+  }
+  BOOST_TEST(std::filesystem::is_empty(folder.path));
+}
+
 BOOST_AUTO_TEST_CASE(tensorboard_would_notice_a_wrong_checksum) {
   LogFolder folder;
   std::filesystem::path file;

@@ -29,7 +29,9 @@ LEVIN_CONFIG(EarlyStoppingConfig, (monitor, "logged metric that decides"),
              (strict, "a missing metric is an error; false: skip the check"),
              (check_finite, "stop when the metric is NaN or infinite"), (stopping_threshold, "stop when the metric is better than this"),
              (divergence_threshold, "stop when the metric is worse than this"),
-             (check_on_train_epoch_end, "check at the end of a training epoch; false: after each validation; null: at the end of an epoch if validation runs once an epoch"))
+             (check_on_train_epoch_end,
+              "check at the end of a training epoch; false: after each validation; null: at the end of an epoch if validation runs once an "
+              "epoch, or never"))
 LEVIN_CHOICE(EarlyStoppingConfig, "early_stopping")
 
 /// Why EarlyStopping stopped a training (Lightning's names).
@@ -51,6 +53,7 @@ class EarlyStopping : public Callback {
   bool monitors() const noexcept override { return true; }
   StateDict state_dict() const override;
   void load_state_dict(const StateDict& state) override;
+  std::string stop_options() const override;
   /// With the metric: there may be several.
   std::string state_key() const override { return "EarlyStopping of " + config_.monitor; }
 

@@ -17,7 +17,8 @@ namespace levin {
 struct SaveReport;
 
 /// Lightning's arguments of ModelCheckpoint, and mtbf, in_background and how files are written. There is no save_last: the file
-/// `last` beside the checkpoints always names the newest, which is kept whatever save_top_k says.
+/// `last` beside the checkpoints always names the newest, which is kept whatever save_top_k says. ConfigError for a filename that cannot be
+/// a checkpoint's name, whatever the values are.
 struct ModelCheckpointConfig {
   std::filesystem::path dirpath = {};
   std::string filename = {};
@@ -51,7 +52,8 @@ LEVIN_CONFIG(ModelCheckpointConfig, (dirpath, "folder of the checkpoints; empty:
              (mtbf, "mean time between failures of what the job runs on", greater_than(Seconds{0})),
              (train_time_interval, "time between two, by rank 0's clock", greater_than(Seconds{0})),
              (every_n_epochs, "epochs between two; null: 1 where nothing else says when", at_least(1)),
-             (save_on_train_epoch_end, "at the end of an epoch, else after each validation; null: so if there is one an epoch"),
+             (save_on_train_epoch_end,
+              "at the end of an epoch, else after each validation; null: so if there is one an epoch; so without validation"),
              (save_on_exception, "the last complete step, when the training ends with an exception of all ranks"),
              (in_background, "train on while a copy of the state is written"),
              (alignment, "tensors of this size and larger begin at multiples of it in the file: a file system's stripe",
@@ -61,8 +63,9 @@ LEVIN_CONFIG(ModelCheckpointConfig, (dirpath, "folder of the checkpoints; empty:
              (mpi_io_hints, "for MPI-IO, which makes the files then: {striping_factor: 8}; MPI ignores what it does not know"))
 LEVIN_CHOICE(ModelCheckpointConfig, "model_checkpoint")
 
-/// Makes checkpoints of a training, and removes those that are no longer among the best. Nothing is made in a sanity check or a
-/// fast_dev_run. ConfigError for a metric that was not logged, two of these with one folder, or no folder at all.
+/// Makes checkpoints of a training, the last one at its end, and removes those that are no longer among the best. Nothing is made in a
+/// sanity check or a fast_dev_run. ConfigError for a metric that is not logged (at the end of the first epoch with a validation at the
+/// latest), two of these with one folder, or no folder at all.
 class ModelCheckpoint : public Callback {
  public:
   using Config = ModelCheckpointConfig;
@@ -74,7 +77,7 @@ class ModelCheckpoint : public Callback {
   void on_train_batch_end(const Tensor& loss, const Batch& batch, int64_t batch_idx) override;
   void on_validation_end() override;
   void on_train_epoch_end() override;
-  void on_train_end() override { training_ = false; }
+  void on_train_end() override;
   bool monitors() const noexcept override { return true; }
 
   const std::filesystem::path& dirpath() const noexcept { return folder_; }
@@ -83,6 +86,9 @@ class ModelCheckpoint : public Callback {
 
   /// "{epoch}-{val_loss:.2f}" as "epoch=3-val_loss=0.12". ConfigError for a value that was not logged, or a format that does not fit.
   static std::string format_name(const std::string& filename, const NamedValues& values, int64_t epoch, int64_t step, bool insert_names);
+
+  /// The name of a checkpoint's directory: step=000400, and what the config's filename adds to it or has in its place.
+  static std::string full_name(const ModelCheckpointConfig& config, const NamedValues& values, int64_t epoch, int64_t step);
 
   /// The time between two checkpoints of this cost with which the least work is lost (J. T. Daly, "A higher order estimate of the optimum
   /// checkpoint interval for restart dumps", 2006).
@@ -93,12 +99,16 @@ class ModelCheckpoint : public Callback {
   bool at_epoch_end() const;
   bool by_steps_or_time() const noexcept { return config_.every_n_train_steps || config_.train_time_interval; }
   void at_an_epochs_validation();
+  void check_names();
+  std::string name_of(const NamedValues& values, int64_t step) const;
+  bool epoch_was_cut_short() const;
+  bool saves_the_end() const;
   void request();
   void committed(const SaveReport& report);
 
   ModelCheckpointConfig config_;
   std::filesystem::path folder_;
-  bool training_ = false;
+  bool training_ = false, validated_ = false, names_are_known_ = false;
   int64_t requested_step_ = -1;
   Clock::time_point requested_at_;
   std::optional<Seconds> interval_;  // where time decides

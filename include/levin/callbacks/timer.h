@@ -31,8 +31,10 @@ class Timer : public Callback {
   /// What is left of the duration; below 0 when it is over. Nothing without a duration.
   std::optional<Seconds> time_remaining(Stage stage = Stage::fit) const;
 
-  void on_train_start() override { start(Stage::fit); }
-  /// The training's time: one that goes on has spent it already.
+  /// A training that resumes when its time is over stops before its first step.
+  void on_train_start() override;
+  std::string stop_options() const override;
+  /// The training's time: one that resumes has spent it already.
   StateDict state_dict() const override;
   void load_state_dict(const StateDict& state) override { spent_ = state.get<double>("time_elapsed"); }
   void on_train_end() override { end(Stage::fit); }

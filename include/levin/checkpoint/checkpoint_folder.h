@@ -21,9 +21,15 @@ struct CheckpointListing {
   std::vector<std::string> refused;          ///< why a directory is none: its manifest is missing or cannot be used
 };
 
-/// The checkpoints whose manifests are good; whether their files are as well, a reader finds out. A folder that does not exist has none.
-/// Symbolic links are not followed.
+/// Whether a directory of this name can be a checkpoint: at most 200 bytes of UTF-8, without a path, not hidden, neither the text file
+/// `last` nor an abandoned branch (see branch.h).
+bool is_checkpoint_name(const std::string& name);
+
+/// The checkpoints whose manifests are valid; whether their files are as well, a reader finds out. Those that a new branch is moving are
+/// left out. A folder that does not exist has none. Symbolic links are not followed.
 CheckpointListing list_checkpoints(const std::filesystem::path& folder);
+/// Those of several folders together.
+CheckpointListing list_checkpoints(const std::vector<std::filesystem::path>& folders);
 
 /// Removes a checkpoint: it is none from the first moment on, even when the removal is cut off. IoError when that fails.
 void remove_checkpoint(const std::filesystem::path& checkpoint);

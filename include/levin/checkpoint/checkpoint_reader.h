@@ -64,5 +64,8 @@ struct NewestCheckpoint {
 /// find the same one. The last one that is left is verified as a whole, whatever the options say: nothing could be taken in its place.
 NewestCheckpoint newest_checkpoint(const std::filesystem::path& folder, Communicator& communicator,
                                    const CheckpointReaderOptions& options = {}, const std::vector<std::filesystem::path>& passed_over = {});
+/// The same among the checkpoints of several folders.
+NewestCheckpoint newest_checkpoint(const std::vector<std::filesystem::path>& folders, Communicator& communicator,
+                                   const CheckpointReaderOptions& options = {}, const std::vector<std::filesystem::path>& passed_over = {});
 
 }  // namespace levin

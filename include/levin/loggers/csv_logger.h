@@ -1,6 +1,8 @@
 #pragma once
+#include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "levin/core/config.h"
@@ -23,8 +25,9 @@ LEVIN_CONFIG(CSVLoggerConfig, (save_dir, "folder of metrics.csv; empty: the run'
              (flush_interval, "longest time until a written value is in the file", at_least(Seconds{0})))
 LEVIN_CHOICE(CSVLoggerConfig, "csv")
 
-/// metrics.csv with the columns step, epoch, name, value: a line a value, so that a new metric needs no new column and nothing written
-/// is ever written again. An existing file is continued. IoError when it cannot be written.
+/// metrics.csv with the columns step, epoch, name, value: a line a value, so that a new metric needs no new column. An existing file is
+/// continued. A training that resumes, or begins anew, moves the lines that are not its past to the end of metrics.abandoned.csv, with
+/// the time of the move in front, so that metrics.csv has one value for each step and name. IoError when a file cannot be written.
 class CSVLogger : public Logger {
  public:
   using Config = CSVLoggerConfig;
@@ -34,9 +37,10 @@ class CSVLogger : public Logger {
   explicit CSVLogger(const std::filesystem::path& file);
   ~CSVLogger() override;
   void log_metrics(const NamedValues& values, int64_t epoch, int64_t step) override;
-  /// The file's length: a run that goes on cuts off what it will write again.
+  /// The file's length: what is beyond it is not the past of a run that resumes.
   StateDict state_dict() override;
   void load_state_dict(const StateDict& state) override;
+  void begin_training(int64_t step) override;
   void finalize() override;
 
  private:
@@ -44,6 +48,10 @@ class CSVLogger : public Logger {
 
   std::string prefix_;
   std::unique_ptr<detail::LogFile> file_;
+  Seconds flush_interval_;
+  bool begun_ = false;
+  int64_t opened_bytes_ = 0;           // what the file had before this logger's first line
+  std::optional<int64_t> past_bytes_;  // of the checkpoint that the training resumes from
 };
 
 }  // namespace levin

@@ -24,7 +24,8 @@ LEVIN_CHOICE(TensorBoardLoggerConfig, "tensorboard")
 
 /// Event files for TensorBoard: one scalar for each metric (fp32, as TensorBoard stores them), the scalar "epoch", and texts. A metric that
 /// is itself named "epoch" gets the tag "metrics/epoch". Each logger writes a new file, so a resumed run adds one to its directory, and
-/// TensorBoard joins them. IoError when the file cannot be written.
+/// TensorBoard joins them: a training begins with a SessionLog START event, by which TensorBoard drops points of later steps in earlier
+/// files. A file without values is removed at the end. IoError when the file cannot be written.
 class TensorBoardLogger : public Logger {
  public:
   using Config = TensorBoardLoggerConfig;
@@ -35,6 +36,7 @@ class TensorBoardLogger : public Logger {
   void log_metrics(const NamedValues& values, int64_t epoch, int64_t step) override;
   /// In TensorBoard's page of texts, under "config".
   void log_hyperparams(const std::string& yaml) override;
+  void begin_training(int64_t step) override;
   void finalize() override;
 
   /// Where the events are.
@@ -43,6 +45,7 @@ class TensorBoardLogger : public Logger {
  private:
   std::string prefix_;
   std::unique_ptr<detail::EventFile> file_;
+  bool used_ = false;
 };
 
 }  // namespace levin

@@ -26,8 +26,9 @@ struct Ranks {
   int all = 1;
   int hosts = 1;
   int of_host = 1;           ///< ranks on each host; 0 where hosts have different numbers
-  bool share_memory = true;  ///< the ranks of a host can read each other's tensors, which those of GPUs cannot
+  bool share_memory = true;  ///< the ranks of a host can read each other's tensors
 };
+/// Those of mesh.loss(). `share_memory`: whether the ranks of a node can read each other's tensors, which those of GPUs cannot.
 Ranks ranks_of(const MeshLayout& mesh, bool share_memory);
 
 /// A strategy's options resolved for given ranks. Arithmetic: it holds no memory and no communicator.

@@ -38,7 +38,7 @@ class Strategy {
   /// looks at memory in setup, on CPUs; null: nobody does. Collective.
   static std::unique_ptr<Strategy> create(const StrategyConfig& config, Communicator& communicator, int64_t alignment_bytes = 64,
                                           Log log = {}, MemoryCheck check = {});
-  /// The same on a mesh, which must outlive the strategy: gradients and weights are summed over mesh.loss(), signals over all ranks.
+  /// The same on a mesh, which outlives the strategy: gradients and weights are summed over mesh.loss(), signals over all ranks.
   static std::unique_ptr<Strategy> create(const StrategyConfig& config, Mesh& mesh, int64_t alignment_bytes = 64, Log log = {},
                                           MemoryCheck check = {});
 

@@ -68,9 +68,9 @@ struct Plan {
 
 /// The ranks of a cluster.
 Ranks ranks_of(const ClusterConfig& cluster);
-MeshLayout mesh_of(const ClusterConfig& cluster);
-/// The places of each role, indexed by MeshRole.
-std::array<Places, 3> places_of(const ShardingPlan& sharding, const ClusterConfig& cluster);
+/// The places of each role, by MeshRole.
+using RolePlaces = std::array<Places, 3>;
+RolePlaces places_of(const ShardingPlan& sharding, const ClusterConfig& cluster);
 Plan make_plan(const PlanModel& model, const ShardingPlan& sharding, const ClusterConfig& cluster, const Workload& work,
                int64_t alignment_bytes = 64);
 /// Memory alone. `ranks` may have hosts of different sizes.

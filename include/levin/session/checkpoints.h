@@ -11,6 +11,7 @@
 
 namespace levin {
 
+class CheckpointReader;
 class Communicator;
 class Session;
 
@@ -25,16 +26,19 @@ struct CheckpointRequest {
 };
 
 /// The checkpoints of a training. They are made where a step is complete, which is not where a hook asks for them: all ranks ask in
-/// the same step. What a file system refuses is a warning, and the training goes on; the third time in a row it is an IoError.
+/// the same step. What a file system refuses is a warning, and the training continues; the third time in a row it is an IoError.
 class Checkpoints {
  public:
   explicit Checkpoints(Session& session);
   ~Checkpoints();
 
-  /// Where a training that is told to stop leaves its state, too; empty: nowhere. IoError where it cannot be written. The options count
+  /// Where a training that has to stop leaves its state, too; empty: nowhere. IoError where it cannot be written. The options count
   /// when a folder is used for the first time.
   void use(const std::filesystem::path& folder, const CheckpointWriterOptions& options = {});
   const std::filesystem::path& folder() const noexcept { return folder_; }
+  /// Folders in use whose checkpoints are more than weights.
+  const std::vector<std::filesystem::path>& resumable_folders() const noexcept { return resumable_; }
+  void add_resumable(const std::filesystem::path& folder) { resumable_.push_back(folder); }
   void request(CheckpointRequest request);
 
   /// What is made when the training ends with an exception that all ranks have thrown in the same step: its last complete step, where a
@@ -45,6 +49,20 @@ class Checkpoints {
   void begin_training();
   bool saves_on_exception() const noexcept { return aside_ != nullptr; }
   void save_on_exception(const std::string& why, const StateDict& last_step) noexcept;
+
+  /// For the loop, when nothing refuses the training any more, before its first step: it is the branch of all folders from now on (see
+  /// open_branch). `from`: the checkpoint that it resumes from; null: none. On rank 0 true where that lies in one of the folders, or is
+  /// `of_this_run`: its training is this one's past. Collective: all ranks see the same IoError.
+  bool begin_branch(const CheckpointReader* from, bool of_this_run = false);
+  /// Where begin_branch has moved checkpoints; rank 0's.
+  const std::vector<std::filesystem::path>& abandoned() const noexcept { return abandoned_; }
+  /// For the loop, in the middle of an epoch that a limit cuts short: the training resumes from here, so this is the place that
+  /// checkpoints have until end_training, whatever the end of the epoch changes; parameters excepted. Collective.
+  void keep_place(const StateDict& loop);
+  /// Whether a checkpoint of this folder has the end of the training.
+  bool has_end(const std::filesystem::path& folder) const;
+  /// Waits for what is still being written, and forgets the place. Collective.
+  void end_training();
 
   /// For the loop, where a step is complete: makes what was asked for, and commits what has been written. Collective.
   void at_boundary(const std::function<StateDict()>& loop);
@@ -59,6 +77,7 @@ class Checkpoints {
 
  private:
   struct Folder;
+  struct Place;
   Folder& folder_at(const std::filesystem::path& path, const CheckpointWriterOptions& options = {});
   void save(const CheckpointRequest& request, const StateDict& loop);
   void committed(Folder& folder, const SaveReport& report);
@@ -72,6 +91,8 @@ class Checkpoints {
   std::vector<CheckpointRequest> requests_;
   std::vector<std::unique_ptr<Folder>> folders_;
   std::vector<CheckpointRequest> on_exception_;
+  std::unique_ptr<Place> place_;
+  std::vector<std::filesystem::path> abandoned_, resumable_;
   std::unique_ptr<Communicator> aside_;  // of ranks that have thrown
   int failures_ = 0;                     // in a row
   int64_t saved_step_ = -1;

@@ -26,6 +26,8 @@ struct LoadFrom {
   const CheckpointReader* checkpoint = nullptr;
   bool strict = true;
   const InitialWeights* init = nullptr;  ///< without a checkpoint
+  bool of_this_run = false;              ///< the checkpoint is in a folder of this run, though no callback may write there any more
+  bool tested = false;                   ///< a training that is complete was tested, too: test_after_fit does not repeat it
   /// For a checkpoint that turns out to be damaged while its tensors are read: another one, all of which is loaded then; null: the training
   /// ends with the error. Called on all ranks.
   std::function<const CheckpointReader*(const CheckpointReader& damaged, const std::string& why)> instead = {};

@@ -28,6 +28,9 @@ class StateReader {
   /// Empty where there is none of this name.
   StateDict dict(const std::string& name) const;
 
+  /// The one that was loaded.
+  const CheckpointReader& checkpoint() const noexcept { return *checkpoint_; }
+
  private:
   bool load_tensors(bool weights_only, std::exception_ptr& damage);
   Tensor read_tensor(const std::string& name) const;

@@ -1,10 +1,14 @@
 #pragma once
 #include <cstdint>
+#include <functional>
+#include <optional>
+#include <utility>
+#include <vector>
 
 namespace levin {
 
 /// Why a rank wants the training to stop; or-ed over the ranks at every step.
-/// `restart`: the job is to end, and another start goes on.
+/// `restart`: the job is to end, and another start resumes.
 enum class StopReason : uint32_t { requested = 1, interrupted = 2, terminated = 4, time_over = 8, timer = 16, restart = 32 };
 
 /// What ranks ask for and see at the same step. Reasons to stop are kept until they are forgotten, wishes for a validation or a
@@ -15,13 +19,20 @@ class StopAgreement {
   void request_stop(StopReason reason) noexcept { wanted_ |= static_cast<uint32_t>(reason); }
   /// Stops at once; all ranks call it at the same moment, as they can where they decide from the same values.
   void stop(StopReason reason) noexcept { agreed_ |= static_cast<uint32_t>(reason); }
+  /// A function of this rank that gives a reason to stop, or none. Every agreement calls it first, so that a signal counts in the step
+  /// in which it arrives.
+  using StopSource = std::function<std::optional<StopReason>()>;
+  void add_stop_source(StopSource source) { sources_.push_back(std::move(source)); }
   /// A new training begins: earlier wishes are forgotten.
   void forget_stop() noexcept { wanted_ = agreed_ = 0; }
   bool should_stop() const noexcept { return (agreed_ & stop_bits) != 0; }
   /// Whether any rank asked for a stop for this reason; agreed, as should_stop() is.
   bool stops_for(StopReason reason) const noexcept { return (agreed_ & static_cast<uint32_t>(reason)) != 0; }
+  /// The agreed reasons that end a training for good: a restart with the same options finds it ended.
+  uint32_t lasting_reasons() const noexcept { return agreed_ & lasting_bits; }
+  void stop_again(uint32_t lasting_reasons) noexcept { agreed_ |= lasting_reasons & lasting_bits; }
 
-  /// Whether the training is to end where it is, whatever it is meant to reach, and goes on in another start.
+  /// Whether the training is to end where it is, whatever it is meant to reach, and resumes in another start.
   bool told_to_end() const noexcept {
     return stops_for(StopReason::interrupted) || stops_for(StopReason::terminated) || stops_for(StopReason::restart);
   }
@@ -34,15 +45,26 @@ class StopAgreement {
   void request_checkpoint() noexcept { wanted_ |= checkpoint_bit; }
   bool checkpoint_wanted() const noexcept { return (agreed_ & checkpoint_bit) != 0; }
   void forget_checkpoint() noexcept { forget(checkpoint_bit); }
+  /// The same for a second agreement at the end of the step, which is worth its time where steps are long.
+  void request_late_agreement() noexcept { wanted_ |= late_bit; }
+  bool late_agreement_wanted() const noexcept { return (agreed_ & late_bit) != 0; }
+  void forget_late_agreement() noexcept { forget(late_bit); }
 
  protected:
-  /// This rank's wishes, for an or over the ranks, and what came of it.
-  uint32_t wanted() const noexcept { return wanted_; }
+  /// This rank's wishes, its stop sources asked, for an or over the ranks; and the result.
+  uint32_t wanted() {
+    for (const auto& source : sources_)
+      if (const auto reason = source()) request_stop(*reason);
+    return wanted_;
+  }
   void agree(uint32_t wishes_of_all) noexcept { agreed_ |= wishes_of_all; }
 
  private:
-  static constexpr uint32_t validation_bit = 1u << 16, checkpoint_bit = 1u << 17, stop_bits = validation_bit - 1;
+  static constexpr uint32_t validation_bit = 1u << 16, checkpoint_bit = 1u << 17, late_bit = 1u << 18, stop_bits = validation_bit - 1;
+  static constexpr uint32_t lasting_bits = static_cast<uint32_t>(StopReason::requested) | static_cast<uint32_t>(StopReason::time_over) |
+                                           static_cast<uint32_t>(StopReason::timer);
   void forget(uint32_t bit) noexcept { wanted_ &= ~bit, agreed_ &= ~bit; }
+  std::vector<StopSource> sources_;
   uint32_t wanted_ = 0, agreed_ = 0;
 };
 

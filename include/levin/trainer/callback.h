@@ -20,6 +20,9 @@ class Callback : public Hooks {
   virtual void load_state_dict(const StateDict&) {}
   /// The name of its state in a checkpoint; empty: that of its class. Of several with one name the second's ends in _2, and so on.
   virtual std::string state_key() const { return {}; }
+  /// For one that stops trainings: the options by which it does, as text. A training that was stopped stays so on restarts, until these
+  /// options or the limits change.
+  virtual std::string stop_options() const { return {}; }
   /// On the rank whose run ends with an error.
   virtual void on_exception(const std::string& /*message*/) {}
 

@@ -13,9 +13,12 @@ class EvaluationLoop {
   EvaluationLoop(Trainer& trainer, Stage stage, Module& module, DataModule& data);
 
   bool has_data() const noexcept { return !sources_.empty(); }
+  /// Whether a pass has a batch at all.
+  bool has_batches() const noexcept;
   /// As many batches of each loader as configured. The values go to the trainer before the pass's last hook, which may read them in its
-  /// report. Leaves the module in the mode it was in. Where it may be, the pass is given up when the training is told to end, on any rank.
-  NamedValues run(bool may_be_given_up = false);
+  /// report. Leaves the module in the mode it was in. Unless it must be finished, the pass is given up after the batch in which any rank
+  /// is to end, and gives no values.
+  NamedValues run(bool may_be_given_up = true);
   bool given_up() const noexcept { return given_up_; }
   /// At most `most` batches of each loader (-1: as many as configured), of which nothing is kept.
   void sanity_check(int64_t most);

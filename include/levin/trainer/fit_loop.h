@@ -30,6 +30,11 @@ class FitLoop {
   void run_epoch();
   StateDict state() const;
   void restore(StateReader& saved);
+  void begin(StateReader* saved, bool of_this_run);
+  void end();
+  std::string stop_options() const;
+  std::string why_complete(const StateDict& state);
+  void keep_complete(const StateDict& state, const std::string& why);
   void at_boundary();
   void note_complete_step();
   void train_batch(Batch& batch);
@@ -42,6 +47,7 @@ class FitLoop {
   void validate_if_due();
   void validate();
   void end_batch();
+  void ask_for_late_agreement();
   void watch_the_time();
   bool step_is_due() const noexcept;
   bool validation_is_due() const noexcept;
@@ -69,6 +75,7 @@ class FitLoop {
   bool validation_given_up_ = false;
   StateDict complete_;     // state() after the last step, where it may be saved after an exception; empty during an update
   bool in_epoch_ = false;  // between an epoch's first batch and its end
+  std::chrono::steady_clock::time_point step_began_;
   std::chrono::steady_clock::time_point clock_, started_, validated_;
 };
 

@@ -13,7 +13,8 @@ struct RunReport {
   int64_t samples = 0;        ///< trained on, over all ranks
   double train_seconds = 0;   ///< without validation
   std::string stop_reason = "finished";
-  NamedValues metrics;  ///< the newest value of each
+  bool already_complete = false;  ///< the checkpoint's training had ended before this start: nothing was trained
+  NamedValues metrics;            ///< the newest value of each
   double samples_per_second() const { return train_seconds > 0 ? static_cast<double>(samples) / train_seconds : 0; }
 };
 

@@ -58,9 +58,10 @@ class Trainer {
   }
 
   /// Trains, validating on the way; tests at the end with test_after_fit. ConfigError where the data module has no training data. An
-  /// exception of one rank ends the waits of all others with CommunicatorAborted. From a checkpoint it goes on as if it had never ended:
-  /// bit for bit on as many ranks as before; on others with the same samples in the same order. DataError for a checkpoint that does not
-  /// fit, ConfigError for another seed or global batch.
+  /// exception of one rank ends the waits of all others with CommunicatorAborted. From a checkpoint it resumes as if it had never ended:
+  /// bit for bit on as many ranks as before; on others with the same samples in the same order. A checkpoint whose training has reached
+  /// its limits, or was stopped by a callback with the same options, is complete: the model is loaded, and nothing trained. DataError for
+  /// a checkpoint that does not fit, ConfigError for another seed or global batch.
   void fit(Module& module, DataModule& data, const LoadFrom& from = {});
   /// One pass over the data of the stage; what the module logged, over all ranks. ConfigError where there are no such data.
   NamedValues validate(Module& module, DataModule& data, const LoadFrom& from = {});
@@ -94,6 +95,9 @@ class Trainer {
     int64_t done = 0, total = 0;
   };
   BatchProgress& batch_progress() noexcept { return batch_progress_; }
+  /// Whether the training has validation data; known from on_train_start on.
+  bool validates() const noexcept { return validates_; }
+  void set_validates(bool validates) noexcept { validates_ = validates; }
   /// This rank's newest values of what was logged with prog_bar.
   NamedValues progress_bar_values() const;
 
@@ -118,7 +122,7 @@ class Trainer {
   void prepare_model(Stage stage, Module& module);
   std::vector<OptimizerSpec> optimizers_of(Module& module) const;
   void load_weights(const LoadFrom& from);
-  NamedValues evaluate(Stage stage, Module& module, DataModule& data, const LoadFrom& from);
+  NamedValues evaluate(Stage stage, Module& module, DataModule& data, const LoadFrom& from = {});
 
   TrainerConfig config_;
   Session session_;
@@ -132,6 +136,7 @@ class Trainer {
   bool trains_ = false;  // whether what the strategy holds has its optimizers
   RunReport report_;
   BatchProgress batch_progress_;
+  bool validates_ = false;
   const LogCollection* shown_ = nullptr;
   std::filesystem::path default_root_dir_;
   Checkpoints checkpoints_{session_};
