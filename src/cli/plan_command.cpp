@@ -90,7 +90,6 @@ void print_collectives(const std::string& name, const Plan& plan, const ClusterC
   };
   const auto places_by_role = places_of(plan.sharding, cluster);
   std::map<std::pair<MeshRole, CollectiveOp>, Sum> sums;
-  const auto places_of_role = places_of(plan.sharding, cluster);
   for (const auto& collective : plan.collectives) {
     auto& sum = sums[{collective.role, collective.op}];
     sum.count++, sum.bytes += collective.bytes;

@@ -115,7 +115,6 @@ class Factory {
   }
 
  private:
-  std::string label(const GroupLayout& layout) const { return options_.unit_labels[static_cast<size_t>(layout.unit)]; }
   c10::Device device() const { return communicators_.all->device(); }
   bool first_of_node() const { return communicators_.all->node()->rank() == 0; }
   void charge(MemoryKind kind, const Tensor& tensor) { meter_.add(kind, static_cast<int64_t>(tensor.nbytes())); }

@@ -73,8 +73,7 @@ void check_same_model(const torch::nn::Module& module, Communicator& communicato
   const auto hashes = all_gather_value(communicator, XXH3_64bits(mine.data(), mine.size()));
   for (size_t rank = 1; rank < hashes.size(); rank++) {
     if (hashes[rank] == hashes[0]) continue;
-    const auto first = lines_of(broadcast_text(communicator, mine)),
-               other = lines_of(broadcast_text(communicator, mine, static_cast<int>(rank)));
+    const auto first = lines_of(broadcast_text(communicator, mine)), other = lines_of(broadcast_text(communicator, mine, static_cast<int>(rank)));
     const auto difference =
         static_cast<size_t>(std::mismatch(first.begin(), first.end(), other.begin(), other.end()).first - first.begin());
     const auto line = [&](const std::vector<std::string>& lines) {

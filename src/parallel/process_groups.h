@@ -33,7 +33,6 @@ class ProcessGroups {
   Ranks ranks_;
   bool split_ = false;
   GroupCommunicators communicators_;
-  bool several_copies_ = false;
 };
 
 }  // namespace levin

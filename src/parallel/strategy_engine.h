@@ -26,7 +26,7 @@ struct Strategy::Engine {
   void make_schedule(const ModelShape& model, const std::vector<GroupSharding>& sharding);
   void use_plan(ShardingPlan next);
 
-  /// Every rank's `values`, in rank order. Collective over the mesh; inside a node it makes no MPI call.
+  /// Every rank's `values`, in rank order. Collective; inside a node it makes no MPI call.
   std::vector<double> exchange(const std::vector<double>& values);
   /// Of what exchange gave, the sum of each rank's first value over mesh.loss(): a tensor-parallel group counts its samples once.
   double sum_over_loss(const std::vector<double>& all, size_t values_per_rank) const;

@@ -154,8 +154,6 @@ void Strategy::Engine::check_memory(const ModelShape& model) {
 
 std::vector<GroupStorage> Strategy::Engine::allocate(const ModelShape& model, std::vector<GroupLayout>& layout,
                                                      std::vector<GroupSharding>& sharding) {
-  std::vector<std::string> labels;
-  for (const auto& unit : tree.units) labels.push_back(unit.name.empty() ? "the root unit" : fmt::format("unit \"{}\"", unit.name));
   const auto when_short = plan.options.share_parameters == ShareParameters::automatic ? WhenShort::return_null : WhenShort::fail;
   std::vector<std::string> labels;
   for (const auto& unit : tree.units) labels.push_back(unit.name.empty() ? "the root unit" : fmt::format("unit \"{}\"", unit.name));

@@ -5,6 +5,7 @@
 #include <torch/nn/module.h>
 
 #include "levin/comm/communicator.h"
+#include "levin/comm/node_group.h"
 #include "levin/core/error.h"
 #include "levin/nn/unit.h"
 #include "levin/parallel/strategy.h"

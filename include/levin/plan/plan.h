@@ -32,7 +32,7 @@ struct MemoryPlan {
 
 enum class CollectiveOp { all_reduce, reduce_scatter, all_gather, gather_shared, read_peers, exchange, barrier };
 const char* name_of(CollectiveOp op) noexcept;
-/// The ranks of a collective, by their role on the mesh.
+/// The ranks of a collective: all of them, those that hold one copy together, or those that hold the same shard of each copy.
 enum class MeshRole { loss, shards, replicas };
 
 /// A collective of a step.
