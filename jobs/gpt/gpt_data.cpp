@@ -19,7 +19,7 @@ using levin::Tensor;
 fs::path default_corpus() {
   fs::path words = "/usr/share/dictd/wn.dict.dz";  // WordNet as a dictionary: 31 MB of text, gzip
   if (std::error_code unseen; fs::exists(words, unseen)) return words;
-  throw levin::DataError(fmt::format("there is no {}", words.string()),
+  throw levin::DataError(fmt::format("{} does not exist", words.string()),
                          "install the Debian package dict-wn, or give text files with --data.files");
 }
 

@@ -18,7 +18,7 @@ struct SamplingConfig {
 };
 LEVIN_CONFIG(SamplingConfig, (tokens, "tokens that predict adds to a prompt", at_least(1)),
              (temperature, "over 1: more surprising text; 0: always the most likely token", at_least(0)),
-             (top_k, "draw among so many of the most likely tokens; 0: all", at_least(0)))
+             (top_k, "sample from the k most likely tokens; 0: all", at_least(0)))
 
 /// Continues prompts: input [n, longest] filled up on the right, length [n] -> [n, longest + tokens], filled up with -1. `logits` maps
 /// [n, T], T at most `context`, to [n, T, vocabulary], and is called once for each token, however long the prompts are. A sample's draws

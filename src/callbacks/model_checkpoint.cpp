@@ -117,7 +117,7 @@ void ModelCheckpoint::setup(Stage stage) {
   if (folder_.empty()) throw ConfigError("a ModelCheckpoint has no folder", "give a dirpath", "callbacks");
   for (const auto& callback : trainer().callbacks())
     if (const auto* other = dynamic_cast<const ModelCheckpoint*>(callback.get()); other && other != this && other->folder_ == folder_)
-      throw ConfigError(fmt::format("two ModelCheckpoints write to {}", folder_.string()), "give each a dirpath of its own", "callbacks");
+      throw ConfigError(fmt::format("two ModelCheckpoints write to {}", folder_.string()), "set a different dirpath for each", "callbacks");
   auto& checkpoints = trainer().checkpoints();
   const std::filesystem::path for_stops = checkpoints.folder().empty() && !config_.save_weights_only ? folder_ : checkpoints.folder();
   checkpoints.use(folder_,

@@ -35,13 +35,13 @@ const char* stage_name(Stage stage) noexcept {
 Trainer::Trainer(const TrainerConfig& config, MpiRuntime& runtime, uint64_t seed, const AcceleratorRegistry& accelerators)
     : config_(config.worked_out()), session_(runtime, config_.session, seed, accelerators) {
   if (const auto devices = config_.devices.value; devices && *devices != session_.size())
-    throw ConfigError(fmt::format("trainer.devices is {}, and {} ranks were started", *devices, session_.size()),
-                      fmt::format("start so many: mpirun -n {} PROGRAM …, or srun -n {} PROGRAM …", *devices, *devices), "trainer");
+    throw ConfigError(fmt::format("trainer.devices is {}, but {} ranks were started", *devices, session_.size()),
+                      fmt::format("start them with mpirun -n {} PROGRAM …, or srun -n {} PROGRAM …", *devices, *devices), "trainer");
   const int hosts = session_.topology().hosts(), ranks = session_.size();
   if (const auto nodes = config_.num_nodes.value; nodes && *nodes != hosts) {
     const int64_t a_node = std::max<int64_t>(1, (ranks + *nodes - 1) / *nodes);
-    throw ConfigError(fmt::format("trainer.num_nodes is {}, and the ranks run on {}", *nodes, hosts),
-                      fmt::format("start them on so many: mpirun -n {0} --map-by ppr:{1}:node PROGRAM …, or srun -N {2} -n {0} PROGRAM …",
+    throw ConfigError(fmt::format("trainer.num_nodes is {}, but the ranks run on {}", *nodes, hosts),
+                      fmt::format("start them with mpirun -n {0} --map-by ppr:{1}:node PROGRAM …, or srun -N {2} -n {0} PROGRAM …",
                                   a_node * *nodes, a_node, *nodes),
                       "trainer");
   }
