@@ -2,7 +2,7 @@
 #include <memory>
 #include <optional>
 
-#include "levin/trainer/stop_agreement.h"
+#include "levin/session/stop_agreement.h"
 
 namespace levin::cli {
 
