@@ -222,6 +222,13 @@ bool FlatGroup::settle(size_t member) {
   const Tensor& home = member_gradients_[member];
   if (now.unsafeGetTensorImpl() == home.unsafeGetTensorImpl()) return true;
   const bool defined = now.defined();
+  if (defined && now.layout() != at::kStrided) {
+    const auto parameter = static_cast<size_t>(layout_.placements[member].parameter);
+    throw UsageError("parallel",
+                     fmt::format("parameter \"{}\" got a sparse gradient, which is not supported",
+                                 setup_.parameter_names ? (*setup_.parameter_names)[parameter] : std::to_string(parameter)),
+                     "call its embedding with sparse false");
+  }
   if (!defined)
     home.zero_();  // it took no part
   else if (now.data_ptr() != home.data_ptr())

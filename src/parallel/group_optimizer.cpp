@@ -74,7 +74,13 @@ void GroupOptimizer::start_reduce() {
 }
 
 void GroupOptimizer::reduce(double factor) {
-  for (auto* group : trained_) group->reduce(factor);
+  at::NoGradGuard no_grad;
+  for (auto* group : trained_) {
+    group->reduce(factor);
+    for (const auto& [parameter, range] : group->layout().placements)  // earlier micro-batches may have given it a gradient
+      if (const Range mine = intersect(range, group->owned()); freezes(parameter) && mine.size() > 0)
+        group->mean().narrow(0, mine.begin - group->owned().begin, mine.size()).zero_();
+  }
 }
 
 double GroupOptimizer::squared_norm() const {
@@ -91,6 +97,45 @@ void GroupOptimizer::clip_by_value(double limit) {
   for (auto* group : trained_) levin::clip_by_value(group->mean(), limit);
 }
 
+// What a slice's update may change, in pieces around its frozen parameters; the pieces' states are views, and their counters copies.
+std::vector<FlatGroup::Slice> GroupOptimizer::trained_parts(const FlatGroup& group, const FlatGroup::Slice& slice) const {
+  const Range whole = slice.segment.range;
+  std::vector<FlatGroup::Slice> parts;
+  const auto add = [&](Range range) {
+    if (range.size() <= 0) return;
+    const auto cut = [&](const Tensor& tensor) { return tensor.narrow(0, range.begin - whole.begin, range.size()); };
+    FlatGroup::Slice part{{slice.segment.options, range}, cut(slice.parameters), cut(slice.gradients), {}};
+    for (const auto& tensor : slice.state.tensors) part.state.tensors.push_back(cut(tensor));
+    part.state.step = slice.state.step.clone();
+    if (slice.state.device_step.defined()) part.state.device_step = slice.state.device_step.clone();
+    parts.push_back(std::move(part));
+  };
+  int64_t begin = whole.begin;
+  for (const auto& [parameter, range] : group.layout().placements) {
+    const Range frozen = intersect(range, whole);
+    if (!freezes(parameter) || frozen.size() == 0) continue;
+    add({begin, frozen.begin});
+    begin = frozen.end;
+  }
+  add({begin, whole.end});
+  return parts;
+}
+
+// LibTorch's optimizers pass over a parameter without a gradient. The number of steps is one for all, frozen or not.
+void GroupOptimizer::step_custom(const std::function<double(double)>& schedule) {
+  std::vector<std::pair<Tensor, Tensor>> hidden;
+  for (const auto* group : trained_)
+    for (size_t i = 0; i < group->members().size(); i++)
+      if (freezes(group->layout().placements[i].parameter)) {
+        auto& gradient = group->members()[i].mutable_grad();
+        hidden.emplace_back(group->members()[i], std::exchange(gradient, Tensor()));
+      }
+  custom_->step(schedule);
+  for (const auto& [member, gradient] : hidden) member.mutable_grad() = gradient;
+  if (!hidden.empty() && custom_->keeps_state())
+    if (const int64_t steps = custom_->steps(); steps > 0) custom_->set_steps(steps);
+}
+
 void GroupOptimizer::update(const std::function<double(double)>& schedule, const std::function<void(const Tensor&)>& sum_over_parts) {
   at::NoGradGuard no_grad;
   const auto options_of = [&](const FlatGroup::Slice& slice) {
@@ -98,18 +143,32 @@ void GroupOptimizer::update(const std::function<double(double)>& schedule, const
     return SegmentOptions{schedule(base.lr), base.weight_decay};
   };
   for (auto* group : trained_) group->begin_update();
-  if (custom_) {
-    custom_->step(schedule);
-  } else if (const auto* layer_wise = dynamic_cast<const LayerWiseOptimizer*>(optimizer_.get())) {
-    update_layer_wise(*layer_wise, trained_, names_.size(), options_of, sum_over_parts);
-  } else if (optimizer_) {
-    std::vector<SliceUpdate> slices;
-    for (auto* group : trained_)
-      for (auto& slice : group->slices()) {
-        const auto [lr, weight_decay] = options_of(slice);
-        slices.push_back({slice.parameters, slice.gradients, slice.state, lr, weight_decay});
+  std::vector<std::vector<FlatGroup::Slice>> pieces;  // of slices with frozen parameters
+  std::vector<GroupSlice> slices;
+  for (auto* group : trained_)
+    for (auto& slice : group->slices()) {
+      const auto& placements = group->layout().placements;
+      if (!optimizer_ || std::none_of(placements.begin(), placements.end(), [&](const auto& place) {
+            return freezes(place.parameter) && intersect(place.range, slice.segment.range).size() > 0;
+          })) {
+        slices.push_back({group, &slice});
+        continue;
       }
-    optimizer_->step_all(slices);
+      for (auto& part : pieces.emplace_back(trained_parts(*group, slice))) slices.push_back({group, &part});
+      slice.state.step.add_(1);
+      if (slice.state.device_step.defined()) slice.state.device_step.add_(1);
+    }
+  if (custom_) {
+    step_custom(schedule);
+  } else if (const auto* layer_wise = dynamic_cast<const LayerWiseOptimizer*>(optimizer_.get())) {
+    update_layer_wise(*layer_wise, slices, names_.size(), options_of, sum_over_parts);
+  } else if (optimizer_) {
+    std::vector<SliceUpdate> updates;
+    for (const auto& [group, slice] : slices) {
+      const auto [lr, weight_decay] = options_of(*slice);
+      updates.push_back({slice->parameters, slice->gradients, slice->state, lr, weight_decay});
+    }
+    optimizer_->step_all(updates);
   }
   for (auto* group : trained_) group->end_update();
 }

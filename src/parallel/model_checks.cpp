@@ -4,6 +4,7 @@
 #include <ATen/ops/tensor.h>
 #include <fmt/format.h>
 #include <torch/csrc/autograd/functions/accumulate_grad.h>
+#include <torch/nn/modules/embedding.h>
 #include <xxhash.h>
 
 #include <algorithm>
@@ -22,17 +23,22 @@ std::string shape_of(const Tensor& tensor) {
                      c10::getDtypeNames(tensor.scalar_type()).first);
 }
 
+std::string describe_buffer(const std::string& name, const Tensor& buffer) {
+  return fmt::format("buffer \"{}\" {}\n", name, shape_of(buffer));
+}
+
 // A line for each: `parameter "net.weight" 1x4 float32`.
 std::string describe(const torch::nn::Module& module) {
   std::string lines;
   for (const auto& item : module.named_parameters())
     lines +=
         fmt::format("parameter \"{}\" {}{}\n", item.key(), shape_of(item.value()), item.value().requires_grad() ? "" : ", not trained");
-  for (const auto& item : module.named_buffers()) lines += fmt::format("buffer \"{}\" {}\n", item.key(), shape_of(item.value()));
+  for (const auto& item : module.named_buffers()) lines += describe_buffer(item.key(), item.value());
   return lines;
 }
 
 std::string text_of_rank(const std::string& mine, int64_t bytes, int rank, Communicator& communicator) {
+  if (bytes == 0) return {};
   const Tensor text = at::empty({bytes}, at::kByte);
   if (communicator.rank() == rank) std::memcpy(text.mutable_data_ptr(), mine.data(), mine.size());
   communicator.broadcast(text, rank).wait();
@@ -63,22 +69,11 @@ std::vector<Tensor> strange_leaves(const Tensor& loss, const std::vector<NamedPa
   return found;
 }
 
-}  // namespace
-
-std::string name_and_shape(const NamedParameter& parameter) { return fmt::format("\"{}\" {}", parameter.name, shape_of(parameter.tensor)); }
-
-std::vector<NamedParameter> parameters_of(const torch::nn::Module& module) {
-  std::vector<NamedParameter> parameters;
-  std::unordered_set<const void*> seen;
-  for (const auto& item : module.named_parameters())
-    if (seen.insert(item.value().unsafeGetTensorImpl()).second) parameters.push_back({item.key(), item.value()});
-  return parameters;
-}
-
-void check_same_model(const torch::nn::Module& module, Communicator& of_device) {
+// `mine`: a line for each parameter or buffer. refuse(line of rank 0, another rank, its line) where they differ.
+template <class Refuse>
+void check_same_lines(const std::string& mine, Communicator& of_device, const Refuse& refuse) {
   auto& communicator = of_device.host();
   if (communicator.size() == 1) return;
-  const std::string mine = describe(module);
   const auto hash = XXH3_64bits(mine.data(), mine.size());
   const auto size = static_cast<size_t>(communicator.size());
   const Tensor all = at::empty({static_cast<int64_t>(2 * size)}, at::kLong);
@@ -93,10 +88,93 @@ void check_same_model(const torch::nn::Module& module, Communicator& of_device) 
     const auto line = [&](const std::vector<std::string>& lines) {
       return difference < lines.size() ? lines[difference] : fmt::format("nothing after {} others", lines.size());
     };
-    throw UsageError("parallel",
-                     fmt::format("the ranks built different models: rank 0 has {}, where rank {} has {}", line(first), rank, line(other)),
-                     "build the same model with the same names, shapes and dtypes on every rank");
+    refuse(line(first), rank, line(other));
   }
+}
+
+template <class Act>
+void for_each_named(const torch::nn::Module& module, const Act& act) {
+  for (const auto& item : module.named_parameters()) act("parameter", item.key(), item.value());
+  for (const auto& item : module.named_buffers()) act("buffer", item.key(), item.value());
+}
+
+}  // namespace
+
+std::string name_and_shape(const NamedParameter& parameter) { return fmt::format("\"{}\" {}", parameter.name, shape_of(parameter.tensor)); }
+
+std::vector<NamedParameter> parameters_of(const torch::nn::Module& module) {
+  std::vector<NamedParameter> parameters;
+  std::unordered_set<const void*> seen;
+  for (const auto& item : module.named_parameters())
+    if (seen.insert(item.value().unsafeGetTensorImpl()).second) parameters.push_back({item.key(), item.value()});
+  return parameters;
+}
+
+void check_supported(const torch::nn::Module& module, bool trained) {
+  for_each_named(module, [](const char* kind, const std::string& name, const Tensor& tensor) {
+    if (tensor.is_complex())
+      throw UsageError("parallel", fmt::format("{} \"{}\" {} is complex, which is not supported", kind, name, shape_of(tensor)),
+                       "register its real and imaginary parts (view_as_real), and use view_as_complex in the forward");
+    if (name.find('/') != std::string::npos)
+      throw UsageError("parallel", fmt::format("{} \"{}\" has a slash in its name, which checkpoints do not support", kind, name),
+                       "register it under a name without a slash");
+  });
+  if (!trained) return;
+  const auto check = [](const std::string& name, const torch::nn::Module& part) {
+    const auto* table = dynamic_cast<const torch::nn::EmbeddingImpl*>(&part);
+    const auto* bag = dynamic_cast<const torch::nn::EmbeddingBagImpl*>(&part);
+    const Tensor* weight = table && table->options.sparse() ? &table->weight : bag && bag->options.sparse() ? &bag->weight : nullptr;
+    if (weight && weight->requires_grad())
+      throw UsageError("parallel",
+                       fmt::format("parameter \"{}{}weight\" is an embedding with sparse gradients, which are not supported", name,
+                                   name.empty() ? "" : "."),
+                       "make the embedding with sparse(false)");
+  };
+  check("", module);
+  for (const auto& item : module.named_modules("", /*include_self=*/false)) check(item.key(), *item.value());
+}
+
+void check_same_model(const torch::nn::Module& module, Communicator& communicator) {
+  if (communicator.size() == 1) return;
+  check_same_lines(describe(module), communicator, [](const std::string& first, size_t rank, const std::string& other) {
+    throw UsageError("parallel", fmt::format("the ranks built different models: rank 0 has {}, where rank {} has {}", first, rank, other),
+                     "build the same model with the same names, shapes and dtypes on every rank");
+  });
+}
+
+void check_same_buffers(const std::vector<NamedParameter>& buffers, Communicator& communicator) {
+  std::string lines;
+  for (const auto& [name, buffer] : buffers) lines += describe_buffer(name, buffer);
+  check_same_lines(lines, communicator, [](const std::string& first, size_t rank, const std::string& other) {
+    throw UsageError("parallel",
+                     fmt::format("training left the ranks with different buffers: rank 0 has {}, where rank {} has {}", first, rank, other),
+                     "define the same buffers with the same shapes and dtypes on every rank, whatever its data");
+  });
+}
+
+void refuse_frozen(const std::vector<char>& frozen, const std::vector<NamedParameter>& parameters, Communicator& of_device) {
+  auto& communicator = of_device.host();
+  const auto count = static_cast<int64_t>(frozen.size());
+  const Tensor mine = at::empty({count}, at::kByte), all = at::empty({count * communicator.size()}, at::kByte);
+  std::memcpy(mine.mutable_data_ptr(), frozen.data(), frozen.size());
+  communicator.all_gather(all, mine).wait();
+  const auto* flags = all.const_data_ptr<uint8_t>();
+  for (int rank = 1; rank < communicator.size(); rank++)
+    for (size_t i = 0; i < frozen.size(); i++)
+      if (const bool first = flags[i] != 0; first != (flags[static_cast<size_t>(rank) * frozen.size() + i] != 0))
+        throw UsageError("parallel",
+                         fmt::format("parameter {} is frozen (requires_grad is false) on rank {}, and trained on rank {}",
+                                     name_and_shape(parameters[i]), first ? 0 : rank, first ? rank : 0),
+                         "freeze and unfreeze the same parameters before the same step on every rank");
+  throw UsageError("parallel", "the ranks froze different parameters", "freeze the same parameters on every rank");
+}
+
+std::vector<std::string> unregistered_leaves(const Tensor& loss, const std::vector<NamedParameter>& parameters) {
+  constexpr size_t dying = 2;  // handles of a leaf that nobody else holds: the graph's, and the list's
+  std::vector<std::string> forms;
+  for (const Tensor& leaf : strange_leaves(loss, parameters))
+    if (leaf.use_count() > dying) forms.push_back(shape_of(leaf));
+  return forms;
 }
 
 void check_not_replaced(const std::vector<NamedParameter>& parameters, const std::vector<size_t>& absent, const torch::nn::Module* module,

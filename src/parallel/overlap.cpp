@@ -41,8 +41,9 @@ void Overlap::begin(const std::vector<FlatGroup*>& groups, bool reduce) {
     one.started = false;
     one.expected = std::find(groups.begin(), groups.end(), one.of.group) != groups.end();
     if (!one.expected) continue;
-    std::fill(one.there.begin(), one.there.end(), 0);
-    one.missing = one.there.size();
+    const auto& members = one.of.group->members();
+    for (size_t k = 0; k < members.size(); k++) one.there[k] = members[k].requires_grad() ? 0 : 1;  // none comes of a frozen one
+    one.missing = static_cast<size_t>(std::count(one.there.begin(), one.there.end(), 0));
     if (reduce) one.of.group->begin_backward();
     waiting_.push_back(&one);
   }
@@ -73,6 +74,8 @@ bool Overlap::complete(const FlatGroup& group) const {
 
 void Overlap::start(Watched& watched) {
   watched.started = true;
+  for (size_t k = 0; k < watched.there.size(); k++)
+    if (!watched.of.group->members()[k].requires_grad()) watched.of.group->settle(k);  // zeros
   watched.of.group->start_reduce();
   if (!watched.of.group->gradients_sharded()) return;
   in_flight_.push_back(watched.of.group);

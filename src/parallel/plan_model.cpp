@@ -41,7 +41,11 @@ PlanModel plan_model(std::vector<ParameterInfo> parameters, const std::vector<Op
 PlanModel describe_model(torch::nn::Module& module, const std::vector<OptimizerSpec>& optimizers, std::optional<c10::ScalarType> dtype,
                          int64_t min_num_params) {
   const detail::UnitTree tree(module, min_num_params);
-  auto infos = detail::parameter_infos(detail::parameters_of(module), optimizers, tree, [&](const Tensor& tensor) {
+  const auto parameters = detail::parameters_of(module);
+  std::vector<std::string> names;
+  for (const auto& parameter : parameters) names.push_back(parameter.name);
+  check_patterns(optimizers, names);
+  auto infos = detail::parameter_infos(parameters, optimizers, tree, [&](const Tensor& tensor) {
     return dtype && tensor.is_floating_point() ? *dtype : tensor.scalar_type();
   });
   return detail::plan_model(std::move(infos.parameters), optimizers, tree);

@@ -2,11 +2,12 @@
 
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/scalar_tensor.h>
-#include <c10/core/GradMode.h>
 #include <fmt/format.h>
+#include <xxhash.h>
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include "levin/comm/communicator.h"
 #include "levin/comm/node_group.h"
@@ -86,6 +87,7 @@ void Strategy::backward(const Tensor& loss, double weight) {
   taking_part([&](GroupOptimizer& optimizer) { optimizer.settle(&absent); });
   if (running_->runners) running_->runners->release_all();
   if (!absent.empty()) look_at_absent(absent, loss);
+  if (auto& searched = searched_[toggled_.value_or(0)]; !std::exchange(searched, 1)) warn_of_unregistered(loss);
   backward_done_ = true;
   taking_part([&](GroupOptimizer& optimizer) { optimizer.count(weight); });
 }
@@ -107,14 +109,16 @@ void Strategy::scale_gradients(double scale) {
 }
 
 void Strategy::toggle(std::optional<size_t> optimizer) {
-  for (const auto& tensor : frozen_) tensor.set_requires_grad(true);
-  frozen_.clear();
+  for (const auto& tensor : toggled_off_) tensor.set_requires_grad(true);
+  toggled_off_.clear();
   toggled_ = optimizer;
   if (!optimizer) return;
   for (size_t i = 0; i < optimizers_.size(); i++)
     for (const auto* group : optimizers_[i].groups())
-      if (i != *optimizer && group->trained()) frozen_.insert(frozen_.end(), group->members().begin(), group->members().end());
-  for (const auto& tensor : frozen_) tensor.set_requires_grad(false);
+      if (i != *optimizer && group->trained())
+        std::copy_if(group->members().begin(), group->members().end(), std::back_inserter(toggled_off_),
+                     [](const Tensor& tensor) { return tensor.requires_grad(); });
+  for (const auto& tensor : toggled_off_) tensor.set_requires_grad(false);
 }
 
 void Strategy::checkpoint_activations(ActivationCheckpointing kind) {
@@ -136,16 +140,27 @@ void Strategy::refuse_other_optimizer(size_t rank, size_t its, size_t ours) cons
 
 StepTotals Strategy::meet(uint32_t signals, size_t optimizer) {
   auto& its = optimizers_[optimizer];
+  refuse_unfrozen();
+  auto frozen_now = frozen(its.groups());
+  const double frozen_hash = frozen_now.empty() ? 0 : static_cast<double>(XXH3_64bits(frozen_now.data(), frozen_now.size()) >> 12) + 1;
   its.settle();  // a rank may have had no backward at all
   its.start_reduce();
   meet_group(making_->shard.get());
   StepTotals totals;
-  const auto all = exchange({its.weight(), static_cast<double>(signals), static_cast<double>(optimizer)});
-  for (size_t i = 0; i < all.size(); i += 3) {
+  constexpr size_t values = 4;
+  const auto all = exchange({its.weight(), static_cast<double>(signals), static_cast<double>(optimizer), frozen_hash});
+  bool same_frozen = true;
+  for (size_t i = 0; i < all.size(); i += values) {
     totals.weight += all[i];
     totals.signals |= static_cast<uint32_t>(all[i + 1]);
-    if (all[i + 2] != static_cast<double>(optimizer)) refuse_other_optimizer(i / 3, static_cast<size_t>(all[i + 2]), optimizer);
+    if (all[i + 2] != static_cast<double>(optimizer)) refuse_other_optimizer(i / values, static_cast<size_t>(all[i + 2]), optimizer);
+    same_frozen = same_frozen && all[i + 3] == all[3];
   }
+  if (!same_frozen) {
+    frozen_now.resize(parameters_.size());
+    detail::refuse_frozen(frozen_now, parameters_, *communicator_);
+  }
+  its.freeze(std::move(frozen_now));
   return totals;
 }
 
@@ -200,47 +215,6 @@ void Strategy::zero_grad(size_t optimizer) {
   if (running_->runners) running_->runners->start_again();
   optimizers_[optimizer].zero_grad();
   optimizers_[optimizer].forget_weights();
-}
-
-// Where a unit's parameters are sharded, they are whole while it is its turn.
-void Strategy::write_units(const std::function<void(size_t parameter)>& write) {
-  for (size_t unit = 0; unit < making_->tree.units.size(); unit++) {
-    std::vector<FlatGroup*> gathered;
-    for (auto& group : groups_)
-      if (group.layout().unit == static_cast<int>(unit) && group.parameters_sharded()) group.gather(), gathered.push_back(&group);
-    for (size_t i = 0; i < parameters_.size(); i++)
-      if (making_->unit_of_parameter[i] == unit) write(i);
-    if (form_.lifetimes.gathers_once && !gathered.empty()) communicator_->barrier();
-    for (auto* group : gathered) group->keep_part(), group->release();
-  }
-  for (auto& group : groups_) group.part_changed();
-}
-
-void Strategy::write_parameters(const std::function<void(const std::string&, Tensor&)>& fn) {
-  std::exception_ptr failure;
-  if (form_.one_copy()) communicator_->barrier();  // others may still compute with what is about to change
-  if (running_->runners) running_->runners->release_all();
-  at::NoGradGuard no_grad;
-  const bool writes = !form_.one_copy() || communicator_->node()->rank() == 0;
-  write_units([&](size_t parameter) {
-    if (!writes || failure) return;
-    try {
-      fn(parameters_[parameter].name, parameters_[parameter].tensor);
-    } catch (...) {
-      failure = std::current_exception();
-    }
-  });
-  const auto failed = exchange({failure ? 1.0 : 0.0});
-  if (failure) std::rethrow_exception(failure);
-  for (size_t rank = 0; rank < failed.size(); rank++)
-    if (failed[rank] != 0)
-      throw UsageError("parallel", fmt::format("rank {} failed while it wrote the parameters", rank), "see that rank's message");
-}
-
-void Strategy::broadcast_buffers() {
-  if (communicator_->size() == 1) return;
-  at::NoGradGuard no_grad;
-  for (auto& buffer : buffers_) communicator_->broadcast(buffer.tensor, 0).wait();
 }
 
 }  // namespace levin

@@ -8,6 +8,7 @@
 #include "levin/comm/node_group.h"
 #include "levin/core/error.h"
 #include "levin/core/heap.h"
+#include "levin/nn/module_buffers.h"
 #include "levin/nn/unit.h"
 #include "levin/parallel/strategy.h"
 #include "memory_check.h"
@@ -90,7 +91,7 @@ void Strategy::make_room(const torch::nn::Module& module) {
     group.release();
   }
   optimizers_.clear(), groups_.clear(), parameters_.clear(), making_->parameter_names.clear(), making_->unit_of_parameter.clear(),
-      buffers_.clear();
+      buffers_.clear(), undefined_at_setup_.clear();
   making_->pools.reset();
   meter_ = {};
   making_->pools = std::make_unique<BufferPools>(meter_);
@@ -102,9 +103,12 @@ void Strategy::setup(torch::nn::Module& module, std::vector<OptimizerSpec> optim
   specs_ = std::move(optimizers);
   parameters_ = detail::parameters_of(module);
   for (const auto& parameter : parameters_) making_->parameter_names.push_back(parameter.name);
+  detail::check_supported(module, /*trained=*/!specs_.empty());
+  check_patterns(specs_, making_->parameter_names);
   detail::check_same_model(module, *communicator_);
   module_ = module.weak_from_this();
   backward_done_ = warned_of_absent_ = false;
+  searched_.assign(std::max<size_t>(1, specs_.size()), 0);
   const bool custom = std::any_of(specs_.begin(), specs_.end(), [](const auto& spec) { return spec.factory != nullptr; });
   if (custom && form_.lifetimes.optimizer == Hold::sharded) {
     if (form_.name != "ddp")
@@ -122,6 +126,8 @@ void Strategy::setup(torch::nn::Module& module, std::vector<OptimizerSpec> optim
     if (!item.value().is_contiguous()) item.value().set_data(item.value().contiguous());
     buffers_.push_back({item.key(), item.value()});
   }
+  for (const auto& [name, slot] : buffer_slots(module))
+    if (!slot->defined()) undefined_at_setup_.push_back(name);
   making_->tree = detail::UnitTree(module, form_.options.min_num_params);
   gradient_scale_ = 1;
   make_groups();
@@ -180,7 +186,8 @@ void Strategy::make_groups() {
                            .offload_optimizer = form_.options.offload_optimizer,
                            .name = subjects[static_cast<size_t>(unit)],
                            .subject = unit + 1,
-                           .meter = &meter_};
+                           .meter = &meter_,
+                           .parameter_names = &making_->parameter_names};
     groups_.emplace_back(std::move(layout[i]), std::move(memory[i]), tensors, std::move(setup), values);
   }
   making_->parked.reset();

@@ -14,9 +14,11 @@ std::vector<StateTensor> Strategy::state(StateUse use, bool weights_only) const 
       if (const Range part = intersect(range, wanted); part.size() > 0)
         all[static_cast<size_t>(parameter)].parts.push_back({part.begin - range.begin, group.values(part)});
   }
-  for (const auto& [name, tensor] : buffers_) {
+  for (const auto& [name, tensor] : buffers()) {
+    if (use == StateUse::load && !tensor.is_contiguous()) tensor.set_data(tensor.contiguous());
     StateTensor buffer{"model/" + name, tensor.scalar_type(), tensor.sizes().vec()};
-    if ((use == StateUse::load || communicator_->rank() == 0) && tensor.numel() > 0) buffer.parts.push_back({0, tensor.view(-1)});
+    if ((use == StateUse::load || communicator_->rank() == 0) && tensor.numel() > 0)
+      buffer.parts.push_back({0, tensor.detach().contiguous().view(-1)});
     all.push_back(std::move(buffer));
   }
   if (weights_only || specs_.empty()) return all;

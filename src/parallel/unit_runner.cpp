@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "levin/core/error.h"
 #include "levin/nn/unit.h"
 #include "overlap.h"
 
@@ -67,6 +68,11 @@ void UnitRunner::leave(const Tensors& for_each_output) {
 }
 
 void UnitRunner::before_backward(Call& call) {
+  if (at::GradMode::is_enabled())  // the graph of this backward would read parameters that are resharded by then
+    throw UsageError("parallel",
+                     fmt::format("a gradient of a gradient (create_graph) through {}, whose parameters are sharded",
+                                 groups_.empty() ? "a unit" : groups_.front()->name()),
+                     "train such a model with strategy ddp, zero1 or zero2");
   gather();
   if (std::exchange(call.begun, true)) return;
   if (call.open > 0) active_++;

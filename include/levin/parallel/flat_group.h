@@ -26,6 +26,7 @@ class FlatGroup {
     std::string name;                ///< of its unit, for errors
     int subject = 0;                 ///< its number among what collectives may be about
     MemoryMeter* meter = nullptr;
+    const std::vector<std::string>* parameter_names = nullptr;  ///< by the layout's indices, for errors
   };
   /// Moves the model's parameters (`tensors`, in the order of the layout's indices) into `memory`. Collective; the values are rank 0's, or
   /// come from `values`.
@@ -62,7 +63,7 @@ class FlatGroup {
   /// After a backward: what .grad holds is in the buffer, and .grad is its view again, whatever autograd or user code put there. A
   /// UsageError where a parameter left its buffer. `absent` gets those (by the layout's indices) without a gradient for the first time.
   void settle(const std::vector<std::string>& names, std::vector<size_t>* absent = nullptr);
-  /// False where there was no gradient.
+  /// False where there was no gradient. UsageError for a sparse one.
   bool settle(size_t member);
   /// Sharded gradients were reduced in this backward, or wait for nothing.
   bool settled() const noexcept { return gradients_sharded() && reduced_; }

@@ -24,6 +24,13 @@ struct GradientSlice {
   int64_t offset = 0;
 };
 
+/// This rank's part of a parameter: elements [offset, offset + slice.numel()) of the flattened parameter.
+struct ParameterSlice {
+  std::string name;
+  Tensor slice;
+  int64_t offset = 0;
+};
+
 /// One optimizer and the flat groups that it trains: the parts of a step that are its own. Local but for what is said.
 class GroupOptimizer {
  public:
@@ -51,6 +58,9 @@ class GroupOptimizer {
   void scale_gradients(double scale);
   double gradient_scale() const noexcept { return gradient_scale_; }
 
+  /// The parameters, by their index, that stay as they are until the next call, with their optimizer's state: reduce leaves their mean
+  /// gradient zero, and update leaves them out. The same on all ranks.
+  void freeze(std::vector<char> frozen) { frozen_ = std::move(frozen); }
   /// Gradients are in their buffers; see FlatGroup::settle.
   void settle(std::vector<size_t>* absent = nullptr);
   /// Collective where groups are reduced between ranks.
@@ -75,12 +85,17 @@ class GroupOptimizer {
   bool read_by_peers = false;  ///< since the reduction, until all ranks have met again: the rank's gradients must stay as they are
 
  private:
+  bool freezes(int parameter) const { return !frozen_.empty() && frozen_[static_cast<size_t>(parameter)] != 0; }
+  std::vector<FlatGroup::Slice> trained_parts(const FlatGroup& group, const FlatGroup::Slice& slice) const;
+  void step_custom(const std::function<double(double)>& schedule);
+
   const OptimizerSpec* spec_;
   std::unique_ptr<FlatOptimizer> optimizer_;
   std::unique_ptr<TorchOptimizer> custom_;  // in place of optimizer_
   std::vector<FlatGroup*> groups_, trained_;
   std::vector<SegmentOptions> options_;
   std::vector<std::string> names_;  // of all parameters
+  std::vector<char> frozen_;        // by parameter; empty: none
   double weight_ = 0;
   int64_t backwards_ = 0;
   double gradient_scale_ = 1, next_gradient_scale_ = 1;

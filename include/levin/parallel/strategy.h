@@ -81,10 +81,27 @@ class Strategy {
   /// Collective: calls fn(name, whole tensor) once per copy of a parameter, then meets the others. The only way to write parameters.
   /// Where a node shares one copy, only its first rank calls fn. What fn throws is rethrown on its rank, and a UsageError on the others.
   void write_parameters(const std::function<void(const std::string&, Tensor&)>& fn);
+  /// Collective: calls fn(name, whole tensor) on every rank for each parameter, unit by unit in the same order, then meets the others.
+  /// Between steps, not inside a forward or backward. The tensor is valid during the call alone: fn copies what it keeps, and writes
+  /// nothing. Where parameters are sharded, one unit at a time is whole. What fn throws is handled as by write_parameters.
+  void read_parameters(const std::function<void(const std::string&, const Tensor&)>& fn);
+  /// Local: this rank's slices of the parameters, which it updates; those of all ranks (of hsdp: of a group's) cover every parameter,
+  /// those of a private copy each. Views [n] of the values, valid until the next setup; write through write_parameters alone.
+  std::vector<ParameterSlice> parameter_slices() const;
   /// Collective, between reduce and update: this rank's slices of the optimizer's mean gradient.
   std::vector<GradientSlice> gradients(size_t optimizer = 0) { return optimizers_[optimizer].gradients(); }
-  /// Collective: rank 0's buffers (BatchNorm statistics) become everybody's.
+  /// Collective: rank 0's buffers (BatchNorm statistics) become everybody's. UsageError on all ranks where they differ in names, shapes or
+  /// dtypes. Buffers are looked up by name: what training assigns anew to a registered buffer counts.
   void broadcast_buffers();
+  /// Before a state is loaded: buffers that were registered undefined become zeros of the form that the state has for their name, or
+  /// undefined again where it has none. Local.
+  using BufferForm = std::pair<std::vector<int64_t>, at::ScalarType>;
+  void define_buffers(const std::function<std::optional<BufferForm>(const std::string& name)>& form_of);
+  /// Names of the parameters that optimizers train and that require no gradient now; toggle does not count. They stay as they are, with
+  /// their optimizer's state, until they require one again.
+  std::vector<std::string> frozen_parameters() const;
+  /// Freezes exactly these.
+  void freeze_parameters(const std::vector<std::string>& names);
 
   /// Parameters, buffers (rank 0's are saved) and optimizer states, in the same order on all ranks, with this rank's parts of them.
   std::vector<StateTensor> state(StateUse use, bool weights_only = false) const;
@@ -110,7 +127,12 @@ class Strategy {
   void make_room(const torch::nn::Module& module);
   void see_to_memory(const std::vector<ParameterInfo>& infos, const std::vector<Tensor>& parameters);
   void run_units();
-  void write_units(const std::function<void(size_t parameter)>& write);
+  void visit_units(const std::function<void(size_t parameter)>& visit, bool write);
+  void visit_parameters(const std::function<void(size_t parameter)>& visit, bool write);
+  std::vector<NamedParameter> buffers() const;
+  std::vector<char> frozen(const std::vector<FlatGroup*>& groups) const;
+  void refuse_unfrozen() const;
+  void warn_of_unregistered(const Tensor& loss);
   std::vector<double> exchange(const std::vector<double>& mine);
   void publish_parameters(const std::vector<FlatGroup*>& groups);
   void look_at_absent(const std::vector<size_t>& absent, const Tensor& loss);
@@ -125,16 +147,19 @@ class Strategy {
   MemoryMeter meter_;
   std::unique_ptr<Making> making_;  // what groups are made of
   std::vector<OptimizerSpec> specs_;
-  std::vector<NamedParameter> parameters_, buffers_;  // buffers are contiguous
+  std::vector<NamedParameter> parameters_;
+  std::vector<NamedParameter> buffers_;          // at setup, for a module that is not in a shared_ptr
+  std::vector<std::string> undefined_at_setup_;  // registered buffers
   std::vector<std::weak_ptr<UnitBase>> units_;
-  std::weak_ptr<const torch::nn::Module> module_;
+  std::weak_ptr<torch::nn::Module> module_;
   std::vector<FlatGroup> groups_;
   std::vector<GroupOptimizer> optimizers_;  // one at least
   std::unique_ptr<Running> running_;        // what runs units and reductions
-  std::vector<Tensor> frozen_;              // by toggle
+  std::vector<Tensor> toggled_off_;         // require no gradient because of toggle
   std::optional<size_t> toggled_;           // alone takes part in backward
   double unit_ = 1, gradient_scale_ = 1;    // gradients are accumulated times weight / unit * scale
   bool backward_done_ = false, warned_of_absent_ = false;
+  std::vector<char> searched_;  // by optimizer: its first loss, for tensors that no module registers
 };
 
 }  // namespace levin
