@@ -1,3 +1,7 @@
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
 #include "levin/core/error.h"
 #include "levin/trainer/fit_loop.h"
 #include "state_reader.h"
@@ -6,6 +10,18 @@ namespace levin {
 namespace {
 
 std::string of_optimizer(const std::string& name, const char* field) { return "optimizer." + name + "." + field; }
+
+constexpr const char* frozen_parameters = "frozen_parameters";  // one name a line
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    lines.push_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return lines;
+}
 
 }  // namespace
 
@@ -30,10 +46,12 @@ StateDict FitLoop::state() const {
     const auto& plateau = session_.plateau(i);
     state.set(of_optimizer(name, "steps"), session_.strategy().optimizer_steps(i));
     if (plateau.best) state.set(of_optimizer(name, "plateau.best"), *plateau.best);
+    if (plateau.waiting) state.set(of_optimizer(name, "plateau.waiting"), *plateau.waiting);
     state.set(of_optimizer(name, "plateau.bad"), plateau.bad);
     state.set(of_optimizer(name, "plateau.cooldown"), plateau.cooldown);
     state.set(of_optimizer(name, "plateau.reductions"), plateau.reductions);
   }
+  state.set(frozen_parameters, fmt::to_string(fmt::join(session_.strategy().frozen_parameters(), "\n")));
   session_.scaling().save(state);
   for (const auto& [name, value] : trainer_.report().metrics) state.set("metric." + name, value);
   return state;
@@ -66,9 +84,11 @@ void FitLoop::restore(detail::StateReader& saved) {
     PlateauState plateau{.bad = state.get<int64_t>(of_optimizer(name, "plateau.bad")),
                          .cooldown = state.get<int64_t>(of_optimizer(name, "plateau.cooldown")),
                          .reductions = state.get<int64_t>(of_optimizer(name, "plateau.reductions"))};
+    if (const auto waiting = of_optimizer(name, "plateau.waiting"); state.contains(waiting)) plateau.waiting = state.get<double>(waiting);
     if (const auto best = of_optimizer(name, "plateau.best"); state.contains(best)) plateau.best = state.get<double>(best);
     session_.set_plateau(i, plateau);
   }
+  if (state.contains(frozen_parameters)) session_.strategy().freeze_parameters(lines_of(state.get<std::string>(frozen_parameters)));
   session_.scaling().load(state);
   auto& metrics = trainer_.report().metrics;
   metrics.clear();

@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <exception>
 #include <utility>
 
 #include "levin/core/error.h"
@@ -31,6 +32,12 @@ uint64_t mix(uint64_t value) {
   return value ^ (value >> 31);
 }
 
+// Before anything is made that ranks make together.
+const SessionConfig& checked(const SessionConfig& config) {
+  check_config(config);
+  return config;
+}
+
 // Where parameters are shared by NUMA domain, and a host has several: a communicator whose ranks share memory in a domain.
 std::unique_ptr<Communicator> by_numa_domain(const StrategyConfig& strategy, MpiRuntime& runtime, const Topology& topology,
                                              Communicator& communicator) {
@@ -48,7 +55,7 @@ std::unique_ptr<Communicator> by_numa_domain(const StrategyConfig& strategy, Mpi
 
 Session::Session(MpiRuntime& runtime, const SessionConfig& config, uint64_t seed, const AcceleratorRegistry& accelerators)
     : runtime_(&runtime),
-      config_(config),
+      config_(checked(config)),
       seed_(seed),
       topology_(Topology::discover(runtime)),
       chosen_(choose_device(accelerators, config.accelerator, runtime, topology_)),
@@ -56,14 +63,16 @@ Session::Session(MpiRuntime& runtime, const SessionConfig& config, uint64_t seed
       domains_(by_numa_domain(config.strategy, runtime, topology_, *communicator_)),
       strategy_(Strategy::create(config.strategy, domains_ ? *domains_ : *communicator_, accelerator().alignment_bytes(), runtime.log(),
                                  domains_ ? &available_memory_of_domain : &available_memory)),
-      scaling_(config, *strategy_, runtime) {
-  check_config(config_);
+      scaling_(config, *strategy_, runtime),
+      exceptions_(std::uncaught_exceptions()) {
   if (const auto why = device().is_cpu() ? slow_because(config_.precision, CpuFeatures::of_this_one()) : ""; !why.empty() && rank() == 0)
     runtime.log().warning("[trainer] precision {} will be slower than 32-true: {}", enum_name(config_.precision), why);
   at::set_num_threads(static_cast<int>(config_.num_threads > 0 ? config_.num_threads : fair_threads(topology_)));
 }
 
-Session::~Session() = default;
+Session::~Session() {
+  if (std::uncaught_exceptions() > exceptions_) communicator_->abort("an exception left the scope of its Session");
+}
 
 std::unique_ptr<BuildContext> Session::start_build() {
   accelerator().seed(seed_);
@@ -123,6 +132,13 @@ void Session::seed_micro_batch(int64_t micro_batch) {
   accelerator().seed(mix(mix(mix(mix(seed_) ^ counter(rank())) ^ counter(progress_.step)) ^ counter(micro_batch)));
 }
 
+void Session::seed_evaluation(int64_t dataloader_idx, int64_t batch_idx) {
+  constexpr uint64_t evaluation = 0x6576616cu;  // not the numbers of a training
+  const auto counter = [](int64_t value) { return static_cast<uint64_t>(value); };
+  const auto of_rank = mix(mix(mix(seed_ ^ evaluation) ^ counter(rank())) ^ counter(progress_.step));
+  accelerator().seed(mix(mix(of_rank ^ counter(dataloader_idx)) ^ counter(batch_idx)));
+}
+
 void Session::backward(const Tensor& loss, double weight) {
   const auto off = no_autocast();  // the graph has its dtypes
   strategy_->backward(loss, weight);
@@ -143,7 +159,10 @@ bool Session::reduce(size_t optimizer, Accumulation accumulation) {
 }
 
 void Session::clip_gradients(size_t optimizer, std::optional<double> gradient_clip_val, ClipAlgorithm algorithm) {
-  if (!gradient_clip_val) return;
+  if (!gradient_clip_val || *gradient_clip_val == 0) return;
+  if (!(*gradient_clip_val > 0))
+    throw ConfigError(fmt::format("gradient_clip_val is {}", *gradient_clip_val), "give a positive limit; 0 or null: no clipping",
+                      "trainer");
   const auto off = no_autocast();
   if (algorithm == ClipAlgorithm::value) {
     strategy_->clip_by_value(*gradient_clip_val, optimizer);
@@ -197,19 +216,22 @@ std::vector<OptimizerValues> Session::optimizer_values() const {
   return all;
 }
 
-void Session::look_at(Interval moment, const NamedValues& values) {
-  for (size_t optimizer = 0; optimizer < specs_.size(); optimizer++) look_at(optimizer, moment, values);
+void Session::look_at(Interval moment, const NamedValues& new_values, const NamedValues* logged) {
+  for (size_t optimizer = 0; optimizer < specs_.size(); optimizer++) look_at(optimizer, moment, new_values, logged);
 }
 
-void Session::look_at(size_t optimizer, Interval moment, const NamedValues& values) {
+void Session::look_at(size_t optimizer, Interval moment, const NamedValues& new_values, const NamedValues* logged) {
   const auto& chosen = specs_[optimizer].lr_scheduler;
   const auto* schedule = chosen ? std::get_if<ReduceLROnPlateau>(&*chosen) : nullptr;
-  if (!schedule || schedule->interval != moment) return;
+  if (!schedule) return;
+  auto& plateau = plateaus_[optimizer];
+  if (const double* value = find_value(new_values, schedule->monitor)) plateau.waiting = *value;
+  if (schedule->interval != moment) return;
   if ((moment == Interval::step ? progress_.step : progress_.epoch) % schedule->frequency != 0) return;
-  if (const double* value = find_value(values, schedule->monitor)) {
-    plateaus_[optimizer] = look(*schedule, plateaus_[optimizer], *value);
-  } else if (schedule->strict) {
-    const std::string known = names_of(values);
+  if (const auto value = std::exchange(plateau.waiting, std::nullopt)) {
+    plateau = look(*schedule, plateau, *value);
+  } else if (schedule->strict && logged && !find_value(*logged, schedule->monitor)) {
+    const std::string known = names_of(*logged);
     throw ConfigError(fmt::format("a plateau schedule monitors \"{}\", which was not logged", schedule->monitor),
                       known.empty() ? "log it" : "monitor one of those that were: " + known, "trainer");
   }

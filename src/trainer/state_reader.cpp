@@ -24,6 +24,7 @@ bool StateReader::load_tensors(bool weights_only, std::exception_ptr& damage) {
   auto offered = checkpoint_->with_prefix("");
   std::erase_if(
       offered, [&](const auto& one) { return !one.first.starts_with("model/") && (weights_only || !one.first.starts_with("optimizer/")); });
+  define_buffers(trainer_.session().strategy(), offered, "model/");
   const TensorMatch match(trainer_.session().strategy().state(StateUse::load, weights_only), offered, /*convert=*/false);
   if (const auto differences = match.differences(); !differences.empty()) {
     const auto what = fmt::format("{} does not fit the model; {}", path(), differences);

@@ -1,7 +1,11 @@
 #include "state_writer.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/tensor.h>
+
+#include <nlohmann/json.hpp>
 
 #include "levin/metrics/metric.h"
 #include "levin/trainer/module.h"
@@ -60,7 +64,28 @@ void StateWriter::add_rows(const std::string& name, const Tensor& mine) {
 void StateWriter::add_dict(const std::string& text_name, const std::string& prefix, const StateDict& dict) {
   state_.texts.push_back({text_name, dict.to_json()});
   for (const auto& [name, value] : dict.values())
-    if (const auto* tensor = std::get_if<Tensor>(&value)) add_of_rank_0(prefix + name, *tensor);
+    if (const auto* tensor = std::get_if<Tensor>(&value)) dict_tensors_.emplace_back(prefix + name, *tensor);
+}
+
+// Names and shapes are rank 0's, too: other ranks may keep other tensors, or none.
+void StateWriter::add_dict_tensors() {
+  const bool first = communicator_.rank() == 0;
+  const auto mine = std::exchange(dict_tensors_, {});
+  nlohmann::json forms = nlohmann::json::array();
+  for (const auto& [name, tensor] : mine) forms.push_back({name, static_cast<int>(tensor.scalar_type()), tensor.sizes().vec()});
+  std::string text = first && !mine.empty() ? forms.dump() : std::string();
+  if (communicator_.size() > 1) {
+    const Tensor bytes = at::full({1}, static_cast<int64_t>(text.size()), at::kLong);
+    communicator_.broadcast(bytes, 0).wait();
+    text.resize(static_cast<size_t>(bytes.item<int64_t>()));
+    if (!text.empty()) communicator_.broadcast(at::from_blob(text.data(), {static_cast<int64_t>(text.size())}, at::kByte), 0).wait();
+  }
+  if (!text.empty())
+    for (const auto& form : nlohmann::json::parse(text))
+      state_.tensors.push_back(
+          {form[0].get<std::string>(), static_cast<c10::ScalarType>(form[1].get<int>()), form[2].get<std::vector<int64_t>>()});
+  if (first)
+    for (const auto& [name, tensor] : mine) add_piece(name, 0, tensor);
 }
 
 void StateWriter::add_model(bool weights_only) {
@@ -98,6 +123,7 @@ void StateWriter::add_data() {
   const auto& data = *trainer_.datamodule();
   const InHook here("state_dict", &typeid(data));
   if (const auto dict = data.state_dict(); !dict.empty()) add_dict(data_text, data_prefix, dict);
+  add_dict_tensors();
 }
 
 void StateWriter::add_callbacks() {
@@ -106,6 +132,7 @@ void StateWriter::add_callbacks() {
   StateDict of_hooks;
   trainer_.hooks().call("on_save_checkpoint", &Hooks::on_save_checkpoint, of_hooks);
   if (!of_hooks.empty()) add_dict(hooks_text, hooks_prefix, of_hooks);
+  add_dict_tensors();
   for (size_t i = 0; i < trainer_.loggers().size(); i++)
     if (const auto dict = trainer_.loggers()[i]->state_dict(); !dict.empty())
       state_.texts.push_back({fmt::format("{}{}", loggers_text, i), dict.to_json()});

@@ -1,5 +1,6 @@
 #pragma once
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "levin/checkpoint/checkpoint_state.h"
@@ -40,6 +41,7 @@ class StateWriter {
  private:
   void add_dict(const std::string& text_name, const std::string& prefix, const StateDict& dict);
   void add_of_rank_0(const std::string& name, const Tensor& tensor);
+  void add_dict_tensors();
   void add_of_each_rank(const std::string& name, const Tensor& mine);
   void add_rows(const std::string& name, const Tensor& mine);
   void add_piece(const std::string& name, int64_t begin, const Tensor& values);
@@ -49,6 +51,7 @@ class StateWriter {
   Communicator& communicator_;
   CheckpointState state_;
   std::vector<Tensor> kept_;
+  std::vector<std::pair<std::string, Tensor>> dict_tensors_;  // this rank's, of dictionaries; rank 0's are saved
 };
 
 }  // namespace detail

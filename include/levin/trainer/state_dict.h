@@ -10,7 +10,7 @@
 
 namespace levin {
 
-/// Named values of what goes on after a restart: of a callback, a module, a loop. All ranks have the same; a checkpoint keeps rank 0's.
+/// Named values that a restart takes back: of a callback, a module, a loop. A checkpoint has rank 0's.
 class StateDict {
  public:
   using Value = std::variant<bool, int64_t, double, std::string, Tensor>;
