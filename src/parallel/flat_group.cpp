@@ -37,7 +37,11 @@ Range saved_range(const GroupLayout& layout, const GroupCommunicators& communica
 
 FlatGroup::FlatGroup(GroupLayout layout, GroupStorage storage, const std::vector<Tensor>& tensors, const Options& options,
                      const InitialValues& values)
-    : layout_(std::move(layout)), storage_(std::move(storage)), saved_(saved_range(layout_, options.communicators)), meter_(options.meter), parameters_(options.parameters) {
+    : layout_(std::move(layout)),
+      storage_(std::move(storage)),
+      saved_(saved_range(layout_, options.communicators)),
+      meter_(options.meter),
+      parameters_(options.parameters) {
   const at::NoGradGuard no_grad;
   store().begin_write();
   adopt_parameters(tensors, values);

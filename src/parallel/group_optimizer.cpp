@@ -88,9 +88,8 @@ void GroupOptimizer::clip_by_value(double limit) {
 
 bool GroupOptimizer::freezes_any(const FlatGroup& group, Range range) const {
   const auto& parameters = group.layout().parameters;
-  return std::any_of(parameters.begin(), parameters.end(), [&](const ParameterRange& held) {
-    return freezes(held.parameter) && intersect(held.range, range).size() > 0;
-  });
+  return std::any_of(parameters.begin(), parameters.end(),
+                     [&](const ParameterRange& held) { return freezes(held.parameter) && intersect(held.range, range).size() > 0; });
 }
 
 void GroupOptimizer::zero_frozen_gradients() {

@@ -28,8 +28,8 @@ struct Strategy::Engine {
 
   /// The module's buffers as they are now, by name.
   std::vector<NamedParameter> current_buffers() const;
-  /// Calls visit(parameter) with each parameter unsharded, unit by unit. `write`: what was written becomes the shards. What a visit throws is
-  /// an error on all ranks. Collective.
+  /// Calls visit(parameter) with each parameter unsharded, unit by unit. `write`: what was written becomes the shards. What a visit throws
+  /// is an error on all ranks. Collective.
   void visit_parameters(bool write, const std::function<void(size_t parameter)>& visit);
   /// By parameter, whether it is the optimizer's and requires no gradient now, toggle aside; empty: none.
   std::vector<char> frozen_parameters(size_t optimizer) const;

@@ -50,8 +50,7 @@ void Strategy::write_parameters(const std::function<void(const std::string&, Ten
 }
 
 void Strategy::read_parameters(const std::function<void(const std::string&, const Tensor&)>& fn) {
-  engine_->visit_parameters(/*write=*/false,
-                            [&](size_t i) { fn(engine_->parameters[i].name, engine_->parameters[i].tensor.detach()); });
+  engine_->visit_parameters(/*write=*/false, [&](size_t i) { fn(engine_->parameters[i].name, engine_->parameters[i].tensor.detach()); });
 }
 
 std::vector<ParameterSlice> Strategy::parameter_slices() const {
@@ -59,8 +58,7 @@ std::vector<ParameterSlice> Strategy::parameter_slices() const {
   for (const auto& group : engine_->groups)
     for (const auto& [parameter, range] : group.layout().parameters)
       if (const Range mine = intersect(range, group.owned()); mine.size() > 0)
-        slices.push_back(
-            {engine_->parameters[static_cast<size_t>(parameter)].name, group.store().values(mine), mine.begin - range.begin});
+        slices.push_back({engine_->parameters[static_cast<size_t>(parameter)].name, group.store().values(mine), mine.begin - range.begin});
   return slices;
 }
 
@@ -147,8 +145,8 @@ void Strategy::Engine::warn_of_unregistered(const Tensor& loss) const {
   const size_t found = forms.size();
   forms.resize(std::min(most, found));
   log.warning(
-      "[parallel] the loss depends on {} tensor(s) that require a gradient and that no module registers: {}{}; they are neither trained nor "
-      "saved: register the layer (register_module) or the tensor (register_parameter)",
+      "[parallel] the loss depends on {} tensor(s) that require a gradient and that no module registers: {}{}; they are neither trained "
+      "nor saved: register the layer (register_module) or the tensor (register_parameter)",
       found, joined(forms), found > most ? ", …" : "");
 }
 

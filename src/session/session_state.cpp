@@ -4,9 +4,9 @@
 
 #include "levin/checkpoint/checkpoint_reader.h"
 #include "levin/core/error.h"
-#include "levin/session/state_reader.h"
 #include "levin/session/load_from.h"
 #include "levin/session/session.h"
+#include "levin/session/state_reader.h"
 #include "state_names.h"
 #include "state_writer.h"
 

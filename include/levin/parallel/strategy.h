@@ -55,8 +55,8 @@ class Strategy {
   /// Moves the module's parameters into flat groups; their values become rank 0's, and so do those of its buffers. Without optimizers there
   /// are gradients and no updates. Collective. UsageError where ranks have different names, shapes or dtypes, where not exactly one of
   /// several optimizers trains a parameter, for complex tensors, names with a slash and embeddings with sparse gradients; ConfigError where
-  /// the memory check fails, a pattern matches no parameter, or a custom optimizer would need sharded state; IoError where shared memory that
-  /// share_parameters requires has no room.
+  /// the memory check fails, a pattern matches no parameter, or a custom optimizer would need sharded state; IoError where shared memory
+  /// that share_parameters requires has no room.
   void setup(torch::nn::Module& module, std::vector<OptimizerSpec> optimizers);
   /// For the outermost units of the module that was set up, from their next forward on.
   void checkpoint_activations(ActivationCheckpointing kind);
@@ -101,8 +101,8 @@ class Strategy {
   /// one copy, only its first rank calls fn. What fn throws is rethrown on its rank, and becomes a UsageError on the others. Collective.
   void write_parameters(const std::function<void(const std::string&, Tensor&)>& fn);
   /// Calls fn(name, whole parameter) on every rank for each parameter, between steps, unit by unit in the same order. The tensor is valid
-  /// during the call alone: fn copies what it keeps, and writes nothing. Where parameters are sharded, one unit at a time is unsharded. What
-  /// fn throws is handled as by write_parameters. Collective.
+  /// during the call alone: fn copies what it keeps, and writes nothing. Where parameters are sharded, one unit at a time is unsharded.
+  /// What fn throws is handled as by write_parameters. Collective.
   void read_parameters(const std::function<void(const std::string&, const Tensor&)>& fn);
   /// This rank's shards of the parameters, which it updates; those of all ranks (of hsdp: of a group's) cover every parameter, those of a
   /// private copy each. Valid until the next setup; write through write_parameters alone. Local.
@@ -110,8 +110,8 @@ class Strategy {
   /// Rank 0's buffers (BatchNorm statistics) become those of all ranks. They are looked up by name: what training assigned anew to a
   /// registered buffer counts. Collective. UsageError on all ranks where they differ in names, shapes or dtypes.
   void broadcast_buffers();
-  /// Before a state is loaded: buffers that were registered undefined become zeros of the shape and dtype that the state has for their name,
-  /// or undefined again where it has none. Local.
+  /// Before a state is loaded: buffers that were registered undefined become zeros of the shape and dtype that the state has for their
+  /// name, or undefined again where it has none. Local.
   struct BufferForm {
     std::vector<int64_t> shape;
     at::ScalarType dtype;

@@ -116,8 +116,8 @@ class Session : public StopAgreement {
   /// Newly logged values, the same on all ranks, for schedules that wait for a plateau. A schedule looks at each new value once, when its
   /// interval is over.
   void note_values(const NamedValues& values);
-  /// After every step and epoch, as `moment` says: the schedules of this interval look at their new values. ConfigError, with the names there
-  /// are, where `logged`, all that was logged so far, lacks a monitored value; null: it may still be logged.
+  /// After every step and epoch, as `moment` says: the schedules of this interval look at their new values. ConfigError, with the names
+  /// there are, where `logged`, all that was logged so far, lacks a monitored value; null: it may still be logged.
   void look_at(Interval moment, const NamedValues* logged);
   /// Both.
   void look_at(Interval moment, const NamedValues& values) { note_values(values), look_at(moment, &values); }

@@ -10,14 +10,14 @@
 #include <utility>
 #include <vector>
 
-#include "levin/trainer/callback.h"
 #include "levin/session/checkpoints.h"
-#include "levin/trainer/data_module.h"
 #include "levin/session/load_from.h"
+#include "levin/session/session.h"
+#include "levin/trainer/callback.h"
+#include "levin/trainer/data_module.h"
 #include "levin/trainer/logger.h"
 #include "levin/trainer/prediction.h"
 #include "levin/trainer/run_report.h"
-#include "levin/session/session.h"
 #include "levin/trainer/trainer_config.h"
 
 namespace levin {
