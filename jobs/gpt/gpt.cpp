@@ -90,7 +90,8 @@ void Gpt::on_predict_end() {
 
 std::vector<levin::OptimizerSpec> Gpt::configure_optimizers() {
   levin::OptimizerSpec spec = levin::AdamW{.lr = config_.lr, .beta2 = config_.beta2, .weight_decay = config_.weight_decay};
-  spec.rules = {{.pattern = "*bias", .weight_decay = 0}, {.pattern = "*norm*.weight", .weight_decay = 0}};
+  spec.rules = {{.pattern = "*norm*.weight", .weight_decay = 0}};
+  if (config_.shape.bias) spec.rules.push_back({.pattern = "*bias", .weight_decay = 0});
   spec.lr_scheduler = levin::CosineAnnealingLR{.eta_min = config_.min_lr, .warmup = {.warmup = config_.warmup}};
   return {spec};
 }

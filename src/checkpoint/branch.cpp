@@ -19,7 +19,7 @@ using detail::PendingMoves;
 
 constexpr std::string_view abandoned_prefix = "abandoned-";
 
-bool is_directory(const fs::path& path) {
+bool is_real_directory(const fs::path& path) {
   std::error_code unseen;
   return fs::is_directory(fs::symlink_status(path, unseen));
 }
@@ -52,7 +52,7 @@ std::vector<std::string> abandoned_names(const fs::path& folder, std::optional<i
   if (!resumed_step)
     for (const auto& entry : fs::directory_iterator(folder, error)) {
       const auto name = entry.path().filename().string();
-      if (is_checkpoint_name(name) && is_directory(entry.path()) && std::find(valid.begin(), valid.end(), name) == valid.end() &&
+      if (is_checkpoint_name(name) && is_real_directory(entry.path()) && std::find(valid.begin(), valid.end(), name) == valid.end() &&
           was_a_checkpoint(entry.path()))
         names.push_back(name);
     }
@@ -75,7 +75,7 @@ void move_all(const fs::path& folder, const PendingMoves& moves) {
   fs::create_directory(target, error);
   if (error) detail::throw_io_error(fmt::format("cannot make {}", target.string()), error.value());
   for (const auto& name : moves.names) {
-    if (!is_directory(folder / name)) continue;  // moved before the process was killed
+    if (!is_real_directory(folder / name)) continue;  // moved before the process was killed
     if (std::rename((folder / name).c_str(), (target / name).c_str()) != 0)
       detail::throw_io_error(fmt::format("cannot move {} to {}", (folder / name).string(), target.string()), errno);
   }

@@ -6,9 +6,12 @@
 #include <ATen/ops/empty.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
+#include <torch/csrc/autograd/engine.h>
 
 #include <memory>
 #include <mutex>
+
+#include "levin/core/error.h"
 
 namespace levin::detail {
 namespace {
@@ -95,6 +98,11 @@ struct Twice : torch::autograd::Function<Twice> {
   static List backward(Context* context, const List& gradients) {
     const auto holder = context->saved_data["record"].toCapsule();
     const auto record = static_cast<Holder&>(*holder).record;
+    // The graph of a backward that is to be differentiated ends at the repeated computation's inputs, and autograd::grad would add to the
+    // .grad of every parameter inside.
+    if (at::GradMode::is_enabled() || !torch::autograd::Engine::get_default_engine().is_checkpoint_valid())
+      throw UsageError("nn", "activation checkpointing with autograd::grad, or with a gradient of a gradient (create_graph)",
+                       "use activation_checkpointing: none for a loss that contains gradients");
     List inputs;
     const auto kept = context->get_saved_variables();
     for (size_t i = 0; i < kept.size(); i++)

@@ -67,6 +67,23 @@ size_t optimizer_of(const std::vector<OptimizerSpec>& specs, const std::string& 
                    "let the patterns of only one OptimizerSpec match it");
 }
 
+void check_patterns(const std::vector<OptimizerSpec>& specs, const std::vector<std::string>& parameter_names) {
+  const auto check = [&](const std::string& pattern, const std::string& what) {
+    if (std::any_of(parameter_names.begin(), parameter_names.end(), [&](const auto& name) { return matches(pattern, name); })) return;
+    constexpr size_t most = 8;
+    const bool all = parameter_names.size() <= most;
+    const std::vector<std::string> first(parameter_names.begin(), all ? parameter_names.end() : parameter_names.begin() + most);
+    throw ConfigError(
+        fmt::format("{} matches no parameter: \"{}\"", what, pattern),
+        first.empty() ? "the model has no parameters" : fmt::format("match whole names, such as: {}{}", joined(first), all ? "" : ", …"),
+        "optim");
+  };
+  for (const auto& spec : specs) {
+    for (const auto& rule : spec.rules) check(rule.pattern, "the pattern of an optimizer rule");
+    for (const auto& pattern : spec.parameters) check(pattern, "a pattern of the parameters that an optimizer trains");
+  }
+}
+
 SegmentOptions options_for(const OptimizerSpec& spec, const std::string& parameter_name) {
   SegmentOptions options{base_lr(spec.optimizer), base_weight_decay(spec.optimizer)};
   for (const auto& rule : spec.rules)

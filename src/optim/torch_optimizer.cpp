@@ -12,6 +12,12 @@ TorchOptimizer::TorchOptimizer(const OptimizerFactory& factory, const std::vecto
   if (!optimizer_ || optimizer_->param_groups().empty())
     throw UsageError("optim", "the custom optimizer factory returned null or an optimizer without parameters",
                      "return an optimizer over the given parameters");
+  if (needs_closure())
+    throw UsageError("optim",
+                     fmt::format("the custom optimizer {} computes the loss again in each step (it needs a closure), which is not "
+                                 "supported",
+                                 name()),
+                     "use one that takes a step from the gradients alone");
   for (auto& group : optimizer_->param_groups()) try {
       base_lrs_.push_back(group.options().get_lr());
     } catch (const c10::Error&) {
@@ -33,7 +39,7 @@ void TorchOptimizer::step(const std::function<double(double)>& schedule) {
     optimizer_->step();
   } catch (const c10::Error& error) {
     if (std::string_view(error.what_without_backtrace()).find("closure") == std::string_view::npos) throw;
-    throw UsageError("optim", "the custom optimizer asks for a closure that computes the loss again",
+    throw UsageError("optim", fmt::format("the custom optimizer {} asks for a closure that computes the loss again", name()),
                      "use one that takes a step from the gradients alone");
   }
 }

@@ -3,6 +3,7 @@
 #include <torch/optim/adagrad.h>
 #include <torch/optim/adam.h>
 #include <torch/optim/adamw.h>
+#include <torch/optim/lbfgs.h>
 #include <torch/optim/rmsprop.h>
 #include <torch/optim/sgd.h>
 
@@ -88,6 +89,8 @@ bool TorchOptimizer::is_known() const {
   return type == typeid(optim::AdamW) || type == typeid(optim::Adam) || type == typeid(optim::Adagrad) || type == typeid(optim::RMSprop) ||
          type == typeid(optim::SGD);
 }
+
+bool TorchOptimizer::needs_closure() const { return dynamic_cast<const optim::LBFGS*>(optimizer_.get()) != nullptr; }
 
 OptimizerMemory* TorchOptimizer::memory() const { return dynamic_cast<OptimizerMemory*>(optimizer_.get()); }
 

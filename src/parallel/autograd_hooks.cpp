@@ -2,6 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 #include <c10/core/GradMode.h>
+#include <fmt/format.h>
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/graph_task.h>
 #include <torch/csrc/autograd/variable.h>
@@ -9,6 +10,7 @@
 #include <utility>
 
 #include "flat_group.h"
+#include "levin/core/error.h"
 #include "levin/nn/unit.h"
 
 namespace levin::detail {
@@ -19,8 +21,8 @@ struct UnitHooks::Call {
   bool begun = false;   // its backward
 };
 
-UnitHooks::UnitHooks(StepSchedule& schedule, UnitBase& unit, size_t index)
-    : schedule_(schedule), unit_(std::static_pointer_cast<UnitBase>(unit.shared_from_this())), index_(index) {
+UnitHooks::UnitHooks(StepSchedule& schedule, UnitBase& unit, size_t index, std::string name)
+    : schedule_(schedule), unit_(std::static_pointer_cast<UnitBase>(unit.shared_from_this())), index_(index), name_(std::move(name)) {
   unit.attach(this);
 }
 
@@ -51,6 +53,10 @@ void UnitHooks::leave(const Tensors& for_each_output) {
 }
 
 void UnitHooks::before_backward(Call& call) {
+  if (at::GradMode::is_enabled())  // the graph of this backward would read parameters that are resharded by then
+    throw UsageError("parallel",
+                     fmt::format("a gradient of a gradient (create_graph) through unit \"{}\", whose parameters are sharded", name_),
+                     "train such a model with strategy ddp, zero1 or zero2");
   schedule_.unshard(index_);
   if (!std::exchange(call.begun, true)) schedule_.begin_unit_backward(index_, /*ends=*/call.open_inputs > 0);
 }

@@ -1,5 +1,6 @@
 #pragma once
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "levin/nn/unit_engine.h"
@@ -17,8 +18,8 @@ namespace levin::detail {
 /// cases.
 class UnitHooks final : public UnitEngine {
  public:
-  /// `index` is the schedule's. `schedule` must outlive it.
-  UnitHooks(StepSchedule& schedule, UnitBase& unit, size_t index);
+  /// `index` is the schedule's, `name` the unit's, for errors. `schedule` must outlive it.
+  UnitHooks(StepSchedule& schedule, UnitBase& unit, size_t index, std::string name);
   ~UnitHooks() override;
   UnitHooks(const UnitHooks&) = delete;
   UnitHooks& operator=(const UnitHooks&) = delete;
@@ -36,6 +37,7 @@ class UnitHooks final : public UnitEngine {
   StepSchedule& schedule_;
   std::weak_ptr<UnitBase> unit_;
   size_t index_;
+  std::string name_;
   std::vector<std::shared_ptr<Call>> calls_;  // entered and not left; null: without a backward
 };
 

@@ -37,7 +37,11 @@ Range saved_range(const GroupLayout& layout, const GroupCommunicators& communica
 
 FlatGroup::FlatGroup(GroupLayout layout, GroupStorage storage, const std::vector<Tensor>& tensors, const Options& options,
                      const InitialValues& values)
-    : layout_(std::move(layout)), storage_(std::move(storage)), saved_(saved_range(layout_, options.communicators)), meter_(options.meter) {
+    : layout_(std::move(layout)),
+      storage_(std::move(storage)),
+      saved_(saved_range(layout_, options.communicators)),
+      meter_(options.meter),
+      parameters_(options.parameters) {
   const at::NoGradGuard no_grad;
   store().begin_write();
   adopt_parameters(tensors, values);
@@ -96,6 +100,13 @@ bool FlatGroup::collect_gradient(size_t member) {
   const Tensor& home = member_gradients_[member];
   if (gradient.unsafeGetTensorImpl() == home.unsafeGetTensorImpl()) return true;
   const bool defined = gradient.defined();
+  if (defined && gradient.layout() != at::kStrided) {
+    const auto parameter = static_cast<size_t>(layout_.parameters[member].parameter);
+    throw UsageError("parallel",
+                     fmt::format("parameter \"{}\" got a sparse gradient, which is not supported",
+                                 parameters_ ? (*parameters_)[parameter].name : std::to_string(parameter)),
+                     "compute dense gradients: sparse(false) for an embedding");
+  }
   if (!defined)
     home.zero_();  // it took no part
   else if (gradient.data_ptr() != home.data_ptr())

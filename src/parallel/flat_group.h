@@ -5,6 +5,7 @@
 
 #include "group_factory.h"
 #include "levin/optim/flat_optimizer.h"
+#include "levin/parallel/named_parameter.h"
 #include "levin/parallel/state_tensor.h"
 
 namespace levin {
@@ -21,6 +22,7 @@ class FlatGroup {
     GroupCommunicators communicators;
     bool offload_optimizer = false;  ///< optimizer state and update in host memory
     MemoryMeter* meter = nullptr;    ///< charged with optimizer state
+    const std::vector<NamedParameter>* parameters = nullptr;  ///< by the layout's parameter indices, for errors; outlive the group
   };
   /// Moves the model's parameters (`tensors`, by the layout's parameter indices) into `storage`. The values are rank 0's, or come from
   /// `values`. Collective.
@@ -41,7 +43,7 @@ class FlatGroup {
   // Gradients. The order of a step is StepSchedule's.
 
   /// Moves .grad of a member (by the layout's order) into the group's gradients and makes it a view of them; without a gradient, zeros.
-  /// Returns whether there was one.
+  /// Returns whether there was one. UsageError for a sparse one.
   bool collect_gradient(size_t member);
   /// The same for all members. Appends to `absent` the parameters (by the layout's indices) that have no gradient for the first time.
   void collect_gradients(std::vector<size_t>* absent);
@@ -91,6 +93,7 @@ class FlatGroup {
   GroupStorage storage_;
   Range saved_;
   MemoryMeter* meter_;
+  const std::vector<NamedParameter>* parameters_;
   std::vector<Tensor> members_, member_gradients_;
   std::vector<const void*> homes_;  // each member's storage
   std::vector<bool> was_absent_;    // by member

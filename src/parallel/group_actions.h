@@ -12,6 +12,7 @@ class GroupActions final : public StepActions {
   /// All must outlive it; `groups` may be filled later.
   GroupActions(std::vector<FlatGroup>& groups, ProcessGroups& ranks) : groups_(groups), ranks_(ranks) {}
 
+  bool requires_gradient(size_t group, size_t member) const override { return groups_[group].members()[member].requires_grad(); }
   void start_unshard(size_t group) override { groups_[group].store().start_unshard(); }
   void finish_unshard(size_t group) override { groups_[group].store().finish_unshard(); }
   void reshard(size_t group) override { groups_[group].store().reshard(); }

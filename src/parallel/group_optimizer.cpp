@@ -86,6 +86,59 @@ void GroupOptimizer::clip_by_value(double limit) {
   for (auto* group : trained_) levin::clip_by_value(group->mean(), limit);
 }
 
+bool GroupOptimizer::freezes_any(const FlatGroup& group, Range range) const {
+  const auto& parameters = group.layout().parameters;
+  return std::any_of(parameters.begin(), parameters.end(),
+                     [&](const ParameterRange& held) { return freezes(held.parameter) && intersect(held.range, range).size() > 0; });
+}
+
+void GroupOptimizer::zero_frozen_gradients() {
+  const at::NoGradGuard no_grad;
+  for (auto* group : trained_)
+    for (const auto& [parameter, range] : group->layout().parameters)
+      if (const Range owned = group->owned(), mine = intersect(range, owned); freezes(parameter) && mine.size() > 0)
+        group->mean().narrow(0, mine.begin - owned.begin, mine.size()).zero_();
+}
+
+// The elements of a slice around its frozen parameters. Their state are views, their counters copies: the slice counts for them.
+std::vector<FlatGroup::Slice> GroupOptimizer::trained_parts(const FlatGroup& group, const FlatGroup::Slice& slice) const {
+  const Range whole = slice.segment.range;
+  std::vector<FlatGroup::Slice> parts;
+  const auto add = [&](Range range) {
+    if (range.size() <= 0) return;
+    const auto cut = [&](const Tensor& tensor) { return tensor.narrow(0, range.begin - whole.begin, range.size()); };
+    FlatGroup::Slice part{{slice.segment.group_id, range}, cut(slice.parameters), cut(slice.gradients), {}};
+    for (const auto& tensor : slice.state.tensors) part.state.tensors.push_back(cut(tensor));
+    part.state.step = slice.state.step.clone();
+    if (slice.state.device_step.defined()) part.state.device_step = slice.state.device_step.clone();
+    parts.push_back(std::move(part));
+  };
+  int64_t begin = whole.begin;
+  for (const auto& [parameter, range] : group.layout().parameters) {
+    const Range frozen = intersect(range, whole);
+    if (!freezes(parameter) || frozen.size() == 0) continue;
+    add({begin, frozen.begin});
+    begin = frozen.end;
+  }
+  add({begin, whole.end});
+  return parts;
+}
+
+// LibTorch's optimizers leave out a parameter without a gradient. The number of steps is common to all, frozen or not.
+void GroupOptimizer::step_custom(const std::function<double(double)>& schedule) {
+  std::vector<std::pair<Tensor, Tensor>> hidden;
+  for (const auto* group : trained_)
+    for (size_t i = 0; i < group->members().size(); i++)
+      if (freezes(group->layout().parameters[i].parameter)) {
+        const auto& member = group->members()[i];
+        hidden.emplace_back(member, std::exchange(member.mutable_grad(), Tensor()));
+      }
+  custom_->step(schedule);
+  for (const auto& [member, gradient] : hidden) member.mutable_grad() = gradient;
+  if (!hidden.empty() && custom_->keeps_state())
+    if (const int64_t steps = custom_->steps(); steps > 0) custom_->set_steps(steps);
+}
+
 void GroupOptimizer::update(const std::function<double(double)>& schedule, const std::function<void(const Tensor&)>& sum_over_shards) {
   at::NoGradGuard no_grad;
   const auto options_of = [&](const FlatGroup::Slice& slice) {
@@ -93,18 +146,29 @@ void GroupOptimizer::update(const std::function<double(double)>& schedule, const
     return SegmentOptions{schedule(base.lr), base.weight_decay};
   };
   for (auto* group : trained_) group->begin_update();
-  if (custom_) {
-    custom_->step(schedule);
-  } else if (const auto* layer_wise = dynamic_cast<const LayerWiseOptimizer*>(optimizer_.get())) {
-    update_layer_wise(*layer_wise, trained_, names_.size(), options_of, sum_over_shards);
-  } else if (optimizer_) {
-    std::vector<SliceUpdate> slices;
-    for (auto* group : trained_)
-      for (auto& slice : group->slices()) {
-        const auto [lr, weight_decay] = options_of(slice);
-        slices.push_back({slice.parameters, slice.gradients, slice.state, lr, weight_decay});
+  std::vector<std::vector<FlatGroup::Slice>> parts;  // of slices with frozen parameters
+  std::vector<GroupSlice> slices;
+  for (auto* group : trained_)
+    for (auto& slice : group->slices()) {
+      if (!optimizer_ || !freezes_any(*group, slice.segment.range)) {
+        slices.push_back({group, &slice});
+        continue;
       }
-    optimizer_->step_all(slices);
+      for (auto& part : parts.emplace_back(trained_parts(*group, slice))) slices.push_back({group, &part});
+      slice.state.step.add_(1);
+      if (slice.state.device_step.defined()) slice.state.device_step.add_(1);
+    }
+  if (custom_) {
+    step_custom(schedule);
+  } else if (const auto* layer_wise = dynamic_cast<const LayerWiseOptimizer*>(optimizer_.get())) {
+    update_layer_wise(*layer_wise, slices, names_.size(), options_of, sum_over_shards);
+  } else if (optimizer_) {
+    std::vector<SliceUpdate> updates;
+    for (const auto& [group, slice] : slices) {
+      const auto [lr, weight_decay] = options_of(*slice);
+      updates.push_back({slice->parameters, slice->gradients, slice->state, lr, weight_decay});
+    }
+    optimizer_->step_all(updates);
   }
   for (auto* group : trained_) group->end_update();
 }

@@ -46,6 +46,11 @@ class GroupOptimizer {
   double gradient_scale() const noexcept { return gradient_scale_; }
   bool reducing() const;
 
+  /// By parameter, those that stay as they are until the next call, with their optimizer state: update leaves them out. Empty: none. The
+  /// same on all ranks.
+  void freeze(std::vector<char> frozen) { frozen_ = std::move(frozen); }
+  /// After the reduction: earlier micro-batches of the step may have given a frozen parameter a gradient.
+  void zero_frozen_gradients();
   /// UsageError if a parameter's data left its flat group.
   void check_in_place() const;
   /// Sum of squares of this rank's mean gradients. Summed over the ranks that hold one copy together it is the squared norm.
@@ -70,12 +75,18 @@ class GroupOptimizer {
   void set_steps(int64_t steps);
 
  private:
+  bool freezes(int parameter) const { return !frozen_.empty() && frozen_[static_cast<size_t>(parameter)] != 0; }
+  bool freezes_any(const FlatGroup& group, Range range) const;
+  std::vector<FlatGroup::Slice> trained_parts(const FlatGroup& group, const FlatGroup::Slice& slice) const;
+  void step_custom(const std::function<double(double)>& schedule);
+
   const OptimizerSpec* spec_;
   std::unique_ptr<FlatOptimizer> optimizer_;
   std::unique_ptr<TorchOptimizer> custom_;  // in place of optimizer_
   std::vector<FlatGroup*> groups_, trained_;
   std::vector<SegmentOptions> group_options_;
   std::vector<std::string> names_;  // of all parameters
+  std::vector<char> frozen_;        // by parameter; empty: none
   double weight_ = 0;
   int64_t backwards_ = 0;
   double gradient_scale_ = 1, next_gradient_scale_ = 1;

@@ -18,26 +18,26 @@ struct Piece {
 
 }  // namespace
 
-void update_layer_wise(const LayerWiseOptimizer& optimizer, const std::vector<FlatGroup*>& groups, size_t parameters,
+void update_layer_wise(const LayerWiseOptimizer& optimizer, const std::vector<GroupSlice>& slices, size_t parameters,
                        const std::function<SegmentOptions(const FlatGroup::Slice&)>& options,
                        const std::function<void(const Tensor& squares)>& sum_over_shards) {
   std::vector<Piece> pieces;
   const Tensor squares = at::zeros({2, static_cast<int64_t>(parameters)}, at::kDouble);
   double* of_values = squares.mutable_data_ptr<double>();
   double* of_directions = of_values + parameters;
-  for (auto* group : groups)
-    for (auto& slice : group->slices()) {
-      const auto [lr, weight_decay] = options(slice);
-      const Tensor direction = optimizer.direction(slice.parameters, slice.gradients, slice.state, weight_decay);
-      for (const auto& [parameter, range] : group->layout().parameters) {
-        const Range part = intersect(range, slice.segment.range);
-        if (part.size() == 0) continue;
-        const auto cut = [&](const Tensor& whole) { return whole.narrow(0, part.begin - slice.segment.range.begin, part.size()); };
-        pieces.push_back({parameter, cut(slice.parameters), cut(direction), lr});
-        of_values[parameter] += squared_norm(pieces.back().values);
-        of_directions[parameter] += squared_norm(pieces.back().direction);
-      }
+  for (const auto& [group, slice] : slices) {
+    const auto [lr, weight_decay] = options(*slice);
+    const Range whole = slice->segment.range;
+    const Tensor direction = optimizer.direction(slice->parameters, slice->gradients, slice->state, weight_decay);
+    for (const auto& [parameter, range] : group->layout().parameters) {
+      const Range part = intersect(range, whole);
+      if (part.size() == 0) continue;
+      const auto cut = [&](const Tensor& tensor) { return tensor.narrow(0, part.begin - whole.begin, part.size()); };
+      pieces.push_back({parameter, cut(slice->parameters), cut(direction), lr});
+      of_values[parameter] += squared_norm(pieces.back().values);
+      of_directions[parameter] += squared_norm(pieces.back().direction);
     }
+  }
   sum_over_shards(squares);
   for (const auto& [parameter, values, direction, lr] : pieces)
     values.add_(direction, -lr * optimizer.factor(std::sqrt(of_values[parameter]), std::sqrt(of_directions[parameter])));

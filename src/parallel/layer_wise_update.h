@@ -7,9 +7,15 @@
 
 namespace levin {
 
+/// A part of a group's shard that is updated.
+struct GroupSlice {
+  const FlatGroup* group;
+  FlatGroup::Slice* slice;
+};
+
 /// One update by an optimizer that needs norms of whole parameters, on ranks that hold shards of them. `parameters`: the number of the
 /// model's parameters. `sum_over_shards`, collective, adds up squares [2, parameters] over the ranks among whom parameters are sharded.
-void update_layer_wise(const LayerWiseOptimizer& optimizer, const std::vector<FlatGroup*>& groups, size_t parameters,
+void update_layer_wise(const LayerWiseOptimizer& optimizer, const std::vector<GroupSlice>& slices, size_t parameters,
                        const std::function<SegmentOptions(const FlatGroup::Slice&)>& options,
                        const std::function<void(const Tensor& squares)>& sum_over_shards);
 

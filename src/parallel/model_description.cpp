@@ -9,6 +9,9 @@ namespace levin::detail {
 
 ModelDescription describe_model(const std::vector<NamedParameter>& parameters, const std::vector<OptimizerSpec>& optimizers,
                                 const UnitTree& tree, const std::function<at::ScalarType(const Tensor&)>& dtype_of) {
+  std::vector<std::string> names;
+  for (const auto& parameter : parameters) names.push_back(parameter.name);
+  check_patterns(optimizers, names);
   ModelDescription model;
   auto& options = model.group_options;
   for (const auto& [name, tensor] : parameters) {

@@ -14,7 +14,8 @@ struct ModelDescription {
   ModelShape shape;
   std::vector<SegmentOptions> group_options;
 };
-/// `dtype_of`: the dtype that a parameter has in a flat group. UsageError where not exactly one of several optimizers trains a parameter.
+/// `dtype_of`: the dtype that a parameter has in a flat group. UsageError where not exactly one of several optimizers trains a
+/// parameter, ConfigError for a pattern that matches no parameter.
 ModelDescription describe_model(const std::vector<NamedParameter>& parameters, const std::vector<OptimizerSpec>& optimizers,
                                 const UnitTree& tree, const std::function<at::ScalarType(const Tensor&)>& dtype_of);
 

@@ -149,8 +149,8 @@ void StepSchedule::begin(const std::vector<size_t>& optimizers, bool reduce) {
     group.expected =
         groups_[g].sharding.trained && std::find(optimizers.begin(), optimizers.end(), groups_[g].optimizer) != optimizers.end();
     if (!group.expected) continue;
-    std::fill(group.arrived.begin(), group.arrived.end(), 0);
-    group.missing = group.arrived.size();
+    for (size_t m = 0; m < group.arrived.size(); m++) group.arrived[m] = actions_.requires_gradient(g, m) ? 0 : 1;
+    group.missing = static_cast<size_t>(std::count(group.arrived.begin(), group.arrived.end(), 0));
     if (reduce) group.reduced = false;
     waiting_.push_back(g);
   }
@@ -195,6 +195,8 @@ void StepSchedule::start_in_backward(size_t g) {
   state_[g].started = true;
   const auto& sharding = groups_[g].sharding;
   if (!sharding.reduces_early && !sharding.drops_gradients()) return;
+  for (size_t m = 0; m < groups_[g].members; m++)
+    if (!actions_.requires_gradient(g, m)) actions_.collect_gradient(g, m);  // zeros
   start_reduce(g);
   if (!sharding.drops_gradients()) return;
   in_flight_.push_back(g);

@@ -12,6 +12,8 @@ namespace levin {
 class StepActions {
  public:
   virtual ~StepActions() = default;
+  /// Whether a gradient of the member will arrive in a backward: false while the parameter is frozen.
+  virtual bool requires_gradient(size_t /*group*/, size_t /*member*/) const { return true; }
   virtual void start_unshard(size_t group) = 0;                    ///< parameters get memory, and their all-gather starts
   virtual void finish_unshard(size_t group) = 0;                   ///< waits for it
   virtual void reshard(size_t group) = 0;                          ///< parameters lose their memory
@@ -83,7 +85,7 @@ class StepSchedule {
   // The end of a step.
   /// All gradients of the optimizer are on their way. `exchange` sends synchronize_values numbers to all ranks.
   void synchronize(size_t optimizer, const std::function<void()>& exchange);
-  static constexpr size_t synchronize_values = 3;
+  static constexpr size_t synchronize_values = 4;
   /// The mean gradients are ready: sums times `factor`.
   void reduce(size_t optimizer, double factor);
   /// `update` updates the shards; afterwards all ranks read the new parameters.

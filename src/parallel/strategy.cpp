@@ -2,13 +2,13 @@
 
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/scalar_tensor.h>
-#include <c10/core/GradMode.h>
 #include <fmt/format.h>
+#include <xxhash.h>
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
-#include "levin/comm/host_values.h"
 #include "levin/comm/mesh.h"
 #include "levin/comm/node_group.h"
 #include "levin/core/error.h"
@@ -90,6 +90,7 @@ void Strategy::backward(const Tensor& loss, double weight) {
   for (const size_t i : active) engine.optimizers[i].check_in_place();
   engine.schedule->end_backward(active);
   if (const auto absent = engine.actions.take_absent(); !absent.empty()) check_absent(absent, loss);
+  if (!std::exchange(engine.searched[engine.toggled.value_or(0)], char{1})) engine.warn_of_unregistered(loss);
   engine.backward_done = true;
   for (const size_t i : active) engine.optimizers[i].count(weight);
 }
@@ -113,14 +114,16 @@ void Strategy::scale_gradients(double scale) {
 
 void Strategy::toggle(std::optional<size_t> optimizer) {
   auto& engine = *engine_;
-  for (const auto& tensor : engine.frozen) tensor.set_requires_grad(true);
-  engine.frozen.clear();
+  for (const auto& tensor : engine.toggled_off) tensor.set_requires_grad(true);
+  engine.toggled_off.clear();
   engine.toggled = optimizer;
   if (!optimizer) return;
   for (size_t i = 0; i < engine.optimizers.size(); i++)
     for (const auto* group : engine.optimizers[i].groups())
-      if (i != *optimizer && group->trained()) engine.frozen.insert(engine.frozen.end(), group->members().begin(), group->members().end());
-  for (const auto& tensor : engine.frozen) tensor.set_requires_grad(false);
+      if (i != *optimizer && group->trained())
+        std::copy_if(group->members().begin(), group->members().end(), std::back_inserter(engine.toggled_off),
+                     [](const Tensor& tensor) { return tensor.requires_grad(); });
+  for (const auto& tensor : engine.toggled_off) tensor.set_requires_grad(false);
 }
 
 void Strategy::checkpoint_activations(ActivationCheckpointing kind) {
@@ -132,13 +135,17 @@ void Strategy::expect_step(size_t optimizer) { engine_->schedule->expect_step(op
 
 StepTotals Strategy::meet(uint32_t signals, size_t optimizer) {
   auto& engine = *engine_;
-  const auto& weight = engine.optimizers[optimizer];
-  weight.check_in_place();
+  auto& ours = engine.optimizers[optimizer];
+  ours.check_in_place();
+  engine.refuse_unfrozen();
+  auto frozen = engine.frozen_parameters(optimizer);
+  const double frozen_hash = frozen.empty() ? 0 : static_cast<double>(XXH3_64bits(frozen.data(), frozen.size()) >> 12) + 1;
   std::vector<double> all;
   engine.schedule->synchronize(optimizer, [&] {
-    all = engine.exchange({weight.weight(), static_cast<double>(signals), static_cast<double>(optimizer)});
+    all = engine.exchange({ours.weight(), static_cast<double>(signals), static_cast<double>(optimizer), frozen_hash});
   });
   StepTotals totals;
+  bool same_frozen = true;
   for (size_t i = 0; i < all.size(); i += StepSchedule::synchronize_values) {
     totals.signals |= static_cast<uint32_t>(all[i + 1]);
     if (const auto other = static_cast<size_t>(all[i + 2]); other != optimizer) {
@@ -148,8 +155,14 @@ StepTotals Strategy::meet(uint32_t signals, size_t optimizer) {
                                    names[optimizer], i / StepSchedule::synchronize_values, names[other]),
                        "take the same steps in the same order on all ranks, whatever their data");
     }
+    same_frozen = same_frozen && all[i + 3] == all[3];
   }
   totals.weight = engine.sum_over_loss(all, StepSchedule::synchronize_values);
+  if (!same_frozen) {
+    frozen.resize(engine.parameters.size());
+    detail::refuse_frozen(frozen, engine.parameters, engine.mesh->world());
+  }
+  ours.freeze(std::move(frozen));
   return totals;
 }
 
@@ -166,6 +179,7 @@ void Strategy::reduce(const StepTotals& totals, size_t optimizer, Accumulation a
   auto& gradients = engine_->optimizers[optimizer];
   const double calls = accumulation == Accumulation::sum ? static_cast<double>(gradients.backwards()) : 1;
   engine_->schedule->reduce(optimizer, calls * engine_->unit / (totals.weight * gradients.gradient_scale()));
+  gradients.zero_frozen_gradients();
   gradients.forget_weights();
 }
 
@@ -197,45 +211,6 @@ void Strategy::update(const std::function<double(double)>& schedule, size_t opti
 void Strategy::zero_grad(size_t optimizer) {
   engine_->schedule->reset(optimizer);
   engine_->optimizers[optimizer].forget_weights();
-}
-
-// A unit's sharded parameters are unsharded while it is written.
-void Strategy::write_units(const std::function<void(size_t parameter)>& write) {
-  auto& engine = *engine_;
-  for (size_t unit = 0; unit < engine.tree.units.size(); unit++) {
-    std::vector<ParameterStore*> stores;
-    for (auto& group : engine.groups)
-      if (group.layout().unit == static_cast<int>(unit)) stores.push_back(&group.store());
-    for (auto* store : stores) store->start_unshard(), store->finish_unshard();
-    for (size_t i = 0; i < engine.parameters.size(); i++)
-      if (engine.unit_of_parameter[i] == unit) write(i);
-    for (auto* store : stores) store->write_back(), store->reshard();
-  }
-  for (auto& group : engine.groups) group.shard_changed();
-}
-
-void Strategy::write_parameters(const std::function<void(const std::string&, Tensor&)>& fn) {
-  auto& engine = *engine_;
-  std::exception_ptr failure;
-  if (engine.communicator->size() > 1) engine.communicator->barrier();  // others may still read a shared copy that is about to change
-  engine.schedule->reshard_all();
-  const at::NoGradGuard no_grad;
-  const bool writes = engine.groups.empty() || engine.groups.front().store().writes();
-  write_units([&](size_t parameter) {
-    if (!writes || failure) return;
-    try {
-      fn(engine.parameters[parameter].name, engine.parameters[parameter].tensor);
-    } catch (...) {
-      failure = std::current_exception();
-    }
-  });
-  rethrow_on_all_ranks(*engine.communicator, failure, "parallel");
-}
-
-void Strategy::broadcast_buffers() {
-  if (engine_->communicator->size() == 1) return;
-  const at::NoGradGuard no_grad;
-  for (auto& buffer : engine_->buffers) engine_->communicator->broadcast(buffer.tensor, 0).wait();
 }
 
 }  // namespace levin

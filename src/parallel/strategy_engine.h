@@ -26,6 +26,18 @@ struct Strategy::Engine {
   void make_schedule(const ModelShape& model, const std::vector<GroupSharding>& sharding);
   void use_plan(ShardingPlan next);
 
+  /// The module's buffers as they are now, by name.
+  std::vector<NamedParameter> current_buffers() const;
+  /// Calls visit(parameter) with each parameter unsharded, unit by unit. `write`: what was written becomes the shards. What a visit throws
+  /// is an error on all ranks. Collective.
+  void visit_parameters(bool write, const std::function<void(size_t parameter)>& visit);
+  /// By parameter, whether it is the optimizer's and requires no gradient now, toggle aside; empty: none.
+  std::vector<char> frozen_parameters(size_t optimizer) const;
+  /// UsageError for a parameter that requires a gradient now and required none in setup: it has neither gradients nor optimizer state.
+  void refuse_unfrozen() const;
+  /// Rank 0 warns of tensors that collected gradients of the loss and that no module registers.
+  void warn_of_unregistered(const Tensor& loss) const;
+
   /// Every rank's `values`, in rank order. Collective; inside a node it makes no MPI call.
   std::vector<double> exchange(const std::vector<double>& values);
   /// Of what exchange gave, the sum of each rank's first value over mesh.loss(): a tensor-parallel group counts its samples once.
@@ -47,9 +59,11 @@ struct Strategy::Engine {
   std::unique_ptr<BufferPools> pools;
   std::unique_ptr<detail::DeferredShards> deferred;
 
-  std::weak_ptr<const torch::nn::Module> module;
+  std::weak_ptr<torch::nn::Module> module;
   std::vector<OptimizerSpec> specs;
-  std::vector<NamedParameter> parameters, buffers;  // buffers are contiguous
+  std::vector<NamedParameter> parameters;
+  std::vector<NamedParameter> buffers;         // in setup, for a module that is not in a shared_ptr
+  std::vector<std::string> undefined_buffers;  // registered without a tensor when setup began
   detail::UnitTree tree;
   std::vector<std::weak_ptr<UnitBase>> units;
   std::vector<size_t> unit_of_parameter;
@@ -61,10 +75,11 @@ struct Strategy::Engine {
   std::vector<std::unique_ptr<detail::UnitHooks>> unit_hooks;
   std::unique_ptr<detail::GradientHooks> gradient_hooks;
 
-  std::vector<Tensor> frozen;           // by toggle
+  std::vector<Tensor> toggled_off;      // require no gradient because of toggle
   std::optional<size_t> toggled;        // the only optimizer that backward is for
   double unit = 1, gradient_scale = 1;  // gradients are accumulated times weight / unit * gradient_scale
   bool backward_done = false, warned_of_absent = false;
+  std::vector<char> searched{1};  // by optimizer: its first loss, for tensors that no module registers
 };
 
 }  // namespace levin

@@ -6,6 +6,7 @@
 #include "levin/comm/mesh.h"
 #include "levin/core/error.h"
 #include "levin/core/heap.h"
+#include "levin/nn/module_buffers.h"
 #include "levin/nn/unit.h"
 #include "model_checks.h"
 #include "strategy_engine.h"
@@ -89,7 +90,9 @@ void Strategy::setup(torch::nn::Module& module, std::vector<OptimizerSpec> optim
   engine.specs = std::move(optimizers);
   engine.parameters = detail::parameters_of(module);
   detail::check_same_model(module, *engine.communicator);
+  detail::check_supported(module, /*trained=*/!engine.specs.empty());
   engine.module = module.weak_from_this();
+  engine.searched.assign(std::max<size_t>(1, engine.specs.size()), 0);
   engine.resolve_custom_optimizer();
   engine.adopt_buffers(module);
   engine.make_groups(module);
@@ -109,7 +112,7 @@ void Strategy::Engine::discard(const torch::nn::Module& next) {
     for (const auto& member : group.members()) member.set_data(member.detach().clone());
     store.reshard();
   }
-  optimizers.clear(), groups.clear(), parameters.clear(), unit_of_parameter.clear(), buffers.clear();
+  optimizers.clear(), groups.clear(), parameters.clear(), unit_of_parameter.clear(), buffers.clear(), undefined_buffers.clear();
   pools.reset();
   meter = {};
   pools = std::make_unique<BufferPools>(meter);
@@ -138,6 +141,8 @@ void Strategy::Engine::adopt_buffers(torch::nn::Module& next) {
     if (!item.value().is_contiguous()) item.value().set_data(item.value().contiguous());
     buffers.push_back({item.key(), item.value()});
   }
+  for (const auto& [name, slot] : buffer_slots(next))
+    if (!slot->defined()) undefined_buffers.push_back(name);
 }
 
 // Before anything is allocated: a rank that the system kills for its memory reports nothing.
@@ -194,7 +199,7 @@ void Strategy::Engine::make_groups(torch::nn::Module& next) {
       place.copy_(parameter);
       communicator->broadcast(place, 0).wait();
     };
-  const FlatGroup::Options options{ranks.communicators(), plan.options.offload_optimizer, &meter};
+  const FlatGroup::Options options{ranks.communicators(), plan.options.offload_optimizer, &meter, &parameters};
   groups.reserve(layout.size());
   for (size_t i = 0; i < layout.size(); i++) groups.emplace_back(std::move(layout[i]), std::move(storage[i]), tensors, options, values);
   deferred.reset();
@@ -218,7 +223,7 @@ void Strategy::Engine::make_schedule(const ModelShape& model, const std::vector<
                                             StepSchedule::options_of(plan, ranks.ranks()), actions);
   if (!schedule->watches()) return;
   for (size_t unit = 1; unit < tree.units.size(); unit++)
-    unit_hooks.push_back(std::make_unique<detail::UnitHooks>(*schedule, *tree.units[unit].unit, unit));
+    unit_hooks.push_back(std::make_unique<detail::UnitHooks>(*schedule, *tree.units[unit].unit, unit, tree.units[unit].name));
   gradient_hooks = std::make_unique<detail::GradientHooks>(*schedule, groups);
 }
 

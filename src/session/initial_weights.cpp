@@ -41,11 +41,12 @@ void Session::load_weights(const InitialWeights& init) {
   const auto excluded = [&](const std::string& name) {
     return std::any_of(init.exclude.begin(), init.exclude.end(), [&](const auto& pattern) { return matches(pattern, name); });
   };
+  auto offered = renamed(init);
+  std::erase_if(offered, [&](const auto& one) { return excluded(one.first); });
+  detail::define_buffers(*strategy_, offered, "");
   auto wanted = strategy_->state(StateUse::load, /*weights_only=*/true);
   for (auto& tensor : wanted) tensor.name.erase(0, in_state.size());
   const auto kept = std::erase_if(wanted, [&](const auto& tensor) { return excluded(tensor.name); });
-  auto offered = renamed(init);
-  std::erase_if(offered, [&](const auto& one) { return excluded(one.first); });
   const detail::TensorMatch match(std::move(wanted), offered, /*convert=*/true);
   if (const auto differences = match.differences(); !differences.empty())
     throw DataError(fmt::format("{} does not fit the model; {}", init.source->path().string(), differences),

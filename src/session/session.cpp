@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <exception>
 #include <utility>
 
 #include "levin/comm/thread_count.h"
@@ -17,6 +18,12 @@
 
 namespace levin {
 namespace {
+
+// Before anything collective.
+const SessionConfig& checked(const SessionConfig& config) {
+  check_config(config);
+  return config;
+}
 
 // Where parameters are shared by NUMA domain, and a host has several: a communicator whose ranks share memory in a domain.
 std::unique_ptr<Communicator> by_numa_domain(const StrategyConfig& strategy, MpiRuntime& runtime, const Topology& topology,
@@ -36,7 +43,7 @@ std::unique_ptr<Communicator> by_numa_domain(const StrategyConfig& strategy, Mpi
 Session::Session(MpiRuntime& runtime, const SessionConfig& config, uint64_t seed, const AcceleratorRegistry& accelerators,
                  const ModelParallel& model_parallel)
     : runtime_(&runtime),
-      config_(config),
+      config_(checked(config)),
       seed_(seed),
       topology_(Topology::discover(runtime)),
       chosen_(choose_device(accelerators, config.accelerator, runtime, topology_)),
@@ -45,8 +52,8 @@ Session::Session(MpiRuntime& runtime, const SessionConfig& config, uint64_t seed
       mesh_(std::make_unique<Mesh>(domains_ ? *domains_ : *communicator_, model_parallel)),
       strategy_(Strategy::create(config.strategy, *mesh_, accelerator().alignment_bytes(), runtime.log(),
                                  check_planned_memory(domains_ ? &available_memory_of_domain : &available_memory, runtime.log()))),
-      scaling_(config, *strategy_, runtime) {
-  check_config(config_);
+      scaling_(config, *strategy_, runtime),
+      exceptions_(std::uncaught_exceptions()) {
   if (const auto why = device().is_cpu() ? slow_because(config_.precision, CpuFeatures::of_this_one()) : ""; !why.empty() && rank() == 0)
     runtime.log().warning("[session] precision {} will be slower than 32-true: {}", enum_name(config_.precision), why);
   const ThreadCount count = choose_threads(config_.num_threads, topology_, [](const char* name) { return std::getenv(name); });
@@ -54,7 +61,9 @@ Session::Session(MpiRuntime& runtime, const SessionConfig& config, uint64_t seed
   at::set_num_threads(static_cast<int>(count.threads));
 }
 
-Session::~Session() = default;
+Session::~Session() {
+  if (std::uncaught_exceptions() > exceptions_) communicator_->abort("an exception left the scope of its Session");
+}
 
 std::unique_ptr<BuildContext> Session::start_build() {
   accelerator().seed(seed_);
@@ -106,6 +115,13 @@ void Session::seed_micro_batch(int64_t micro_batch) {
       mix_seed(mix_seed(mix_seed(mix_seed(seed_) ^ counter(mesh_->seed_rank())) ^ counter(progress_.step)) ^ counter(micro_batch)));
 }
 
+void Session::seed_evaluation(int64_t dataloader_idx, int64_t batch_idx) {
+  constexpr uint64_t evaluation = 0x6576616cu;  // not the numbers of a training
+  const auto counter = [](int64_t value) { return static_cast<uint64_t>(value); };
+  const auto of_rank = mix_seed(mix_seed(mix_seed(seed_ ^ evaluation) ^ counter(mesh_->seed_rank())) ^ counter(progress_.step));
+  accelerator().seed(mix_seed(mix_seed(of_rank ^ counter(dataloader_idx)) ^ counter(batch_idx)));
+}
+
 void Session::backward(const Tensor& loss, double weight) {
   const auto off = no_autocast();  // the graph has its dtypes
   strategy_->backward(loss, weight);
@@ -126,7 +142,10 @@ bool Session::reduce(size_t optimizer, Accumulation accumulation) {
 }
 
 void Session::clip_gradients(size_t optimizer, std::optional<double> gradient_clip_val, ClipAlgorithm algorithm) {
-  if (!gradient_clip_val) return;
+  if (!gradient_clip_val || *gradient_clip_val == 0) return;
+  if (!(*gradient_clip_val > 0))
+    throw ConfigError(fmt::format("gradient_clip_val is {}", *gradient_clip_val), "give a positive limit; 0 or null: no clipping",
+                      "session");
   const auto off = no_autocast();
   if (algorithm == ClipAlgorithm::value) {
     strategy_->clip_by_value(*gradient_clip_val, optimizer);
@@ -180,21 +199,29 @@ std::vector<OptimizerValues> Session::optimizer_values() const {
   return all;
 }
 
-void Session::look_at(Interval moment, const NamedValues& values) {
-  for (size_t optimizer = 0; optimizer < specs_.size(); optimizer++) look_at(optimizer, moment, values);
+const ReduceLROnPlateau* Session::plateau_schedule(size_t optimizer) const {
+  const auto& chosen = specs_[optimizer].lr_scheduler;
+  return chosen ? std::get_if<ReduceLROnPlateau>(&*chosen) : nullptr;
 }
 
-void Session::look_at(size_t optimizer, Interval moment, const NamedValues& values) {
-  const auto& chosen = specs_[optimizer].lr_scheduler;
-  const auto* schedule = chosen ? std::get_if<ReduceLROnPlateau>(&*chosen) : nullptr;
-  if (!schedule || schedule->interval != moment) return;
-  if ((moment == Interval::step ? progress_.step : progress_.epoch) % schedule->frequency != 0) return;
-  if (const double* value = find_value(values, schedule->monitor)) {
-    plateaus_[optimizer] = look(*schedule, plateaus_[optimizer], *value);
-  } else if (schedule->strict) {
-    const std::string known = names_of(values);
-    throw ConfigError(fmt::format("a plateau schedule monitors \"{}\", which was not logged", schedule->monitor),
-                      known.empty() ? "log it" : "monitor one of those that were: " + known, "session");
+void Session::note_values(const NamedValues& values) {
+  for (size_t i = 0; i < specs_.size(); i++)
+    if (const auto* schedule = plateau_schedule(i))
+      if (const double* value = find_value(values, schedule->monitor)) plateaus_[i].waiting = *value;
+}
+
+void Session::look_at(Interval moment, const NamedValues* logged) {
+  for (size_t i = 0; i < specs_.size(); i++) {
+    const auto* schedule = plateau_schedule(i);
+    if (!schedule || schedule->interval != moment) continue;
+    if ((moment == Interval::step ? progress_.step : progress_.epoch) % schedule->frequency != 0) continue;
+    if (const auto value = std::exchange(plateaus_[i].waiting, std::nullopt)) {
+      plateaus_[i] = look(*schedule, plateaus_[i], *value);
+    } else if (schedule->strict && logged && !find_value(*logged, schedule->monitor)) {
+      const std::string known = names_of(*logged);
+      throw ConfigError(fmt::format("a plateau schedule monitors \"{}\", which was not logged", schedule->monitor),
+                        known.empty() ? "log it" : "monitor one of those that were: " + known, "session");
+    }
   }
 }
 

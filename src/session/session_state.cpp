@@ -1,15 +1,29 @@
+#include <fmt/ranges.h>
+
 #include <algorithm>
 
 #include "levin/checkpoint/checkpoint_reader.h"
 #include "levin/core/error.h"
-#include "levin/session/state_reader.h"
 #include "levin/session/load_from.h"
 #include "levin/session/session.h"
+#include "levin/session/state_reader.h"
 #include "state_names.h"
 #include "state_writer.h"
 
 namespace levin {
 namespace {
+
+constexpr const char* frozen_parameters = "frozen_parameters";  // one name a line
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    lines.push_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return lines;
+}
 
 std::string key_of(const std::string& optimizer, const char* field) { return "optimizer." + optimizer + "." + field; }
 
@@ -40,10 +54,12 @@ void Session::add_progress(StateDict& state) const {
     const auto& plateau = plateaus_[i];
     state.set(key_of(name, "steps"), strategy_->optimizer_steps(i));
     if (plateau.best) state.set(key_of(name, "plateau.best"), *plateau.best);
+    if (plateau.waiting) state.set(key_of(name, "plateau.waiting"), *plateau.waiting);
     state.set(key_of(name, "plateau.bad"), plateau.bad);
     state.set(key_of(name, "plateau.cooldown"), plateau.cooldown);
     state.set(key_of(name, "plateau.reductions"), plateau.reductions);
   }
+  state.set(frozen_parameters, fmt::to_string(fmt::join(strategy_->frozen_parameters(), "\n")));
   scaling_.save(state);
 }
 
@@ -58,8 +74,10 @@ void Session::restore_progress(const StateDict& state) {
                          .cooldown = state.get<int64_t>(key_of(name, "plateau.cooldown")),
                          .reductions = state.get<int64_t>(key_of(name, "plateau.reductions"))};
     if (const auto best = key_of(name, "plateau.best"); state.contains(best)) plateau.best = state.get<double>(best);
+    if (const auto waiting = key_of(name, "plateau.waiting"); state.contains(waiting)) plateau.waiting = state.get<double>(waiting);
     plateaus_[i] = plateau;
   }
+  if (state.contains(frozen_parameters)) strategy_->freeze_parameters(lines_of(state.get<std::string>(frozen_parameters)));
   scaling_.load(state);
 }
 

@@ -14,7 +14,6 @@ namespace levin {
 
 using detail::TensorMatch;
 
-
 StateReader::StateReader(Session& session, const LoadFrom& from) : session_(session), from_(from), checkpoint_(from.checkpoint) {}
 
 std::string StateReader::path() const { return checkpoint_->path().string(); }
@@ -24,6 +23,7 @@ bool StateReader::load_tensors(bool weights_only, std::exception_ptr& damage) {
   auto offered = checkpoint_->with_prefix("");
   std::erase_if(
       offered, [&](const auto& one) { return !one.first.starts_with("model/") && (weights_only || !one.first.starts_with("optimizer/")); });
+  detail::define_buffers(session_.strategy(), offered, "model/");
   const TensorMatch match(session_.strategy().state(StateUse::load, weights_only), offered, /*convert=*/false);
   if (const auto differences = match.differences(); !differences.empty()) {
     const auto what = fmt::format("{} does not fit the model; {}", path(), differences);

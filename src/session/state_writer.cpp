@@ -2,6 +2,8 @@
 
 #include <ATen/ops/tensor.h>
 
+#include <nlohmann/json.hpp>
+
 #include "levin/comm/host_values.h"
 #include "levin/core/error.h"
 #include "levin/session/session.h"
@@ -19,6 +21,17 @@ void StateWriter::add_piece(const std::string& name, int64_t begin, const Tensor
 void StateWriter::add_of_rank_0(const std::string& name, const Tensor& tensor) {
   state_.tensors.push_back({name, tensor.scalar_type(), tensor.sizes().vec()});
   if (session_.rank() == 0) add_piece(name, 0, tensor);
+}
+
+// Names, dtypes and shapes are rank 0's, too: other ranks may keep other tensors, or none.
+void StateWriter::add_tensors_of_rank_0(const std::vector<std::pair<std::string, Tensor>>& mine) {
+  auto forms = nlohmann::json::array();
+  for (const auto& [name, tensor] : mine) forms.push_back({name, static_cast<int>(tensor.scalar_type()), tensor.sizes().vec()});
+  for (const auto& form : nlohmann::json::parse(broadcast_text(communicator_, forms.dump())))
+    state_.tensors.push_back(
+        {form[0].get<std::string>(), static_cast<c10::ScalarType>(form[1].get<int>()), form[2].get<std::vector<int64_t>>()});
+  if (session_.rank() != 0) return;
+  for (const auto& [name, tensor] : mine) add_piece(name, 0, tensor);
 }
 
 void StateWriter::add_of_each_rank(const std::string& name, const Tensor& mine) {
@@ -58,10 +71,11 @@ void StateWriter::add_rows(const std::string& name, const Tensor& mine) {
 
 void StateWriter::add(const std::string& name, const StateDict& dict) {
   bool has_text = false;
+  std::vector<std::pair<std::string, Tensor>> of_rank_0;
   for (const auto& [key, value] : dict.values()) {
     const auto tensor_name = name + "/" + key;
     if (const auto* tensor = std::get_if<Tensor>(&value))
-      add_of_rank_0(tensor_name, *tensor);
+      of_rank_0.emplace_back(tensor_name, *tensor);
     else if (const auto* each = std::get_if<StateDict::EachRank>(&value))
       add_of_each_rank(tensor_name, each->value);
     else if (const auto* rows = std::get_if<StateDict::RankRows>(&value))
@@ -69,6 +83,7 @@ void StateWriter::add(const std::string& name, const StateDict& dict) {
     else
       has_text = true;
   }
+  add_tensors_of_rank_0(of_rank_0);
   if (has_text) state_.texts.push_back({state_prefix + name, dict.to_json()});
 }
 

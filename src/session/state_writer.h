@@ -1,5 +1,6 @@
 #pragma once
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "levin/checkpoint/checkpoint_state.h"
@@ -34,6 +35,7 @@ class StateWriter {
 
  private:
   void add_of_rank_0(const std::string& name, const Tensor& tensor);
+  void add_tensors_of_rank_0(const std::vector<std::pair<std::string, Tensor>>& mine);
   void add_of_each_rank(const std::string& name, const Tensor& mine);
   void add_rows(const std::string& name, const Tensor& mine);
   void add_piece(const std::string& name, int64_t begin, const Tensor& values);

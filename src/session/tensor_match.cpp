@@ -32,6 +32,14 @@ void load_part(const StateTensor::Part& part, const TensorSource& source, const 
 
 }  // namespace
 
+void define_buffers(Strategy& strategy, const std::map<std::string, const TensorEntry*>& offered, const std::string& prefix) {
+  strategy.define_buffers([&](const std::string& name) -> std::optional<Strategy::BufferForm> {
+    const auto found = offered.find(prefix + name);
+    if (found == offered.end()) return std::nullopt;
+    return Strategy::BufferForm{found->second->shape, found->second->dtype};
+  });
+}
+
 TensorMatch::TensorMatch(std::vector<StateTensor> wanted, const std::map<std::string, const TensorEntry*>& offered, bool convert)
     : wanted_(std::move(wanted)) {
   std::set<std::string> known;

@@ -13,6 +13,9 @@ struct TensorEntry;
 
 namespace detail {
 
+/// Defines the buffers that the model registered undefined and the file has, `prefix` before their names; see Strategy::define_buffers.
+void define_buffers(Strategy& strategy, const std::map<std::string, const TensorEntry*>& offered, const std::string& prefix);
+
 /// Which tensors of a file go where in a run's state.
 class TensorMatch {
  public:

@@ -133,6 +133,8 @@ void EvaluationLoop::run_source(size_t dataloader_idx, int64_t batches) {
     Batch* batch = call("reading the next batch", loader, [&] { return loader.next(); });
     if (!batch) break;
     batch->set_dataloader_idx(static_cast<int64_t>(dataloader_idx));
+    const PaddingGuard padding(module_, *batch);
+    trainer_.session().seed_evaluation(static_cast<int64_t>(dataloader_idx), batch_idx);
     trainer_.transfer(*batch, module_, data_);
     step(*batch, batch_idx);
     trainer_.batch_progress().done++;
@@ -149,7 +151,6 @@ bool EvaluationLoop::told_to_end() {
 
 void EvaluationLoop::step(const Batch& batch, int64_t batch_idx) {
   const auto& hooks = trainer_.hooks();
-  const FillerGuard filler(module_, batch);
   hooks.call(moments_.batch_start.name, moments_.batch_start.hook, batch, batch_idx);
   logs_.begin_batch(batch);
   const auto in_autocast = [&](const char* name, auto step) {

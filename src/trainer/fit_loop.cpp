@@ -72,6 +72,7 @@ void FitLoop::run(const LoadFrom& from) {
   } else if (from.init) {
     session_.load_weights(*from.init);
   }
+  trainer_.take_new_metrics();  // of earlier runs
   hooks_.call("on_fit_start", &Hooks::on_fit_start);
   if (!saved) sanity_check();  // it would change what resumes
   loader_ = trainer_.make_loader(call("train_dataloader", data_, [&] { return data_.train_dataloader(); }), /*training=*/true);
@@ -208,7 +209,7 @@ void FitLoop::run_epoch() {
   trainer_.end_train_epoch(logs_);
   session_.progress().epoch++;
   trainer_.report().epochs++;
-  if (!cut_short) session_.look_at(Interval::epoch, trainer_.report().metrics);
+  if (!cut_short) look_at(Interval::epoch);
   at_boundary();
 }
 
@@ -220,8 +221,11 @@ void FitLoop::at_boundary() {
 void FitLoop::train_batch(Batch& batch) {
   if (micro_batch_ == 0) step_began_ = std::chrono::steady_clock::now();
   watch_the_time();
-  trainer_.transfer(batch, module_, data_);
   session_.seed_micro_batch(micro_batch_);
+  {
+    const PaddingGuard padding(module_, batch);
+    trainer_.transfer(batch, module_, data_);
+  }
   hooks_.call("on_train_batch_start", &Hooks::on_train_batch_start, batch, batch_idx_);
   module_.begin_batch();
   const int64_t skipped_before = session_.scaling().skipped_steps();
@@ -239,8 +243,8 @@ void FitLoop::train_batch(Batch& batch) {
 
 // Of a step; after a validation that was given up it is left to the next start.
 void FitLoop::end_batch() {
-  if (validation_given_up_) return;
-  session_.look_at(Interval::step, trainer_.report().metrics);
+  if (validation_given_up_) return session_.note_values(trainer_.take_new_metrics());
+  look_at(Interval::step);
   at_boundary();
   if (!session_.late_agreement_wanted()) return;
   session_.forget_late_agreement();
@@ -253,6 +257,13 @@ void FitLoop::ask_for_late_agreement() {
   if (std::chrono::steady_clock::now() - step_began_ >= long_step) session_.request_late_agreement();
 }
 
+// A monitored value may still come until an epoch and a validation have ended.
+void FitLoop::look_at(Interval moment) {
+  const bool all_logged = session_.progress().epoch > 0 && (validated_once_ || !validation_);
+  session_.note_values(trainer_.take_new_metrics());
+  session_.look_at(moment, all_logged ? &trainer_.report().metrics : nullptr);
+}
+
 Tensor FitLoop::training_step(const Batch& batch) {
   return call("training_step", module_, batch, [&] {
     const auto autocast = session_.autocast();
@@ -263,25 +274,25 @@ Tensor FitLoop::training_step(const Batch& batch) {
 Tensor FitLoop::optimize_automatically(const Batch& batch) {
   Tensor loss;
   {
-    const FillerGuard filler(module_, batch);
+    const PaddingGuard padding(module_, batch);  // checkpointed units compute again in the backward
     logs_.begin_batch(batch);
     loss = training_step(batch);
+    if (micro_batch_ == 0) {
+      hooks_.call("on_before_zero_grad", &Hooks::on_before_zero_grad, optimizer_name());
+      session_.zero_grad();
+    }
+    hooks_.call("on_before_backward", &Hooks::on_before_backward, loss);
+    micro_batch_++;
+    if (step_is_due()) session_.expect_step();
+    call("backward", module_, batch, [&] { session_.backward(loss, module_.weight_of(batch)); });
+    hooks_.call("on_after_backward", &Hooks::on_after_backward);
   }
-  if (micro_batch_ == 0) {
-    hooks_.call("on_before_zero_grad", &Hooks::on_before_zero_grad, optimizer_name());
-    session_.zero_grad();
-  }
-  hooks_.call("on_before_backward", &Hooks::on_before_backward, loss);
-  micro_batch_++;
-  if (step_is_due()) session_.expect_step();
-  call("backward", module_, batch, [&] { session_.backward(loss, module_.weight_of(batch)); });
-  hooks_.call("on_after_backward", &Hooks::on_after_backward);
   if (step_is_due()) optimizer_step();
   return loss;
 }
 
 Tensor FitLoop::optimize_manually(const Batch& batch) {
-  const FillerGuard filler(module_, batch);
+  const PaddingGuard padding(module_, batch);
   logs_.begin_batch(batch);
   manual_->begin(batch);
   auto before = std::exchange(complete_, {});
@@ -351,6 +362,7 @@ void FitLoop::validate() {
   if (micro_batch_ == 0 && !complete_.empty()) complete_.set("validation_given_up", true);  // a restart begins it again
   validation_->run(/*may_be_given_up=*/micro_batch_ == 0);                                  // else its step could not be saved
   validation_given_up_ = validation_->given_up();
+  if (!validation_given_up_) validated_once_ = true;
   trainer_.batch_progress() = {batch_idx_ + 1, batches_ == Trainer::unlimited ? 0 : batches_};
   clock_ = validated_ = std::chrono::steady_clock::now();
 }

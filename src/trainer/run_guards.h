@@ -4,8 +4,10 @@
 #include <torch/csrc/autograd/anomaly_mode.h>
 
 #include <cstdlib>
+#include <optional>
 #include <utility>
 
+#include "levin/nn/module_buffers.h"
 #include "levin/trainer/module.h"
 #include "levin/trainer/trainer.h"
 
@@ -123,13 +125,16 @@ class EvaluationMode {
   std::vector<std::pair<std::shared_ptr<torch::nn::Module>, bool>> parts_;
 };
 
-/// During a filler batch the module's metrics gather nothing.
-class FillerGuard {
+/// A padding batch changes nothing: the module's metrics gather nothing, and its buffers are restored at the end of the scope.
+class PaddingGuard {
  public:
-  FillerGuard(Module& module, const Batch& batch) : module_(batch.filler() ? &module : nullptr) { enable(false); }
-  ~FillerGuard() { enable(true); }
-  FillerGuard(const FillerGuard&) = delete;
-  FillerGuard& operator=(const FillerGuard&) = delete;
+  PaddingGuard(Module& module, const Batch& batch) : module_(batch.filler() ? &module : nullptr) {
+    if (module_) buffers_.emplace(module);
+    enable(false);
+  }
+  ~PaddingGuard() { enable(true); }
+  PaddingGuard(const PaddingGuard&) = delete;
+  PaddingGuard& operator=(const PaddingGuard&) = delete;
 
  private:
   void enable(bool enabled) {
@@ -137,6 +142,7 @@ class FillerGuard {
       for (const auto& [name, metric] : module_->metrics()) metric->set_enabled(enabled);
   }
   Module* module_;
+  std::optional<BufferGuard> buffers_;
 };
 
 }  // namespace levin

@@ -235,12 +235,13 @@ void Trainer::log_hyperparams(const std::string& yaml) {
 
 void Trainer::log_metrics(const NamedValues& values, std::optional<int64_t> step) {
   if (values.empty()) return;
-  for (const auto& [name, value] : values) {
-    if (double* known = find_value(report_.metrics, name))
-      *known = value;
-    else
-      report_.metrics.emplace_back(name, value);
-  }
+  for (auto* kept : {&report_.metrics, &new_metrics_})
+    for (const auto& [name, value] : values) {
+      if (double* known = find_value(*kept, name))
+        *known = value;
+      else
+        kept->emplace_back(name, value);
+    }
   if (session_.rank() != 0 || !config_.logger.enabled()) return;
   const int64_t of = step.value_or(std::max<int64_t>(0, global_step() - 1));
   for (const auto& logger : loggers_) logger->log_metrics(values, current_epoch(), of);

@@ -199,6 +199,56 @@ BOOST_AUTO_TEST_CASE(an_optimizer_of_ones_own_goes_on_or_is_refused) {
   BOOST_TEST(steps_in(weights.path).size() == 1u);
 }
 
+/// A moving average of the parameters, as a program writes it: rank 0 keeps it, all ranks read.
+struct MovingAverage : levin::Callback {
+  void on_train_batch_end(const at::Tensor&, const levin::Batch&, int64_t) override {
+    trainer().session().read_parameters([&](const std::string& name, const at::Tensor& value) {
+      if (runtime().rank() != 0) return;
+      auto& kept = average[name];
+      kept = kept.defined() ? kept * 0.5 + value * 0.5 : value.clone();
+    });
+  }
+  levin::StateDict state_dict() const override {
+    levin::StateDict state;
+    for (const auto& [name, value] : average) state.set(name, value);
+    if (runtime().rank() == runtime().size() - 1 && runtime().size() > 1) state.set("of the last rank", at::ones({runtime().rank() + 7}));
+    return state;
+  }
+  void load_state_dict(const levin::StateDict& state) override {
+    for (const auto& [name, value] : state.values()) average[name] = std::get<at::Tensor>(value).clone();
+  }
+  std::map<std::string, at::Tensor> average;
+};
+
+BOOST_AUTO_TEST_CASE(a_callbacks_state_is_that_of_rank_0) {
+  const levin::FSDP apart{.sharding = {.share_parameters = levin::ShareParameters::none}};
+  for (const auto& strategy :
+       {levin::StrategyConfig(levin::AutoStrategy{}), levin::StrategyConfig(levin::FSDP{}), levin::StrategyConfig(apart)}) {
+    const FolderOfRanks folder, other;
+    const auto train = [&](const fs::path& path, int64_t epochs, const levin::LoadFrom& from) {
+      ToyData data;
+      const auto average = std::make_shared<MovingAverage>();
+      levin::Trainer trainer({.session = {.strategy = strategy}, .max_epochs = epochs}, runtime());
+      trainer.add_callback(average);
+      trainer.add_callback(std::make_shared<ModelCheckpoint>(ModelCheckpointConfig{.dirpath = path, .save_top_k = -1}));
+      const auto module = trainer.build<Toy>();
+      trainer.fit(*module, data, from);
+      return average;
+    };
+    train(folder.path, 1, {});
+    levin::Trainer trainer({}, runtime());
+    CheckpointReader reader(folder.path / "step=000005", trainer.session().communicator().host());
+    int64_t tensors = 0;
+    for (const auto& tensor : reader.tensors())
+      if (tensor.name.starts_with("callbacks/")) tensors++;
+    BOOST_TEST(tensors == 2);
+    const auto resumed = train(folder.path, 3, {&reader}), unbroken = train(other.path, 3, {});
+    if (runtime().rank() != 0) continue;
+    BOOST_TEST(unbroken->average.size() == 2u);
+    for (const auto& [name, value] : unbroken->average) BOOST_TEST(at::equal(value, resumed->average.at(name)), name);
+  }
+}
+
 /// Data that know how often they were asked for.
 struct CountingData : ToyData {
   levin::DataLoaderSpec train_dataloader() override {

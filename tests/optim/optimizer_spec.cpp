@@ -29,6 +29,18 @@ BOOST_AUTO_TEST_CASE(first_rule_that_matches_counts) {
   BOOST_TEST((options("head.weight") == levin::SegmentOptions{2, 0.1}));
 }
 
+BOOST_AUTO_TEST_CASE(patterns_must_match) {
+  const std::vector<std::string> names{"body.weight", "body.bias"};
+  levin::OptimizerSpec spec = levin::AdamW{};
+  spec.rules = {{.pattern = "*.bias", .weight_decay = 0}, {.pattern = "*", .lr = 1}, {.pattern = "body.*", .lr = 2}};
+  levin::check_patterns({spec}, names);
+  spec.rules.push_back({.pattern = "bias", .lr = 2});
+  check_throws<levin::ConfigError>([&] { levin::check_patterns({spec}, names); }, {"rule", "\"bias\"", "body.weight, body.bias"});
+  levin::OptimizerSpec part = levin::SGD{};
+  part.parameters = {"body.*", "head.*"};
+  check_throws<levin::ConfigError>([&] { levin::check_patterns({part}, names); }, {"optimizer trains", "\"head.*\""});
+}
+
 BOOST_AUTO_TEST_CASE(names_of_optimizers) {
   const levin::OptimizerSpec adamw = levin::AdamW{};
   levin::OptimizerSpec named = levin::SGD{};

@@ -36,8 +36,9 @@ BOOST_AUTO_TEST_CASE(mistakes) {
   const Tensor a = at::ones({2}).set_requires_grad(true);
   a.mutable_grad() = at::ones({2});
   check_throws<levin::UsageError>([&] { levin::TorchOptimizer([](auto&&) { return nullptr; }, {a}); }, {"returned null"});
-  levin::TorchOptimizer lbfgs([](std::vector<Tensor> p) { return std::make_unique<torch::optim::LBFGS>(p); }, {a});
-  check_throws<levin::UsageError>([&] { lbfgs.step([](double lr) { return lr; }); }, {"closure"});
+  // It would be refused in its first step; before it, whether or not there are checkpoints.
+  const auto lbfgs = [](std::vector<Tensor> p) { return std::make_unique<torch::optim::LBFGS>(p); };
+  check_throws<levin::UsageError>([&] { levin::TorchOptimizer(lbfgs, {a}); }, {"LBFGS", "closure"});
 }
 
 BOOST_AUTO_TEST_SUITE_END()

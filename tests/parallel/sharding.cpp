@@ -1,9 +1,12 @@
 // The strategies that shard: equal to one rank, whatever the model is made of.
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/arange.h>
+#include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
+#include <fmt/format.h>
+#include <torch/csrc/autograd/autograd.h>
 #include <torch/nn/modules/linear.h>
 #include <torch/optim/sgd.h>
 
@@ -205,6 +208,107 @@ BOOST_AUTO_TEST_CASE(ranks_that_use_other_units_are_named) {
   const Tensor x = at::ones({2, 64});
   check_throws<levin::CommunicatorError>([&] { model->squares[communicator->rank() == 0 ? 0 : 1](x); },
                                          {"rank 0 is in all_gather", "for unit \"square0\"", "for unit \"square1\""});
+}
+
+// A loss with a gradient in it, of which the backward takes another.
+Tensor with_penalty(Tower& model, const Tensor& x) {
+  const Tensor input = x.detach().requires_grad_();
+  const Tensor output = model.forward(input);
+  const auto slope = torch::autograd::grad({output.pow(2).sum()}, {input}, {}, /*retain_graph=*/true, /*create_graph=*/true)[0];
+  return output.mean() + (slope.norm(2, 1) - 1).square().mean();
+}
+
+BOOST_AUTO_TEST_CASE(a_gradient_of_a_gradient_is_right_or_refused) {
+  const auto communicator = world();
+  const Tensor x = at::sin(at::arange(12, at::kDouble)).view({3, 4});
+  const auto train = [&](const StrategyConfig& config, levin::ActivationCheckpointing kind) {
+    auto strategy = Strategy::create(config, *communicator);
+    std::shared_ptr<Tower> model;
+    {
+      const auto context = strategy->open_build_context(at::kDouble);
+      at::manual_seed(3);
+      model = std::make_shared<Tower>(4, 2);
+    }
+    for (const auto& parameter : model->parameters())
+      if (!strategy->deferred(parameter)) parameter.set_data(parameter.to(at::kDouble));
+    strategy->setup(*model, {levin::SGD{.lr = 0.1}});
+    strategy->checkpoint_activations(kind);
+    for (int step = 0; step < 2; step++) {
+      strategy->backward(with_penalty(*model, x), 1);
+      strategy->reduce(strategy->meet(0));
+      strategy->update([](double lr) { return lr; });
+      strategy->zero_grad();
+    }
+    std::vector<Tensor> found;
+    strategy->read_parameters([&](const std::string&, const Tensor& value) { found.push_back(value.clone()); });
+    return found;
+  };
+  using enum levin::ActivationCheckpointing;
+  const auto expected = train(levin::DDP{ShareParameters::none}, none);
+  const ShardingOptions apart{.share_parameters = ShareParameters::none};
+  for (const auto& config : {StrategyConfig(levin::AutoStrategy{}), StrategyConfig(levin::Zero1{.sharding = apart}),
+                             StrategyConfig(levin::Zero2{.sharding = apart})}) {
+    const auto found = train(config, none);
+    for (size_t i = 0; i < expected.size(); i++) BOOST_TEST(at::allclose(found[i], expected[i], 0, 1e-9));
+  }
+  for (const auto kind : {units, offload})
+    check_throws<levin::UsageError>([&] { train(levin::AutoStrategy{}, kind); }, {"activation checkpointing", "gradient of a gradient"});
+  if (communicator->size() > 1)
+    check_throws<levin::UsageError>([&] { train(private_fsdp, none); }, {"gradient of a gradient", "unit \"square1\"", "sharded"});
+  communicator->barrier();
+}
+
+// Every rank reads whole parameters, and the slices of all ranks cover each once, or on each rank where it has a private copy.
+BOOST_AUTO_TEST_CASE(parameters_are_read_under_every_strategy) {
+  const auto communicator = world();
+  const ShardingOptions apart{.share_parameters = ShareParameters::none};
+  for (const auto& config :
+       {StrategyConfig(levin::AutoStrategy{}), StrategyConfig(levin::DDP{ShareParameters::none}), StrategyConfig(levin::Zero1{}),
+        StrategyConfig(levin::Zero2{.sharding = apart}), StrategyConfig(levin::FSDP{}), StrategyConfig(private_fsdp)}) {
+    auto strategy = Strategy::create(config, *communicator);
+    std::shared_ptr<Tower> model;
+    {
+      const auto context = strategy->open_build_context();
+      model = std::make_shared<Tower>(16, 3);
+    }
+    strategy->setup(*model, {levin::SGD{.lr = 0.1}});
+    strategy->write_parameters([](const std::string& name, Tensor& value) {
+      value.copy_(at::arange(value.numel()).view_as(value) + static_cast<int64_t>(name.size()));
+    });
+    std::map<std::string, Tensor> whole;
+    for (int time = 0; time < 2; time++) {
+      strategy->read_parameters([&](const std::string& name, const Tensor& value) { whole[name] = value.clone(); });
+      BOOST_TEST(whole.size() == 6u);
+      for (const auto& [name, value] : whole)
+        BOOST_TEST(at::equal(value, (at::arange(value.numel()).view_as(value) + static_cast<int64_t>(name.size())).to(at::kFloat)));
+      BOOST_TEST(whole.at("square0.linear.weight").dim() == 2);
+    }
+    int64_t elements = 0;
+    for (const auto& [name, slice, offset] : strategy->parameter_slices()) {
+      elements += slice.numel();
+      BOOST_TEST(at::equal(slice, whole.at(name).flatten().narrow(0, offset, slice.numel())));
+    }
+    const Tensor all = at::full({1}, elements, at::kLong);
+    communicator->all_reduce(all).wait();
+    const bool in_parts = strategy->plan().shards_updates();
+    BOOST_TEST(all.item<int64_t>() == 3 * (16 * 16 + 16) * (in_parts ? 1 : communicator->size()));
+    // A step still works after it, and what one rank's function throws is an error on all ranks.
+    strategy->backward(model->forward(at::ones({2, 16})).mean(), 1);
+    strategy->reduce(strategy->meet(0));
+    strategy->update([](double lr) { return lr; });
+    strategy->zero_grad();
+    const int guilty = communicator->size() - 1;
+    const auto read = [&] {
+      strategy->read_parameters([&](auto&&...) {
+        if (communicator->rank() == guilty) throw std::runtime_error("full");
+      });
+    };
+    if (communicator->size() == 1)
+      check_throws<std::runtime_error>(read, {"full"});
+    else
+      check_throws<levin::UsageError>(read, {fmt::format("rank {} (", guilty), "full"});
+    communicator->barrier();
+  }
 }
 
 // Groups that hold a copy together meet all others at times; who waits there for a rank that is still in a unit is told so.

@@ -2,6 +2,7 @@
 
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/arange.h>
+#include <ATen/ops/embedding.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/ones.h>
@@ -9,12 +10,14 @@
 #include <ATen/ops/tanh.h>
 #include <ATen/ops/zeros.h>
 #include <torch/nn/modules/batchnorm.h>
+#include <torch/nn/modules/embedding.h>
 #include <torch/nn/modules/linear.h>
 #include <torch/optim/adagrad.h>
 #include <torch/optim/sgd.h>
 
 #include <algorithm>
 
+#include "captured_stderr.h"
 #include "levin/comm/communicator.h"
 #include "levin/comm/node_group.h"
 #include "levin/core/error.h"
@@ -269,6 +272,77 @@ BOOST_AUTO_TEST_CASE(users_mistakes_are_named) {
   if (communicator->size() > 1)
     check_throws<levin::ConfigError>([&] { Strategy::create(levin::SingleDevice{}, *communicator); }, {"single_device"});
   communicator->barrier();
+}
+
+BOOST_AUTO_TEST_CASE(unsupported_parameters_are_named_before_the_training) {
+  const auto communicator = world();
+  auto strategy = Strategy::create(levin::AutoStrategy{}, *communicator);
+  struct With : torch::nn::Module {
+    With(const std::string& name, const Tensor& parameter, const Tensor& buffer = {}) {
+      register_parameter(name, parameter);
+      if (buffer.defined()) register_buffer("buffer", buffer);
+    }
+  };
+  using levin::test::check_throws;
+  const auto refused = [&](std::shared_ptr<torch::nn::Module> module, const std::vector<std::string>& parts) {
+    check_throws<levin::UsageError>([&] { strategy->setup(*module, {levin::SGD{}}); }, parts);
+  };
+  refused(std::make_shared<With>("table", at::ones({3}, at::kComplexFloat)),
+          {"parameter \"table\" 3 complex64", "not supported", "view_as_real"});
+  refused(std::make_shared<With>("w", at::ones({3}), at::ones({3}, at::kComplexDouble)), {"buffer \"buffer\" 3 complex128"});
+  refused(std::make_shared<With>("w/b", at::ones({3})), {"\"w/b\"", "slash"});
+  struct Table : torch::nn::Module {
+    explicit Table(bool sparse) {
+      table = register_module("table", torch::nn::Embedding(torch::nn::EmbeddingOptions(5, 2).sparse(sparse)));
+      bare = register_parameter("bare", at::ones({5, 2}));
+    }
+    torch::nn::Embedding table{nullptr};
+    Tensor bare;
+  };
+  refused(std::make_shared<Table>(true), {"\"table.weight\"", "sparse gradients"});
+  // A sparse gradient of an operation is found when it comes.
+  const auto table = std::make_shared<Table>(false);
+  strategy->setup(*table, {levin::SGD{}});
+  const Tensor rows = at::embedding(table->bare, at::ones({2}, at::kLong), -1, false, /*sparse=*/true);
+  check_throws<levin::UsageError>([&] { strategy->backward(rows.sum(), 1); }, {"\"bare\"", "sparse gradient"});
+}
+
+BOOST_AUTO_TEST_CASE(layers_that_are_not_registered_are_a_warning) {
+  const auto communicator = world();
+  const auto warnings_of = [&](const std::function<Tensor(Net&, const Tensor& x)>& loss) {
+    const levin::test::CapturedStderr captured;
+    auto strategy = Strategy::create(levin::AutoStrategy{}, *communicator, 64, levin::Log::to_stderr(communicator->rank()));
+    const auto net = std::make_shared<Net>();
+    strategy->setup(*net, {levin::SGD{}});
+    for (int step = 0; step < 2; step++) {
+      strategy->backward(loss(*net, all_data(step)), 1);
+      strategy->zero_grad();
+    }
+    communicator->barrier();
+    return captured.text();
+  };
+  torch::nn::Linear forgotten(7, 2);
+  forgotten->to(at::kDouble);
+  const auto found = warnings_of([&](Net& net, const Tensor& x) { return forgotten(net.first(x)).mean(); });
+  if (communicator->rank() == 0) {
+    BOOST_TEST(found.find("2 tensor(s) that require a gradient and that no module registers") != std::string::npos, found);
+    for (const char* form : {"2x7 float64", "2 float64", "register_module"}) BOOST_TEST(found.find(form) != std::string::npos, found);
+    BOOST_TEST(found.find("register_module") == found.rfind("register_module"), found);  // once
+  } else {
+    BOOST_TEST(found.empty(), found);
+  }
+  // An input may require a gradient.
+  const auto input = warnings_of([&](Net& net, const Tensor& x) { return net.loss(x.detach().clone().requires_grad_()); });
+  BOOST_TEST(input.empty(), input);
+}
+
+BOOST_AUTO_TEST_CASE(patterns_that_match_nothing_are_refused) {
+  const auto communicator = world();
+  auto strategy = Strategy::create(levin::AutoStrategy{}, *communicator);
+  const auto net = std::make_shared<Net>();
+  levin::OptimizerSpec spec = levin::SGD{};
+  spec.rules = {{.pattern = "*.biass", .lr = 0}};
+  levin::test::check_throws<levin::ConfigError>([&] { strategy->setup(*net, {spec}); }, {"\"*.biass\"", "rule", "first.weight"});
 }
 
 BOOST_AUTO_TEST_CASE(ranks_with_different_models_are_an_error) {

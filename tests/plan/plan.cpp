@@ -176,21 +176,21 @@ BOOST_AUTO_TEST_CASE(collectives_by_hand) {
   const ClusterConfig node{.devices_per_node = 4}, two{.nodes = 2, .devices_per_node = 2};
   const ShardingOptions own{.share_parameters = ShareParameters::none};
   BOOST_CHECK(collectives_of(plan_of(levin::SingleDevice{}, {})).empty());
-  BOOST_CHECK(collectives_of(plan_of(levin::DDP{ShareParameters::none}, node)) == (Expected{{exchange, 96}, {all_reduce, 768}}));
-  BOOST_CHECK(collectives_of(plan_of(levin::DDP{}, node)) == (Expected{{exchange, 96}, {read_peers, 768}, {barrier, 0}}));
-  BOOST_CHECK(collectives_of(plan_of(levin::DDP{}, two)) == (Expected{{reduce_scatter, 768}, {exchange, 96}, {gather_shared, 768}}));
-  BOOST_CHECK(collectives_of(plan_of(levin::Zero1{own}, node)) == (Expected{{exchange, 96}, {reduce_scatter, 768}, {all_gather, 768}}));
-  BOOST_CHECK(collectives_of(plan_of(levin::Zero2{own}, node)) == (Expected{{reduce_scatter, 768}, {exchange, 96}, {all_gather, 768}}));
+  BOOST_CHECK(collectives_of(plan_of(levin::DDP{ShareParameters::none}, node)) == (Expected{{exchange, 128}, {all_reduce, 768}}));
+  BOOST_CHECK(collectives_of(plan_of(levin::DDP{}, node)) == (Expected{{exchange, 128}, {read_peers, 768}, {barrier, 0}}));
+  BOOST_CHECK(collectives_of(plan_of(levin::DDP{}, two)) == (Expected{{reduce_scatter, 768}, {exchange, 128}, {gather_shared, 768}}));
+  BOOST_CHECK(collectives_of(plan_of(levin::Zero1{own}, node)) == (Expected{{exchange, 128}, {reduce_scatter, 768}, {all_gather, 768}}));
+  BOOST_CHECK(collectives_of(plan_of(levin::Zero2{own}, node)) == (Expected{{reduce_scatter, 768}, {exchange, 128}, {all_gather, 768}}));
   BOOST_CHECK(
       collectives_of(plan_of(levin::FSDP{full_shard, own}, node)) ==
-      (Expected{{all_gather, 512}, {all_gather, 512}, {reduce_scatter, 512}, {reduce_scatter, 256}, {exchange, 96}, {all_gather, 256}}));
+      (Expected{{all_gather, 512}, {all_gather, 512}, {reduce_scatter, 512}, {reduce_scatter, 256}, {exchange, 128}, {all_gather, 256}}));
   // A copy a node: the ranks of a node meet before all do, and sums of halves go between the nodes.
   BOOST_CHECK(collectives_of(plan_of(levin::HSDP{own}, two)) == (Expected{{all_gather, 512},
                                                                           {all_gather, 512},
                                                                           {reduce_scatter, 512},
                                                                           {reduce_scatter, 256},
                                                                           {barrier, 0},
-                                                                          {exchange, 96},
+                                                                          {exchange, 128},
                                                                           {all_reduce, 128},
                                                                           {all_reduce, 256},
                                                                           {all_gather, 256}}));

@@ -182,6 +182,64 @@ BOOST_AUTO_TEST_CASE(a_copy_of_the_parameters_in_each_numa_domain) {
   BOOST_TEST(at::allclose(trained(config), trained({.strategy = levin::Zero1{}}), 1e-5, 1e-6));
 }
 
+BOOST_AUTO_TEST_CASE(a_bad_config_is_refused_before_ranks_meet) {
+  if (runtime().rank() != 0) return;  // the others make no session, and nothing waits for them
+  levin::test::check_throws<levin::ConfigError>([&] { Session(runtime(), {.num_threads = -1}); }, {"num_threads"});
+}
+
+// One rank's program leaves its loop by an exception: the others, in the middle of theirs, hear of it.
+BOOST_AUTO_TEST_CASE(an_exception_that_leaves_a_session_ends_the_others_waits) {
+  struct SimulationFailed {};
+  for (const bool says_why : {false, true}) {
+    const int guilty = runtime().size() - 1;
+    try {
+      Session session(runtime());
+      const auto model = session.build<Toy>();
+      session.setup(*model);
+      for (int step = 0; step < 3; step++) {
+        session.backward(model->training_step(samples(step, 2)), 2);
+        if (step == 1 && session.rank() == guilty) {
+          if (says_why) session.abort("the simulation diverged");
+          throw SimulationFailed();
+        }
+        session.step();
+      }
+      BOOST_ERROR("nothing was thrown");
+    } catch (const SimulationFailed&) {
+      BOOST_TEST(runtime().rank() == guilty);
+    } catch (const levin::CommunicatorAborted& error) {
+      BOOST_TEST(runtime().rank() != guilty);
+      BOOST_TEST(error.by_rank() == guilty);
+      const std::string reason = says_why ? "the simulation diverged" : "an exception left the scope of its Session";
+      BOOST_TEST(std::string(error.what()).find(reason) != std::string::npos, error.what());
+    }
+    MPI_Barrier(runtime().communicator());
+  }
+  Session after(runtime());  // its communicator is new
+  after.communicator().barrier();
+}
+
+// An exception that was there before, and one inside the scope, end nothing.
+BOOST_AUTO_TEST_CASE(a_session_that_ends_well_ends_no_waits) {
+  struct Cleanup {
+    ~Cleanup() {
+      Session session(runtime());
+      session.communicator().barrier();
+    }
+  };
+  try {
+    const Cleanup cleanup;
+    throw 1;
+  } catch (int) {
+  }
+  Session session(runtime());
+  try {
+    throw 1;
+  } catch (int) {
+  }
+  session.communicator().barrier();
+}
+
 // A unit is computed again in the backward.
 BOOST_AUTO_TEST_CASE(activation_checkpointing) {
   using enum levin::ActivationCheckpointing;

@@ -2,9 +2,15 @@
 
 #include <ATen/Context.h>
 #include <ATen/ops/allclose.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/rand.h>
+#include <ATen/ops/rand_like.h>
 #include <ATen/ops/sqrt.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 #include <thread>
 
@@ -328,6 +334,23 @@ BOOST_AUTO_TEST_CASE(gradient_clip_val) {
   BOOST_TEST(fitted.trainer->session().last_grad_norm() > 1e-3);
 }
 
+// As Lightning: no clipping.
+BOOST_AUTO_TEST_CASE(gradient_clip_val_of_0) {
+  ToyData data;
+  const auto free = fit({.max_epochs = 1}, data);
+  for (const auto algorithm : {levin::ClipAlgorithm::norm, levin::ClipAlgorithm::value}) {
+    TrainerConfig config{.max_epochs = 1};
+    config.session.gradient_clip_val = 0;
+    config.session.gradient_clip_algorithm = algorithm;
+    BOOST_TEST(at::equal(fit(config, data).module->net->weight, free.module->net->weight));
+  }
+  for (const double bad : {-1.0, std::nan("")}) {
+    TrainerConfig config;
+    config.session.gradient_clip_val = bad;
+    check_throws<levin::ConfigError>([&] { levin::Trainer(config, runtime()); }, {"gradient_clip_val"});
+  }
+}
+
 BOOST_AUTO_TEST_CASE(gradient_clip_algorithm) {
   ToyData data;
   TrainerConfig config{.max_epochs = 1};
@@ -418,6 +441,59 @@ BOOST_AUTO_TEST_CASE(a_plateau_looks_once_an_epoch) {
   trainer.fit(*module, data);
   BOOST_TEST(module->rates == (std::vector<double>{1, 1, 0.5, 0.5, 0.25, 0.25}), boost::test_tools::per_element());
   BOOST_TEST(trainer.session().plateau().best.value() > 0);
+}
+
+// A value that came in an earlier epoch is not looked at again, and one that has not come yet is not missing.
+BOOST_AUTO_TEST_CASE(a_plateau_looks_at_new_values_only) {
+  struct Still : Toy {
+    void on_train_epoch_start() override { rates.push_back(trainer().session().learning_rate()); }
+    std::vector<double> rates;
+  };
+  for (const bool strict : {true, false})
+    for (const int64_t frequency : {1, 2}) {
+      ToyData data;
+      levin::Trainer trainer({.max_epochs = 6, .check_val_every_n_epoch = 2}, runtime());
+      const auto module = trainer.build<Still>();
+      module->spec = levin::SGD{.lr = 0.1};
+      module->spec.rules = {{.pattern = "*", .lr = 0}};
+      module->spec.lr_scheduler = levin::ReduceLROnPlateau{.factor = 0.5, .patience = 0, .strict = strict, .frequency = frequency};
+      trainer.fit(*module, data);
+      BOOST_TEST(module->rates == (std::vector<double>{0.1, 0.1, 0.1, 0.1, 0.05, 0.05}), boost::test_tools::per_element());
+    }
+  ToyData data;
+  levin::Trainer trainer({.max_epochs = 6, .check_val_every_n_epoch = 2}, runtime());
+  const auto module = trainer.build<Toy>();
+  module->spec.lr_scheduler = levin::ReduceLROnPlateau{.monitor = "val_los"};
+  try {
+    trainer.fit(*module, data);
+    BOOST_ERROR("nothing was thrown");
+  } catch (const levin::Error& error) {
+    BOOST_TEST(std::string(error.what()).find("\"val_los\", which was not logged") != std::string::npos, error.what());
+    if (dynamic_cast<const levin::ConfigError*>(&error)) BOOST_TEST(trainer.current_epoch() == 2);  // after the first validation
+  }
+}
+
+// Augmentation in a transfer hook: each rank and batch has its own numbers, which a run from the same state draws again.
+BOOST_AUTO_TEST_CASE(generators_are_set_before_the_transfer) {
+  struct Noisy : Toy {
+    void on_after_batch_transfer(levin::Batch& batch) override {
+      drawn.push_back(at::rand({1}, at::kDouble).item<double>());
+      if (is_training()) batch.set("x", batch["x"] + at::rand_like(batch["x"]));
+    }
+    std::vector<double> drawn;
+  };
+  const auto drawn = [](int64_t before) {
+    ToyData data;
+    levin::Trainer trainer({.max_epochs = 1}, runtime(), 5);
+    const auto module = trainer.build<Noisy>();
+    at::rand({before});  // whatever the generator's state was
+    trainer.fit(*module, data);
+    const levin::Tensor first = at::full({1}, module->drawn.front(), at::kDouble), ranks = at::zeros({runtime().size()}, at::kDouble);
+    trainer.session().communicator().all_gather(ranks, first).wait();
+    for (int rank = 1; rank < runtime().size(); rank++) BOOST_TEST(ranks[0].item<double>() != ranks[rank].item<double>());
+    return module->drawn;
+  };
+  BOOST_TEST(drawn(3) == drawn(8), boost::test_tools::per_element());
 }
 
 BOOST_AUTO_TEST_CASE(data_are_prepared_once_a_job) {

@@ -15,6 +15,7 @@
 #include "levin/core/whereabouts.h"
 #include "levin/nn/activation_checkpointing.h"
 #include "levin/nn/build_context.h"
+#include "levin/nn/module_buffers.h"
 #include "levin/nn/tensors_of.h"
 #include "levin/nn/unit_engine.h"
 
@@ -74,6 +75,8 @@ class Unit<Result(Args...)> : public UnitBase {
     const auto run = [this, kept, place, result](const std::vector<Tensor>& tensors) {
       const bool again = at::GradMode::is_enabled();
       place(tensors);
+      std::optional<BufferGuard> once;  // the first computation has written its buffers
+      if (again) once.emplace(*this);
       if (engine_) engine_->enter([](const auto&) {});
       result->emplace(std::apply([&](auto&... arg) { return compute(arg...); }, *kept));
       if (engine_ && !again) engine_->leave([](const auto&) {}), engine_->will_repeat();

@@ -57,6 +57,8 @@ bool matches(const std::string& pattern, const std::string& name);
 std::vector<std::string> optimizer_names(const std::vector<OptimizerSpec>& specs);
 /// Which of the optimizers trains the parameter. UsageError where it is none, or several.
 size_t optimizer_of(const std::vector<OptimizerSpec>& specs, const std::string& parameter_name);
+/// ConfigError for a pattern, of a rule or of an optimizer's parameters, that matches none of the model's parameter names.
+void check_patterns(const std::vector<OptimizerSpec>& specs, const std::vector<std::string>& parameter_names);
 /// The optimizer's own options, with those of the first rule that matches the name.
 SegmentOptions options_for(const OptimizerSpec& spec, const std::string& parameter_name);
 

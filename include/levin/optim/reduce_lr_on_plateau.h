@@ -42,13 +42,14 @@ LEVIN_CHOICE(ReduceLROnPlateau, "reduce_on_plateau", "plateau")
 /// What a plateau schedule has seen. All ranks have the same, since they look at the same values.
 struct PlateauState {
   std::optional<double> best = {};
-  int64_t bad = 0;         ///< looks since the last improvement
-  int64_t cooldown = 0;    ///< looks that are left of it
-  int64_t reductions = 0;  ///< falls so far
+  int64_t bad = 0;                     ///< looks since the last improvement
+  int64_t cooldown = 0;                ///< looks that are left of it
+  int64_t reductions = 0;              ///< falls so far
+  std::optional<double> waiting = {};  ///< newest value that no look has seen yet
   bool operator==(const PlateauState&) const = default;
 };
 
-/// The state after one more value.
+/// The state after a look at one more value.
 PlateauState look(const ReduceLROnPlateau& config, PlateauState state, double value);
 /// `lr` after so many falls.
 double reduced_lr(const ReduceLROnPlateau& config, double lr, int64_t reductions);

@@ -15,7 +15,7 @@ class OptimizerMemory;
 /// A torch::optim::Optimizer over whole parameters, whose learning rates follow a schedule.
 class TorchOptimizer {
  public:
-  /// UsageError for a factory that makes nothing, or options without a learning rate.
+  /// UsageError for a factory that makes nothing, options without a learning rate, or an optimizer that needs a closure (LBFGS).
   TorchOptimizer(const OptimizerFactory& factory, const std::vector<Tensor>& parameters);
   ~TorchOptimizer();
 
@@ -24,7 +24,7 @@ class TorchOptimizer {
   /// The learning rates that the factory gave its groups.
   const std::vector<double>& base_lrs() const noexcept { return base_lrs_; }
   /// One update from the parameters' .grad; `schedule` maps a group's base learning rate to today's. UsageError for an optimizer that
-  /// asks for the loss again (LBFGS).
+  /// asks for the loss again.
   void step(const std::function<double(double)>& schedule);
 
   /// Whether checkpoints can keep its state: one of LibTorch's own classes (Adagrad, Adam, AdamW, RMSprop, SGD), or an OptimizerMemory.
@@ -37,6 +37,7 @@ class TorchOptimizer {
 
  private:
   bool is_known() const;
+  bool needs_closure() const;
   OptimizerMemory* memory() const;
 
   std::unique_ptr<torch::optim::Optimizer> optimizer_;

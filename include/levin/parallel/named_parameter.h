@@ -19,4 +19,11 @@ struct GradientSlice {
   int64_t offset = 0;
 };
 
+/// This rank's shard of a parameter: elements [offset, offset + slice.numel()) of the flattened parameter.
+struct ParameterSlice {
+  std::string name;
+  Tensor slice;  ///< [n], the parameter itself, not a copy
+  int64_t offset = 0;
+};
+
 }  // namespace levin

@@ -53,9 +53,10 @@ class Strategy {
   std::unique_ptr<BuildContext> open_build_context(std::optional<c10::ScalarType> dtype = {});
   bool deferred(const Tensor& parameter) const;
   /// Moves the module's parameters into flat groups; their values become rank 0's, and so do those of its buffers. Without optimizers there
-  /// are gradients and no updates. Collective. UsageError where ranks have different names, shapes or dtypes, or where not exactly one of
-  /// several optimizers trains a parameter; ConfigError where the memory check fails, or a custom optimizer would need sharded state;
-  /// IoError where shared memory that share_parameters requires has no room.
+  /// are gradients and no updates. Collective. UsageError where ranks have different names, shapes or dtypes, where not exactly one of
+  /// several optimizers trains a parameter, for complex tensors, names with a slash and embeddings with sparse gradients; ConfigError where
+  /// the memory check fails, a pattern matches no parameter, or a custom optimizer would need sharded state; IoError where shared memory
+  /// that share_parameters requires has no room.
   void setup(torch::nn::Module& module, std::vector<OptimizerSpec> optimizers);
   /// For the outermost units of the module that was set up, from their next forward on.
   void checkpoint_activations(ActivationCheckpointing kind);
@@ -76,7 +77,7 @@ class Strategy {
   /// that was replaced by another tensor; and after the backward that expect_step announced.
   void backward(const Tensor& loss, double weight);
   /// Sums the weights of all backwards since the optimizer's last step, and or-s the ranks' signals; all gradients are complete after it.
-  /// Collective. UsageError where another rank meets for another optimizer.
+  /// Collective. UsageError where another rank meets for another optimizer, or froze other parameters of it.
   StepTotals meet(uint32_t signals, size_t optimizer = 0);
   /// Every rank's signals, or-ed, outside of a step. Collective.
   uint32_t agree(uint32_t signals);
@@ -99,8 +100,28 @@ class Strategy {
   /// Calls fn(name, whole parameter) once per copy of each parameter, between steps: the only way to write parameters. Where a node shares
   /// one copy, only its first rank calls fn. What fn throws is rethrown on its rank, and becomes a UsageError on the others. Collective.
   void write_parameters(const std::function<void(const std::string&, Tensor&)>& fn);
-  /// Rank 0's buffers (BatchNorm statistics) become those of all ranks. Collective.
+  /// Calls fn(name, whole parameter) on every rank for each parameter, between steps, unit by unit in the same order. The tensor is valid
+  /// during the call alone: fn copies what it keeps, and writes nothing. Where parameters are sharded, one unit at a time is unsharded.
+  /// What fn throws is handled as by write_parameters. Collective.
+  void read_parameters(const std::function<void(const std::string&, const Tensor&)>& fn);
+  /// This rank's shards of the parameters, which it updates; those of all ranks (of hsdp: of a group's) cover every parameter, those of a
+  /// private copy each. Valid until the next setup; write through write_parameters alone. Local.
+  std::vector<ParameterSlice> parameter_slices() const;
+  /// Rank 0's buffers (BatchNorm statistics) become those of all ranks. They are looked up by name: what training assigned anew to a
+  /// registered buffer counts. Collective. UsageError on all ranks where they differ in names, shapes or dtypes.
   void broadcast_buffers();
+  /// Before a state is loaded: buffers that were registered undefined become zeros of the shape and dtype that the state has for their
+  /// name, or undefined again where it has none. Local.
+  struct BufferForm {
+    std::vector<int64_t> shape;
+    at::ScalarType dtype;
+  };
+  void define_buffers(const std::function<std::optional<BufferForm>(const std::string& name)>& form_of);
+  /// Names of the parameters that optimizers train and that require no gradient now; toggle does not count. They and their optimizer state
+  /// stay as they are until they require a gradient again. The same on all ranks, or meet fails.
+  std::vector<std::string> frozen_parameters() const;
+  /// Freezes exactly these.
+  void freeze_parameters(const std::vector<std::string>& names);
 
   /// Parameters, buffers (rank 0's are saved) and optimizer states, in the same order on all ranks, with this rank's parts of them.
   std::vector<StateTensor> state(StateUse use, bool weights_only = false) const;
@@ -128,7 +149,6 @@ class Strategy {
   struct Engine;
   explicit Strategy(std::unique_ptr<Engine> engine);
   void check_absent(const std::vector<size_t>& absent, const Tensor& loss);
-  void write_units(const std::function<void(size_t parameter)>& write);
 
   std::unique_ptr<Engine> engine_;
 };

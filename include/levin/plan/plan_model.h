@@ -24,7 +24,8 @@ struct PlanModel : ModelShape {
 };
 
 /// Reads sizes only, so the tensors may have no memory. `dtype`: of floating-point parameters in training; null: their own. Custom
-/// optimizers count as stateless. UsageError where not exactly one of several optimizers trains a parameter.
+/// optimizers count as stateless. UsageError where not exactly one of several optimizers trains a parameter, ConfigError for a pattern that
+/// matches no parameter.
 PlanModel describe_model(torch::nn::Module& module, const std::vector<OptimizerSpec>& optimizers, std::optional<c10::ScalarType> dtype,
                          int64_t min_num_params);
 

@@ -40,13 +40,18 @@ struct InitialWeights;
 ///
 /// A session on an accelerator of a plug-in is made before LibTorch is used for anything else, at::manual_seed included: the plug-in's
 /// libraries must come first. Collective are the constructor, setup, step and its parts (reduce, clip_gradients, update), gradients,
-/// write_parameters, save and restore. Ranks may differ in batch size, never in the number of steps: a rank without data passes weight 0.
+/// write_parameters, read_parameters, save and restore. Ranks may differ in batch size, never in the number of steps: a rank without data
+/// passes weight 0.
 class Session : public StopAgreement {
  public:
-  /// `model_parallel`: extents of the mesh's axes that split a model; all others are data parallel.
+  /// `model_parallel`: extents of the mesh's axes that split a model; all others are data parallel. ConfigError for an invalid config,
+  /// before anything collective.
   explicit Session(MpiRuntime& runtime, const SessionConfig& config = {}, uint64_t seed = 0, const AcceleratorRegistry& accelerators = {},
                    const ModelParallel& model_parallel = {});
+  /// Where an exception leaves the session's scope, the communicator is aborted: the other ranks' waits end with CommunicatorAborted.
   ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
 
   /// Makes a model with the seed that all ranks share.
   template <class Model, class... Args>
@@ -82,8 +87,10 @@ class Session : public StopAgreement {
   void receive(Batch& batch) const;
   /// In a mixed precision, autocast for as long as the result lives, around the forward pass and the loss, as the Trainer's loops have it.
   [[nodiscard]] Autocast autocast() const { return {device().type(), autocast_dtype(config_.precision)}; }
-  /// Sets this rank's random generator for a micro-batch of the coming step.
+  /// Sets this rank's random generator for a micro-batch of the coming step, before anything is done with its batch.
   void seed_micro_batch(int64_t micro_batch);
+  /// The same for a batch of an evaluation.
+  void seed_evaluation(int64_t dataloader_idx, int64_t batch_idx);
   /// Until toggle_all, backward is for this optimizer's parameters alone; the others require no gradient.
   void toggle(size_t optimizer) { strategy_->toggle(optimizer); }
   void toggle_all() { strategy_->toggle(std::nullopt); }
@@ -99,18 +106,31 @@ class Session : public StopAgreement {
   /// one, as PyTorch's GradScaler has it. Ranks that take the steps of different optimizers get a UsageError that names both.
   bool reduce(size_t optimizer = 0, Accumulation accumulation = Accumulation::mean);
   void clip_gradients() { clip_gradients(0, config_.gradient_clip_val, config_.gradient_clip_algorithm); }
+  /// 0 and null clip nothing. ConfigError for a negative value or NaN.
   void clip_gradients(size_t optimizer, std::optional<double> gradient_clip_val, ClipAlgorithm algorithm);
   void update(size_t optimizer = 0);
   void zero_grad(size_t optimizer = 0) { strategy_->zero_grad(optimizer); }
   /// Where there is no step, as in a validation: all ranks see what any asked for. Collective.
   void meet() { agree(strategy_->agree(wanted())); }
   void count_step() noexcept { progress_.step++; }
-  /// Shows the newest logged values, the same on all ranks, to schedules that wait for a plateau, after every step and epoch as `moment`
-  /// says. ConfigError, with the names there are, where one that is monitored is missing.
-  void look_at(Interval moment, const NamedValues& values);
+  /// Newly logged values, the same on all ranks, for schedules that wait for a plateau. A schedule looks at each new value once, when its
+  /// interval is over.
+  void note_values(const NamedValues& values);
+  /// After every step and epoch, as `moment` says: the schedules of this interval look at their new values. ConfigError, with the names
+  /// there are, where `logged`, all that was logged so far, lacks a monitored value; null: it may still be logged.
+  void look_at(Interval moment, const NamedValues* logged);
+  /// Both.
+  void look_at(Interval moment, const NamedValues& values) { note_values(values), look_at(moment, &values); }
 
   std::vector<GradientSlice> gradients(size_t optimizer = 0) { return strategy_->gradients(optimizer); }
   void write_parameters(const std::function<void(const std::string&, Tensor&)>& fn) { strategy_->write_parameters(fn); }
+  /// Collective, between steps: calls fn(name, whole parameter) on every rank, under every strategy; see Strategy::read_parameters.
+  void read_parameters(const std::function<void(const std::string&, const Tensor&)>& fn) { strategy_->read_parameters(fn); }
+  /// Local: this rank's slices of the parameters, without a copy; see Strategy::parameter_slices.
+  std::vector<ParameterSlice> parameter_slices() const { return strategy_->parameter_slices(); }
+  /// Ends the waits of all ranks with CommunicatorAborted, which names this rank and the reason: for a program that caught an exception on
+  /// this rank and gives up. Afterwards the session can only be destroyed.
+  void abort(const std::string& reason) noexcept { communicator_->abort(reason); }
   GradientScaling& scaling() noexcept { return scaling_; }
   /// Norm of the last step's mean gradient before clipping; 0 where gradient_clip_val does not need it.
   double last_grad_norm() const noexcept { return grad_norm_; }
@@ -158,7 +178,7 @@ class Session : public StopAgreement {
  private:
   std::unique_ptr<BuildContext> start_build();
   double scheduled(size_t optimizer, double lr) const;
-  void look_at(size_t optimizer, Interval moment, const NamedValues& values);
+  const ReduceLROnPlateau* plateau_schedule(size_t optimizer) const;
   Autocast no_autocast() const { return {device().type(), autocast_dtype(config_.precision), /*on=*/false}; }
 
   MpiRuntime* runtime_;
@@ -176,6 +196,7 @@ class Session : public StopAgreement {
   std::vector<Stateful*> stateful_;
   Progress progress_;
   double grad_norm_ = 0;
+  int exceptions_;  // in flight at construction
 };
 
 }  // namespace levin

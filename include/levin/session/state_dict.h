@@ -10,8 +10,8 @@
 
 namespace levin {
 
-/// Named values that a restart needs: of a callback, a module, a loop. A checkpoint keeps rank 0's; what differs between ranks is set as
-/// EachRank or RankRows.
+/// Named values that a restart needs: of a callback, a module, a loop. A checkpoint keeps rank 0's, with rank 0's names and shapes,
+/// whatever other ranks set. What differs between ranks is set as EachRank or RankRows, on all ranks.
 class StateDict {
  public:
   /// A tensor of this rank, [...], the same shape on all ranks. Loaded as one Tensor [ranks, ...], in rank order.

@@ -15,7 +15,8 @@ class Callback : public Hooks {
   void attach(Trainer* trainer, Module* module) noexcept { trainer_ = trainer, module_ = module; }
   /// Whether it decides by a metric: then it gets on_train_epoch_end after all others, with the epoch's values in the trainer's report.
   virtual bool monitors() const { return false; }
-  /// What a restart must find again, and how it is taken back before on_fit_start. The same on all ranks.
+  /// What a restart must find again, and how all ranks take it back before on_fit_start. Called on all ranks; rank 0's is saved, others
+  /// may keep other values or none.
   virtual StateDict state_dict() const { return {}; }
   virtual void load_state_dict(const StateDict&) {}
   /// The name of its state in a checkpoint; empty: that of its class. Of several with one name the second's ends in _2, and so on.

@@ -48,6 +48,7 @@ class FitLoop {
   void validate();
   void end_batch();
   void ask_for_late_agreement();
+  void look_at(Interval moment);
   void watch_the_time();
   bool step_is_due() const noexcept;
   bool validation_is_due() const noexcept;
@@ -73,6 +74,7 @@ class FitLoop {
   int64_t all_batches_ = 0;  // of all epochs
   int64_t micro_batch_ = 0;  // since the last step
   bool validation_given_up_ = false;
+  bool validated_once_ = false;
   StateDict complete_;     // state() after the last step, where it may be saved after an exception; empty during an update
   bool in_epoch_ = false;  // between an epoch's first batch and its end
   std::chrono::steady_clock::time_point step_began_;

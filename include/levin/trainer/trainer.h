@@ -7,16 +7,17 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "levin/trainer/callback.h"
 #include "levin/session/checkpoints.h"
-#include "levin/trainer/data_module.h"
 #include "levin/session/load_from.h"
+#include "levin/session/session.h"
+#include "levin/trainer/callback.h"
+#include "levin/trainer/data_module.h"
 #include "levin/trainer/logger.h"
 #include "levin/trainer/prediction.h"
 #include "levin/trainer/run_report.h"
-#include "levin/session/session.h"
 #include "levin/trainer/trainer_config.h"
 
 namespace levin {
@@ -103,6 +104,8 @@ class Trainer {
 
   /// Sends values to the loggers and keeps them for the report. `step`: the one they belong to, by default the last one that was made.
   void log_metrics(const NamedValues& values, std::optional<int64_t> step = {});
+  /// For the loops: what was logged since the last call, the newest value of each name.
+  NamedValues take_new_metrics() { return std::exchange(new_metrics_, {}); }
   /// Shows the run's options, as YAML, to the loggers.
   void log_hyperparams(const std::string& yaml);
   /// For the loops: a batch on its way to the device, through the hooks of the data module and the module.
@@ -135,6 +138,7 @@ class Trainer {
   HookList hooks_;
   bool trains_ = false;  // whether what the strategy holds has its optimizers
   RunReport report_;
+  NamedValues new_metrics_;
   BatchProgress batch_progress_;
   bool validates_ = false;
   const LogCollection* shown_ = nullptr;
