@@ -64,24 +64,24 @@ void Gpt::test_step(const Batch& batch) { evaluate("test", batch); }
 
 Tensor Gpt::predict_step(const Batch& batch) {
   const auto logits = [this](const Tensor& tokens) { return forward(tokens); };
-  // A filler has samples of some numbers; its texts are made like any other's, and forgotten.
-  const auto numbers = batch.filler() ? std::vector<int64_t>(static_cast<size_t>(batch.size())) : batch.indices();
+  // A padding batch has samples of some numbers; its texts are made like any other's, and forgotten.
+  const auto numbers = batch.padding() ? std::vector<int64_t>(static_cast<size_t>(batch.size())) : batch.indices();
   Tensor rows = sample(batch["input"], batch["length"], numbers, config_.context, trainer().session().seed(), config_.sampling, logits);
-  if (batch.filler()) return rows;
+  if (batch.padding()) return rows;
   const Tensor host = rows.to(at::kCPU);
   for (int64_t row = 0; row < host.size(0); row++) texts_[numbers[static_cast<size_t>(row)]] = text_of(host[row]);
   return rows;
 }
 
 void Gpt::on_predict_end() {
-  const auto texts = gather_texts(texts_, trainer().session().communicator().host());
+  const auto texts = gather_texts(texts_, trainer().session().communicator().cpu());
   if (trainer().session().rank() != 0) return;
   const auto& log = trainer().session().runtime().log();
   const auto file = trainer().default_root_dir() / "samples.txt";
   std::ofstream out;
   if (!trainer().default_root_dir().empty()) out.open(file);
   for (const auto& [number, text] : texts) {
-    log.info("[gpt] sample {}: {}", number, levin::printable(text));
+    log.info("[gpt] sample {}: {}", number, levin::sanitized(text));
     out << "==== " << number << '\n' << text << '\n';
   }
   if (out.is_open() && !out.flush())

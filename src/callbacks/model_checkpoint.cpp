@@ -87,7 +87,7 @@ void check_filename(const ModelCheckpointConfig& config) {
   const auto name = ModelCheckpoint::full_name(config, values, long_number, long_number);
   if (!is_checkpoint_name(name))
     throw ConfigError(
-        fmt::format("filename \"{}\" gives names such as {}, which are not valid for checkpoints", config.filename, shown(name)),
+        fmt::format("filename \"{}\" gives names such as {}, which are not valid for checkpoints", config.filename, quoted(name)),
         "give one of at most 200 bytes that does not begin with a dot or abandoned-, and is not last", "callbacks");
 }
 
@@ -217,7 +217,7 @@ void ModelCheckpoint::on_train_end() {
 
 bool ModelCheckpoint::saves_the_end() const {
   auto& checkpoints = trainer().checkpoints();
-  if (trainer().session().told_to_end() || trainer().global_step() == 0 || checkpoints.has_end(folder_)) return false;
+  if (trainer().session().must_exit() || trainer().global_step() == 0 || checkpoints.has_end(folder_)) return false;
   return checkpoints.folder().empty() || checkpoints.folder() == folder_;
 }
 

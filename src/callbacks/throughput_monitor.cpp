@@ -54,7 +54,7 @@ void ThroughputMonitor::pause() {
 void ThroughputMonitor::on_train_batch_end(const Tensor&, const Batch& batch, int64_t) {
   pause();
   totals_.batches++;
-  if (!batch.filler()) {
+  if (!batch.padding()) {
     totals_.samples += static_cast<double>(batch.size());
     if (const auto* counts = dynamic_cast<const CountsWork*>(&module())) {
       totals_.items += counts->items_per_batch(batch);

@@ -47,7 +47,7 @@ class Walk {
   };
 
   [[noreturn]] void refuse(const std::string& why, const std::string& name = {}) const {
-    throw DataError(fmt::format("{}{} {}", path_, name.empty() ? "" : ": " + shown(name), why), "use a checkpoint that Levin wrote",
+    throw DataError(fmt::format("{}{} {}", path_, name.empty() ? "" : ": " + quoted(name), why), "use a checkpoint that Levin wrote",
                     "checkpoint");
   }
 
@@ -83,14 +83,14 @@ class Walk {
         if (group.depth >= most_depth) refuse(fmt::format("is nested deeper than {} groups", most_depth), name);
         groups_.push_back({name, group.depth + 1});
       } else if (info.type == H5O_TYPE_DATASET) {
-        look_at(name);
+        visit(name);
       } else {
         refuse("is neither a group nor a data set", name);
       }
     }
   }
 
-  void look_at(const std::string& name) {
+  void visit(const std::string& name) {
     if (found_.size() >= most_datasets) refuse(fmt::format("has more than {} data sets", most_datasets));
     const Hdf5Handle set(H5Dopen2(file_, name.c_str(), H5P_DEFAULT), H5Dclose);
     if (!set.good()) refuse("cannot be opened", name);

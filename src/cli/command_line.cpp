@@ -77,7 +77,7 @@ std::vector<po::option> with_optional_value(std::vector<std::string>& words, con
   std::vector<std::string> known{"help", "version", "print_config", "config"};
   for (const auto& option : options) known.push_back(option.path);
   const auto nearest = nearest_name(name, known);
-  throw ConfigError(fmt::format("command line: --{}: unknown option", printable(name.substr(0, 80))),
+  throw ConfigError(fmt::format("command line: --{}: unknown option", sanitized(name.substr(0, 80))),
                     nearest.empty() ? "--help lists all" : fmt::format("did you mean --{}? (--help lists all)", nearest));
 }
 
@@ -94,7 +94,7 @@ CommandLine parse_command_line(const std::vector<std::string>& arguments, const 
   std::vector<std::string> words;
   for (const auto& word : arguments) {
     if (first_bad_byte(word) != std::string::npos)
-      throw ConfigError(fmt::format("command line: {} is not valid UTF-8", shown(std::string_view(word).substr(0, first_bad_byte(word)))));
+      throw ConfigError(fmt::format("command line: {} is not valid UTF-8", quoted(std::string_view(word).substr(0, first_bad_byte(word)))));
     words.push_back(word == "-h" ? "--help" : word);
   }
   const auto declared = declare(options);
@@ -133,7 +133,7 @@ CommandLine parse_command_line(const std::vector<std::string>& arguments, const 
         }
         const auto [before, first] = seen.emplace(path, value);
         if (!first && before->second != value)
-          throw ConfigError(fmt::format("command line: --{} is given twice, as {} and as {}", path, shown(before->second), shown(value)),
+          throw ConfigError(fmt::format("command line: --{} is given twice, as {} and as {}", path, quoted(before->second), quoted(value)),
                             "keep one");
         if (first) line.values.emplace_back(path, value);
       }
@@ -147,7 +147,7 @@ CommandLine parse_command_line(const std::vector<std::string>& arguments, const 
     throw ConfigError(fmt::format("command line: --{} has no value", name),
                       option ? "allowed: " + option->allowed : "write --" + name + " VALUE");
   } catch (const po::error& error) {
-    throw ConfigError(fmt::format("command line: {}", printable(error.what())), "--help shows the syntax");
+    throw ConfigError(fmt::format("command line: {}", sanitized(error.what())), "--help shows the syntax");
   }
   return line;
 }

@@ -26,7 +26,7 @@ Stage stage_of(const std::string& subcommand) {
 
 template <class Make>
 auto made(const char* what, const Make& make) {
-  const InHook here(what);
+  const HookScope here(what);
   return make();
 }
 
@@ -181,7 +181,7 @@ void Job::evaluate(Module& module, DataModule& data, const LoadFrom& from) {
   if (subcommand_ == "test") trainer_.test(module, data, from);
   if (subcommand_ == "predict") {
     const auto predictions = trainer_.predict(module, data, from);
-    if (!folder_.empty() && !trainer_.session().told_to_end())
+    if (!folder_.empty() && !trainer_.session().must_exit())
       write_predictions(folder_ / "predictions.h5", predictions, trainer_.session().mesh());
   }
 }
@@ -214,7 +214,7 @@ void Job::finish(int code) {
                trainer_.session().strategy().describe());
   if (report.skipped_steps > 0) fmt::print("{} of the steps were skipped, since their gradients were not finite\n", report.skipped_steps);
   if (report.stop_reason != "finished") fmt::print("ended: {}\n", report.stop_reason);
-  if (trainer_.session().told_to_end() && trainer_.checkpoints().saved_for_stop())
+  if (trainer_.session().must_exit() && trainer_.checkpoints().saved_for_stop())
     fmt::print("the state is saved; to resume, start the program with --run_dir {}\n", folder_for_reader());
   if (!folder_.empty()) fmt::print("files of the run: {}\n", folder_for_reader());
   std::fflush(stdout);

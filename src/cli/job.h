@@ -42,7 +42,7 @@ class Job {
   Job(const Job&) = delete;
   Job& operator=(const Job&) = delete;
 
-  Communicator& communicator() { return trainer_.session().communicator().host(); }
+  Communicator& communicator() { return trainer_.session().communicator().cpu(); }
   /// The exit code. What it throws, `failed` records.
   int run();
   void failed(const std::string& message, int code) noexcept;

@@ -18,7 +18,7 @@ namespace {
 
 template <class Make>
 auto made(const char* what, const Make& make) {
-  const InHook here(what);
+  const HookScope here(what);
   return make();
 }
 
@@ -51,7 +51,7 @@ std::vector<Row> rows_of(const StrategyConfig& chosen, const Ranks& ranks) {
     rows.push_back({"single_device", SingleDevice{}});
   else
     for (auto& [name, config] : planned_strategies()) rows.push_back({name, config});
-  if (ranks.hosts > 1 && ranks.of_host > 1) rows.push_back({"hsdp", HSDP{}});
+  if (ranks.hosts > 1 && ranks.ranks_per_node > 1) rows.push_back({"hsdp", HSDP{}});
   const auto configured = resolve_strategy(chosen, ranks);
   const auto options = write_config(configured.options);
   for (auto& row : rows) {

@@ -66,7 +66,7 @@ struct Table {
 };
 
 Table table_of(int64_t dataloader_idx, const std::vector<Prediction>& predictions, const Mesh& mesh) {
-  auto& communicator = mesh.data_communicator().host();
+  auto& communicator = mesh.data_communicator().cpu();
   std::vector<Tensor> rows;
   std::vector<int64_t> indices;
   for (const auto& prediction : predictions) {
@@ -84,7 +84,7 @@ Table table_of(int64_t dataloader_idx, const std::vector<Prediction>& prediction
 }  // namespace
 
 void write_predictions(const std::filesystem::path& file, const std::vector<Prediction>& predictions, const Mesh& mesh) {
-  auto& communicator = mesh.data_communicator().host();
+  auto& communicator = mesh.data_communicator().cpu();
   int64_t most = 0;
   for (const auto& prediction : predictions) most = std::max(most, prediction.dataloader_idx);
   most = all_max(communicator, most);

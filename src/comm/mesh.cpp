@@ -12,7 +12,7 @@ namespace {
 
 // For each rank the lowest world rank of its node.
 std::vector<int> nodes_of(Communicator& world) {
-  auto& cpu = world.host();
+  auto& cpu = world.cpu();
   if (cpu.size() == 1) return {0};
   const auto* node = cpu.node();
   if (node && node->size() == cpu.size()) return std::vector<int>(static_cast<size_t>(cpu.size()), 0);

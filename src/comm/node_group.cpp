@@ -12,7 +12,7 @@
 #include "levin/comm/communicator.h"
 #include "levin/comm/mpi_runtime.h"
 #include "mapped_window.h"
-#include "passing_memory.h"
+#include "shared_buffer_pool.h"
 
 namespace levin {
 namespace {
@@ -139,7 +139,7 @@ class SharedGroup final : public NodeGroup {
       sched_yield();
   }
 
-  std::shared_ptr<SharedWindow> allocate(size_t bytes, WhenShort when_short) override {
+  std::shared_ptr<SharedWindow> allocate(size_t bytes, OnNoSpace on_no_space) override {
     const double mine = static_cast<double>(bytes);  // exact: below 2^53
     std::vector<double> all(static_cast<size_t>(size_));
     exchange({&mine, 1}, all);
@@ -148,17 +148,17 @@ class SharedGroup final : public NodeGroup {
     detail::WindowRequest request{fmt::format("{}/{}-{}", family_.directory, name_, made_++), {all.begin(), all.end()}, rank_};
     auto window = detail::map_window(
         request, [this](int code) { return agree(code); }, failure);
-    if (!window && when_short == WhenShort::fail) throw_failure(failure, family_.directory);
+    if (!window && on_no_space == OnNoSpace::fail) throw_failure(failure, family_.directory);
     return window;
   }
 
-  std::shared_ptr<PassingMemory> allocate_passing(const std::vector<size_t>& bytes, WhenShort when_short) override {
-    if (size_ == 1) return detail::private_passing(bytes);
+  std::shared_ptr<SharedBufferPool> allocate_buffer_pool(const std::vector<size_t>& bytes, OnNoSpace on_no_space) override {
+    if (size_ == 1) return detail::private_buffer_pool(bytes);
     detail::WindowFailure failure;
     detail::WindowRequest request{fmt::format("{}/{}-{}", family_.directory, name_, made_++), bytes, rank_};
-    auto memory = detail::map_passing(
+    auto memory = detail::map_buffer_pool(
         request, [this](int code) { return agree(code); }, [family = family_] { give_way(family); }, failure);
-    if (!memory && when_short == WhenShort::fail) throw_failure(failure, family_.directory);
+    if (!memory && on_no_space == OnNoSpace::fail) throw_failure(failure, family_.directory);
     return memory;
   }
 

@@ -51,7 +51,7 @@ std::string filters_of(hid_t create) {
     size_t values = 0;
     std::array<char, 64> name{};
     const auto filter = H5Pget_filter2(create, static_cast<unsigned>(i), &flags, &values, nullptr, name.size() - 1, name.data(), &config);
-    names.push_back(filter == H5Z_FILTER_DEFLATE ? "gzip" : name[0] ? printable(name.data()) : fmt::format("number {}", filter));
+    names.push_back(filter == H5Z_FILTER_DEFLATE ? "gzip" : name[0] ? sanitized(name.data()) : fmt::format("number {}", filter));
   }
   return joined(names);
 }

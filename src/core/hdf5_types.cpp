@@ -42,7 +42,7 @@ std::vector<std::string> member_names(hid_t type) {
   const int count = H5Tget_nmembers(type);
   for (int i = 0; i < count && i < most; i++) {
     char* name = H5Tget_member_name(type, static_cast<unsigned>(i));
-    names.push_back(name ? printable(name) : "?");
+    names.push_back(name ? sanitized(name) : "?");
     H5free_memory(name);
   }
   if (count > most) names.emplace_back("...");

@@ -56,7 +56,7 @@ size_t first_bad_byte(std::string_view text) noexcept {
   return std::string::npos;
 }
 
-std::string printable(std::string_view text) {
+std::string sanitized(std::string_view text) {
   std::string out(text);
   for (char& c : out)
     if (c == '\t' || c == '\n' || c == '\r') c = '?';
@@ -90,12 +90,12 @@ std::string with_visible_blanks(const std::string& text) {
 
 }  // namespace
 
-std::string shown(std::string_view text) {
+std::string quoted(std::string_view text) {
   constexpr size_t longest = 80;
   size_t end = std::min(text.size(), longest);
   // A cut never splits a UTF-8 character.
   while (end < text.size() && end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
-  return fmt::format("\"{}{}\"", with_visible_blanks(printable(text.substr(0, end))), end < text.size() ? "..." : "");
+  return fmt::format("\"{}{}\"", with_visible_blanks(sanitized(text.substr(0, end))), end < text.size() ? "..." : "");
 }
 
 std::string unqualified(const std::string& type_name) {

@@ -13,9 +13,9 @@ namespace levin {
 namespace {
 
 struct Here {
-  const InRun* run;
-  const InHook* hook;
-  const InUnit* unit;  // innermost, in the hook
+  const RunScope* run;
+  const HookScope* hook;
+  const UnitScope* unit;  // innermost, in the hook
   bool noted;          // the newest error's place
 };
 // Memory of this kind is there from a thread's start, so that a signal handler finds it.
@@ -68,36 +68,36 @@ std::string cause_of(const c10::Error& error) {
 
 }  // namespace
 
-InRun::InRun(const Names& names, const int64_t& step) noexcept : names_(names), step_(step), outer_(here.run) { here.run = this; }
-InRun::~InRun() { here.run = outer_; }
+RunScope::RunScope(const Names& names, const int64_t& step) noexcept : names_(names), step_(step), outer_(here.run) { here.run = this; }
+RunScope::~RunScope() { here.run = outer_; }
 
-const std::string& InRun::name_of(const void* module) const noexcept {
+const std::string& RunScope::name_of(const void* module) const noexcept {
   static const std::string none;
   for (const auto& [address, name] : names_)
     if (address == module) return name;
   return none;
 }
 
-InHook::InHook(const char* name, const std::type_info* of, const Batch* batch) noexcept
+HookScope::HookScope(const char* name, const std::type_info* of, const Batch* batch) noexcept
     : name_(name), of_(of), batch_(batch), outer_(here.hook), unit_(here.unit), exceptions_(std::uncaught_exceptions()) {
   here.hook = this;
   here.unit = nullptr;
   here.noted = false;
 }
 
-InHook::~InHook() {
+HookScope::~HookScope() {
   left(exceptions_);
   here.hook = outer_;
   here.unit = unit_;
 }
 
-void InHook::describe(FixedText& text) const noexcept {
+void HookScope::describe(FixedText& text) const noexcept {
   text << "\n  in " << name_;
   if (of_) text << " of " << class_name(*of_);
   if (here.run) text << ", step " << here.run->step();
 }
 
-void InHook::describe_batch(FixedText& text) const noexcept {
+void HookScope::describe_batch(FixedText& text) const noexcept {
   if (!batch_) return;
   text << "\n  batch:";
   constexpr size_t most = 8;
@@ -112,18 +112,18 @@ void InHook::describe_batch(FixedText& text) const noexcept {
   if (tensors.size() > most) text << ", …";
 }
 
-InUnit::InUnit(const void* module, const std::type_info& type) noexcept
+UnitScope::UnitScope(const void* module, const std::type_info& type) noexcept
     : module_(module), type_(&type), outer_(here.unit), exceptions_(std::uncaught_exceptions()) {
   here.unit = this;
   here.noted = false;
 }
 
-InUnit::~InUnit() {
+UnitScope::~UnitScope() {
   left(exceptions_);
   here.unit = outer_;
 }
 
-void InUnit::describe(FixedText& text) const noexcept {
+void UnitScope::describe(FixedText& text) const noexcept {
   const std::string_view name = here.run ? std::string_view(here.run->name_of(module_)) : std::string_view();
   text << "\n  in unit " << name << (name.empty() ? "" : " (") << class_name(*type_) << (name.empty() ? "" : ")");
   if (!inputs_.empty()) inputs_.describe(text << ", inputs ");

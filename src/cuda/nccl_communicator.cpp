@@ -187,7 +187,7 @@ void NcclCommunicator::check(const Tensor& tensor) const {
                                  !tensor.defined()            ? std::string("undefined")
                                  : tensor.device() != device_ ? fmt::format("on {}, not on {}", tensor.device().str(), device_.str())
                                                               : std::string("not contiguous")),
-                     "give contiguous tensors of the communicator's device; host() takes those in host memory");
+                     "give contiguous tensors of the communicator's device; cpu() takes those in host memory");
 }
 
 Work NcclCommunicator::start(const char* call, std::vector<Tensor> tensors,

@@ -15,7 +15,7 @@
 namespace levin {
 
 /// Collectives and messages between GPUs by NCCL. They run in order on the communicator's stream, after what is on the caller's stream.
-/// Work::wait() makes the caller's stream wait for the result, and synchronize() the host, which polls the abort word. host() carries that
+/// Work::wait() makes the caller's stream wait for the result, and synchronize() the host, which polls the abort word. cpu() carries that
 /// word and the meeting of the ranks.
 ///
 /// Unlike the CPU's, it does not compare what the ranks call; labels and counts that differ are not reported. Sums are in NCCL's order and,
@@ -46,7 +46,7 @@ class NcclCommunicator final : public Communicator {
   std::unique_ptr<Communicator> split(int color, int key) override;
   void abort(const std::string& reason) noexcept override;
   c10::Device device() const noexcept override { return device_; }
-  Communicator& host() noexcept override { return *host_; }
+  Communicator& cpu() noexcept override { return *host_; }
 
  private:
   NcclCommunicator(std::shared_ptr<Communicator> host, std::shared_ptr<NcclLink> link, c10::Device device, std::chrono::seconds limit,

@@ -80,7 +80,7 @@ void DataLoader::fill(int64_t number, Batch& into) const {
   if (range.empty()) {  // two rows, for layers that need more than one
     const int64_t rows[] = {0, dataset_->size() > 1 ? 1 : 0};
     dataset_->get(rows, into);
-    into.set_filler(true);
+    into.set_padding(true);
     return;
   }
   into.mutable_indices().resize(static_cast<size_t>(range.size()));

@@ -37,7 +37,7 @@ std::string give_one_of(hid_t file, const std::string& group, const std::string&
   auto names = members_of(file, group);
   if (names.empty()) return "write data sets into it";
   const auto near = wanted.empty() ? std::string() : nearest_name(wanted, names);
-  const auto full = [&](const std::string& name) { return printable(group.empty() ? name : group + "/" + name); };
+  const auto full = [&](const std::string& name) { return sanitized(group.empty() ? name : group + "/" + name); };
   if (!near.empty()) return fmt::format("did you mean {}?", full(near));
   const bool all = names.size() <= most_names;
   if (!all) names.resize(most_names);
@@ -55,14 +55,14 @@ void refuse_link(hid_t file, const H5L_info_t& link, const std::string& path, co
   constexpr size_t most_bytes = 4096;
   std::vector<char> value(most_bytes + 1, '\0');
   if (link.u.val_size > most_bytes || H5Lget_val(file, path.c_str(), value.data(), most_bytes, H5P_DEFAULT) < 0)
-    refuse(fmt::format("leads over a link that cannot be read, {}", shown(path)), "write the file again");
+    refuse(fmt::format("leads over a link that cannot be read, {}", quoted(path)), "write the file again");
   if (link.type == H5L_TYPE_SOFT)
-    refuse(fmt::format("leads over a soft link, {} to {}", shown(path), shown(value.data())), "name the data set that it links to");
+    refuse(fmt::format("leads over a soft link, {} to {}", quoted(path), quoted(value.data())), "name the data set that it links to");
   const char *target = nullptr, *object = nullptr;
   unsigned flags = 0;
   if (link.type == H5L_TYPE_EXTERNAL && H5Lunpack_elink_val(value.data(), link.u.val_size, &flags, &target, &object) >= 0)
-    refuse(fmt::format("leads over an external link, {} to {} in {}", shown(path), shown(object), shown(target)), "read that file instead");
-  refuse(fmt::format("leads over a link of an unknown kind, {}", shown(path)), "name a data set of the file itself");
+    refuse(fmt::format("leads over an external link, {} to {} in {}", quoted(path), quoted(object), quoted(target)), "read that file instead");
+  refuse(fmt::format("leads over a link of an unknown kind, {}", quoted(path)), "name a data set of the file itself");
 }
 
 }  // namespace
@@ -74,12 +74,12 @@ Hdf5Handle open_data_set(hid_t file, const std::string& name, const RefuseArray&
   for (const auto& part : parts) {
     const std::string group = path;
     if (!group.empty() && type_of(file, group) != H5O_TYPE_GROUP)
-      refuse(fmt::format("is missing: {} is a data set, not a group", shown(group)), fmt::format("did you mean {}?", printable(group)));
+      refuse(fmt::format("is missing: {} is a data set, not a group", quoted(group)), fmt::format("did you mean {}?", sanitized(group)));
     path += (path.empty() ? "" : "/") + part;
     H5L_info_t link;
     if (part == "." || part == ".." || H5Lexists(file, path.c_str(), H5P_DEFAULT) <= 0 ||
         H5Lget_info(file, path.c_str(), &link, H5P_DEFAULT) < 0)
-      refuse(&part == &parts.back() ? "is missing" : fmt::format("is missing: the file has no group {}", shown(path)),
+      refuse(&part == &parts.back() ? "is missing" : fmt::format("is missing: the file has no group {}", quoted(path)),
              give_one_of(file, group, part));
     if (link.type != H5L_TYPE_HARD) refuse_link(file, link, path, refuse);
   }

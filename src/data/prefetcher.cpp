@@ -91,7 +91,7 @@ void Prefetcher::work() {
     lock.unlock();
     std::exception_ptr error;
     try {
-      const InHook here("reading a batch, on a thread of the data loader");
+      const HookScope here("reading a batch, on a thread of the data loader");
       fill_(number, mine.batch);
     } catch (...) {
       error = std::current_exception();

@@ -32,7 +32,7 @@ std::vector<int64_t> batch_sizes(const DataLoaderOptions& options, const LoaderP
 
 StreamLoader::StreamLoader(std::shared_ptr<const IterableDataset> dataset, const DataLoaderOptions& options, const LoaderPlace& place,
                            Communicator& communicator)
-    : dataset_(std::move(dataset)), place_(place), sizes_(batch_sizes(options, place)), communicator_(&communicator.host()) {
+    : dataset_(std::move(dataset)), place_(place), sizes_(batch_sizes(options, place)), communicator_(&communicator.cpu()) {
   if (options.num_workers > 0)
     prefetcher_ = std::make_unique<detail::Prefetcher>([this](int64_t number, Batch& into) { fill(number, into); }, 1,
                                                        options.num_workers * options.prefetch_factor);
@@ -61,14 +61,14 @@ void StreamLoader::open() {
                     "give each rank at least one: distribute smaller pieces, or start fewer ranks");
 }
 
-// A stream that has ended makes fillers, and is not asked again.
+// A stream that has ended makes padding batches, and is not asked again.
 void StreamLoader::fill(int64_t number, Batch& into) {
   const at::NoGradGuard no_grad;
   into.clear_marks();
   const int64_t most = sizes_[static_cast<size_t>(number) % sizes_.size()];
   const int64_t samples = ended_ ? 0 : stream_->next(most, into);
   ended_ = samples == 0;
-  into.set_filler(ended_);
+  into.set_padding(ended_);
   const bool numbered = !into.indices().empty();
   if (samples < 0 || samples > most || (samples > 0 && (into.size() != samples || (numbered && std::ssize(into.indices()) != samples))))
     throw UsageError("data", fmt::format("SampleStream::next({}) returned {}, but the batch has {} samples and {} indices", most, samples,
@@ -84,17 +84,17 @@ void StreamLoader::read_ahead() {
   else
     fill(read_, ahead_);
   read_++;
-  more_ = !ahead_.filler();
+  more_ = !ahead_.padding();
   if (!more_ && prefetcher_) prefetcher_->stop();
 }
 
 // Two rows of the last batch, for layers that need more than one.
-void StreamLoader::make_filler() {
+void StreamLoader::make_padding() {
   const Tensor rows = at::tensor({int64_t{0}, std::min<int64_t>(1, current_.size() - 1)}, at::kLong);
-  Batch filler;
-  for (const auto& [name, tensor] : current_.tensors()) filler.set(name, tensor.index_select(0, rows.to(tensor.device())));
-  filler.set_filler(true);
-  current_ = std::move(filler);
+  Batch padding;
+  for (const auto& [name, tensor] : current_.tensors()) padding.set(name, tensor.index_select(0, rows.to(tensor.device())));
+  padding.set_padding(true);
+  current_ = std::move(padding);
 }
 
 Batch* StreamLoader::next() {
@@ -104,8 +104,8 @@ Batch* StreamLoader::next() {
   if (more_) {
     std::swap(current_, ahead_);
     read_ahead();
-  } else if (!current_.filler()) {
-    make_filler();
+  } else if (!current_.padding()) {
+    make_padding();
   }
   const auto sums = all_sum(communicator_, std::vector<int64_t>{samples, more_ ? 1 : 0});
   global_samples_ = sums[0];

@@ -138,7 +138,7 @@ void gather_rows(const States& states, Communicator& communicator) {
 
 // What travels is small, and wanted on the host in the end.
 MetricSync::MetricSync(std::span<Metric* const> metrics, Communicator& ranks) : metrics_(metrics.begin(), metrics.end()) {
-  Communicator& communicator = ranks.host();
+  Communicator& communicator = ranks.cpu();
   for (auto* metric : metrics_)
     if (!metric->enabled()) throw UsageError("metrics", "a metric is synchronised while it is disabled");
   States states;

@@ -5,7 +5,7 @@
 
 #include <utility>
 
-#include "levin/comm/passing_memory.h"
+#include "levin/comm/shared_buffer_pool.h"
 
 namespace levin {
 namespace {
@@ -39,7 +39,7 @@ c10::DataPtr BufferPool::acquire(size_t bytes, c10::Device device, MemoryKind ki
 
 void BufferPool::release(c10::DataPtr memory, size_t bytes, c10::Device device, MemoryKind kind) {
   free_.push_back({std::move(memory), bytes, device, kind});
-  trim(PassingMemory::pieces_kept);
+  trim(SharedBufferPool::buffers_kept);
 }
 
 void BufferPool::trim(size_t pieces) {
@@ -52,7 +52,7 @@ FlatBuffer::FlatBuffer(int64_t numel, at::ScalarType dtype, c10::Device device, 
       kind_(kind),
       pool_(&pool) {}
 
-FlatBuffer::FlatBuffer(int64_t numel, at::ScalarType dtype, MemoryKind kind, std::shared_ptr<PassingMemory> node_pool, size_t id,
+FlatBuffer::FlatBuffer(int64_t numel, at::ScalarType dtype, MemoryKind kind, std::shared_ptr<SharedBufferPool> node_pool, size_t id,
                        BufferPool* accounting)
     : tensor_(without_memory(numel, dtype, at::kCPU)),
       bytes_(static_cast<size_t>(numel) * c10::elementSize(dtype)),
@@ -74,7 +74,7 @@ FlatBuffer& FlatBuffer::operator=(FlatBuffer&& other) noexcept {
 void FlatBuffer::fill() {
   if (filled_ || !defined()) return;
   auto* storage = tensor_.storage().unsafeGetStorageImpl();
-  storage->set_data_ptr_noswap(node_pool_ ? c10::DataPtr(node_pool_->hold(id_), at::kCPU)
+  storage->set_data_ptr_noswap(node_pool_ ? c10::DataPtr(node_pool_->acquire(id_), at::kCPU)
                                           : pool_->acquire(bytes_, tensor_.device(), kind_));
   if (node_pool_ && pool_) pool_->acquire(bytes_, at::kMeta, kind_);
   storage->set_nbytes(bytes_);
@@ -90,7 +90,7 @@ void FlatBuffer::drop() {
   if (!filled_) return;
   auto* storage = tensor_.storage().unsafeGetStorageImpl();
   auto memory = storage->set_data_ptr(c10::DataPtr(nullptr, tensor_.device()));
-  if (node_pool_) node_pool_->let_go(id_);
+  if (node_pool_) node_pool_->release(id_);
   if (pool_) pool_->release(std::move(memory), bytes_, node_pool_ ? at::kMeta : tensor_.device(), kind_);
   storage->set_nbytes(0);
   filled_ = false;

@@ -10,7 +10,7 @@
 
 namespace levin {
 
-class PassingMemory;
+class SharedBufferPool;
 
 /// Memory that flat buffers freed, for the next buffer of the same size: units come in few sizes, and the first touch of new pages costs
 /// more than the copy into them. The meter counts pooled memory until it is freed.
@@ -45,7 +45,7 @@ class FlatBuffer {
   FlatBuffer(int64_t numel, at::ScalarType dtype, c10::Device device, MemoryKind kind, BufferPool& pool);
   /// Buffer `id` of the node's pool. `accounting` charges its bytes to this rank's meter, as a pool on the meta device; null where another
   /// rank of the node is charged.
-  FlatBuffer(int64_t numel, at::ScalarType dtype, MemoryKind kind, std::shared_ptr<PassingMemory> node_pool, size_t id,
+  FlatBuffer(int64_t numel, at::ScalarType dtype, MemoryKind kind, std::shared_ptr<SharedBufferPool> node_pool, size_t id,
              BufferPool* accounting);
   ~FlatBuffer() { drop(); }
   FlatBuffer(FlatBuffer&& other) noexcept { *this = std::move(other); }
@@ -65,7 +65,7 @@ class FlatBuffer {
   size_t bytes_ = 0;
   MemoryKind kind_ = MemoryKind::parameters;
   BufferPool* pool_ = nullptr;
-  std::shared_ptr<PassingMemory> node_pool_;
+  std::shared_ptr<SharedBufferPool> node_pool_;
   size_t id_ = 0;
   bool filled_ = false;
 };

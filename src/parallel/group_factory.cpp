@@ -31,12 +31,12 @@ Tensor for_collectives(int64_t numel, at::ScalarType dtype, Communicator& commun
 
 // Every node allocates its own; if one has no room, all fail alike.
 template <class Make>
-auto on_every_node(const ProcessGroups& groups, WhenShort when_short, const Make& make) {
+auto on_every_node(const ProcessGroups& groups, OnNoSpace on_no_space, const Make& make) {
   auto& all = *groups.communicators().all;
-  if (groups.ranks().hosts == 1) return make(*all.node(), when_short);
-  auto made = make(*all.node(), WhenShort::return_null);
+  if (groups.ranks().hosts == 1) return make(*all.node(), on_no_space);
+  auto made = make(*all.node(), OnNoSpace::return_null);
   if (all_min(all, made ? 1 : 0) != 0) return made;
-  if (when_short == WhenShort::fail)
+  if (on_no_space == OnNoSpace::fail)
     throw IoError("a host's shared memory (such as /dev/shm) has too little room for what its ranks share of the parameters",
                   "enlarge its /dev/shm, or use another window_directory or private memory", "parallel");
   return decltype(made)();
@@ -54,8 +54,8 @@ class Factory {
       if (sharding[g].store == Store::node_gathered) bytes.push_back(static_cast<size_t>(layout[g].bytes(sharding[g].compute_dtype)));
     pools_.node.reset();
     if (bytes.empty()) return true;
-    pools_.node = on_every_node(groups_, options_.when_short,
-                                [&](NodeGroup& node, WhenShort when_short) { return node.allocate_passing(bytes, when_short); });
+    pools_.node = on_every_node(groups_, options_.on_no_space,
+                                [&](NodeGroup& node, OnNoSpace on_no_space) { return node.allocate_buffer_pool(bytes, on_no_space); });
     return pools_.node != nullptr;
   }
 
@@ -133,8 +133,8 @@ class Factory {
 
   std::unique_ptr<ParameterStore> node_shared(const GroupLayout& layout, const GroupSharding& sharding) {
     const auto bytes = static_cast<size_t>(first_of_node() ? layout.bytes(layout.dtype) : 0);
-    const auto window = on_every_node(groups_, options_.when_short,
-                                      [&](NodeGroup& node, WhenShort when_short) { return node.allocate(bytes, when_short); });
+    const auto window = on_every_node(groups_, options_.on_no_space,
+                                      [&](NodeGroup& node, OnNoSpace on_no_space) { return node.allocate(bytes, on_no_space); });
     if (!window) return nullptr;
     meter_.add(MemoryKind::parameters, static_cast<int64_t>(bytes));
     return std::make_unique<NodeSharedStore>(tensor_on(window, 0, layout.numel, layout.dtype), owned(layout, sharding), communicators_,
@@ -148,14 +148,14 @@ class Factory {
     try {
       return communicators_.all->allocate(layout.numel, layout.dtype);
     } catch (const IoError&) {  // on all ranks alike
-      if (options_.when_short == WhenShort::fail) throw;
+      if (options_.on_no_space == OnNoSpace::fail) throw;
       return {};
     }
   }
 
   std::vector<Tensor> peer_windows(const GroupLayout& layout) {
     auto& node = *communicators_.all->node();
-    const auto window = node.allocate(static_cast<size_t>(layout.bytes(layout.dtype)), options_.when_short);
+    const auto window = node.allocate(static_cast<size_t>(layout.bytes(layout.dtype)), options_.on_no_space);
     std::vector<Tensor> peers;
     for (int rank = 0; window && rank < node.size(); rank++) peers.push_back(tensor_on(window, rank, layout.numel, layout.dtype));
     return peers;

@@ -14,7 +14,7 @@ struct BufferPools {
   explicit BufferPools(MemoryMeter& meter) : own(meter), node_accounting(meter) {}
   BufferPool own;
   BufferPool node_accounting;           ///< of the meta device: charges this rank with what `node` has
-  std::shared_ptr<PassingMemory> node;  ///< of the ranks of this node, for NodeGatheredStore
+  std::shared_ptr<SharedBufferPool> node;  ///< of the ranks of this node, for NodeGatheredStore
 };
 
 /// What holds the state of one flat group, but for the optimizer's.
@@ -25,12 +25,12 @@ struct GroupStorage {
 
 struct FactoryOptions {
   bool offload_parameters = false;  ///< shards are in host memory
-  WhenShort when_short = WhenShort::fail;
+  OnNoSpace on_no_space = OnNoSpace::fail;
   std::vector<std::string> labels = {};  ///< of units, for their all-gathers
 };
 
 /// Allocates the groups of a layout, zero-filled, and charges them to `meter`. Collective. Where a node's shared memory is too small for a
-/// store or reducer that needs it: IoError, or an empty vector, on all ranks, as `when_short` says.
+/// store or reducer that needs it: IoError, or an empty vector, on all ranks, as `on_no_space` says.
 std::vector<GroupStorage> allocate_groups(const std::vector<GroupLayout>& layout, const std::vector<GroupSharding>& sharding,
                                           const ProcessGroups& groups, BufferPools& pools, MemoryMeter& meter,
                                           const FactoryOptions& options);

@@ -42,7 +42,7 @@ Placements private_placements(const std::string& name) {
 
 int group_size(const ShardingOptions& options, const Ranks& ranks) {
   if (!options.shard_group_size) {
-    if (ranks.of_host > 0) return ranks.of_host;
+    if (ranks.ranks_per_node > 0) return ranks.ranks_per_node;
     throw ConfigError(fmt::format("hsdp: the {} hosts have different numbers of ranks, so they hold no equal copies", ranks.hosts),
                       "give shard_group_size, start as many ranks on every host, or use fsdp", "parallel");
   }
@@ -59,7 +59,7 @@ Ranks ranks_of(const MeshLayout& mesh, bool share_memory) {
   const int model = mesh.extent(MeshAxis::pp) * mesh.extent(MeshAxis::tp);
   return {.all = mesh.size() / model,
           .hosts = mesh.nodes(),
-          .of_host = mesh.ranks_per_node() % model == 0 ? mesh.ranks_per_node() / model : 0,
+          .ranks_per_node = mesh.ranks_per_node() % model == 0 ? mesh.ranks_per_node() / model : 0,
           .share_memory = share_memory};
 }
 
@@ -110,7 +110,7 @@ ShardingPlan resolve_strategy(const StrategyConfig& config, const Ranks& ranks) 
     if (std::holds_alternative<AutoStrategy>(config)) plan.name = "single_device";
     return plan;
   }
-  const bool groups_of_nodes = plan.name != "hsdp" || !plan.options.shard_group_size || *plan.options.shard_group_size == ranks.of_host;
+  const bool groups_of_nodes = plan.name != "hsdp" || !plan.options.shard_group_size || *plan.options.shard_group_size == ranks.ranks_per_node;
   const std::string place = share == ShareParameters::numa ? "NUMA domain" : "host";
   if (must && !groups_of_nodes)
     throw ConfigError(

@@ -40,7 +40,7 @@ std::vector<Strategy::GroupStatus> Strategy::groups() const {
 std::vector<double> Strategy::Engine::exchange(const std::vector<double>& values) {
   if (mesh->size() == 1) return values;
   std::vector<double> all(values.size() * static_cast<size_t>(mesh->size()));
-  auto& host = mesh->world().host();
+  auto& host = mesh->world().cpu();
   if (auto* node = host.node(); node && node->size() == host.size()) {
     node->exchange(values, all);
   } else {
@@ -203,7 +203,7 @@ void Strategy::update(const std::function<double(double)>& schedule, size_t opti
   auto& engine = *engine_;
   engine.schedule->update(optimizer, [&] {
     engine.optimizers[optimizer].update(schedule, [&](const Tensor& squares) {
-      if (engine.plan.shards_updates()) engine.ranks.communicators().shard->host().all_reduce(squares).wait();
+      if (engine.plan.shards_updates()) engine.ranks.communicators().shard->cpu().all_reduce(squares).wait();
     });
   });
 }

@@ -153,20 +153,20 @@ void Strategy::Engine::check_memory(const ModelShape& model) {
     request.held_bytes += static_cast<int64_t>(std::min(tensor.storage().nbytes(), tensor.nbytes()));
   request.may_change_plan = automatic;
   request.can_shard_updates = !has_custom_optimizer();
-  auto checked = check(request, communicator->host());
+  auto checked = check(request, communicator->cpu());
   if (checked.name != plan.name || checked.placements != plan.placements) use_plan(std::move(checked));
 }
 
 std::vector<GroupStorage> Strategy::Engine::allocate(const ModelShape& model, std::vector<GroupLayout>& layout,
                                                      std::vector<GroupSharding>& sharding) {
-  const auto when_short = plan.options.share_parameters == ShareParameters::automatic ? WhenShort::return_null : WhenShort::fail;
+  const auto on_no_space = plan.options.share_parameters == ShareParameters::automatic ? OnNoSpace::return_null : OnNoSpace::fail;
   std::vector<std::string> labels;
   for (const auto& unit : tree.units) labels.push_back(unit.name.empty() ? "the root unit" : fmt::format("unit \"{}\"", unit.name));
   for (;;) {  // twice where shared memory is too small
     layout = make_layout(model.parameters, layout_options(plan, alignment_bytes));
     sharding.clear();
     for (const auto& group : layout) sharding.push_back(shard_group(group, plan, ranks.ranks()));
-    auto storage = allocate_groups(layout, sharding, ranks, *pools, meter, {plan.options.offload_parameters, when_short, labels});
+    auto storage = allocate_groups(layout, sharding, ranks, *pools, meter, {plan.options.offload_parameters, on_no_space, labels});
     if (storage.size() == layout.size()) return storage;
     log.warning(
         "[parallel] shared memory has no room for what a node's ranks would share of the parameters and gradients; each rank takes private "

@@ -25,7 +25,7 @@ class NodeMemory {
   // Where hosts differ, the fullest has at most all ranks but one per other host.
   int64_t ranks_of_node() const noexcept {
     const auto& ranks = request_.ranks;
-    return ranks.of_host > 0 ? ranks.of_host : std::max(1, ranks.all / ranks.hosts);
+    return ranks.ranks_per_node > 0 ? ranks.ranks_per_node : std::max(1, ranks.all / ranks.hosts);
   }
   MemoryPlan planned(const ShardingPlan& plan) const { return plan_memory(model_, plan, request_.ranks, 1, request_.alignment_bytes); }
   int64_t needed(const ShardingPlan& plan) const { return planned(plan).node(ranks_of_node()); }

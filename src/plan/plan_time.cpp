@@ -15,7 +15,7 @@ struct Cost {
   double barriers = 0;     // in a node
 };
 
-constexpr double chunk_bytes = 4 << 20;  // as of HostsCommunicator
+constexpr double chunk_bytes = 4 << 20;  // as of HierarchicalCommunicator
 
 // Inside a node: memory traffic of all its ranks.
 Cost in_node(const PlannedCollective& collective, double ranks) {

@@ -63,7 +63,7 @@ std::string Checkpoints::name_of_step(int64_t step) { return fmt::format("step={
 Checkpoints::Folder& Checkpoints::folder_at(const std::filesystem::path& path, const CheckpointWriterOptions& options) {
   for (auto& folder : folders_)
     if (folder->path == path) return *folder;
-  return *folders_.emplace_back(std::make_unique<Folder>(path, session_.communicator().host(), options));
+  return *folders_.emplace_back(std::make_unique<Folder>(path, session_.communicator().cpu(), options));
 }
 
 void Checkpoints::use(const std::filesystem::path& folder, const CheckpointWriterOptions& options) {
@@ -92,7 +92,7 @@ void Checkpoints::committed(Folder& folder, const SaveReport& report) {
   for (const auto& done : std::exchange(folder.done, {})) done(report);
 }
 
-void Checkpoints::look_at(Folder& folder) {
+void Checkpoints::poll_folder(Folder& folder) {
   forgive(folder, [&] {
     if (const auto report = folder.writer.poll()) committed(folder, *report);
   });
@@ -105,7 +105,7 @@ void Checkpoints::save(const CheckpointRequest& request, const StateDict& loop) 
   });
   const bool at_place = place_ && !request.weights_only;
   std::optional<detail::StateWriter> live;
-  if (!at_place) gather(live.emplace(session_, session_.communicator().host()), session_, request.weights_only, loop);
+  if (!at_place) gather(live.emplace(session_, session_.communicator().cpu()), session_, request.weights_only, loop);
   const auto& writer = at_place ? place_->writer : *live;
   const auto& saved_loop = at_place ? place_->loop : loop;
   const auto info = info_of(request, saved_loop);
@@ -126,12 +126,12 @@ bool Checkpoints::has_end(const std::filesystem::path& folder) const {
 
 void Checkpoints::keep_place(const StateDict& loop) {
   if (folders_.empty()) return;
-  place_ = std::make_unique<Place>(Place{detail::StateWriter(session_, session_.communicator().host()), loop});
+  place_ = std::make_unique<Place>(Place{detail::StateWriter(session_, session_.communicator().cpu()), loop});
   gather(place_->writer, session_, /*weights_only=*/false, loop, /*keep=*/true);
 }
 
 bool Checkpoints::begin_branch(const CheckpointReader* from, bool of_this_run) {
-  auto& host = session_.communicator().host();
+  auto& host = session_.communicator().cpu();
   bool has_past = from != nullptr;
   saved_step_ = -1;
   abandoned_.clear();
@@ -160,7 +160,7 @@ void Checkpoints::end_training() {
 
 void Checkpoints::at_boundary(const std::function<StateDict()>& loop) {
   for (auto& folder : folders_)
-    if (folder->writer.saving()) look_at(*folder);
+    if (folder->writer.saving()) poll_folder(*folder);
   if (requests_.empty()) return;
   const StateDict now = loop();
   for (const auto& request : std::exchange(requests_, {})) save(request, now);
@@ -187,7 +187,7 @@ void Checkpoints::begin_training() {
   aside_.reset();
   place_.reset();
   for (const auto& folder : folders_) folder->has_end = false;
-  auto& host = session_.communicator().host();
+  auto& host = session_.communicator().cpu();
   if (!on_exception_.empty()) aside_ = host.split(0, host.rank());
 }
 

@@ -210,7 +210,7 @@ void Session::note_values(const NamedValues& values) {
       if (const double* value = find_value(values, schedule->monitor)) plateaus_[i].waiting = *value;
 }
 
-void Session::look_at(Interval moment, const NamedValues* logged) {
+void Session::step_schedulers(Interval moment, const NamedValues* logged) {
   for (size_t i = 0; i < specs_.size(); i++) {
     const auto* schedule = plateau_schedule(i);
     if (!schedule || schedule->interval != moment) continue;

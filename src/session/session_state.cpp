@@ -83,7 +83,7 @@ void Session::restore_progress(const StateDict& state) {
 
 SaveReport Session::save(const std::filesystem::path& checkpoint, const std::map<std::string, std::string>& fields) {
   const auto path = std::filesystem::absolute(checkpoint).lexically_normal();
-  auto& cpu = communicator_->host();
+  auto& cpu = communicator_->cpu();
   detail::StateWriter writer(*this, cpu);
   writer.add_model(/*weights_only=*/false);
   StateDict progress;
@@ -95,7 +95,7 @@ SaveReport Session::save(const std::filesystem::path& checkpoint, const std::map
 }
 
 void Session::restore(const std::filesystem::path& checkpoint) {
-  const CheckpointReader reader(checkpoint, communicator_->host());
+  const CheckpointReader reader(checkpoint, communicator_->cpu());
   const LoadFrom from{.checkpoint = &reader};
   StateReader saved(*this, from);
   check_seed(saved.loop(), seed_);  // before the model changes

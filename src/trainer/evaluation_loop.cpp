@@ -138,15 +138,15 @@ void EvaluationLoop::run_source(size_t dataloader_idx, int64_t batches) {
     trainer_.transfer(*batch, module_, data_);
     step(*batch, batch_idx);
     trainer_.batch_progress().done++;
-    if (given_up_ = told_to_end(); given_up_) return;
+    if (given_up_ = must_exit(); given_up_) return;
   }
 }
 
-bool EvaluationLoop::told_to_end() {
+bool EvaluationLoop::must_exit() {
   auto& session = trainer_.session();
   if (!may_be_given_up_) return false;
   session.meet();
-  return session.told_to_end();
+  return session.must_exit();
 }
 
 void EvaluationLoop::step(const Batch& batch, int64_t batch_idx) {
@@ -171,7 +171,7 @@ void EvaluationLoop::step(const Batch& batch, int64_t batch_idx) {
   if (!logs_.empty())
     throw UsageError("trainer", "predict_step logs a value, and a prediction has no metrics", "log in validation_step or test_step");
   hooks.call("on_predict_batch_end", &Hooks::on_predict_batch_end, rows, batch, batch_idx);
-  if (!batch.filler()) predictions_.push_back({batch.indices(), std::move(rows), batch.dataloader_idx()});
+  if (!batch.padding()) predictions_.push_back({batch.indices(), std::move(rows), batch.dataloader_idx()});
 }
 
 }  // namespace levin

@@ -106,12 +106,12 @@ void FitLoop::begin(StateReader* saved, bool of_this_run) {
 void FitLoop::end() {
   auto& checkpoints = trainer_.checkpoints();
   const auto place = [this] { return state(); };
-  if (session_.told_to_end())
+  if (session_.must_exit())
     checkpoints.save_for_stop(place);
   else
     checkpoints.finish();
   hooks_.call("on_train_end", &Hooks::on_train_end);
-  if (!session_.told_to_end()) checkpoints.at_boundary(place);
+  if (!session_.must_exit()) checkpoints.at_boundary(place);
   checkpoints.end_training();
   hooks_.call("on_fit_end", &Hooks::on_fit_end);
 }
@@ -122,7 +122,7 @@ void FitLoop::run_epochs() {
   try {
     while (!enough() || in_epoch_) {  // a start that was stopped at the last step has not ended its epoch
       run_epoch();
-      if (session_.told_to_end()) break;
+      if (session_.must_exit()) break;
     }
   } catch (const CommunicatorAborted&) {
     throw;
@@ -149,7 +149,7 @@ bool FitLoop::enough() const noexcept {
 // A signal ends the training whatever it is meant to reach.
 bool FitLoop::may_stop() const noexcept {
   const auto& progress = session_.progress();
-  return session_.told_to_end() || (progress.epoch >= *config_.min_epochs && progress.step >= *config_.min_steps);
+  return session_.must_exit() || (progress.epoch >= *config_.min_epochs && progress.step >= *config_.min_steps);
 }
 
 // What time tells a rank travels with the step, so that all ranks act after the same one.
@@ -201,7 +201,7 @@ void FitLoop::run_epoch() {
     if (enough()) break;
   }
   stop_clock();
-  if (session_.told_to_end()) return;  // in the middle of the epoch
+  if (session_.must_exit()) return;  // in the middle of the epoch
   // A limit may end the training in the middle of an epoch; with a higher one it resumes there, so checkpoints keep this place.
   const bool cut_short = enough() && done < batches_ && !loader_->at_end();
   if (cut_short) trainer_.checkpoints().keep_place(state());
@@ -209,7 +209,7 @@ void FitLoop::run_epoch() {
   trainer_.end_train_epoch(logs_);
   session_.progress().epoch++;
   trainer_.report().epochs++;
-  if (!cut_short) look_at(Interval::epoch);
+  if (!cut_short) step_schedulers(Interval::epoch);
   at_boundary();
 }
 
@@ -244,7 +244,7 @@ void FitLoop::train_batch(Batch& batch) {
 // Of a step; after a validation that was given up it is left to the next start.
 void FitLoop::end_batch() {
   if (validation_given_up_) return session_.note_values(trainer_.take_new_metrics());
-  look_at(Interval::step);
+  step_schedulers(Interval::step);
   at_boundary();
   if (!session_.late_agreement_wanted()) return;
   session_.forget_late_agreement();
@@ -258,10 +258,10 @@ void FitLoop::ask_for_late_agreement() {
 }
 
 // A monitored value may still come until an epoch and a validation have ended.
-void FitLoop::look_at(Interval moment) {
+void FitLoop::step_schedulers(Interval moment) {
   const bool all_logged = session_.progress().epoch > 0 && (validated_once_ || !validation_);
   session_.note_values(trainer_.take_new_metrics());
-  session_.look_at(moment, all_logged ? &trainer_.report().metrics : nullptr);
+  session_.step_schedulers(moment, all_logged ? &trainer_.report().metrics : nullptr);
 }
 
 Tensor FitLoop::training_step(const Batch& batch) {
@@ -345,7 +345,7 @@ void FitLoop::log_if_due() {
 bool FitLoop::validation_is_due() const noexcept {
   const auto& every = config_.check_val_every_n_epoch;
   if (!validation_ || (every && (session_.progress().epoch + 1) % *every != 0)) return false;
-  if (session_.should_stop() && may_stop() && !session_.told_to_end()) return true;  // as Lightning: what is kept has been validated
+  if (session_.should_stop() && may_stop() && !session_.must_exit()) return true;  // as Lightning: what is kept has been validated
   if (config_.val_check_interval.time()) return session_.validation_wanted();
   if (val_every_ == 0) return last_batch();
   return (every ? batch_idx_ + 1 : all_batches_) % val_every_ == 0;

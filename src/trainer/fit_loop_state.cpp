@@ -20,7 +20,7 @@ StateDict FitLoop::state() const {
   session_.add_progress(state);
   const auto place = loader_->state();
   state.set("in_epoch", in_epoch_);
-  state.set("ended", enough() && !session_.told_to_end());
+  state.set("ended", enough() && !session_.must_exit());
   state.set("stop.reasons", static_cast<int64_t>(session_.lasting_reasons()));
   state.set("stop.reason", trainer_.report().stop_reason);
   state.set("stop.options", stop_options());

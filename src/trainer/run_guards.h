@@ -16,12 +16,12 @@ namespace levin {
 /// Calls what is not in a HookList: an error in it names it.
 template <class Callee, class Call>
 decltype(auto) call(const char* name, const Callee& callee, const Call& body) {
-  const InHook here(name, &typeid(callee));
+  const HookScope here(name, &typeid(callee));
   return body();
 }
 template <class Callee, class Call>
 decltype(auto) call(const char* name, const Callee& callee, const Batch& batch, const Call& body) {
-  const InHook here(name, &typeid(callee), &batch);
+  const HookScope here(name, &typeid(callee), &batch);
   return body();
 }
 
@@ -128,7 +128,7 @@ class EvaluationMode {
 /// A padding batch changes nothing: the module's metrics gather nothing, and its buffers are restored at the end of the scope.
 class PaddingGuard {
  public:
-  PaddingGuard(Module& module, const Batch& batch) : module_(batch.filler() ? &module : nullptr) {
+  PaddingGuard(Module& module, const Batch& batch) : module_(batch.padding() ? &module : nullptr) {
     if (module_) buffers_.emplace(module);
     enable(false);
   }

@@ -165,11 +165,11 @@ void ModuleMetrics::load(const StateDict& state) {
 FunctionState state_of(DataModule& data) {
   return {"data",
           [&data](StateDict& state) {
-            const InHook here("state_dict", &typeid(data));
+            const HookScope here("state_dict", &typeid(data));
             state = data.state_dict();
           },
           [&data](const StateDict& state) {
-            const InHook here("load_state_dict", &typeid(data));
+            const HookScope here("load_state_dict", &typeid(data));
             data.load_state_dict(state);
           }};
 }

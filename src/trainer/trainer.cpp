@@ -15,8 +15,8 @@
 
 namespace levin {
 namespace {
-InRun::Names names_of(const Module& module) {
-  InRun::Names names;
+RunScope::Names names_of(const Module& module) {
+  RunScope::Names names;
   for (const auto& item : module.named_modules("", /*include_self=*/false)) names.emplace_back(item.value().get(), item.key());
   return names;
 }
@@ -33,7 +33,7 @@ const char* stage_name(Stage stage) noexcept {
 }
 
 Trainer::Trainer(const TrainerConfig& config, MpiRuntime& runtime, uint64_t seed, const AcceleratorRegistry& accelerators)
-    : config_(config.worked_out()), session_(runtime, config_.session, seed, accelerators) {
+    : config_(config.resolved()), session_(runtime, config_.session, seed, accelerators) {
   if (const auto devices = config_.devices.value; devices && *devices != session_.size())
     throw ConfigError(fmt::format("trainer.devices is {}, but {} ranks were started", *devices, session_.size()),
                       fmt::format("start them with mpirun -n {} PROGRAM …, or srun -n {} PROGRAM …", *devices, *devices), "trainer");
@@ -77,8 +77,8 @@ void Trainer::prepare_model(Stage stage, Module& module) {
 void Trainer::run(Stage stage, Module& module, DataModule& data, const std::function<void()>& body) {
   const ModuleInRun in_run(module, data, *this);
   const DataModuleInRun with_data(datamodule_, data);
-  InRun::Names names = names_of(module);
-  const InRun here(names, session_.progress().step);
+  RunScope::Names names = names_of(module);
+  const RunScope here(names, session_.progress().step);
   const NumericFlags flags(config_, stage);
   try {
     attach_hooks(module);
@@ -151,7 +151,7 @@ void Trainer::fit(Module& module, DataModule& data, const LoadFrom& from) {
     report_.stop_reason = session_.stops_for(StopReason::time_over) ? "max_time is over"
                           : session_.should_stop()                  ? "stopped early"
                                                                     : "finished";
-  if (!config_.test_after_fit || session_.told_to_end() || (report_.already_complete && from.tested)) return;
+  if (!config_.test_after_fit || session_.must_exit() || (report_.already_complete && from.tested)) return;
   evaluate(Stage::test, module, data);
 }
 
@@ -171,7 +171,7 @@ NamedValues Trainer::evaluate(Stage stage, Module& module, DataModule& data, con
     load_weights(from);
     values = EvaluationLoop(*this, stage, module, data).run();
   });
-  if (session_.told_to_end()) report_.stop_reason = "stopped early";
+  if (session_.must_exit()) report_.stop_reason = "stopped early";
   return values;
 }
 
@@ -194,7 +194,7 @@ std::vector<Prediction> Trainer::predict(Module& module, DataModule& data, const
     loop.run();
     predictions = loop.take_predictions();
   });
-  if (session_.told_to_end()) report_.stop_reason = "stopped early";
+  if (session_.must_exit()) report_.stop_reason = "stopped early";
   return predictions;
 }
 

@@ -47,7 +47,7 @@ void TrainerConfig::validate() const {
   conflict(logger.enabled() && !logger.by_default(), "logger");
 }
 
-TrainerConfig TrainerConfig::worked_out() const {
+TrainerConfig TrainerConfig::resolved() const {
   check_config(*this);
   TrainerConfig config = *this;
   config.enable_progress_bar = enable_progress_bar.value_or(!barebones);

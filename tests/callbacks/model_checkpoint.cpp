@@ -82,7 +82,7 @@ BOOST_AUTO_TEST_CASE(a_program_of_its_own_goes_on) {
   const Trained first(config, 2);
   BOOST_TEST(first.callback->last_model_path() == folder.path / "step=000010");
   BOOST_TEST(steps_in(folder.path) == (std::vector<int64_t>{5, 10}), boost::test_tools::per_element());
-  auto newest = levin::newest_checkpoint(folder.path, first.trainer->session().communicator().host());
+  auto newest = levin::newest_checkpoint(folder.path, first.trainer->session().communicator().cpu());
   BOOST_REQUIRE(newest.reader);
   const Trained second(config, 4, {newest.reader.get()});
   BOOST_TEST(second.trainer->report().steps == 10);
@@ -110,7 +110,7 @@ BOOST_AUTO_TEST_CASE(files_of_nodes_and_one_file) {
       in_one{.dirpath = folder.path, .save_top_k = -1};
   const size_t opened = opened_files().size();
   const Trained first(by_node, 1);
-  auto& host = first.trainer->session().communicator().host();
+  auto& host = first.trainer->session().communicator().cpu();
   const auto hosts = static_cast<size_t>(first.trainer->session().topology().hosts());
   const auto files = [&](int64_t step) { return levin::Manifest::read(folder.path / levin::Checkpoints::name_of_step(step)).files.size(); };
   BOOST_TEST(files(5) == hosts);
@@ -121,7 +121,7 @@ BOOST_AUTO_TEST_CASE(files_of_nodes_and_one_file) {
   CheckpointReader reader(folder.path / "step=000005", host);
   const Trained second(in_one, 2, {&reader});
   BOOST_TEST(files(10) == 1u);
-  CheckpointReader one(folder.path / "step=000010", second.trainer->session().communicator().host());
+  CheckpointReader one(folder.path / "step=000010", second.trainer->session().communicator().cpu());
   const Trained third(by_node, 3, {&one}), unbroken({.dirpath = other.path}, 3);
   BOOST_TEST(files(15) == hosts);
   BOOST_TEST(at::equal(unbroken.module->net->weight, third.module->net->weight));
@@ -142,7 +142,7 @@ BOOST_AUTO_TEST_CASE(optimizers_of_libtorch_go_on) {
   for (const auto& spec : specs) {
     const FolderOfRanks folder, other;
     const Trained first({.dirpath = folder.path}, 1, {}, spec);
-    CheckpointReader reader(first.callback->last_model_path(), first.trainer->session().communicator().host());
+    CheckpointReader reader(first.callback->last_model_path(), first.trainer->session().communicator().cpu());
     const Trained second({.dirpath = folder.path}, 3, {&reader}, spec), unbroken({.dirpath = other.path}, 3, {}, spec);
     BOOST_TEST(at::equal(unbroken.module->net->weight, second.module->net->weight));
     BOOST_TEST(at::equal(unbroken.module->net->bias, second.module->net->bias));
@@ -186,7 +186,7 @@ BOOST_AUTO_TEST_CASE(an_optimizer_of_ones_own_goes_on_or_is_refused) {
   const FolderOfRanks folder, other;
   const auto spec = own<HeavyWithMemory>();
   const Trained first({.dirpath = folder.path}, 1, {}, spec);
-  CheckpointReader reader(first.callback->last_model_path(), first.trainer->session().communicator().host());
+  CheckpointReader reader(first.callback->last_model_path(), first.trainer->session().communicator().cpu());
   BOOST_TEST(reader.find("optimizer/custom/momentum/net.weight"));
   const Trained second({.dirpath = folder.path}, 3, {&reader}, spec), unbroken({.dirpath = other.path}, 3, {}, spec);
   BOOST_TEST(at::equal(unbroken.module->net->weight, second.module->net->weight));
@@ -237,7 +237,7 @@ BOOST_AUTO_TEST_CASE(a_callbacks_state_is_that_of_rank_0) {
     };
     train(folder.path, 1, {});
     levin::Trainer trainer({}, runtime());
-    CheckpointReader reader(folder.path / "step=000005", trainer.session().communicator().host());
+    CheckpointReader reader(folder.path / "step=000005", trainer.session().communicator().cpu());
     int64_t tensors = 0;
     for (const auto& tensor : reader.tensors())
       if (tensor.name.starts_with("callbacks/")) tensors++;
@@ -285,7 +285,7 @@ BOOST_AUTO_TEST_CASE(the_data_modules_state_goes_on) {
   run(1, first, {});
   BOOST_TEST(first.order == (std::vector<std::string>{"train_dataloader"}));
   levin::Trainer trainer({}, runtime());
-  CheckpointReader reader(folder.path / "step=000005", trainer.session().communicator().host());
+  CheckpointReader reader(folder.path / "step=000005", trainer.session().communicator().cpu());
   BOOST_TEST(reader.find("data/table"));
   run(2, second, {&reader});
   BOOST_TEST(second.order == (std::vector<std::string>{"load_state_dict", "train_dataloader"}));
@@ -299,7 +299,7 @@ BOOST_AUTO_TEST_CASE(the_data_modules_state_goes_on) {
 BOOST_AUTO_TEST_CASE(one_that_is_damaged_while_it_is_loaded_gives_way_to_another) {
   const FolderOfRanks folder, other;
   const Trained first({.dirpath = folder.path, .save_top_k = -1}, 3), unbroken({.dirpath = other.path}, 4);
-  auto& host = first.trainer->session().communicator().host();
+  auto& host = first.trainer->session().communicator().cpu();
   const levin::CheckpointReaderOptions later{.verify_on_read = levin::read_once_by_trainers()};
   const auto newest = levin::newest_checkpoint(folder.path, host, later);
   BOOST_REQUIRE(newest.reader);
@@ -341,7 +341,7 @@ BOOST_AUTO_TEST_CASE(by_steps_and_by_time) {
 BOOST_AUTO_TEST_CASE(weights_alone_cannot_be_resumed) {
   const FolderOfRanks folder;
   const Trained first({.dirpath = folder.path, .save_weights_only = true}, 1);
-  CheckpointReader reader(folder.path / "step=000005", first.trainer->session().communicator().host());
+  CheckpointReader reader(folder.path / "step=000005", first.trainer->session().communicator().cpu());
   for (const auto& tensor : reader.tensors()) BOOST_TEST(tensor.name.starts_with("model/"));
   check_all_throw<levin::DataError>([&] { Trained({.dirpath = folder.path}, 2, {&reader}); }, {"has weights alone"});
 }
@@ -399,7 +399,7 @@ BOOST_AUTO_TEST_CASE(going_back_sets_the_later_checkpoints_aside) {
   const FolderOfRanks folder, second;
   const ModelCheckpointConfig config{.dirpath = folder.path, .save_top_k = -1};
   const Trained first(config, 4);
-  auto& host = first.trainer->session().communicator().host();
+  auto& host = first.trainer->session().communicator().cpu();
   CheckpointReader at_five(folder.path / "step=000005", host);
   {  // a start that is refused changes nothing
     levin::Trainer trainer({.max_epochs = 3}, runtime(), /*seed=*/1);

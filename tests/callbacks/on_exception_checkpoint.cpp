@@ -42,7 +42,7 @@ struct Broken {
 /// Goes on from what was saved, to the end.
 std::shared_ptr<Toy> resumed(const fs::path& checkpoint) {
   levin::Trainer trainer({.max_epochs = 2}, runtime(), 5);
-  const levin::CheckpointReader reader(checkpoint, trainer.session().communicator().host());
+  const levin::CheckpointReader reader(checkpoint, trainer.session().communicator().cpu());
   const auto module = trainer.build<Toy>();
   ToyData data;
   trainer.fit(*module, data, {&reader});

@@ -9,7 +9,7 @@
 #include <thread>
 
 #include "levin/comm/communicator.h"
-#include "levin/comm/passing_memory.h"
+#include "levin/comm/shared_buffer_pool.h"
 #include "levin_test.h"
 
 using levin::NodeGroup;
@@ -109,7 +109,7 @@ BOOST_AUTO_TEST_CASE(too_large_a_window_is_an_error_on_all_ranks) {
   if (group->size() == 1) return;  // plain memory: there is no file system to be short of
   const size_t bytes = group->rank() == 0 ? size_t{1} << 50 : 8;
   check_throws<levin::IoError>([&] { group->allocate(bytes); }, {"[comm]", directory.name, "1125899906", "need", "have", "remount"});
-  BOOST_TEST(!group->allocate(bytes, levin::WhenShort::return_null));
+  BOOST_TEST(!group->allocate(bytes, levin::OnNoSpace::return_null));
   BOOST_TEST(group->allocate(8)->part_bytes(0) == 8u);  // the group is as good as before
   BOOST_TEST(directory.empty());
 }
@@ -121,11 +121,11 @@ size_t used_bytes(const std::string& directory) {
   return (stats.f_blocks - stats.f_bfree) * stats.f_frsize;
 }
 
-BOOST_AUTO_TEST_CASE(passing_memory_is_there_while_somebody_holds_it) {
+BOOST_AUTO_TEST_CASE(shared_buffer_pool_is_there_while_somebody_holds_it) {
   const WindowDirectory directory;
   auto group = NodeGroup::create(runtime().communicator(), directory.name);
   const size_t large = size_t{8} << 20, small = size_t{4} << 20, ranks = static_cast<size_t>(group->size());
-  const auto memory = group->allocate_passing({large, small, large, large, large});
+  const auto memory = group->allocate_buffer_pool({large, small, large, large, large});
   BOOST_TEST(directory.empty());
   const size_t before = used_bytes(directory.name);
   group->barrier();
@@ -136,39 +136,39 @@ BOOST_AUTO_TEST_CASE(passing_memory_is_there_while_somebody_holds_it) {
     group->barrier();
   };
   for (int round = 0; round < 20; round++) {
-    std::byte* start = memory->hold(0);
+    std::byte* start = memory->acquire(0);
     BOOST_TEST(reinterpret_cast<uintptr_t>(start) % 4096 == 0u);
     const size_t part = large / ranks;
     std::fill_n(start + part * static_cast<size_t>(group->rank()), part, static_cast<std::byte>(group->rank() + round));
     group->barrier();
     if (group->rank() == round % group->size() && ranks > 1) {  // what others hold stays
-      memory->let_go(0);
-      memory->let_go((memory->hold(2), 2));
-      start = memory->hold(0);
+      memory->release(0);
+      memory->release((memory->acquire(2), 2));
+      start = memory->acquire(0);
     }
     for (int i = 0; i < group->size(); i++)
       for (size_t k = 0; k < part; k += 997) BOOST_REQUIRE((start[part * static_cast<size_t>(i) + k] == static_cast<std::byte>(i + round)));
     group->barrier();
-    memory->let_go(0);
+    memory->release(0);
     group->barrier();
   }
   has(ranks > 1 ? 2 * large : large);  // kept for the next of their size
-  for (const size_t thing : {0, 2, 3, 4}) memory->hold(thing);
+  for (const size_t thing : {0, 2, 3, 4}) memory->acquire(thing);
   has(4 * large);
-  for (const size_t thing : {3, 0, 4, 2}) memory->let_go(thing);
+  for (const size_t thing : {3, 0, 4, 2}) memory->release(thing);
   has(2 * large);
-  memory->hold(1);
+  memory->acquire(1);
   has(small);
-  memory->let_go(1);
+  memory->release(1);
 }
 
-BOOST_AUTO_TEST_CASE(passing_memory_that_is_too_large) {
+BOOST_AUTO_TEST_CASE(shared_buffer_pool_that_is_too_large) {
   const WindowDirectory directory;
   auto group = NodeGroup::create(runtime().communicator(), directory.name);
   if (group->size() == 1) return;
   const std::vector<size_t> bytes{100, size_t{1} << 50};
-  check_throws<levin::IoError>([&] { group->allocate_passing(bytes); }, {"[comm]", directory.name, "need 2251799813", "have"});
-  BOOST_TEST(!group->allocate_passing(bytes, levin::WhenShort::return_null));
+  check_throws<levin::IoError>([&] { group->allocate_buffer_pool(bytes); }, {"[comm]", directory.name, "need 2251799813", "have"});
+  BOOST_TEST(!group->allocate_buffer_pool(bytes, levin::OnNoSpace::return_null));
   BOOST_TEST(directory.empty());
 }
 

@@ -15,7 +15,7 @@
 #include "levin_test.h"
 
 using levin::NodeGroup;
-using levin::WhenShort;
+using levin::OnNoSpace;
 using levin::test::check_throws;
 using levin::test::runtime;
 
@@ -33,7 +33,7 @@ using Windows = std::vector<std::shared_ptr<levin::SharedWindow>>;
 Windows take_all(NodeGroup& group) {
   Windows windows;
   for (size_t bytes : {1 << 20, 64 << 10, 4 << 10})
-    while (auto window = group.allocate(bytes, WhenShort::return_null)) windows.push_back(window);
+    while (auto window = group.allocate(bytes, OnNoSpace::return_null)) windows.push_back(window);
   for (const auto& window : windows) std::memset(window->part(group.rank()), 1, window->part_bytes(group.rank()));
   return windows;
 }
@@ -51,8 +51,8 @@ BOOST_AUTO_TEST_CASE(too_large_is_an_error_on_all_ranks) {
   check_throws<levin::IoError>([&] { group->allocate(64 << 20); },
                                {"/dev/shm has too little room", std::to_string((64 << 20) * static_cast<size_t>(group->size())),
                                 fmt::format("have {} bytes", have), "docker run --shm-size"});
-  BOOST_TEST(!group->allocate(64 << 20, WhenShort::return_null));
-  BOOST_TEST(!group->allocate(group->rank() == 0 ? 64 << 20 : 0, WhenShort::return_null));
+  BOOST_TEST(!group->allocate(64 << 20, OnNoSpace::return_null));
+  BOOST_TEST(!group->allocate(group->rank() == 0 ? 64 << 20 : 0, OnNoSpace::return_null));
   group->barrier();
   BOOST_TEST(free_bytes() == have);  // nothing is kept back
 }
@@ -78,7 +78,7 @@ BOOST_AUTO_TEST_CASE(others_take_at_the_same_time) {
   });
   int granted = 0, refused = 0;
   for (int round = 0; round < 300; round++) {
-    auto window = group->allocate(1 << 20, WhenShort::return_null);
+    auto window = group->allocate(1 << 20, OnNoSpace::return_null);
     window ? granted++ : refused++;
     if (window) std::memset(window->part(group->rank()), 1, 1 << 20);
   }

@@ -13,7 +13,7 @@ BOOST_AUTO_TEST_CASE(names_and_weight) {
   BOOST_TEST(batch.weight() == 3.0);
   batch.set_weight(7);
   BOOST_TEST(batch.weight() == 7.0);
-  batch.set_filler(true);
+  batch.set_padding(true);
   BOOST_TEST(batch.weight() == 0.0);
   levin::test::check_throws<levin::UsageError>([&] { batch["imgae"]; }, {"[data]", "imgae", "image, label"});
 }

@@ -11,8 +11,8 @@ BOOST_AUTO_TEST_CASE(nearest_name) {
 }
 
 BOOST_AUTO_TEST_CASE(shown_is_short_and_printable) {
-  BOOST_TEST(levin::shown("a\nb\x1b") == "\"a?b?\"");
-  BOOST_TEST(levin::shown(std::string(79, 'a') + "é").size() == 79u + 5u);
+  BOOST_TEST(levin::quoted("a\nb\x1b") == "\"a?b?\"");
+  BOOST_TEST(levin::quoted(std::string(79, 'a') + "é").size() == 79u + 5u);
 }
 
 BOOST_AUTO_TEST_CASE(unqualified) {
@@ -24,7 +24,7 @@ BOOST_AUTO_TEST_CASE(bad_bytes) {
   BOOST_TEST(levin::first_bad_byte("a\t\n\xc3\xa9\xf0\x9f\x98\x80") == std::string::npos);
   for (const auto* text : {"ab\x01", "ab\x7f", "ab\xff", "ab\xc0\xaf", "ab\xed\xa0\x80", "ab\xf4\x90\x80\x80", "ab\xe2\x82", "ab\x80"})
     BOOST_TEST(levin::first_bad_byte(text) == 2u);
-  BOOST_TEST(levin::printable("a\nb\xff\xc3\xa9") == "a?b?\xc3\xa9");
+  BOOST_TEST(levin::sanitized("a\nb\xff\xc3\xa9") == "a?b?\xc3\xa9");
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -41,27 +41,27 @@ BOOST_AUTO_TEST_SUITE(core_whereabouts)
 
 BOOST_AUTO_TEST_CASE(hooks_and_units_nest) {
   const Model model, block;
-  const InRun::Names names{{&block, "body.0"}};
+  const RunScope::Names names{{&block, "body.0"}};
   int64_t step = 7;
   const Batch batch{{"x", at::ones({2, 3})}, {"label", at::ones({2}, at::kLong)}, {"weight", at::ones({})}};
   BOOST_TEST(here() == "");
   {
-    const InRun run(names, step);
-    const InHook hook("training_step", &typeid(Model), &batch);
+    const RunScope run(names, step);
+    const HookScope hook("training_step", &typeid(Model), &batch);
     const std::string in_hook = "\n  in training_step of Model, step 7",
                       of_batch = "\n  batch: x 2x3 float32, label 2 int64, weight scalar float32";
     BOOST_TEST(here() == in_hook + of_batch);
     {
-      InUnit unit(&block, typeid(Model));
+      UnitScope unit(&block, typeid(Model));
       BOOST_TEST(here() == in_hook + "\n  in unit body.0 (Model)" + of_batch);
-      InUnit inner(&model, typeid(std::vector<Model>));
+      UnitScope inner(&model, typeid(std::vector<Model>));
       for (int i = 1; i <= 5; i++) inner.inputs().add(at::ones({i, 1, 1, 1, 1, 1, 1}));
       BOOST_TEST(here() == in_hook +
                                "\n  in unit vector, inputs 1x1x1x1x1x1 float32, 2x1x1x1x1x1 float32, 3x1x1x1x1x1 float32, "
                                "4x1x1x1x1x1 float32, …" +
                                of_batch);
       step = 8;
-      const InHook callback("on_train_batch_end");
+      const HookScope callback("on_train_batch_end");
       BOOST_TEST(here() == "\n  in on_train_batch_end, step 8");
     }
     step = 7;
@@ -74,8 +74,8 @@ BOOST_AUTO_TEST_CASE(hooks_and_units_nest) {
 BOOST_AUTO_TEST_CASE(an_error_is_told_with_the_innermost_place_that_it_left) {
   const Model model;
   const auto text = told([&] {
-    const InHook hook("training_step");
-    const InUnit outer(&model, typeid(int)), inner(&model, typeid(Model));
+    const HookScope hook("training_step");
+    const UnitScope outer(&model, typeid(int)), inner(&model, typeid(Model));
     multiply();
   });
   BOOST_TEST(text == "[torch] mat1 and mat2 shapes cannot be multiplied (784x10 and 128x10)\n  in training_step\n  in unit Model");
@@ -85,35 +85,35 @@ BOOST_AUTO_TEST_CASE(an_error_that_was_caught_is_forgotten) {
   const Model model;
   const auto caught = [&] {
     told([&] {
-      const InUnit unit(&model, typeid(Model));
+      const UnitScope unit(&model, typeid(Model));
       throw std::runtime_error("caught");
     });
   };
   BOOST_TEST(told([&] {
-               const InHook hook("outer");
+               const HookScope hook("outer");
                caught();
                throw std::runtime_error("made friendlier");
              }) == "made friendlier\n  in outer\n  in unit Model");
   BOOST_TEST(told([&] {
-               const InHook hook("outer");
+               const HookScope hook("outer");
                caught();
-               { const InUnit good(&model, typeid(Model)); }
+               { const UnitScope good(&model, typeid(Model)); }
                throw std::runtime_error("another");
              }) == "another\n  in outer");
   caught();
-  { const InHook good("good"); }
+  { const HookScope good("good"); }
   BOOST_TEST(told([] { throw std::runtime_error("outside"); }) == "outside");
 }
 
 BOOST_AUTO_TEST_CASE(hooks_called_for_an_error_do_not_hide_its_place) {
   try {
-    const InHook hook("training_step");
+    const HookScope hook("training_step");
     throw std::runtime_error("broken");
   } catch (const std::exception& error) {
     {
       const ErrorPlaceKept kept;
       told([] {
-        const InHook on_exception("on_exception");
+        const HookScope on_exception("on_exception");
         throw std::runtime_error("and again");
       });
     }
@@ -122,7 +122,7 @@ BOOST_AUTO_TEST_CASE(hooks_called_for_an_error_do_not_hide_its_place) {
 }
 
 BOOST_AUTO_TEST_CASE(long_messages_of_torch_are_cut) {
-  { const InHook earlier_errors_are_forgotten("good"); }
+  { const HookScope earlier_errors_are_forgotten("good"); }
   const auto lines = [](int count) {
     std::string text;
     for (int i = 0; i < count; i++) text += "line\n";

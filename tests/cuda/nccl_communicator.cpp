@@ -124,10 +124,10 @@ BOOST_AUTO_TEST_CASE(what_it_does_not_take) {
   const Gpu gpu;
   check_throws<levin::UsageError>([&] { gpu.ranks->all_reduce(at::zeros({1}, gpu.options(at::kLong)), ReduceOp::mean); },
                                   {"[cuda]", "mean"});
-  check_throws<levin::UsageError>([&] { gpu.ranks->all_reduce(at::zeros({1})); }, {"[cuda]", "cpu", "host()"});
+  check_throws<levin::UsageError>([&] { gpu.ranks->all_reduce(at::zeros({1})); }, {"[cuda]", "cpu", "cpu()"});
   check_throws<levin::UsageError>([&] { gpu.ranks->broadcast(at::zeros({1}, gpu.options(at::kFloat)), 99); }, {"99"});
   const Tensor numbers = at::full({1}, 1.0, at::kDouble);
-  gpu.ranks->host().all_reduce(numbers).wait();
+  gpu.ranks->cpu().all_reduce(numbers).wait();
   BOOST_TEST(numbers.item<double>() == gpu.ranks->size());
 }
 
@@ -162,7 +162,7 @@ BOOST_AUTO_TEST_CASE(an_abort_ends_waits_for_the_device) {
           } catch (const levin::Error&) {  // kernels that were ended may be reported
           }
           work.wait();
-          gpu.ranks->host().barrier();
+          gpu.ranks->cpu().barrier();
         },
         {"rank 0 ended the job", "enough"});
   }

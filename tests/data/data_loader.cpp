@@ -36,11 +36,11 @@ DataLoaderOptions options(int64_t batch_size, int64_t num_workers = 0, bool shuf
   return result;
 }
 
-// Indices of the rest of an epoch, checked against the tensors; fillers give none.
+// Indices of the rest of an epoch, checked against the tensors; padding batches give none.
 std::vector<int64_t> drain(DataLoader& loader) {
   std::vector<int64_t> all;
   while (const Batch* batch = loader.next()) {
-    if (batch->filler()) {
+    if (batch->padding()) {
       BOOST_TEST(batch->size() == 2);
       BOOST_TEST(batch->weight() == 0.0);
       BOOST_TEST(batch->indices().empty());

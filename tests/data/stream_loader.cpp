@@ -22,13 +22,13 @@ StreamLoader loader(levin::Communicator& communicator, std::vector<int64_t> samp
                       {.rank = communicator.rank(), .world_size = communicator.size(), .accumulate = accumulate}, communicator);
 }
 
-// What a rank got in an epoch: "3 3 1 -", a batch's samples, or - for a filler.
+// What a rank got in an epoch: "3 3 1 -", a batch's samples, or - for a padding batch.
 std::string sizes(StreamLoader& loader) {
   std::string text;
   while (const auto* batch = loader.next()) {
-    text += (text.empty() ? "" : " ") + (batch->filler() ? "-" : std::to_string(batch->size()));
-    BOOST_TEST(batch->weight() == (batch->filler() ? 0 : static_cast<double>(batch->size())));
-    if (batch->filler()) BOOST_TEST(batch->size() == 2);
+    text += (text.empty() ? "" : " ") + (batch->padding() ? "-" : std::to_string(batch->size()));
+    BOOST_TEST(batch->weight() == (batch->padding() ? 0 : static_cast<double>(batch->size())));
+    if (batch->padding()) BOOST_TEST(batch->size() == 2);
   }
   return text;
 }
@@ -87,7 +87,7 @@ BOOST_AUTO_TEST_CASE(samples_are_numbered_over_the_ranks) {
     stream.set_epoch(epoch);
     int64_t expected = runtime().rank();
     while (const auto* batch = stream.next()) {
-      BOOST_TEST(batch->indices().size() == (batch->filler() ? 0u : static_cast<size_t>(batch->size())));
+      BOOST_TEST(batch->indices().size() == (batch->padding() ? 0u : static_cast<size_t>(batch->size())));
       for (int64_t index : batch->indices()) BOOST_TEST(index == std::exchange(expected, expected + runtime().size()));
     }
   }

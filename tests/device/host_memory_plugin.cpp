@@ -181,7 +181,7 @@ class DeviceCommunicator : public levin::Communicator {
   }
   void abort(const std::string& reason) noexcept override { host_->abort(reason); }
   c10::Device device() const noexcept override { return the_device; }
-  Communicator& host() noexcept override { return *host_; }
+  Communicator& cpu() noexcept override { return *host_; }
 
  private:
   static Tensor mine(const Tensor& tensor) {

@@ -51,7 +51,7 @@ struct Followed : Gpt {
   }
   Tensor training_step(const levin::Batch& batch) override {
     Tensor loss = Gpt::training_step(batch);
-    sums.push_back(batch.filler() ? 0 : loss.item<double>() * static_cast<double>(batch.size()));
+    sums.push_back(batch.padding() ? 0 : loss.item<double>() * static_cast<double>(batch.size()));
     return loss;
   }
   std::vector<double> sums;

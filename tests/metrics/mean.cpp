@@ -27,7 +27,7 @@ BOOST_AUTO_TEST_CASE(weighs) {
   BOOST_TEST(value(mean) == 2.0);
   mean.update(at::full({}, 9.0F), 4);
   BOOST_TEST(value(mean) == 5.5);
-  mean.update(std::numeric_limits<double>::quiet_NaN(), 0);  // a filler's loss
+  mean.update(std::numeric_limits<double>::quiet_NaN(), 0);  // a padding batch's loss
   BOOST_TEST(value(mean) == 5.5);
   mean.reset();
   BOOST_TEST(std::isnan(value(mean)));

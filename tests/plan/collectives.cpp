@@ -37,11 +37,11 @@ class RecordingNode final : public NodeGroup {
   RecordingNode(NodeGroup& inner, std::shared_ptr<Calls> calls) : inner_(inner), calls_(std::move(calls)) {
     rank_ = inner.rank(), size_ = inner.size();
   }
-  std::shared_ptr<levin::SharedWindow> allocate(size_t bytes, levin::WhenShort when_short) override {
-    return inner_.allocate(bytes, when_short);
+  std::shared_ptr<levin::SharedWindow> allocate(size_t bytes, levin::OnNoSpace on_no_space) override {
+    return inner_.allocate(bytes, on_no_space);
   }
-  std::shared_ptr<levin::PassingMemory> allocate_passing(const std::vector<size_t>& bytes, levin::WhenShort when_short) override {
-    return inner_.allocate_passing(bytes, when_short);
+  std::shared_ptr<levin::SharedBufferPool> allocate_buffer_pool(const std::vector<size_t>& bytes, levin::OnNoSpace on_no_space) override {
+    return inner_.allocate_buffer_pool(bytes, on_no_space);
   }
   void barrier() override { inner_.barrier(); }
   void exchange_bytes(std::span<const std::byte> mine, std::span<std::byte> all) override {
@@ -103,7 +103,7 @@ class RecordingCommunicator : public Communicator {
     return std::make_unique<RecordingCommunicator>(inner_.split(color, key), calls_);
   }
   void abort(const std::string& reason) noexcept override { inner_.abort(reason); }
-  Communicator& host() noexcept override;
+  Communicator& cpu() noexcept override;
   NodeGroup* node() noexcept override { return &node_; }
 
  protected:
@@ -118,11 +118,11 @@ class RecordingCommunicator : public Communicator {
   std::unique_ptr<Communicator> host_;
 };
 
-// What goes through host() are exchanges of a few numbers.
+// What goes through cpu() are exchanges of a few numbers.
 class RecordingHost final : public RecordingCommunicator {
  public:
   using RecordingCommunicator::RecordingCommunicator;
-  Communicator& host() noexcept override { return *this; }
+  Communicator& cpu() noexcept override { return *this; }
 
  protected:
   void record(CollectiveOp, const Tensor& whole) override {
@@ -130,8 +130,8 @@ class RecordingHost final : public RecordingCommunicator {
   }
 };
 
-Communicator& RecordingCommunicator::host() noexcept {
-  if (!host_) host_ = std::make_unique<RecordingHost>(inner_.host(), calls_);
+Communicator& RecordingCommunicator::cpu() noexcept {
+  if (!host_) host_ = std::make_unique<RecordingHost>(inner_.cpu(), calls_);
   return *host_;
 }
 
@@ -180,8 +180,8 @@ BOOST_AUTO_TEST_CASE(a_plan_lists_what_the_engine_starts) {
   const auto world = Communicator::create_cpu(levin::test::runtime());
   const auto* node = world->node();
   const int size = world->size();
-  levin::Ranks ranks{.all = size, .of_host = node->size()};
-  if (node->size() < size) ranks.hosts = 2, ranks.of_host = size % 2 == 0 ? size / 2 : 0;
+  levin::Ranks ranks{.all = size, .ranks_per_node = node->size()};
+  if (node->size() < size) ranks.hosts = 2, ranks.ranks_per_node = size % 2 == 0 ? size / 2 : 0;
   auto configs = levin::test::planned_configs(size);
   const levin::ShardingOptions own{.share_parameters = levin::ShareParameters::none};
   auto ahead = own;

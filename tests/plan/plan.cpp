@@ -58,7 +58,7 @@ void compare(levin::Communicator& communicator, const std::string& where, const 
   }
   const auto& node = communicator.node();
   const bool first = node->rank() == 0;
-  levin::Ranks ranks{.all = communicator.size(), .of_host = node->size()};
+  levin::Ranks ranks{.all = communicator.size(), .ranks_per_node = node->size()};
   if (node->size() < communicator.size()) ranks.hosts = 2;
   const auto plan = levin::plan_memory(described, strategy->plan(), ranks, micro_batches);
   const auto planned = (first ? plan.first : plan.other).total(), measured = strategy->memory().peak();

@@ -331,10 +331,10 @@ BOOST_AUTO_TEST_CASE(a_plateau_lowers_the_rate_of_a_libtorch_optimizer) {
   spec.lr_scheduler = levin::ReduceLROnPlateau{.monitor = "loss", .factor = 0.5, .patience = 0, .interval = levin::Interval::step};
   session.setup(*model, {spec});
   const levin::NamedValues values{{"loss", 1}};
-  session.look_at(levin::Interval::step, values);
-  session.look_at(levin::Interval::epoch, values);  // not its moment
+  session.step_schedulers(levin::Interval::step, values);
+  session.step_schedulers(levin::Interval::epoch, values);  // not its moment
   BOOST_TEST(session.learning_rate() == 8);
-  session.look_at(levin::Interval::step, values);
+  session.step_schedulers(levin::Interval::step, values);
   BOOST_TEST(session.learning_rate() == 4);
   BOOST_TEST(session.plateau().reductions == 1);
   const auto step_of = [&] {
@@ -348,7 +348,7 @@ BOOST_AUTO_TEST_CASE(a_plateau_lowers_the_rate_of_a_libtorch_optimizer) {
   BOOST_TEST(step_of() == 4, boost::test_tools::tolerance(1e-5f));
   levin::test::check_throws<levin::ConfigError>(
       [&] {
-        session.look_at(levin::Interval::step, {{"acc", 1}});
+        session.step_schedulers(levin::Interval::step, {{"acc", 1}});
       },
       {"\"loss\"", "not logged", "acc"});
   session.setup(*model, {spec});

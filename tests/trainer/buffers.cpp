@@ -44,7 +44,7 @@ struct Buffered : Toy {
   Tensor training_step(const levin::Batch& batch) override {
     const Tensor x = batch["x"];
     count(x);
-    if (!batch.filler()) {
+    if (!batch.padding()) {
       const at::NoGradGuard no_grad;
       seen(x);
       sum = sum.defined() ? sum + x.sum(0) : x.sum(0);
@@ -54,7 +54,7 @@ struct Buffered : Toy {
   }
   void validation_step(const levin::Batch& batch) override {
     evaluated_late = late->defined() ? late->clone() : Tensor();
-    *renewed = *renewed + (batch.filler() ? 1000 : 0);
+    *renewed = *renewed + (batch.padding() ? 1000 : 0);
     log("val_loss", net(normed(batch["x"])).mean());
   }
   // A padding batch counts, too: the trainer undoes it.
@@ -151,7 +151,7 @@ BOOST_AUTO_TEST_CASE(what_is_assigned_anew_is_saved_and_resumed) {
     return std::pair(trainer, model);
   };
   const auto [first, model] = fit(folder.path, 1, {});
-  const auto newest = levin::newest_checkpoint(folder.path, first->session().communicator().host());
+  const auto newest = levin::newest_checkpoint(folder.path, first->session().communicator().cpu());
   BOOST_REQUIRE(newest.reader);
   for (const char* name : {"renewed", "in_place", "late", "normed.norm.running_mean"}) {
     const auto* entry = newest.reader->find(std::string("model/") + name);

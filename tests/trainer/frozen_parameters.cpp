@@ -154,7 +154,7 @@ BOOST_AUTO_TEST_CASE(stay_as_they_are_after_a_restart) {
       const FolderOfRanks folder;
       const auto unbroken = train(strategy, spec, 0.5, 1, folder.path);
       check_frozen(*unbroken.model);
-      auto& host = unbroken.trainer->session().communicator().host();
+      auto& host = unbroken.trainer->session().communicator().cpu();
       MPI_Barrier(runtime().communicator());
       const levin::CheckpointReader after_epoch_1(folder.path / "step=000008", host);
       const FolderOfRanks other;

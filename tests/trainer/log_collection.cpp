@@ -88,7 +88,7 @@ BOOST_AUTO_TEST_CASE(a_filler_counts_nowhere) {
   const auto communicator = world();
   LogCollection logs(true);
   levin::Batch batch = batch_of(2);
-  batch.set_filler(communicator->rank() != 0);
+  batch.set_padding(communicator->rank() != 0);
   logs.begin_batch(batch);
   logs.log("loss", communicator->rank() == 0 ? 7.0 : 1e9, {.on_epoch = true});
   BOOST_TEST(value_of(logs.step_values(*communicator), "loss_step") == 7);

@@ -140,9 +140,9 @@ BOOST_AUTO_TEST_CASE(check_interval_is_batches_a_part_or_a_time) {
 BOOST_AUTO_TEST_CASE(barebones_bears_nothing_that_costs_speed) {
   const auto refused = [](TrainerConfig config, const std::string& option) {
     config.barebones = true;
-    check_throws<levin::ConfigError>([&] { config.worked_out(); }, {"barebones with " + option});
+    check_throws<levin::ConfigError>([&] { config.resolved(); }, {"barebones with " + option});
     config.barebones = false;
-    config.worked_out();
+    config.resolved();
   };
   refused({.enable_progress_bar = true}, "enable_progress_bar");
   refused({.enable_model_summary = true}, "enable_model_summary");
@@ -156,14 +156,14 @@ BOOST_AUTO_TEST_CASE(barebones_bears_nothing_that_costs_speed) {
   named.add("logger", levin::ConfigValue::scalar("memory"));
   levin::read_config(logging, named);
   refused(logging, "logger");
-  TrainerConfig{.num_sanity_val_steps = 0, .enable_progress_bar = false, .barebones = true}.worked_out();
+  TrainerConfig{.num_sanity_val_steps = 0, .enable_progress_bar = false, .barebones = true}.resolved();
 }
 
 BOOST_AUTO_TEST_CASE(epochs_without_a_number_are_decided_by_other_limits) {
-  BOOST_TEST(*TrainerConfig{}.worked_out().max_epochs == 1000);
-  BOOST_TEST(*TrainerConfig{.max_steps = 3}.worked_out().max_epochs == -1);
-  BOOST_TEST(*TrainerConfig{.max_time = levin::Seconds{3}}.worked_out().max_epochs == -1);
-  BOOST_TEST(*TrainerConfig{.min_steps = 3}.worked_out().min_epochs == 1);
+  BOOST_TEST(*TrainerConfig{}.resolved().max_epochs == 1000);
+  BOOST_TEST(*TrainerConfig{.max_steps = 3}.resolved().max_epochs == -1);
+  BOOST_TEST(*TrainerConfig{.max_time = levin::Seconds{3}}.resolved().max_epochs == -1);
+  BOOST_TEST(*TrainerConfig{.min_steps = 3}.resolved().min_epochs == 1);
 }
 
 BOOST_AUTO_TEST_CASE(validation_between_batches_that_do_not_exist) {

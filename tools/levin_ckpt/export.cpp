@@ -18,7 +18,7 @@ int export_weights(const Words& words) {
       read_arguments(words, "export CHECKPOINT OUT.safetensors", "weights as a file that Python's safetensors reads", options);
   if (!arguments) return 0;
   if (const auto& format = arguments->options["format"].as<std::string>(); format != "safetensors")
-    throw ConfigError(fmt::format("--format {} is not supported", printable(format)), "allowed: safetensors", "checkpoint");
+    throw ConfigError(fmt::format("--format {} is not supported", sanitized(format)), "allowed: safetensors", "checkpoint");
   const auto& prefix = arguments->options["prefix"].as<std::string>();
   const CheckpointReader checkpoint(arguments->words[0]);
   std::vector<TensorEntry> tensors;
@@ -30,7 +30,7 @@ int export_weights(const Words& words) {
     bytes += static_cast<uint64_t>(entry->bytes());
   }
   if (tensors.empty())
-    throw ConfigError(fmt::format("{} has no tensor whose name begins with {}", checkpoint.path().string(), shown(prefix)),
+    throw ConfigError(fmt::format("{} has no tensor whose name begins with {}", checkpoint.path().string(), quoted(prefix)),
                       "levin-ckpt inspect shows their names", "checkpoint");
   const auto& manifest = checkpoint.manifest();
   const std::map<std::string, std::string> metadata{

@@ -81,7 +81,7 @@ void show(const Json& about) {
     std::cout << fmt::format("step {}, epoch {}, saved {}\n", about["step"].get<int64_t>(), about["epoch"].get<int64_t>(),
                              about["saved_at"].get<std::string>());
   for (const auto& [name, value] : about["fields"].items())
-    std::cout << printable(name) << ": " << printable(value.get<std::string>()) << "\n";
+    std::cout << sanitized(name) << ": " << sanitized(value.get<std::string>()) << "\n";
   show_tree(about);
   const auto& totals = about["totals"];
   std::cout << fmt::format("{} tensors with {} elements, {}; {} texts", totals["tensors"].get<size_t>(), totals["elements"].get<int64_t>(),

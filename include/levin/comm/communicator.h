@@ -92,7 +92,7 @@ class Communicator {
   /// Where the tensors of its calls live.
   virtual c10::Device device() const noexcept { return c10::Device(c10::kCPU); }
   /// The same ranks' communicator for tensors in CPU memory, with its own sequence; itself where the device is the CPU.
-  virtual Communicator& host() noexcept { return *this; }
+  virtual Communicator& cpu() noexcept { return *this; }
   /// The ranks whose tensors share memory with this one's, or null where the backend has none.
   virtual NodeGroup* node() noexcept { return nullptr; }
 

@@ -17,16 +17,16 @@
 #include "levin/comm/communicator.h"
 
 // Collectives on values of the host: numbers, texts, errors. All are collective over the communicator's ranks, block until the result is
-// there, and throw CommunicatorAborted after an abort. They run on communicator.host(), so every communicator will do.
+// there, and throw CommunicatorAborted after an abort. They run on communicator.cpu(), so every communicator will do.
 
 namespace levin {
 
 /// The ranks of a communicator; from a null pointer, this process alone.
 class ValueRanks {
  public:
-  ValueRanks(Communicator& communicator) : communicator_(&communicator.host()) {}  // NOLINT(google-explicit-constructor)
+  ValueRanks(Communicator& communicator) : communicator_(&communicator.cpu()) {}  // NOLINT(google-explicit-constructor)
   ValueRanks(Communicator* communicator)                                           // NOLINT(google-explicit-constructor)
-      : communicator_(communicator ? &communicator->host() : nullptr) {}
+      : communicator_(communicator ? &communicator->cpu() : nullptr) {}
   int rank() const noexcept { return communicator_ ? communicator_->rank() : 0; }
   int size() const noexcept { return communicator_ ? communicator_->size() : 1; }
   Communicator* communicator() const noexcept { return communicator_; }

@@ -13,7 +13,7 @@
 
 namespace levin {
 
-class PassingMemory;
+class SharedBufferPool;
 
 /// Memory that all ranks of a node see: one part a rank, each zero-filled and first touched by its owner, aligned to a page.
 class SharedWindow {
@@ -35,7 +35,7 @@ struct AbortNotice {
 };
 
 /// What allocate does where shared memory is too small.
-enum class WhenShort { fail, return_null };
+enum class OnNoSpace { fail, return_null };
 
 /// The ranks of one node, which share memory: windows, a barrier, small exchanges, and an abort word that every wait polls. Only create
 /// uses MPI; the rest goes through shared memory. All but abort and the destructors are collective. One thread at a time may be in a
@@ -53,10 +53,10 @@ class NodeGroup {
   /// A window with `bytes` of this rank's own; ranks may ask for different sizes. Every rank reserves its part, and all agree that this
   /// went well; else IoError with path, need, have and remedy on all ranks, or null. The window outlives the group, and a rank may drop
   /// it when it likes.
-  virtual std::shared_ptr<SharedWindow> allocate(size_t bytes, WhenShort when_short = WhenShort::fail) = 0;
+  virtual std::shared_ptr<SharedWindow> allocate(size_t bytes, OnNoSpace on_no_space = OnNoSpace::fail) = 0;
 
   /// Memory for things of these sizes, the same on all ranks, with room for the largest two now; errors as of allocate.
-  virtual std::shared_ptr<PassingMemory> allocate_passing(const std::vector<size_t>& bytes, WhenShort when_short = WhenShort::fail) = 0;
+  virtual std::shared_ptr<SharedBufferPool> allocate_buffer_pool(const std::vector<size_t>& bytes, OnNoSpace on_no_space = OnNoSpace::fail) = 0;
 
   virtual void barrier() = 0;
   static constexpr size_t max_bytes = 120, max_values = max_bytes / sizeof(double);

@@ -23,34 +23,34 @@ class Batch {
   void set(std::string_view name, Tensor tensor);
   const std::vector<std::pair<std::string, Tensor>>& tensors() const noexcept { return tensors_; }
 
-  /// Number of samples: the first tensor's first dimension. A filler has samples, too, but weight 0.
+  /// Number of samples: the first tensor's first dimension. A padding batch has samples, too, but weight 0.
   int64_t size() const;
-  /// The samples' indices in the data set, in the order of the rows; empty for a filler.
+  /// The samples' indices in the data set, in the order of the rows; empty for a padding batch.
   const std::vector<int64_t>& indices() const noexcept { return indices_; }
   void set_indices(std::vector<int64_t> indices) { indices_ = std::move(indices); }
   /// The same, to be written in place.
   std::vector<int64_t>& mutable_indices() noexcept { return indices_; }
-  /// What the batch counts for in a mean: its number of samples unless set, 0 for a filler.
-  double weight() const { return filler_ ? 0 : weight_ ? *weight_ : static_cast<double>(size()); }
+  /// What the batch counts for in a mean: its number of samples unless set, 0 for a padding batch.
+  double weight() const { return padding_ ? 0 : weight_ ? *weight_ : static_cast<double>(size()); }
   void set_weight(double weight) noexcept { weight_ = weight; }
-  /// A rank without samples runs a filler, so that all ranks make the same number of forward calls; metrics and writers ignore it.
-  bool filler() const noexcept { return filler_; }
-  void set_filler(bool filler) noexcept { filler_ = filler; }
+  /// A rank without samples runs a padding batch, so that all ranks make the same number of forward calls; metrics and writers ignore it.
+  bool padding() const noexcept { return padding_; }
+  void set_padding(bool padding) noexcept { padding_ = padding; }
   /// Which of several evaluation loaders it is from.
   int64_t dataloader_idx() const noexcept { return dataloader_idx_; }
   void set_dataloader_idx(int64_t dataloader_idx) noexcept { dataloader_idx_ = dataloader_idx; }
-  /// Forgets indices, weight and the filler mark. The tensors stay, so that a loader can fill their memory again.
+  /// Forgets indices, weight and the padding mark. The tensors stay, so that a loader can fill their memory again.
   void clear_marks() noexcept {
     indices_.clear();
     weight_.reset();
-    filler_ = false;
+    padding_ = false;
   }
 
  private:
   std::vector<std::pair<std::string, Tensor>> tensors_;
   std::vector<int64_t> indices_;
   std::optional<double> weight_;
-  bool filler_ = false;
+  bool padding_ = false;
   int64_t dataloader_idx_ = 0;
 };
 

@@ -16,14 +16,14 @@ class FixedText;
 /// To come and go costs a few stores; words are made when an error passes, or a crash is described. Each thread has its own.
 
 /// The parts of a model by their addresses, and the number of steps so far.
-class InRun {
+class RunScope {
  public:
   using Names = std::vector<std::pair<const void*, std::string>>;
   /// Both must outlive this.
-  InRun(const Names& names, const int64_t& step) noexcept;
-  ~InRun();
-  InRun(const InRun&) = delete;
-  InRun& operator=(const InRun&) = delete;
+  RunScope(const Names& names, const int64_t& step) noexcept;
+  ~RunScope();
+  RunScope(const RunScope&) = delete;
+  RunScope& operator=(const RunScope&) = delete;
 
   int64_t step() const noexcept { return step_; }
   /// Empty for what is not a part of the model.
@@ -32,19 +32,19 @@ class InRun {
  private:
   const Names& names_;
   const int64_t& step_;
-  const InRun* outer_;
+  const RunScope* outer_;
 };
 
-class InUnit;
+class UnitScope;
 
 /// A hook, a step of the module, or anything else with a name that is called.
-class InHook {
+class HookScope {
  public:
   /// `name` and `batch` must outlive this; `of` is the class that is called.
-  explicit InHook(const char* name, const std::type_info* of = nullptr, const Batch* batch = nullptr) noexcept;
-  ~InHook();
-  InHook(const InHook&) = delete;
-  InHook& operator=(const InHook&) = delete;
+  explicit HookScope(const char* name, const std::type_info* of = nullptr, const Batch* batch = nullptr) noexcept;
+  ~HookScope();
+  HookScope(const HookScope&) = delete;
+  HookScope& operator=(const HookScope&) = delete;
 
   void describe(FixedText& text) const noexcept;
   void describe_batch(FixedText& text) const noexcept;
@@ -53,18 +53,18 @@ class InHook {
   const char* name_;
   const std::type_info* of_;
   const Batch* batch_;
-  const InHook* outer_;
-  const InUnit* unit_;  // of the outer one
+  const HookScope* outer_;
+  const UnitScope* unit_;  // of the outer one
   int exceptions_;
 };
 
 /// The compute of a unit.
-class InUnit {
+class UnitScope {
  public:
-  InUnit(const void* module, const std::type_info& type) noexcept;
-  ~InUnit();
-  InUnit(const InUnit&) = delete;
-  InUnit& operator=(const InUnit&) = delete;
+  UnitScope(const void* module, const std::type_info& type) noexcept;
+  ~UnitScope();
+  UnitScope(const UnitScope&) = delete;
+  UnitScope& operator=(const UnitScope&) = delete;
 
   ShapeNotes& inputs() noexcept { return inputs_; }
   void describe(FixedText& text) const noexcept;
@@ -72,7 +72,7 @@ class InUnit {
  private:
   const void* module_;
   const std::type_info* type_;
-  const InUnit* outer_;
+  const UnitScope* outer_;
   int exceptions_;
   ShapeNotes inputs_;
 };

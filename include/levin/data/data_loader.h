@@ -23,7 +23,7 @@ struct LoaderPlace {
 };
 
 /// The batches of one rank, epoch by epoch: see BatchPlan for which samples they hold, and Sampler for their order. A rank without
-/// samples in a micro-batch gets a filler (Batch::filler) of two rows. Used by one thread.
+/// samples in a micro-batch gets a padding batch (Batch::padding) of two rows. Used by one thread.
 class DataLoader : public Loader {
  public:
   /// ConfigError for options that make no batch; DataError for a data set without samples.

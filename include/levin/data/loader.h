@@ -13,7 +13,7 @@ struct LoaderState {
   bool operator==(const LoaderState&) const = default;
 };
 
-/// The batches of one rank, epoch by epoch, the same number on all ranks: a rank without samples gets a filler (Batch::filler). Used by
+/// The batches of one rank, epoch by epoch, the same number on all ranks: a rank without samples gets a padding batch (Batch::padding). Used by
 /// one thread.
 class Loader {
  public:

@@ -11,7 +11,7 @@ namespace levin {
 class Communicator;
 
 /// The batches of a stream. An epoch ends when every rank's stream has ended: the ranks agree on it at each batch, so next() is
-/// collective; a rank whose stream has ended earlier gets fillers. Streams are read in order, so shuffle and drop_last mean nothing, and
+/// collective; a rank whose stream has ended earlier gets padding batches. Streams are read in order, so shuffle and drop_last mean nothing, and
 /// any num_workers are one thread, which reads that much ahead. Samples to which the stream gives no indices are numbered: the n-th of rank
 /// r gets n * ranks + r.
 class StreamLoader : public Loader {
@@ -36,7 +36,7 @@ class StreamLoader : public Loader {
   void open();
   void fill(int64_t number, Batch& into);
   void read_ahead();
-  void make_filler();
+  void make_padding();
 
   std::shared_ptr<const IterableDataset> dataset_;
   LoaderPlace place_;

@@ -24,7 +24,7 @@ class Accelerator {
   virtual int device_count() const = 0;
   /// The device of a rank: with one visible device that one, else the local rank's; ConfigError when there are too few.
   virtual c10::Device device(int local_rank, int local_size) const = 0;
-  /// Collectives for tensors on this rank's `device`; its host() serves tensors in host memory. Ranks of one node share memory through
+  /// Collectives for tensors on this rank's `device`; its cpu() serves tensors in host memory. Ranks of one node share memory through
   /// files in `window_directory`. Collective over the runtime's communicator.
   virtual std::unique_ptr<Communicator> communicator(const MpiRuntime& runtime, const std::string& window_directory,
                                                      c10::Device device) const = 0;

@@ -47,7 +47,7 @@ class Metric {
   void to(at::Device device);
   at::Device device() const noexcept { return device_; }
 
-  /// Updates between set_enabled(false) and set_enabled(true) leave no trace, whatever they do: so a filler batch counts nowhere.
+  /// Updates between set_enabled(false) and set_enabled(true) leave no trace, whatever they do: so a padding batch counts nowhere.
   void set_enabled(bool enabled);
   bool enabled() const noexcept { return !stash_; }
 

@@ -47,7 +47,7 @@ class Unit<Result(Args...)> : public UnitBase {
   using UnitBase::UnitBase;
 
   Result forward(Args... args) {
-    InUnit here(static_cast<const torch::nn::Module*>(this), typeid(*this));
+    UnitScope here(static_cast<const torch::nn::Module*>(this), typeid(*this));
     (for_each_tensor(args, [&](const Tensor& input) { here.inputs().add(input); }), ...);
     if (checkpointing_ != ActivationCheckpointing::none && at::GradMode::is_enabled()) return compute_twice(args...);
     if (!engine_) return compute(std::forward<Args>(args)...);

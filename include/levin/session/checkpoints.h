@@ -81,7 +81,7 @@ class Checkpoints {
   Folder& folder_at(const std::filesystem::path& path, const CheckpointWriterOptions& options = {});
   void save(const CheckpointRequest& request, const StateDict& loop);
   void committed(Folder& folder, const SaveReport& report);
-  void look_at(Folder& folder);
+  void poll_folder(Folder& folder);
   template <class Act>
   void forgive(Folder& folder, const Act& act);
   bool all_stand_there(const std::string& why, int64_t step);

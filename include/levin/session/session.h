@@ -118,9 +118,9 @@ class Session : public StopAgreement {
   void note_values(const NamedValues& values);
   /// After every step and epoch, as `moment` says: the schedules of this interval look at their new values. ConfigError, with the names
   /// there are, where `logged`, all that was logged so far, lacks a monitored value; null: it may still be logged.
-  void look_at(Interval moment, const NamedValues* logged);
+  void step_schedulers(Interval moment, const NamedValues* logged);
   /// Both.
-  void look_at(Interval moment, const NamedValues& values) { note_values(values), look_at(moment, &values); }
+  void step_schedulers(Interval moment, const NamedValues& values) { note_values(values), step_schedulers(moment, &values); }
 
   std::vector<GradientSlice> gradients(size_t optimizer = 0) { return strategy_->gradients(optimizer); }
   void write_parameters(const std::function<void(const std::string&, Tensor&)>& fn) { strategy_->write_parameters(fn); }
@@ -163,7 +163,7 @@ class Session : public StopAgreement {
   Progress& progress() noexcept { return progress_; }
   const Progress& progress() const noexcept { return progress_; }
   MpiRuntime& runtime() noexcept { return *runtime_; }
-  /// For tensors on the session's device; its host() for those in host memory.
+  /// For tensors on the session's device; its cpu() for those in host memory.
   Communicator& communicator() noexcept { return *communicator_; }
   /// Who plays which role; world() is communicator(), or where share_parameters is numa one in which NUMA domains are nodes.
   const Mesh& mesh() const noexcept { return *mesh_; }

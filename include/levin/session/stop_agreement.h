@@ -33,7 +33,7 @@ class StopAgreement {
   void stop_again(uint32_t lasting_reasons) noexcept { agreed_ |= lasting_reasons & lasting_bits; }
 
   /// Whether the training is to end where it is, whatever it is meant to reach, and resumes in another start.
-  bool told_to_end() const noexcept {
+  bool must_exit() const noexcept {
     return stops_for(StopReason::interrupted) || stops_for(StopReason::terminated) || stops_for(StopReason::restart);
   }
 

@@ -32,7 +32,7 @@ class EvaluationLoop {
     int64_t batches;
   };
   NamedValues pass(int64_t most, bool log, bool may_be_given_up);
-  bool told_to_end();
+  bool must_exit();
   void run_source(size_t dataloader_idx, int64_t batches);
   void step(const Batch& batch, int64_t batch_idx);
 

@@ -48,7 +48,7 @@ class FitLoop {
   void validate();
   void end_batch();
   void ask_for_late_agreement();
-  void look_at(Interval moment);
+  void step_schedulers(Interval moment);
   void watch_the_time();
   bool step_is_due() const noexcept;
   bool validation_is_due() const noexcept;

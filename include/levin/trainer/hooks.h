@@ -82,20 +82,20 @@ class HookList {
   template <class... Parameters, class... Args>
   void call(const char* name, void (Hooks::*hook)(Parameters...), Args&&... args) const {
     for (Hooks* hooks : hooks_) {
-      const InHook here(name, &typeid(*hooks), batch_among(args...));
+      const HookScope here(name, &typeid(*hooks), batch_among(args...));
       (hooks->*hook)(args...);
     }
   }
   void call_others(const char* name, void (Hooks::*hook)()) const {
     for (Hooks* hooks : hooks_) {
       if (std::find(monitors_.begin(), monitors_.end(), hooks) != monitors_.end()) continue;
-      const InHook here(name, &typeid(*hooks));
+      const HookScope here(name, &typeid(*hooks));
       (hooks->*hook)();
     }
   }
   void call_monitors(const char* name, void (Hooks::*hook)()) const {
     for (Hooks* hooks : monitors_) {
-      const InHook here(name, &typeid(*hooks));
+      const HookScope here(name, &typeid(*hooks));
       (hooks->*hook)();
     }
   }

@@ -44,9 +44,9 @@ class LogCollection {
   void begin_dataloader(int64_t dataloader_idx);
   /// Adds the values of the loader's own, over all ranks. Collective.
   void end_dataloader(Communicator& communicator, NamedValues& values);
-  /// The batch that the coming values belong to. Those of a filler count nowhere.
+  /// The batch that the coming values belong to. Those of a padding batch count nowhere.
   void begin_batch(const Batch& batch);
-  /// What the coming values of this batch count for, when it is not the number of samples. A filler's still count nowhere.
+  /// What the coming values of this batch count for, when it is not the number of samples. A padding batch's still count nowhere.
   void set_weight(double weight) noexcept {
     if (weight_ > 0) weight_ = weight;
   }

@@ -73,7 +73,7 @@ class Module : public torch::nn::Module, public Hooks {
   void attach_logs(LogCollection* logs) noexcept { logs_ = logs; }
   LogCollection* logs() const noexcept { return logs_; }
   /// For the Trainer: what a batch counts for in the step's mean; see set_batch_weight, which holds since begin_batch.
-  double weight_of(const Batch& batch) const { return batch.filler() ? 0 : batch_weight_.value_or(batch.weight()); }
+  double weight_of(const Batch& batch) const { return batch.padding() ? 0 : batch_weight_.value_or(batch.weight()); }
   void begin_batch() noexcept { batch_weight_.reset(); }
   /// For the Trainer: the run that goes on, or null; and what the steps of manual optimization are made of.
   void attach(Trainer* trainer) noexcept { trainer_ = trainer; }

@@ -67,7 +67,7 @@ class Trainer {
   /// One pass over the data of the stage; what the module logged, over all ranks. ConfigError where there are no such data.
   NamedValues validate(Module& module, DataModule& data, const LoadFrom& from = {});
   NamedValues test(Module& module, DataModule& data, const LoadFrom& from = {});
-  /// This rank's predictions; filler batches leave none.
+  /// This rank's predictions; padding batches leave none.
   std::vector<Prediction> predict(Module& module, DataModule& data, const LoadFrom& from = {});
 
   /// The configuration as TrainerConfig::worked_out gives it.

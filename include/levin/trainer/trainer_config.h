@@ -48,7 +48,7 @@ struct TrainerConfig {
   void validate() const;
   /// With fast_dev_run, overfit_batches and barebones worked in, and a value in every option that they decide. ConfigError where options
   /// contradict each other.
-  TrainerConfig worked_out() const;
+  TrainerConfig resolved() const;
 };
 LEVIN_CONFIG(TrainerConfig, (session, "", flattened), (devices, "expected number of ranks; auto: as many as were started", at_least(1)),
              (num_nodes, "expected number of hosts; auto: any", at_least(1)),

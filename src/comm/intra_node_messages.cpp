@@ -1,17 +1,17 @@
 // all_to_all and messages between the ranks of a node.
 #include <algorithm>
 
-#include "node_communicator.h"
+#include "intra_node_communicator.h"
 
 namespace levin::detail {
 
-void NodeCommunicator::publish_counts(std::span<const int64_t> sent, std::span<const int64_t> expected) {
+void IntraNodeCommunicator::publish_counts(std::span<const int64_t> sent, std::span<const int64_t> expected) {
   // Two in turn, as slots.
   int64_t* mine = counts_[static_cast<size_t>(rank_)] + (sequence() & 1) * 2 * headers_.size();
   std::copy(expected.begin(), expected.end(), std::copy(sent.begin(), sent.end(), mine));
 }
 
-int64_t NodeCommunicator::check_published(std::span<const int64_t> sent, std::span<const int64_t> expected, const Call& call) {
+int64_t IntraNodeCommunicator::check_published(std::span<const int64_t> sent, std::span<const int64_t> expected, const Call& call) {
   struct Verdict {
     int64_t most, sent, expected;
     int32_t sender, receiver;
@@ -31,7 +31,7 @@ int64_t NodeCommunicator::check_published(std::span<const int64_t> sent, std::sp
   return most;
 }
 
-Work NodeCommunicator::all_to_all(const Tensor& output, std::span<const int64_t> output_counts, const Tensor& input,
+Work IntraNodeCommunicator::all_to_all(const Tensor& output, std::span<const int64_t> output_counts, const Tensor& input,
                                   std::span<const int64_t> input_counts, std::string_view label) {
   const auto sent = check_counts(input, input_counts, size_), expected = check_counts(output, output_counts, size_);
   Call call(Kind::all_to_all, label, input.scalar_type(), 0);
@@ -80,7 +80,7 @@ Work NodeCommunicator::all_to_all(const Tensor& output, std::span<const int64_t>
   return {};
 }
 
-Work NodeCommunicator::transfer(std::span<const Transfer> transfers, std::string_view label) {
+Work IntraNodeCommunicator::transfer(std::span<const Transfer> transfers, std::string_view label) {
   check_transfers(transfers, size_);
   std::vector<Message> messages;
   for (const auto& [direction, tensor, peer] : transfers) {

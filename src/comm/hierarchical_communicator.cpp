@@ -1,4 +1,4 @@
-#include "hosts_communicator.h"
+#include "hierarchical_communicator.h"
 
 #include <sched.h>
 #include <time.h>
@@ -9,7 +9,7 @@
 
 #include "levin/comm/host_values.h"
 #include "levin/comm/mpi_runtime.h"
-#include "node_communicator.h"
+#include "intra_node_communicator.h"
 
 namespace levin::detail {
 namespace {
@@ -18,8 +18,8 @@ constexpr long nap_nanoseconds = 20'000;
 
 }  // namespace
 
-HostsCommunicator::HostsCommunicator(MPI_Comm ranks, std::unique_ptr<NodeGroup> node, bool threaded, int direct_hosts,
-                                     const HostsCommunicator* origin)
+HierarchicalCommunicator::HierarchicalCommunicator(MPI_Comm ranks, std::unique_ptr<NodeGroup> node, bool threaded, int direct_hosts,
+                                     const HierarchicalCommunicator* origin)
     : node_(std::move(node)), threaded_(threaded), direct_hosts_(direct_hosts), bridge_(origin ? origin->bridge_ : nullptr) {
   check_mpi(MPI_Comm_dup(ranks, &ranks_), "MPI_Comm_dup");
   MPI_Comm_set_errhandler(ranks_, MPI_ERRORS_RETURN);
@@ -30,7 +30,7 @@ HostsCommunicator::HostsCommunicator(MPI_Comm ranks, std::unique_ptr<NodeGroup> 
   check_mpi(MPI_Comm_split(ranks_, local_rank_ == 0 ? 0 : MPI_UNDEFINED, rank_, &leaders), "MPI_Comm_split");
   if (leaders != MPI_COMM_NULL) {
     if (!origin) bridge_ = std::make_shared<AbortBridge>(leaders, node_, hosts_[host_]);
-    link_ = std::make_unique<HostLink>(leaders, node_, [this] { idle(); });
+    link_ = std::make_unique<InterNodeLink>(leaders, node_, [this] { idle(); });
   }
   lane_ = on_all_ranks(ranks_, [this] { return node_->split(0, 0); });
   lane_->on_idle([this] { idle(); });
@@ -40,7 +40,7 @@ HostsCommunicator::HostsCommunicator(MPI_Comm ranks, std::unique_ptr<NodeGroup> 
   thread_ = std::make_unique<CommThread>(threaded_, bridge_ ? std::function<void()>([this] { bridge_->poll(); }) : nullptr);
 }
 
-HostsCommunicator::~HostsCommunicator() {
+HierarchicalCommunicator::~HierarchicalCommunicator() {
   // A rank that unwinds will not come to the others: they must not wait for it, nor it for them.
   if (std::uncaught_exceptions() > 0 && thread_->busy()) abort("it left while collectives were under way");
   thread_.reset();
@@ -59,7 +59,7 @@ HostsCommunicator::~HostsCommunicator() {
   }
 }
 
-void HostsCommunicator::find_hosts() {
+void HierarchicalCommunicator::find_hosts() {
   std::vector<int> local(static_cast<size_t>(node_->size()));
   node_->exchange_structs(rank_, std::span(local));
   const int leader = local.front();
@@ -76,7 +76,7 @@ void HostsCommunicator::find_hosts() {
   for (size_t i = 0; i < local_size(); i++) local_ranks_[static_cast<size_t>(hosts_[host_][i])] = static_cast<int>(i);
 }
 
-void HostsCommunicator::make_area() {
+void HierarchicalCommunicator::make_area() {
   // Many hosts get large chunks, so that a host's part of one is worth a message.
   constexpr size_t few = size_t{4} << 20, least = size_t{16} << 20, most = size_t{64} << 20, for_each_host = size_t{256} << 10;
   constexpr size_t inbox = size_t{32} << 10;
@@ -85,7 +85,7 @@ void HostsCommunicator::make_area() {
   const size_t cards = NodeTransfers::card_bytes(static_cast<int>(local_size()));
   for (const size_t bytes : {wanted, few, size_t{64} << 10}) {
     const size_t chunks = leads() ? 3 * bytes : bytes;
-    area_ = lane_->allocate(chunks + inbox + cards, WhenShort::return_null);
+    area_ = lane_->allocate(chunks + inbox + cards, OnNoSpace::return_null);
     chunk_bytes_ = bytes;
     if (!all_good(area_ != nullptr)) continue;
     std::vector<std::byte*> inboxes, card_places;
@@ -100,7 +100,7 @@ void HostsCommunicator::make_area() {
                 "enlarge it (mount -o remount,size=..., docker run --shm-size=...), or use another window_directory", "comm");
 }
 
-void HostsCommunicator::idle() {
+void HierarchicalCommunicator::idle() {
   if (bridge_) bridge_->poll();
   if (!threaded_) {
     sched_yield();
@@ -110,19 +110,19 @@ void HostsCommunicator::idle() {
   nanosleep(&nap, nullptr);
 }
 
-Call HostsCommunicator::next(Call call) {
+Call HierarchicalCommunicator::next(Call call) {
   call.header.sequence = ++sequence_;
   return call;
 }
 
 template <class T>
-T HostsCommunicator::from_leader(const T& mine) {
+T HierarchicalCommunicator::from_leader(const T& mine) {
   std::vector<T> all(local_size());
   lane_->exchange_structs(mine, std::span(all));
   return all[0];
 }
 
-void HostsCommunicator::meet(const Call& call, const Tensor* tensor) {
+void HierarchicalCommunicator::meet(const Call& call, const Tensor* tensor) {
   struct Header {
     CallHeader call;
     WindowBook::Place place;
@@ -142,7 +142,7 @@ void HostsCommunicator::meet(const Call& call, const Tensor* tensor) {
   addresses_ = tensor ? book_.addresses(places, static_cast<int>(local_rank_), *tensor) : std::vector<std::byte*>{};
 }
 
-void HostsCommunicator::throw_disagreement(const Call& call) {
+void HierarchicalCommunicator::throw_disagreement(const Call& call) {
   struct Verdict {
     Call first, odd;
     int rank = -1;
@@ -166,7 +166,7 @@ void HostsCommunicator::throw_disagreement(const Call& call) {
   throw disagreement(0, first, from_leader(verdict.rank), odd);
 }
 
-bool HostsCommunicator::all_good(bool good) {
+bool HierarchicalCommunicator::all_good(bool good) {
   std::vector<char> all(local_size());
   lane_->exchange_structs(static_cast<char>(good), std::span(all));
   bool result = std::all_of(all.begin(), all.end(), [](char one) { return one != 0; });
@@ -174,11 +174,11 @@ bool HostsCommunicator::all_good(bool good) {
   return from_leader(static_cast<char>(result)) != 0;
 }
 
-void HostsCommunicator::barrier(std::string_view label) {
+void HierarchicalCommunicator::barrier(std::string_view label) {
   thread_->run([this, call = next(Call(Kind::barrier, label))] { meet(call); }).wait();
 }
 
-Tensor HostsCommunicator::allocate(int64_t numel, at::ScalarType dtype) {
+Tensor HierarchicalCommunicator::allocate(int64_t numel, at::ScalarType dtype) {
   if (numel < 0) throw UsageError("comm", fmt::format("allocate({}) elements", numel), "give a number that is not negative");
   Tensor tensor;
   thread_
@@ -202,7 +202,7 @@ Tensor HostsCommunicator::allocate(int64_t numel, at::ScalarType dtype) {
   return tensor;
 }
 
-std::unique_ptr<Communicator> HostsCommunicator::split(int color, int key) {
+std::unique_ptr<Communicator> HierarchicalCommunicator::split(int color, int key) {
   std::unique_ptr<Communicator> made;
   thread_
       ->run([&, call = next(Call(Kind::split))] {
@@ -214,9 +214,9 @@ std::unique_ptr<Communicator> HostsCommunicator::split(int color, int key) {
         MPI_Comm_size(part, &size);
         if (size == node->size()) {
           if (!threaded_ && bridge_) node->on_idle([bridge = bridge_] { bridge->poll(), sched_yield(); });
-          made = std::make_unique<NodeCommunicator>(std::move(node));
+          made = std::make_unique<IntraNodeCommunicator>(std::move(node));
         } else {
-          made = std::make_unique<HostsCommunicator>(part, std::move(node), threaded_, direct_hosts_, this);
+          made = std::make_unique<HierarchicalCommunicator>(part, std::move(node), threaded_, direct_hosts_, this);
         }
         MPI_Comm_free(&part);
       })
@@ -224,7 +224,7 @@ std::unique_ptr<Communicator> HostsCommunicator::split(int color, int key) {
   return made;
 }
 
-void HostsCommunicator::abort(const std::string& reason) noexcept {
+void HierarchicalCommunicator::abort(const std::string& reason) noexcept {
   node_->abort(reason);
   if (!threaded_ && bridge_) bridge_->poll_now();
 }

@@ -17,10 +17,10 @@ namespace levin::detail {
 /// - in place: tensors in allocate()'s windows are read and written where they are;
 /// - staged: other tensors go through a staging window in chunks.
 /// Every call runs on the caller's thread and is complete when it returns.
-class NodeCommunicator final : public Communicator {
+class IntraNodeCommunicator final : public Communicator {
  public:
-  explicit NodeCommunicator(std::unique_ptr<NodeGroup> group);
-  ~NodeCommunicator() override;
+  explicit IntraNodeCommunicator(std::unique_ptr<NodeGroup> group);
+  ~IntraNodeCommunicator() override;
 
   uint64_t sequence() const noexcept override { return sequence_.load(std::memory_order_relaxed); }
   using Communicator::all_to_all;

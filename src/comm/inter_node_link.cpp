@@ -1,4 +1,4 @@
-#include "host_link.h"
+#include "inter_node_link.h"
 
 #include <sched.h>
 
@@ -9,14 +9,14 @@
 
 namespace levin::detail {
 
-HostLink::HostLink(MPI_Comm leaders, std::shared_ptr<NodeGroup> word, std::function<void()> idle)
+InterNodeLink::InterNodeLink(MPI_Comm leaders, std::shared_ptr<NodeGroup> word, std::function<void()> idle)
     : leaders_(leaders), word_(std::move(word)), idle_(std::move(idle)) {
   MPI_Comm_set_errhandler(leaders_, MPI_ERRORS_RETURN);
   MPI_Comm_rank(leaders_, &rank_);
   MPI_Comm_size(leaders_, &size_);
 }
 
-HostLink::~HostLink() {
+InterNodeLink::~InterNodeLink() {
   int finalized = 0;
   MPI_Finalized(&finalized);
   if (abandoned_)
@@ -25,7 +25,7 @@ HostLink::~HostLink() {
     MPI_Comm_free(&leaders_);
 }
 
-void HostLink::wait(std::span<MPI_Request> requests) {
+void InterNodeLink::wait(std::span<MPI_Request> requests) {
   constexpr int few_tests = 100;
   for (int tests = 0;; tests++) {
     int done = 0;
@@ -43,7 +43,7 @@ void HostLink::wait(std::span<MPI_Request> requests) {
   }
 }
 
-HostLink::Flags HostLink::all_max(const Flags& mine) {
+InterNodeLink::Flags InterNodeLink::all_max(const Flags& mine) {
   values_->flags_mine = mine;
   MPI_Request request;
   check_mpi(MPI_Iallreduce(values_->flags_mine.data(), values_->flags.data(), static_cast<int>(mine.size()), MPI_UINT64_T, MPI_MAX,
@@ -53,7 +53,7 @@ HostLink::Flags HostLink::all_max(const Flags& mine) {
   return values_->flags;
 }
 
-std::vector<std::byte> HostLink::all_gather(std::span<const std::byte> mine) {
+std::vector<std::byte> InterNodeLink::all_gather(std::span<const std::byte> mine) {
   values_->mine.assign(mine.begin(), mine.end());
   values_->all.resize(mine.size() * static_cast<size_t>(size_));
   const int count = static_cast<int>(mine.size());
@@ -64,7 +64,7 @@ std::vector<std::byte> HostLink::all_gather(std::span<const std::byte> mine) {
   return values_->all;
 }
 
-void HostLink::all_to_all(const std::byte* send, const Parts& send_parts, std::byte* receive, const Parts& receive_parts) {
+void InterNodeLink::all_to_all(const std::byte* send, const Parts& send_parts, std::byte* receive, const Parts& receive_parts) {
   const auto& [sent, received] = std::tie(values_->sent = send_parts, values_->received = receive_parts);
   MPI_Request request;
   check_mpi(MPI_Ialltoallv(send, sent.bytes.data(), sent.begins.data(), MPI_BYTE, receive, received.bytes.data(), received.begins.data(),
@@ -73,7 +73,7 @@ void HostLink::all_to_all(const std::byte* send, const Parts& send_parts, std::b
   wait({&request, 1});
 }
 
-void HostLink::all_gather_parts(std::byte* data, const Parts& parts, bool direct) {
+void InterNodeLink::all_gather_parts(std::byte* data, const Parts& parts, bool direct) {
   if (!direct) {
     const auto& [bytes, begins] = values_->received = parts;
     MPI_Request request;
@@ -96,19 +96,19 @@ void HostLink::all_gather_parts(std::byte* data, const Parts& parts, bool direct
   wait(requests);
 }
 
-void HostLink::broadcast(std::byte* data, int bytes, int root) {
+void InterNodeLink::broadcast(std::byte* data, int bytes, int root) {
   MPI_Request request;
   check_mpi(MPI_Ibcast(data, bytes, MPI_BYTE, root, leaders_, &request), "MPI_Ibcast");
   wait({&request, 1});
 }
 
-void HostLink::all_reduce(const std::byte* input, std::byte* output, int count, at::ScalarType dtype, ReduceOp op) {
+void InterNodeLink::all_reduce(const std::byte* input, std::byte* output, int count, at::ScalarType dtype, ReduceOp op) {
   MPI_Request request;
   check_mpi(MPI_Iallreduce(input, output, count, mpi_type(dtype), ops_.get(dtype, op), leaders_, &request), "MPI_Iallreduce");
   wait({&request, 1});
 }
 
-void HostLink::reduce_scatter(const std::byte* input, std::byte* output, const std::vector<int>& counts, at::ScalarType dtype,
+void InterNodeLink::reduce_scatter(const std::byte* input, std::byte* output, const std::vector<int>& counts, at::ScalarType dtype,
                               ReduceOp op) {
   values_->counts = counts;
   MPI_Request request;

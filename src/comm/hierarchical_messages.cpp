@@ -4,16 +4,16 @@
 
 #include <algorithm>
 
-#include "hosts_communicator.h"
+#include "hierarchical_communicator.h"
 
 namespace levin::detail {
 
-Message HostsCommunicator::message(bool sends, const Tensor& tensor, int peer, std::string_view label) const {
+Message HierarchicalCommunicator::message(bool sends, const Tensor& tensor, int peer, std::string_view label) const {
   return {sends, tensor, local_ranks_[static_cast<size_t>(peer)], peer,
           Call(sends ? Kind::send : Kind::recv, label, tensor.scalar_type(), tensor.numel(), ReduceOp::sum, peer)};
 }
 
-void HostsCommunicator::run_messages(const std::vector<Message>& messages) {
+void HierarchicalCommunicator::run_messages(const std::vector<Message>& messages) {
   std::vector<Message> on_node, between;
   for (const auto& message : messages) (message.peer >= 0 ? on_node : between).push_back(message);
   lane_->pause(0);  // throws after an abort
@@ -30,7 +30,7 @@ void HostsCommunicator::run_messages(const std::vector<Message>& messages) {
   mpi_transfers_->rethrow();
 }
 
-Work HostsCommunicator::transfer(std::span<const Transfer> transfers, std::string_view label) {
+Work HierarchicalCommunicator::transfer(std::span<const Transfer> transfers, std::string_view label) {
   check_transfers(transfers, size_);
   std::vector<Message> messages;
   for (const auto& [direction, tensor, peer] : transfers)
@@ -38,7 +38,7 @@ Work HostsCommunicator::transfer(std::span<const Transfer> transfers, std::strin
   return thread_->run([this, messages = std::move(messages)] { run_messages(messages); });
 }
 
-void HostsCommunicator::check_pairs(const Tensor& sent, const Tensor& expected, const Call& call) {
+void HierarchicalCommunicator::check_pairs(const Tensor& sent, const Tensor& expected, const Call& call) {
   const auto given = at::empty_like(expected);
   exchange_parts(given, std::vector<int64_t>(static_cast<size_t>(size_), 1), sent, std::vector<int64_t>(static_cast<size_t>(size_), 1),
                  "the counts of all_to_all");
@@ -67,7 +67,7 @@ void HostsCommunicator::check_pairs(const Tensor& sent, const Tensor& expected, 
   if (local[0].sender >= 0) throw count_disagreement(local[0].sender, local[0].sent, local[0].receiver, local[0].expected, call);
 }
 
-void HostsCommunicator::exchange_parts(const Tensor& output, const std::vector<int64_t>& expected, const Tensor& input,
+void HierarchicalCommunicator::exchange_parts(const Tensor& output, const std::vector<int64_t>& expected, const Tensor& input,
                                        const std::vector<int64_t>& sent, std::string_view label) {
   constexpr int at_once = 64;
   const auto flat_input = input.view({-1}), flat_output = output.view({-1});
@@ -91,7 +91,7 @@ void HostsCommunicator::exchange_parts(const Tensor& output, const std::vector<i
   }
 }
 
-Work HostsCommunicator::all_to_all(const Tensor& output, std::span<const int64_t> output_counts, const Tensor& input,
+Work HierarchicalCommunicator::all_to_all(const Tensor& output, std::span<const int64_t> output_counts, const Tensor& input,
                                    std::span<const int64_t> input_counts, std::string_view label) {
   auto sent = check_counts(input, input_counts, size_), expected = check_counts(output, output_counts, size_);
   const bool has_counts = !input_counts.empty() || !output_counts.empty();

@@ -1,4 +1,4 @@
-#include "node_communicator.h"
+#include "intra_node_communicator.h"
 
 #include <algorithm>
 
@@ -21,7 +21,7 @@ void reduce_to(std::byte* output, const std::vector<std::byte*>& sources, size_t
 
 }  // namespace
 
-NodeCommunicator::NodeCommunicator(std::unique_ptr<NodeGroup> group) : group_(std::move(group)) {
+IntraNodeCommunicator::IntraNodeCommunicator(std::unique_ptr<NodeGroup> group) : group_(std::move(group)) {
   rank_ = group_->rank();
   size_ = group_->size();
   headers_.resize(static_cast<size_t>(size_));
@@ -36,9 +36,9 @@ NodeCommunicator::NodeCommunicator(std::unique_ptr<NodeGroup> group) : group_(st
   transfers_ = std::make_unique<NodeTransfers>(*group_, book_, std::move(card_places), std::move(inboxes), 2 * slot_bytes, rank_);
 }
 
-NodeCommunicator::~NodeCommunicator() = default;
+IntraNodeCommunicator::~IntraNodeCommunicator() = default;
 
-void NodeCommunicator::meet(Call call, const Tensor* first, const Tensor* second) {
+void IntraNodeCommunicator::meet(Call call, const Tensor* first, const Tensor* second) {
   call.header.sequence = ++sequence_;
   Header mine{call.header, {}, {}};
   const Tensor* tensors[] = {first, second};
@@ -57,14 +57,14 @@ void NodeCommunicator::meet(Call call, const Tensor* first, const Tensor* second
   throw disagreement(0, calls[0], static_cast<int>(rank), calls[static_cast<size_t>(rank)]);
 }
 
-bool NodeCommunicator::find_shared(const Tensor& tensor, size_t which, Pointers& places) const {
+bool IntraNodeCommunicator::find_shared(const Tensor& tensor, size_t which, Pointers& places) const {
   std::vector<WindowBook::Place> found;
   for (const auto& header : headers_) found.push_back({header.offsets[which], header.windows[which]});
   places = book_.addresses(found, rank_, tensor);
   return !places.empty();
 }
 
-bool NodeCommunicator::use_slots(size_t bytes, Pointers& places) const {
+bool IntraNodeCommunicator::use_slots(size_t bytes, Pointers& places) const {
   if (bytes > slot_bytes) return false;
   // The slots of the collective before last are free: all ranks have met in the last one.
   const size_t offset = (sequence() & 1) * slot_bytes;
@@ -72,10 +72,10 @@ bool NodeCommunicator::use_slots(size_t bytes, Pointers& places) const {
   return true;
 }
 
-void NodeCommunicator::prepare_stage() {
+void IntraNodeCommunicator::prepare_stage() {
   if (stage_) return;
   for (size_t bytes : {size_t{512} << 10, size_t{64} << 10})
-    if ((stage_ = group_->allocate(2 * bytes, WhenShort::return_null))) {
+    if ((stage_ = group_->allocate(2 * bytes, OnNoSpace::return_null))) {
       stage_bytes_ = bytes;
       return;
     }
@@ -84,12 +84,12 @@ void NodeCommunicator::prepare_stage() {
   stage_offset_ = 2 * slot_bytes;
 }
 
-void NodeCommunicator::use_stage(size_t number, Pointers& places) const {
+void IntraNodeCommunicator::use_stage(size_t number, Pointers& places) const {
   places.resize(headers_.size());
   for (int i = 0; i < size_; i++) places[static_cast<size_t>(i)] = stage_->part(i) + stage_offset_ + (number & 1) * stage_bytes_;
 }
 
-Work NodeCommunicator::all_reduce(const Tensor& tensor, ReduceOp op, std::string_view label) {
+Work IntraNodeCommunicator::all_reduce(const Tensor& tensor, ReduceOp op, std::string_view label) {
   check_tensor(tensor);
   const auto dtype = tensor.scalar_type();
   check_reducible(dtype, op);
@@ -117,7 +117,7 @@ Work NodeCommunicator::all_reduce(const Tensor& tensor, ReduceOp op, std::string
   return {};
 }
 
-void NodeCommunicator::all_reduce_staged(std::byte* data, size_t count, at::ScalarType dtype, ReduceOp op) {
+void IntraNodeCommunicator::all_reduce_staged(std::byte* data, size_t count, at::ScalarType dtype, ReduceOp op) {
   prepare_stage();
   const size_t element = c10::elementSize(dtype), chunk = stage_bytes_ / element;
   Pointers places;
@@ -136,7 +136,7 @@ void NodeCommunicator::all_reduce_staged(std::byte* data, size_t count, at::Scal
   }
 }
 
-Work NodeCommunicator::reduce_scatter(const Tensor& output, const Tensor& input, ReduceOp op, std::string_view label) {
+Work IntraNodeCommunicator::reduce_scatter(const Tensor& output, const Tensor& input, ReduceOp op, std::string_view label) {
   check_pair(input, output, size_);
   const auto dtype = input.scalar_type();
   check_reducible(dtype, op);
@@ -171,7 +171,7 @@ Work NodeCommunicator::reduce_scatter(const Tensor& output, const Tensor& input,
   return {};
 }
 
-Work NodeCommunicator::all_gather(const Tensor& output, const Tensor& input, std::string_view label) {
+Work IntraNodeCommunicator::all_gather(const Tensor& output, const Tensor& input, std::string_view label) {
   check_pair(output, input, size_);
   const size_t bytes = input.nbytes(), rank = static_cast<size_t>(rank_);
   const Call call(Kind::all_gather, label, input.scalar_type(), input.numel());
@@ -210,14 +210,14 @@ Work NodeCommunicator::all_gather(const Tensor& output, const Tensor& input, std
   return {};
 }
 
-Work NodeCommunicator::gather_shared(const Tensor& whole, std::string_view label) {
+Work IntraNodeCommunicator::gather_shared(const Tensor& whole, std::string_view label) {
   check_tensor(whole);
   check_divisible(whole, size_);
   meet(Call(Kind::gather_shared, label, whole.scalar_type(), whole.numel()));
   return {};
 }
 
-Work NodeCommunicator::broadcast(const Tensor& tensor, int root, std::string_view label) {
+Work IntraNodeCommunicator::broadcast(const Tensor& tensor, int root, std::string_view label) {
   check_tensor(tensor);
   check_root(root, size_);
   const size_t bytes = tensor.nbytes(), from = static_cast<size_t>(root);
@@ -248,18 +248,18 @@ Work NodeCommunicator::broadcast(const Tensor& tensor, int root, std::string_vie
   return {};
 }
 
-void NodeCommunicator::barrier(std::string_view label) { meet(Call(Kind::barrier, label)); }
+void IntraNodeCommunicator::barrier(std::string_view label) { meet(Call(Kind::barrier, label)); }
 
-Tensor NodeCommunicator::allocate(int64_t numel, at::ScalarType dtype) {
+Tensor IntraNodeCommunicator::allocate(int64_t numel, at::ScalarType dtype) {
   if (numel < 0) throw UsageError("comm", fmt::format("allocate({}) elements", numel), "give a number that is not negative");
   meet(Call(Kind::allocate, {}, dtype, numel));
   const size_t bytes = static_cast<size_t>(numel) * c10::elementSize(dtype);
   return book_.add(group_->allocate(bytes), rank_, numel, dtype);
 }
 
-std::unique_ptr<Communicator> NodeCommunicator::split(int color, int key) {
+std::unique_ptr<Communicator> IntraNodeCommunicator::split(int color, int key) {
   meet(Call(Kind::split));
-  return std::make_unique<NodeCommunicator>(group_->split(color, key));
+  return std::make_unique<IntraNodeCommunicator>(group_->split(color, key));
 }
 
 }  // namespace levin::detail

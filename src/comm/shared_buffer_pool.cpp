@@ -1,4 +1,4 @@
-#include "passing_memory.h"
+#include "shared_buffer_pool.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -33,7 +33,7 @@ class Slots {
   struct Entry {
     int holders, slot;   // of a thing
     size_t reserved;     // of the slot with the same number
-    uint64_t let_go_at;  // 0: it is held, or empty
+    uint64_t released_at;  // 0: it is held, or empty
   };
   struct Table {
     std::atomic<int> locked;
@@ -46,18 +46,18 @@ class Slots {
   size_t stride_ = 0, begin_ = 0;
 };
 
-class MappedPassing : public PassingMemory, private Slots {
+class MappedBufferPool : public SharedBufferPool, private Slots {
  public:
-  MappedPassing(const Slots& slots, void* start, int descriptor, std::string place, std::function<void()> wait)
+  MappedBufferPool(const Slots& slots, void* start, int descriptor, std::string place, std::function<void()> wait)
       : Slots(slots), start_(static_cast<std::byte*>(start)), descriptor_(descriptor), place_(std::move(place)), wait_(std::move(wait)) {}
-  ~MappedPassing() override {
+  ~MappedBufferPool() override {
     munmap(start_, file_bytes());
     close(descriptor_);
   }
-  MappedPassing(const MappedPassing&) = delete;
-  MappedPassing& operator=(const MappedPassing&) = delete;
+  MappedBufferPool(const MappedBufferPool&) = delete;
+  MappedBufferPool& operator=(const MappedBufferPool&) = delete;
 
-  std::byte* hold(size_t thing) override {
+  std::byte* acquire(size_t thing) override {
     lock();
     Entry& its = entry(thing);
     const int code = its.holders > 0 ? 0 : find_slot(bytes_[thing], its.slot);
@@ -70,15 +70,15 @@ class MappedPassing : public PassingMemory, private Slots {
     return start_ + begin_ + slot * stride_;
   }
 
-  void let_go(size_t thing) noexcept override {
+  void release(size_t thing) noexcept override {
     try {
       lock();
     } catch (...) {  // the job is ending
       return;
     }
     if (Entry& its = entry(thing); --its.holders == 0) {
-      entry(static_cast<size_t>(its.slot)).let_go_at = ++table().clock;
-      keep(pieces_kept);
+      entry(static_cast<size_t>(its.slot)).released_at = ++table().clock;
+      keep(buffers_kept);
     }
     unlock();
   }
@@ -93,8 +93,8 @@ class MappedPassing : public PassingMemory, private Slots {
 
   int find_slot(size_t bytes, int& slot) {
     for (size_t i = 0; i < bytes_.size(); i++)
-      if (entry(i).let_go_at != 0 && entry(i).reserved == bytes) {
-        entry(i).let_go_at = 0;
+      if (entry(i).released_at != 0 && entry(i).reserved == bytes) {
+        entry(i).released_at = 0;
         slot = static_cast<int>(i);
         return 0;
       }
@@ -111,11 +111,11 @@ class MappedPassing : public PassingMemory, private Slots {
     for (;;) {
       size_t free = 0, oldest = 0;
       for (size_t i = 0; i < bytes_.size(); i++)
-        if (const auto at = entry(i).let_go_at; at != 0 && (free++ == 0 || at < entry(oldest).let_go_at)) oldest = i;
+        if (const auto at = entry(i).released_at; at != 0 && (free++ == 0 || at < entry(oldest).released_at)) oldest = i;
       if (free <= most) return;
       fallocate(descriptor_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(begin_ + oldest * stride_),
                 static_cast<off_t>(stride_));
-      entry(oldest).reserved = 0, entry(oldest).let_go_at = 0;
+      entry(oldest).reserved = 0, entry(oldest).released_at = 0;
     }
   }
 
@@ -127,7 +127,7 @@ class MappedPassing : public PassingMemory, private Slots {
 
 }  // namespace
 
-std::shared_ptr<PassingMemory> map_passing(const WindowRequest& request, const AgreeErrno& agree, std::function<void()> wait,
+std::shared_ptr<SharedBufferPool> map_buffer_pool(const WindowRequest& request, const AgreeErrno& agree, std::function<void()> wait,
                                            WindowFailure& failure) {
   const Slots slots(request.bytes);
   WindowFile file(request.path, request.rank == 0);
@@ -136,14 +136,14 @@ std::shared_ptr<PassingMemory> map_passing(const WindowRequest& request, const A
   if (!all_good(agree(code), "reserve", failure)) return nullptr;
   void* start = mmap(nullptr, slots.file_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED, file.descriptor(), 0);
   code = start == MAP_FAILED ? errno : 0;
-  std::shared_ptr<PassingMemory> memory;
+  std::shared_ptr<SharedBufferPool> memory;
   if (code == 0)
-    memory = std::make_shared<MappedPassing>(slots, start, file.take_descriptor(), request.path.substr(0, request.path.rfind('/')),
+    memory = std::make_shared<MappedBufferPool>(slots, start, file.take_descriptor(), request.path.substr(0, request.path.rfind('/')),
                                              std::move(wait));
   return all_good(agree(code), "map", failure) ? memory : nullptr;
 }
 
-std::shared_ptr<PassingMemory> private_passing(const std::vector<size_t>& bytes) {
+std::shared_ptr<SharedBufferPool> private_buffer_pool(const std::vector<size_t>& bytes) {
   const Slots slots(bytes);
   const int descriptor = memfd_create("levin", MFD_CLOEXEC);
   void* start = MAP_FAILED;
@@ -154,7 +154,7 @@ std::shared_ptr<PassingMemory> private_passing(const std::vector<size_t>& bytes)
     if (descriptor >= 0) close(descriptor);
     throw IoError(fmt::format("no memory for buffers of {} bytes: {}", slots.file_bytes(), std::strerror(code)), {}, "comm");
   }
-  return std::make_shared<MappedPassing>(slots, start, descriptor, "memory", [] {});
+  return std::make_shared<MappedBufferPool>(slots, start, descriptor, "memory", [] {});
 }
 
 }  // namespace levin::detail

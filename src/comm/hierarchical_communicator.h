@@ -7,7 +7,7 @@
 #include "abort_bridge.h"
 #include "collective.h"
 #include "comm_thread.h"
-#include "host_link.h"
+#include "inter_node_link.h"
 #include "levin/comm/communicator.h"
 #include "levin/comm/node_group.h"
 #include "mpi_transfers.h"
@@ -21,12 +21,12 @@ namespace levin::detail {
 /// disagree. Data go in chunks: the node's ranks sum, each a slice, into the leader's window; the leaders exchange; all take the result.
 /// Partial sums of halves stay in fp32. Up to `direct_hosts` nodes the leaders exchange directly and sum in the order of the nodes; more
 /// use MPI's reductions, and chunks that grow with the nodes. Messages go from rank to rank: by windows inside a node, by MPI between.
-class HostsCommunicator final : public Communicator {
+class HierarchicalCommunicator final : public Communicator {
  public:
   /// Takes a duplicate of `ranks`. `node` are those on this host. Collective. One that is split from another has that one's bridge.
-  HostsCommunicator(MPI_Comm ranks, std::unique_ptr<NodeGroup> node, bool threaded, int direct_hosts,
-                    const HostsCommunicator* origin = nullptr);
-  ~HostsCommunicator() override;
+  HierarchicalCommunicator(MPI_Comm ranks, std::unique_ptr<NodeGroup> node, bool threaded, int direct_hosts,
+                    const HierarchicalCommunicator* origin = nullptr);
+  ~HierarchicalCommunicator() override;
 
   uint64_t sequence() const noexcept override { return sequence_.load(std::memory_order_relaxed); }
   using Communicator::all_to_all;
@@ -102,7 +102,7 @@ class HostsCommunicator final : public Communicator {
   std::vector<std::vector<int>> hosts_;  // their ranks in local order, in the order of the first
   size_t host_ = 0, local_rank_ = 0;
   std::vector<int> local_ranks_;    // by rank: its number in this node, or -1
-  std::unique_ptr<HostLink> link_;  // of leaders
+  std::unique_ptr<InterNodeLink> link_;  // of leaders
   std::shared_ptr<AbortBridge> bridge_;
   std::shared_ptr<SharedWindow> area_;
   size_t chunk_bytes_ = 0;

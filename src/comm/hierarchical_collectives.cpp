@@ -1,9 +1,9 @@
-// How HostsCommunicator moves data.
+// How HierarchicalCommunicator moves data.
 #include <algorithm>
 #include <limits>
 #include <utility>
 
-#include "hosts_communicator.h"
+#include "hierarchical_communicator.h"
 #include "reduce.h"
 
 namespace levin::detail {
@@ -21,7 +21,7 @@ ReduceOp without_mean(ReduceOp op) { return op == ReduceOp::mean ? ReduceOp::sum
 
 }  // namespace
 
-void HostsCommunicator::sum_in_node(const Tensor& input, std::span<const Piece> pieces, ReduceOp op) {
+void HierarchicalCommunicator::sum_in_node(const Tensor& input, std::span<const Piece> pieces, ReduceOp op) {
   const auto dtype = input.scalar_type();
   const size_t element = input.element_size(), wide = c10::elementSize(partial_dtype(dtype));
   const bool in_place = !addresses_.empty();
@@ -41,14 +41,14 @@ void HostsCommunicator::sum_in_node(const Tensor& input, std::span<const Piece> 
   lane_->barrier();
 }
 
-bool HostsCommunicator::direct(const Tensor& tensor) {
+bool HierarchicalCommunicator::direct(const Tensor& tensor) {
   if (local_size() > 1 || addresses_.empty() || tensor.nbytes() > most_bytes || partial_dtype(tensor.scalar_type()) != tensor.scalar_type())
     return false;
   in_flight_ = tensor;
   return true;
 }
 
-void HostsCommunicator::sum_between(const std::byte* partials, const std::vector<Cut>& cuts, std::byte* output, at::ScalarType dtype,
+void HierarchicalCommunicator::sum_between(const std::byte* partials, const std::vector<Cut>& cuts, std::byte* output, at::ScalarType dtype,
                                     ReduceOp op) {
   const auto wide_dtype = partial_dtype(dtype);
   const size_t wide = c10::elementSize(wide_dtype), count = cuts[host_].count;
@@ -61,7 +61,7 @@ void HostsCommunicator::sum_between(const std::byte* partials, const std::vector
     if (!ready) finish(output, sum, count, dtype, op == ReduceOp::mean ? size_ : 1);
     return;
   }
-  HostLink::Parts sent, received;
+  InterNodeLink::Parts sent, received;
   for (size_t i = 0; i < hosts_.size(); i++) {
     sent.add(cuts[i].begin * wide, i == host_ ? 0 : cuts[i].count * wide);
     received.add(i * count * wide, i == host_ ? 0 : count * wide);
@@ -75,7 +75,7 @@ void HostsCommunicator::sum_between(const std::byte* partials, const std::vector
   if (!ready) finish(output, sum, count, dtype, op == ReduceOp::mean ? size_ : 1);
 }
 
-void HostsCommunicator::all_reduce_between(const std::byte* partials, size_t count, std::byte* output, at::ScalarType dtype, ReduceOp op) {
+void HierarchicalCommunicator::all_reduce_between(const std::byte* partials, size_t count, std::byte* output, at::ScalarType dtype, ReduceOp op) {
   const auto wide_dtype = partial_dtype(dtype);
   const bool ready = wide_dtype == dtype && op != ReduceOp::mean && output != partials;
   std::byte* sum = ready ? output : receive_buffer(count * c10::elementSize(wide_dtype));
@@ -83,12 +83,12 @@ void HostsCommunicator::all_reduce_between(const std::byte* partials, size_t cou
   if (!ready) finish(output, sum, count, dtype, op == ReduceOp::mean ? size_ : 1);
 }
 
-std::byte* HostsCommunicator::receive_buffer(size_t bytes) {
+std::byte* HierarchicalCommunicator::receive_buffer(size_t bytes) {
   if (received_->size() < bytes) received_->resize(bytes);
   return received_->data();
 }
 
-Work HostsCommunicator::all_reduce(const Tensor& tensor, ReduceOp op, std::string_view label) {
+Work HierarchicalCommunicator::all_reduce(const Tensor& tensor, ReduceOp op, std::string_view label) {
   check_tensor(tensor);
   const auto dtype = tensor.scalar_type();
   check_reducible(dtype, op);
@@ -106,7 +106,7 @@ Work HostsCommunicator::all_reduce(const Tensor& tensor, ReduceOp op, std::strin
         all_reduce_between(as_it_is ? own : partial(), n, output, dtype, op);
       } else if (leads()) {
         std::vector<Cut> cuts;
-        HostLink::Parts parts;
+        InterNodeLink::Parts parts;
         for (int i = 0; i < link_->size(); i++) {
           const size_t from = slice_begin(n, element, i, link_->size()), to = slice_begin(n, element, i + 1, link_->size());
           cuts.push_back({from, to - from});
@@ -123,7 +123,7 @@ Work HostsCommunicator::all_reduce(const Tensor& tensor, ReduceOp op, std::strin
   });
 }
 
-Work HostsCommunicator::reduce_scatter(const Tensor& output, const Tensor& input, ReduceOp op, std::string_view label) {
+Work HierarchicalCommunicator::reduce_scatter(const Tensor& output, const Tensor& input, ReduceOp op, std::string_view label) {
   check_pair(input, output, size_);
   const auto dtype = input.scalar_type();
   check_reducible(dtype, op);
@@ -157,13 +157,13 @@ Work HostsCommunicator::reduce_scatter(const Tensor& output, const Tensor& input
   });
 }
 
-void HostsCommunicator::gather(const Tensor& output, const Tensor& input, bool shared) {
+void HierarchicalCommunicator::gather(const Tensor& output, const Tensor& input, bool shared) {
   const size_t bytes = input.nbytes(), chunk = std::max<size_t>(1, chunk_bytes_ / static_cast<size_t>(size_));
   const bool as_it_is = shared && size_ == static_cast<int>(hosts_.size()) && output.nbytes() <= most_bytes;
   if (as_it_is) in_flight_ = output;
   for (size_t begin = 0; begin < bytes; begin += chunk) {
     const size_t n = std::min(chunk, bytes - begin);
-    HostLink::Parts parts;
+    InterNodeLink::Parts parts;
     size_t before = 0;  // ranks of earlier hosts
     for (const auto& ranks : hosts_) {
       if (as_it_is)
@@ -193,7 +193,7 @@ void HostsCommunicator::gather(const Tensor& output, const Tensor& input, bool s
   in_flight_ = Tensor();
 }
 
-Work HostsCommunicator::all_gather(const Tensor& output, const Tensor& input, std::string_view label) {
+Work HierarchicalCommunicator::all_gather(const Tensor& output, const Tensor& input, std::string_view label) {
   check_pair(output, input, size_);
   return thread_->run([=, this, call = next(Call(Kind::all_gather, label, input.scalar_type(), input.numel()))] {
     meet(call);
@@ -201,7 +201,7 @@ Work HostsCommunicator::all_gather(const Tensor& output, const Tensor& input, st
   });
 }
 
-Work HostsCommunicator::gather_shared(const Tensor& whole, std::string_view label) {
+Work HierarchicalCommunicator::gather_shared(const Tensor& whole, std::string_view label) {
   check_tensor(whole);
   check_divisible(whole, size_);
   return thread_->run([=, this, call = next(Call(Kind::gather_shared, label, whole.scalar_type(), whole.numel()))] {
@@ -211,7 +211,7 @@ Work HostsCommunicator::gather_shared(const Tensor& whole, std::string_view labe
   });
 }
 
-Work HostsCommunicator::broadcast(const Tensor& tensor, int root, std::string_view label) {
+Work HierarchicalCommunicator::broadcast(const Tensor& tensor, int root, std::string_view label) {
   check_tensor(tensor);
   check_root(root, size_);
   return thread_->run([=, this, call = next(Call(Kind::broadcast, label, tensor.scalar_type(), tensor.numel(), ReduceOp::sum, root))] {

@@ -16,13 +16,13 @@ namespace levin::detail {
 
 /// MPI between the leaders of nodes. All waits poll the node's abort word and throw CommunicatorAborted. MPI may then still use the
 /// buffers: see abandoned().
-class HostLink {
+class InterNodeLink {
  public:
   /// Takes `leaders`, and frees it. `idle` is called in waits that last.
-  HostLink(MPI_Comm leaders, std::shared_ptr<NodeGroup> word, std::function<void()> idle);
-  ~HostLink();
-  HostLink(const HostLink&) = delete;
-  HostLink& operator=(const HostLink&) = delete;
+  InterNodeLink(MPI_Comm leaders, std::shared_ptr<NodeGroup> word, std::function<void()> idle);
+  ~InterNodeLink();
+  InterNodeLink(const InterNodeLink&) = delete;
+  InterNodeLink& operator=(const InterNodeLink&) = delete;
 
   int rank() const noexcept { return rank_; }
   int size() const noexcept { return size_; }

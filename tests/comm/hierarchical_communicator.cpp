@@ -39,7 +39,7 @@ CommunicatorAborted wait_for_the_end(Communicator& comm) {
 
 }  // namespace
 
-BOOST_AUTO_TEST_SUITE(comm_hosts_communicator)
+BOOST_AUTO_TEST_SUITE(comm_hierarchical_communicator)
 
 BOOST_AUTO_TEST_CASE(topology_sees_the_hosts) {
   const auto topology = Topology::discover(runtime());
