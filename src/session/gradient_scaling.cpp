@@ -84,13 +84,13 @@ void GradientScaling::end_update(bool skipped, int64_t step) {
 
 void GradientScaling::count_skipped(int64_t step) {
   skipped_steps_++;
-  if (!scaler_) return runtime_->log().info("[session] the gradient of step {} is not finite, its update is left out", step);
+  if (!scaler_) return runtime_->log().info("[session] gradient of step {} is not finite: update skipped", step);
   if (scaler_->scale() < least_scale)
     throw Error(ExitCode::internal, "session",
                 fmt::format("gradients are not finite whatever the scale of the loss, which has fallen to {:.3g} in step {}",
                             scaler_->scale(), step),
                 "look for their origin with --trainer.detect_anomaly true, or use bf16-mixed");
-  runtime_->log().info("[session] the gradient of step {} overflowed, its update is left out; the loss is scaled by {:g} from now on", step,
+  runtime_->log().info("[session] gradient of step {} overflowed: update skipped, loss scale now {:g}", step,
                        scaler_->scale());
 }
 

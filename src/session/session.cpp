@@ -92,7 +92,7 @@ void Session::setup(torch::nn::Module& module, std::vector<OptimizerSpec> optimi
 size_t Session::optimizer_index(std::string_view name) const {
   const auto found = std::find(optimizer_names_.begin(), optimizer_names_.end(), name);
   if (found == optimizer_names_.end())
-    throw UsageError("session", fmt::format("there is no optimizer \"{}\"", name), "use one of: " + joined(optimizer_names_));
+    throw UsageError("session", fmt::format("unknown optimizer \"{}\"", name), "choose one of: " + joined(optimizer_names_));
   return static_cast<size_t>(found - optimizer_names_.begin());
 }
 

@@ -21,7 +21,7 @@ FitLoop::FitLoop(Trainer& trainer, Module& module, DataModule& data)
   }
   if (config_.accumulate_grad_batches > 1)
     throw ConfigError(fmt::format("accumulate_grad_batches is {}, and the model optimizes manually", config_.accumulate_grad_batches),
-                      "let training_step take a step every so many batches", "trainer");
+                      "let training_step take a step every N batches", "trainer");
   manual_.emplace(trainer, module);
 }
 

@@ -81,12 +81,12 @@ void FitLoop::restore(StateReader& saved) {
   const StateDict& state = saved.loop();
   const int64_t ranks = state.get<int64_t>("ranks"), step_samples = state.get<int64_t>("loader.step_samples");
   if (step_samples != loader_->step_samples())
-    throw ConfigError(fmt::format("a step of the run had {} samples on {} ranks, and has {} on {}", step_samples, ranks,
+    throw ConfigError(fmt::format("samples per step changed from {} ({} ranks) to {} ({} ranks)", step_samples, ranks,
                                   loader_->step_samples(), session_.mesh().data().size()),
                       fmt::format("keep them with --data.global_batch_size {0}, or the batch_size that makes {0}", step_samples),
                       "checkpoint");
   if (step_samples == 0 && ranks != session_.mesh().data().size())
-    throw ConfigError(fmt::format("the run read its streams on {} ranks, and goes on with {}", ranks, session_.mesh().data().size()),
+    throw ConfigError(fmt::format("the run read its streams on {} ranks and resumes with {}", ranks, session_.mesh().data().size()),
                       "a stream is cut by ranks: start as many", "checkpoint");
   session_.restore_progress(state);
   all_batches_ = state.get<int64_t>("all_batches");

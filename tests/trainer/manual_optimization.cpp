@@ -239,7 +239,7 @@ BOOST_AUTO_TEST_CASE(a_toggled_optimizer_freezes_the_others) {
 BOOST_AUTO_TEST_CASE(mistakes) {
   Free module;
   module.step = [](Free& toy, const Batch& batch) {
-    check_throws<levin::UsageError>([&] { toy.optimize("sdg", [&] { return toy.loss(batch); }); }, {"no optimizer \"sdg\"", "sgd"});
+    check_throws<levin::UsageError>([&] { toy.optimize("sdg", [&] { return toy.loss(batch); }); }, {"unknown optimizer \"sdg\"", "sgd"});
     return Tensor();
   };
   fit_free(module);
