@@ -40,10 +40,15 @@ bool is_dead(const fs::path& directory) {
 }
 
 void add_checkpoints(const fs::path& folder, CheckpointListing& listing) {
-  std::error_code error;
+  std::error_code error, unseen;
   const auto pending = detail::PendingMoves::read(folder);
-  for (const auto& path : detail::list_directory(folder, error)) {
-    const auto status = fs::symlink_status(path, error);
+  const auto paths = detail::list_directory(folder, error);
+  // A run must not start over because its checkpoints cannot be listed.
+  if (error && error != std::errc::no_such_file_or_directory && error != std::errc::not_a_directory)
+    throw IoError(fmt::format("cannot list the checkpoints in {}: {}", folder.string(), error.message()),
+                  "make the directory readable", "checkpoint");
+  for (const auto& path : paths) {
+    const auto status = fs::symlink_status(path, unseen);
     const auto name = path.filename().string();
     if (!fs::is_directory(status) || !is_checkpoint_name(name)) continue;
     if (pending && std::find(pending->names.begin(), pending->names.end(), name) != pending->names.end()) continue;
