@@ -7,6 +7,7 @@
 #include <limits>
 #include <map>
 
+#include "levin/comm/host_values.h"
 #include "levin/core/error.h"
 #include "levin/core/whereabouts.h"
 #include "levin/trainer/data_module.h"
@@ -184,10 +185,19 @@ RunState::RunState(Trainer& trainer, Module& module, DataModule& data, LogCollec
   const auto& hooks = trainer.hooks();
   add({"hooks", [&hooks](StateDict& state) { hooks.call("on_save_checkpoint", &Hooks::on_save_checkpoint, state); },
        [&hooks](const StateDict& state) { hooks.call("on_load_checkpoint", &Hooks::on_load_checkpoint, state); }});
-  for (size_t i = 0; i < trainer.loggers().size(); i++)
+  // Only rank 0 has loggers, but all ranks attach the same states.
+  const auto loggers = broadcast_value(session_.communicator(), trainer.loggers().size());
+  for (size_t i = 0; i < loggers; i++) {
+    auto* logger = i < trainer.loggers().size() ? trainer.loggers()[i].get() : nullptr;
     loggers_.push_back(std::make_unique<FunctionState>(
-        fmt::format("loggers/{}", i), [logger = trainer.loggers()[i].get()](StateDict& state) { state = logger->state_dict(); },
-        [logger = trainer.loggers()[i].get()](const StateDict& state) { logger->load_state_dict(state); }));
+        fmt::format("loggers/{}", i),
+        [logger](StateDict& state) {
+          if (logger) state = logger->state_dict();
+        },
+        [logger](const StateDict& state) {
+          if (logger) logger->load_state_dict(state);
+        }));
+  }
   session_.attach(running_);
   session_.attach(metrics_);
   for (const auto* states : {&others_, &loggers_})
