@@ -45,8 +45,8 @@ void add_checkpoints(const fs::path& folder, CheckpointListing& listing) {
   const auto paths = detail::list_directory(folder, error);
   // A run must not start over because its checkpoints cannot be listed.
   if (error && error != std::errc::no_such_file_or_directory && error != std::errc::not_a_directory)
-    throw IoError(fmt::format("cannot list the checkpoints in {}: {}", folder.string(), error.message()),
-                  "make the directory readable", "checkpoint");
+    throw IoError(fmt::format("cannot list the checkpoints in {}: {}", folder.string(), error.message()), "make the directory readable",
+                  "checkpoint");
   for (const auto& path : paths) {
     const auto status = fs::symlink_status(path, unseen);
     const auto name = path.filename().string();

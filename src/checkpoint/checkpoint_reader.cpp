@@ -37,8 +37,8 @@ std::unordered_map<std::string, const StoredDataset*> compare(const std::vector<
     if (found == by_name.end()) refuse(fmt::format("{} is in the manifest but not in the file", quoted(name)));
     const auto& other = *found->second;
     if (set->offset != other.offset || set->bytes != other.bytes)
-      refuse(fmt::format("{}: the file has {} bytes at byte {}, the manifest {} at {}", quoted(name), other.bytes, other.offset,
-                         set->bytes, set->offset));
+      refuse(fmt::format("{}: the file has {} bytes at byte {}, the manifest {} at {}", quoted(name), other.bytes, other.offset, set->bytes,
+                         set->offset));
     if (set->part && (other.is_text || other.entry.shape != std::vector<int64_t>{set->part->end - set->part->begin}))
       refuse(fmt::format("{}: the file has {}, the manifest {} elements", quoted(name), other.entry.form(),
                          set->part->end - set->part->begin));
@@ -107,8 +107,8 @@ class CheckpointReader::Implementation {
     const auto& tensor = tensors_[found->second];
     if (begin < 0 || begin > end || end > tensor.numel())
       throw DataError(
-          fmt::format("{}: elements [{}, {}) of {} requested, it has {}", path_.string(), begin, end, quoted(name), tensor.numel()),
-          {}, "checkpoint");
+          fmt::format("{}: elements [{}, {}) of {} requested, it has {}", path_.string(), begin, end, quoted(name), tensor.numel()), {},
+          "checkpoint");
     const bool later = comes_later(name);
     for (const auto* set : places_[found->second]) {
       const int64_t from = std::max(begin, set->part ? set->part->begin : 0), to = std::min(end, set->part ? set->part->end : end);

@@ -23,8 +23,8 @@ void make_folder(const fs::path& folder) {
   std::error_code error;
   fs::create_directories(folder, error);
   if (error)
-    throw IoError(fmt::format("cannot create the directory {}: {}", folder.string(), error.message()), "save in a folder that can be written",
-                  "checkpoint");
+    throw IoError(fmt::format("cannot create the directory {}: {}", folder.string(), error.message()),
+                  "save in a folder that can be written", "checkpoint");
 }
 
 // In place of what has the name already. Exchanging the two leaves no moment without a checkpoint of this name.
@@ -57,7 +57,8 @@ PartialCheckpoint::PartialCheckpoint(const fs::path& folder, std::string name, c
   // Again where somebody who removes leftovers came between making and locking.
   for (int attempt = 0; attempt < 3; attempt++)
     if (make(file_name)) return;
-  throw IoError(fmt::format("another process removed {} during its creation", path_.string()), "let only one job use the directory", "checkpoint");
+  throw IoError(fmt::format("another process removed {} during its creation", path_.string()), "let only one job use the directory",
+                "checkpoint");
 }
 
 bool PartialCheckpoint::make(const std::string& file_name) {

@@ -29,7 +29,8 @@ std::vector<int64_t> node_leaders(Communicator* communicator) {
 FileGroups make_file_groups(Communicator* communicator, int64_t nodes_per_file, int64_t ranks_per_file) {
   on_all_ranks(communicator, "checkpoint", [&] {
     if (nodes_per_file < 0 || ranks_per_file < 0 || (nodes_per_file > 0 && ranks_per_file > 0))
-      throw UsageError("checkpoint", fmt::format("nodes_per_file {} and ranks_per_file {} exclude each other", nodes_per_file, ranks_per_file),
+      throw UsageError("checkpoint",
+                       fmt::format("nodes_per_file {} and ranks_per_file {} exclude each other", nodes_per_file, ranks_per_file),
                        "set one of them to 0");
   });
   FileGroups groups;
@@ -55,7 +56,8 @@ FileGroups make_file_groups(Communicator* communicator, int64_t nodes_per_file, 
   }
   on_all_ranks(communicator, "checkpoint", [&] {
     if (groups.count() > Manifest::most_files)
-      throw UsageError("checkpoint", fmt::format("a checkpoint would have {} files, at most {} are supported", groups.count(), Manifest::most_files),
+      throw UsageError("checkpoint",
+                       fmt::format("a checkpoint would have {} files, at most {} are supported", groups.count(), Manifest::most_files),
                        "raise nodes_per_file");
   });
   return groups;

@@ -41,7 +41,8 @@ class Reader {
   void members_are(const Json& object, std::initializer_list<std::string_view> known, const char* what) const {
     if (!object.is_object()) refuse(fmt::format("has a {} that is not an object", what));
     for (const auto& [name, value] : object.items())
-      if (std::find(known.begin(), known.end(), name) == known.end()) refuse(fmt::format("has an unknown {} in its {}", quoted(name), what));
+      if (std::find(known.begin(), known.end(), name) == known.end())
+        refuse(fmt::format("has an unknown {} in its {}", quoted(name), what));
   }
   uint64_t whole_number(const Json& object, const char* name) const { return whole_number_in(member(object, name), name); }
   uint64_t whole_number_in(const Json& value, const char* name) const {

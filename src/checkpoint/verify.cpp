@@ -14,9 +14,8 @@ namespace levin::detail {
 namespace {
 
 [[noreturn]] void damaged(const File& file, const std::string& what, uint64_t begin, uint64_t end) {
-  throw DataError(
-      fmt::format("{}: {} is corrupt: checksum mismatch in bytes [{}, {}) of the file", file.path().string(), what, begin, end),
-      "use another checkpoint", "checkpoint");
+  throw DataError(fmt::format("{}: {} is corrupt: checksum mismatch in bytes [{}, {}) of the file", file.path().string(), what, begin, end),
+                  "use another checkpoint", "checkpoint");
 }
 
 void check(const HashingReader& reader, const File& file, const Manifest::Dataset& set, const Manifest::Block& block, uint64_t begin) {

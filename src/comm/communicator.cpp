@@ -1,9 +1,9 @@
 #include "levin/comm/communicator.h"
 
 #include "hierarchical_communicator.h"
+#include "intra_node_communicator.h"
 #include "levin/comm/host_values.h"
 #include "levin/comm/mpi_runtime.h"
-#include "intra_node_communicator.h"
 
 namespace levin {
 
@@ -11,7 +11,7 @@ std::unique_ptr<Communicator> Communicator::create_cpu(const MpiRuntime& runtime
   auto group = on_all_ranks(runtime.communicator(), [&] { return NodeGroup::create(runtime.communicator(), options.window_directory); });
   if (group->size() != runtime.size())
     return std::make_unique<detail::HierarchicalCommunicator>(runtime.communicator(), std::move(group),
-                                                       runtime.thread_level() == MPI_THREAD_MULTIPLE, options.direct_hosts);
+                                                              runtime.thread_level() == MPI_THREAD_MULTIPLE, options.direct_hosts);
   return std::make_unique<detail::IntraNodeCommunicator>(std::move(group));
 }
 
@@ -23,7 +23,7 @@ std::unique_ptr<Communicator> Communicator::create_in_parts(const MpiRuntime& ru
   check_mpi(MPI_Allreduce(&mine, &any, 1, MPI_INT, MPI_MAX, runtime.communicator()), "MPI_Allreduce");
   if (!any) return nullptr;
   return std::make_unique<detail::HierarchicalCommunicator>(runtime.communicator(), std::move(group),
-                                                     runtime.thread_level() == MPI_THREAD_MULTIPLE, direct_hosts);
+                                                            runtime.thread_level() == MPI_THREAD_MULTIPLE, direct_hosts);
 }
 
 }  // namespace levin

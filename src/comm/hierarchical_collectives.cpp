@@ -49,7 +49,7 @@ bool HierarchicalCommunicator::direct(const Tensor& tensor) {
 }
 
 void HierarchicalCommunicator::sum_between(const std::byte* partials, const std::vector<Cut>& cuts, std::byte* output, at::ScalarType dtype,
-                                    ReduceOp op) {
+                                           ReduceOp op) {
   const auto wide_dtype = partial_dtype(dtype);
   const size_t wide = c10::elementSize(wide_dtype), count = cuts[host_].count;
   const bool ready = wide_dtype == dtype && op != ReduceOp::mean;
@@ -75,7 +75,8 @@ void HierarchicalCommunicator::sum_between(const std::byte* partials, const std:
   if (!ready) finish(output, sum, count, dtype, op == ReduceOp::mean ? size_ : 1);
 }
 
-void HierarchicalCommunicator::all_reduce_between(const std::byte* partials, size_t count, std::byte* output, at::ScalarType dtype, ReduceOp op) {
+void HierarchicalCommunicator::all_reduce_between(const std::byte* partials, size_t count, std::byte* output, at::ScalarType dtype,
+                                                  ReduceOp op) {
   const auto wide_dtype = partial_dtype(dtype);
   const bool ready = wide_dtype == dtype && op != ReduceOp::mean && output != partials;
   std::byte* sum = ready ? output : receive_buffer(count * c10::elementSize(wide_dtype));

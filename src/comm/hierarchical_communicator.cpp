@@ -7,9 +7,9 @@
 #include <algorithm>
 #include <exception>
 
+#include "intra_node_communicator.h"
 #include "levin/comm/host_values.h"
 #include "levin/comm/mpi_runtime.h"
-#include "intra_node_communicator.h"
 
 namespace levin::detail {
 namespace {
@@ -19,7 +19,7 @@ constexpr long nap_nanoseconds = 20'000;
 }  // namespace
 
 HierarchicalCommunicator::HierarchicalCommunicator(MPI_Comm ranks, std::unique_ptr<NodeGroup> node, bool threaded, int direct_hosts,
-                                     const HierarchicalCommunicator* origin)
+                                                   const HierarchicalCommunicator* origin)
     : node_(std::move(node)), threaded_(threaded), direct_hosts_(direct_hosts), bridge_(origin ? origin->bridge_ : nullptr) {
   check_mpi(MPI_Comm_dup(ranks, &ranks_), "MPI_Comm_dup");
   MPI_Comm_set_errhandler(ranks_, MPI_ERRORS_RETURN);

@@ -25,7 +25,7 @@ class HierarchicalCommunicator final : public Communicator {
  public:
   /// Takes a duplicate of `ranks`. `node` are those on this host. Collective. One that is split from another has that one's bridge.
   HierarchicalCommunicator(MPI_Comm ranks, std::unique_ptr<NodeGroup> node, bool threaded, int direct_hosts,
-                    const HierarchicalCommunicator* origin = nullptr);
+                           const HierarchicalCommunicator* origin = nullptr);
   ~HierarchicalCommunicator() override;
 
   uint64_t sequence() const noexcept override { return sequence_.load(std::memory_order_relaxed); }
@@ -101,7 +101,7 @@ class HierarchicalCommunicator final : public Communicator {
   MPI_Comm ranks_ = MPI_COMM_NULL;
   std::vector<std::vector<int>> hosts_;  // their ranks in local order, in the order of the first
   size_t host_ = 0, local_rank_ = 0;
-  std::vector<int> local_ranks_;    // by rank: its number in this node, or -1
+  std::vector<int> local_ranks_;         // by rank: its number in this node, or -1
   std::unique_ptr<InterNodeLink> link_;  // of leaders
   std::shared_ptr<AbortBridge> bridge_;
   std::shared_ptr<SharedWindow> area_;

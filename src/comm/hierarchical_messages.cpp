@@ -68,7 +68,7 @@ void HierarchicalCommunicator::check_pairs(const Tensor& sent, const Tensor& exp
 }
 
 void HierarchicalCommunicator::exchange_parts(const Tensor& output, const std::vector<int64_t>& expected, const Tensor& input,
-                                       const std::vector<int64_t>& sent, std::string_view label) {
+                                              const std::vector<int64_t>& sent, std::string_view label) {
   constexpr int at_once = 64;
   const auto flat_input = input.view({-1}), flat_output = output.view({-1});
   std::vector<int64_t> from{0}, to{0};
@@ -92,7 +92,7 @@ void HierarchicalCommunicator::exchange_parts(const Tensor& output, const std::v
 }
 
 Work HierarchicalCommunicator::all_to_all(const Tensor& output, std::span<const int64_t> output_counts, const Tensor& input,
-                                   std::span<const int64_t> input_counts, std::string_view label) {
+                                          std::span<const int64_t> input_counts, std::string_view label) {
   auto sent = check_counts(input, input_counts, size_), expected = check_counts(output, output_counts, size_);
   const bool has_counts = !input_counts.empty() || !output_counts.empty();
   check_sides(output, input, has_counts);

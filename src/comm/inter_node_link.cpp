@@ -109,7 +109,7 @@ void InterNodeLink::all_reduce(const std::byte* input, std::byte* output, int co
 }
 
 void InterNodeLink::reduce_scatter(const std::byte* input, std::byte* output, const std::vector<int>& counts, at::ScalarType dtype,
-                              ReduceOp op) {
+                                   ReduceOp op) {
   values_->counts = counts;
   MPI_Request request;
   check_mpi(MPI_Ireduce_scatter(input, output, values_->counts.data(), mpi_type(dtype), ops_.get(dtype, op), leaders_, &request),

@@ -32,7 +32,7 @@ int64_t IntraNodeCommunicator::check_published(std::span<const int64_t> sent, st
 }
 
 Work IntraNodeCommunicator::all_to_all(const Tensor& output, std::span<const int64_t> output_counts, const Tensor& input,
-                                  std::span<const int64_t> input_counts, std::string_view label) {
+                                       std::span<const int64_t> input_counts, std::string_view label) {
   const auto sent = check_counts(input, input_counts, size_), expected = check_counts(output, output_counts, size_);
   Call call(Kind::all_to_all, label, input.scalar_type(), 0);
   call.header.has_counts = !input_counts.empty() || !output_counts.empty();

@@ -34,7 +34,8 @@ MeshLayout::MeshLayout(std::vector<int> node_of_rank, const ModelParallel& model
   std::vector<int> order(node_of_rank_.size());
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(), [&](int left, int right) { return lowest[node_of(left)] < lowest[node_of(right)]; });
-  for (int position = 0; position < size(); position++) position_of_rank_[static_cast<size_t>(order[static_cast<size_t>(position)])] = position;
+  for (int position = 0; position < size(); position++)
+    position_of_rank_[static_cast<size_t>(order[static_cast<size_t>(position)])] = position;
   nodes_ = static_cast<int>(ranks_of_node.size());
   const int first = ranks_of_node.begin()->second;
   const bool even = std::all_of(ranks_of_node.begin(), ranks_of_node.end(), [&](const auto& node) { return node.second == first; });
@@ -51,7 +52,8 @@ MeshLayout MeshLayout::sharded_over(int ranks) const {
   const int cp = extent(MeshAxis::cp), data = extent(MeshAxis::dp_replicate) * extent(MeshAxis::dp_shard);
   if (ranks < 1 || ranks % cp != 0 || data % (ranks / cp) != 0)
     throw ConfigError(fmt::format("state sharded over {} ranks, and {} ranks hold copies of it", ranks, data * cp),
-                      fmt::format("choose a divisor of {}{}", data * cp, cp > 1 ? fmt::format(" that is a multiple of cp, {}", cp) : ""), "comm");
+                      fmt::format("choose a divisor of {}{}", data * cp, cp > 1 ? fmt::format(" that is a multiple of cp, {}", cp) : ""),
+                      "comm");
   MeshLayout sharded = *this;
   sharded.extents_[static_cast<size_t>(MeshAxis::dp_shard)] = ranks / cp;
   sharded.extents_[static_cast<size_t>(MeshAxis::dp_replicate)] = data / (ranks / cp);

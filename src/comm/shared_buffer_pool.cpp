@@ -31,8 +31,8 @@ class Slots {
 
   // All zero at first.
   struct Entry {
-    int holders, slot;   // of a thing
-    size_t reserved;     // of the slot with the same number
+    int holders, slot;     // of a thing
+    size_t reserved;       // of the slot with the same number
     uint64_t released_at;  // 0: it is held, or empty
   };
   struct Table {
@@ -128,7 +128,7 @@ class MappedBufferPool : public SharedBufferPool, private Slots {
 }  // namespace
 
 std::shared_ptr<SharedBufferPool> map_buffer_pool(const WindowRequest& request, const AgreeErrno& agree, std::function<void()> wait,
-                                           WindowFailure& failure) {
+                                                  WindowFailure& failure) {
   const Slots slots(request.bytes);
   WindowFile file(request.path, request.rank == 0);
   if (!file.open_on_all(slots.file_bytes(), slots.needed_bytes(), agree, failure)) return nullptr;
@@ -139,7 +139,7 @@ std::shared_ptr<SharedBufferPool> map_buffer_pool(const WindowRequest& request, 
   std::shared_ptr<SharedBufferPool> memory;
   if (code == 0)
     memory = std::make_shared<MappedBufferPool>(slots, start, file.take_descriptor(), request.path.substr(0, request.path.rfind('/')),
-                                             std::move(wait));
+                                                std::move(wait));
   return all_good(agree(code), "map", failure) ? memory : nullptr;
 }
 

@@ -16,7 +16,7 @@ struct Here {
   const RunScope* run;
   const HookScope* hook;
   const UnitScope* unit;  // innermost, in the hook
-  bool noted;          // the newest error's place
+  bool noted;             // the newest error's place
 };
 // Memory of this kind is there from a thread's start, so that a signal handler finds it.
 [[gnu::tls_model("initial-exec")]] constinit thread_local Here here{};

@@ -20,9 +20,8 @@ class CudaAccelerator : public Accelerator {
     if (c10::cuda::device_count() == 0)
       throw ConfigError("CUDA sees no device", "see nvidia-smi and CUDA_VISIBLE_DEVICES, or use accelerator: cpu", "cuda");
     if (!at::hasCUDA())
-      throw UsageError(
-          "cuda", "LibTorch was used before the CUDA plug-in was loaded, so CUDA stays disabled",
-          "create the Session or Trainer before any call into LibTorch (even at::manual_seed), or use accelerator: cpu");
+      throw UsageError("cuda", "LibTorch was used before the CUDA plug-in was loaded, so CUDA stays disabled",
+                       "create the Session or Trainer before any call into LibTorch (even at::manual_seed), or use accelerator: cpu");
     at::globalContext().lazyInitDevice(c10::kCUDA);
   }
 

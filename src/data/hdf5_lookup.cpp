@@ -61,7 +61,8 @@ void refuse_link(hid_t file, const H5L_info_t& link, const std::string& path, co
   const char *target = nullptr, *object = nullptr;
   unsigned flags = 0;
   if (link.type == H5L_TYPE_EXTERNAL && H5Lunpack_elink_val(value.data(), link.u.val_size, &flags, &target, &object) >= 0)
-    refuse(fmt::format("leads over an external link, {} to {} in {}", quoted(path), quoted(object), quoted(target)), "read that file instead");
+    refuse(fmt::format("leads over an external link, {} to {} in {}", quoted(path), quoted(object), quoted(target)),
+           "read that file instead");
   refuse(fmt::format("leads over a link of an unknown kind, {}", quoted(path)), "name a data set of the file itself");
 }
 

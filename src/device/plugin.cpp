@@ -71,9 +71,9 @@ const AcceleratorPlugin& load_plugin(const std::string& accelerator) {
                       "define it with LEVIN_ACCELERATOR_PLUGIN", "device");
   const AcceleratorPlugin& plugin = *entry();
   if (plugin.interface != plugin_interface)
-    throw ConfigError(fmt::format("the plug-in {} has plug-in interface version {}, this program {}", file.string(),
-                                  plugin.interface, plugin_interface),
-                      "build the plug-in and the program with the same Levin", "device");
+    throw ConfigError(
+        fmt::format("the plug-in {} has plug-in interface version {}, this program {}", file.string(), plugin.interface, plugin_interface),
+        "build the plug-in and the program with the same Levin", "device");
   if (std::string(plugin.libtorch) != TORCH_VERSION)
     throw ConfigError(
         fmt::format("the plug-in {} was built with LibTorch {}, Levin with {}", file.string(), plugin.libtorch, TORCH_VERSION),

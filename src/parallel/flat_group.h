@@ -20,8 +20,8 @@ class FlatGroup {
  public:
   struct Options {
     GroupCommunicators communicators;
-    bool offload_optimizer = false;  ///< optimizer state and update in host memory
-    MemoryMeter* meter = nullptr;    ///< charged with optimizer state
+    bool offload_optimizer = false;                           ///< optimizer state and update in host memory
+    MemoryMeter* meter = nullptr;                             ///< charged with optimizer state
     const std::vector<NamedParameter>* parameters = nullptr;  ///< by the layout's parameter indices, for errors; outlive the group
   };
   /// Moves the model's parameters (`tensors`, by the layout's parameter indices) into `storage`. The values are rank 0's, or come from

@@ -13,7 +13,7 @@ namespace levin {
 struct BufferPools {
   explicit BufferPools(MemoryMeter& meter) : own(meter), node_accounting(meter) {}
   BufferPool own;
-  BufferPool node_accounting;           ///< of the meta device: charges this rank with what `node` has
+  BufferPool node_accounting;              ///< of the meta device: charges this rank with what `node` has
   std::shared_ptr<SharedBufferPool> node;  ///< of the ranks of this node, for NodeGatheredStore
 };
 

@@ -110,7 +110,8 @@ ShardingPlan resolve_strategy(const StrategyConfig& config, const Ranks& ranks) 
     if (std::holds_alternative<AutoStrategy>(config)) plan.name = "single_device";
     return plan;
   }
-  const bool groups_of_nodes = plan.name != "hsdp" || !plan.options.shard_group_size || *plan.options.shard_group_size == ranks.ranks_per_node;
+  const bool groups_of_nodes =
+      plan.name != "hsdp" || !plan.options.shard_group_size || *plan.options.shard_group_size == ranks.ranks_per_node;
   const std::string place = share == ShareParameters::numa ? "NUMA domain" : "host";
   if (must && !groups_of_nodes)
     throw ConfigError(

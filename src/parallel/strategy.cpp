@@ -151,8 +151,8 @@ StepTotals Strategy::meet(uint32_t signals, size_t optimizer) {
     if (const auto other = static_cast<size_t>(all[i + 2]); other != optimizer) {
       const auto names = optimizer_names(engine.specs);
       throw UsageError("parallel",
-                       fmt::format("rank {} takes a step of the optimizer \"{}\", rank {} of \"{}\"", engine.mesh->rank(),
-                                   names[optimizer], i / StepSchedule::synchronize_values, names[other]),
+                       fmt::format("rank {} takes a step of the optimizer \"{}\", rank {} of \"{}\"", engine.mesh->rank(), names[optimizer],
+                                   i / StepSchedule::synchronize_values, names[other]),
                        "take the same steps in the same order on all ranks, whatever their data");
     }
     same_frozen = same_frozen && all[i + 3] == all[3];

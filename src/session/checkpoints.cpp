@@ -238,7 +238,7 @@ void Checkpoints::finish() {
         if (Clock::now() - told < std::chrono::seconds(2)) return;
         told = Clock::now();
         session_.runtime().log().info("[checkpoint] {:.0f} of {:.0f} MB are written", static_cast<double>(written) / 1e6,
-                                                static_cast<double>(all) / 1e6);
+                                      static_cast<double>(all) / 1e6);
       });
       if (report) committed(*folder, *report);
     });

@@ -90,8 +90,7 @@ void GradientScaling::count_skipped(int64_t step) {
                 fmt::format("gradients are not finite whatever the scale of the loss, which has fallen to {:.3g} in step {}",
                             scaler_->scale(), step),
                 "look for their origin with --trainer.detect_anomaly true, or use bf16-mixed");
-  runtime_->log().info("[session] gradient of step {} overflowed: update skipped, loss scale now {:g}", step,
-                       scaler_->scale());
+  runtime_->log().info("[session] gradient of step {} overflowed: update skipped, loss scale now {:g}", step, scaler_->scale());
 }
 
 void GradientScaling::save(StateDict& state) const {

@@ -54,8 +54,8 @@ void Session::load_weights(const InitialWeights& init) {
                     "checkpoint");
   match.load(*init.source);
   strategy_->loaded({});
-  runtime_->log().info("[session] {} tensors of the model are those of {}, {} are new", match.fitting(),
-                                         init.source->path().string(), kept);
+  runtime_->log().info("[session] {} tensors of the model are those of {}, {} are new", match.fitting(), init.source->path().string(),
+                       kept);
 }
 
 }  // namespace levin

@@ -3,15 +3,20 @@
 #include <algorithm>
 
 #include "levin/core/error.h"
-#include "levin/session/state_reader.h"
 #include "levin/optim/torch_optimizer.h"
+#include "levin/session/state_reader.h"
 #include "run_guards.h"
 #include "run_state.h"
 
 namespace levin {
 
 FitLoop::FitLoop(Trainer& trainer, Module& module, DataModule& data)
-    : trainer_(trainer), module_(module), data_(data), config_(trainer.config()), session_(trainer.session()), hooks_(trainer.hooks()),
+    : trainer_(trainer),
+      module_(module),
+      data_(data),
+      config_(trainer.config()),
+      session_(trainer.session()),
+      hooks_(trainer.hooks()),
       run_state_(std::make_unique<detail::RunState>(trainer, module, data, logs_)) {
   if (module.automatic_optimization()) {
     if (session_.optimizers().size() > 1)

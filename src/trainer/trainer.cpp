@@ -5,8 +5,8 @@
 #include <typeinfo>
 
 #include "levin/core/error.h"
-#include "levin/session/state_reader.h"
 #include "levin/data/stream_loader.h"
+#include "levin/session/state_reader.h"
 #include "levin/trainer/evaluation_loop.h"
 #include "levin/trainer/fit_loop.h"
 #include "prepare_data.h"

@@ -163,8 +163,7 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_a_checkpoint_is_said_and_nothing_is_left) {
     ranks.communicator->barrier();
     BOOST_TEST(names_in(ranks.folder.path) == Names{"good"});
   };
-  for (const std::string name : {"", ".hidden", "a/b", "..", "last", "a\nb"})
-    refused(name, ranks.state(2), 0, "invalid checkpoint name");
+  for (const std::string name : {"", ".hidden", "a/b", "..", "last", "a\nb"}) refused(name, ranks.state(2), 0, "invalid checkpoint name");
 
   const auto with = [&](auto change) {
     auto state = ranks.state(2);
@@ -180,10 +179,7 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_a_checkpoint_is_said_and_nothing_is_left) {
   refused("a", with([](auto& state) { state.texts[0].text = std::string("a\0b", 3); }), 0, "\"loops\" has a zero byte");
   refused("a", with([](auto& state) { state.tensors[0].dtype = at::kComplexFloat; }), 0, "ComplexFloat, which checkpoints do not support");
   refused("a", with([](auto& state) { state.tensors[0].shape = {-1}; }), 0, "a negative size");
-  refused("a", with([](auto& state) {
-            state.tensors[0].shape = {int64_t{1} << 40, int64_t{1} << 40};
-          }),
-          0, "a size that overflows");
+  refused("a", with([](auto& state) { state.tensors[0].shape = {int64_t{1} << 40, int64_t{1} << 40}; }), 0, "a size that overflows");
 
   // On the last rank.
   const auto on_last = [&](auto change) {

@@ -148,7 +148,8 @@ BOOST_AUTO_TEST_CASE(one_rank_has_nothing_good_to_save) {
   const Sample sample(2, ranks.rank, ranks.size);
   auto state = sample.state;
   if (ranks.rank == ranks.last) state.pieces[0].name = "unknown";
-  check_throws<levin::UsageError>([&] { writer.save_async({.name = "a", .step = 2}, state); }, {"a piece of the unknown tensor \"unknown\""});
+  check_throws<levin::UsageError>([&] { writer.save_async({.name = "a", .step = 2}, state); },
+                                  {"a piece of the unknown tensor \"unknown\""});
   BOOST_TEST(!writer.saving());
   ranks.communicator->barrier();
   BOOST_TEST(names_in(ranks.folder.path).empty());

@@ -113,9 +113,9 @@ BOOST_AUTO_TEST_CASE(shards_as_one_rank_does) {
   const auto expected = train(alone, config);
   config.accelerator = host_memory();
   const levin::ShardingOptions offload{.offload_optimizer = true};
-  for (const levin::StrategyConfig& strategy : std::vector<levin::StrategyConfig>{
-           levin::Zero1{}, levin::Zero1{offload}, levin::Zero2{}, levin::FSDP{}, levin::FSDP{.sharding = offload}, levin::FSDPOffload{},
-           levin::HSDP{{.shard_group_size = 1}}}) {
+  for (const levin::StrategyConfig& strategy :
+       std::vector<levin::StrategyConfig>{levin::Zero1{}, levin::Zero1{offload}, levin::Zero2{}, levin::FSDP{},
+                                          levin::FSDP{.sharding = offload}, levin::FSDPOffload{}, levin::HSDP{{.shard_group_size = 1}}}) {
     config.strategy = strategy;
     config.activation_checkpointing = levin::ActivationCheckpointing::offload;
     const auto found = train(runtime(), config);

@@ -115,7 +115,8 @@ BOOST_AUTO_TEST_CASE(a_sequence_that_does_not_fit_is_an_error) {
   };
   refused({}, {"0 schedules with 0 milestones"});
   refused({.schedulers = {levin::ConstantLR{}, levin::ConstantLR{}}, .milestones = {1, 2}}, {"2 schedules with 2 milestones"});
-  refused({.schedulers = {levin::ConstantLR{}, levin::ConstantLR{}, levin::ConstantLR{}}, .milestones = {2, 2}}, {"milestone 2", "increasing"});
+  refused({.schedulers = {levin::ConstantLR{}, levin::ConstantLR{}, levin::ConstantLR{}}, .milestones = {2, 2}},
+          {"milestone 2", "increasing"});
   refused({.schedulers = {levin::ConstantLR{}, levin::ExponentialLR{}}, .milestones = {2}},
           {"every 1 step(s)", "schedulers[1] every 1 epoch(s)"});
 }

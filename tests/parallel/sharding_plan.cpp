@@ -18,8 +18,9 @@ StrategyConfig named(const std::string& name) {
   return config;
 }
 
-constexpr Ranks one_node{.all = 4, .hosts = 1, .ranks_per_node = 4, .share_memory = true}, two_nodes{.all = 4, .hosts = 2, .ranks_per_node = 2},
-    uneven{.all = 3, .hosts = 2, .ranks_per_node = 0}, devices{.all = 4, .hosts = 2, .ranks_per_node = 2, .share_memory = false};
+constexpr Ranks one_node{.all = 4, .hosts = 1, .ranks_per_node = 4, .share_memory = true},
+    two_nodes{.all = 4, .hosts = 2, .ranks_per_node = 2}, uneven{.all = 3, .hosts = 2, .ranks_per_node = 0},
+    devices{.all = 4, .hosts = 2, .ranks_per_node = 2, .share_memory = false};
 
 bool shares_parameters(const ShardingPlan& plan) { return plan.placements.parameters == Placement::node_shared; }
 

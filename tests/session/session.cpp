@@ -8,10 +8,10 @@
 #include <stdlib.h>
 #include <torch/optim/sgd.h>
 
+#include "../trainer/toy.h"
 #include "levin/data/data_loader.h"
 #include "levin/nn/unit.h"
 #include "levin_test.h"
-#include "../trainer/toy.h"
 
 using levin::Session;
 using levin::Tensor;

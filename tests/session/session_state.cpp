@@ -29,7 +29,9 @@ levin::Batch samples(int64_t first, int64_t count) {
   return batch;
 }
 
-levin::SessionConfig config(levin::StrategyConfig strategy = {}) { return {.strategy = std::move(strategy), .precision = levin::Precision::float64}; }
+levin::SessionConfig config(levin::StrategyConfig strategy = {}) {
+  return {.strategy = std::move(strategy), .precision = levin::Precision::float64};
+}
 
 /// A program's own loop: 12 samples a step, shared among the ranks.
 struct Training {

@@ -6,8 +6,8 @@
 
 #include "levin/core/config.h"
 #include "levin/optim/lr_schedules.h"
-#include "levin/trainer/callback.h"
 #include "levin/session/optimizer_values.h"
+#include "levin/trainer/callback.h"
 
 namespace levin {
 

@@ -25,7 +25,7 @@ namespace levin {
 class ValueRanks {
  public:
   ValueRanks(Communicator& communicator) : communicator_(&communicator.cpu()) {}  // NOLINT(google-explicit-constructor)
-  ValueRanks(Communicator* communicator)                                           // NOLINT(google-explicit-constructor)
+  ValueRanks(Communicator* communicator)                                          // NOLINT(google-explicit-constructor)
       : communicator_(communicator ? &communicator->cpu() : nullptr) {}
   int rank() const noexcept { return communicator_ ? communicator_->rank() : 0; }
   int size() const noexcept { return communicator_ ? communicator_->size() : 1; }
@@ -114,10 +114,10 @@ std::vector<T> all_gather_value(ValueRanks ranks, const T& mine) {
   return all_gather_values(ranks, std::vector<T>{mine});
 }
 
-/// If any rank has a failure, every rank throws the error of the lowest such rank, with its exit code, component and remedy; the words begin
-/// with "rank N (its host): ". The class follows from the exit code: IoError, DataError, ConfigError, UsageError, else Error. An exception
-/// that is not a levin::Error becomes a UsageError of `component`.
-/// CommunicatorAborted is thrown at once: the other ranks get it where they wait. One rank alone throws its own exception.
+/// If any rank has a failure, every rank throws the error of the lowest such rank, with its exit code, component and remedy; the words
+/// begin with "rank N (its host): ". The class follows from the exit code: IoError, DataError, ConfigError, UsageError, else Error. An
+/// exception that is not a levin::Error becomes a UsageError of `component`. CommunicatorAborted is thrown at once: the other ranks get it
+/// where they wait. One rank alone throws its own exception.
 void rethrow_on_all_ranks(ValueRanks ranks, const std::exception_ptr& failure, std::string_view component = "comm");
 /// The same where there is no communicator yet, by MPI.
 void rethrow_on_all_ranks(MPI_Comm ranks, const std::exception_ptr& failure, std::string_view component = "comm");

@@ -56,7 +56,8 @@ class NodeGroup {
   virtual std::shared_ptr<SharedWindow> allocate(size_t bytes, OnNoSpace on_no_space = OnNoSpace::fail) = 0;
 
   /// Memory for things of these sizes, the same on all ranks, with room for the largest two now; errors as of allocate.
-  virtual std::shared_ptr<SharedBufferPool> allocate_buffer_pool(const std::vector<size_t>& bytes, OnNoSpace on_no_space = OnNoSpace::fail) = 0;
+  virtual std::shared_ptr<SharedBufferPool> allocate_buffer_pool(const std::vector<size_t>& bytes,
+                                                                 OnNoSpace on_no_space = OnNoSpace::fail) = 0;
 
   virtual void barrier() = 0;
   static constexpr size_t max_bytes = 120, max_values = max_bytes / sizeof(double);

@@ -8,8 +8,8 @@ namespace levin {
 class SharedBufferPool {
  public:
   virtual ~SharedBufferPool() = default;
-  /// The start of a buffer until release, page-aligned: the same memory for all ranks that hold it. Its values are arbitrary if no other rank
-  /// holds it. Local. IoError without space.
+  /// The start of a buffer until release, page-aligned: the same memory for all ranks that hold it. Its values are arbitrary if no other
+  /// rank holds it. Local. IoError without space.
   virtual std::byte* acquire(size_t buffer) = 0;
   virtual void release(size_t buffer) noexcept = 0;
 

@@ -17,11 +17,12 @@ class File;
 }
 
 /// A data set of an HDF5 file, read by rows (its first dimension). HDF5 only locates it; bytes are read by pread, so threads can read
-/// concurrently. Nothing in the file is trusted: a data set must be contiguous, unfiltered, in the file itself, and of a little-endian type.
+/// concurrently. Nothing in the file is trusted: a data set must be contiguous, unfiltered, in the file itself, and of a little-endian
+/// type.
 class Hdf5Array {
  public:
-  /// `name` may have groups: "train/tokens" or "/train/tokens". DataError with file, name, what the object is and what to do, for a data set
-  /// that is missing or not supported; IoError where the file cannot be opened.
+  /// `name` may have groups: "train/tokens" or "/train/tokens". DataError with file, name, what the object is and what to do, for a data
+  /// set that is missing or not supported; IoError where the file cannot be opened.
   Hdf5Array(const std::filesystem::path& file, const std::string& name);
   ~Hdf5Array();
 

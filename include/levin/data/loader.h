@@ -13,8 +13,8 @@ struct LoaderState {
   bool operator==(const LoaderState&) const = default;
 };
 
-/// The batches of one rank, epoch by epoch, the same number on all ranks: a rank without samples gets a padding batch (Batch::padding). Used by
-/// one thread.
+/// The batches of one rank, epoch by epoch, the same number on all ranks: a rank without samples gets a padding batch (Batch::padding).
+/// Used by one thread.
 class Loader {
  public:
   virtual ~Loader() = default;

@@ -11,9 +11,9 @@ namespace levin {
 class Communicator;
 
 /// The batches of a stream. An epoch ends when every rank's stream has ended: the ranks agree on it at each batch, so next() is
-/// collective; a rank whose stream has ended earlier gets padding batches. Streams are read in order, so shuffle and drop_last mean nothing, and
-/// any num_workers are one thread, which reads that much ahead. Samples to which the stream gives no indices are numbered: the n-th of rank
-/// r gets n * ranks + r.
+/// collective; a rank whose stream has ended earlier gets padding batches. Streams are read in order, so shuffle and drop_last mean
+/// nothing, and any num_workers are one thread, which reads that much ahead. Samples to which the stream gives no indices are numbered: the
+/// n-th of rank r gets n * ranks + r.
 class StreamLoader : public Loader {
  public:
   /// ConfigError for options that make no batch.

@@ -25,7 +25,7 @@ struct Placements {
 struct Ranks {
   int all = 1;
   int hosts = 1;
-  int ranks_per_node = 1;           ///< ranks on each host; 0 where hosts have different numbers
+  int ranks_per_node = 1;    ///< ranks on each host; 0 where hosts have different numbers
   bool share_memory = true;  ///< the ranks of a host can read each other's tensors
 };
 /// Those of mesh.loss(). `share_memory`: whether the ranks of a node can read each other's tensors, which those of GPUs cannot.

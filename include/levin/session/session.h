@@ -67,12 +67,10 @@ class Session : public StopAgreement {
   }
   /// Moves the parameters of a levin::Module, and its metrics, to the session's device in its precision. Collective.
   template <class Model>
-    requires requires(Model& module) { module.configure_optimizers(); }
-  void setup(Model& module) {
-    setup(module, module.configure_optimizers());
-  }
+  requires requires(Model& module) { module.configure_optimizers(); }
+  void setup(Model& module) { setup(module, module.configure_optimizers()); }
   template <class Model>
-    requires requires(Model& module) { module.metrics(); }
+  requires requires(Model& module) { module.metrics(); }
   void setup(Model& module, std::vector<OptimizerSpec> optimizers) {
     for (const auto& [name, metric] : module.metrics()) metric->to(device());
     setup(static_cast<torch::nn::Module&>(module), std::move(optimizers));

@@ -1,8 +1,8 @@
 #pragma once
 #include <string>
 
-#include "levin/trainer/hooks.h"
 #include "levin/session/state_dict.h"
+#include "levin/trainer/hooks.h"
 
 namespace levin {
 

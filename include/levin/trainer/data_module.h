@@ -8,8 +8,8 @@
 
 #include "levin/data/data_loader.h"
 #include "levin/data/iterable_dataset.h"
-#include "levin/trainer/hooks.h"
 #include "levin/session/state_dict.h"
+#include "levin/trainer/hooks.h"
 
 namespace levin {
 
