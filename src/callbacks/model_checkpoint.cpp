@@ -87,7 +87,7 @@ void check_filename(const ModelCheckpointConfig& config) {
   const auto name = ModelCheckpoint::full_name(config, values, long_number, long_number);
   if (!is_checkpoint_name(name))
     throw ConfigError(
-        fmt::format("filename \"{}\" gives names such as {}, which are not valid for checkpoints", config.filename, quoted(name)),
+        fmt::format("filename \"{}\" gives names such as {}, which are not valid for checkpoints", config.filename, quote(name)),
         "give one of at most 200 bytes that does not begin with a dot or abandoned-, and is not last", "callbacks");
 }
 

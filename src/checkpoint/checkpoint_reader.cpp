@@ -34,17 +34,17 @@ std::unordered_map<std::string, const StoredDataset*> compare(const std::vector<
   for (const auto* set : described.sets) {
     const auto name = set->stored_name();
     const auto found = by_name.find(name);
-    if (found == by_name.end()) refuse(fmt::format("{} is in the manifest but not in the file", quoted(name)));
+    if (found == by_name.end()) refuse(fmt::format("{} is in the manifest but not in the file", quote(name)));
     const auto& other = *found->second;
     if (set->offset != other.offset || set->bytes != other.bytes)
-      refuse(fmt::format("{}: the file has {} bytes at byte {}, the manifest {} at {}", quoted(name), other.bytes, other.offset, set->bytes,
+      refuse(fmt::format("{}: the file has {} bytes at byte {}, the manifest {} at {}", quote(name), other.bytes, other.offset, set->bytes,
                          set->offset));
     if (set->part && (other.is_text || other.entry.shape != std::vector<int64_t>{set->part->end - set->part->begin}))
-      refuse(fmt::format("{}: the file has {}, the manifest {} elements", quoted(name), other.entry.form(),
-                         set->part->end - set->part->begin));
+      refuse(
+          fmt::format("{}: the file has {}, the manifest {} elements", quote(name), other.entry.form(), set->part->end - set->part->begin));
     agreed.insert(by_name.extract(found));
   }
-  if (!by_name.empty()) refuse(fmt::format("{} is in the file but not in the manifest", quoted(by_name.begin()->first)));
+  if (!by_name.empty()) refuse(fmt::format("{} is in the file but not in the manifest", quote(by_name.begin()->first)));
   return agreed;
 }
 
@@ -103,11 +103,11 @@ class CheckpointReader::Implementation {
 
   void read(const std::string& name, int64_t begin, int64_t end, void* memory) const {
     const auto found = index_.find(name);
-    if (found == index_.end()) throw DataError(fmt::format("{} has no tensor {}", path_.string(), quoted(name)), {}, "checkpoint");
+    if (found == index_.end()) throw DataError(fmt::format("{} has no tensor {}", path_.string(), quote(name)), {}, "checkpoint");
     const auto& tensor = tensors_[found->second];
     if (begin < 0 || begin > end || end > tensor.numel())
       throw DataError(
-          fmt::format("{}: elements [{}, {}) of {} requested, it has {}", path_.string(), begin, end, quoted(name), tensor.numel()), {},
+          fmt::format("{}: elements [{}, {}) of {} requested, it has {}", path_.string(), begin, end, quote(name), tensor.numel()), {},
           "checkpoint");
     const bool later = comes_later(name);
     for (const auto* set : places_[found->second]) {
@@ -162,7 +162,7 @@ class CheckpointReader::Implementation {
           places_.emplace_back();
         }
         if (const auto& tensor = tensors_[known->second]; tensor.dtype != static_cast<c10::ScalarType>(dtype))
-          throw DataError(fmt::format("{}: {} has parts of different types", path_.string(), quoted(set.name)),
+          throw DataError(fmt::format("{}: {} has parts of different types", path_.string(), quote(set.name)),
                           "use a checkpoint that Levin wrote", "checkpoint");
         places_[known->second].push_back(&set);
       }

@@ -51,7 +51,7 @@ Lock try_lock(const File& file) {
 PartialCheckpoint::PartialCheckpoint(const fs::path& folder, std::string name, const std::string& file_name, MpiIoHints hints)
     : folder_(folder), name_(std::move(name)), hints_(std::move(hints)) {
   if (!is_checkpoint_name(name_))
-    throw UsageError("checkpoint", fmt::format("invalid checkpoint name {}", quoted(name_)),
+    throw UsageError("checkpoint", fmt::format("invalid checkpoint name {}", quote(name_)),
                      "use at most 200 bytes, no slash, no leading dot or \"abandoned-\", and not \"last\"");
   make_folder(folder_);
   // Again where somebody who removes leftovers came between making and locking.

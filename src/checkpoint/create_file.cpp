@@ -38,7 +38,7 @@ void check_hints(const MpiIoHints& hints) {
   if (hints.empty()) return;
   for (const auto& [name, hint] : hints)
     if (name.empty() || hint.empty() || name.size() >= MPI_MAX_INFO_KEY || hint.size() >= MPI_MAX_INFO_VAL)
-      throw UsageError("checkpoint", fmt::format("invalid MPI-IO hint {}: {}", quoted(name), quoted(hint)),
+      throw UsageError("checkpoint", fmt::format("invalid MPI-IO hint {}: {}", quote(name), quote(hint)),
                        fmt::format("use names below {} bytes and values below {}", MPI_MAX_INFO_KEY, MPI_MAX_INFO_VAL));
   int started = 0, ended = 0;
   MPI_Initialized(&started);

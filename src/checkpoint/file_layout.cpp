@@ -22,7 +22,7 @@ constexpr size_t most_dims = 32;  // HDF5's limit
 uint64_t rounded(uint64_t text_bytes) { return std::bit_ceil(std::max(text_bytes, least_text_bytes)); }
 
 [[noreturn]] void refuse(const std::string& name, const std::string& why) {
-  throw UsageError("checkpoint", fmt::format("{} {}", quoted(name), why));
+  throw UsageError("checkpoint", fmt::format("{} {}", quote(name), why));
 }
 
 void check_name(const std::string& name) {
@@ -123,17 +123,17 @@ class Layouter {
   void make_groups_of(const std::string& name) {
     for (size_t end = name.find('/'); end != std::string::npos; end = name.find('/', end + 1)) {
       const auto [group, is_new] = groups_.insert(name.substr(0, end));
-      if (is_new && !Hdf5Handle(H5Gcreate2(file_, group->c_str(), link_.id, group_.id, H5P_DEFAULT), H5Gclose).good()) fail(quoted(*group));
+      if (is_new && !Hdf5Handle(H5Gcreate2(file_, group->c_str(), link_.id, group_.id, H5P_DEFAULT), H5Gclose).good()) fail(quote(*group));
     }
   }
 
   FileLayout::Place add(const std::string& name, hid_t type, const Hdf5Handle& space, uint64_t bytes) {
     make_groups_of(name);
     const Hdf5Handle set(H5Dcreate2(file_, name.c_str(), type, space, link_.id, create_.id, H5P_DEFAULT), H5Dclose);
-    if (!set.good()) fail(quoted(name));
+    if (!set.good()) fail(quote(name));
     if (bytes == 0) return {};  // has no place
     const haddr_t offset = H5Dget_offset(set);
-    if (offset == HADDR_UNDEF) fail(quoted(name));
+    if (offset == HADDR_UNDEF) fail(quote(name));
     return {offset, bytes};
   }
 

@@ -47,7 +47,7 @@ class Walk {
   };
 
   [[noreturn]] void refuse(const std::string& why, const std::string& name = {}) const {
-    throw DataError(fmt::format("{}{} {}", path_, name.empty() ? "" : ": " + quoted(name), why), "use a checkpoint that Levin wrote",
+    throw DataError(fmt::format("{}{} {}", path_, name.empty() ? "" : ": " + quote(name), why), "use a checkpoint that Levin wrote",
                     "checkpoint");
   }
 

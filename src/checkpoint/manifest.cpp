@@ -41,8 +41,7 @@ class Reader {
   void members_are(const Json& object, std::initializer_list<std::string_view> known, const char* what) const {
     if (!object.is_object()) refuse(fmt::format("has a {} that is not an object", what));
     for (const auto& [name, value] : object.items())
-      if (std::find(known.begin(), known.end(), name) == known.end())
-        refuse(fmt::format("has an unknown {} in its {}", quoted(name), what));
+      if (std::find(known.begin(), known.end(), name) == known.end()) refuse(fmt::format("has an unknown {} in its {}", quote(name), what));
   }
   uint64_t whole_number(const Json& object, const char* name) const { return whole_number_in(member(object, name), name); }
   uint64_t whole_number_in(const Json& value, const char* name) const {
@@ -60,7 +59,7 @@ class Reader {
     uint64_t hash = 0;
     const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), hash, 16);
     if (error != std::errc() || end != digits.data() + digits.size() || digits != hash_text(hash))
-      refuse(fmt::format("has the checksum {}, which is not {} lower-case hexadecimal digits", quoted(digits), hash_digits));
+      refuse(fmt::format("has the checksum {}, which is not {} lower-case hexadecimal digits", quote(digits), hash_digits));
     return hash;
   }
   const Json& list(const Json& object, const char* name) const {
@@ -79,9 +78,9 @@ void add_file(Manifest& manifest, const Json& json, const Reader& reader) {
   Manifest::File file{reader.text(json, "name"), reader.whole_number(json, "bytes"), reader.hash(reader.member(json, "metadata"))};
   if (file.name.empty() || file.name.starts_with('.') || file.name.find('/') != std::string::npos ||
       first_bad_byte(file.name) != std::string::npos)
-    reader.refuse(fmt::format("names the file {}, which is not a plain name", quoted(file.name)));
+    reader.refuse(fmt::format("names the file {}, which is not a plain name", quote(file.name)));
   for (const auto& other : manifest.files)
-    if (other.name == file.name) reader.refuse(fmt::format("has the file {} twice", quoted(file.name)));
+    if (other.name == file.name) reader.refuse(fmt::format("has the file {} twice", quote(file.name)));
   if (file.bytes > static_cast<uint64_t>(std::numeric_limits<int64_t>::max()) - manifest.file_bytes())
     reader.refuse("has file sizes that overflow");
   manifest.files.push_back(std::move(file));
@@ -95,7 +94,7 @@ Json parse(std::string_view text, const Reader& reader) {
     if (event == Json::parse_event_t::object_start) names.emplace_back();
     if (event == Json::parse_event_t::object_end) names.pop_back();
     if (event == Json::parse_event_t::key && !names.back().insert(value.get<std::string>()).second)
-      reader.refuse(fmt::format("has {} twice", quoted(value.get<std::string>())));
+      reader.refuse(fmt::format("has {} twice", quote(value.get<std::string>())));
     return true;
   };
   try {
@@ -107,20 +106,20 @@ Json parse(std::string_view text, const Reader& reader) {
 
 void read_part(const Json& json, Manifest::Dataset& set, const Reader& reader) {
   if (json.contains("elements") != json.contains("shape"))
-    reader.refuse(fmt::format("has only one of \"elements\" and \"shape\" of {}", quoted(set.name)));
+    reader.refuse(fmt::format("has only one of \"elements\" and \"shape\" of {}", quote(set.name)));
   if (!json.contains("elements")) return;
   const Json &range = reader.list(json, "elements"), &sizes = reader.list(json, "shape");
-  if (range.size() != 2) reader.refuse(fmt::format("has \"elements\" of {} that are not [begin, end]", quoted(set.name)));
+  if (range.size() != 2) reader.refuse(fmt::format("has \"elements\" of {} that are not [begin, end]", quote(set.name)));
   const auto number = [&](const Json& value, const char* name) { return static_cast<int64_t>(reader.whole_number_in(value, name)); };
   Manifest::Part part{number(range[0], "elements"), number(range[1], "elements"), {}};
   int64_t numel = 1;
   for (const auto& size : sizes) {
     part.shape.push_back(number(size, "shape"));
     if (__builtin_mul_overflow(numel, part.shape.back(), &numel))
-      reader.refuse(fmt::format("gives {} a shape that overflows", quoted(set.name)));
+      reader.refuse(fmt::format("gives {} a shape that overflows", quote(set.name)));
   }
   if (part.begin >= part.end || part.end > numel)
-    reader.refuse(fmt::format("has elements [{}, {}) of {}, which has {}", part.begin, part.end, quoted(set.name), numel));
+    reader.refuse(fmt::format("has elements [{}, {}) of {}, which has {}", part.begin, part.end, quote(set.name), numel));
   set.part = std::move(part);
 }
 
@@ -134,23 +133,23 @@ void add_dataset(Manifest& manifest, const Json& json, uint64_t& end_before, con
   if (several) {
     set.file = reader.whole_number(json, "file");
     if (set.file >= manifest.files.size() || (!manifest.datasets.empty() && set.file < manifest.datasets.back().file))
-      reader.refuse(fmt::format("puts {} into file {} of {}, or out of order", quoted(set.name), set.file, manifest.files.size()));
+      reader.refuse(fmt::format("puts {} into file {} of {}, or out of order", quote(set.name), set.file, manifest.files.size()));
     if (!manifest.datasets.empty() && set.file != manifest.datasets.back().file) end_before = 0;
     read_part(json, set, reader);
   }
   const uint64_t file_bytes = manifest.files[set.file].bytes;
   if (set.bytes > 0 && (set.offset < end_before || set.offset > file_bytes || set.bytes > file_bytes - set.offset))
-    reader.refuse(fmt::format("puts {} at byte {} ({} bytes), which overlaps another or leaves the file of {} bytes", quoted(set.name),
+    reader.refuse(fmt::format("puts {} at byte {} ({} bytes), which overlaps another or leaves the file of {} bytes", quote(set.name),
                               set.offset, set.bytes, file_bytes));
   uint64_t left = set.bytes;
   for (const auto& block : reader.list(json, "blocks")) {
-    if (!block.is_array() || block.size() != 2) reader.refuse(fmt::format("has a block of {} that is not a pair", quoted(set.name)));
+    if (!block.is_array() || block.size() != 2) reader.refuse(fmt::format("has a block of {} that is not a pair", quote(set.name)));
     const uint64_t bytes = reader.whole_number_in(block[0], "block");
-    if (bytes == 0 || bytes > left) reader.refuse(fmt::format("has blocks that do not fit {}", quoted(set.name)));
+    if (bytes == 0 || bytes > left) reader.refuse(fmt::format("has blocks that do not fit {}", quote(set.name)));
     left -= bytes;
     set.blocks.push_back({bytes, reader.hash(block[1])});
   }
-  if (left > 0) reader.refuse(fmt::format("has no checksum for {} bytes of {}", left, quoted(set.name)));
+  if (left > 0) reader.refuse(fmt::format("has no checksum for {} bytes of {}", left, quote(set.name)));
   if (set.bytes > 0) end_before = set.offset + set.bytes;
   manifest.datasets.push_back(std::move(set));
 }
@@ -163,15 +162,15 @@ void check_names(const Manifest& manifest, const Reader& reader) {
     if (!sets.front()->part && sets.size() == 1) continue;
     for (const auto* set : sets)
       if (!set->part || !sets.front()->part || set->part->shape != sets.front()->part->shape)
-        reader.refuse(fmt::format("has {} twice", quoted(name)));
+        reader.refuse(fmt::format("has {} twice", quote(name)));
     std::sort(sets.begin(), sets.end(), [](const auto* a, const auto* b) { return a->part->begin < b->part->begin; });
     int64_t end = 0, numel = 1;
     for (const int64_t size : sets.front()->part->shape) numel *= size;
     for (const auto* set : sets) {
-      if (set->part->begin != end) reader.refuse(fmt::format("has elements {} of {} missing or duplicated", end, quoted(name)));
+      if (set->part->begin != end) reader.refuse(fmt::format("has elements {} of {} missing or duplicated", end, quote(name)));
       end = set->part->end;
     }
-    if (end != numel) reader.refuse(fmt::format("has elements {} of {} missing or duplicated", end, quoted(name)));
+    if (end != numel) reader.refuse(fmt::format("has elements {} of {} missing or duplicated", end, quote(name)));
   }
 }
 

@@ -44,13 +44,13 @@ class SafetensorsReader::Implementation {
 
   void read(const std::string& name, int64_t begin, int64_t end, void* memory) const {
     const auto found = index_.find(name);
-    if (found == index_.end()) refuse(fmt::format("has no tensor {}", quoted(name)), "levin-ckpt inspect lists its tensors");
+    if (found == index_.end()) refuse(fmt::format("has no tensor {}", quote(name)), "levin-ckpt inspect lists its tensors");
     const auto& tensor = header_.tensors[found->second];
     if (begin < 0 || begin > end || end > tensor.numel())
-      refuse(fmt::format("was asked for elements [{}, {}) of {}, which has {}", begin, end, quoted(name), tensor.numel()),
+      refuse(fmt::format("was asked for elements [{}, {}) of {}, which has {}", begin, end, quote(name), tensor.numel()),
              "read within the tensor");
     if (!SafetensorsHeader::is_loaded(tensor.dtype))
-      refuse(fmt::format("has {} of dtype {}, which Levin does not load", quoted(name), c10::getDtypeNames(tensor.dtype).first),
+      refuse(fmt::format("has {} of dtype {}, which Levin does not load", quote(name), c10::getDtypeNames(tensor.dtype).first),
              "convert it, with its scales, to a dtype such as float32 or bfloat16");
     const auto element = c10::elementSize(tensor.dtype);
     file_.read_at(memory, static_cast<size_t>(end - begin) * element,
@@ -59,7 +59,7 @@ class SafetensorsReader::Implementation {
     if (tensor.dtype == c10::ScalarType::Bool)
       for (auto *byte = static_cast<uint8_t*>(memory), *last = byte + (end - begin); byte != last; byte++)
         if (*byte > 1)
-          refuse(fmt::format("has {} in {}, whose dtype is bool", *byte, quoted(name)), "save it as uint8, or with 0 and 1 alone");
+          refuse(fmt::format("has {} in {}, whose dtype is bool", *byte, quote(name)), "save it as uint8, or with 0 and 1 alone");
   }
 
   const std::filesystem::path path_;

@@ -80,21 +80,21 @@ class Parser {
   bool look(int depth, Json::parse_event_t event, Json& value) {
     using Event = Json::parse_event_t;
     if (depth > 3 || (depth == 3 && event != Event::value) || (depth == 2 && event == Event::object_start))
-      refuse(fmt::format("has a header that is nested too deeply in {}", quoted(name_)));
+      refuse(fmt::format("has a header that is nested too deeply in {}", quote(name_)));
     if (depth == 1 && event == Event::value && name_ == metadata_name && value.is_null()) return false;  // as Python's: no metadata
     if (depth == 1 && (event == Event::value || event == Event::array_start))
-      refuse(fmt::format("has a header in which {} is not an object", quoted(name_)));
+      refuse(fmt::format("has a header in which {} is not an object", quote(name_)));
     if (event == Event::array_start) items_ = 0;
     if (depth == 3 && ++items_ > most_dims)
-      refuse(fmt::format("has {} with more than {} dimensions", quoted(name_), most_dims),
+      refuse(fmt::format("has {} with more than {} dimensions", quote(name_), most_dims),
              fmt::format("reshape it to at most {} dimensions", most_dims));
     if (event == Event::key) {
       auto& known = depth == 1 ? names_ : members_;
       const auto key = value.get<std::string>();
-      if (!known.insert(key).second) refuse(fmt::format("has {} twice", quoted(key)), "write each tensor once");
+      if (!known.insert(key).second) refuse(fmt::format("has {} twice", quote(key)), "write each tensor once");
       if (depth == 1) name_ = key, members_.clear();
       if (depth == 2 && name_ != metadata_name && key != "dtype" && key != "shape" && key != "data_offsets")
-        refuse(fmt::format("has an unknown member {} in {}", quoted(key), quoted(name_)), save_again);
+        refuse(fmt::format("has an unknown member {} in {}", quote(key), quote(name_)), save_again);
     }
     if (event != Event::object_end || depth != 1) return true;
     name_ == metadata_name ? take_metadata(value) : take_tensor(value);
@@ -103,46 +103,46 @@ class Parser {
 
   void take_metadata(const Json& object) {
     for (const auto& [key, value] : object.items()) {
-      if (!value.is_string()) refuse(fmt::format("has metadata in which {} is not a string", quoted(key)), "write metadata as strings");
+      if (!value.is_string()) refuse(fmt::format("has metadata in which {} is not a string", quote(key)), "write metadata as strings");
       header_.metadata[key] = value.get<std::string>();
     }
   }
 
   int64_t integer(const Json& value, const char* role) const {
     if (!value.is_number_unsigned() || value.get<uint64_t>() > static_cast<uint64_t>(std::numeric_limits<int64_t>::max()))
-      refuse(fmt::format("has {} with {} that is not an integer from 0 to 2^63 - 1", quoted(name_), role));
+      refuse(fmt::format("has {} with {} that is not an integer from 0 to 2^63 - 1", quote(name_), role));
     return value.get<int64_t>();
   }
   const Json& list(const Json& object, const char* name) const {
     const auto found = object.find(name);
-    if (found == object.end() || !found->is_array()) refuse(fmt::format("has {} without a list \"{}\"", quoted(name_), name));
+    if (found == object.end() || !found->is_array()) refuse(fmt::format("has {} without a list \"{}\"", quote(name_), name));
     return *found;
   }
 
   void take_tensor(const Json& object) {
     if (!is_name(name_) || name_.empty())
-      refuse(fmt::format("has a tensor named {}; a name is one line of text", quoted(name_)), "rename the tensor");
+      refuse(fmt::format("has a tensor named {}; a name is one line of text", quote(name_)), "rename the tensor");
     Found found{{name_, {}, {}}, 0, 0};
     const auto dtype = object.find("dtype");
-    if (dtype == object.end() || !dtype->is_string()) refuse(fmt::format("has {} without a dtype", quoted(name_)));
+    if (dtype == object.end() || !dtype->is_string()) refuse(fmt::format("has {} without a dtype", quote(name_)));
     const auto text = dtype->get<std::string>();
     const auto* known = std::find_if(dtypes.begin(), dtypes.end(), [&](const auto& candidate) { return candidate.first == text; });
     if (known == dtypes.end())
-      refuse(fmt::format("has {} of dtype {}, which Levin does not know", quoted(name_), quoted(text)),
+      refuse(fmt::format("has {} of dtype {}, which Levin does not know", quote(name_), quote(text)),
              "convert it to another dtype, and save the file again");
     found.entry.dtype = known->second;
     int64_t bytes = static_cast<int64_t>(c10::elementSize(known->second));
     for (const auto& size : list(object, "shape")) {
       found.entry.shape.push_back(integer(size, "a size"));
       if (__builtin_mul_overflow(bytes, found.entry.shape.back(), &bytes))
-        refuse(fmt::format("has {} with more bytes than 64 bits count", quoted(name_)));
+        refuse(fmt::format("has {} with more bytes than 64 bits count", quote(name_)));
     }
     const auto& offsets = list(object, "data_offsets");
-    if (offsets.size() != 2) refuse(fmt::format("has {} with {} offsets, not 2", quoted(name_), offsets.size()));
+    if (offsets.size() != 2) refuse(fmt::format("has {} with {} offsets, not 2", quote(name_), offsets.size()));
     const int64_t begin = integer(offsets[0], "an offset"), end = integer(offsets[1], "an offset");
     if (end < begin || static_cast<uint64_t>(end) > data_bytes_)
-      refuse(fmt::format("has {} at bytes [{}, {}) of {} bytes of data", quoted(name_), begin, end, data_bytes_));
-    if (end - begin != bytes) refuse(fmt::format("has {} in {} bytes, but its shape and dtype need {}", quoted(name_), end - begin, bytes));
+      refuse(fmt::format("has {} at bytes [{}, {}) of {} bytes of data", quote(name_), begin, end, data_bytes_));
+    if (end - begin != bytes) refuse(fmt::format("has {} in {} bytes, but its shape and dtype need {}", quote(name_), end - begin, bytes));
     found.begin = static_cast<uint64_t>(begin), found.end = static_cast<uint64_t>(end);
     found_.push_back(std::move(found));
   }
@@ -154,9 +154,9 @@ class Parser {
     });
     uint64_t end = 0;
     for (auto& found : found_) {
-      if (found.begin < end) refuse(fmt::format("has {} at byte {}, inside the tensor before it", quoted(found.entry.name), found.begin));
+      if (found.begin < end) refuse(fmt::format("has {} at byte {}, inside the tensor before it", quote(found.entry.name), found.begin));
       if (found.begin > end)
-        refuse(fmt::format("has {} bytes before {} that belong to no tensor", found.begin - end, quoted(found.entry.name)));
+        refuse(fmt::format("has {} bytes before {} that belong to no tensor", found.begin - end, quote(found.entry.name)));
       end = found.end;
       header_.tensors.push_back(std::move(found.entry));
       header_.offsets.push_back(found.begin);
@@ -204,10 +204,10 @@ SafetensorsHeader SafetensorsHeader::for_tensors(std::vector<TensorEntry> tensor
   uint64_t offset = 0;
   for (const auto& tensor : header.tensors) {
     if (tensor.name.empty() || tensor.name == metadata_name || !is_name(tensor.name))
-      refuse(fmt::format("{} is not a valid name for a tensor of a safetensors file", quoted(tensor.name)));
-    if (!names.insert(tensor.name).second) refuse(fmt::format("{} is given twice", quoted(tensor.name)));
+      refuse(fmt::format("{} is not a valid name for a tensor of a safetensors file", quote(tensor.name)));
+    if (!names.insert(tensor.name).second) refuse(fmt::format("{} is given twice", quote(tensor.name)));
     if (name_of(tensor.dtype).empty())
-      refuse(fmt::format("{} is of dtype {}, which safetensors files do not hold", quoted(tensor.name), c10::toString(tensor.dtype)));
+      refuse(fmt::format("{} is of dtype {}, which safetensors files do not hold", quote(tensor.name), c10::toString(tensor.dtype)));
     header.offsets.push_back(offset);
     offset += static_cast<uint64_t>(tensor.bytes());
   }

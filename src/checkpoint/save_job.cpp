@@ -27,7 +27,7 @@ std::string first_difference(const std::string& first, const std::string& mine) 
       const size_t end = text.find('\n', at);
       const auto found = text.substr(at, end - at);
       at = end + 1;
-      return quoted(found);
+      return quote(found);
     };
     const auto one = line(first, a), other = line(mine, b);
     if (one != other) return fmt::format("rank 0 has {} where it has {}", one, other);
@@ -40,10 +40,10 @@ std::vector<Range> ranges_of(const CheckpointState& state, const KnownLayout& kn
   std::vector<Range> ranges;
   for (const auto& piece : state.pieces) {
     const auto found = known.index.find(piece.name);
-    if (found == known.index.end()) refuse(fmt::format("a piece of the unknown tensor {}", quoted(piece.name)));
+    if (found == known.index.end()) refuse(fmt::format("a piece of the unknown tensor {}", quote(piece.name)));
     const int64_t numel = state.tensors[found->second].numel();
     if (piece.begin < 0 || piece.begin > piece.end || piece.end > numel)
-      refuse(fmt::format("a piece of {} with elements [{}, {}) of {}", quoted(piece.name), piece.begin, piece.end, numel));
+      refuse(fmt::format("a piece of {} with elements [{}, {}) of {}", quote(piece.name), piece.begin, piece.end, numel));
     ranges.push_back({static_cast<int64_t>(found->second), piece.begin, piece.end});
   }
   return ranges;
@@ -78,10 +78,10 @@ bool SaveJob::agree_on_tensors(const std::string& key, bool changed) {
 void SaveJob::check(const CheckpointState& state, bool changed) const {
   if (changed) check_names_and_shapes(state.tensors, state.texts);
   for (const auto& [name, text] : state.texts)  // they change while the layout stays
-    if (text.find('\0') != std::string::npos) refuse(fmt::format("{} has a zero byte; save it as a tensor of uint8", quoted(name)));
+    if (text.find('\0') != std::string::npos) refuse(fmt::format("{} has a zero byte; save it as a tensor of uint8", quote(name)));
   for (const auto& [name, value] : info_.fields)
     if (first_bad_byte(name) != std::string::npos || first_bad_byte(value) != std::string::npos)
-      refuse(fmt::format("the field {} is not valid UTF-8", quoted(name)));
+      refuse(fmt::format("the field {} is not valid UTF-8", quote(name)));
   if (info_.step < 0 || info_.epoch < 0) refuse(fmt::format("step {} and epoch {} must not be negative", info_.step, info_.epoch));
 }
 
@@ -279,14 +279,14 @@ void SaveJob::check_blocks(Manifest& manifest) const {
   };
   const auto refuse_gap = [&](size_t set, uint64_t end) {
     refuse(fmt::format("no rank provides elements [{}, {}) of {}", element(set, written[set]), element(set, end),
-                       quoted(manifest.datasets[set].name)));
+                       quote(manifest.datasets[set].name)));
   };
   for (const auto& block : blocks) {
     const auto set = static_cast<size_t>(block.dataset);
     if (block.begin > written[set]) refuse_gap(set, block.begin);
     if (block.begin < written[set])
       refuse(fmt::format("more than one rank writes elements [{}, {}) of {}", element(set, block.begin),
-                         element(set, std::min(written[set], block.begin + block.bytes)), quoted(manifest.datasets[set].name)));
+                         element(set, std::min(written[set], block.begin + block.bytes)), quote(manifest.datasets[set].name)));
     written[set] += block.bytes;
     manifest.datasets[set].blocks.push_back({block.bytes, block.hash});
   }
@@ -302,7 +302,7 @@ void SaveJob::check_tensors() const {
             [](const auto& a, const auto& b) { return std::tie(a.tensor, a.begin) < std::tie(b.tensor, b.begin); });
   std::vector<int64_t> ends(tensors_.size());
   const auto wrong = [&](size_t tensor, int64_t begin, int64_t end, const char* who) {
-    refuse(fmt::format("{} elements [{}, {}) of {}", who, begin, end, quoted(tensors_[tensor].name)));
+    refuse(fmt::format("{} elements [{}, {}) of {}", who, begin, end, quote(tensors_[tensor].name)));
   };
   for (const auto& range : ranges) {
     const auto tensor = static_cast<size_t>(range.tensor);

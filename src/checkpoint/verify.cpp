@@ -19,7 +19,7 @@ namespace {
 }
 
 void check(const HashingReader& reader, const File& file, const Manifest::Dataset& set, const Manifest::Block& block, uint64_t begin) {
-  if (reader.value() != block.hash) damaged(file, quoted(set.name), begin, begin + block.bytes);
+  if (reader.value() != block.hash) damaged(file, quote(set.name), begin, begin + block.bytes);
 }
 
 }  // namespace

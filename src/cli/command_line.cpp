@@ -94,7 +94,7 @@ CommandLine parse_command_line(const std::vector<std::string>& arguments, const 
   std::vector<std::string> words;
   for (const auto& word : arguments) {
     if (first_bad_byte(word) != std::string::npos)
-      throw ConfigError(fmt::format("command line: {} is not valid UTF-8", quoted(std::string_view(word).substr(0, first_bad_byte(word)))));
+      throw ConfigError(fmt::format("command line: {} is not valid UTF-8", quote(std::string_view(word).substr(0, first_bad_byte(word)))));
     words.push_back(word == "-h" ? "--help" : word);
   }
   const auto declared = declare(options);
@@ -133,7 +133,7 @@ CommandLine parse_command_line(const std::vector<std::string>& arguments, const 
         }
         const auto [before, first] = seen.emplace(path, value);
         if (!first && before->second != value)
-          throw ConfigError(fmt::format("command line: --{} is given twice, as {} and as {}", path, quoted(before->second), quoted(value)),
+          throw ConfigError(fmt::format("command line: --{} is given twice, as {} and as {}", path, quote(before->second), quote(value)),
                             "keep one");
         if (first) line.values.emplace_back(path, value);
       }

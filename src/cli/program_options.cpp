@@ -64,7 +64,7 @@ void ProgramOptions::read_layer(const ConfigValue& layer, std::map<std::string, 
     if (nearest.empty())  // max_epochs without its group
       for (const auto& option : options())
         if (option.path.ends_with("." + entry.key)) nearest = option.path;
-    place.field(entry.key.size() <= 80 ? entry.key : quoted(entry.key), nullptr)
+    place.field(entry.key.size() <= 80 ? entry.key : quote(entry.key), nullptr)
         .fail(entry.source, "unknown key",
               (nearest.empty() ? "" : fmt::format("did you mean {}? ", nearest)) + fmt::format("known here: {}", joined(known)));
   }
@@ -139,13 +139,13 @@ ProgramCommand ProgramOptions::parse(const ProgramInput& input) {
   for (const auto& subcommand : subcommands_) names.push_back(subcommand.name);
   if (line.subcommands.size() > 1)
     throw ConfigError(
-        fmt::format("command line: {} and {} are two words without an option", quoted(line.subcommands[0]), quoted(line.subcommands[1])),
+        fmt::format("command line: {} and {} are two words without an option", quote(line.subcommands[0]), quote(line.subcommands[1])),
         fmt::format("give one subcommand of: {}; write a value after its option", joined(names)));
   if (line.subcommands.empty() && !line.print_config)
     throw ConfigError("no subcommand given", fmt::format("choose one of: {} (--help lists all options)", joined(names)), "cli");
   if (!line.subcommands.empty() && std::find(names.begin(), names.end(), line.subcommands[0]) == names.end()) {
     const auto nearest = nearest_name(line.subcommands[0], names);
-    throw ConfigError(fmt::format("command line: {} is unknown{}", quoted(line.subcommands[0]),
+    throw ConfigError(fmt::format("command line: {} is unknown{}", quote(line.subcommands[0]),
                                   nearest.empty() ? "" : fmt::format(", did you mean {}?", nearest)),
                       fmt::format("allowed: {}", joined(names)));
   }

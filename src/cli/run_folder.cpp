@@ -61,7 +61,7 @@ void RunConfig::validate() const {
   const bool blank = run_name.find_first_not_of(" \t") == std::string::npos;
   if (!run_name.empty() && (blank || run_name == "." || run_name == ".." || run_name.find('/') != std::string::npos ||
                             run_name.size() > longest_name || sanitized(run_name) != run_name))
-    throw ConfigError(fmt::format("run_name {} is not a valid directory name", quoted(run_name)),
+    throw ConfigError(fmt::format("run_name {} is not a valid directory name", quote(run_name)),
                       "give a name without /, or a path as --run_dir");
   if (init_from.empty() && !(init_rename.empty() && init_exclude.empty()))
     throw ConfigError("init_rename and init_exclude need init_from, which is empty", "give --init_from, too");

@@ -116,7 +116,7 @@ class Builder : public YAML::EventHandler {
 
   void check_tag(const YAML::Mark& mark, const std::string& tag) const {
     if (!tag.empty() && tag != "?" && tag != "!")
-      fail(mark, fmt::format("the tag {} is not allowed", quoted(tag)), "write the value without a tag");
+      fail(mark, fmt::format("the tag {} is not allowed", quote(tag)), "write the value without a tag");
   }
   static std::string name_of_blank(std::string_view text) {
     if (text.starts_with('\t')) return "a tab";
@@ -127,7 +127,7 @@ class Builder : public YAML::EventHandler {
   }
   void check_indentation(const YAML::Mark& mark, const std::string& key) const {
     if (const auto name = name_of_blank(key); !name.empty())
-      fail(mark, fmt::format("the key {} begins with {}", quoted(key), name), "indent with spaces");
+      fail(mark, fmt::format("the key {} begins with {}", quote(key), name), "indent with spaces");
   }
   // The parser takes the end of the file for the end of a quotation.
   void check_closed(const YAML::Mark& mark) const {
@@ -176,7 +176,7 @@ class Builder : public YAML::EventHandler {
     if (!map.keys.insert(text).second) {
       for (const auto& entry : map.value.entries)
         if (entry.key == text)
-          fail(mark, fmt::format("the key {} is given twice", quoted(text)),
+          fail(mark, fmt::format("the key {} is given twice", quote(text)),
                fmt::format("keep one: the first is in line {}", entry.source.line));
     }
     if (merges) map.merge = map.value.entries.size();
@@ -224,7 +224,7 @@ class Builder : public YAML::EventHandler {
 
 std::string read_file(const std::filesystem::path& file, size_t limit) {
   const auto refuse = [&](const std::string& why) {
-    throw ConfigError(fmt::format("{}: {}", quoted(file.string()), why), "give --config a YAML file");
+    throw ConfigError(fmt::format("{}: {}", quote(file.string()), why), "give --config a YAML file");
   };
   // Non-blocking, so that a pipe that nobody writes cannot hold the program; for a regular file it means nothing.
   const int descriptor = open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);

@@ -21,8 +21,8 @@ std::optional<int64_t> threads_of_environment(const GetVariable& get_variable) {
   const std::string_view list = value;
   const auto threads = parse_number<int>(list.substr(0, list.find(',')));
   if (!threads || *threads < 1)
-    throw ConfigError(fmt::format("environment {}={} is not allowed", omp_num_threads, quoted(list)),
-                      "give a positive integer, or unset it", "comm");
+    throw ConfigError(fmt::format("environment {}={} is not allowed", omp_num_threads, quote(list)), "give a positive integer, or unset it",
+                      "comm");
   return *threads;
 }
 

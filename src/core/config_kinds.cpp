@@ -17,7 +17,7 @@ const Constraints& constraints_of(const ConfigPlace& place) { return place.const
   const auto allowed = type.allowed(constraints_of(place));
   if (value.is_null()) place.fail(value.source, "has no value", "allowed: " + allowed);
   place.fail(value.source,
-             fmt::format("{} is not allowed", quoted(value.kind == ConfigValue::Kind::scalar ? value.text : to_yaml_line(value))),
+             fmt::format("{} is not allowed", quote(value.kind == ConfigValue::Kind::scalar ? value.text : to_yaml_line(value))),
              "allowed: " + allowed);
 }
 
@@ -65,11 +65,11 @@ void ScalarType::read(void* object, const ConfigValue& value, const ConfigPlace&
   if (!from_text(scratch.get(), value.text)) {
     const auto nearest = nearest_name(value.text, names());
     place.fail(value.source,
-               fmt::format("{} is not allowed{}", quoted(value.text), nearest.empty() ? "" : fmt::format(", did you mean {}?", nearest)),
+               fmt::format("{} is not allowed{}", quote(value.text), nearest.empty() ? "" : fmt::format(", did you mean {}?", nearest)),
                "allowed: " + allowed(constraints));
   }
   if (const auto wrong = complaint(scratch.get(), constraints); !wrong.empty())
-    place.fail(value.source, fmt::format("{} {}", quoted(value.text), wrong), "allowed: " + allowed(constraints));
+    place.fail(value.source, fmt::format("{} {}", quote(value.text), wrong), "allowed: " + allowed(constraints));
   from_text(object, value.text);
   place.record(value.source);
 }
@@ -77,7 +77,7 @@ void ScalarType::read(void* object, const ConfigValue& value, const ConfigPlace&
 void ScalarType::check(const void* object, const ConfigPlace& place) const {
   const auto& constraints = constraints_of(place);
   if (const auto wrong = complaint(object, constraints); !wrong.empty())
-    place.fail({}, fmt::format("{} {}", quoted(to_text(object)), wrong), "allowed: " + allowed(constraints));
+    place.fail({}, fmt::format("{} {}", quote(to_text(object)), wrong), "allowed: " + allowed(constraints));
 }
 
 ConfigValue ScalarType::write(const void* object) const { return ConfigValue::scalar(to_text(object), is_text()); }
@@ -153,7 +153,7 @@ void MapType::read(void* object, const ConfigValue& value, const ConfigPlace& pl
   for (const auto& entry : value.entries) {
     const auto here = place.field(entry.key, place.constraints);
     if (entry.key.size() > longest_key || entry.key.find('\0') != std::string::npos)
-      place.fail(entry.source, fmt::format("{} is not a key", quoted(entry.key)),
+      place.fail(entry.source, fmt::format("{} is not a key", quote(entry.key)),
                  fmt::format("allowed: up to {} characters, no NUL", longest_key));
     item().read(at(object, entry.key), entry.value, here);
   }

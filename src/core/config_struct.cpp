@@ -84,14 +84,14 @@ bool StructType::read_entry(void* object, const ConfigEntry& entry, const Config
 void StructType::read(void* object, const ConfigValue& value, const ConfigPlace& place) const {
   if (value.is_null()) return;  // a group of which every line is a comment
   if (value.kind != ConfigValue::Kind::map)
-    place.fail(value.source, fmt::format("{} is not a group of keys", quoted(to_yaml_line(value))),
+    place.fail(value.source, fmt::format("{} is not a group of keys", quote(to_yaml_line(value))),
                fmt::format("it has: {}", joined(keys())));
   for (const auto& entry : value.entries) {
     if (read_entry(object, entry, place)) continue;
     const auto known = keys();
     const auto nearest = nearest_name(entry.key, known);
     const auto here = [&](const std::string& key) { return place.path.empty() ? key : place.path + "." + key; };
-    place.field(entry.key.size() <= 80 ? entry.key : quoted(entry.key), nullptr)
+    place.field(entry.key.size() <= 80 ? entry.key : quote(entry.key), nullptr)
         .fail(entry.source, "unknown key",
               (nearest.empty() ? "" : fmt::format("did you mean {}? ", here(nearest))) +
                   (known.empty() ? "there are no keys here" : fmt::format("known here: {}", joined(known))));

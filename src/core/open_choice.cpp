@@ -23,7 +23,7 @@ bool can_be_a_name(const std::string& name) {
 void RegistryBase::add(Alternative alternative, Copy copy, bool by_default) {
   for (const auto& name : alternative.names)
     if (!can_be_a_name(name))
-      throw UsageError("config", fmt::format("{} cannot be the name of a component", quoted(name)), "give letters, digits, _ and -");
+      throw UsageError("config", fmt::format("{} cannot be the name of a component", quote(name)), "give letters, digits, _ and -");
   detail::check_alternative(alternative, alternatives_);
   if (by_default) defaults_.push_back(alternatives_.size());
   alternatives_.push_back(std::move(alternative));
@@ -57,7 +57,7 @@ std::string OpenChoiceType::allowed_for(const void* object, const Constraints&) 
 OpenChoice::Item OpenChoiceType::read_item(const OpenChoice& choice, const ConfigValue& value, const ConfigPlace& place) {
   const bool is_map = value.kind == ConfigValue::Kind::map;
   if (value.kind == ConfigValue::Kind::sequence || (is_map && !value.find("name")))
-    place.fail(value.source, fmt::format("{} has no name", quoted(to_yaml_line(value))), "write {name: …} with its fields");
+    place.fail(value.source, fmt::format("{} has no name", quote(to_yaml_line(value))), "write {name: …} with its fields");
   const size_t alternative = detail::find_alternative(choice.alternatives(), is_map ? *value.find("name") : value, place);
   const auto& type = *choice.alternatives()[alternative].type;
   auto config = type.make();
@@ -67,7 +67,7 @@ OpenChoice::Item OpenChoiceType::read_item(const OpenChoice& choice, const Confi
 
 // `early_stopping: {…}`, or `0: {…}`: fields of an item.
 void OpenChoiceType::read_entry(OpenChoice& choice, const ConfigEntry& entry, const ConfigPlace& place) {
-  const ConfigPlace here = place.field(entry.key.size() <= 80 ? entry.key : quoted(entry.key), nullptr);
+  const ConfigPlace here = place.field(entry.key.size() <= 80 ? entry.key : quote(entry.key), nullptr);
   auto& items = choice.items_;
   size_t place_in_list = 0;
   if (const auto number = parse_number<uint32_t>(entry.key)) {

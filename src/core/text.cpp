@@ -90,7 +90,7 @@ std::string with_visible_blanks(const std::string& text) {
 
 }  // namespace
 
-std::string quoted(std::string_view text) {
+std::string quote(std::string_view text) {
   constexpr size_t longest = 80;
   size_t end = std::min(text.size(), longest);
   // A cut never splits a UTF-8 character.

@@ -12,7 +12,7 @@ Hdf5Array::Hdf5Array(const std::filesystem::path& file, const std::string& name)
   std::error_code error;
   const auto real = std::filesystem::canonical(file, error);  // a user's symbolic link to a file is welcome
   file_ = std::make_unique<detail::File>(detail::File::open_to_read(error ? file : real, "data"));
-  place_ = file.string() + ": " + quoted(name);
+  place_ = file.string() + ": " + quote(name);
   const auto refuse = [this](const std::string& why, const std::string& remedy) {
     throw DataError(fmt::format("{} {}", place_, why), remedy);
   };

@@ -55,15 +55,14 @@ void refuse_link(hid_t file, const H5L_info_t& link, const std::string& path, co
   constexpr size_t most_bytes = 4096;
   std::vector<char> value(most_bytes + 1, '\0');
   if (link.u.val_size > most_bytes || H5Lget_val(file, path.c_str(), value.data(), most_bytes, H5P_DEFAULT) < 0)
-    refuse(fmt::format("leads over a link that cannot be read, {}", quoted(path)), "write the file again");
+    refuse(fmt::format("leads over a link that cannot be read, {}", quote(path)), "write the file again");
   if (link.type == H5L_TYPE_SOFT)
-    refuse(fmt::format("leads over a soft link, {} to {}", quoted(path), quoted(value.data())), "name the data set that it links to");
+    refuse(fmt::format("leads over a soft link, {} to {}", quote(path), quote(value.data())), "name the data set that it links to");
   const char *target = nullptr, *object = nullptr;
   unsigned flags = 0;
   if (link.type == H5L_TYPE_EXTERNAL && H5Lunpack_elink_val(value.data(), link.u.val_size, &flags, &target, &object) >= 0)
-    refuse(fmt::format("leads over an external link, {} to {} in {}", quoted(path), quoted(object), quoted(target)),
-           "read that file instead");
-  refuse(fmt::format("leads over a link of an unknown kind, {}", quoted(path)), "name a data set of the file itself");
+    refuse(fmt::format("leads over an external link, {} to {} in {}", quote(path), quote(object), quote(target)), "read that file instead");
+  refuse(fmt::format("leads over a link of an unknown kind, {}", quote(path)), "name a data set of the file itself");
 }
 
 }  // namespace
@@ -75,12 +74,12 @@ Hdf5Handle open_data_set(hid_t file, const std::string& name, const RefuseArray&
   for (const auto& part : parts) {
     const std::string group = path;
     if (!group.empty() && type_of(file, group) != H5O_TYPE_GROUP)
-      refuse(fmt::format("is missing: {} is a data set, not a group", quoted(group)), fmt::format("did you mean {}?", sanitized(group)));
+      refuse(fmt::format("is missing: {} is a data set, not a group", quote(group)), fmt::format("did you mean {}?", sanitized(group)));
     path += (path.empty() ? "" : "/") + part;
     H5L_info_t link;
     if (part == "." || part == ".." || H5Lexists(file, path.c_str(), H5P_DEFAULT) <= 0 ||
         H5Lget_info(file, path.c_str(), &link, H5P_DEFAULT) < 0)
-      refuse(&part == &parts.back() ? "is missing" : fmt::format("is missing: the file has no group {}", quoted(path)),
+      refuse(&part == &parts.back() ? "is missing" : fmt::format("is missing: the file has no group {}", quote(path)),
              give_one_of(file, group, part));
     if (link.type != H5L_TYPE_HARD) refuse_link(file, link, path, refuse);
   }

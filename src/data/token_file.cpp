@@ -101,7 +101,7 @@ Plan share(const Plan& mine, Communicator& communicator) {
     for (auto& number : numbers) {
       const auto end = std::min(rest.find(' '), rest.size());
       const auto parsed = parse_number<int64_t>(rest.substr(0, end));
-      if (!parsed) throw UsageError("data", fmt::format("the plan of pieces has the invalid number {}", quoted(rest.substr(0, end))));
+      if (!parsed) throw UsageError("data", fmt::format("the plan of pieces has the invalid number {}", quote(rest.substr(0, end))));
       number = *parsed;
       rest.remove_prefix(std::min(end + 1, rest.size()));
     }

@@ -5,6 +5,7 @@
 #include <ATen/ops/_fused_adam.h>
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/_fused_sgd.h>
+#include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
@@ -217,8 +218,9 @@ class PlainLamb : public LayerWiseOptimizer {
     });
     return direction;
   }
-  double factor(double parameter_norm, double direction_norm) const override {
-    return parameter_norm > 0 && direction_norm > 0 ? parameter_norm / direction_norm : 1;
+  Tensor factors(const Tensor& parameter_norms, const Tensor& direction_norms) const override {
+    const Tensor defined = parameter_norms.gt(0).logical_and_(direction_norms.gt(0));
+    return at::where(defined, parameter_norms.div(direction_norms), 1.0);
   }
 
  private:
@@ -257,7 +259,15 @@ void FlatOptimizer::step_all(const std::vector<SliceUpdate>& slices) const {
 void LayerWiseOptimizer::step(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, double lr,
                               double weight_decay) const {
   const Tensor towards = direction(parameters, gradients, state, weight_decay);
-  parameters.add_(towards, -lr * factor(std::sqrt(squared_norm(parameters)), std::sqrt(squared_norm(towards))));
+  const auto norm = [](const Tensor& slice) { return squared_norm(std::vector<Tensor>{slice}).sqrt(); };
+  step_along(towards, parameters, lr, factors(norm(parameters), norm(towards)));
+}
+
+void LayerWiseOptimizer::step_along(const Tensor& direction, const Tensor& parameters, double lr, const Tensor& factor) {
+  if (factor.is_cpu())
+    parameters.add_(direction, -lr * factor.item<double>());
+  else
+    parameters.addcmul_(direction, factor, -lr);
 }
 
 }  // namespace levin

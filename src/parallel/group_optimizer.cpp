@@ -72,14 +72,15 @@ void GroupOptimizer::scale_gradients(double scale) {
   gradient_scale_ = scale;
 }
 
-double GroupOptimizer::squared_norm() const {
+Tensor GroupOptimizer::squared_norm() const {
   std::vector<Tensor> means;
   for (const auto* group : trained_) means.push_back(group->mean());
   return levin::squared_norm(means);
 }
 
-void GroupOptimizer::clip_by_norm(double total_norm, double max_norm) {
-  for (auto* group : trained_) levin::clip_by_norm(group->mean(), total_norm, max_norm);
+void GroupOptimizer::clip_by_norm(const Tensor& total_norm, double max_norm) {
+  const Tensor factor = clip_factor(total_norm, max_norm);
+  for (auto* group : trained_) scale_slice(group->mean(), factor);
 }
 
 void GroupOptimizer::clip_by_value(double limit) {
@@ -161,7 +162,8 @@ void GroupOptimizer::update(const std::function<double(double)>& schedule, const
   if (custom_) {
     step_custom(schedule);
   } else if (const auto* layer_wise = dynamic_cast<const LayerWiseOptimizer*>(optimizer_.get())) {
-    update_layer_wise(*layer_wise, slices, names_.size(), options_of, sum_over_shards);
+    const auto device = trained_.empty() ? at::Device(at::kCPU) : trained_.front()->mean().device();
+    update_layer_wise(*layer_wise, slices, names_.size(), device, options_of, sum_over_shards);
   } else if (optimizer_) {
     std::vector<SliceUpdate> updates;
     for (const auto& [group, slice] : slices) {

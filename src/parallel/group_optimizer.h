@@ -54,9 +54,9 @@ class GroupOptimizer {
   /// UsageError if a parameter's data left its flat group.
   void check_in_place() const;
   /// Sum of squares of this rank's mean gradients. Summed over the ranks that hold one copy together it is the squared norm.
-  double squared_norm() const;
+  Tensor squared_norm() const;
   /// Multiplies the mean gradients by max_norm / total_norm if total_norm, the same on all ranks, exceeds max_norm.
-  void clip_by_norm(double total_norm, double max_norm);
+  void clip_by_norm(const Tensor& total_norm, double max_norm);
   /// Limits every element to [-limit, limit].
   void clip_by_value(double limit);
   /// Updates this rank's shards; inside StepSchedule::update, which publishes them. `schedule` maps a base learning rate to today's.

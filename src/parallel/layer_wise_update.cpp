@@ -1,8 +1,9 @@
 #include "layer_wise_update.h"
 
+#include <ATen/ops/hypot.h>
+#include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
-
-#include <cmath>
 
 #include "levin/optim/clip.h"
 
@@ -16,15 +17,38 @@ struct Piece {
   double lr;
 };
 
+// The sums of squares of parameters (row 0) and directions (row 1), [2, parameters]. A rank may have no piece.
+Tensor squares_of(const std::vector<Piece>& pieces, size_t parameters, at::Device device) {
+  if (device.is_cpu()) {
+    const Tensor squares = at::zeros({2, static_cast<int64_t>(parameters)}, at::kDouble);
+    double* sums = squares.mutable_data_ptr<double>();
+    for (const auto& piece : pieces) {
+      sums[piece.parameter] += squared_norm(piece.values);
+      sums[parameters + static_cast<size_t>(piece.parameter)] += squared_norm(piece.direction);
+    }
+    return squares;
+  }
+  std::vector<Tensor> norms(2 * parameters, at::zeros({}, at::TensorOptions(device).dtype(at::kDouble)));
+  std::vector<char> seen(parameters);
+  const auto add = [&](Tensor& sum, const Tensor& values, bool again) {
+    const Tensor norm = at::linalg_vector_norm(values, 2, std::nullopt, false, at::kDouble);
+    sum = again ? at::hypot(sum, norm) : norm;
+  };
+  for (const auto& piece : pieces) {
+    const auto parameter = static_cast<size_t>(piece.parameter);
+    add(norms[parameter], piece.values, seen[parameter]);
+    add(norms[parameters + parameter], piece.direction, seen[parameter]);
+    seen[parameter] = 1;
+  }
+  return at::stack(norms).square_().view({2, static_cast<int64_t>(parameters)});
+}
+
 }  // namespace
 
-void update_layer_wise(const LayerWiseOptimizer& optimizer, const std::vector<GroupSlice>& slices, size_t parameters,
+void update_layer_wise(const LayerWiseOptimizer& optimizer, const std::vector<GroupSlice>& slices, size_t parameters, at::Device device,
                        const std::function<SegmentOptions(const FlatGroup::Slice&)>& options,
                        const std::function<void(const Tensor& squares)>& sum_over_shards) {
   std::vector<Piece> pieces;
-  const Tensor squares = at::zeros({2, static_cast<int64_t>(parameters)}, at::kDouble);
-  double* of_values = squares.mutable_data_ptr<double>();
-  double* of_directions = of_values + parameters;
   for (const auto& [group, slice] : slices) {
     const auto [lr, weight_decay] = options(*slice);
     const Range whole = slice->segment.range;
@@ -34,13 +58,12 @@ void update_layer_wise(const LayerWiseOptimizer& optimizer, const std::vector<Gr
       if (part.size() == 0) continue;
       const auto cut = [&](const Tensor& tensor) { return tensor.narrow(0, part.begin - whole.begin, part.size()); };
       pieces.push_back({parameter, cut(slice->parameters), cut(direction), lr});
-      of_values[parameter] += squared_norm(pieces.back().values);
-      of_directions[parameter] += squared_norm(pieces.back().direction);
     }
   }
+  const Tensor squares = squares_of(pieces, parameters, device);
   sum_over_shards(squares);
-  for (const auto& [parameter, values, direction, lr] : pieces)
-    values.add_(direction, -lr * optimizer.factor(std::sqrt(of_values[parameter]), std::sqrt(of_directions[parameter])));
+  const Tensor factors = optimizer.factors(squares[0].sqrt(), squares[1].sqrt());
+  for (const auto& [parameter, values, direction, lr] : pieces) LayerWiseOptimizer::step_along(direction, values, lr, factors[parameter]);
 }
 
 }  // namespace levin

@@ -183,15 +183,19 @@ void Strategy::reduce(const StepTotals& totals, size_t optimizer, Accumulation a
   gradients.forget_weights();
 }
 
-double Strategy::grad_norm(size_t optimizer) {
-  const double squares = engine_->optimizers[optimizer].squared_norm();
+Tensor Strategy::grad_norm(size_t optimizer) {
+  const Tensor squares = engine_->optimizers[optimizer].squared_norm();
   const auto& plan = engine_->plan;
-  if (!plan.shards_updates()) return std::sqrt(squares);
-  const double sum = engine_->sum_over_loss(engine_->exchange({squares}), 1);
-  return std::sqrt(sum * plan.shard_ranks / plan.ranks);  // replicas have the same shards
+  if (!plan.shards_updates()) return squares.sqrt();
+  if (squares.is_cpu()) {
+    const double sum = engine_->sum_over_loss(engine_->exchange({squares.item<double>()}), 1);
+    return at::scalar_tensor(std::sqrt(sum * plan.shard_ranks / plan.ranks), at::kDouble);  // replicas have the same shards
+  }
+  engine_->ranks.communicators().shard->all_reduce(squares).wait();
+  return squares.sqrt();
 }
 
-void Strategy::clip_by_norm(double total_norm, double max_norm, size_t optimizer) {
+void Strategy::clip_by_norm(const Tensor& total_norm, double max_norm, size_t optimizer) {
   engine_->optimizers[optimizer].clip_by_norm(total_norm, max_norm);
 }
 
@@ -203,7 +207,9 @@ void Strategy::update(const std::function<double(double)>& schedule, size_t opti
   auto& engine = *engine_;
   engine.schedule->update(optimizer, [&] {
     engine.optimizers[optimizer].update(schedule, [&](const Tensor& squares) {
-      if (engine.plan.shards_updates()) engine.ranks.communicators().shard->cpu().all_reduce(squares).wait();
+      if (!engine.plan.shards_updates()) return;
+      auto& shard = *engine.ranks.communicators().shard;
+      (squares.is_cpu() ? shard.cpu() : shard).all_reduce(squares).wait();
     });
   });
 }

@@ -67,7 +67,7 @@ void GradientScaling::scale_gradients() {
 void GradientScaling::look(size_t optimizer, int64_t step) {
   nonfinite_[optimizer] = 0;
   const auto policy = scaler_ ? NonfiniteGradients::skip : config_.nonfinite_gradients;
-  if (policy == NonfiniteGradients::ignore || std::isfinite(strategy_->grad_norm(optimizer))) return;
+  if (policy == NonfiniteGradients::ignore || std::isfinite(strategy_->grad_norm(optimizer).item<double>())) return;
   if (policy == NonfiniteGradients::error)
     throw Error(ExitCode::internal, "session", fmt::format("the gradient of step {} is not finite", step),
                 "look for its origin with --trainer.detect_anomaly true, or lower the learning rate; or set nonfinite_gradients: skip");

@@ -30,7 +30,7 @@ std::map<std::string, const TensorEntry*> renamed(const InitialWeights& init) {
   }
   for (const auto& [beginning, replacement] : init.rename)
     if (!used.contains(beginning))
-      throw ConfigError(fmt::format("--init_rename {}: no weight of {} is renamed by it", quoted(beginning), path),
+      throw ConfigError(fmt::format("--init_rename {}: no weight of {} is renamed by it", quote(beginning), path),
                         "levin-ckpt inspect shows their names", "checkpoint");
   return offered;
 }

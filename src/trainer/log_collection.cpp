@@ -1,6 +1,8 @@
 #include "levin/trainer/log_collection.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/fmax.h>
+#include <ATen/ops/fmin.h>
 #include <ATen/ops/full.h>
 #include <fmt/format.h>
 
@@ -16,10 +18,11 @@ namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
-// Numbers gathered on the host, as a metric, so that they travel with the others.
-class HostValue : public Metric {
+// Gathered numbers, as a metric, so that they travel with the others. Those of a device are gathered there: adding one does not
+// synchronize, reading does.
+class LoggedValue : public Metric {
  public:
-  explicit HostValue(ReduceFx fx)
+  explicit LoggedValue(ReduceFx fx)
       : fx_(fx),
         value_(add_state("value",
                          fx == ReduceFx::min   ? StateReduction::min
@@ -30,31 +33,47 @@ class HostValue : public Metric {
 
   void add(double value, double weight) {
     if (weight == 0) return;
+    sum_ = combined(sum_, fx_ == ReduceFx::mean ? value * weight : value);
+    total_ += weight;
+  }
+  void add(const Tensor& value, double weight) {
+    if (weight == 0) return;
+    if (!on_device_.defined() || on_device_.device() != value.device()) {
+      sum_ = sum(), on_device_ = at::full({}, start(), value.options());
+    }
     switch (fx_) {
-      case ReduceFx::mean: sum_ += value * weight; break;
-      case ReduceFx::sum: sum_ += value; break;
-      case ReduceFx::min: sum_ = std::min(sum_, value); break;
-      case ReduceFx::max: sum_ = std::max(sum_, value); break;
+      case ReduceFx::mean: on_device_.add_(value, weight); break;
+      case ReduceFx::sum: on_device_.add_(value); break;
+      case ReduceFx::min: on_device_ = at::fmin(on_device_, value); break;
+      case ReduceFx::max: on_device_ = at::fmax(on_device_, value); break;
     }
     total_ += weight;
   }
   void publish() {
-    value_.value.fill_(sum_);
+    value_.value.fill_(sum());
     weight_.value.fill_(total_);
   }
-  void clear() { sum_ = start(), total_ = 0; }
-  double sum() const noexcept { return sum_; }
+  void clear() { resume(start(), 0); }
+  double sum() const { return on_device_.defined() ? combined(sum_, on_device_.item<double>()) : sum_; }
   double weight() const noexcept { return total_; }
-  void resume(double sum, double weight) { sum_ = sum, total_ = weight; }
+  void resume(double sum, double weight) { sum_ = sum, total_ = weight, on_device_.reset(); }
 
   Tensor compute() const override { return fx_ == ReduceFx::mean ? value_.value / weight_.value : value_.value; }
 
  private:
   double start() const { return fx_ == ReduceFx::min ? infinity : fx_ == ReduceFx::max ? -infinity : 0; }
+  double combined(double one, double other) const {
+    switch (fx_) {
+      case ReduceFx::min: return std::min(one, other);
+      case ReduceFx::max: return std::max(one, other);
+      default: return one + other;
+    }
+  }
   ReduceFx fx_;
   MetricState& value_;
   MetricState& weight_;
   double sum_ = start(), total_ = 0;
+  Tensor on_device_;  // float64, without dimensions
 };
 
 }  // namespace
@@ -74,8 +93,23 @@ struct LogCollection::Entry {
   LogOptions options;
   bool on_step, on_epoch;
   Metric* metric = nullptr;
-  double last = 0, last_weight = 0;
-  HostValue step, epoch;
+  LoggedValue step, epoch;
+
+  double last_weight = 0;
+
+  void set_last(double value) { last_ = value, last_on_device_.reset(); }
+  void set_last(const Tensor& value) { last_on_device_ = value; }
+  // Waits for the device that the last value is on.
+  double last_value() const { return last_on_device_.defined() ? last_on_device_.item<double>() : last_; }
+  template <class Value>
+  void log(const Value& value, double weight) {
+    set_last(value), last_weight = weight;
+    if (on_epoch) epoch.add(value, weight);
+  }
+
+ private:
+  double last_ = 0;
+  Tensor last_on_device_;
 };
 
 LogCollection::LogCollection(bool training) : training_(training) {}
@@ -115,14 +149,12 @@ void LogCollection::log(std::string_view name, const Tensor& value, const LogOpt
   if (value.numel() != 1)
     throw UsageError("trainer", fmt::format("log(\"{}\") got a tensor of shape [{}]", name, fmt::join(value.sizes(), ", ")),
                      "log one number, a mean for example");
-  log(name, value.item<double>(), options);
+  if (value.is_cpu()) return log(name, value.item<double>(), options);
+  const Tensor copy = value.detach().reshape({}).to(at::kDouble, /*non_blocking=*/false, /*copy=*/true);
+  entry(name, options).log(copy, weight_);
 }
 
-void LogCollection::log(std::string_view name, double value, const LogOptions& options) {
-  auto& one = entry(name, options);
-  one.last = value, one.last_weight = weight_;
-  if (one.on_epoch) one.epoch.add(value, weight_);
-}
+void LogCollection::log(std::string_view name, double value, const LogOptions& options) { entry(name, options).log(value, weight_); }
 
 void LogCollection::log(std::string_view name, Metric& metric, const LogOptions& options) {
   if (options.on_step.value_or(false))
@@ -139,7 +171,7 @@ NamedValues LogCollection::step_values(Communicator& communicator) {
   for (auto& one : entries_) {
     if (!one.on_step || !one.options.logger) continue;
     one.step.clear();
-    one.step.add(one.last, one.last_weight);
+    one.step.add(one.last_value(), one.last_weight);
     one.step.publish();
     due.push_back(&one.step);
     names.push_back(one.on_epoch ? one.logged + "_step" + one.dataloader : one.name);
@@ -167,10 +199,11 @@ NamedValues LogCollection::values_of(const std::string& dataloader, Communicator
   const auto computed = compute_synchronised(due, communicator);
   for (size_t i = 0; i < due.size(); i++) {
     auto& one = *logged[i];
-    one.last = computed[i].item<double>();
+    const double value = computed[i].item<double>();
+    one.set_last(value);
     one.epoch.clear();
     if (one.metric) one.metric->reset();
-    if (one.options.logger) values.emplace_back(one.on_step ? one.logged + "_epoch" + one.dataloader : one.name, one.last);
+    if (one.options.logger) values.emplace_back(one.on_step ? one.logged + "_epoch" + one.dataloader : one.name, value);
   }
   return values;
 }
@@ -178,14 +211,14 @@ NamedValues LogCollection::values_of(const std::string& dataloader, Communicator
 NamedValues LogCollection::progress_bar() const {
   NamedValues values;
   for (const auto& one : entries_)
-    if (one.options.prog_bar) values.emplace_back(one.name, one.last);
+    if (one.options.prog_bar) values.emplace_back(one.name, one.last_value());
   return values;
 }
 
 std::vector<LogCollection::Running> LogCollection::running() const {
   std::vector<Running> all;
   for (const auto& one : entries_) {
-    Running now{one.logged, one.options, one.metric, one.epoch.sum(), one.epoch.weight(), one.last, one.last_weight};
+    Running now{one.logged, one.options, one.metric, one.epoch.sum(), one.epoch.weight(), one.last_value(), one.last_weight};
     now.options.on_step = one.on_step, now.options.on_epoch = one.on_epoch;
     all.push_back(std::move(now));
   }
@@ -199,7 +232,7 @@ void LogCollection::restore(const std::vector<Running>& entries) {
     auto& one = entries_.emplace_back(was.name, std::string(), was.options, training_);
     one.metric = was.metric;
     one.epoch.resume(was.sum, was.weight);
-    one.last = was.last, one.last_weight = was.last_weight;
+    one.set_last(was.last), one.last_weight = was.last_weight;
   }
 }
 

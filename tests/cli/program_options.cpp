@@ -303,7 +303,7 @@ BOOST_AUTO_TEST_CASE(numbers_from_every_source) {
              {".001", 0.001}, {".500", 0.5}, {".250", 0.25}, {"+.5", 0.5}, {"1e-3", 1e-3}, {"5.", 5}})
       BOOST_TEST(clip_of(text, source) == value, text);
     for (const auto* text : {"1e3x", "0x10", "1_000", "1,5", "\u0663"})
-      check_throws<ConfigError>([&] { clip_of(text, source); }, {"trainer.gradient_clip_val", quoted(text), "is not allowed", "number"});
+      check_throws<ConfigError>([&] { clip_of(text, source); }, {"trainer.gradient_clip_val", quote(text), "is not allowed", "number"});
   }
   refused({"--trainer.max_epochs", ".123"}, {"command line: trainer.max_epochs: \".123\" is not allowed", "integer, at least -1"});
   refused({}, {"environment LEVIN_TRAINER__MAX_EPOCHS: trainer.max_epochs: \".123\" is not allowed"}, {"LEVIN_TRAINER__MAX_EPOCHS=.123"});

@@ -11,8 +11,8 @@ BOOST_AUTO_TEST_CASE(nearest_name) {
 }
 
 BOOST_AUTO_TEST_CASE(shown_is_short_and_printable) {
-  BOOST_TEST(levin::quoted("a\nb\x1b") == "\"a?b?\"");
-  BOOST_TEST(levin::quoted(std::string(79, 'a') + "é").size() == 79u + 5u);
+  BOOST_TEST(levin::quote("a\nb\x1b") == "\"a?b?\"");
+  BOOST_TEST(levin::quote(std::string(79, 'a') + "é").size() == 79u + 5u);
 }
 
 BOOST_AUTO_TEST_CASE(unqualified) {

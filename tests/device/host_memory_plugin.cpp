@@ -13,7 +13,9 @@
 #include <ATen/ops/zeros.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 
+#include <atomic>
 #include <cstdlib>
+#include <utility>
 
 #include "levin/comm/communicator.h"
 #include "levin/comm/mpi_runtime.h"
@@ -80,7 +82,12 @@ Tensor empty_strided(c10::SymIntArrayRef size, c10::SymIntArrayRef stride, std::
   return at::detail::empty_strided_generic(C10_AS_INTARRAYREF_SLOW(size), C10_AS_INTARRAYREF_SLOW(stride), &memory,
                                            c10::DispatchKeySet(c10::DispatchKey::MTIA), c10::dtype_or_default(dtype));
 }
-Tensor copy_from(const Tensor& self, const Tensor& to, bool) {
+// Reads of the device by the host, which would wait for it there.
+std::atomic<int64_t> synchronizations = 0;
+thread_local bool in_fallback = false;
+
+Tensor copy_from(const Tensor& self, const Tensor& to, bool non_blocking) {
+  if (!in_fallback && !non_blocking && to.is_cpu() && !self.is_cpu()) synchronizations++;
   on_host(to).copy_(on_host(self));
   return to;
 }
@@ -109,12 +116,18 @@ struct Silent : c10::WarningHandler {
   void process(const c10::Warning&) override {}
 };
 void fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
+  const auto& name = op.operator_name().name;
+  if (name == "aten::_local_scalar_dense" || name == "aten::equal") synchronizations++;
+  const bool outer = std::exchange(in_fallback, true);
   Silent silent;
   const c10::WarningUtils::WarningHandlerGuard guard(&silent);
   at::native::cpu_fallback(op, stack);
+  in_fallback = outer;
 }
 
 }  // namespace
+
+extern "C" __attribute__((visibility("default"))) int64_t host_memory_synchronizations() { return synchronizations; }
 
 C10_REGISTER_GUARD_IMPL(MTIA, Guard)
 namespace at {

@@ -1,8 +1,10 @@
 #include "levin/device/plugin.h"
 
 #include <ATen/ops/allclose.h>
+#include <dlfcn.h>
 #include <link.h>
 
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 
@@ -19,6 +21,16 @@ namespace {
 // A library that tests/device/meson.build makes.
 std::string built(const std::string& file) { return std::filesystem::read_symlink("/proc/self/exe").parent_path() / "device" / file; }
 std::string host_memory() { return built("liblevin_host_memory.so"); }
+
+// Reads of the device by the host until now.
+int64_t synchronizations() {
+  void* library = dlopen(host_memory().c_str(), RTLD_LAZY | RTLD_NOLOAD);
+  BOOST_REQUIRE(library);
+  const auto count = reinterpret_cast<int64_t (*)()>(dlsym(library, "host_memory_synchronizations"));
+  dlclose(library);
+  BOOST_REQUIRE(count);
+  return count();
+}
 
 std::vector<std::string> loaded(const std::string& part_of_name) {
   std::pair<std::string, std::vector<std::string>> search{part_of_name, {}};
@@ -121,6 +133,40 @@ BOOST_AUTO_TEST_CASE(shards_as_one_rank_does) {
     const auto found = train(runtime(), config);
     BOOST_REQUIRE(found.size() == expected.size());
     for (size_t i = 0; i < found.size(); i++) BOOST_TEST(at::allclose(found[i], expected[i], 1e-9, 1e-12));
+  }
+}
+
+// Whatever needs a value on the host makes every step wait for the device.
+BOOST_AUTO_TEST_CASE(a_step_does_not_synchronize) {
+  struct Counted : levin::test::Toy {
+    levin::Tensor training_step(const levin::Batch& batch) override {
+      counts.push_back(synchronizations());
+      const levin::Tensor loss = at::mse_loss(net(batch["x"]), batch["y"]);
+      log("train_loss", loss, {.on_epoch = true});
+      log("largest", loss, {.on_epoch = true, .reduce_fx = levin::ReduceFx::max});
+      return loss;
+    }
+    std::vector<levin::OptimizerSpec> configure_optimizers() override { return {spec}; }
+    std::vector<int64_t> counts;
+  };
+  std::vector<levin::StrategyConfig> strategies{levin::DDP{}, levin::Zero2{}, levin::FSDP{}};
+  for (const auto& strategy : strategies) {
+    for (const auto& spec : {levin::OptimizerSpec(levin::AdamW{.lr = 0.01}), levin::OptimizerSpec(levin::LAMB{.lr = 0.01})}) {
+      auto config = config_on(host_memory());
+      config.session.strategy = strategy;
+      config.accumulate_grad_batches = 1;
+      config.log_every_n_steps = 1000;
+      config.max_epochs = 1;
+      ToyData data;
+      levin::Trainer trainer(config, runtime(), 3);
+      const auto module = trainer.build<Counted>();
+      module->spec = spec;
+      trainer.fit(*module, data);
+      BOOST_REQUIRE(module->counts.size() == 5);
+      BOOST_TEST(module->counts.back() == module->counts[1]);
+      BOOST_TEST(std::isfinite(trainer.session().last_grad_norm()));
+      BOOST_TEST(synchronizations() > module->counts.back());
+    }
   }
 }
 

@@ -38,7 +38,7 @@ std::optional<Arguments> read_arguments(const Words& words, const std::string& u
   const bool more = usage.ends_with("…");
   const auto wanted = static_cast<size_t>(std::count(usage.begin(), usage.end(), ' '));
   if (arguments.words.size() < wanted) fail(fmt::format("{} names given, {} needed", arguments.words.size(), wanted));
-  if (arguments.words.size() > wanted && !more) fail(fmt::format("{} is one argument too many", quoted(arguments.words[wanted])));
+  if (arguments.words.size() > wanted && !more) fail(fmt::format("{} is one argument too many", quote(arguments.words[wanted])));
   return arguments;
 }
 
@@ -46,7 +46,7 @@ std::optional<int64_t> integer_option(const Arguments& arguments, const std::str
   if (arguments.options.count(name) == 0) return std::nullopt;
   const auto& text = arguments.options[name].as<std::string>();
   const auto number = parse_number<int64_t>(text);
-  if (!number) throw ConfigError(fmt::format("--{}: {} is not allowed", name, quoted(text)), "allowed: integer", "checkpoint");
+  if (!number) throw ConfigError(fmt::format("--{}: {} is not allowed", name, quote(text)), "allowed: integer", "checkpoint");
   return number;
 }
 

@@ -30,7 +30,7 @@ int export_weights(const Words& words) {
     bytes += static_cast<uint64_t>(entry->bytes());
   }
   if (tensors.empty())
-    throw ConfigError(fmt::format("{} has no tensor whose name begins with {}", checkpoint.path().string(), quoted(prefix)),
+    throw ConfigError(fmt::format("{} has no tensor whose name begins with {}", checkpoint.path().string(), quote(prefix)),
                       "levin-ckpt inspect shows their names", "checkpoint");
   const auto& manifest = checkpoint.manifest();
   const std::map<std::string, std::string> metadata{

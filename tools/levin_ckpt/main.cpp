@@ -37,7 +37,7 @@ int run(const levin::ckpt::Words& words) {
     if (one.name == words[0]) return one.run({words.begin() + 1, words.end()});
     names.emplace_back(one.name);
   }
-  throw levin::ConfigError(levin::quoted(words[0]) + " is not a subcommand", "choose one of: " + levin::joined(names), "checkpoint");
+  throw levin::ConfigError(levin::quote(words[0]) + " is not a subcommand", "choose one of: " + levin::joined(names), "checkpoint");
 }
 
 int say(const std::string& message, levin::ExitCode code) {

@@ -11,7 +11,7 @@ size_t first_bad_byte(std::string_view text) noexcept;
 /// The text for a message: one line of valid UTF-8, with ? for what is not.
 std::string sanitized(std::string_view text);
 /// A value for a message: printable, in quotes, cut to about 80 bytes; blanks that look like a space or like nothing as <U+00A0>.
-std::string quoted(std::string_view text);
+std::string quote(std::string_view text);
 /// A type's name without its namespaces: "Linear" of "torch::nn::Linear".
 std::string unqualified(const std::string& type_name);
 /// "a, b, c"

@@ -10,13 +10,15 @@ namespace levin {
 enum class ClipAlgorithm { norm, value };
 LEVIN_ENUM(ClipAlgorithm, (norm, "norm"), (value, "value"))
 
-/// Sum of the squares of a flat slice, in fp64.
+/// Sum of the squares of a flat slice in host memory, in fp64.
 double squared_norm(const Tensor& slice);
-/// The same of several slices together: a device is waited for once.
-double squared_norm(const std::vector<Tensor>& slices);
-/// Scales a slice in place so that the whole gradient, of norm `total_norm`, has at most `max_norm` (as torch.nn.utils.clip_grad_norm_: by
-/// max_norm / (total_norm + 1e-6), where that is below 1).
-void clip_by_norm(const Tensor& slice, double total_norm, double max_norm);
+/// The same of several slices of one device together: float64, without dimensions, on that device. Does not synchronize with it.
+Tensor squared_norm(const std::vector<Tensor>& slices);
+/// What to multiply a gradient of norm `total_norm` (a scalar tensor) by so that its norm is at most `max_norm`, on the same device (as
+/// torch.nn.utils.clip_grad_norm_: max_norm / (total_norm + 1e-6), at most 1). 1 for a norm that is NaN.
+Tensor clip_factor(const Tensor& total_norm, double max_norm);
+/// Multiplies a slice in place by a scalar of the same device. Does not synchronize with it.
+void scale_slice(const Tensor& slice, const Tensor& factor);
 /// Cuts every element to [-limit, limit], in place.
 void clip_by_value(const Tensor& slice, double limit);
 

@@ -44,8 +44,10 @@ class LayerWiseOptimizer : public FlatOptimizer {
  public:
   /// What the slice's parameters are to follow [n], times -lr and their factors; of slices in fp16 and bf16 in fp32. The state moves on.
   virtual Tensor direction(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, double weight_decay) const = 0;
-  /// The factor of a parameter with these norms of it and of its direction.
-  virtual double factor(double parameter_norm, double direction_norm) const = 0;
+  /// The factors of parameters with these norms of them and of their directions, all float64 [n] on one device. Does not synchronize.
+  virtual Tensor factors(const Tensor& parameter_norms, const Tensor& direction_norms) const = 0;
+  /// parameters -= lr * factor * direction, with a factor without dimensions. Does not synchronize with a device.
+  static void step_along(const Tensor& direction, const Tensor& parameters, double lr, const Tensor& factor);
   /// Takes the slice for one whole parameter.
   void step(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, double lr, double weight_decay) const final;
 };

@@ -84,10 +84,11 @@ class Strategy {
   /// After meet: makes the mean gradient readable. Collective. UsageError for a total weight of 0: such a step must be skipped by
   /// zero_grad.
   void reduce(const StepTotals& totals, size_t optimizer = 0, Accumulation accumulation = Accumulation::mean);
-  /// After reduce: the norm of the whole mean gradient, the same on all ranks. Collective.
-  double grad_norm(size_t optimizer = 0);
+  /// After reduce: the norm of the whole mean gradient, the same on all ranks: float64, without dimensions, on the gradients' device.
+  /// Collective. The host does not wait for a device, here or in clip_*.
+  Tensor grad_norm(size_t optimizer = 0);
   /// After reduce: limits the mean gradient to a norm, given its norm, or each element to [-limit, limit]. Local; the same on all ranks.
-  void clip_by_norm(double total_norm, double max_norm, size_t optimizer = 0);
+  void clip_by_norm(const Tensor& total_norm, double max_norm, size_t optimizer = 0);
   void clip_by_value(double limit, size_t optimizer = 0);
   /// After reduce: this rank's shards of the mean gradient. Local.
   std::vector<GradientSlice> gradients(size_t optimizer = 0);

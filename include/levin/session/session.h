@@ -130,8 +130,8 @@ class Session : public StopAgreement {
   /// this rank and gives up. Afterwards the session can only be destroyed.
   void abort(const std::string& reason) noexcept { communicator_->abort(reason); }
   GradientScaling& scaling() noexcept { return scaling_; }
-  /// Norm of the last step's mean gradient before clipping; 0 where gradient_clip_val does not need it.
-  double last_grad_norm() const noexcept { return grad_norm_; }
+  /// Norm of the last step's mean gradient before clipping; 0 where gradient_clip_val does not need it. Waits for the device.
+  double last_grad_norm() const { return grad_norm_.defined() ? grad_norm_.item<double>() : 0; }
   /// The learning rate of an optimizer's coming step, of parameters without a rule; 0 where there is no optimizer.
   double learning_rate(size_t optimizer = 0) const;
   /// What the optimizers will use in the coming step, for monitors; none for a module that is not trained.
@@ -193,7 +193,7 @@ class Session : public StopAgreement {
   std::vector<PlateauState> plateaus_;
   std::vector<Stateful*> stateful_;
   Progress progress_;
-  double grad_norm_ = 0;
+  Tensor grad_norm_;
   int exceptions_;  // in flight at construction
 };
 

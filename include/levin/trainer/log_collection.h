@@ -50,6 +50,7 @@ class LogCollection {
   void set_weight(double weight) noexcept {
     if (weight_ > 0) weight_ = weight;
   }
+  /// One number; that of a device is read when it is due, not here.
   void log(std::string_view name, const Tensor& value, const LogOptions& options);
   void log(std::string_view name, double value, const LogOptions& options);
   void log(std::string_view name, Metric& metric, const LogOptions& options);
