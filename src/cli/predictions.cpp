@@ -89,7 +89,7 @@ void write_predictions(const std::filesystem::path& file, const std::vector<Pred
   for (const auto& prediction : predictions) most = std::max(most, prediction.dataloader_idx);
   most = all_max(communicator, most);
   std::vector<Table> tables;
-  for (int64_t i = 0; i <= most; i++) tables.push_back(table_of(i, predictions, communicator));
+  for (int64_t i = 0; i <= most; i++) tables.push_back(table_of(i, predictions, mesh));
   if (mesh.rank() != 0) return;
   const Hdf5Lock lock;
   const Handle out(H5Fcreate(file.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), H5Fclose, file);

@@ -459,7 +459,8 @@ BOOST_AUTO_TEST_CASE(bad_configs) {
   };
   refused({.save_top_k = 2}, "without a monitor");
   refused({.every_n_train_steps = levin::AutoCount{1}, .every_n_epochs = 1}, "exclude each other");
-  for (const std::string filename : {".{step}", "abandoned-{step}", "{step}" + std::string(250, 'x'), "{val_loss:.200f}", "a\nb"})
+  for (const std::string& filename :
+       std::vector<std::string>{".{step}", "abandoned-{step}", "{step}" + std::string(250, 'x'), "{val_loss:.200f}", "a\nb"})
     refused({.filename = filename}, "not valid for checkpoints");
   refused({.filename = "{val_loss:d}"}, "{val_loss:d}");
   refused({.filename = "{step:q}"}, "{step:q}");
