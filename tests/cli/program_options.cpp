@@ -13,7 +13,7 @@ namespace {
 using cli_test::Program;
 using cli_test::TemporaryFile;
 using levin::ConfigError;
-using levin::shown;
+using levin::quote;
 using levin::test::check_throws;
 
 void refused(std::vector<std::string> arguments, const std::vector<std::string>& parts, std::vector<std::string> environment = {}) {
