@@ -108,8 +108,8 @@ void Job::begin_training() {
   if (mpi_.rank() != 0 || folder_.empty()) return;
   record_.first_step = trainer_.global_step();
   for (const auto& folder : trainer_.checkpoints().resumable_folders())
-    record_.checkpoint_folders.push_back(std::filesystem::absolute(folder).string());
-  for (const auto& abandoned : trainer_.checkpoints().abandoned()) record_.abandoned.push_back(abandoned.string());
+    record_.checkpoint_folders.push_back(relative_to_run(folder, folder_));
+  for (const auto& abandoned : trainer_.checkpoints().abandoned()) record_.abandoned.push_back(relative_to_run(abandoned, folder_));
   write_run_record(folder_ / "run.json", record_, trainer_, {}, "running", std::nullopt);
   crashes_.record_in(folder_ / "run.json", begin_of_record(record_, mpi_.size()));
 }

@@ -123,10 +123,18 @@ std::vector<std::filesystem::path> checkpoint_folders(const std::filesystem::pat
   const Json json = Json::parse(read_run_record(run_folder / "run.json"), nullptr, /*allow_exceptions=*/false);
   if (!json.is_object() || !json.contains("checkpoint_folders") || !json["checkpoint_folders"].is_array()) return folders;
   std::error_code unseen;
-  for (const auto& folder : json["checkpoint_folders"])
-    if (folder.is_string() && !std::filesystem::equivalent(folder.get<std::string>(), folders.front(), unseen))
-      folders.emplace_back(folder.get<std::string>());
+  for (const auto& folder : json["checkpoint_folders"]) {
+    if (!folder.is_string()) continue;
+    const auto path = run_folder / folder.get<std::string>();
+    if (path != folders.front() && !std::filesystem::equivalent(path, folders.front(), unseen)) folders.push_back(path);
+  }
   return folders;
+}
+
+std::string relative_to_run(const std::filesystem::path& folder, const std::filesystem::path& run_folder) {
+  const auto normal = [](const std::filesystem::path& path) { return std::filesystem::absolute(path).lexically_normal(); };
+  const auto relative = normal(folder).lexically_relative(normal(run_folder));
+  return (relative.empty() || *relative.begin() == ".." ? normal(folder) : relative).string();
 }
 
 bool ended_well(const std::string& run_record, const std::string& option, const std::string& value) {

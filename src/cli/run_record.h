@@ -23,7 +23,7 @@ struct RunRecord {
   std::string previous = {};                         ///< run.json as the attempt before left it; empty: none
   std::string resumed_from = {};                     ///< a checkpoint; empty: from scratch
   int64_t first_step = 0;                            ///< steps done before this attempt
-  std::vector<std::string> checkpoint_folders = {};  ///< of checkpoints that a training resumes from
+  std::vector<std::string> checkpoint_folders = {};  ///< of checkpoints that a training resumes from; see relative_to_run
   std::vector<std::string> abandoned = {};           ///< folders that checkpoints of an abandoned branch were moved to
 };
 
@@ -36,6 +36,8 @@ void write_run_record(const std::filesystem::path& file, const RunRecord& record
 std::string read_run_record(const std::filesystem::path& file);
 /// Where a run's checkpoints are: `checkpoints` in its folder, and the folders that run.json names beside it.
 std::vector<std::filesystem::path> checkpoint_folders(const std::filesystem::path& run_folder);
+/// How run.json names a folder of checkpoints: relative to the run's folder if it is in there, so that a run can be moved; else absolute.
+std::string relative_to_run(const std::filesystem::path& folder, const std::filesystem::path& run_folder);
 /// Whether a run.json says that its run ended with 0, and had this option. False for what is not a run.json.
 bool ended_well(const std::string& run_record, const std::string& option, const std::string& value);
 

@@ -42,7 +42,7 @@ std::string ScalarType::allowed(const Constraints& constraints) const {
 
 std::string ScalarType::complaint(const void* object, const Constraints& constraints) const {
   if (const auto value = number(object)) {
-    if (!std::isfinite(*value) && !constraints.infinite_allowed) return "NaN and infinity are not allowed";
+    if (!std::isfinite(*value) && !constraints.infinite_allowed) return "is not finite";
     if (const auto& least = constraints.least; least && !(least->itself_allowed ? *value >= least->number : *value > least->number))
       return "is too small";
     if (const auto& most = constraints.most; most && !(most->itself_allowed ? *value <= most->number : *value < most->number))

@@ -72,6 +72,12 @@ void TensorBoardLogger::log_hyperparams(const std::string& yaml) {
   file_->write(event.SerializeAsString());
 }
 
+// What a run resumes after is in the file, though the run be killed right after the checkpoint.
+StateDict TensorBoardLogger::state_dict() {
+  file_->flush();
+  return {};
+}
+
 void TensorBoardLogger::finalize() { file_->flush(); }
 
 const std::filesystem::path& TensorBoardLogger::file() const noexcept { return file_->path(); }

@@ -76,7 +76,6 @@ void FlatGroup::adopt_gradients() {
   for (size_t i = 0; i < members_.size(); i++)
     member_gradients_.push_back(cut(reducer.gradients(), layout_.parameters[i].range).view(members_[i].sizes()));
   reducer.release();
-  for (size_t i = 0; i < members_.size() && reducer.has_memory(); i++) members_[i].mutable_grad() = member_gradients_[i];
 }
 
 void FlatGroup::make_slices(bool offload) {

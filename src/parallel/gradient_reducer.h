@@ -30,7 +30,6 @@ class GradientReducer {
   /// Gives `gradients` memory, with zeros where no parameter is. Nothing if it has.
   virtual void acquire() {}
   virtual void release() {}
-  virtual bool has_memory() const { return true; }
   /// Starts the sum over ranks. Collective.
   virtual void start() = 0;
   /// Waits for it. Returns whether `gradients` lost their memory.
@@ -92,7 +91,6 @@ class ShardedReducer final : public GradientReducer {
                  at::ScalarType reduce_dtype);
   void acquire() override;
   void release() override { buffer_.drop(); }
-  bool has_memory() const override { return buffer_.filled(); }
   void start() override;
   bool finish() override;
   void scale(double factor) override;

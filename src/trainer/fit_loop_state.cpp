@@ -94,9 +94,9 @@ void FitLoop::restore(StateReader& saved) {
   validation_given_up_ = state.get<bool>("validation_given_up") && validation_;
   started_ -= std::chrono::duration_cast<std::chrono::steady_clock::duration>(std::chrono::duration<double>(state.get<double>("seconds")));
   restore_metrics(state, trainer_.report().metrics);
+  saved.load(run_state_->running());
   if (!in_epoch_) return;
   batch_idx_ = loader_->restore({state.get<int64_t>("loader.epoch"), state.get<int64_t>("loader.samples")});
-  saved.load(run_state_->running());
   saved.load(run_state_->metrics());
 }
 

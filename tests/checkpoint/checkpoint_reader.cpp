@@ -73,7 +73,7 @@ BOOST_AUTO_TEST_CASE(what_is_not_there_cannot_be_read) {
   check_throws<DataError>([&] { reader.read("model/none", 0, 1, memory.data()); }, {"has no tensor \"model/none\""});
   for (const auto& [begin, end] : std::vector<std::pair<int64_t, int64_t>>{{-1, 1}, {0, 9}, {5, 4}, {INT64_MIN, INT64_MAX}})
     check_throws<DataError>([&] { reader.read("model/conv1.bias", begin, end, memory.data()); },
-                            {"of \"model/conv1.bias\" were asked for, and it has 8"});
+                            {"of \"model/conv1.bias\" requested, it has 8"});
 }
 
 BOOST_AUTO_TEST_CASE(a_flipped_bit_is_named) {

@@ -188,7 +188,7 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_a_checkpoint_is_said_and_nothing_is_left) {
     });
   };
   refused("a", on_last([](auto& state) { state.pieces[0].name = "model/conv1"; }), ranks.last,
-          "a piece of \"model/conv1\", which is none of the tensors");
+          "a piece of the unknown tensor \"model/conv1\"");
   refused("a", on_last([](auto& state) { state.pieces[1].end = 601; }), ranks.last, "of 600");
   refused("a", on_last([](auto& state) { state.pieces[1].begin = -1; }), ranks.last,
           "a piece of \"model/conv1.weight\" with elements [-1, ");

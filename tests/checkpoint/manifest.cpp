@@ -139,7 +139,7 @@ BOOST_AUTO_TEST_CASE(it_is_strict) {
   refused("\"0.25\"", "0.25", "\"val_loss\" that is not a string");
   refused("\"offset\":4196", "\"offset\":4196,\"path\":\"/\"", "an unknown \"path\" in its data set");
   refused("[10,", "[10,1,", "a block of \"model/v\" that is not a pair");
-  refused("fedcba9876543210", "FEDCBA9876543210", "is not of 16 digits");
+  refused("fedcba9876543210", "FEDCBA9876543210", "is not 16 lower-case hexadecimal digits");
   refused("\"step\":400", "\"step\":" + std::string(100000, '['), "is nested too deeply");
   refused("val_loss", "val\xff", "is not JSON");
 }

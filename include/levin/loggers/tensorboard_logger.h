@@ -37,6 +37,8 @@ class TensorBoardLogger : public Logger {
   /// In TensorBoard's page of texts, under "config".
   void log_hyperparams(const std::string& yaml) override;
   void begin_training(int64_t step) override;
+  /// Nothing to save; flushes the file.
+  StateDict state_dict() override;
   void finalize() override;
 
   /// Where the events are.
