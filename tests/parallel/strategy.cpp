@@ -247,7 +247,9 @@ BOOST_AUTO_TEST_CASE(replaced_gradients_come_home) {
   Net net;
   levin::OptimizerSpec spec = levin::SGD{};
   strategy->setup(net, {spec});
+  strategy->backward(net.unused.sum(), 2);
   const void* home = net.unused.grad().data_ptr();
+  strategy->zero_grad();
   net.unused.mutable_grad() = Tensor();
   strategy->backward(net.unused.sum(), 2);
   BOOST_TEST(net.unused.grad().data_ptr() == home);
