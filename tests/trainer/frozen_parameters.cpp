@@ -104,8 +104,10 @@ void check_frozen(const Freezing& model) {
 
 std::vector<StrategyConfig> strategies() {
   const levin::ShardingOptions apart{.share_parameters = levin::ShareParameters::none};
+  levin::ShardingOptions pairs = apart;
+  pairs.shard_group_size = levin::test::runtime().size() % 2 == 0 ? 2 : 1;
   return {levin::AutoStrategy{},           levin::DDP{levin::ShareParameters::none}, levin::Zero1{.sharding = apart},
-          levin::Zero2{.sharding = apart}, levin::FSDP{.sharding = apart},           levin::HSDP{.sharding = apart}};
+          levin::Zero2{.sharding = apart}, levin::FSDP{.sharding = apart},           levin::HSDP{.sharding = pairs}};
 }
 
 levin::OptimizerSpec adamw() { return levin::AdamW{.lr = 0.01, .weight_decay = 0.5}; }
