@@ -8,11 +8,18 @@
 namespace levin::detail {
 namespace {
 
+at::ScalarType dtype_of(MPI_Datatype type) {
+  if (type == MPI_FLOAT) return at::kFloat;
+  if (type == MPI_DOUBLE) return at::kDouble;
+  if (type == MPI_INT8_T) return at::kChar;
+  return type == MPI_UINT8_T ? at::kByte : at::kShort;
+}
+
 template <ReduceOp op>
-void reduce_floats(void* in, void* in_out, int* count, MPI_Datatype* type) {
+void reduce_elements(void* in, void* in_out, int* count, MPI_Datatype* type) {
   auto* output = static_cast<std::byte*>(in_out);
   const std::array<const std::byte*, 2> sources{static_cast<const std::byte*>(in), output};
-  reduce({&output, 1}, sources, static_cast<size_t>(*count), *type == MPI_FLOAT ? at::kFloat : at::kDouble, op);
+  reduce({&output, 1}, sources, static_cast<size_t>(*count), dtype_of(*type), op);
 }
 
 MPI_Op made(MPI_Op& op, MPI_User_function* function) {
@@ -40,17 +47,19 @@ MpiOps::~MpiOps() {
   int finalized = 0;
   MPI_Finalized(&finalized);
   if (finalized) return;
-  for (MPI_Op* op : {&min_, &max_})
+  for (MPI_Op* op : {&min_, &max_, &sum_})
     if (*op != MPI_OP_NULL) MPI_Op_free(op);
 }
 
 MPI_Op MpiOps::get(at::ScalarType dtype, ReduceOp op) {
   const bool integer = !c10::isFloatingType(dtype);
   switch (op) {
-    case ReduceOp::min: return integer ? MPI_MIN : made(min_, &reduce_floats<ReduceOp::min>);
-    case ReduceOp::max: return integer ? MPI_MAX : made(max_, &reduce_floats<ReduceOp::max>);
-    default: return MPI_SUM;
+    case ReduceOp::min: return integer ? MPI_MIN : made(min_, &reduce_elements<ReduceOp::min>);
+    case ReduceOp::max: return integer ? MPI_MAX : made(max_, &reduce_elements<ReduceOp::max>);
+    default: break;
   }
+  const bool narrow = dtype == at::kChar || dtype == at::kByte || dtype == at::kShort;
+  return narrow ? made(sum_, &reduce_elements<ReduceOp::sum>) : MPI_SUM;
 }
 
 }  // namespace levin::detail

@@ -9,7 +9,8 @@ namespace levin::detail {
 /// MPI's name for the dtype of partial results (see partial_dtype).
 MPI_Datatype mpi_type(at::ScalarType dtype);
 
-/// MPI's operations. Its own minimum and maximum of floating-point numbers may lose a NaN, so those are Levin's.
+/// MPI's operations, but for Levin's own minimum and maximum of floating-point numbers, where MPI may lose a NaN, and sum of 8 and 16 bits,
+/// which Open MPI saturates on some CPUs and wraps on others.
 class MpiOps {
  public:
   MpiOps() = default;
@@ -20,7 +21,7 @@ class MpiOps {
   MPI_Op get(at::ScalarType dtype, ReduceOp op);
 
  private:
-  MPI_Op min_ = MPI_OP_NULL, max_ = MPI_OP_NULL;
+  MPI_Op min_ = MPI_OP_NULL, max_ = MPI_OP_NULL, sum_ = MPI_OP_NULL;
 };
 
 }  // namespace levin::detail
