@@ -116,12 +116,7 @@ void Job::begin_training() {
 
 bool Job::is_of_this_run(const CheckpointReader& checkpoint) const {
   const auto run_folder = named_folder(settings_.run, settings_.runs);
-  const auto folders = run_folder ? checkpoint_folders(*run_folder) : std::vector<std::filesystem::path>();
-  const auto holds = [&](const auto& folder) {
-    std::error_code unseen;
-    return std::filesystem::equivalent(folder, checkpoint.path().parent_path(), unseen);
-  };
-  return std::any_of(folders.begin(), folders.end(), holds);
+  return run_folder && holds_checkpoint(*run_folder, checkpoint.path());
 }
 
 // Whether the test after the training that was run before came to its end, too.

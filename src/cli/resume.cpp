@@ -67,16 +67,10 @@ std::string effective_ckpt_path(const RunConfig& config, const std::string& subc
 std::optional<fs::path> config_of_the_run(const RunConfig& config, const fs::path& runs, const std::string& subcommand) {
   const auto path = effective_ckpt_path(config, subcommand);
   if (path == "none") return std::nullopt;
-  std::error_code unseen;
   auto folder = named_folder(config, runs);
-  if (!is_ckpt_word(path)) {
-    const auto checkpoints = fs::path(path).parent_path();
-    const auto folders = folder ? checkpoint_folders(*folder) : std::vector<fs::path>();
-    const bool is_of_it =
-        std::any_of(folders.begin(), folders.end(), [&](const auto& one) { return fs::equivalent(one, checkpoints, unseen); });
-    if (!is_of_it) folder = checkpoints.parent_path();
-  }
+  if (!is_ckpt_word(path) && !(folder && holds_checkpoint(*folder, path))) folder = fs::path(path).parent_path().parent_path();
   if (!folder) return std::nullopt;
+  std::error_code unseen;
   const auto file = *folder / "config.yaml";
   return !list_checkpoints(checkpoint_folders(*folder)).checkpoints.empty() && fs::exists(file, unseen) ? std::optional(file)
                                                                                                         : std::nullopt;

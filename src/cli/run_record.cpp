@@ -6,6 +6,7 @@
 #include <torch/csrc/api/include/torch/version.h>
 #include <xxhash.h>
 
+#include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -37,9 +38,10 @@ std::string utc(std::chrono::system_clock::time_point time) {
   return text;
 }
 
-// Those before this one, as run.json has them.
-Json earlier_attempts(const RunRecord& record) {
-  const Json previous = Json::parse(record.previous, nullptr, /*allow_exceptions=*/false);
+// run.json as the attempt before left it.
+Json previous_record(const RunRecord& record) { return Json::parse(record.previous, nullptr, /*allow_exceptions=*/false); }
+
+Json earlier_attempts(const Json& previous) {
   const bool has_some = previous.is_object() && previous.contains("attempts") && previous["attempts"].is_array();
   return has_some ? previous["attempts"] : Json::array();
 }
@@ -53,8 +55,7 @@ Json attempt(const RunRecord& record, int ranks) {
 }
 
 // A start that makes none has those of the start before.
-void add_checkpoint_folders(Json& json, const RunRecord& record) {
-  const Json previous = Json::parse(record.previous, nullptr, /*allow_exceptions=*/false);
+void add_checkpoint_folders(Json& json, const RunRecord& record, const Json& previous) {
   if (!record.checkpoint_folders.empty())
     json["checkpoint_folders"] = record.checkpoint_folders;
   else if (previous.is_object() && previous.contains("checkpoint_folders"))
@@ -93,8 +94,9 @@ void write_run_record(const std::filesystem::path& file, const RunRecord& record
   for (const auto& [name, value] : report.metrics) json["metrics"][name] = value;
   json["config"] = Json::object();
   for (const auto& [path, text] : flatten(record.config)) json["config"][path] = text;
-  add_checkpoint_folders(json, record);
-  json["attempts"] = earlier_attempts(record);
+  const Json previous = previous_record(record);
+  add_checkpoint_folders(json, record, previous);
+  json["attempts"] = earlier_attempts(previous);
   auto& own = json["attempts"].emplace_back(attempt(record, session.size()));
   own["steps"] = report.steps;
   own["seconds"] = json["seconds"];
@@ -104,8 +106,9 @@ void write_run_record(const std::filesystem::path& file, const RunRecord& record
 
 std::string begin_of_record(const RunRecord& record, int ranks) {
   Json json{{"program", record.program}, {"subcommand", record.subcommand}, {"started", utc(record.start)}, {"ranks", ranks}};
-  add_checkpoint_folders(json, record);
-  json["attempts"] = earlier_attempts(record);
+  const Json previous = previous_record(record);
+  add_checkpoint_folders(json, record, previous);
+  json["attempts"] = earlier_attempts(previous);
   json["attempts"].push_back(attempt(record, ranks));
   const std::string text = json.dump(-1, ' ', false, Json::error_handler_t::replace);
   return text.substr(0, text.size() - 1);
@@ -129,6 +132,14 @@ std::vector<std::filesystem::path> checkpoint_folders(const std::filesystem::pat
     if (path != folders.front() && !std::filesystem::equivalent(path, folders.front(), unseen)) folders.push_back(path);
   }
   return folders;
+}
+
+bool holds_checkpoint(const std::filesystem::path& run_folder, const std::filesystem::path& checkpoint) {
+  const auto folders = checkpoint_folders(run_folder);
+  return std::any_of(folders.begin(), folders.end(), [&](const auto& folder) {
+    std::error_code unseen;
+    return std::filesystem::equivalent(folder, checkpoint.parent_path(), unseen);
+  });
 }
 
 std::string relative_to_run(const std::filesystem::path& folder, const std::filesystem::path& run_folder) {

@@ -36,6 +36,8 @@ void write_run_record(const std::filesystem::path& file, const RunRecord& record
 std::string read_run_record(const std::filesystem::path& file);
 /// Where a run's checkpoints are: `checkpoints` in its folder, and the folders that run.json names beside it.
 std::vector<std::filesystem::path> checkpoint_folders(const std::filesystem::path& run_folder);
+/// Whether a checkpoint is in one of these folders.
+bool holds_checkpoint(const std::filesystem::path& run_folder, const std::filesystem::path& checkpoint);
 /// How run.json names a folder of checkpoints: relative to the run's folder if it is in there, so that a run can be moved; else absolute.
 std::string relative_to_run(const std::filesystem::path& folder, const std::filesystem::path& run_folder);
 /// Whether a run.json says that its run ended with 0, and had this option. False for what is not a run.json.

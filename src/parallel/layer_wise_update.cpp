@@ -28,18 +28,19 @@ Tensor squares_of(const std::vector<Piece>& pieces, size_t parameters, at::Devic
     }
     return squares;
   }
-  std::vector<Tensor> norms(2 * parameters, at::zeros({}, at::TensorOptions(device).dtype(at::kDouble)));
-  std::vector<char> seen(parameters);
-  const auto add = [&](Tensor& sum, const Tensor& values, bool again) {
+  std::vector<Tensor> norms(2 * parameters);
+  const auto add = [](Tensor& sum, const Tensor& values) {
     const Tensor norm = at::linalg_vector_norm(values, 2, std::nullopt, false, at::kDouble);
-    sum = again ? at::hypot(sum, norm) : norm;
+    sum = sum.defined() ? at::hypot(sum, norm) : norm;
   };
   for (const auto& piece : pieces) {
     const auto parameter = static_cast<size_t>(piece.parameter);
-    add(norms[parameter], piece.values, seen[parameter]);
-    add(norms[parameters + parameter], piece.direction, seen[parameter]);
-    seen[parameter] = 1;
+    add(norms[parameter], piece.values);
+    add(norms[parameters + parameter], piece.direction);
   }
+  const Tensor none = at::zeros({}, at::TensorOptions(device).dtype(at::kDouble));
+  for (auto& norm : norms)
+    if (!norm.defined()) norm = none;
   return at::stack(norms).square_().view({2, static_cast<int64_t>(parameters)});
 }
 

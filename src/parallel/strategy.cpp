@@ -58,6 +58,12 @@ double Strategy::Engine::sum_over_loss(const std::vector<double>& all, size_t va
   return sum;
 }
 
+void Strategy::Engine::sum_over_shards(const Tensor& values) {
+  if (!plan.shards_updates()) return;
+  auto& shard = *ranks.communicators().shard;
+  (values.is_cpu() ? shard.cpu() : shard).all_reduce(values).wait();
+}
+
 std::vector<size_t> Strategy::Engine::active_optimizers() const {
   std::vector<size_t> active;
   for (size_t i = 0; i < optimizers.size(); i++)
@@ -186,12 +192,11 @@ void Strategy::reduce(const StepTotals& totals, size_t optimizer, Accumulation a
 Tensor Strategy::grad_norm(size_t optimizer) {
   const Tensor squares = engine_->optimizers[optimizer].squared_norm();
   const auto& plan = engine_->plan;
-  if (!plan.shards_updates()) return squares.sqrt();
-  if (squares.is_cpu()) {
+  if (plan.shards_updates() && squares.is_cpu()) {
     const double sum = engine_->sum_over_loss(engine_->exchange({squares.item<double>()}), 1);
     return at::scalar_tensor(std::sqrt(sum * plan.shard_ranks / plan.ranks), at::kDouble);  // replicas have the same shards
   }
-  engine_->ranks.communicators().shard->all_reduce(squares).wait();
+  engine_->sum_over_shards(squares);
   return squares.sqrt();
 }
 
@@ -205,13 +210,8 @@ std::vector<GradientSlice> Strategy::gradients(size_t optimizer) { return engine
 
 void Strategy::update(const std::function<double(double)>& schedule, size_t optimizer) {
   auto& engine = *engine_;
-  engine.schedule->update(optimizer, [&] {
-    engine.optimizers[optimizer].update(schedule, [&](const Tensor& squares) {
-      if (!engine.plan.shards_updates()) return;
-      auto& shard = *engine.ranks.communicators().shard;
-      (squares.is_cpu() ? shard.cpu() : shard).all_reduce(squares).wait();
-    });
-  });
+  engine.schedule->update(
+      optimizer, [&] { engine.optimizers[optimizer].update(schedule, [&](const Tensor& squares) { engine.sum_over_shards(squares); }); });
 }
 
 void Strategy::zero_grad(size_t optimizer) {

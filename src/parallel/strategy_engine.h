@@ -42,6 +42,8 @@ struct Strategy::Engine {
   std::vector<double> exchange(const std::vector<double>& values);
   /// Of what exchange gave, the sum of each rank's first value over mesh.loss(): a tensor-parallel group counts its samples once.
   double sum_over_loss(const std::vector<double>& all, size_t values_per_rank) const;
+  /// values += those of the other ranks among whom updates are sharded, in place, on their device. Collective; nothing where none are.
+  void sum_over_shards(const Tensor& values);
   bool has_custom_optimizer() const;
   /// The optimizers that a backward is for.
   std::vector<size_t> active_optimizers() const;

@@ -12,23 +12,16 @@
 #include "levin/data/data_loader.h"
 #include "levin/nn/unit.h"
 #include "levin_test.h"
+#include "samples.h"
 
 using levin::Session;
 using levin::Tensor;
 using levin::test::runtime;
+using levin::test::samples;
 using levin::test::Toy;
 using levin::test::ToyData;
 
 namespace {
-
-levin::Batch samples(int64_t first, int64_t count) {
-  levin::Batch batch;
-  std::vector<int64_t> indices(static_cast<size_t>(count));
-  for (int64_t i = 0; i < count; i++) indices[static_cast<size_t>(i)] = first + i;
-  ToyData::make(64)->get(indices, batch);
-  batch.set_indices(indices);
-  return batch;
-}
 
 struct CountedImpl : levin::Unit<Tensor(Tensor)> {
   CountedImpl() { linear = register_module("linear", torch::nn::Linear(3, 3)); }

@@ -8,6 +8,7 @@
 #include "folder_of_ranks.h"
 #include "levin/session/session.h"
 #include "levin_test.h"
+#include "samples.h"
 
 using levin::Session;
 using levin::StateDict;
@@ -15,19 +16,10 @@ using levin::Tensor;
 using levin::test::check_throws;
 using levin::test::FolderOfRanks;
 using levin::test::runtime;
+using levin::test::samples;
 using levin::test::Toy;
-using levin::test::ToyData;
 
 namespace {
-
-levin::Batch samples(int64_t first, int64_t count) {
-  levin::Batch batch;
-  std::vector<int64_t> indices(static_cast<size_t>(count));
-  for (int64_t i = 0; i < count; i++) indices[static_cast<size_t>(i)] = first + i;
-  ToyData::make(64)->get(indices, batch);
-  batch.set_indices(indices);
-  return batch;
-}
 
 levin::SessionConfig config(levin::StrategyConfig strategy = {}) {
   return {.strategy = std::move(strategy), .precision = levin::Precision::float64};
