@@ -54,7 +54,7 @@ bool ProgramOptions::read_entry(const ConfigEntry& entry, const ConfigPlace& pla
   return false;
 }
 
-// Keys that begin with x- are no options: they hold what the file refers to by anchors.
+// Keys with the prefix x- are ignored: they hold YAML anchors.
 void ProgramOptions::read_layer(const ConfigValue& layer, std::map<std::string, ConfigSource>& set) {
   const ConfigPlace place{"", nullptr, &set};
   for (const auto& entry : layer.entries) {

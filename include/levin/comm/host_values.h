@@ -78,7 +78,7 @@ T all_min(ValueRanks ranks, T value) {
 
 /// Root's text. The other ranks' arguments are ignored, and may differ in length.
 std::string broadcast_text(ValueRanks ranks, std::string text, int root = 0);
-/// The same where there is no communicator yet, by MPI.
+/// The same over an MPI communicator, before a Communicator exists.
 std::string broadcast_text(MPI_Comm ranks, std::string text, int root = 0);
 /// Root's value, of a trivially copyable type.
 template <class T>
@@ -119,7 +119,7 @@ std::vector<T> all_gather_value(ValueRanks ranks, const T& mine) {
 /// exception that is not a levin::Error becomes a UsageError of `component`. CommunicatorAborted is thrown at once: the other ranks get it
 /// where they wait. One rank alone throws its own exception.
 void rethrow_on_all_ranks(ValueRanks ranks, const std::exception_ptr& failure, std::string_view component = "comm");
-/// The same where there is no communicator yet, by MPI.
+/// The same over an MPI communicator, before a Communicator exists.
 void rethrow_on_all_ranks(MPI_Comm ranks, const std::exception_ptr& failure, std::string_view component = "comm");
 
 /// Runs fn() on this rank and returns its result if it succeeded on all ranks; else as rethrow_on_all_ranks. `ranks`: a communicator, a

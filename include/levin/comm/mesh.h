@@ -75,7 +75,7 @@ class Mesh {
   /// Nodes are the sets of ranks that share host memory (Communicator::node of the CPU communicator). Collective.
   explicit Mesh(Communicator& world, const ModelParallel& model = {});
 
-  /// Shards each copy over so many ranks from now on, and makes the communicators of shards() and replicas(); earlier ones end.
+  /// Changes the number of shards of each copy and creates the communicators of shards() and replicas(); earlier ones become invalid.
   /// ConfigError as of MeshLayout::sharded_over. Collective.
   void shard_over(int ranks);
 

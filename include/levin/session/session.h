@@ -154,7 +154,7 @@ class Session : public StopAgreement {
   /// Gives the model its first weights. Collective. DataError, which lists names, where they do not fit; ConfigError for a rename that
   /// matches no name, or maps two names to one.
   void load_weights(const InitialWeights& init);
-  /// For a loop that makes checkpoints of its own: step, epoch, seed, schedules, loss scale.
+  /// For a loop that writes its own checkpoints: step, epoch, seed, schedules, loss scale.
   void add_progress(StateDict& state) const;
   void restore_progress(const StateDict& state);
   /// Steps and epochs done; the loop sets the epoch and the lengths, for schedules.

@@ -20,7 +20,7 @@ class Stateful {
   virtual void load(const StateDict& state) = 0;
 };
 
-/// A Stateful made of functions, for an object with a save and a load of its own.
+/// A Stateful made of functions, for an object that already saves and loads itself.
 class FunctionState : public Stateful {
  public:
   using Save = std::function<void(StateDict&)>;
