@@ -15,30 +15,29 @@ namespace levin::detail {
 namespace {
 
 using Json = nlohmann::ordered_json;
-using c10::ScalarType;
 
 constexpr std::string_view metadata_name = "__metadata__";
 constexpr size_t most_dims = 32;  // HDF5's limit, too
 
-constexpr std::array<std::pair<std::string_view, ScalarType>, 19> dtypes{{{"F64", ScalarType::Double},
-                                                                          {"F32", ScalarType::Float},
-                                                                          {"F16", ScalarType::Half},
-                                                                          {"BF16", ScalarType::BFloat16},
-                                                                          {"I64", ScalarType::Long},
-                                                                          {"I32", ScalarType::Int},
-                                                                          {"I16", ScalarType::Short},
-                                                                          {"I8", ScalarType::Char},
-                                                                          {"U64", ScalarType::UInt64},
-                                                                          {"U32", ScalarType::UInt32},
-                                                                          {"U16", ScalarType::UInt16},
-                                                                          {"U8", ScalarType::Byte},
-                                                                          {"BOOL", ScalarType::Bool},
-                                                                          {"F8_E4M3", ScalarType::Float8_e4m3fn},
-                                                                          {"F8_E5M2", ScalarType::Float8_e5m2},
-                                                                          {"F8_E8M0", ScalarType::Float8_e8m0fnu},
-                                                                          {"F8_E4M3FNUZ", ScalarType::Float8_e4m3fnuz},
-                                                                          {"F8_E5M2FNUZ", ScalarType::Float8_e5m2fnuz},
-                                                                          {"C64", ScalarType::ComplexFloat}}};
+constexpr std::array<std::pair<std::string_view, at::ScalarType>, 19> dtypes{{{"F64", at::ScalarType::Double},
+                                                                              {"F32", at::ScalarType::Float},
+                                                                              {"F16", at::ScalarType::Half},
+                                                                              {"BF16", at::ScalarType::BFloat16},
+                                                                              {"I64", at::ScalarType::Long},
+                                                                              {"I32", at::ScalarType::Int},
+                                                                              {"I16", at::ScalarType::Short},
+                                                                              {"I8", at::ScalarType::Char},
+                                                                              {"U64", at::ScalarType::UInt64},
+                                                                              {"U32", at::ScalarType::UInt32},
+                                                                              {"U16", at::ScalarType::UInt16},
+                                                                              {"U8", at::ScalarType::Byte},
+                                                                              {"BOOL", at::ScalarType::Bool},
+                                                                              {"F8_E4M3", at::ScalarType::Float8_e4m3fn},
+                                                                              {"F8_E5M2", at::ScalarType::Float8_e5m2},
+                                                                              {"F8_E8M0", at::ScalarType::Float8_e8m0fnu},
+                                                                              {"F8_E4M3FNUZ", at::ScalarType::Float8_e4m3fnuz},
+                                                                              {"F8_E5M2FNUZ", at::ScalarType::Float8_e5m2fnuz},
+                                                                              {"C64", at::ScalarType::ComplexFloat}}};
 
 constexpr auto save_again = "save it again with Python's safetensors: save_file(load_file(IN), OUT)";
 
@@ -176,14 +175,14 @@ class Parser {
 
 std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
-std::string_view name_of(ScalarType dtype) {
+std::string_view name_of(at::ScalarType dtype) {
   const auto* found = std::find_if(dtypes.begin(), dtypes.end(), [&](const auto& candidate) { return candidate.second == dtype; });
   return found == dtypes.end() ? std::string_view() : found->first;
 }
 
 }  // namespace
 
-bool SafetensorsHeader::is_loaded(ScalarType dtype) {
+bool SafetensorsHeader::is_loaded(at::ScalarType dtype) {
   const bool fp8 = c10::isFloatingType(dtype) && c10::elementSize(dtype) == 1;
   return !fp8 && !c10::isComplexType(dtype);
 }

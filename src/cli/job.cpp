@@ -24,12 +24,6 @@ Stage stage_of(const std::string& subcommand) {
   return Stage::fit;
 }
 
-template <class Make>
-auto made(const char* what, const Make& make) {
-  const HookScope here(what);
-  return make();
-}
-
 }  // namespace
 
 Job::Job(const Settings& settings, ProgramOptions& options, const Program& program, MpiRuntime& mpi, CrashReport& crashes, std::string name,
@@ -47,8 +41,9 @@ Job::Job(const Settings& settings, ProgramOptions& options, const Program& progr
   if (writes) folder_ = make_run_folder(mpi, settings.run, settings.runs, subcommand_, lock_);
   trainer_.set_default_root_dir(folder_);
   crashes.agree_by(&communicator());
-  if (!folder_.empty() && mpi.rank() == 0) record_.previous = read_run_record(folder_ / "run.json");
-  if (!folder_.empty()) crashes.record_in(folder_ / "run.json", begin_of_record(record_, mpi.size()));
+  if (folder_.empty()) return;
+  record_.previous = broadcast_text(mpi.communicator(), mpi.rank() == 0 ? read_run_record(folder_ / "run.json") : std::string());
+  crashes.record_in(folder_ / "run.json", begin_of_record(record_, mpi.size()));
 }
 
 int Job::run() {
@@ -64,10 +59,10 @@ int Job::run() {
   if (subcommand_ != "fit" || (!checkpoint && !std::filesystem::exists(folder_ / "config.yaml", unseen))) write_config();
   if (!folder_.empty()) trainer_.add_loggers(folder_);
   if (settings_.optimizer || settings_.lr_scheduler) trainer_.replace_optimizer(settings_.optimizer, settings_.lr_scheduler);
-  const auto data = made("the constructor of the data module", [&] { return program_.make_data(); });
+  const auto data = call_hook("the constructor of the data module", [&] { return program_.make_data(); });
   if (options_.has_late_links()) apply_links(*data);
   trainer_.log_hyperparams(to_yaml(settings_.as_given));
-  const auto module = made("the constructor of the model", [&] { return program_.make_module(trainer_); });
+  const auto module = call_hook("the constructor of the model", [&] { return program_.make_module(trainer_); });
   LoadFrom from{.checkpoint = checkpoint.get(),
                 .strict = settings_.run.ckpt_strict,
                 .init = init.source ? &init : nullptr,
@@ -102,15 +97,18 @@ void Job::write_config() const {
   if (mpi_.rank() == 0 && !folder_.empty()) write_text(folder_ / "config.yaml", to_yaml(settings_.as_given));
 }
 
-// Nothing refuses the start any more: the run is this training from now on. One that is killed leaves a record without an exit.
+// Nothing refuses the start any more: the run is this training from now on. A job that is killed leaves a record without an exit. Every
+// rank has the record, since the rank that fails first writes it; none trains before rank 0 has written, so that no error is overwritten.
 void Job::begin_training() {
-  write_config();
-  if (mpi_.rank() != 0 || folder_.empty()) return;
+  if (folder_.empty()) return;
   record_.first_step = trainer_.global_step();
   for (const auto& folder : trainer_.checkpoints().resumable_folders())
     record_.checkpoint_folders.push_back(relative_to_run(folder, folder_));
   for (const auto& abandoned : trainer_.checkpoints().abandoned()) record_.abandoned.push_back(relative_to_run(abandoned, folder_));
-  write_run_record(folder_ / "run.json", record_, trainer_, {}, "running", std::nullopt);
+  on_all_ranks(communicator(), "cli", [&] {
+    write_config();
+    if (mpi_.rank() == 0) write_run_record(folder_ / "run.json", record_, trainer_, {}, "running", std::nullopt);
+  });
   crashes_.record_in(folder_ / "run.json", begin_of_record(record_, mpi_.size()));
 }
 

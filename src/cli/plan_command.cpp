@@ -16,12 +16,6 @@
 namespace levin::cli {
 namespace {
 
-template <class Make>
-auto made(const char* what, const Make& make) {
-  const HookScope here(what);
-  return make();
-}
-
 // A finished unit's parameters have served: their sizes are known.
 class ShapesOnly : public BuildContext {
  public:
@@ -117,7 +111,7 @@ void print_row(const Row& row, const Plan& plan, const ClusterConfig& cluster, b
 }
 
 std::vector<OptimizerSpec> optimizers_of(Module& module, const std::optional<OptimizerConfig>& replaced) {
-  auto specs = made("configure_optimizers", [&] { return module.configure_optimizers(); });
+  auto specs = call_hook("configure_optimizers", [&] { return module.configure_optimizers(); });
   if (!replaced) return specs;
   if (specs.empty()) specs.emplace_back(*replaced);
   specs.front().optimizer = *replaced, specs.front().factory = nullptr;
@@ -126,14 +120,14 @@ std::vector<OptimizerSpec> optimizers_of(Module& module, const std::optional<Opt
 
 std::shared_ptr<Module> build(ProgramOptions& options, const Program& program) {
   if (options.has_late_links()) {
-    const auto data = made("the constructor of the data module", [&] { return program.make_data(); });
-    made("prepare_data", [&] { data->prepare_data(); });
-    made("setup", [&] { data->setup(Stage::fit); });
+    const auto data = call_hook("the constructor of the data module", [&] { return program.make_data(); });
+    call_hook("prepare_data", [&] { data->prepare_data(); });
+    call_hook("setup", [&] { data->setup(Stage::fit); });
     options.apply_late_links();
   }
   ShapesOnly context;
-  auto module = made("the constructor of the model", [&] { return program.make_plain_module(); });
-  made("configure_model", [&] { module->configure_model(); });
+  auto module = call_hook("the constructor of the model", [&] { return program.make_plain_module(); });
+  call_hook("configure_model", [&] { module->configure_model(); });
   return module;
 }
 

@@ -13,10 +13,10 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "bytes are written as they are in memory");
 
-using c10::ScalarType;
-constexpr std::array dtypes{ScalarType::Float,  ScalarType::Double, ScalarType::BFloat16, ScalarType::Half, ScalarType::Long,
-                            ScalarType::Int,    ScalarType::Short,  ScalarType::Char,     ScalarType::Byte, ScalarType::Bool,
-                            ScalarType::UInt16, ScalarType::UInt32, ScalarType::UInt64};
+constexpr std::array dtypes{at::ScalarType::Float, at::ScalarType::Double, at::ScalarType::BFloat16, at::ScalarType::Half,
+                            at::ScalarType::Long,  at::ScalarType::Int,    at::ScalarType::Short,    at::ScalarType::Char,
+                            at::ScalarType::Byte,  at::ScalarType::Bool,   at::ScalarType::UInt16,   at::ScalarType::UInt32,
+                            at::ScalarType::UInt64};
 
 Hdf5Handle copy_of(hid_t type) { return {H5Tcopy(type), H5Tclose}; }
 
@@ -51,26 +51,26 @@ std::vector<std::string> member_names(hid_t type) {
 
 }  // namespace
 
-std::optional<Hdf5Handle> hdf5_type(ScalarType dtype) {
+std::optional<Hdf5Handle> hdf5_type(at::ScalarType dtype) {
   switch (dtype) {
-    case ScalarType::Float: return copy_of(H5T_IEEE_F32LE);
-    case ScalarType::Double: return copy_of(H5T_IEEE_F64LE);
-    case ScalarType::BFloat16: return float_16(8, 7, 127);
-    case ScalarType::Half: return float_16(5, 10, 15);
-    case ScalarType::Long: return copy_of(H5T_STD_I64LE);
-    case ScalarType::Int: return copy_of(H5T_STD_I32LE);
-    case ScalarType::Short: return copy_of(H5T_STD_I16LE);
-    case ScalarType::Char: return copy_of(H5T_STD_I8LE);
-    case ScalarType::Byte: return copy_of(H5T_STD_U8LE);
-    case ScalarType::UInt16: return copy_of(H5T_STD_U16LE);
-    case ScalarType::UInt32: return copy_of(H5T_STD_U32LE);
-    case ScalarType::UInt64: return copy_of(H5T_STD_U64LE);
-    case ScalarType::Bool: return boolean();
+    case at::ScalarType::Float: return copy_of(H5T_IEEE_F32LE);
+    case at::ScalarType::Double: return copy_of(H5T_IEEE_F64LE);
+    case at::ScalarType::BFloat16: return float_16(8, 7, 127);
+    case at::ScalarType::Half: return float_16(5, 10, 15);
+    case at::ScalarType::Long: return copy_of(H5T_STD_I64LE);
+    case at::ScalarType::Int: return copy_of(H5T_STD_I32LE);
+    case at::ScalarType::Short: return copy_of(H5T_STD_I16LE);
+    case at::ScalarType::Char: return copy_of(H5T_STD_I8LE);
+    case at::ScalarType::Byte: return copy_of(H5T_STD_U8LE);
+    case at::ScalarType::UInt16: return copy_of(H5T_STD_U16LE);
+    case at::ScalarType::UInt32: return copy_of(H5T_STD_U32LE);
+    case at::ScalarType::UInt64: return copy_of(H5T_STD_U64LE);
+    case at::ScalarType::Bool: return boolean();
     default: return std::nullopt;
   }
 }
 
-std::optional<ScalarType> dtype_of(hid_t type) {
+std::optional<at::ScalarType> dtype_of(hid_t type) {
   for (const auto dtype : dtypes)
     if (H5Tequal(*hdf5_type(dtype), type) > 0) return dtype;
   return std::nullopt;

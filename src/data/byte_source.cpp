@@ -24,9 +24,9 @@ const char* kind_of(mode_t mode) {
   return "a device";
 }
 
-class File {
+class SourceFile {
  public:
-  explicit File(const std::filesystem::path& path) : path_(path.string()) {
+  explicit SourceFile(const std::filesystem::path& path) : path_(path.string()) {
     // Without O_NONBLOCK opening a pipe waits for a writer.
     descriptor_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (descriptor_ < 0) fail("open");
@@ -44,9 +44,9 @@ class File {
     }
     size_ = static_cast<uint64_t>(about.st_size);
   }
-  ~File() { ::close(descriptor_); }
-  File(const File&) = delete;
-  File& operator=(const File&) = delete;
+  ~SourceFile() { ::close(descriptor_); }
+  SourceFile(const SourceFile&) = delete;
+  SourceFile& operator=(const SourceFile&) = delete;
 
   size_t read(std::span<std::byte> out) {
     size_t done = 0;
@@ -76,17 +76,17 @@ class File {
 
 class PlainSource final : public ByteSource {
  public:
-  explicit PlainSource(std::unique_ptr<File> file) : file_(std::move(file)) {}
+  explicit PlainSource(std::unique_ptr<SourceFile> file) : file_(std::move(file)) {}
   size_t read(std::span<std::byte> out) override { return file_->read(out); }
   uint64_t most_bytes() const override { return file_->size(); }
 
  private:
-  std::unique_ptr<File> file_;
+  std::unique_ptr<SourceFile> file_;
 };
 
 class GzipSource final : public ByteSource {
  public:
-  explicit GzipSource(std::unique_ptr<File> file) : file_(std::move(file)), input_(1 << 18) {
+  explicit GzipSource(std::unique_ptr<SourceFile> file) : file_(std::move(file)), input_(1 << 18) {
     if (inflateInit2(&stream_, 15 + 16) != Z_OK)
       throw IoError(fmt::format("{}: zlib cannot allocate memory", file_->path()), "use fewer worker threads", "data");
   }
@@ -127,13 +127,13 @@ class GzipSource final : public ByteSource {
     throw DataError(fmt::format("{}: the gzip file {}", file_->path(), what), "copy the file again");
   }
 
-  std::unique_ptr<File> file_;
+  std::unique_ptr<SourceFile> file_;
   std::vector<Bytef> input_;
   z_stream stream_{};
   bool at_end_ = false, ended_ = false;
 };
 
-bool begins_as_gzip(File& file) {
+bool begins_as_gzip(SourceFile& file) {
   std::array<std::byte, 2> magic{};
   return file.read(magic) == 2 && magic[0] == std::byte{0x1F} && magic[1] == std::byte{0x8B};
 }
@@ -141,12 +141,12 @@ bool begins_as_gzip(File& file) {
 }  // namespace
 
 bool ByteSource::is_compressed(const std::filesystem::path& path) {
-  File file(path);
+  SourceFile file(path);
   return begins_as_gzip(file);
 }
 
 std::unique_ptr<ByteSource> ByteSource::open(const std::filesystem::path& path) {
-  auto file = std::make_unique<File>(path);
+  auto file = std::make_unique<SourceFile>(path);
   const bool gzip = begins_as_gzip(*file);
   file->rewind();
   if (gzip) return std::make_unique<GzipSource>(std::move(file));

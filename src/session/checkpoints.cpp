@@ -150,6 +150,12 @@ bool Checkpoints::begin_branch(const CheckpointReader* from, bool of_this_run) {
                                        moved.folder.string(), fmt::join(moved.names, ", "));
     }
   });
+  std::string folders;  // each with a NUL behind it
+  for (const auto& folder : abandoned_) folders += folder.string() + '\0';
+  folders = broadcast_text(host, folders);
+  abandoned_.clear();
+  for (size_t begin = 0, end; (end = folders.find('\0', begin)) != std::string::npos; begin = end + 1)
+    abandoned_.emplace_back(folders.substr(begin, end - begin));
   return has_past;
 }
 

@@ -1,10 +1,11 @@
-#include "levin/trainer/evaluation_loop.h"
+#include "evaluation_loop.h"
 
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
 
 #include "levin/core/error.h"
+#include "levin/trainer/module.h"
 #include "run_guards.h"
 
 namespace levin {
@@ -65,8 +66,9 @@ struct EvaluationLoop::StageHooks {
   }
 };
 
-EvaluationLoop::EvaluationLoop(Trainer& trainer, Stage stage, Module& module, DataModule& data)
-    : trainer_(trainer), stage_(stage), module_(module), data_(data), moments_(StageHooks::of(stage)) {
+EvaluationLoop::EvaluationLoop(Run& run, Stage stage)
+    : run_(run), session_(run.session()), module_(run.module()), stage_(stage), moments_(StageHooks::of(stage)) {
+  auto& data = run.data();
   const auto specs = call("the dataloaders", data, [&] { return (data.*moments_.loaders)(); });
   const bool has_data = !specs.empty() && std::all_of(specs.begin(), specs.end(), [](const auto& spec) { return spec.has_data(); });
   if (!has_data && stage == Stage::fit && specs.size() <= 1) return;
@@ -74,8 +76,8 @@ EvaluationLoop::EvaluationLoop(Trainer& trainer, Stage stage, Module& module, Da
     throw ConfigError(fmt::format("there are no data to {}", stage_name(stage)), "override the data module's *_dataloader for it",
                       "trainer");
   for (const auto& spec : specs) {
-    auto loader = trainer.make_loader(spec, /*training=*/false);
-    const int64_t batches = Trainer::allowed_batches(trainer.config().*moments_.limit, *loader, moments_.limit_name);
+    auto loader = run.make_loader(spec, /*training=*/false);
+    const int64_t batches = Run::allowed_batches(run.config().*moments_.limit, *loader, moments_.limit_name);
     sources_.push_back({std::move(loader), batches});
   }
 }
@@ -84,41 +86,41 @@ bool EvaluationLoop::has_batches() const noexcept {
   return std::any_of(sources_.begin(), sources_.end(), [](const auto& source) { return source.batches > 0; });
 }
 
-NamedValues EvaluationLoop::run(bool may_be_given_up) { return pass(-1, /*log=*/true, may_be_given_up); }
+NamedValues EvaluationLoop::run(bool may_be_interrupted) { return pass(-1, /*log=*/true, may_be_interrupted); }
 
 void EvaluationLoop::sanity_check(int64_t most) {
-  pass(most, /*log=*/false, /*may_be_given_up=*/true);
+  pass(most, /*log=*/false, /*may_be_interrupted=*/true);
   logs_.clear();
 }
 
-NamedValues EvaluationLoop::pass(int64_t most, bool log, bool may_be_given_up) {
-  may_be_given_up_ = may_be_given_up;
-  const auto& hooks = trainer_.hooks();
+NamedValues EvaluationLoop::pass(int64_t most, bool log, bool may_be_interrupted) {
+  may_be_interrupted_ = may_be_interrupted;
+  const auto& hooks = run_.hooks();
   const auto allowed = [&](const Source& source) { return most < 0 ? source.batches : std::min(most, source.batches); };
   if (std::all_of(sources_.begin(), sources_.end(), [&](const auto& source) { return allowed(source) == 0; })) return {};
   const at::NoGradGuard no_grad;
   EvaluationMode mode(module_);
-  const LogTarget target(trainer_, module_, logs_);
+  const LogTarget target(run_, logs_);
   predictions_.clear();
-  trainer_.session().strategy().broadcast_buffers();
+  session_.strategy().broadcast_buffers();
 
   call(moments_.model_eval.name, module_, [&] { (module_.*moments_.model_eval.hook)(); });
   hooks.call(moments_.start.name, moments_.start.hook);
   hooks.call(moments_.epoch_start.name, moments_.epoch_start.hook);
   NamedValues values;
-  given_up_ = false;
-  for (size_t i = 0; i < sources_.size() && !given_up_; i++) {
+  interrupted_ = false;
+  for (size_t i = 0; i < sources_.size() && !interrupted_; i++) {
     if (sources_.size() > 1) logs_.begin_dataloader(static_cast<int64_t>(i));
     run_source(i, allowed(sources_[i]));
-    if (sources_.size() > 1) logs_.end_dataloader(trainer_.session().mesh().data_communicator(), values);
+    if (sources_.size() > 1) logs_.end_dataloader(session_.mesh().data_communicator(), values);
   }
-  if (given_up_) {
+  if (interrupted_) {
     logs_.discard();
     return {};
   }
   hooks.call(moments_.epoch_end.name, moments_.epoch_end.hook);
-  for (auto& value : logs_.epoch_values(trainer_.session().mesh().data_communicator())) values.push_back(std::move(value));
-  if (log) trainer_.log_metrics(values);
+  for (auto& value : logs_.epoch_values(session_.mesh().data_communicator())) values.push_back(std::move(value));
+  if (log) run_.logging().log_metrics(values);
   hooks.call(moments_.end.name, moments_.end.hook);
   mode.restore();
   if (moments_.model_train.hook) call(moments_.model_train.name, module_, [&] { (module_.*moments_.model_train.hook)(); });
@@ -127,35 +129,34 @@ NamedValues EvaluationLoop::pass(int64_t most, bool log, bool may_be_given_up) {
 
 void EvaluationLoop::run_source(size_t dataloader_idx, int64_t batches) {
   auto& loader = *sources_[dataloader_idx].loader;
-  trainer_.batch_progress() = {0, batches == Trainer::unlimited ? 0 : batches};
+  run_.begin_pass(batches);
   loader.set_epoch(0);
   for (int64_t batch_idx = 0; batch_idx < batches; batch_idx++) {
     Batch* batch = call("reading the next batch", loader, [&] { return loader.next(); });
     if (!batch) break;
     batch->set_dataloader_idx(static_cast<int64_t>(dataloader_idx));
     const PaddingGuard padding(module_, *batch);
-    trainer_.session().seed_evaluation(static_cast<int64_t>(dataloader_idx), batch_idx);
-    trainer_.transfer(*batch, module_, data_);
+    session_.seed_evaluation(static_cast<int64_t>(dataloader_idx), batch_idx);
+    run_.transfer(*batch);
     step(*batch, batch_idx);
-    trainer_.batch_progress().done++;
-    if (given_up_ = must_exit(); given_up_) return;
+    run_.batch_progress().done++;
+    if (interrupted_ = must_exit(); interrupted_) return;
   }
 }
 
 bool EvaluationLoop::must_exit() {
-  auto& session = trainer_.session();
-  if (!may_be_given_up_) return false;
-  session.meet();
-  return session.must_exit();
+  if (!may_be_interrupted_) return false;
+  session_.meet();
+  return session_.must_exit();
 }
 
 void EvaluationLoop::step(const Batch& batch, int64_t batch_idx) {
-  const auto& hooks = trainer_.hooks();
+  const auto& hooks = run_.hooks();
   hooks.call(moments_.batch_start.name, moments_.batch_start.hook, batch, batch_idx);
   logs_.begin_batch(batch);
   const auto in_autocast = [&](const char* name, auto step) {
     return call(name, module_, batch, [&] {
-      const auto autocast = trainer_.session().autocast();
+      const auto autocast = session_.autocast();
       return (module_.*step)(batch);
     });
   };

@@ -1,7 +1,6 @@
+#include "fit_loop.h"
 #include "levin/core/error.h"
 #include "levin/session/state_reader.h"
-#include "levin/trainer/fit_loop.h"
-#include "run_state.h"
 
 namespace levin {
 namespace {
@@ -15,23 +14,23 @@ void restore_metrics(const StateDict& state, NamedValues& metrics) {
 }  // namespace
 
 // Where the training stands, between two steps.
-StateDict FitLoop::state() const {
+StateDict FitLoop::state() {
   StateDict state;
   session_.add_progress(state);
   const auto place = loader_->state();
   state.set("in_epoch", in_epoch_);
   state.set("ended", enough() && !session_.must_exit());
   state.set("stop.reasons", static_cast<int64_t>(session_.lasting_reasons()));
-  state.set("stop.reason", trainer_.report().stop_reason);
+  state.set("stop.reason", run_.report().stop_reason);
   state.set("stop.options", stop_options());
-  state.set("validation_given_up", validation_given_up_);
+  state.set("validation_interrupted", validation_interrupted_);
   state.set("loader.epoch", place.epoch);
   state.set("loader.samples", place.samples);
   state.set("loader.step_samples", loader_->step_samples());
   state.set("all_batches", all_batches_);
   state.set("ranks", session_.mesh().data().size());
   state.set("seconds", std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count());
-  for (const auto& [name, value] : trainer_.report().metrics) state.set("metric." + name, value);
+  for (const auto& [name, value] : run_.report().metrics) state.set("metric." + name, value);
   return state;
 }
 
@@ -41,7 +40,7 @@ std::string FitLoop::stop_options() const {
   std::string text =
       fmt::format("max_epochs {}, max_steps {}, min_epochs {}, min_steps {}, max_time {}", number(config_.max_epochs), config_.max_steps,
                   number(config_.min_epochs), number(config_.min_steps), config_.max_time ? config_.max_time->to_text() : "null");
-  for (const auto& [key, callback] : detail::keyed_callbacks(trainer_))
+  for (const auto& [key, callback] : detail::keyed_callbacks(run_))
     if (const auto options = callback->stop_options(); !options.empty()) text += fmt::format("\n{}: {}", key, options);
   return text;
 }
@@ -57,19 +56,19 @@ std::string FitLoop::why_complete(const StateDict& state) {
   if (config_.max_time && state.get<double>("seconds") >= config_.max_time->value) session_.stop(StopReason::time_over);
   if (state.contains("stop.reasons") && state.get<std::string>("stop.options") == stop_options()) {
     session_.stop_again(static_cast<uint32_t>(state.get<int64_t>("stop.reasons")));
-    trainer_.report().stop_reason = state.get<std::string>("stop.reason");
+    run_.report().stop_reason = state.get<std::string>("stop.reason");
   }
   const bool may_stop = epoch >= *config_.min_epochs && step >= *config_.min_steps;
   if (!ended || !session_.should_stop() || !may_stop) return {};
   if (session_.stops_for(StopReason::time_over))
     return fmt::format("max_time {} is over; raise --trainer.max_time to continue", config_.max_time ? config_.max_time->to_text() : "");
-  const auto& reason = trainer_.report().stop_reason;
+  const auto& reason = run_.report().stop_reason;
   return fmt::format("{}; change the options of the callback that stopped it, or a limit such as --trainer.max_epochs, to continue",
                      reason.empty() ? "a callback stopped it" : reason);
 }
 
 void FitLoop::keep_complete(const StateDict& state, const std::string& why) {
-  auto& report = trainer_.report();
+  auto& report = run_.report();
   report.already_complete = true;
   session_.progress().epoch = state.get<int64_t>("epoch");
   session_.progress().step = state.get<int64_t>("step");
@@ -91,13 +90,14 @@ void FitLoop::restore(StateReader& saved) {
   session_.restore_progress(state);
   all_batches_ = state.get<int64_t>("all_batches");
   in_epoch_ = state.get<bool>("in_epoch");
-  validation_given_up_ = state.get<bool>("validation_given_up") && validation_;
+  const bool renamed = state.contains("validation_interrupted");  // since manifest 3
+  validation_interrupted_ = state.get<bool>(renamed ? "validation_interrupted" : "validation_given_up") && validation_;
   started_ -= std::chrono::duration_cast<std::chrono::steady_clock::duration>(std::chrono::duration<double>(state.get<double>("seconds")));
-  restore_metrics(state, trainer_.report().metrics);
-  saved.load(run_state_->running());
+  restore_metrics(state, run_.report().metrics);
+  saved.load(run_state_.running());
   if (!in_epoch_) return;
   batch_idx_ = loader_->restore({state.get<int64_t>("loader.epoch"), state.get<int64_t>("loader.samples")});
-  saved.load(run_state_->metrics());
+  saved.load(run_state_.metrics());
 }
 
 }  // namespace levin

@@ -1,12 +1,13 @@
 #include "levin/trainer/manual_optimization.h"
 
 #include "levin/core/error.h"
-#include "levin/trainer/trainer.h"
+#include "levin/trainer/module.h"
+#include "run.h"
 #include "run_guards.h"
 
 namespace levin {
 
-Session& ManualOptimizer::session() const { return optimization_->trainer_.session(); }
+Session& ManualOptimizer::session() const { return optimization_->session_; }
 
 void ManualOptimizer::zero_grad() {
   session().zero_grad(index_);
@@ -17,7 +18,10 @@ void ManualOptimizer::toggle() { session().toggle(index_); }
 void ManualOptimizer::untoggle() { session().toggle_all(); }
 
 bool ManualOptimizer::reduce() {
-  if (!reduced_) reduced_ = session().reduce(index_, Accumulation::sum);
+  if (!reduced_) {
+    optimization_->before_exchange_();
+    reduced_ = session().reduce(index_, Accumulation::sum);
+  }
   return *reduced_;
 }
 
@@ -33,8 +37,8 @@ bool ManualOptimizer::step(bool clip) {
   const bool something = reduce();
   if (something) {
     auto& module = optimization_->module_;
-    const auto& config = optimization_->trainer_.config().session;
-    optimization_->trainer_.hooks().call("on_before_optimizer_step", &Hooks::on_before_optimizer_step, std::string_view(name_));
+    const auto& config = optimization_->run_.config().session;
+    optimization_->run_.hooks().call("on_before_optimizer_step", &Hooks::on_before_optimizer_step, std::string_view(name_));
     if (clip)
       call("configure_gradient_clipping", module,
            [&] { module.configure_gradient_clipping(name_, config.gradient_clip_val, config.gradient_clip_algorithm); });
@@ -45,15 +49,16 @@ bool ManualOptimizer::step(bool clip) {
   return something;
 }
 
-ManualOptimization::ManualOptimization(Trainer& trainer, Module& module) : trainer_(trainer), module_(module) {
-  const auto& names = trainer.session().optimizers();
+ManualOptimization::ManualOptimization(Run& run, std::function<void()> before_exchange)
+    : run_(run), session_(run.session()), module_(run.module()), before_exchange_(std::move(before_exchange)) {
+  const auto& names = session_.optimizers();
   for (size_t i = 0; i < names.size(); i++) optimizers_.push_back(ManualOptimizer(*this, i, names[i]));
-  module.attach_optimization(this);
+  module_.attach_optimization(this);
 }
 
 ManualOptimization::~ManualOptimization() {
   module_.attach_optimization(nullptr);
-  trainer_.session().toggle_all();
+  session_.toggle_all();
 }
 
 void ManualOptimization::begin(const Batch& batch) {
@@ -61,7 +66,7 @@ void ManualOptimization::begin(const Batch& batch) {
   stepped_ = false;
 }
 
-ManualOptimizer& ManualOptimization::optimizer(std::string_view name) { return optimizers_[trainer_.session().optimizer_index(name)]; }
+ManualOptimizer& ManualOptimization::optimizer(std::string_view name) { return optimizers_[session_.optimizer_index(name)]; }
 
 void ManualOptimization::backward(const Tensor& loss) {
   for (const auto& optimizer : optimizers_)
@@ -69,9 +74,9 @@ void ManualOptimization::backward(const Tensor& loss) {
       throw UsageError("trainer",
                        fmt::format("a backward after the gradients of \"{}\" were reduced, and before its step", optimizer.name()),
                        "call step or zero_grad first");
-  const auto& hooks = trainer_.hooks();
+  const auto& hooks = run_.hooks();
   hooks.call("on_before_backward", &Hooks::on_before_backward, loss);
-  call("backward", module_, *batch_, [&] { trainer_.session().backward(loss, module_.weight_of(*batch_)); });
+  call("backward", module_, *batch_, [&] { session_.backward(loss, module_.weight_of(*batch_)); });
   hooks.call("on_after_backward", &Hooks::on_after_backward);
 }
 
@@ -84,7 +89,7 @@ Tensor ManualOptimization::optimize(std::string_view name, const std::function<T
   } toggled(one);
   one.zero_grad();
   const Tensor value = loss();
-  trainer_.session().expect_step(one.index_);
+  session_.expect_step(one.index_);
   backward(value);
   one.step(/*clip=*/true);
   return value.detach();

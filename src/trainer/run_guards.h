@@ -6,10 +6,12 @@
 #include <cstdlib>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "levin/nn/module_buffers.h"
+#include "levin/trainer/log_collection.h"
 #include "levin/trainer/module.h"
-#include "levin/trainer/trainer.h"
+#include "run.h"
 
 namespace levin {
 
@@ -44,36 +46,35 @@ class ModuleInRun {
   DataModule& data_;
 };
 
-/// The Trainer knows the data module of its run.
-class DataModuleInRun {
+/// The Trainer knows its run.
+class CurrentRun {
  public:
-  DataModuleInRun(DataModule*& place, DataModule& data) : place_(place), before_(std::exchange(place, &data)) {}
-  ~DataModuleInRun() { place_ = before_; }
-  DataModuleInRun(const DataModuleInRun&) = delete;
-  DataModuleInRun& operator=(const DataModuleInRun&) = delete;
+  CurrentRun(Run*& place, Run& run) : place_(place), before_(std::exchange(place, &run)) {}
+  ~CurrentRun() { place_ = before_; }
+  CurrentRun(const CurrentRun&) = delete;
+  CurrentRun& operator=(const CurrentRun&) = delete;
 
  private:
-  DataModule*& place_;
-  DataModule* before_;
+  Run*& place_;
+  Run* before_;
 };
 
 /// The module's log() goes to these logs.
 class LogTarget {
  public:
-  LogTarget(Trainer& trainer, Module& module, LogCollection& logs) : trainer_(trainer), module_(module), before_(module.logs()) {
-    module_.attach_logs(trainer.config().barebones ? nullptr : &logs);
-    trainer_.show(&logs);
+  LogTarget(Run& run, LogCollection& logs) : run_(run), before_(run.module().logs()) {
+    run.module().attach_logs(run.config().barebones ? nullptr : &logs);
+    run.set_logs(&logs);
   }
   ~LogTarget() {
-    module_.attach_logs(before_);
-    trainer_.show(before_);
+    run_.module().attach_logs(before_);
+    run_.set_logs(before_);
   }
   LogTarget(const LogTarget&) = delete;
   LogTarget& operator=(const LogTarget&) = delete;
 
  private:
-  Trainer& trainer_;
-  Module& module_;
+  Run& run_;
   LogCollection* before_;
 };
 

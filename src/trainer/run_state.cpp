@@ -10,9 +10,9 @@
 #include "levin/comm/host_values.h"
 #include "levin/core/error.h"
 #include "levin/core/whereabouts.h"
-#include "levin/trainer/data_module.h"
+#include "levin/trainer/log_collection.h"
 #include "levin/trainer/module.h"
-#include "levin/trainer/trainer.h"
+#include "run.h"
 
 namespace levin::detail {
 namespace {
@@ -91,10 +91,10 @@ void load_rows(Metric& metric, const std::string& state, const Tensor& all, cons
 
 }  // namespace
 
-std::vector<std::pair<std::string, std::shared_ptr<Callback>>> keyed_callbacks(const Trainer& trainer) {
+std::vector<std::pair<std::string, std::shared_ptr<Callback>>> keyed_callbacks(const Run& run) {
   std::vector<std::pair<std::string, std::shared_ptr<Callback>>> keyed;
   std::map<std::string, int> seen;
-  for (const auto& callback : trainer.callbacks()) {
+  for (const auto& callback : run.callbacks()) {
     std::string key = callback->state_key();
     if (key.empty()) key = c10::demangle(typeid(*callback).name());
     for (size_t at; (at = key.find('/')) != std::string::npos;) key[at] = '_';
@@ -175,20 +175,21 @@ FunctionState state_of(DataModule& data) {
           }};
 }
 
-RunState::RunState(Trainer& trainer, Module& module, DataModule& data, LogCollection& logs)
-    : session_(trainer.session()), running_(trainer.session(), module, logs), metrics_(trainer.session(), module) {
+RunState::RunState(Run& run, LogCollection& logs)
+    : session_(run.session()), running_(session_, run.module(), logs), metrics_(session_, run.module()) {
   const auto add = [&](FunctionState state) { others_.push_back(std::make_unique<FunctionState>(std::move(state))); };
-  add(state_of(data));
-  for (const auto& [key, callback] : keyed_callbacks(trainer))
+  add(state_of(run.data()));
+  for (const auto& [key, callback] : keyed_callbacks(run))
     add({"callbacks/" + key, [its = callback.get()](StateDict& state) { state = its->state_dict(); },
          [its = callback.get()](const StateDict& state) { its->load_state_dict(state); }});
-  const auto& hooks = trainer.hooks();
+  const auto& hooks = run.hooks();
   add({"hooks", [&hooks](StateDict& state) { hooks.call("on_save_checkpoint", &Hooks::on_save_checkpoint, state); },
        [&hooks](const StateDict& state) { hooks.call("on_load_checkpoint", &Hooks::on_load_checkpoint, state); }});
   // Only rank 0 has loggers, but all ranks attach the same states.
-  const auto loggers = broadcast_value(session_.communicator(), trainer.loggers().size());
-  for (size_t i = 0; i < loggers; i++) {
-    auto* logger = i < trainer.loggers().size() ? trainer.loggers()[i].get() : nullptr;
+  const auto& loggers = run.logging().loggers();
+  const auto count = broadcast_value(session_.communicator(), loggers.size());
+  for (size_t i = 0; i < count; i++) {
+    auto* logger = i < loggers.size() ? loggers[i].get() : nullptr;
     loggers_.push_back(std::make_unique<FunctionState>(
         fmt::format("loggers/{}", i),
         [logger](StateDict& state) {

@@ -12,8 +12,8 @@ class Callback;
 class DataModule;
 class LogCollection;
 class Module;
+class Run;
 class Session;
-class Trainer;
 
 namespace detail {
 
@@ -47,7 +47,7 @@ class ModuleMetrics : public Stateful {
 };
 
 /// The run's callbacks, each with a unique key.
-std::vector<std::pair<std::string, std::shared_ptr<Callback>>> keyed_callbacks(const Trainer& trainer);
+std::vector<std::pair<std::string, std::shared_ptr<Callback>>> keyed_callbacks(const Run& run);
 
 /// The data module's state_dict.
 FunctionState state_of(DataModule& data);
@@ -55,7 +55,7 @@ FunctionState state_of(DataModule& data);
 /// Keeps the states of a fit in the session's checkpoints while it lives: logs, metrics, data module, callbacks, hooks, loggers.
 class RunState {
  public:
-  RunState(Trainer& trainer, Module& module, DataModule& data, LogCollection& logs);
+  RunState(Run& run, LogCollection& logs);
   ~RunState();
   RunState(const RunState&) = delete;
   RunState& operator=(const RunState&) = delete;

@@ -10,6 +10,8 @@ using namespace levin::test;
 using levin::EarlyStoppingConfig;
 using Reason = levin::EarlyStoppingReason;
 
+BOOST_AUTO_TEST_SUITE(callbacks_early_stopping)
+
 namespace {
 
 // Validation logs one given value after another: the same number of samples a rank, so the mean is that value.
@@ -52,8 +54,6 @@ Stopped train(EarlyStoppingConfig config, const std::vector<double>& scores, lev
 bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(callbacks_early_stopping)
 
 BOOST_AUTO_TEST_CASE(patience_counts_validations_without_improvement) {
   const auto [epochs, reason, callback] = train({.patience = 2}, {5, 4, 4.5, 3, 3, 3.5, 1});

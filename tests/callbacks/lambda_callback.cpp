@@ -13,6 +13,8 @@ using namespace levin::test;
 using levin::LambdaCallback;
 using levin::LambdaHooks;
 
+BOOST_AUTO_TEST_SUITE(callbacks_lambda_callback)
+
 namespace {
 
 std::set<std::string> names_in(const std::string& header, const std::regex& pattern) {
@@ -25,8 +27,6 @@ std::set<std::string> names_in(const std::string& header, const std::regex& patt
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(callbacks_lambda_callback)
 
 BOOST_AUTO_TEST_CASE(functions_are_called_with_what_the_hooks_get) {
   ToyData data;

@@ -12,6 +12,8 @@ using levin::LearningRateMonitor;
 using levin::LearningRateMonitorConfig;
 using Values = std::vector<std::pair<int64_t, double>>;
 
+BOOST_AUTO_TEST_SUITE(callbacks_learning_rate_monitor)
+
 namespace {
 
 struct Monitored {
@@ -50,8 +52,6 @@ levin::OptimizerSpec halved(Interval interval) {
 bool first() { return runtime().rank() == 0; }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(callbacks_learning_rate_monitor)
 
 BOOST_AUTO_TEST_CASE(a_schedule_by_steps_is_logged_with_the_steps) {
   const Monitored run({}, halved(Interval::step));

@@ -29,6 +29,8 @@ using levin::CheckpointReader;
 using levin::ModelCheckpoint;
 using levin::ModelCheckpointConfig;
 
+BOOST_AUTO_TEST_SUITE(callbacks_model_checkpoint)
+
 namespace {
 
 namespace fs = std::filesystem;
@@ -73,8 +75,6 @@ std::vector<int64_t> steps_in(const fs::path& folder) {
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(callbacks_model_checkpoint)
 
 BOOST_AUTO_TEST_CASE(a_program_of_its_own_goes_on) {
   const FolderOfRanks folder;

@@ -18,6 +18,8 @@ using levin::LambdaHooks;
 using levin::OnExceptionCheckpoint;
 namespace fs = std::filesystem;
 
+BOOST_AUTO_TEST_SUITE(callbacks_on_exception_checkpoint)
+
 namespace {
 
 /// Trains two epochs of 5 steps on 8 samples each; something is thrown on the way.
@@ -56,8 +58,6 @@ bool same_as_unbroken(const Toy& module) {
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(callbacks_on_exception_checkpoint)
 
 BOOST_AUTO_TEST_CASE(what_all_ranks_throw_leaves_the_last_complete_step) {
   const FolderOfRanks folder;

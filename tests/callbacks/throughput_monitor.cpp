@@ -11,6 +11,8 @@ using levin::NamedValues;
 using levin::ThroughputMonitor;
 using levin::ThroughputMonitorConfig;
 
+BOOST_AUTO_TEST_SUITE(callbacks_throughput_monitor)
+
 namespace {
 
 // Each sample has three items and a thousand operations, and each step takes 5 ms at least; validations are long.
@@ -58,8 +60,6 @@ struct Measured {
 };
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(callbacks_throughput_monitor)
 
 BOOST_AUTO_TEST_CASE(rates_are_of_all_ranks_without_validations) {
   const Measured run({.available_flops = 1e6});

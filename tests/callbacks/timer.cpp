@@ -12,6 +12,8 @@ using levin::Stage;
 using levin::Timer;
 using levin::TimerConfig;
 
+BOOST_AUTO_TEST_SUITE(callbacks_timer)
+
 namespace {
 
 // Trains with steps that the last rank alone makes long: the others' clocks tell them nothing of it until they wait for it.
@@ -39,8 +41,6 @@ struct Timed {
 };
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(callbacks_timer)
 
 BOOST_AUTO_TEST_CASE(all_ranks_stop_after_the_same_step) {
   const Timed run({.duration = Seconds{0.23}});

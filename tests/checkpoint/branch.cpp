@@ -18,6 +18,8 @@ using namespace levin::test;
 using Names = std::vector<std::string>;
 namespace fs = std::filesystem;
 
+BOOST_AUTO_TEST_SUITE(checkpoint_branch)
+
 namespace {
 
 int renames_until_death = -1;  // of the process; -1: it lives
@@ -67,8 +69,6 @@ bool killed_in_open_branch(const fs::path& folder, std::optional<int64_t> resume
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(checkpoint_branch)
 
 BOOST_AUTO_TEST_CASE(later_steps_are_set_aside_and_nothing_is_removed) {
   const Folder folder(40);

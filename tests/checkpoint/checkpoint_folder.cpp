@@ -10,6 +10,8 @@ using levin::CheckpointWriter;
 using Names = std::vector<std::string>;
 namespace fs = std::filesystem;
 
+BOOST_AUTO_TEST_SUITE(checkpoint_folder)
+
 namespace {
 
 struct Folder {
@@ -27,8 +29,6 @@ struct Folder {
 };
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(checkpoint_folder)
 
 BOOST_AUTO_TEST_CASE(the_manifests_step_counts_not_the_name) {
   Folder folder;

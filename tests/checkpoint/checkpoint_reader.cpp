@@ -15,6 +15,8 @@ using levin::DataError;
 using levin::Manifest;
 namespace fs = std::filesystem;
 
+BOOST_AUTO_TEST_SUITE(checkpoint_reader)
+
 namespace {
 
 /// A folder with checkpoints of all ranks.
@@ -44,8 +46,6 @@ struct Saved {
 };
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(checkpoint_reader)
 
 BOOST_AUTO_TEST_CASE(fewer_ranks_read_what_more_wrote) {
   Saved saved;

@@ -21,6 +21,8 @@ using levin::IoError;
 using levin::UsageError;
 using Names = std::vector<std::string>;
 
+BOOST_AUTO_TEST_SUITE(checkpoint_writer)
+
 namespace {
 
 struct Ranks {
@@ -39,8 +41,6 @@ void check(const Ranks& ranks, const std::string& name, int64_t step) {
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(checkpoint_writer)
 
 BOOST_AUTO_TEST_CASE(what_is_saved_is_read) {
   Ranks ranks;

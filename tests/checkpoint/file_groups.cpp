@@ -26,6 +26,8 @@ using levin::Manifest;
 using Names = std::vector<std::string>;
 namespace fs = std::filesystem;
 
+BOOST_AUTO_TEST_SUITE(checkpoint_file_groups)
+
 namespace {
 
 struct Ranks {
@@ -71,8 +73,6 @@ Names files_of(size_t count) {
 int64_t cut(int64_t numel, int rank, int ranks) { return numel * rank * (rank + 1) / (static_cast<int64_t>(ranks) * (ranks + 1)); }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(checkpoint_file_groups)
 
 BOOST_AUTO_TEST_CASE(a_file_for_each_node) {
   Ranks ranks;

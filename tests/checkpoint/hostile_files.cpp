@@ -17,6 +17,8 @@ using levin::DataError;
 using levin::Manifest;
 namespace fs = std::filesystem;
 
+BOOST_AUTO_TEST_SUITE(checkpoint_hostile_files)
+
 namespace {
 
 /// A manifest that matches the file, whatever that is.
@@ -34,8 +36,6 @@ struct Alone {
 };
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(checkpoint_hostile_files)
 
 BOOST_AUTO_TEST_CASE(what_no_state_has_is_refused) {
   Alone alone;

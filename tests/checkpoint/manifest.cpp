@@ -11,6 +11,8 @@ using levin::DataError;
 using levin::Manifest;
 using levin::test::check_throws;
 
+BOOST_AUTO_TEST_SUITE(checkpoint_manifest)
+
 namespace {
 
 Manifest sample() {
@@ -50,8 +52,6 @@ void refused(const std::string& from, const std::string& to, const std::string& 
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(checkpoint_manifest)
 
 BOOST_AUTO_TEST_CASE(several_files) {
   const auto whole = of_two_files();

@@ -14,6 +14,8 @@ using levin::CheckpointWriter;
 using levin::Communicator;
 namespace fs = std::filesystem;
 
+BOOST_AUTO_TEST_SUITE(checkpoint_mpi_io_hints)
+
 namespace {
 
 const std::map<std::string, std::string> stripes{{"striping_factor", "8"}, {"striping_unit", "4194304"}, {"no_such_hint", "x"}};
@@ -31,8 +33,6 @@ struct Ranks {
 };
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(checkpoint_mpi_io_hints)
 
 BOOST_AUTO_TEST_CASE(files_are_made_by_mpi_with_the_hints) {
   for (const int64_t each : {0, 1}) {

@@ -8,13 +8,13 @@ using levin::checkpoints_to_remove;
 using levin::MonitorMode;
 using Names = std::vector<std::string>;
 
+BOOST_AUTO_TEST_SUITE(checkpoint_retention)
+
 namespace {
 
 const std::vector<levin::KeptCheckpoint> five{{"a", 1, 0.5}, {"b", 2, 0.1}, {"c", 3, 0.3}, {"d", 4, 0.9}, {"e", 5, 0.7}};
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(checkpoint_retention)
 
 BOOST_AUTO_TEST_CASE(the_best_and_the_two_newest_stay) {
   BOOST_CHECK((checkpoints_to_remove(five, {.save_top_k = 1}) == Names{"a", "c"}));

@@ -20,6 +20,8 @@ using levin::SafetensorsReader;
 using levin::TensorEntry;
 namespace fs = std::filesystem;
 
+BOOST_AUTO_TEST_SUITE(checkpoint_safetensors)
+
 namespace {
 
 /// A folder, and what Python's safetensors does in it.
@@ -61,8 +63,6 @@ void check(const levin::TensorSource& source, const Sample& sample) {
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(checkpoint_safetensors)
 
 BOOST_AUTO_TEST_CASE(python_reads_what_we_write) {
   Folder folder;

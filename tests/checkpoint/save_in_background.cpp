@@ -16,6 +16,8 @@ using levin::CheckpointWriter;
 using levin::Communicator;
 using Names = std::vector<std::string>;
 
+BOOST_AUTO_TEST_SUITE(checkpoint_save_in_background)
+
 namespace {
 
 struct Ranks {
@@ -37,8 +39,6 @@ void save_and_forget(CheckpointWriter& writer, const std::string& name, int64_t 
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(checkpoint_save_in_background)
 
 BOOST_AUTO_TEST_CASE(the_copy_may_lie_on_a_disk) {
   Ranks ranks;

@@ -15,6 +15,8 @@
 using namespace levin::test;
 namespace fs = std::filesystem;
 
+BOOST_AUTO_TEST_SUITE(checkpoint_saver, *boost::unit_test::disabled())
+
 namespace {
 
 constexpr int64_t extra = 3000000;
@@ -34,8 +36,6 @@ void keep_few(const fs::path& folder) {
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(checkpoint_saver, *boost::unit_test::disabled())
 
 BOOST_AUTO_TEST_CASE(save) {
   const auto communicator = levin::Communicator::create_cpu(runtime());

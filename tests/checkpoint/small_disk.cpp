@@ -16,6 +16,8 @@ using levin::IoError;
 using Names = std::vector<std::string>;
 namespace fs = std::filesystem;
 
+BOOST_AUTO_TEST_SUITE(checkpoint_small_disk, *boost::unit_test::disabled())
+
 namespace {
 
 struct Ranks {
@@ -30,8 +32,6 @@ struct Ranks {
 };
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(checkpoint_small_disk, *boost::unit_test::disabled())
 
 BOOST_AUTO_TEST_CASE(a_full_disk_is_an_error_on_all_ranks_and_leaves_nothing) {
   Ranks ranks;

@@ -7,6 +7,8 @@
 #include "levin/core/text.h"
 #include "program.h"
 
+BOOST_AUTO_TEST_SUITE(cli_fuzz)
+
 namespace {
 
 using cli_test::Program;
@@ -63,8 +65,6 @@ void try_many(Attempt&& attempt) {
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(cli_fuzz)
 
 BOOST_AUTO_TEST_CASE(random_yaml) {
   try_many([](Random& random, std::string& input) {

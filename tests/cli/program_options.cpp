@@ -8,6 +8,8 @@
 #include "levin/core/text.h"
 #include "program.h"
 
+BOOST_AUTO_TEST_SUITE(cli_program_options)
+
 namespace {
 
 using cli_test::Program;
@@ -41,8 +43,6 @@ std::string in_one_line(const std::string& text) {
 bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(cli_program_options)
 
 BOOST_AUTO_TEST_CASE(both_ways_to_write_an_option) {
   Program program;

@@ -3,6 +3,8 @@
 #include "levin/core/error.h"
 #include "program.h"
 
+BOOST_AUTO_TEST_SUITE(cli_yaml_reader)
+
 namespace {
 
 using cli_test::TemporaryFile;
@@ -15,8 +17,6 @@ void refused(const std::string& text, const std::vector<std::string>& parts) {
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(cli_yaml_reader)
 
 BOOST_AUTO_TEST_CASE(values_have_places) {
   const auto root = parse_yaml("a: 1\nb:\n  c: [x, 'null', null]\n", "c.yaml");

@@ -7,11 +7,11 @@ using levin::ExitCode;
 using levin::Standing;
 using levin::test::runtime;
 
+BOOST_AUTO_TEST_SUITE(comm_agree)
+
 namespace {
 const auto contains = [](const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; };
 }
-
-BOOST_AUTO_TEST_SUITE(comm_agree)
 
 BOOST_AUTO_TEST_CASE(all_are_well_and_alike) {
   const auto result = agree(runtime(), {ExitCode::finished, "", {{"program", "abc"}, {"configuration", "def"}}});

@@ -29,6 +29,8 @@ using levin::Tensor;
 using levin::test::check_throws;
 using levin::test::runtime;
 
+BOOST_AUTO_TEST_SUITE(comm_communicator)
+
 namespace {
 
 constexpr at::ScalarType floats[] = {at::kFloat, at::kDouble, at::kHalf, at::kBFloat16};
@@ -113,8 +115,6 @@ Tensor placed(Communicator& comm, const Tensor& content, bool allocated) {
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(comm_communicator)
 
 BOOST_AUTO_TEST_CASE(all_reduce_of_every_type) {
   auto comm = make_communicator();

@@ -17,6 +17,8 @@ using levin::Topology;
 using levin::test::runtime;
 using namespace std::chrono_literals;
 
+BOOST_AUTO_TEST_SUITE(comm_hierarchical_communicator)
+
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -38,8 +40,6 @@ CommunicatorAborted wait_for_the_end(Communicator& comm) {
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(comm_hierarchical_communicator)
 
 BOOST_AUTO_TEST_CASE(topology_sees_the_hosts) {
   const auto topology = Topology::discover(runtime());

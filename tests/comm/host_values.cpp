@@ -11,6 +11,8 @@ using levin::Communicator;
 using levin::test::check_throws;
 using levin::test::runtime;
 
+BOOST_AUTO_TEST_SUITE(comm_host_values)
+
 namespace {
 
 std::unique_ptr<Communicator> make_communicator() { return Communicator::create_cpu(runtime()); }
@@ -32,8 +34,6 @@ std::pair<std::string, levin::ExitCode> error_of(const Call& call) {
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(comm_host_values)
 
 BOOST_AUTO_TEST_CASE(sums_and_extremes) {
   const auto comm = make_communicator();

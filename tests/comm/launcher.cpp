@@ -8,6 +8,8 @@
 using levin::check_launcher;
 using levin::test::check_throws;
 
+BOOST_AUTO_TEST_SUITE(comm_launcher)
+
 namespace {
 
 using Environment = std::map<std::string, std::string>;
@@ -20,8 +22,6 @@ std::string check(int size, const Environment& environment) {
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(comm_launcher)
 
 BOOST_AUTO_TEST_CASE(one_rank_where_several_were_meant) {
   for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PALS_LOCAL_SIZE", "FLUX_JOB_SIZE", "SLURM_STEP_NUM_TASKS"}) {

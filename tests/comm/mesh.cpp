@@ -11,6 +11,8 @@ using levin::MeshLayout;
 using levin::test::check_throws;
 using levin::test::runtime;
 
+BOOST_AUTO_TEST_SUITE(comm_mesh)
+
 namespace {
 
 using Ranks = std::vector<int>;
@@ -19,8 +21,6 @@ using Ranks = std::vector<int>;
 const Ranks by_slot{0, 0, 1, 1}, by_node{0, 1, 0, 1};
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(comm_mesh)
 
 BOOST_AUTO_TEST_CASE(without_model_parallel_axes_all_ranks_have_different_samples) {
   const MeshLayout mesh(by_node);

@@ -16,6 +16,8 @@ using levin::NodeGroup;
 using levin::test::check_throws;
 using levin::test::runtime;
 
+BOOST_AUTO_TEST_SUITE(comm_node_group)
+
 namespace {
 
 std::unique_ptr<NodeGroup> make_group() { return NodeGroup::create(runtime().communicator()); }
@@ -37,8 +39,6 @@ struct WindowDirectory {
 };
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(comm_node_group)
 
 BOOST_AUTO_TEST_CASE(exchange_gives_all_values_in_rank_order) {
   auto group = make_group();

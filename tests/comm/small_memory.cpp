@@ -19,6 +19,8 @@ using levin::OnNoSpace;
 using levin::test::check_throws;
 using levin::test::runtime;
 
+BOOST_AUTO_TEST_SUITE(comm_small_memory, *boost::unit_test::disabled())
+
 namespace {
 
 size_t free_bytes() {
@@ -39,8 +41,6 @@ Windows take_all(NodeGroup& group) {
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(comm_small_memory, *boost::unit_test::disabled())
 
 BOOST_AUTO_TEST_CASE(it_is_small) { BOOST_REQUIRE(free_bytes() < (16 << 20)); }
 

@@ -7,6 +7,8 @@
 using levin::choose_threads;
 using levin::Topology;
 
+BOOST_AUTO_TEST_SUITE(comm_thread_count)
+
 namespace {
 
 levin::GetVariable environment(const char* omp_num_threads) {
@@ -21,8 +23,6 @@ Topology sharing_four_cores(int ranks) {
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(comm_thread_count)
 
 BOOST_AUTO_TEST_CASE(an_option_ranks_above_the_environment_and_that_above_the_cores) {
   const auto option = choose_threads(3, sharing_four_cores(1), environment("2"));

@@ -22,6 +22,8 @@ using levin::Transfer;
 using levin::test::check_throws;
 using levin::test::runtime;
 
+BOOST_AUTO_TEST_SUITE(comm_transfers)
+
 namespace {
 
 constexpr at::ScalarType dtypes[] = {at::kFloat, at::kDouble, at::kHalf, at::kBFloat16, at::kChar,         at::kByte,
@@ -49,8 +51,6 @@ void check_equal(const Tensor& got, const Tensor& expected, const std::string& c
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(comm_transfers)
 
 BOOST_AUTO_TEST_CASE(from_rank_to_rank_in_turn) {
   auto comm = make_communicator();

@@ -90,6 +90,8 @@ LEVIN_CONFIG(Hundred, FIVE(a), FIVE(b), FIVE(c), FIVE(d), FIVE(e), FIVE(f), FIVE
 
 }  // namespace a_users_job
 
+BOOST_AUTO_TEST_SUITE(core_config)
+
 namespace {
 
 using a_users_job::Everything;
@@ -123,8 +125,6 @@ void refused(const std::string& path, ConfigValue value, const std::vector<std::
 void refused(const std::string& path, const std::string& text, const std::vector<std::string>& parts) { refused(path, word(text), parts); }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(core_config)
 
 BOOST_AUTO_TEST_CASE(every_kind_of_scalar_is_read) {
   BOOST_TEST(with("flag", "true").flag);

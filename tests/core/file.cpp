@@ -9,6 +9,8 @@
 #include "levin/core/error.h"
 #include "levin_test.h"
 
+BOOST_AUTO_TEST_SUITE(core_file)
+
 namespace {
 
 namespace fs = std::filesystem;
@@ -23,8 +25,6 @@ class PlainUser {
 };
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(core_file)
 
 BOOST_AUTO_TEST_CASE(the_remedy_for_an_unreadable_file_is_about_reading) {
   const fs::path folder = fs::temp_directory_path() / fmt::format("levin_core_file_{}", getpid());

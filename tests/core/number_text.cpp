@@ -17,6 +17,8 @@
 
 using levin::parse_number;
 
+BOOST_AUTO_TEST_SUITE(core_number_text)
+
 namespace {
 
 struct Numbers {
@@ -62,8 +64,6 @@ std::vector<std::string> spellings(const std::string& text) {
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(core_number_text)
 
 BOOST_AUTO_TEST_CASE(a_leading_point_counts) {
   for (const auto& [text, value] : std::vector<std::pair<std::string, double>>{

@@ -63,6 +63,8 @@ levin::Registry<Tool, std::string> registry() {
 
 }  // namespace a_users_job
 
+BOOST_AUTO_TEST_SUITE(core_open_choice)
+
 namespace {
 
 using a_users_job::Box;
@@ -111,8 +113,6 @@ void refused(ConfigValue value, const std::vector<std::string>& parts) {
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(core_open_choice)
 
 BOOST_AUTO_TEST_CASE(components_are_made_by_name_in_order) {
   BOOST_TEST(Filled().tools_text().empty());

@@ -11,6 +11,8 @@
 
 using namespace levin;
 
+BOOST_AUTO_TEST_SUITE(core_whereabouts)
+
 namespace {
 
 struct Model {};
@@ -36,8 +38,6 @@ std::string told(Call&& call) {
 void multiply() { at::matmul(at::ones({784, 10}), at::ones({128, 10})); }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(core_whereabouts)
 
 BOOST_AUTO_TEST_CASE(hooks_and_units_nest) {
   const Model model, block;

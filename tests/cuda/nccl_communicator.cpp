@@ -11,6 +11,8 @@
 using levin::ReduceOp, levin::Tensor;
 using levin::test::check_throws, levin::test::runtime;
 
+BOOST_AUTO_TEST_SUITE(cuda_nccl_communicator, *boost::unit_test::fixture(&levin::test::needs_a_gpu))
+
 namespace {
 
 struct Gpu {
@@ -26,8 +28,6 @@ struct Gpu {
   if (!levin::test::enough_gpus()) return
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(cuda_nccl_communicator, *boost::unit_test::fixture(&levin::test::needs_a_gpu))
 
 BOOST_AUTO_TEST_CASE(the_ranks_have_gpus_of_their_own) {
   if (levin::test::enough_gpus())

@@ -4,6 +4,8 @@
 
 using levin::test::follow_one_rank, levin::test::small_gpt;
 
+BOOST_AUTO_TEST_SUITE(cuda_strategies, *boost::unit_test::fixture(&levin::test::needs_a_gpu))
+
 namespace {
 
 const auto gelu = small_gpt(gpt::Activation::gelu, gpt::Positions::learned),
@@ -18,8 +20,6 @@ levin::SessionConfig on_gpus(levin::Precision precision) {
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(cuda_strategies, *boost::unit_test::fixture(&levin::test::needs_a_gpu))
 
 BOOST_AUTO_TEST_CASE(in_float64) {
   if (!levin::test::enough_gpus()) return;

@@ -11,6 +11,8 @@ using levin::BatchPlanInput;
 using levin::ConfigError;
 using levin::test::check_throws;
 
+BOOST_AUTO_TEST_SUITE(data_batch_plan)
+
 namespace {
 
 BatchPlanInput input(int64_t samples, int64_t batch_size, int64_t global_batch_size, int64_t world_size, int64_t accumulate,
@@ -52,8 +54,6 @@ void check_plan(const BatchPlanInput& in) {
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(data_batch_plan)
 
 BOOST_AUTO_TEST_CASE(rules_hold_on_any_shape) {
   for (int64_t world = 1; world <= 4; ++world)

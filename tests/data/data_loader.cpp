@@ -22,6 +22,8 @@ using levin::LoaderPlace;
 using levin::TensorDataset;
 using levin::test::check_throws;
 
+BOOST_AUTO_TEST_SUITE(data_data_loader)
+
 namespace {
 
 std::shared_ptr<const TensorDataset> numbers(int64_t count) {
@@ -73,8 +75,6 @@ class FailingDataset : public TensorDataset {
 };
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(data_data_loader)
 
 BOOST_AUTO_TEST_CASE(order_does_not_depend_on_workers) {
   const auto data = numbers(1000);

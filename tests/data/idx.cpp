@@ -19,6 +19,8 @@ using levin::IoError;
 using levin::read_idx;
 using levin::test::check_throws;
 
+BOOST_AUTO_TEST_SUITE(data_idx)
+
 namespace {
 
 std::string header(uint8_t type, const std::vector<uint32_t>& shape) {
@@ -71,8 +73,6 @@ std::string big_endian(const std::vector<Value>& values) {
 const std::string good = header(8, {2, 3}) + "abcdef";
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(data_idx)
 
 BOOST_AUTO_TEST_CASE(reads_plain_and_gzip) {
   const auto expected = at::tensor(std::vector<uint8_t>{'a', 'b', 'c', 'd', 'e', 'f'}).view({2, 3});

@@ -7,6 +7,8 @@
 
 #include "levin_test.h"
 
+BOOST_AUTO_TEST_SUITE(data_sampler)
+
 namespace {
 
 std::vector<int64_t> order(const levin::Sampler& sampler) {
@@ -26,8 +28,6 @@ double excess(const std::vector<int64_t>& counts) {
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(data_sampler)
 
 BOOST_AUTO_TEST_CASE(every_order_is_a_bijection) {
   for (int64_t size = 0; size <= 300; ++size)

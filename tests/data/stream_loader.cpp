@@ -12,6 +12,8 @@ using levin::StreamLoader;
 using levin::test::CountingStream;
 using levin::test::runtime;
 
+BOOST_AUTO_TEST_SUITE(data_stream_loader)
+
 namespace {
 
 std::unique_ptr<levin::Communicator> world() { return levin::Communicator::create_cpu(runtime()); }
@@ -34,8 +36,6 @@ std::string sizes(StreamLoader& loader) {
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(data_stream_loader)
 
 BOOST_AUTO_TEST_CASE(an_epoch_ends_with_the_longest_stream) {
   const auto communicator = world();

@@ -12,6 +12,8 @@
 
 using levin::Batch;
 
+BOOST_AUTO_TEST_SUITE(data_transform_dataset)
+
 namespace {
 
 std::shared_ptr<levin::Dataset> doubled() {
@@ -26,8 +28,6 @@ std::shared_ptr<levin::Dataset> doubled() {
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(data_transform_dataset)
 
 BOOST_AUTO_TEST_CASE(transforms_in_any_thread) {
   for (const int64_t workers : {0, 3}) {

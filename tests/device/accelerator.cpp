@@ -6,6 +6,8 @@
 #include "levin/comm/communicator.h"
 #include "levin_test.h"
 
+BOOST_AUTO_TEST_SUITE(device_accelerator)
+
 namespace {
 
 struct Pretended : levin::Accelerator {
@@ -23,8 +25,6 @@ struct Pretended : levin::Accelerator {
 };
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(device_accelerator)
 
 BOOST_AUTO_TEST_CASE(auto_prefers_a_device_and_falls_to_the_cpu) {
   levin::AcceleratorRegistry registry;

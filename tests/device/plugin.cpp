@@ -16,6 +16,8 @@
 
 using levin::test::check_throws, levin::test::fit, levin::test::runtime, levin::test::ToyData;
 
+BOOST_AUTO_TEST_SUITE(device_plugin)
+
 namespace {
 
 // A library that tests/device/meson.build makes.
@@ -63,8 +65,6 @@ levin::TrainerConfig config_on(const std::string& accelerator) {
 }  // namespace
 
 // Whatever is first asked of LibTorch is asked after this case.
-BOOST_AUTO_TEST_SUITE(device_plugin)
-
 BOOST_AUTO_TEST_CASE(loads_once_and_shares_the_library) {
   const auto& plugin = levin::load_plugin(host_memory());
   BOOST_TEST(&levin::load_plugin(host_memory()) == &plugin);

@@ -10,6 +10,8 @@ using levin::test::run_guide;
 using levin::test::runtime;
 namespace fs = std::filesystem;
 
+BOOST_AUTO_TEST_SUITE(docs_data)
+
 namespace {
 
 // A folder that all ranks know, and that goes with its object.
@@ -40,8 +42,6 @@ std::vector<int64_t> sizes(const levin::BatchPlanInput& input) {
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(docs_data)
 
 BOOST_AUTO_TEST_CASE(the_readmes_job_runs) {
   for (const auto* subcommand : {"fit", "validate"})

@@ -19,6 +19,8 @@ using levin::Batch;
 using levin::DataError;
 using levin::test::check_throws;
 
+BOOST_AUTO_TEST_SUITE(jobs_fashion_mnist_data)
+
 namespace {
 
 Batch all_of(const levin::Dataset& data) {
@@ -45,8 +47,6 @@ struct Folder {
 };
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(jobs_fashion_mnist_data)
 
 BOOST_AUTO_TEST_CASE(the_real_files) {
   const FashionMnistData data({});

@@ -10,6 +10,8 @@
 
 using namespace levin::test;
 
+BOOST_AUTO_TEST_SUITE(loggers_several_loggers)
+
 namespace {
 
 // Logs what is hard to write down.
@@ -56,8 +58,6 @@ std::vector<Row> rows_of(const std::string& csv) {
 bool same(double one, float other) { return static_cast<float>(one) == other || (std::isnan(one) && std::isnan(other)); }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(loggers_several_loggers)
 
 BOOST_AUTO_TEST_CASE(all_loggers_get_the_same_values) {
   LogFolder folder;

@@ -18,13 +18,13 @@ using namespace levin::test;
 using levin::TensorBoardLogger;
 using Values = std::vector<std::pair<int64_t, double>>;
 
+BOOST_AUTO_TEST_SUITE(loggers_tensorboard_logger)
+
 namespace {
 
 double now() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(loggers_tensorboard_logger)
 
 BOOST_AUTO_TEST_CASE(the_real_tensorboard_reads_steps_values_tags_and_times) {
   LogFolder folder;

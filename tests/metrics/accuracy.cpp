@@ -14,13 +14,13 @@ using levin::Accuracy;
 using levin::UsageError;
 using levin::test::check_throws;
 
+BOOST_AUTO_TEST_SUITE(metrics_accuracy)
+
 namespace {
 
 double value(const levin::Metric& metric) { return metric.compute().item<double>(); }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(metrics_accuracy)
 
 BOOST_AUTO_TEST_CASE(top_1) {
   Accuracy accuracy;

@@ -11,13 +11,13 @@
 #include "levin/core/error.h"
 #include "levin_test.h"
 
+BOOST_AUTO_TEST_SUITE(metrics_mean)
+
 namespace {
 
 double value(const levin::Metric& metric) { return metric.compute().item<double>(); }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(metrics_mean)
 
 BOOST_AUTO_TEST_CASE(weighs) {
   levin::Mean mean;

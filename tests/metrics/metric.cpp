@@ -18,6 +18,8 @@ using levin::UsageError;
 using levin::test::check_throws;
 using levin::test::GatherMetric;
 
+BOOST_AUTO_TEST_SUITE(metrics_metric)
+
 namespace {
 
 std::vector<Tensor> joined(const levin::Metric& metric) {
@@ -38,8 +40,6 @@ class BadMetric : public GatherMetric {
 };
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(metrics_metric)
 
 BOOST_AUTO_TEST_CASE(states_gather_and_reset) {
   GatherMetric metric;

@@ -22,6 +22,8 @@ using levin::UsageError;
 using levin::test::CountingCommunicator;
 using levin::test::GatherMetric;
 
+BOOST_AUTO_TEST_SUITE(metrics_metric_sync)
+
 namespace {
 
 // Rank r's rows: r of them, so rank 0 has none, with values of its own.
@@ -32,8 +34,6 @@ void update_as(GatherMetric& metric, int rank) {
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(metrics_metric_sync)
 
 BOOST_AUTO_TEST_CASE(all_metrics_travel_in_one_all_reduce) {
   CountingCommunicator ranks(levin::test::runtime());

@@ -8,6 +8,8 @@
 
 using levin::Tensor;
 
+BOOST_AUTO_TEST_SUITE(nn_unit)
+
 namespace {
 
 struct ScaleImpl : levin::Unit<Tensor(Tensor)> {
@@ -52,8 +54,6 @@ struct Collector : levin::BuildContext {
 };
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(nn_unit)
 
 BOOST_AUTO_TEST_CASE(engine_is_called_through_holder_and_sequential) {
   Recorder engine;

@@ -9,6 +9,8 @@
 
 #include "levin_test.h"
 
+BOOST_AUTO_TEST_SUITE(optim_clip)
+
 namespace {
 
 void clip_by_norm(const levin::Tensor& gradient, double total_norm, double max_norm) {
@@ -16,8 +18,6 @@ void clip_by_norm(const levin::Tensor& gradient, double total_norm, double max_n
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(optim_clip)
 
 BOOST_AUTO_TEST_CASE(norm_and_value) {
   const auto gradient = at::tensor({3.0f, -4.0f});

@@ -18,6 +18,8 @@
 
 using levin::Tensor;
 
+BOOST_AUTO_TEST_SUITE(optim_flat_optimizer)
+
 namespace {
 
 // Runs ours and LibTorch's side by side for some steps on the same gradients.
@@ -40,8 +42,6 @@ void compare(const levin::OptimizerConfig& config, Options options) {
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(optim_flat_optimizer)
 
 BOOST_AUTO_TEST_CASE(sgd_as_libtorch) {
   using torch::optim::SGDOptions;

@@ -7,6 +7,8 @@
 
 using levin::ReduceLROnPlateau;
 
+BOOST_AUTO_TEST_SUITE(optim_reduce_lr_on_plateau)
+
 namespace {
 
 // The learning rate before each look.
@@ -26,8 +28,6 @@ void check_equal(const std::vector<double>& rates, const std::vector<double>& ex
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(optim_reduce_lr_on_plateau)
 
 // Expected is what PyTorch 2.11 gives: ReduceLROnPlateau(factor=0.5, patience=1, cooldown=2, min_lr=0.15).
 BOOST_AUTO_TEST_CASE(falls_as_pytorchs) {

@@ -6,6 +6,8 @@ using levin::LayoutOptions;
 using levin::ParameterInfo;
 using levin::Range;
 
+BOOST_AUTO_TEST_SUITE(parallel_layout)
+
 namespace {
 
 std::vector<ParameterInfo> model() {
@@ -14,8 +16,6 @@ std::vector<ParameterInfo> model() {
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(parallel_layout)
 
 BOOST_AUTO_TEST_CASE(every_parameter_has_an_aligned_place_of_its_own) {
   for (int ranks : {1, 2, 3, 4, 7}) {

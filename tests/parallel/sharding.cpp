@@ -28,6 +28,8 @@ using levin::Tensor;
 using levin::test::check_throws;
 using levin::test::RandomModel;
 
+BOOST_AUTO_TEST_SUITE(parallel_sharding)
+
 namespace {
 
 struct Result {
@@ -122,8 +124,6 @@ std::vector<std::pair<std::string, StrategyConfig>> strategies(int ranks) {
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(parallel_sharding)
 
 BOOST_AUTO_TEST_CASE(random_models_equal_one_rank) {
   const auto communicator = world();

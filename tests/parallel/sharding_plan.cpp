@@ -10,6 +10,8 @@ using levin::ShardingPlan;
 using levin::StrategyConfig;
 using levin::test::check_throws;
 
+BOOST_AUTO_TEST_SUITE(parallel_sharding_plan)
+
 namespace {
 
 StrategyConfig named(const std::string& name) {
@@ -30,8 +32,6 @@ ShardingPlan private_plan(levin::FSDP fsdp, const Ranks& ranks) {
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(parallel_sharding_plan)
 
 BOOST_AUTO_TEST_CASE(lightnings_names_are_known) {
   const std::vector<std::pair<std::string, std::string>> names{{"ddp", "ddp"},

@@ -18,6 +18,8 @@ using levin::Strategy;
 using levin::StrategyConfig;
 using levin::Tensor;
 
+BOOST_AUTO_TEST_SUITE(parallel_small_memory, *boost::unit_test::disabled())
+
 namespace {
 
 struct ScaleImpl : levin::Unit<Tensor(Tensor)> {
@@ -48,8 +50,6 @@ Tensor train(Strategy& strategy, Net& net, const levin::Communicator& communicat
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(parallel_small_memory, *boost::unit_test::disabled())
 
 BOOST_AUTO_TEST_CASE(automatic_falls_back_to_private_copies) {
   const auto communicator = levin::Communicator::create_cpu(levin::test::runtime());

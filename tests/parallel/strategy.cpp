@@ -30,6 +30,8 @@ using levin::ShareParameters;
 using levin::Strategy;
 using levin::Tensor;
 
+BOOST_AUTO_TEST_SUITE(parallel_strategy)
+
 namespace {
 
 struct BlockImpl : levin::Unit<Tensor(Tensor)> {
@@ -115,8 +117,6 @@ void check_equal(const std::vector<Tensor>& a, const std::vector<Tensor>& b) {
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(parallel_strategy)
 
 BOOST_AUTO_TEST_CASE(uneven_ranks_follow_one_rank_in_both_forms) {
   const auto communicator = world();

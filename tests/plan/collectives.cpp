@@ -17,6 +17,8 @@ using levin::Tensor;
 using levin::Work;
 using levin::test::Gpt;
 
+BOOST_AUTO_TEST_SUITE(plan_collectives)
+
 namespace {
 
 struct Call {
@@ -173,8 +175,6 @@ std::vector<Calls> planned_steps(const levin::PlanModel& model, const levin::Sha
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(plan_collectives)
 
 BOOST_AUTO_TEST_CASE(a_plan_lists_what_the_engine_starts) {
   const auto world = Communicator::create_cpu(levin::test::runtime());

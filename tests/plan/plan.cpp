@@ -26,6 +26,8 @@ using levin::test::planned_configs;
 using levin::test::RandomModel;
 using enum levin::ShardingStrategy;
 
+BOOST_AUTO_TEST_SUITE(plan_plan)
+
 namespace {
 
 constexpr int64_t micro_batches = 2;
@@ -96,8 +98,6 @@ void know(const RandomModel& model, PlanModel& described) {
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(plan_plan)
 
 BOOST_AUTO_TEST_CASE(peak_of_a_gpt) {
   const auto communicator = world();

@@ -21,6 +21,8 @@ using levin::test::samples;
 using levin::test::Toy;
 using levin::test::ToyData;
 
+BOOST_AUTO_TEST_SUITE(session_session)
+
 namespace {
 
 struct CountedImpl : levin::Unit<Tensor(Tensor)> {
@@ -70,8 +72,6 @@ class TwoDomains {
 };
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(session_session)
 
 // A program with a loop of its own: rank r brings r samples, so rank 0 brings none and passes weight 0.
 BOOST_AUTO_TEST_CASE(own_loop_with_unequal_batches) {

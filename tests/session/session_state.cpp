@@ -19,6 +19,8 @@ using levin::test::runtime;
 using levin::test::samples;
 using levin::test::Toy;
 
+BOOST_AUTO_TEST_SUITE(session_state)
+
 namespace {
 
 levin::SessionConfig config(levin::StrategyConfig strategy = {}) {
@@ -68,8 +70,6 @@ struct Counter : levin::Stateful {
 };
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(session_state)
 
 BOOST_AUTO_TEST_CASE(a_restored_loop_equals_the_unbroken_one) {
   const FolderOfRanks folder;

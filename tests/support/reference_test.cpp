@@ -15,6 +15,8 @@
 using levin::Tensor;
 namespace reference = levin::test::reference;
 
+BOOST_AUTO_TEST_SUITE(support_reference)
+
 namespace {
 
 Tensor cnn(std::map<std::string, Tensor>& w, const Tensor& images) {
@@ -47,8 +49,6 @@ std::map<std::string, Tensor> train(at::ScalarType dtype, int64_t batches, See&&
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(support_reference)
 
 BOOST_AUTO_TEST_CASE(plain_loop_in_double_has_pytorchs_losses_and_weights) {
   const auto recorded = reference::record("cnn_sgd");

@@ -19,6 +19,8 @@ using namespace levin::test;
 using levin::Tensor;
 using levin::TrainerConfig;
 
+BOOST_AUTO_TEST_SUITE(trainer_buffers)
+
 namespace {
 
 struct NormedImpl : levin::Unit<Tensor(Tensor)> {
@@ -91,8 +93,6 @@ void check_buffers(const Buffered& model) {
 levin::StrategyConfig fsdp(levin::ShareParameters share) { return levin::FSDP{.sharding = {.share_parameters = share}}; }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(trainer_buffers)
 
 // Rank 0's stream ends first: its padding batches leave its buffers, which are saved and broadcast, as they were.
 BOOST_AUTO_TEST_CASE(padding_batches_change_none) {

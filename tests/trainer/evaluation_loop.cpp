@@ -1,8 +1,7 @@
-#include "levin/trainer/evaluation_loop.h"
-
 #include <torch/nn/modules/batchnorm.h>
 
 #include "levin/core/error.h"
+#include "levin/trainer/trainer.h"
 #include "levin_test.h"
 #include "toy.h"
 
@@ -12,6 +11,8 @@ using levin::test::over_ranks;
 using levin::test::runtime;
 using levin::test::Toy;
 using levin::test::ToyData;
+
+BOOST_AUTO_TEST_SUITE(trainer_evaluation_loop)
 
 namespace {
 
@@ -40,8 +41,6 @@ double value(const levin::NamedValues& values, const std::string& name) {
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(trainer_evaluation_loop)
 
 BOOST_AUTO_TEST_CASE(each_of_several_loaders_has_its_values) {
   TwoLoaders data;

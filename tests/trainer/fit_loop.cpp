@@ -1,5 +1,3 @@
-#include "levin/trainer/fit_loop.h"
-
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/linear.h>
@@ -8,12 +6,15 @@
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
+#include "levin/trainer/trainer.h"
 #include "levin_test.h"
 #include "reference.h"
 #include "toy.h"
 
 namespace reference = levin::test::reference;
 using levin::Tensor;
+
+BOOST_AUTO_TEST_SUITE(trainer_fit_loop)
 
 namespace {
 
@@ -128,8 +129,6 @@ Run train(const Case& one, levin::Precision precision, levin::ShareParameters sh
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(trainer_fit_loop)
 
 BOOST_AUTO_TEST_CASE(follows_pytorch_for_100_steps_in_64_true) {
   for (const auto& one : cases()) {

@@ -17,6 +17,8 @@ using levin::StrategyConfig;
 using levin::Tensor;
 using levin::TrainerConfig;
 
+BOOST_AUTO_TEST_SUITE(trainer_frozen_parameters)
+
 namespace {
 
 struct BodyImpl : levin::Unit<Tensor(Tensor)> {
@@ -125,8 +127,6 @@ std::map<std::string, Tensor> parameters_of(const std::map<std::string, Tensor>&
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(trainer_frozen_parameters)
 
 BOOST_AUTO_TEST_CASE(stay_as_they_are_under_every_strategy) {
   for (const auto& spec : {adamw(), levin::OptimizerSpec(levin::LAMB{.lr = 0.01, .weight_decay = 0.5}),

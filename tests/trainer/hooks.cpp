@@ -17,6 +17,8 @@ using levin::Stage;
 using levin::Tensor;
 using levin::TrainerConfig;
 
+BOOST_AUTO_TEST_SUITE(trainer_hooks)
+
 namespace {
 
 using Events = std::vector<std::string>;
@@ -223,8 +225,6 @@ void compare(const std::string& name, const Case& how, const std::function<void(
 const auto fit = [](levin::Trainer& trainer, Net& module, Data& data) { trainer.fit(module, data); };
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(trainer_hooks)
 
 BOOST_AUTO_TEST_CASE(a_fit) {
   compare("fit", {{.session = {.gradient_clip_val = 0.5}, .max_epochs = 2, .accumulate_grad_batches = 2, .num_sanity_val_steps = 1}}, fit);

@@ -12,6 +12,8 @@ using levin::LogCollection;
 using levin::LogOptions;
 using levin::ReduceFx;
 
+BOOST_AUTO_TEST_SUITE(trainer_log_collection)
+
 namespace {
 
 levin::Batch batch_of(int64_t samples) { return levin::Batch{{"x", at::ones({samples})}}; }
@@ -26,8 +28,6 @@ double value_of(const levin::NamedValues& values, const std::string& name) {
 std::unique_ptr<levin::Communicator> world() { return levin::Communicator::create_cpu(levin::test::runtime()); }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(trainer_log_collection)
 
 BOOST_AUTO_TEST_CASE(means_are_weighted_by_samples_over_ranks) {
   const auto communicator = world();

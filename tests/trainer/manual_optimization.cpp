@@ -20,6 +20,8 @@ using levin::test::check_throws;
 using levin::test::over_ranks;
 using levin::test::runtime;
 
+BOOST_AUTO_TEST_SUITE(trainer_manual_optimization)
+
 namespace {
 
 struct LayerImpl : levin::Unit<Tensor(Tensor)> {
@@ -152,8 +154,6 @@ std::unique_ptr<levin::Trainer> fit_free(Free& module, int64_t steps = 1) {
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(trainer_manual_optimization)
 
 BOOST_AUTO_TEST_CASE(a_gan_has_the_losses_of_one_rank_on_any_number) {
   const auto expected = alone();

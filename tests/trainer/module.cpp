@@ -12,6 +12,8 @@ using levin::test::runtime;
 using levin::test::Toy;
 using levin::test::ToyData;
 
+BOOST_AUTO_TEST_SUITE(trainer_module)
+
 namespace {
 
 struct Count : levin::Callback {
@@ -27,8 +29,6 @@ struct Monitor : levin::Callback {
 };
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(trainer_module)
 
 // In place of the Trainer's of the same class, in the runs of this module only.
 BOOST_AUTO_TEST_CASE(a_module_brings_callbacks) {

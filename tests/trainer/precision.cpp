@@ -24,6 +24,8 @@ using levin::test::runtime;
 using levin::test::Toy;
 using levin::test::ToyData;
 
+BOOST_AUTO_TEST_SUITE(trainer_precision)
+
 namespace {
 
 const std::vector<Precision> all_precisions{Precision::float32,  Precision::float64,       Precision::float16,
@@ -109,8 +111,6 @@ std::function<double(int64_t)> overflow_at(int64_t bad) {
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(trainer_precision)
 
 BOOST_AUTO_TEST_CASE(names) {
   for (const auto& [text, precision] : std::map<std::string, Precision>{{"32-true", Precision::float32},

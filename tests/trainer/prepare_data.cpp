@@ -9,6 +9,8 @@
 using levin::test::runtime;
 namespace fs = std::filesystem;
 
+BOOST_AUTO_TEST_SUITE(trainer_prepare_data)
+
 namespace {
 
 // Each rank is a host of its own.
@@ -56,8 +58,6 @@ int prepared(Data data) {
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(trainer_prepare_data)
 
 BOOST_AUTO_TEST_CASE(the_module_may_say_it) {
   Data data;

@@ -10,6 +10,8 @@ using namespace levin::test;
 using levin::Limit;
 using levin::TrainerConfig;
 
+BOOST_AUTO_TEST_SUITE(trainer_streams)
+
 namespace {
 
 struct StreamData : levin::DataModule {
@@ -45,8 +47,6 @@ int64_t total(const std::vector<int64_t>& samples) {
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(trainer_streams)
 
 BOOST_AUTO_TEST_CASE(ranks_whose_streams_end_at_different_times_train_on_all_samples) {
   const std::vector<int64_t> train{5, 14, 9}, val{4, 2, 7};

@@ -16,6 +16,8 @@ using levin::Limit;
 using levin::TrainerConfig;
 using levin::test::check_throws;
 
+BOOST_AUTO_TEST_SUITE(trainer_trainer_config)
+
 namespace {
 
 // Where changing a field is seen to change what happens: SUITE/CASE of this program, or "run_test NAME" for what only a whole program
@@ -99,8 +101,6 @@ bool exists(const std::string& test) {
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(trainer_trainer_config)
 
 BOOST_AUTO_TEST_CASE(every_field_names_its_test) {
   std::set<std::string> fields;

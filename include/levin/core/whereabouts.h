@@ -58,6 +58,13 @@ class HookScope {
   int exceptions_;
 };
 
+/// call(), under a HookScope.
+template <class Call>
+auto call_hook(const char* name, const Call& call) {
+  const HookScope scope(name);
+  return call();
+}
+
 /// The compute of a unit.
 class UnitScope {
  public:

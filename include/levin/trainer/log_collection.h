@@ -36,7 +36,7 @@ class LogCollection {
   ~LogCollection();
   /// Forgets everything.
   void clear();
-  /// The values of an epoch that was given up, those of its metrics too.
+  /// Drops the values of an interrupted epoch, those of its metrics too.
   void discard();
   bool empty() const noexcept { return entries_.empty(); }
 

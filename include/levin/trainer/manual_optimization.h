@@ -14,8 +14,8 @@ namespace levin {
 
 class ManualOptimization;
 class Module;
+class Run;
 class Session;
-class Trainer;
 
 /// One optimizer in the hands of a module with manual optimization (Lightning's LightningOptimizer). All ranks make the same calls of
 /// reduce, gradients, clip_gradients and step, which are collective, in the same order.
@@ -52,7 +52,8 @@ class ManualOptimizer {
 /// What stands behind Module::optimize and Module::manual_backward during a training.
 class ManualOptimization {
  public:
-  ManualOptimization(Trainer& trainer, Module& module);
+  /// `before_exchange` is called before a step's first exchange of each optimizer.
+  ManualOptimization(Run& run, std::function<void()> before_exchange);
   ~ManualOptimization();
   ManualOptimization(const ManualOptimization&) = delete;
   ManualOptimization& operator=(const ManualOptimization&) = delete;
@@ -69,8 +70,10 @@ class ManualOptimization {
 
  private:
   friend class ManualOptimizer;
-  Trainer& trainer_;
+  Run& run_;
+  Session& session_;
   Module& module_;
+  std::function<void()> before_exchange_;
   std::deque<ManualOptimizer> optimizers_;
   const Batch* batch_ = nullptr;
   bool stepped_ = false;

@@ -22,7 +22,8 @@
 
 namespace levin {
 
-class LogCollection;
+class LoggerConnector;
+class Run;
 
 /// Lightning's Trainer: loops over epochs and batches, made of a Session and nothing else. All ranks make the same calls.
 ///
@@ -73,13 +74,12 @@ class Trainer {
   /// The configuration as TrainerConfig::worked_out gives it.
   const TrainerConfig& config() const noexcept { return config_; }
   Session& session() noexcept { return session_; }
-  const HookList& hooks() const noexcept { return hooks_; }
-  /// Those of the run that goes on, the module's own among them.
-  const std::vector<std::shared_ptr<Callback>>& callbacks() const noexcept { return run_callbacks_; }
+  /// Those of the run under way, the module's own among them; between runs the Trainer's.
+  const std::vector<std::shared_ptr<Callback>>& callbacks() const noexcept;
   const std::vector<std::shared_ptr<Logger>>& loggers() const noexcept { return loggers_; }
   Checkpoints& checkpoints() noexcept { return checkpoints_; }
-  /// Of the run that goes on (Lightning's name); null when there is none.
-  DataModule* datamodule() const noexcept { return datamodule_; }
+  /// Of the run under way (Lightning's name); null between runs.
+  DataModule* datamodule() const noexcept;
   /// Where callbacks put files that are told no other place (Lightning's name); empty: nowhere.
   const std::filesystem::path& default_root_dir() const noexcept { return default_root_dir_; }
   /// Resolved against the working directory of this call.
@@ -91,37 +91,24 @@ class Trainer {
 
   int64_t global_step() const noexcept { return session_.progress().step; }
   int64_t current_epoch() const noexcept { return session_.progress().epoch; }
-  /// Batches of this rank in the pass under way, and how many there will be (0: not known); for progress bars.
+  /// Batches of this rank in the pass under way, and how many there will be (0: unknown); for progress bars.
   struct BatchProgress {
     int64_t done = 0, total = 0;
   };
-  BatchProgress& batch_progress() noexcept { return batch_progress_; }
+  BatchProgress batch_progress() const noexcept;
   /// Whether the training has validation data; known from on_train_start on.
-  bool validates() const noexcept { return validates_; }
-  void set_validates(bool validates) noexcept { validates_ = validates; }
+  bool validates() const noexcept;
   /// This rank's newest values of what was logged with prog_bar.
   NamedValues progress_bar_values() const;
 
   /// Sends values to the loggers and keeps them for the report. `step`: the one they belong to, by default the last one that was made.
   void log_metrics(const NamedValues& values, std::optional<int64_t> step = {});
-  /// For the loops: what was logged since the last call, the newest value of each name.
-  NamedValues take_new_metrics() { return std::exchange(new_metrics_, {}); }
   /// Shows the run's options, as YAML, to the loggers.
   void log_hyperparams(const std::string& yaml);
-  /// For the loops: a batch on its way to the device, through the hooks of the data module and the module.
-  void transfer(Batch& batch, Module& module, DataModule& data);
-  /// For the loops: on_train_epoch_end of all, and the epoch's values before the callbacks that decide by them.
-  void end_train_epoch(LogCollection& logs);
-  std::unique_ptr<Loader> make_loader(const DataLoaderSpec& spec, bool training);
-  /// How many batches of an epoch a limit allows. ConfigError, with the option's name, for a part of an unknown length.
-  static int64_t allowed_batches(const Limit& limit, const Loader& loader, const char* option);
-  static constexpr int64_t unlimited = std::numeric_limits<int64_t>::max();
-  /// Where progress_bar_values come from.
-  void show(const LogCollection* logs) noexcept { shown_ = logs; }
 
  private:
-  void run(Stage stage, Module& module, DataModule& data, const std::function<void()>& body);
-  void attach_hooks(Module& module);
+  void run(Stage stage, Module& module, DataModule& data, const std::function<void(Run&)>& body);
+  void attach_callbacks(Run& run);
   void prepare_model(Stage stage, Module& module);
   std::vector<OptimizerSpec> optimizers_of(Module& module) const;
   void load_weights(const LoadFrom& from);
@@ -133,17 +120,12 @@ class Trainer {
   std::vector<std::shared_ptr<Logger>> loggers_;
   std::optional<OptimizerConfig> optimizer_;
   std::optional<LrSchedulerConfig> lr_scheduler_;
-  std::vector<std::shared_ptr<Callback>> run_callbacks_;  // with the module's own
-  DataModule* datamodule_ = nullptr;
-  HookList hooks_;
   bool trains_ = false;  // whether what the strategy holds has its optimizers
   RunReport report_;
-  NamedValues new_metrics_;
-  BatchProgress batch_progress_;
-  bool validates_ = false;
-  const LogCollection* shown_ = nullptr;
   std::filesystem::path default_root_dir_;
   Checkpoints checkpoints_{session_};
+  std::unique_ptr<LoggerConnector> logging_;
+  Run* run_ = nullptr;  // under way
 };
 
 }  // namespace levin

@@ -1,8 +1,10 @@
 #pragma once
 #include <memory>
+#include <vector>
 
 #include "levin/trainer/log_collection.h"
-#include "levin/trainer/trainer.h"
+#include "levin/trainer/prediction.h"
+#include "run.h"
 
 namespace levin {
 
@@ -10,16 +12,16 @@ namespace levin {
 class EvaluationLoop {
  public:
   /// ConfigError when the data module has no data for the stage, unless it is validation during a fit.
-  EvaluationLoop(Trainer& trainer, Stage stage, Module& module, DataModule& data);
+  EvaluationLoop(Run& run, Stage stage);
 
   bool has_data() const noexcept { return !sources_.empty(); }
   /// Whether a pass has a batch at all.
   bool has_batches() const noexcept;
-  /// As many batches of each loader as configured. The values go to the trainer before the pass's last hook, which may read them in its
-  /// report. Leaves the module in the mode it was in. Unless it must be finished, the pass is given up after the batch in which any rank
-  /// is to end, and gives no values.
-  NamedValues run(bool may_be_given_up = true);
-  bool given_up() const noexcept { return given_up_; }
+  /// As many batches of each loader as configured. The values are logged before the pass's last hook, which may read them in the
+  /// report. Leaves the module in the mode it was in. A pass that may be interrupted ends after the batch in which any rank must exit,
+  /// and gives no values.
+  NamedValues run(bool may_be_interrupted = true);
+  bool interrupted() const noexcept { return interrupted_; }
   /// At most `most` batches of each loader (-1: as many as configured), of which nothing is kept.
   void sanity_check(int64_t most);
   std::vector<Prediction> take_predictions() { return std::move(predictions_); }
@@ -31,20 +33,20 @@ class EvaluationLoop {
     std::unique_ptr<Loader> loader;
     int64_t batches;
   };
-  NamedValues pass(int64_t most, bool log, bool may_be_given_up);
+  NamedValues pass(int64_t most, bool log, bool may_be_interrupted);
   bool must_exit();
   void run_source(size_t dataloader_idx, int64_t batches);
   void step(const Batch& batch, int64_t batch_idx);
 
-  Trainer& trainer_;
-  Stage stage_;
+  Run& run_;
+  Session& session_;
   Module& module_;
-  DataModule& data_;
+  Stage stage_;
   const StageHooks& moments_;
   std::vector<Source> sources_;
   LogCollection logs_{/*training=*/false};
   std::vector<Prediction> predictions_;
-  bool may_be_given_up_ = false, given_up_ = false;
+  bool may_be_interrupted_ = false, interrupted_ = false;
 };
 
 }  // namespace levin

@@ -1,0 +1,33 @@
+#include "logger_connector.h"
+
+#include <algorithm>
+
+#include "levin/session/session.h"
+#include "levin/trainer/logger.h"
+#include "levin/trainer/run_report.h"
+#include "levin/trainer/trainer_config.h"
+
+namespace levin {
+
+bool LoggerConnector::writes() const noexcept { return session_.rank() == 0 && config_.logger.enabled(); }
+
+void LoggerConnector::log_hyperparams(const std::string& yaml) {
+  if (!writes()) return;
+  for (const auto& logger : loggers_) logger->log_hyperparams(yaml);
+}
+
+void LoggerConnector::log_metrics(const NamedValues& values, std::optional<int64_t> step) {
+  if (values.empty()) return;
+  for (auto* kept : {&report_.metrics, &new_metrics_})
+    for (const auto& [name, value] : values) {
+      if (double* known = find_value(*kept, name))
+        *known = value;
+      else
+        kept->emplace_back(name, value);
+    }
+  if (!writes()) return;
+  const auto& progress = session_.progress();
+  for (const auto& logger : loggers_) logger->log_metrics(values, progress.epoch, step.value_or(std::max<int64_t>(0, progress.step - 1)));
+}
+
+}  // namespace levin

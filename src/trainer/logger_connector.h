@@ -1,0 +1,42 @@
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "levin/core/named_values.h"
+
+namespace levin {
+
+class Logger;
+class Session;
+struct RunReport;
+struct TrainerConfig;
+
+/// Passes a Trainer's values to its loggers, which live on rank 0, and keeps the newest of each name.
+class LoggerConnector {
+ public:
+  /// All must outlive this.
+  LoggerConnector(const TrainerConfig& config, Session& session, const std::vector<std::shared_ptr<Logger>>& loggers, RunReport& report)
+      : config_(config), session_(session), loggers_(loggers), report_(report) {}
+
+  /// `step`: the one that the values belong to; by default the last complete one.
+  void log_metrics(const NamedValues& values, std::optional<int64_t> step = {});
+  void log_hyperparams(const std::string& yaml);
+  /// The newest value of each name that was logged since the last call.
+  NamedValues take_new_metrics() { return std::exchange(new_metrics_, {}); }
+  const std::vector<std::shared_ptr<Logger>>& loggers() const noexcept { return loggers_; }
+
+ private:
+  bool writes() const noexcept;
+
+  const TrainerConfig& config_;
+  Session& session_;
+  const std::vector<std::shared_ptr<Logger>>& loggers_;
+  RunReport& report_;
+  NamedValues new_metrics_;
+};
+
+}  // namespace levin

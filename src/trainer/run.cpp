@@ -1,0 +1,60 @@
+#include "run.h"
+
+#include "levin/core/error.h"
+#include "levin/data/stream_loader.h"
+#include "levin/trainer/log_collection.h"
+#include "levin/trainer/module.h"
+#include "run_guards.h"
+
+namespace levin {
+
+void Run::set_callbacks(std::vector<std::shared_ptr<Callback>> callbacks) {
+  callbacks_ = std::move(callbacks);
+  hooks_.clear();
+  for (const auto& callback : callbacks_) hooks_.add(*callback, callback->monitors());
+  hooks_.add(module_);
+}
+
+void Run::transfer(Batch& batch) {
+  call("on_before_batch_transfer", data_, batch, [&] { data_.on_before_batch_transfer(batch); });
+  call("on_before_batch_transfer", module_, batch, [&] { module_.on_before_batch_transfer(batch); });
+  call("transfer_batch_to_device", data_, batch, [&] { data_.transfer_batch_to_device(batch, session()); });
+  call("on_after_batch_transfer", data_, batch, [&] { data_.on_after_batch_transfer(batch); });
+  call("on_after_batch_transfer", module_, batch, [&] { module_.on_after_batch_transfer(batch); });
+}
+
+void Run::end_train_epoch(LogCollection& logs) {
+  hooks_.call_others("on_train_epoch_end", &Hooks::on_train_epoch_end);
+  logging().log_metrics(logs.epoch_values(session().mesh().data_communicator()));
+  hooks_.call_monitors("on_train_epoch_end", &Hooks::on_train_epoch_end);
+}
+
+std::unique_ptr<Loader> Run::make_loader(const DataLoaderSpec& spec, bool training) {
+  if (!spec.has_data()) throw ConfigError("there are no data to fit", "override the data module's train_dataloader", "trainer");
+  const auto& mesh = session().mesh();
+  const LoaderPlace place{.rank = mesh.data().index,
+                          .world_size = mesh.data().size(),
+                          .accumulate = config().accumulate_grad_batches,  // in evaluation, too: a part of a global batch fits in memory
+                          .seed = session().seed()};
+  DataLoaderOptions options = training ? spec.options : spec.options.for_evaluation();
+  if (config().overfit_batches.number() > 0) options.shuffle = false;
+  if (spec.stream) return std::make_unique<StreamLoader>(spec.stream, options, place, mesh.data_communicator());
+  return std::make_unique<DataLoader>(spec.dataset, options, place);
+}
+
+int64_t Run::allowed_batches(const Limit& limit, const Loader& loader, const char* option) {
+  if (const auto length = loader.length()) {
+    const int64_t batches = limit.of(*length);
+    if (batches == 0 && limit.is_fraction() && limit.number() > 0)
+      throw ConfigError(fmt::format("{} is {}, which is less than one of {} batches", option, limit.to_text(), *length),
+                        fmt::format("give at least {:.3g}, or a number of batches", 1.0 / static_cast<double>(*length)), "trainer");
+    return batches;
+  }
+  if (!limit.is_fraction()) return limit.of(unlimited);
+  if (limit.number() != 0 && limit.number() != 1)
+    throw ConfigError(fmt::format("{} is {} of data of unknown length", option, limit.to_text()), "give a number of batches, 0.0 or 1.0",
+                      "trainer");
+  return limit.number() == 0 ? 0 : unlimited;
+}
+
+}  // namespace levin

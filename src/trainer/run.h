@@ -1,0 +1,87 @@
+#pragma once
+#include <chrono>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <vector>
+
+#include "levin/session/session.h"
+#include "levin/trainer/callback.h"
+#include "levin/trainer/data_module.h"
+#include "levin/trainer/hooks.h"
+#include "levin/trainer/run_report.h"
+#include "levin/trainer/trainer_config.h"
+#include "logger_connector.h"
+
+namespace levin {
+
+class Checkpoints;
+class LogCollection;
+class Module;
+
+/// One fit, validate, test or predict under way: what its loops share. A Trainer makes one for each call, and gives it what lives longer.
+class Run {
+ public:
+  /// The Trainer's, which outlive the run.
+  struct Environment {
+    const TrainerConfig& config;
+    Session& session;
+    Checkpoints& checkpoints;
+    LoggerConnector& logging;
+    RunReport& report;
+  };
+  /// Batches of this rank in the pass under way, and how many there will be (0: unknown).
+  struct BatchProgress {
+    int64_t done = 0, total = 0;
+  };
+  static constexpr int64_t unlimited = std::numeric_limits<int64_t>::max();
+
+  Run(const Environment& environment, Module& module, DataModule& data) : environment_(environment), module_(module), data_(data) {}
+  Run(const Run&) = delete;
+  Run& operator=(const Run&) = delete;
+
+  const TrainerConfig& config() const noexcept { return environment_.config; }
+  Session& session() noexcept { return environment_.session; }
+  Checkpoints& checkpoints() noexcept { return environment_.checkpoints; }
+  LoggerConnector& logging() noexcept { return environment_.logging; }
+  RunReport& report() noexcept { return environment_.report; }
+  Module& module() noexcept { return module_; }
+  DataModule& data() noexcept { return data_; }
+
+  /// The callbacks of this run, in the order of their calls; the module's hooks follow.
+  void set_callbacks(std::vector<std::shared_ptr<Callback>> callbacks);
+  const std::vector<std::shared_ptr<Callback>>& callbacks() const noexcept { return callbacks_; }
+  const HookList& hooks() const noexcept { return hooks_; }
+
+  /// This rank's batches of a dataset or stream. ConfigError without data.
+  std::unique_ptr<Loader> make_loader(const DataLoaderSpec& spec, bool training);
+  /// How many batches of an epoch a limit allows. ConfigError, with the option's name, for a part of an unknown length.
+  static int64_t allowed_batches(const Limit& limit, const Loader& loader, const char* option);
+  /// A batch on its way to the device, through the hooks of the data module and the module.
+  void transfer(Batch& batch);
+
+  BatchProgress& batch_progress() noexcept { return batch_progress_; }
+  /// Begins a pass of `batches` batches, `done` of them already made.
+  void begin_pass(int64_t batches, int64_t done = 0) noexcept { batch_progress_ = {done, batches == unlimited ? 0 : batches}; }
+  /// Whether the training has validation data.
+  bool validates() const noexcept { return validates_; }
+  void set_validates(bool validates) noexcept { validates_ = validates; }
+
+  /// Where the module's values go; null: nowhere.
+  const LogCollection* logs() const noexcept { return logs_; }
+  void set_logs(LogCollection* logs) noexcept { logs_ = logs; }
+  /// on_train_epoch_end of all hooks; the epoch's values are logged before the callbacks that read metrics. Collective.
+  void end_train_epoch(LogCollection& logs);
+
+ private:
+  Environment environment_;
+  Module& module_;
+  DataModule& data_;
+  std::vector<std::shared_ptr<Callback>> callbacks_;
+  HookList hooks_;
+  BatchProgress batch_progress_;
+  bool validates_ = false;
+  LogCollection* logs_ = nullptr;
+};
+
+}  // namespace levin
