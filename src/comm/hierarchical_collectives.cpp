@@ -11,12 +11,6 @@ namespace {
 
 constexpr size_t most_bytes = std::numeric_limits<int>::max();  // that MPI can count
 
-bool follow_each_other(const auto& cuts) {
-  size_t end = cuts.front().begin;
-  return cuts.front().begin == 0 &&
-         std::all_of(cuts.begin(), cuts.end(), [&](const auto& cut) { return std::exchange(end, cut.begin + cut.count) == cut.begin; });
-}
-
 ReduceOp without_mean(ReduceOp op) { return op == ReduceOp::mean ? ReduceOp::sum : op; }
 
 }  // namespace
@@ -48,19 +42,12 @@ bool HierarchicalCommunicator::direct(const Tensor& tensor) {
   return true;
 }
 
+// Each host gets its part of all others' partial sums. Not MPI_Ireduce_scatter: Open MPI sends all bytes to one host there.
 void HierarchicalCommunicator::sum_between(const std::byte* partials, const std::vector<Cut>& cuts, std::byte* output, at::ScalarType dtype,
                                            ReduceOp op) {
   const auto wide_dtype = partial_dtype(dtype);
   const size_t wide = c10::elementSize(wide_dtype), count = cuts[host_].count;
   const bool ready = wide_dtype == dtype && op != ReduceOp::mean;
-  if (!direct_sums() && follow_each_other(cuts)) {
-    std::vector<int> counts;
-    for (const auto& cut : cuts) counts.push_back(static_cast<int>(cut.count));
-    std::byte* sum = ready ? output : receive_buffer(count * wide);
-    link_->reduce_scatter(partials, sum, counts, wide_dtype, without_mean(op));
-    if (!ready) finish(output, sum, count, dtype, op == ReduceOp::mean ? size_ : 1);
-    return;
-  }
   InterNodeLink::Parts sent, received;
   for (size_t i = 0; i < hosts_.size(); i++) {
     sent.add(cuts[i].begin * wide, i == host_ ? 0 : cuts[i].count * wide);
@@ -132,7 +119,7 @@ Work HierarchicalCommunicator::reduce_scatter(const Tensor& output, const Tensor
     meet(call, &input);
     const size_t count = static_cast<size_t>(output.numel()), element = output.element_size();
     const size_t chunk = std::max<size_t>(1, chunk_bytes_ / c10::elementSize(partial_dtype(dtype)) / static_cast<size_t>(size_));
-    const bool as_it_is = direct(input) && size_ == static_cast<int>(hosts_.size()) && direct_sums();
+    const bool as_it_is = direct(input) && size_ == static_cast<int>(hosts_.size());
     for (size_t begin = 0; begin < count; begin += chunk) {
       const size_t n = std::min(chunk, count - begin);
       std::byte* own = data_of(output) + begin * element;

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <exception>
 
+#include "chunk_bytes.h"
 #include "intra_node_communicator.h"
 #include "levin/comm/host_values.h"
 #include "levin/comm/mpi_runtime.h"
@@ -77,13 +78,11 @@ void HierarchicalCommunicator::find_hosts() {
 }
 
 void HierarchicalCommunicator::make_area() {
-  // Many hosts get large chunks, so that a host's part of one is worth a message.
-  constexpr size_t few = size_t{4} << 20, least = size_t{16} << 20, most = size_t{64} << 20, for_each_host = size_t{256} << 10;
   constexpr size_t inbox = size_t{32} << 10;
   received_ = std::make_shared<std::vector<std::byte>>();
-  const size_t wanted = direct_sums() ? few : std::clamp(hosts_.size() * for_each_host, least, most);
   const size_t cards = NodeTransfers::card_bytes(static_cast<int>(local_size()));
-  for (const size_t bytes : {wanted, few, size_t{64} << 10}) {
+  const auto direct = static_cast<size_t>(direct_hosts_);
+  for (const size_t bytes : {chunk_bytes(hosts_.size(), direct), chunk_bytes(1), size_t{64} << 10}) {
     const size_t chunks = leads() ? 3 * bytes : bytes;
     area_ = lane_->allocate(chunks + inbox + cards, OnNoSpace::return_null);
     chunk_bytes_ = bytes;

@@ -19,8 +19,9 @@ namespace levin::detail {
 /// Collectives among the ranks of several hosts, in two levels: shared windows inside a node, MPI between the nodes' leaders. Operations
 /// run in order on a communication thread of each rank, where MPI allows one. Every operation starts with a meeting that finds ranks which
 /// disagree. Data go in chunks: the node's ranks sum, each a slice, into the leader's window; the leaders exchange; all take the result.
-/// Partial sums of halves stay in fp32. Up to `direct_hosts` nodes the leaders exchange directly and sum in the order of the nodes; more
-/// use MPI's reductions, and chunks that grow with the nodes. Messages go from rank to rank: by windows inside a node, by MPI between.
+/// Partial sums of halves stay in fp32. Leaders exchange directly and sum in the order of the nodes; an all_reduce of more than
+/// `direct_hosts` nodes is MPI's. Chunks grow with the number of nodes. Messages go from rank to rank: by windows inside a node, by MPI
+/// between.
 class HierarchicalCommunicator final : public Communicator {
  public:
   /// Takes a duplicate of `ranks`. `node` are those on this host. Collective. One that is split from another has that one's bridge.

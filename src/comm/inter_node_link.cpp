@@ -19,10 +19,9 @@ InterNodeLink::InterNodeLink(MPI_Comm leaders, std::shared_ptr<NodeGroup> word, 
 InterNodeLink::~InterNodeLink() {
   int finalized = 0;
   MPI_Finalized(&finalized);
-  if (abandoned_)
-    static_cast<void>(values_.release());
-  else if (!finalized)
-    MPI_Comm_free(&leaders_);
+  if (abandoned_) static_cast<void>(values_.release());
+  // After an abort another leader's message may be on its way, which would be taken for one of the next communicator with this number.
+  if (!finalized && !word_->aborted()) MPI_Comm_free(&leaders_);
 }
 
 void InterNodeLink::wait(std::span<MPI_Request> requests) {
@@ -105,15 +104,6 @@ void InterNodeLink::broadcast(std::byte* data, int bytes, int root) {
 void InterNodeLink::all_reduce(const std::byte* input, std::byte* output, int count, at::ScalarType dtype, ReduceOp op) {
   MPI_Request request;
   check_mpi(MPI_Iallreduce(input, output, count, mpi_type(dtype), ops_.get(dtype, op), leaders_, &request), "MPI_Iallreduce");
-  wait({&request, 1});
-}
-
-void InterNodeLink::reduce_scatter(const std::byte* input, std::byte* output, const std::vector<int>& counts, at::ScalarType dtype,
-                                   ReduceOp op) {
-  values_->counts = counts;
-  MPI_Request request;
-  check_mpi(MPI_Ireduce_scatter(input, output, values_->counts.data(), mpi_type(dtype), ops_.get(dtype, op), leaders_, &request),
-            "MPI_Ireduce_scatter");
   wait({&request, 1});
 }
 

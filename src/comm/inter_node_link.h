@@ -49,8 +49,6 @@ class InterNodeLink {
   void broadcast(std::byte* data, int bytes, int root);
   /// output [count] <- op over the hosts of input [count], by MPI's own algorithm, whose order of a sum it chooses. Not in place.
   void all_reduce(const std::byte* input, std::byte* output, int count, at::ScalarType dtype, ReduceOp op);
-  /// output [counts[this host]] <- this host's part of op over the hosts of input [sum of counts], as all_reduce.
-  void reduce_scatter(const std::byte* input, std::byte* output, const std::vector<int>& counts, at::ScalarType dtype, ReduceOp op);
 
  private:
   void wait(std::span<MPI_Request> requests);
@@ -65,7 +63,6 @@ class InterNodeLink {
     std::vector<std::byte> mine, all;
     Flags flags_mine, flags;
     Parts sent, received;
-    std::vector<int> counts;
     std::vector<std::shared_ptr<const void>> kept;
   };
   MpiOps ops_;

@@ -4,6 +4,8 @@
 #include <array>
 #include <cmath>
 
+#include "../comm/chunk_bytes.h"
+
 namespace levin {
 namespace {
 
@@ -14,8 +16,6 @@ struct Cost {
   double bytes_moved = 0;  // in a node's memory, read and written
   double barriers = 0;     // in a node
 };
-
-constexpr double chunk_bytes = 4 << 20;  // as of HierarchicalCommunicator
 
 // Inside a node: memory traffic of all its ranks.
 Cost in_node(const PlannedCollective& collective, double ranks) {
@@ -37,15 +37,17 @@ Cost between_nodes(const PlannedCollective& collective, const Places& places) {
   const auto hosts = static_cast<double>(places.hosts), local = static_cast<double>(places.local);
   const double others = (hosts - 1) / hosts;
   const bool direct = places.local == 1 && collective.in_window && wide == n;
+  const bool ring = places.hosts > Communicator::direct_hosts;  // MPI's, for an all-reduce
+  const auto chunk = static_cast<double>(detail::chunk_bytes(static_cast<size_t>(places.hosts)));
   const double chunks =
-      direct && collective.op == CollectiveOp::gather_shared ? std::ceil(n / chunk_bytes) : std::max(1.0, std::ceil(wide / chunk_bytes));
+      direct && collective.op == CollectiveOp::gather_shared ? std::ceil(n / chunk) : std::max(1.0, std::ceil(wide / chunk));
   // Each rank's part goes to the window, and the node's sum of it is made there.
   const double summed = direct ? 0 : collective.in_window ? local * n + wide : 3 * local * n + wide;
   Cost cost{.messages = 1, .barriers = 2};  // the meeting
   switch (collective.op) {
     case CollectiveOp::all_reduce:
-      cost.messages += 2 * chunks;
-      cost.bytes_sent = others * (wide + n);
+      cost.messages += (ring ? 2 * (hosts - 1) : 2) * chunks;
+      cost.bytes_sent = others * (wide + (ring ? wide : n));
       cost.bytes_moved = summed + wide + wide / hosts + (direct ? 0 : 2 * local * n);
       cost.barriers += 3 * chunks;
       break;

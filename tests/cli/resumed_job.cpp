@@ -24,14 +24,15 @@ namespace {
 using levin::Batch, levin::Tensor;
 
 struct NetConfig {
-  int64_t width = 8, step_milliseconds = 0, signal_in_validation = 0;
+  int64_t width = 8, step_milliseconds = 0, signal_in_validation = 0, throw_at = 0;
   double dropout = 0.3;
   bool norm = true, middle = false;
   std::string signal_at = {};
 };
 LEVIN_CONFIG(NetConfig, (width, "of the hidden layer", at_least(1)), (step_milliseconds, "how long a step takes at least", at_least(0)),
              (signal_in_validation, "the last rank gets SIGTERM in this validation batch of its; 0: none", at_least(0)),
-             (dropout, "probability", at_least(0)), (norm, "with BatchNorm"), (middle, "with a unit between the layers"),
+             (throw_at, "the last rank throws in this training batch; 0: never", at_least(0)), (dropout, "probability", at_least(0)),
+             (norm, "with BatchNorm"), (middle, "with a unit between the layers"),
              (signal_at,
               "the last rank gets SIGTERM in `step N`, `after N` (its exchange), or the batch `test N` or `predict N`; empty: never"))
 
@@ -68,6 +69,7 @@ class Net : public levin::Module {
     log("mean", mean_);
     log("batches", static_cast<double>(++batches_));
     signal_if("step", batches_);
+    if (is_last_rank() && batches_ == config_.throw_at) throw std::runtime_error("a loss that was not expected");
     return loss;
   }
   void on_train_batch_end(const Tensor&, const Batch&, int64_t) override { signal_if("after", batches_); }

@@ -144,6 +144,22 @@ BOOST_AUTO_TEST_CASE(one_of_several_that_fail_at_once_is_named) {
   for (const int rank : named) BOOST_TEST(rank == named[0]);
 }
 
+// A leader that aborts never takes part in what the others have begun; MPI gives its communicator's number to the next one.
+BOOST_AUTO_TEST_CASE(messages_of_an_aborted_communicator_reach_no_other) {
+  for (int round = 0; round < 20; round++) {
+    auto comm = make_communicator();
+    comm->barrier();
+    if (comm->rank() == 0) comm->abort("not again");
+    wait_for_the_end(*comm);
+    comm.reset();
+    for (int i = 0; i < 5; i++) {
+      MPI_Comm self;
+      MPI_Comm_dup(MPI_COMM_SELF, &self);
+      MPI_Comm_free(&self);
+    }
+  }
+}
+
 BOOST_AUTO_TEST_CASE(an_abort_ends_what_is_split_off) {
   const auto comm = make_communicator();
   const auto other = comm->split(0, 0);

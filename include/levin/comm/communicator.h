@@ -34,7 +34,7 @@ struct Transfer {
 /// that error what the call is for; it must be the same on all ranks.
 ///
 /// Sums of fp16 and bf16 accumulate in fp32. Every rank gets the same bits. Sums go in rank order inside a host and then in the order of
-/// the hosts, so a run is repeated bit for bit; on more than Communicator::direct_hosts hosts the order between hosts is MPI's. The mean
+/// the hosts, so a run is repeated bit for bit; an all_reduce on more than Communicator::direct_hosts hosts sums in MPI's order. The mean
 /// of integers is a UsageError. Every wait ends with CommunicatorAborted when a rank has called abort().
 class Communicator {
  public:
