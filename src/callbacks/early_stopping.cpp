@@ -55,7 +55,7 @@ std::string EarlyStopping::stop_options() const {
   return text;
 }
 
-// An epoch that max_steps cut short may have no metric of its own, and its end has a reason already.
+// An epoch that max_steps cut short may lack the metric, and it has a stop reason already.
 void EarlyStopping::on_train_epoch_end() {
   const int64_t max_steps = trainer().config().max_steps;
   const auto [done, total] = trainer().batch_progress();
@@ -74,10 +74,10 @@ void EarlyStopping::check() {
   const double* value = find_value(report.metrics, config_.monitor);
   if (!value) {
     const std::string known = names_of(report.metrics);
-    const std::string what = fmt::format("early stopping monitors \"{}\", which was not logged", config_.monitor);
+    const std::string message = fmt::format("early stopping monitors \"{}\", which was not logged", config_.monitor);
     const std::string remedy = known.empty() ? "log it in validation_step" : "monitor one of those that were: " + known;
-    if (config_.strict) throw ConfigError(what, remedy, "callbacks");
-    if (config_.verbose && trainer().session().rank() == 0) log.warning("[callbacks] {}; {}", what, remedy);
+    if (config_.strict) throw ConfigError(message, remedy, "callbacks");
+    if (config_.verbose && trainer().session().rank() == 0) log.warning("[callbacks] {}; {}", message, remedy);
     return;
   }
   const double before = best_;

@@ -51,7 +51,7 @@ po::options_description declare(const std::vector<ConfigOption>& options) {
   return declared;
 }
 
-// Boost lets a value be left out only where it could never be a word of its own: --flag true is ours.
+// Boost lets a value be left out only where it could never be a separate word: --flag true is ours.
 std::vector<po::option> with_optional_value(std::vector<std::string>& words, const std::vector<ConfigOption>& options,
                                             const std::vector<std::string>& groups) {
   const std::string name = words.front().starts_with("--") ? words.front().substr(2) : "";
@@ -158,12 +158,12 @@ ConfigValue value_of_text(const std::string& text, const std::string& path, cons
   for (const auto& option : options) compound |= option.path == path && option.type->is_compound();
   compound |= !find_option(options, path) && find_map(options, path);
   if (compound && (text.starts_with('[') || text.starts_with('{'))) {
-    // Its own lines and columns would lead nobody anywhere.
+    // Lines and columns within an option's text are no help.
     struct Stamp {
-      static void all(ConfigValue& value, const ConfigSource& place) {
-        value.source = place;
-        for (auto& item : value.items) all(item, place);
-        for (auto& entry : value.entries) all(entry.value, entry.source = place);
+      static void all(ConfigValue& value, const ConfigSource& source) {
+        value.source = source;
+        for (auto& item : value.items) all(item, source);
+        for (auto& entry : value.entries) all(entry.value, entry.source = source);
       }
     };
     ConfigValue value = parse_yaml(text, source.text() + ": " + path);

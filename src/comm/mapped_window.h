@@ -9,7 +9,7 @@
 namespace levin::detail {
 
 /// Gives this rank's errno (0: went well) to all ranks and returns all of them in rank order: a barrier.
-using AgreeErrno = std::function<std::vector<int>(int)>;
+using GatherErrno = std::function<std::vector<int>(int)>;
 
 struct WindowRequest {
   std::string path;           ///< of the file behind the window; no file is left there
@@ -17,7 +17,7 @@ struct WindowRequest {
   int rank = 0;
 };
 
-/// What went wrong on the first rank that failed.
+/// The failure of the lowest rank that failed.
 struct WindowFailure {
   int rank = -1;
   int code = 0;      ///< errno
@@ -29,10 +29,10 @@ struct WindowFailure {
 /// Maps a new zero-filled file of all ranks' parts; null, with the failure, when any rank could not. Collective.
 ///
 /// Files of our own, not MPI_Win_allocate_shared. MPI's window is a file that is only truncated to its size: where the file system is
-/// short (64 MB of /dev/shm in many containers) the first write dies with SIGBUS, and no look at the free space before helps when
+/// short (64 MB of /dev/shm in many containers) the first write dies with SIGBUS, and checking the free space before does not help when
 /// others take it meanwhile. Here every rank reserves its part by fallocate, which allocates the pages (on the caller's NUMA domain) or
 /// returns ENOSPC. MPI_Win_free is collective, too, and would hang when ranks unwind an exception in different orders; munmap is local.
-std::shared_ptr<SharedWindow> map_window(const WindowRequest& request, const AgreeErrno& agree, WindowFailure& failure);
+std::shared_ptr<SharedWindow> map_window(const WindowRequest& request, const GatherErrno& gather_errno, WindowFailure& failure);
 
 /// The window of a group of one rank: plain memory.
 std::shared_ptr<SharedWindow> private_window(size_t bytes);

@@ -59,18 +59,18 @@ void WindowFile::remove() {
   if (std::exchange(linked_, false)) unlink(path_.c_str());
 }
 
-bool WindowFile::open_on_all(size_t bytes, size_t needed, const AgreeErrno& agree, WindowFailure& failure) {
+bool WindowFile::open_on_all(size_t bytes, size_t needed, const GatherErrno& gather_errno, WindowFailure& failure) {
   failure.need_bytes = needed;
   failure.free_bytes = free_bytes(path_);
   int code = 0;
   if (maker_) {
-    // Not worth starting to fill the file system for; what counts is what the reservation says.
+    // An early check that avoids filling the file system; the reservation decides.
     code = failure.free_bytes < needed ? ENOSPC : open();
     if (code == 0 && ftruncate(descriptor_, static_cast<off_t>(bytes)) != 0) code = errno;
   }
-  if (!all_good(agree(code), "reserve", failure)) return false;
+  if (!all_good(gather_errno(code), "reserve", failure)) return false;
   if (!maker_) code = open();
-  if (!all_good(agree(code), "open", failure)) return false;
+  if (!all_good(gather_errno(code), "open", failure)) return false;
   remove();
   return true;
 }

@@ -11,7 +11,7 @@
 namespace levin::detail {
 namespace {
 
-// What people have at hand to write a data set anew.
+// Tools that rewrite a data set.
 constexpr auto rewrite = "copy it with h5py into a new file, which stores it contiguously: new[name] = old[name][()]";
 
 std::vector<int64_t> shape_of(hid_t space, const RefuseArray& refuse) {
@@ -67,7 +67,7 @@ Hdf5Handle open_hdf5(const File& file) {
   return {H5Fopen(fmt::format("/proc/self/fd/{}", file.descriptor()).c_str(), H5F_ACC_RDONLY, access), H5Fclose};
 }
 
-StoredArray look_at_array(hid_t set, uint64_t file_bytes, const RefuseArray& refuse) {
+StoredArray check_array(hid_t set, uint64_t file_bytes, const RefuseArray& refuse) {
   const Hdf5Handle create(H5Dget_create_plist(set), H5Pclose);
   const Hdf5Handle type(H5Dget_type(set), H5Tclose), space(H5Dget_space(set), H5Sclose);
   if (!create.good() || !type.good() || !space.good()) refuse("cannot be opened", "write the file again");

@@ -11,7 +11,7 @@
 
 namespace levin::detail {
 
-/// A data set of an HDF5 file: type, shape, and the place of its bytes in the file.
+/// A data set of an HDF5 file: type, shape, and the offset of its bytes in the file.
 struct StoredArray {
   c10::ScalarType dtype = c10::ScalarType::Byte;
   std::vector<int64_t> shape;
@@ -27,6 +27,6 @@ using RefuseArray = std::function<void(const std::string& why, const std::string
 
 /// Looks at properties only, inside a Hdf5Section; HDF5 is never asked for data. Calls `refuse`, which throws, for anything but a
 /// contiguous layout of a supported type inside the file's bytes: for external storage, virtual and chunked data sets, filters, references.
-StoredArray look_at_array(hid_t set, uint64_t file_bytes, const RefuseArray& refuse);
+StoredArray check_array(hid_t set, uint64_t file_bytes, const RefuseArray& refuse);
 
 }  // namespace levin::detail

@@ -22,7 +22,7 @@ namespace levin {
 /// for fp16 and bf16, in NCCL's precision.
 class NcclCommunicator final : public Communicator {
  public:
-  /// Collective. CudaError where NCCL refuses or the ranks do not meet; ConfigError where two ranks of a host have the same GPU.
+  /// Collective. CudaError if NCCL fails or times out; ConfigError where two ranks of a host have the same GPU.
   static std::unique_ptr<NcclCommunicator> create(const MpiRuntime& runtime, const std::string& window_directory, c10::Device device,
                                                   std::chrono::seconds limit = std::chrono::seconds(300));
   ~NcclCommunicator() override;
@@ -50,7 +50,7 @@ class NcclCommunicator final : public Communicator {
 
  private:
   NcclCommunicator(std::shared_ptr<Communicator> host, std::shared_ptr<NcclLink> link, c10::Device device, std::chrono::seconds limit,
-                   std::string who);
+                   std::string hosts);
   void check(const Tensor& tensor) const;
   void check_parts(const Tensor& whole, const Tensor& part) const;
   std::vector<int64_t> check_counts(const Tensor& tensor, std::span<const int64_t> counts) const;
@@ -60,7 +60,7 @@ class NcclCommunicator final : public Communicator {
   std::shared_ptr<NcclLink> link_;
   c10::Device device_;
   std::chrono::seconds limit_;
-  std::string who_;
+  std::string hosts_;
   c10::cuda::CUDAStream stream_;
   std::atomic<uint64_t> sequence_{0};
   std::unique_ptr<NcclWatch> watch_;

@@ -48,7 +48,7 @@ class Packed {
   ReduceOp op_ = ReduceOp::sum;
 };
 
-// What a rank says of one state of rows: a rank without rows learns their shape and dtype from the others.
+// A rank's description of one state of rows: a rank without rows gets shape and dtype from the others.
 struct RowsHeader {
   static constexpr int64_t most_dims = 8;
   int64_t rows = 0, dtype = 0, dims = 0;
@@ -136,7 +136,7 @@ void gather_rows(const States& states, Communicator& communicator) {
 
 }  // namespace
 
-// What travels is small, and wanted on the host in the end.
+// The values are small and needed on the host.
 MetricSync::MetricSync(std::span<Metric* const> metrics, Communicator& ranks) : metrics_(metrics.begin(), metrics.end()) {
   Communicator& communicator = ranks.cpu();
   for (auto* metric : metrics_)

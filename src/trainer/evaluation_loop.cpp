@@ -10,20 +10,20 @@
 
 namespace levin {
 
-// What is different in the passes of validate, test and predict.
+// The hooks of validate, test and predict.
 struct EvaluationLoop::StageHooks {
   template <class... Parameters>
-  struct Moment {
+  struct HookPair {
     const char* name;
     void (Hooks::*hook)(Parameters...);
   };
-  Moment<> start, epoch_start, epoch_end, end;
-  Moment<const Batch&, int64_t> batch_start, batch_end;
-  struct ModelMoment {
+  HookPair<> start, epoch_start, epoch_end, end;
+  HookPair<const Batch&, int64_t> batch_start, batch_end;
+  struct ModelHookPair {
     const char* name;
     void (Module::*hook)();
   };
-  ModelMoment model_eval, model_train;
+  ModelHookPair model_eval, model_train;
   std::vector<DataLoaderSpec> (DataModule::*loaders)();
   Limit TrainerConfig::*limit;
   const char* limit_name;
@@ -73,8 +73,7 @@ EvaluationLoop::EvaluationLoop(Run& run, Stage stage)
   const bool has_data = !specs.empty() && std::all_of(specs.begin(), specs.end(), [](const auto& spec) { return spec.has_data(); });
   if (!has_data && stage == Stage::fit && specs.size() <= 1) return;
   if (!has_data)
-    throw ConfigError(fmt::format("there are no data to {}", stage_name(stage)), "override the data module's *_dataloader for it",
-                      "trainer");
+    throw ConfigError(fmt::format("no data to {}", stage_name(stage)), "override the data module's *_dataloader for it", "trainer");
   for (const auto& spec : specs) {
     auto loader = run.make_loader(spec, /*training=*/false);
     const int64_t batches = Run::allowed_batches(run.config().*moments_.limit, *loader, moments_.limit_name);
@@ -146,7 +145,7 @@ void EvaluationLoop::run_source(size_t dataloader_idx, int64_t batches) {
 
 bool EvaluationLoop::must_exit() {
   if (!may_be_interrupted_) return false;
-  session_.meet();
+  session_.exchange_requests();
   return session_.must_exit();
 }
 

@@ -13,19 +13,19 @@ void restore_metrics(const StateDict& state, NamedValues& metrics) {
 
 }  // namespace
 
-// Where the training stands, between two steps.
+// The state of the training between two steps.
 StateDict FitLoop::state() {
   StateDict state;
   session_.add_progress(state);
-  const auto place = loader_->state();
+  const auto position = loader_->state();
   state.set("in_epoch", in_epoch_);
   state.set("ended", enough() && !session_.must_exit());
   state.set("stop.reasons", static_cast<int64_t>(session_.lasting_reasons()));
   state.set("stop.reason", run_.report().stop_reason);
   state.set("stop.options", stop_options());
   state.set("validation_interrupted", validation_interrupted_);
-  state.set("loader.epoch", place.epoch);
-  state.set("loader.samples", place.samples);
+  state.set("loader.epoch", position.epoch);
+  state.set("loader.samples", position.samples);
   state.set("loader.step_samples", loader_->step_samples());
   state.set("all_batches", all_batches_);
   state.set("ranks", session_.mesh().data().size());
@@ -34,7 +34,7 @@ StateDict FitLoop::state() {
   return state;
 }
 
-// What decides whether a training that was stopped stays so. A callback's state is loaded later than this is read.
+// Decides whether a stopped training stays stopped. Read before the callbacks' state is loaded.
 std::string FitLoop::stop_options() const {
   const auto number = [](const std::optional<int64_t>& value) { return value ? fmt::to_string(*value) : std::string("null"); };
   std::string text =

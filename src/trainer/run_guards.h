@@ -1,5 +1,5 @@
 #pragma once
-// What holds for a scope of a run and is put back at its end, well or not.
+// Guards for a scope of a run. They restore the previous state at its end, also after an exception.
 #include <ATen/Context.h>
 #include <torch/csrc/autograd/anomaly_mode.h>
 
@@ -18,12 +18,12 @@ namespace levin {
 /// Calls what is not in a HookList: an error in it names it.
 template <class Callee, class Call>
 decltype(auto) call(const char* name, const Callee& callee, const Call& body) {
-  const HookScope here(name, &typeid(callee));
+  const HookScope scope(name, &typeid(callee));
   return body();
 }
 template <class Callee, class Call>
 decltype(auto) call(const char* name, const Callee& callee, const Batch& batch, const Call& body) {
-  const HookScope here(name, &typeid(callee), &batch);
+  const HookScope scope(name, &typeid(callee), &batch);
   return body();
 }
 
@@ -49,13 +49,13 @@ class ModuleInRun {
 /// The Trainer knows its run.
 class CurrentRun {
  public:
-  CurrentRun(Run*& place, Run& run) : place_(place), before_(std::exchange(place, &run)) {}
-  ~CurrentRun() { place_ = before_; }
+  CurrentRun(Run*& current, Run& run) : current_(current), before_(std::exchange(current, &run)) {}
+  ~CurrentRun() { current_ = before_; }
   CurrentRun(const CurrentRun&) = delete;
   CurrentRun& operator=(const CurrentRun&) = delete;
 
  private:
-  Run*& place_;
+  Run*& current_;
   Run* before_;
 };
 
@@ -78,7 +78,7 @@ class LogTarget {
   LogCollection* before_;
 };
 
-/// What the configuration asks of LibTorch for all of its operations: deterministic, and, in a training, detect_anomaly.
+/// LibTorch settings of the configuration for all of its operations: deterministic, and, in a training, detect_anomaly.
 class NumericFlags {
  public:
   NumericFlags(const TrainerConfig& config, Stage stage)

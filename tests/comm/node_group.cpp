@@ -106,7 +106,7 @@ BOOST_AUTO_TEST_CASE(window_outlives_its_group) {
 BOOST_AUTO_TEST_CASE(too_large_a_window_is_an_error_on_all_ranks) {
   const WindowDirectory directory;
   auto group = NodeGroup::create(runtime().communicator(), directory.name);
-  if (group->size() == 1) return;  // plain memory: there is no file system to be short of
+  if (group->size() == 1) return;  // plain memory, without a file system that could be full
   const size_t bytes = group->rank() == 0 ? size_t{1} << 50 : 8;
   check_throws<levin::IoError>([&] { group->allocate(bytes); }, {"[comm]", directory.name, "1125899906", "need", "have", "remount"});
   BOOST_TEST(!group->allocate(bytes, levin::OnNoSpace::return_null));
@@ -153,9 +153,9 @@ BOOST_AUTO_TEST_CASE(shared_buffer_pool_is_there_while_somebody_holds_it) {
     group->barrier();
   }
   has(ranks > 1 ? 2 * large : large);  // kept for the next of their size
-  for (const size_t thing : {0, 2, 3, 4}) memory->acquire(thing);
+  for (const size_t buffer : {0, 2, 3, 4}) memory->acquire(buffer);
   has(4 * large);
-  for (const size_t thing : {3, 0, 4, 2}) memory->release(thing);
+  for (const size_t buffer : {3, 0, 4, 2}) memory->release(buffer);
   has(2 * large);
   memory->acquire(1);
   has(small);
@@ -187,7 +187,7 @@ BOOST_AUTO_TEST_CASE(halves_work_at_once_and_outlive_the_whole) {
     if (i % 2 == color) members.push_back(i);
   BOOST_TEST(half->size() == static_cast<int>(members.size()));
   BOOST_TEST(members[static_cast<size_t>(half->rank())] == runtime().rank());
-  for (int round = 0; round < 1000 * (color + 1); round++) {  // the halves meet at different times
+  for (int round = 0; round < 1000 * (color + 1); round++) {  // the halves synchronize at different times
     const double mine = runtime().rank() * 10000 + round;
     std::vector<double> all(members.size());
     half->exchange({&mine, 1}, all);
@@ -197,7 +197,7 @@ BOOST_AUTO_TEST_CASE(halves_work_at_once_and_outlive_the_whole) {
   BOOST_TEST(window->part_bytes(half->rank()) == 10u);
 }
 
-BOOST_AUTO_TEST_CASE(ranks_that_disagree_are_told) {
+BOOST_AUTO_TEST_CASE(ranks_that_disagree_get_an_error) {
   auto group = make_group();
   if (group->size() == 1) return;
   const double mine[] = {1, 2};

@@ -13,15 +13,15 @@ BOOST_AUTO_TEST_SUITE(trainer_prepare_data)
 
 namespace {
 
-// Each rank is a host of its own.
+// Each rank is a separate host.
 levin::Topology a_rank_a_host() {
-  std::vector<levin::RankPlace> places;
+  std::vector<levin::RankLocation> locations;
   std::vector<int> leaders;
   for (int rank = 0; rank < runtime().size(); rank++) {
-    places.push_back({rank, "host" + std::to_string(rank), 0, 0, {}});
+    locations.push_back({rank, "host" + std::to_string(rank), 0, 0, {}});
     leaders.push_back(rank);
   }
-  return {places, leaders, runtime().rank()};
+  return {locations, leaders, runtime().rank()};
 }
 
 struct Data : levin::DataModule {
@@ -42,7 +42,7 @@ struct Directory {
   fs::path path;
 };
 
-// All ranks may meet in setup.
+// setup may call collectives.
 struct Knowing : levin::test::ToyData {
   void setup(levin::Stage) override { ranks = ranks_of_the_run(); }
   int ranks_of_the_run() const { return trainer().session().size(); }
@@ -59,7 +59,7 @@ int prepared(Data data) {
 
 }  // namespace
 
-BOOST_AUTO_TEST_CASE(the_module_may_say_it) {
+BOOST_AUTO_TEST_CASE(the_module_may_choose_the_ranks) {
   Data data;
   data.per_node = true;
   BOOST_TEST(prepared(data) == 1);

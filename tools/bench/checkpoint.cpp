@@ -1,11 +1,11 @@
 // Checkpoints of 512 MB in some tensors, of which each rank has its part, without fsync; medians of some turns:
 //   checkpoint save TENSORS FOLDER       all ranks into one file of named data sets, with checksums
-//   checkpoint raw TENSORS FOLDER        each rank its bytes into a file of its own
+//   checkpoint raw TENSORS FOLDER        each rank its bytes into its own file
 //   checkpoint load TENSORS FOLDER       what `save` left there, verified, by any number of ranks
 //   checkpoint blocked TENSORS FOLDER    how long save_async keeps its caller while another save is under way, and a copy of the bytes
 //   checkpoint reader TENSORS FOLDER      the longest that a thread that reads HDF5 files waits for the library while checkpoints are saved
 //   in
-//                                        the background, each with a layout of its own, and the longest H5Dcreate
+//                                        the background, each with its own layout, and the longest H5Dcreate
 //   checkpoint hash                      xxh3 of 5 GB on one core, against a second
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/rand.h>
@@ -67,13 +67,13 @@ struct State {
   levin::CheckpointState state;
 };
 
-void report(levin::Communicator& communicator, const std::string& what, int64_t tensors, double seconds) {
+void report(levin::Communicator& communicator, const std::string& label, int64_t tensors, double seconds) {
   if (communicator.rank() == 0)
-    fmt::print("{{\"case\": \"{}, {} tensors\", \"value\": {:.4f}, \"unit\": \"s\"}}\n", what, tensors, seconds);
+    fmt::print("{{\"case\": \"{}, {} tensors\", \"value\": {:.4f}, \"unit\": \"s\"}}\n", label, tensors, seconds);
 }
 
 /// Of ours and theirs, turn by turn, the quartiles of their ratio.
-void report(levin::Communicator& communicator, const std::string& what, int64_t tensors, const std::vector<double>& ours,
+void report(levin::Communicator& communicator, const std::string& label, int64_t tensors, const std::vector<double>& ours,
             const std::vector<double>& theirs) {
   std::vector<double> ratios;
   for (size_t i = 0; i < ours.size(); i++) ratios.push_back(ours[i] / theirs[i]);
@@ -81,7 +81,7 @@ void report(levin::Communicator& communicator, const std::string& what, int64_t 
   if (communicator.rank() == 0)
     fmt::print(
         "{{\"case\": \"{}, {} tensors\", \"ours\": {:.6f}, \"peer\": {:.6f}, \"unit\": \"s\", \"ratio\": [{:.3f}, {:.3f}, {:.3f}]}}\n",
-        what, tensors, median(ours), median(theirs), ratios[1], ratios[turns / 2], ratios[turns - 2]);
+        label, tensors, median(ours), median(theirs), ratios[1], ratios[turns / 2], ratios[turns - 2]);
 }
 
 void save(levin::Communicator& communicator, int64_t tensors, const std::string& folder) {
@@ -179,7 +179,7 @@ void reader(levin::Communicator& communicator, int64_t tensors, const std::strin
         std::this_thread::sleep_for(std::chrono::microseconds(50));
       }
     });
-    state.state.texts = {{"state/turn", std::string(static_cast<size_t>(100 * turn), ' ')}};  // and the layout is made anew
+    state.state.texts = {{"state/turn", std::string(static_cast<size_t>(100 * turn), ' ')}};  // which changes the layout
     writer.save_async({.name = "bench", .step = turn}, state.state);
     writer.finish();
     done = true;

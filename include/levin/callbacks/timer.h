@@ -20,7 +20,7 @@ LEVIN_CONFIG(TimerConfig, (duration, "stop after this training time; null: only 
 LEVIN_CHOICE(TimerConfig, "timer")
 
 /// Measures how long training, validation, test and prediction take, and stops the training when its time is over. All ranks stop after
-/// the same step, whichever rank's clock tells first; at the end of an epoch rank 0's clock decides. The reason is in the run's report.
+/// the same step, when the first rank's clock runs out; at the end of an epoch rank 0's clock decides. The reason is in the run's report.
 class Timer : public Callback {
  public:
   using Config = TimerConfig;
@@ -28,7 +28,7 @@ class Timer : public Callback {
 
   /// How long the newest pass of a stage took on this rank, or has taken so far; 0 before there is one.
   Seconds time_elapsed(Stage stage = Stage::fit) const;
-  /// What is left of the duration; below 0 when it is over. Nothing without a duration.
+  /// The remaining duration; negative when it is over. Null without a duration.
   std::optional<Seconds> time_remaining(Stage stage = Stage::fit) const;
 
   /// A training that resumes when its time is over stops before its first step.
@@ -58,11 +58,11 @@ class Timer : public Callback {
   void start(Stage stage) { spans_[index(stage)] = {Clock::now(), {}}; }
   void end(Stage stage) { spans_[index(stage)].end = Clock::now(); }
   bool over() const { return config_.duration && time_elapsed().value >= config_.duration->value; }
-  void say_so();
+  void log_stop();
 
   TimerConfig config_;
   std::array<Span, 4> spans_;  // of each Stage
-  double spent_ = 0;           // in the training, before this start
+  double spent_ = 0;           // in the training, before this attempt
 };
 
 }  // namespace levin

@@ -15,8 +15,8 @@ namespace detail {
 class Prefetcher;
 }
 
-/// Where a loader works, and what its order is drawn from.
-struct LoaderPlace {
+/// The rank that a loader serves, and the seed of its order.
+struct LoaderPartition {
   int64_t rank = 0, world_size = 1;
   int64_t accumulate = 1;  ///< micro-batches per optimizer step
   uint64_t seed = 0;       ///< the same on all ranks
@@ -27,7 +27,7 @@ struct LoaderPlace {
 class DataLoader : public Loader {
  public:
   /// ConfigError for options that make no batch; DataError for a data set without samples.
-  DataLoader(std::shared_ptr<const Dataset> dataset, const DataLoaderOptions& options, const LoaderPlace& place = {});
+  DataLoader(std::shared_ptr<const Dataset> dataset, const DataLoaderOptions& options, const LoaderPartition& partition = {});
   ~DataLoader() override;
 
   void set_epoch(int64_t epoch) override;
@@ -55,11 +55,11 @@ class DataLoader : public Loader {
 
   std::shared_ptr<const Dataset> dataset_;
   DataLoaderOptions options_;
-  LoaderPlace place_;
+  LoaderPartition partition_;
   BatchPlan plan_;
   Sampler sampler_;
   int64_t epoch_ = 0, position_ = 0;
-  Batch batch_;  // where there are no workers
+  Batch batch_;  // without workers
   bool prefetching_ = false;
   std::unique_ptr<detail::Prefetcher> prefetcher_;
 };

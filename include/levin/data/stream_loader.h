@@ -17,7 +17,7 @@ class Communicator;
 class StreamLoader : public Loader {
  public:
   /// ConfigError for options that make no batch.
-  StreamLoader(std::shared_ptr<const IterableDataset> dataset, const DataLoaderOptions& options, const LoaderPlace& place,
+  StreamLoader(std::shared_ptr<const IterableDataset> dataset, const DataLoaderOptions& options, const LoaderPartition& partition,
                Communicator& communicator);
   ~StreamLoader() override;
 
@@ -39,12 +39,12 @@ class StreamLoader : public Loader {
   void make_padding();
 
   std::shared_ptr<const IterableDataset> dataset_;
-  LoaderPlace place_;
+  LoaderPartition partition_;
   std::vector<int64_t> sizes_;  // of this rank's batches in a step
   Communicator* communicator_;
   int64_t epoch_ = 0, read_ = 0, global_samples_ = 0, taken_ = 0;
   bool open_ = false, more_ = false, at_end_ = false;
-  bool ended_ = false;   // the stream; for whoever reads it
+  bool ended_ = false;   // the stream; read by either thread
   int64_t counted_ = 0;  // its samples so far; likewise
   Batch current_, ahead_;
   std::unique_ptr<SampleStream> stream_;

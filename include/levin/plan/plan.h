@@ -11,7 +11,7 @@
 
 namespace levin {
 
-/// What a rank computes in a step.
+/// The computation of a rank in a step.
 struct Workload {
   double flops = 0;           ///< of a micro-batch's forward and backward
   int64_t micro_batches = 1;  ///< per step
@@ -44,8 +44,8 @@ struct PlannedCollective {
   bool in_window = false;           ///< the tensor lies in memory that all ranks of a node can read
 };
 
-/// The shape of the communicators of one role.
-struct Places {
+/// The shape of the process groups of one mesh role: `hosts` nodes with `local` ranks each.
+struct GroupShape {
   int64_t hosts = 1, local = 1;
   int64_t concurrent_groups = 1;  ///< communicators of this role that share a node, and its links
   int64_t ranks() const noexcept { return hosts * local; }
@@ -58,7 +58,7 @@ struct StepTime {
   double total() const noexcept { return compute_seconds + communication_seconds + update_seconds; }
 };
 
-/// What a sharding plan needs for a model on a cluster. Arithmetic: no memory, no communicator.
+/// Memory, collectives and time of a sharding plan for a model on a cluster. Computed without memory or communicators.
 struct Plan {
   ShardingPlan sharding;
   MemoryPlan memory;
@@ -68,9 +68,9 @@ struct Plan {
 
 /// The ranks of a cluster.
 Ranks ranks_of(const ClusterConfig& cluster);
-/// The places of each role, by MeshRole.
-using RolePlaces = std::array<Places, 3>;
-RolePlaces places_of(const ShardingPlan& sharding, const ClusterConfig& cluster);
+/// Indexed by MeshRole.
+using RoleShapes = std::array<GroupShape, 3>;
+RoleShapes role_shapes(const ShardingPlan& sharding, const ClusterConfig& cluster);
 Plan make_plan(const PlanModel& model, const ShardingPlan& sharding, const ClusterConfig& cluster, const Workload& work,
                int64_t alignment_bytes = 64);
 /// Memory alone. `ranks` may have hosts of different sizes.
@@ -80,7 +80,7 @@ MemoryPlan plan_memory(const PlanModel& model, const ShardingPlan& sharding, con
 std::vector<std::vector<PlannedCollective>> plan_collectives(const PlanModel& model, const ShardingPlan& sharding, const Ranks& ranks,
                                                              const Workload& work, int steps, int64_t alignment_bytes = 64);
 /// Seconds of a collective by itself.
-double collective_seconds(const PlannedCollective& collective, const Places& places, const ClusterConfig& cluster);
+double collective_seconds(const PlannedCollective& collective, const GroupShape& shape, const ClusterConfig& cluster);
 /// Whether a plan's memory fits into the cluster's devices, or into nodes with `node_bytes`. `reserved` bytes per rank are for anything
 /// else, such as activations.
 bool fits(const MemoryPlan& memory, const ClusterConfig& cluster, int64_t node_bytes, int64_t reserved = 0);

@@ -25,7 +25,7 @@ class GradientScaling {
   /// gradients are kept in its measure, that they may not overflow for it.
   void expect_weight(double weight);
   /// Looks at an optimizer's mean gradient, where that is wanted; with nonfinite_gradients: error an Error on all ranks. Collective.
-  void look(size_t optimizer, int64_t step);
+  void check_finite(size_t optimizer, int64_t step);
   /// Whether the update that comes is to be left out; asked once for each.
   bool skips(size_t optimizer);
   void end_update(bool skipped, int64_t step);
@@ -34,7 +34,7 @@ class GradientScaling {
   const LossScaler* loss_scaler() const noexcept { return scaler_ ? &*scaler_ : nullptr; }
   /// Updates that were left out.
   int64_t skipped_steps() const noexcept { return skipped_steps_; }
-  /// What must be remembered of all this between two steps.
+  /// The state between two steps, for checkpoints.
   void save(StateDict& state) const;
   void load(const StateDict& state);
 

@@ -7,13 +7,13 @@
 #include <vector>
 
 #include "levin/core/batch.h"
-#include "levin/core/whereabouts.h"
+#include "levin/core/trace_context.h"
 
 namespace levin {
 
 class StateDict;
 
-/// What a run is for.
+/// The stage of a run.
 enum class Stage { fit, validate, test, predict };
 const char* stage_name(Stage stage) noexcept;
 
@@ -65,7 +65,7 @@ class Hooks {
   virtual void on_predict_batch_start(const Batch&, int64_t /*batch_idx*/) {}
   virtual void on_predict_batch_end(const Tensor& /*prediction*/, const Batch&, int64_t /*batch_idx*/) {}
 
-  /// A checkpoint is made, or a training goes on from one: one dictionary for all hooks. Called where a step is complete, on all ranks;
+  /// A checkpoint is saved, or a training resumes from one: one dictionary for all hooks. Called where a step is complete, on all ranks;
   /// rank 0's values are kept.
   virtual void on_save_checkpoint(StateDict& /*checkpoint*/) {}
   virtual void on_load_checkpoint(const StateDict& /*checkpoint*/) {}
@@ -82,20 +82,20 @@ class HookList {
   template <class... Parameters, class... Args>
   void call(const char* name, void (Hooks::*hook)(Parameters...), Args&&... args) const {
     for (Hooks* hooks : hooks_) {
-      const HookScope here(name, &typeid(*hooks), batch_among(args...));
+      const HookScope scope(name, &typeid(*hooks), batch_among(args...));
       (hooks->*hook)(args...);
     }
   }
   void call_others(const char* name, void (Hooks::*hook)()) const {
     for (Hooks* hooks : hooks_) {
       if (std::find(monitors_.begin(), monitors_.end(), hooks) != monitors_.end()) continue;
-      const HookScope here(name, &typeid(*hooks));
+      const HookScope scope(name, &typeid(*hooks));
       (hooks->*hook)();
     }
   }
   void call_monitors(const char* name, void (Hooks::*hook)()) const {
     for (Hooks* hooks : monitors_) {
-      const HookScope here(name, &typeid(*hooks));
+      const HookScope scope(name, &typeid(*hooks));
       (hooks->*hook)();
     }
   }
@@ -104,10 +104,10 @@ class HookList {
   template <class... Args>
   static const Batch* batch_among(const Args&... args) noexcept {
     const Batch* batch = nullptr;
-    [[maybe_unused]] const auto look = [&](const auto& arg) {
+    [[maybe_unused]] const auto check = [&](const auto& arg) {
       if constexpr (std::is_same_v<std::decay_t<decltype(arg)>, Batch>) batch = &arg;
     };
-    (look(args), ...);
+    (check(args), ...);
     return batch;
   }
 
