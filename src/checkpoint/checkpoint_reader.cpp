@@ -95,8 +95,8 @@ class CheckpointReader::Implementation {
     });
     std::vector<int64_t> all;
     for (size_t i = 0; i < files_.size(); i++) {
-      const auto told = broadcast_values(communicator, std::move(numbers[i]), static_cast<int>(i % ranks));
-      all.insert(all.end(), told.begin(), told.end());
+      const auto received = broadcast_values(communicator, std::move(numbers[i]), static_cast<int>(i % ranks));
+      all.insert(all.end(), received.begin(), received.end());
     }
     on_all_ranks(communicator, "checkpoint", [&] { take(all); });
   }
@@ -110,7 +110,7 @@ class CheckpointReader::Implementation {
           fmt::format("{}: elements [{}, {}) of {} requested, it has {}", path_.string(), begin, end, quote(name), tensor.numel()), {},
           "checkpoint");
     const bool later = comes_later(name);
-    for (const auto* set : places_[found->second]) {
+    for (const auto* set : datasets_[found->second]) {
       const int64_t from = std::max(begin, set->part ? set->part->begin : 0), to = std::min(end, set->part ? set->part->end : end);
       if (from < to) read_from(*set, static_cast<int64_t>(c10::elementSize(tensor.dtype)), from, to, begin, memory, later);
     }
@@ -122,26 +122,26 @@ class CheckpointReader::Implementation {
   Manifest manifest_;
   std::vector<File> files_;  ///< the manifest's
   std::vector<TensorEntry> tensors_;
-  std::vector<std::vector<const Manifest::Dataset*>> places_;  ///< of each tensor: all of it, or its parts
+  std::vector<std::vector<const Manifest::Dataset*>> datasets_;  ///< of each tensor: all of it, or its parts
   std::unordered_map<std::string, size_t> index_;
   std::map<std::string, std::string> texts_;
 
  private:
   bool comes_later(const std::string& name) const {
     const auto& beginnings = options_.verify_on_read;
-    return std::any_of(beginnings.begin(), beginnings.end(), [&](const auto& one) { return name.starts_with(one); });
+    return std::any_of(beginnings.begin(), beginnings.end(), [&](const auto& prefix) { return name.starts_with(prefix); });
   }
 
   // Elements [from, to) of a tensor, which this data set has, into memory that begins with element `begin`.
   void read_from(const Manifest::Dataset& set, int64_t element, int64_t from, int64_t to, int64_t begin, void* memory, bool later) const {
     const int64_t first = set.part ? set.part->begin : 0;
     const auto bytes = [&](int64_t elements) { return static_cast<uint64_t>(elements * element); };
-    auto* place = static_cast<std::byte*>(memory) + bytes(from - begin);
+    auto* target = static_cast<std::byte*>(memory) + bytes(from - begin);
     const auto& file = files_[set.file];
     if (later)
-      detail::read_verified(file, set, bytes(from - first), bytes(to - first), place);
+      detail::read_verified(file, set, bytes(from - first), bytes(to - first), target);
     else
-      file.read_at(place, bytes(to - from), set.offset + bytes(from - first));
+      file.read_at(target, bytes(to - from), set.offset + bytes(from - first));
   }
 
   void take(const std::vector<int64_t>& numbers) {
@@ -159,12 +159,12 @@ class CheckpointReader::Implementation {
         const auto [known, added] = index_.emplace(set.name, tensors_.size());
         if (added) {
           tensors_.push_back({set.name, static_cast<c10::ScalarType>(dtype), {shape, shape + dims}});
-          places_.emplace_back();
+          datasets_.emplace_back();
         }
         if (const auto& tensor = tensors_[known->second]; tensor.dtype != static_cast<c10::ScalarType>(dtype))
           throw DataError(fmt::format("{}: {} has parts of different types", path_.string(), quote(set.name)),
                           "use a checkpoint that Levin wrote", "checkpoint");
-        places_[known->second].push_back(&set);
+        datasets_[known->second].push_back(&set);
       }
       at += static_cast<size_t>(dims);
     }
@@ -206,8 +206,8 @@ NewestCheckpoint newest_checkpoint(const std::vector<std::filesystem::path>& fol
   on_all_ranks(&communicator, "checkpoint", [&] {
     if (communicator.rank() != 0) return;
     const auto listing = list_checkpoints(folders);
-    for (const auto& one : listing.checkpoints)
-      if (std::find(passed_over.begin(), passed_over.end(), one.path) == passed_over.end()) paths.push_back(one.path.string());
+    for (const auto& checkpoint : listing.checkpoints)
+      if (std::find(passed_over.begin(), passed_over.end(), checkpoint.path) == passed_over.end()) paths.push_back(checkpoint.path.string());
     refused = listing.refused;
   });
   const auto count =

@@ -16,7 +16,7 @@
 namespace levin::detail {
 namespace {
 
-[[noreturn]] void refuse(const std::string& what) { throw UsageError("checkpoint", what); }
+[[noreturn]] void refuse(const std::string& message) { throw UsageError("checkpoint", message); }
 
 // Of two keys with a line for each tensor.
 std::string first_difference(const std::string& first, const std::string& mine) {
@@ -29,8 +29,8 @@ std::string first_difference(const std::string& first, const std::string& mine) 
       at = end + 1;
       return quote(found);
     };
-    const auto one = line(first, a), other = line(mine, b);
-    if (one != other) return fmt::format("rank 0 has {} where it has {}", one, other);
+    const auto expected = line(first, a), actual = line(mine, b);
+    if (expected != actual) return fmt::format("rank 0 has {} where it has {}", expected, actual);
   }
   return "the order";
 }
@@ -149,18 +149,18 @@ KnownLayout SaveJob::make_layout_of_all(const CheckpointState& state, const std:
   std::vector<KnownLayout::StateFile> files(groups_.count());
   for (size_t number = 0; number < files.size(); number++) {
     const bool mine = number == groups_.mine;
-    const auto told = broadcast_values(communicator_, mine && makes_file() ? numbers : std::vector<int64_t>(), groups_.first_ranks[number]);
+    const auto received = broadcast_values(communicator_, mine && makes_file() ? numbers : std::vector<int64_t>(), groups_.first_ranks[number]);
     auto& file = files[number];
-    file.bytes = static_cast<uint64_t>(told[0]);
-    file.metadata_hash = static_cast<uint64_t>(told[1]);
+    file.bytes = static_cast<uint64_t>(received[0]);
+    file.metadata_hash = static_cast<uint64_t>(received[1]);
     if (mine) known.first_dataset = known.datasets;
-    known.datasets += (told.size() - 2) / 4;
+    known.datasets += (received.size() - 2) / 4;
     if (!mine && !is_first()) continue;
-    for (size_t at = 2; at < told.size(); at += 4) {
-      const Range range{told[at], told[at + 1], told[at + 2]};
+    for (size_t at = 2; at < received.size(); at += 4) {
+      const Range range{received[at], received[at + 1], received[at + 2]};
       const uint64_t element = c10::elementSize(state.tensors[static_cast<size_t>(range.tensor)].dtype);
       file.ranges.push_back(range);
-      file.places.push_back({static_cast<uint64_t>(told[at + 3]), static_cast<uint64_t>(range.end - range.begin) * element});
+      file.extents.push_back({static_cast<uint64_t>(received[at + 3]), static_cast<uint64_t>(range.end - range.begin) * element});
     }
   }
   known.files = std::make_shared<const std::vector<KnownLayout::StateFile>>(std::move(files));
@@ -200,15 +200,15 @@ void SaveJob::make_parts(const CheckpointState& state, const std::vector<Range>&
     const uint64_t element = c10::elementSize(state.tensors[static_cast<size_t>(piece.tensor)].dtype),
                    begin = static_cast<uint64_t>(piece.begin - file.ranges[set].begin) * element;
     parts_.push_back({static_cast<const std::byte*>(state.pieces[i].data), static_cast<uint64_t>(piece.end - piece.begin) * element,
-                      file.places[set].offset + begin, static_cast<int64_t>(known.first_dataset + set), begin});
+                      file.extents[set].offset + begin, static_cast<int64_t>(known.first_dataset + set), begin});
   }
   if (is_first()) {
     tensors_ = state.tensors;
     texts_ = state.texts;
     for (size_t i = 0; i < texts_.size(); i++) {
-      const auto& place = layout_->texts[i];
-      texts_[i].text.resize(place.bytes, '\0');
-      parts_.push_back({reinterpret_cast<const std::byte*>(texts_[i].text.data()), place.bytes, place.offset,
+      const auto& extent = layout_->texts[i];
+      texts_[i].text.resize(extent.bytes, '\0');
+      parts_.push_back({reinterpret_cast<const std::byte*>(texts_[i].text.data()), extent.bytes, extent.offset,
                         static_cast<int64_t>(known.datasets + i), 0});
     }
   }
@@ -250,7 +250,7 @@ Manifest SaveJob::make_manifest() const {
     for (size_t i = 0; i < file.ranges.size(); i++) {
       const auto& range = file.ranges[i];
       const auto& tensor = tensors_[static_cast<size_t>(range.tensor)];
-      auto& set = manifest.datasets.emplace_back(Manifest::Dataset{tensor.name, file.places[i].offset, file.places[i].bytes, {}});
+      auto& set = manifest.datasets.emplace_back(Manifest::Dataset{tensor.name, file.extents[i].offset, file.extents[i].bytes, {}});
       set.file = number;
       if (range.begin > 0 || range.end < tensor.numel()) set.part = Manifest::Part{range.begin, range.end, tensor.shape};
     }
@@ -301,8 +301,8 @@ void SaveJob::check_tensors() const {
   std::sort(ranges.begin(), ranges.end(),
             [](const auto& a, const auto& b) { return std::tie(a.tensor, a.begin) < std::tie(b.tensor, b.begin); });
   std::vector<int64_t> ends(tensors_.size());
-  const auto wrong = [&](size_t tensor, int64_t begin, int64_t end, const char* who) {
-    refuse(fmt::format("{} elements [{}, {}) of {}", who, begin, end, quote(tensors_[tensor].name)));
+  const auto wrong = [&](size_t tensor, int64_t begin, int64_t end, const char* problem) {
+    refuse(fmt::format("{} elements [{}, {}) of {}", problem, begin, end, quote(tensors_[tensor].name)));
   };
   for (const auto& range : ranges) {
     const auto tensor = static_cast<size_t>(range.tensor);

@@ -89,7 +89,7 @@ BOOST_AUTO_TEST_CASE(several_files) {
         "a shape that overflows");
 }
 
-BOOST_AUTO_TEST_CASE(what_is_written_is_read) {
+BOOST_AUTO_TEST_CASE(written_values_are_read_back) {
   BOOST_CHECK(Manifest::from_text(sample().to_text(), "m") == sample());
   Manifest empty;
   BOOST_CHECK(Manifest::from_text(empty.to_text(), "m") == empty);
@@ -106,7 +106,7 @@ BOOST_AUTO_TEST_CASE(any_flipped_bit_and_any_cut_is_noticed) {
   BOOST_REQUIRE_THROW(Manifest::from_text(text + "\n", "m"), DataError);
 }
 
-BOOST_AUTO_TEST_CASE(a_later_version_is_told_apart) {
+BOOST_AUTO_TEST_CASE(a_later_version_is_detected) {
   refused("\"version\":1", "\"version\":3", "has version 3, this program reads versions up to 2");
 }
 
@@ -115,7 +115,7 @@ BOOST_AUTO_TEST_CASE(the_file_lies_beside_it) {
     refused("\"state.h5\"", "\"" + name + "\"", "which is not a plain name");
 }
 
-BOOST_AUTO_TEST_CASE(places_are_inside_the_file_and_apart) {
+BOOST_AUTO_TEST_CASE(data_sets_lie_inside_the_file_and_do_not_overlap) {
   refused("\"offset\":4196", "\"offset\":4195", "\"model/v\" at byte 4195");
   refused("\"offset\":4196", "\"offset\":9991", "leaves the file of 10000 bytes");
   refused("\"offset\":4196,\"bytes\":10", "\"offset\":4196,\"bytes\":9223372036854775807", "leaves the file");

@@ -24,7 +24,7 @@ std::string utc(double seconds_since_1970) {
 }
 
 // All that is known, which is then shown in one of two ways.
-Json look_at(const TensorSource& source) {
+Json contents_of(const TensorSource& source) {
   Json about{{"path", source.path().string()}};
   const auto* checkpoint = dynamic_cast<const CheckpointReader*>(&source);
   if (checkpoint) {
@@ -62,7 +62,7 @@ void show_tree(const Json& about) {
   for (const auto& text : about["texts"]) leaves.emplace_back(text["name"], fmt::format("text, {}", size_text(text["bytes"])));
   std::sort(leaves.begin(), leaves.end());
   Words open;
-  for (const auto& [name, what] : leaves) {
+  for (const auto& [name, description] : leaves) {
     Words groups;
     size_t begin = 0;
     for (size_t slash; (slash = name.find('/', begin)) != std::string::npos; begin = slash + 1)
@@ -70,7 +70,7 @@ void show_tree(const Json& about) {
     const auto same = static_cast<size_t>(std::mismatch(open.begin(), open.end(), groups.begin(), groups.end()).first - open.begin());
     for (size_t i = same; i < groups.size(); i++) std::cout << std::string(2 * i, ' ') << groups[i] << "/\n";
     std::cout << fmt::format("{}{:<{}}  {}\n", std::string(2 * groups.size(), ' '), name.substr(begin),
-                             44 - std::min<size_t>(groups.size(), 8) * 2, what);
+                             44 - std::min<size_t>(groups.size(), 8) * 2, description);
     open = std::move(groups);
   }
 }
@@ -100,7 +100,7 @@ int inspect(const Words& words) {
   options.add_options()("json", po::bool_switch(), "as JSON, sizes in bytes");
   const auto arguments = read_arguments(words, "inspect CHECKPOINT", "what is in a checkpoint or a safetensors file", options);
   if (!arguments) return 0;
-  Json about = look_at(*open_tensor_source(arguments->words[0]));
+  Json about = contents_of(*open_tensor_source(arguments->words[0]));
   if (!arguments->options["json"].as<bool>()) {
     show(about);
     return 0;
