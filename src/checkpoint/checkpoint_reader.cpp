@@ -207,7 +207,8 @@ NewestCheckpoint newest_checkpoint(const std::vector<std::filesystem::path>& fol
     if (communicator.rank() != 0) return;
     const auto listing = list_checkpoints(folders);
     for (const auto& checkpoint : listing.checkpoints)
-      if (std::find(passed_over.begin(), passed_over.end(), checkpoint.path) == passed_over.end()) paths.push_back(checkpoint.path.string());
+      if (std::find(passed_over.begin(), passed_over.end(), checkpoint.path) == passed_over.end())
+        paths.push_back(checkpoint.path.string());
     refused = listing.refused;
   });
   const auto count =

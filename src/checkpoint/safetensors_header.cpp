@@ -58,7 +58,8 @@ class Parser {
       refuse("has a header that does not begin with {", readable ? save_again : SafetensorsHeader::corrupt);
     }
     try {
-      const Json rest = Json::parse(text, [this](int depth, Json::parse_event_t event, Json& value) { return check_event(depth, event, value); });
+      const Json rest =
+          Json::parse(text, [this](int depth, Json::parse_event_t event, Json& value) { return check_event(depth, event, value); });
     } catch (const Json::exception& error) {
       refuse(fmt::format("has a header that is not JSON: {}", sanitized(error.what())));
     }

@@ -149,7 +149,8 @@ KnownLayout SaveJob::make_layout_of_all(const CheckpointState& state, const std:
   std::vector<KnownLayout::StateFile> files(groups_.count());
   for (size_t number = 0; number < files.size(); number++) {
     const bool mine = number == groups_.mine;
-    const auto received = broadcast_values(communicator_, mine && makes_file() ? numbers : std::vector<int64_t>(), groups_.first_ranks[number]);
+    const auto received =
+        broadcast_values(communicator_, mine && makes_file() ? numbers : std::vector<int64_t>(), groups_.first_ranks[number]);
     auto& file = files[number];
     file.bytes = static_cast<uint64_t>(received[0]);
     file.metadata_hash = static_cast<uint64_t>(received[1]);

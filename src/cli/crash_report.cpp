@@ -197,9 +197,9 @@ struct CrashReport::State {
 
   // If a stage crashes itself or takes too long, the next one begins.
   [[noreturn]] void go_on() noexcept {
-    constexpr void (State::*stages[])() noexcept = {&State::describe_cause, &State::describe_context,      &State::claim,         &State::print,
-                                                    &State::walk,     &State::name_functions, &State::say_the_stack, &State::print,
-                                                    &State::record,   &State::let_others_stop};
+    constexpr void (State::*stages[])() noexcept = {&State::describe_cause, &State::describe_context, &State::claim,         &State::print,
+                                                    &State::walk,           &State::name_functions,   &State::say_the_stack, &State::print,
+                                                    &State::record,         &State::let_others_stop};
     for (size_t next; (next = stage++) < std::size(stages);) {
       alarm(stages[next] == &State::claim ? 10 : stages[next] == &State::walk ? 6 : 2);
       (this->*stages[next])();

@@ -13,7 +13,7 @@ void ProgramOptions::apply_links(const std::map<std::string, ConfigSource>& set)
     for (const auto& [path, source] : set)
       if (path == link.target || path.starts_with(link.target + "."))
         ConfigLocation{link.target}.fail(source, fmt::format("is linked from {}", link.source),
-                                      link.late ? "leave it out: the data module sets it" : fmt::format("set {} instead", link.source));
+                                         link.late ? "leave it out: the data module sets it" : fmt::format("set {} instead", link.source));
     if (!link.late) link.apply();
   }
 }

@@ -10,8 +10,8 @@
 #include "job_end.h"
 #include "levin/cli/devices.h"
 #include "levin/cli/yaml_reader.h"
-#include "levin/comm/same_on_all_ranks.h"
 #include "levin/comm/launcher.h"
+#include "levin/comm/same_on_all_ranks.h"
 #include "levin/comm/thread_count.h"
 #include "levin/core/version.h"
 #include "resume.h"
@@ -148,9 +148,9 @@ int run_program(int argc, const char* const* argv, const Program& program) {
   }
   if (status.code == ExitCode::finished)
     status.must_be_equal = {{"configuration", hash_text(to_yaml(settings.as_given))},
-                              {"program", hash_file("/proc/self/exe")},
-                              {"Levin", version},
-                              {"LibTorch", libtorch_version()}};
+                            {"program", hash_file("/proc/self/exe")},
+                            {"Levin", version},
+                            {"LibTorch", libtorch_version()}};
   const Agreement agreement = check_same_on_all_ranks(mpi, status);
   if (!agreement.good())
     return mpi.rank() == 0 ? report(agreement.message, static_cast<int>(agreement.code)) : static_cast<int>(agreement.code);

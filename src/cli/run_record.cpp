@@ -83,7 +83,8 @@ void write_run_record(const std::filesystem::path& file, const RunRecord& record
   json["state_bytes_peak"] = session.strategy().memory().peak();
   json["accelerator"] = session.accelerator().name();
   for (const auto& location : session.topology().locations())
-    json["hosts"].push_back({{"rank", location.rank}, {"host", location.host}, {"local_rank", location.local_rank}, {"cores", location.cores}});
+    json["hosts"].push_back(
+        {{"rank", location.rank}, {"host", location.host}, {"local_rank", location.local_rank}, {"cores", location.cores}});
   json["steps"] = report.steps;
   json["skipped_steps"] = report.skipped_steps;
   json["epochs"] = report.epochs;

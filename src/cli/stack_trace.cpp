@@ -31,13 +31,13 @@ bool has_any_prefix(std::string_view text, std::initializer_list<std::string_vie
 
 bool inner_object(std::string_view object) noexcept {
   return has_any_prefix(object, {"libtorch", "libc10", "liblevin", "libc.so", "libm.so", "libstdc++", "libgcc_s", "libgomp", "libmpi",
-                                  "libopen-", "libpthread", "ld-linux", "linux-vdso"});
+                                 "libopen-", "libpthread", "ld-linux", "linux-vdso"});
 }
 
 // Templates and inlined functions of libraries are in the user's program; the mangled names are for a program whose malloc is broken.
 bool inner_function(std::string_view name) noexcept {
   return has_any_prefix(name, {"at::", "c10::", "torch::", "std::", "levin::", "__gnu_cxx::", "_start", "_ZN2at", "_ZN3c10", "_ZN5torch",
-                                "_ZNK5torch", "_ZNSt", "_ZSt", "_ZN5levin", "_ZNK5levin"});
+                               "_ZNK5torch", "_ZNSt", "_ZSt", "_ZN5levin", "_ZNK5levin"});
 }
 
 bool inner_file(std::string_view path) noexcept {

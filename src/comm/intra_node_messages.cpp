@@ -75,7 +75,8 @@ Work IntraNodeCommunicator::all_to_all(const Tensor& output, std::span<const int
     const auto part = [&](int64_t count) { return std::min(chunk, std::max(static_cast<size_t>(count) * element, begin) - begin); };
     for (size_t i = 0; i < addresses.size(); i++) move_bytes(addresses[rank] + i * chunk, data_of(input) + from[i] + begin, part(sent[i]));
     group_->barrier();
-    for (size_t i = 0; i < addresses.size(); i++) move_bytes(data_of(output) + to[i] + begin, addresses[i] + rank * chunk, part(expected[i]));
+    for (size_t i = 0; i < addresses.size(); i++)
+      move_bytes(data_of(output) + to[i] + begin, addresses[i] + rank * chunk, part(expected[i]));
   }
   return {};
 }

@@ -44,7 +44,8 @@ std::shared_ptr<SharedWindow> map_window(const WindowRequest& request, const Gat
   total = std::max(total, page_bytes);
   WindowFile file(request.path, rank == 0);
   if (!file.open_on_all(total, total, gather_errno, failure)) return nullptr;
-  if (!all_good(gather_errno(reserve_pages(file.descriptor(), offset, whole_pages(request.bytes[rank]))), "reserve", failure)) return nullptr;
+  if (!all_good(gather_errno(reserve_pages(file.descriptor(), offset, whole_pages(request.bytes[rank]))), "reserve", failure))
+    return nullptr;
 
   int code = 0;
   void* start = mmap(nullptr, total, PROT_READ | PROT_WRITE, MAP_SHARED, file.descriptor(), 0);

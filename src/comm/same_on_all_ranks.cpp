@@ -20,7 +20,8 @@ std::vector<std::string> lines_of(const std::string& text) {
 std::string first_difference(const std::string& expected, const std::string& actual, int rank) {
   const auto expected_lines = lines_of(expected), actual_lines = lines_of(actual);
   for (size_t i = 0; i < std::max(expected_lines.size(), actual_lines.size()); i++) {
-    const std::string a = i < expected_lines.size() ? expected_lines[i] : "nothing", b = i < actual_lines.size() ? actual_lines[i] : "nothing";
+    const std::string a = i < expected_lines.size() ? expected_lines[i] : "nothing",
+                      b = i < actual_lines.size() ? actual_lines[i] : "nothing";
     if (a != b) return fmt::format("rank 0 has {}, rank {} has {}", a, rank, b);
   }
   return {};
@@ -57,12 +58,13 @@ Agreement check_same_on_all_ranks(const MpiRuntime& runtime, const RankStatus& m
   for (int i = 0; i < size; i++)
     if (all[static_cast<size_t>(i)]) differing_ranks.push_back(i);
   const std::string differing_text = broadcast_text(runtime.communicator(), text, differing);
-  return {ExitCode::bad_config, differing,
-          fmt::format(
-              "[comm] the ranks did not start alike: {} {} from rank 0: {}; start the same program with the same options and libraries "
-              "on every host",
-              differing_ranks.size() == 1 ? "rank" : "ranks", detail::format_ranges(differing_ranks) + (differing_ranks.size() == 1 ? " differs" : " differ"),
-              first_difference(first_text, differing_text, differing))};
+  return {
+      ExitCode::bad_config, differing,
+      fmt::format("[comm] the ranks did not start alike: {} {} from rank 0: {}; start the same program with the same options and libraries "
+                  "on every host",
+                  differing_ranks.size() == 1 ? "rank" : "ranks",
+                  detail::format_ranges(differing_ranks) + (differing_ranks.size() == 1 ? " differs" : " differ"),
+                  first_difference(first_text, differing_text, differing))};
 }
 
 }  // namespace levin

@@ -49,7 +49,11 @@ class Slots {
 class MappedBufferPool : public SharedBufferPool, private Slots {
  public:
   MappedBufferPool(const Slots& slots, void* start, int descriptor, std::string directory, std::function<void()> wait)
-      : Slots(slots), start_(static_cast<std::byte*>(start)), descriptor_(descriptor), directory_(std::move(directory)), wait_(std::move(wait)) {}
+      : Slots(slots),
+        start_(static_cast<std::byte*>(start)),
+        descriptor_(descriptor),
+        directory_(std::move(directory)),
+        wait_(std::move(wait)) {}
   ~MappedBufferPool() override {
     munmap(start_, file_bytes());
     close(descriptor_);

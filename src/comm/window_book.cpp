@@ -24,7 +24,8 @@ WindowBook::Location WindowBook::locate(const Tensor& tensor) const {
 
 std::vector<std::byte*> WindowBook::addresses(const std::vector<Location>& locations, int rank, const Tensor& tensor) const {
   const uint32_t id = locations[0].window;
-  if (id == 0 || std::any_of(locations.begin(), locations.end(), [&](const Location& location) { return location.window != id; })) return {};
+  if (id == 0 || std::any_of(locations.begin(), locations.end(), [&](const Location& location) { return location.window != id; }))
+    return {};
   const auto entry = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& known) { return known.id == id; });
   const auto window = entry->window.lock();
   std::vector<std::byte*> found;

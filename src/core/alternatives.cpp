@@ -36,7 +36,8 @@ size_t find_alternative(const std::vector<Alternative>& alternatives, const Conf
     }
   const auto nearest = nearest_name(value.text, known);
   location.fail(value.source,
-             fmt::format("{} is unknown{}", quote(value.text), nearest.empty() ? "" : fmt::format(", did you mean {}?", nearest)), allowed);
+                fmt::format("{} is unknown{}", quote(value.text), nearest.empty() ? "" : fmt::format(", did you mean {}?", nearest)),
+                allowed);
 }
 
 ConfigValue without_name(const ConfigValue& value) {

@@ -13,7 +13,8 @@ ChoiceType::ChoiceType(std::vector<Alternative> alternatives) {
 
 std::string ChoiceType::name() const { return "one of: " + joined(detail::first_names(alternatives_)); }
 
-void ChoiceType::choose(void* object, const ConfigValue& value, const ConfigLocation& location, const ConfigLocation& location_of_name) const {
+void ChoiceType::choose(void* object, const ConfigValue& value, const ConfigLocation& location,
+                        const ConfigLocation& location_of_name) const {
   const size_t found = detail::find_alternative(alternatives_, value, location_of_name);
   if (index(object) != found) {  // the same one keeps its fields
     emplace(object, found);

@@ -17,8 +17,8 @@ const Constraints& constraints_of(const ConfigLocation& location) { return locat
   const auto allowed = type.allowed(constraints_of(location));
   if (value.is_null()) location.fail(value.source, "has no value", "allowed: " + allowed);
   location.fail(value.source,
-             fmt::format("{} is not allowed", quote(value.kind == ConfigValue::Kind::scalar ? value.text : to_yaml_line(value))),
-             "allowed: " + allowed);
+                fmt::format("{} is not allowed", quote(value.kind == ConfigValue::Kind::scalar ? value.text : to_yaml_line(value))),
+                "allowed: " + allowed);
 }
 
 std::string range_text(const Constraints& constraints) {
@@ -65,8 +65,8 @@ void ScalarType::read(void* object, const ConfigValue& value, const ConfigLocati
   if (!from_text(scratch.get(), value.text)) {
     const auto nearest = nearest_name(value.text, names());
     location.fail(value.source,
-               fmt::format("{} is not allowed{}", quote(value.text), nearest.empty() ? "" : fmt::format(", did you mean {}?", nearest)),
-               "allowed: " + allowed(constraints));
+                  fmt::format("{} is not allowed{}", quote(value.text), nearest.empty() ? "" : fmt::format(", did you mean {}?", nearest)),
+                  "allowed: " + allowed(constraints));
   }
   if (const auto wrong = complaint(scratch.get(), constraints); !wrong.empty())
     location.fail(value.source, fmt::format("{} {}", quote(value.text), wrong), "allowed: " + allowed(constraints));
@@ -154,7 +154,7 @@ void MapType::read(void* object, const ConfigValue& value, const ConfigLocation&
     const auto entry_location = location.field(entry.key, location.constraints);
     if (entry.key.size() > longest_key || entry.key.find('\0') != std::string::npos)
       location.fail(entry.source, fmt::format("{} is not a key", quote(entry.key)),
-                 fmt::format("allowed: up to {} characters, no NUL", longest_key));
+                    fmt::format("allowed: up to {} characters, no NUL", longest_key));
     item().read(at(object, entry.key), entry.value, entry_location);
   }
   location.record(value.source);

@@ -85,7 +85,7 @@ void StructType::read(void* object, const ConfigValue& value, const ConfigLocati
   if (value.is_null()) return;  // a group of which every line is a comment
   if (value.kind != ConfigValue::Kind::map)
     location.fail(value.source, fmt::format("{} is not a group of keys", quote(to_yaml_line(value))),
-               fmt::format("it has: {}", joined(keys())));
+                  fmt::format("it has: {}", joined(keys())));
   for (const auto& entry : value.entries) {
     if (read_entry(object, entry, location)) continue;
     const auto known = keys();

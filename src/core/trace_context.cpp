@@ -16,7 +16,7 @@ struct TraceContext {
   const RunScope* run;
   const HookScope* hook;
   const UnitScope* unit;  // innermost, in the hook
-  bool recorded;             // the newest error's place
+  bool recorded;          // the newest error's place
 };
 // Memory of this kind is there from a thread's start, so that a signal handler finds it.
 [[gnu::tls_model("initial-exec")]] constinit thread_local TraceContext context{};
@@ -68,7 +68,9 @@ std::string cause_of(const c10::Error& error) {
 
 }  // namespace
 
-RunScope::RunScope(const Names& names, const int64_t& step) noexcept : names_(names), step_(step), outer_(context.run) { context.run = this; }
+RunScope::RunScope(const Names& names, const int64_t& step) noexcept : names_(names), step_(step), outer_(context.run) {
+  context.run = this;
+}
 RunScope::~RunScope() { context.run = outer_; }
 
 const std::string& RunScope::name_of(const void* module) const noexcept {

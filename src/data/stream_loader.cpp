@@ -30,8 +30,8 @@ std::vector<int64_t> batch_sizes(const DataLoaderOptions& options, const LoaderP
 
 }  // namespace
 
-StreamLoader::StreamLoader(std::shared_ptr<const IterableDataset> dataset, const DataLoaderOptions& options, const LoaderPartition& partition,
-                           Communicator& communicator)
+StreamLoader::StreamLoader(std::shared_ptr<const IterableDataset> dataset, const DataLoaderOptions& options,
+                           const LoaderPartition& partition, Communicator& communicator)
     : dataset_(std::move(dataset)), partition_(partition), sizes_(batch_sizes(options, partition)), communicator_(&communicator.cpu()) {
   if (options.num_workers > 0)
     prefetcher_ = std::make_unique<detail::Prefetcher>([this](int64_t number, Batch& into) { fill(number, into); }, 1,

@@ -1,8 +1,8 @@
 #include "levin/device/choose_device.h"
 
-#include "levin/comm/same_on_all_ranks.h"
 #include "levin/comm/host_values.h"
 #include "levin/comm/mpi_runtime.h"
+#include "levin/comm/same_on_all_ranks.h"
 #include "levin/comm/topology.h"
 #include "levin/core/error.h"
 

@@ -55,7 +55,8 @@ size_t optimizer_of(const std::vector<OptimizerSpec>& specs, const std::string& 
   std::vector<size_t> found;
   for (size_t i = 0; i < specs.size(); i++) {
     const auto& patterns = specs[i].parameters;
-    if (patterns.empty() || std::any_of(patterns.begin(), patterns.end(), [&](const auto& pattern) { return matches(pattern, parameter_name); }))
+    if (patterns.empty() ||
+        std::any_of(patterns.begin(), patterns.end(), [&](const auto& pattern) { return matches(pattern, parameter_name); }))
       found.push_back(i);
   }
   if (found.size() == 1) return found.front();

@@ -64,8 +64,8 @@ class FlatGroup {
 
   /// This rank's elements of one segment.
   struct Slice {
-    ParameterGroupRange group_range;               ///< its range lies in owned()
-    Tensor parameters, gradients;  ///< [segment.range.size()] in the layout's dtype, on the device, or in host memory where offloaded
+    ParameterGroupRange group_range;  ///< its range lies in owned()
+    Tensor parameters, gradients;     ///< [segment.range.size()] in the layout's dtype, on the device, or in host memory where offloaded
     OptimizerState state;
   };
   std::vector<Slice>& slices() noexcept { return slices_; }

@@ -27,7 +27,9 @@ double Strategy::gradient_scale() const noexcept { return engine_->gradient_scal
 const std::vector<NamedParameter>& Strategy::parameters() const noexcept { return engine_->parameters; }
 const std::vector<std::weak_ptr<UnitBase>>& Strategy::units() const noexcept { return engine_->units; }
 double Strategy::base_lr(size_t optimizer) const { return engine_->optimizers[optimizer].base_lr(); }
-std::vector<ParameterGroupOptions> Strategy::parameter_group_options(size_t optimizer) const { return engine_->optimizers[optimizer].parameter_group_options(); }
+std::vector<ParameterGroupOptions> Strategy::parameter_group_options(size_t optimizer) const {
+  return engine_->optimizers[optimizer].parameter_group_options();
+}
 const TorchOptimizer* Strategy::custom_optimizer(size_t optimizer) const noexcept { return engine_->optimizers[optimizer].custom(); }
 int64_t Strategy::optimizer_steps(size_t optimizer) const { return engine_->optimizers[optimizer].steps(); }
 

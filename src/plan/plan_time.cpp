@@ -79,8 +79,8 @@ double ring_seconds(const PlannedCollective& collective, const GroupShape& shape
   const auto ranks = static_cast<double>(shape.ranks());
   const bool leaves = shape.hosts > 1;
   const double latency = (leaves ? cluster.latency_between_nodes : cluster.latency_in_node).value;
-  const double bandwidth = leaves ? cluster.bandwidth_between_nodes.number() / static_cast<double>(shape.concurrent_groups)
-                                  : cluster.bandwidth_in_node.number();
+  const double bandwidth =
+      leaves ? cluster.bandwidth_between_nodes.number() / static_cast<double>(shape.concurrent_groups) : cluster.bandwidth_in_node.number();
   const double rounds = collective.op == CollectiveOp::all_reduce ? 2 : collective.op == CollectiveOp::barrier ? 0 : 1;
   return rounds * (ranks - 1) * (latency + static_cast<double>(collective.bytes) / ranks / bandwidth);
 }

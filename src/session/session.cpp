@@ -32,9 +32,9 @@ std::unique_ptr<Communicator> by_numa_domain(const StrategyConfig& strategy, Mpi
   const auto& locations = topology.locations();
   const auto unbound = std::find_if(locations.begin(), locations.end(), [](const RankLocation& place) { return place.numa_domain < 0; });
   if (unbound != locations.end())
-    throw ConfigError(fmt::format("share_parameters: numa, and rank {} may run on cores of several NUMA domains", unbound - locations.begin()),
-                      "bind ranks to cores or domains (mpirun --bind-to core, srun --cpu-bind=cores), or use share_parameters: node",
-                      "session");
+    throw ConfigError(
+        fmt::format("share_parameters: numa, and rank {} may run on cores of several NUMA domains", unbound - locations.begin()),
+        "bind ranks to cores or domains (mpirun --bind-to core, srun --cpu-bind=cores), or use share_parameters: node", "session");
   return Communicator::create_in_parts(runtime, communicator, topology.self().numa_domain);
 }
 

@@ -21,8 +21,9 @@ std::string StateReader::path() const { return checkpoint_->path().string(); }
 // False for one that is damaged, on all ranks. What was read of it is in the model then.
 bool StateReader::load_tensors(bool weights_only, std::exception_ptr& damage) {
   auto offered = checkpoint_->with_prefix("");
-  std::erase_if(
-      offered, [&](const auto& entry) { return !entry.first.starts_with("model/") && (weights_only || !entry.first.starts_with("optimizer/")); });
+  std::erase_if(offered, [&](const auto& entry) {
+    return !entry.first.starts_with("model/") && (weights_only || !entry.first.starts_with("optimizer/"));
+  });
   detail::define_buffers(session_.strategy(), offered, "model/");
   const TensorMatch match(session_.strategy().state(StateUse::load, weights_only), offered, /*convert=*/false);
   if (const auto differences = match.differences(); !differences.empty()) {

@@ -21,7 +21,9 @@ struct Counted : Toy, levin::CountsWork {
     in_step = [] { std::this_thread::sleep_for(std::chrono::milliseconds(5)); };
   }
   double items_per_batch(const levin::Batch& batch) const override { return counts_samples_ ? 3 * static_cast<double>(batch.size()) : 0; }
-  double flops_per_batch(const levin::Batch& batch) const override { return counts_samples_ ? 1000 * static_cast<double>(batch.size()) : 0; }
+  double flops_per_batch(const levin::Batch& batch) const override {
+    return counts_samples_ ? 1000 * static_cast<double>(batch.size()) : 0;
+  }
   void validation_step(const levin::Batch& batch) override {
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
     Toy::validation_step(batch);

@@ -123,7 +123,7 @@ BOOST_AUTO_TEST_CASE(a_process_may_die_at_any_rename) {
       BOOST_TEST(!fs::exists(folder.path / ".abandoned"));
     }
     BOOST_TEST(deaths >= (starts_over ? 5 : 4));  // the list and each checkpoint
-    BOOST_TEST(with_the_old == 1);         // before the list has its name
+    BOOST_TEST(with_the_old == 1);                // before the list has its name
   }
 }
 

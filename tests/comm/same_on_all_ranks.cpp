@@ -37,7 +37,8 @@ BOOST_AUTO_TEST_CASE(the_first_bad_rank_is_heard) {
 BOOST_AUTO_TEST_CASE(a_difference_names_ranks_and_values) {
   if (runtime().size() == 1) return;
   const bool differs = runtime().rank() >= 1;
-  const auto result = check_same_on_all_ranks(runtime(), {ExitCode::finished, "", {{"program", "same"}, {"LibTorch", differs ? "2.12.0" : "2.11.0"}}});
+  const auto result =
+      check_same_on_all_ranks(runtime(), {ExitCode::finished, "", {{"program", "same"}, {"LibTorch", differs ? "2.12.0" : "2.11.0"}}});
   BOOST_TEST((result.code == ExitCode::bad_config));
   BOOST_TEST(result.rank == 1);
   const std::string ranks = runtime().size() == 2 ? "rank 1 differs" : fmt::format("ranks 1-{} differ", runtime().size() - 1);

@@ -57,9 +57,9 @@ BOOST_AUTO_TEST_CASE(hooks_and_units_nest) {
       UnitScope inner(&model, typeid(std::vector<Model>));
       for (int i = 1; i <= 5; i++) inner.inputs().add(at::ones({i, 1, 1, 1, 1, 1, 1}));
       BOOST_TEST(trace_context() == in_hook +
-                               "\n  in unit vector, inputs 1x1x1x1x1x1 float32, 2x1x1x1x1x1 float32, 3x1x1x1x1x1 float32, "
-                               "4x1x1x1x1x1 float32, …" +
-                               of_batch);
+                                        "\n  in unit vector, inputs 1x1x1x1x1x1 float32, 2x1x1x1x1x1 float32, 3x1x1x1x1x1 float32, "
+                                        "4x1x1x1x1x1 float32, …" +
+                                        of_batch);
       step = 8;
       const HookScope callback("on_train_batch_end");
       BOOST_TEST(trace_context() == "\n  in on_train_batch_end, step 8");

@@ -176,7 +176,8 @@ class DeviceCommunicator : public levin::Communicator {
   }
   Work all_to_all(const Tensor& output, std::span<const int64_t> output_counts, const Tensor& input, std::span<const int64_t> input_counts,
                   std::string_view label) override {
-    return into(output, [&](const Tensor& result) { device_lane_->all_to_all(result, output_counts, mine(input), input_counts, label).wait(); });
+    return into(output,
+                [&](const Tensor& result) { device_lane_->all_to_all(result, output_counts, mine(input), input_counts, label).wait(); });
   }
   Work transfer(std::span<const levin::Transfer> transfers, std::string_view label) override {
     std::vector<levin::Transfer> copies(transfers.begin(), transfers.end());

@@ -46,7 +46,8 @@ BOOST_AUTO_TEST_CASE(names_of_optimizers) {
   levin::OptimizerSpec named = levin::SGD{};
   named.name = "critic";
   const auto custom_spec = levin::custom([](std::vector<levin::Tensor>) { return nullptr; });
-  BOOST_TEST((levin::optimizer_names({adamw, named, adamw, custom_spec}) == std::vector<std::string>{"adamw", "critic", "adamw-1", "custom"}));
+  BOOST_TEST(
+      (levin::optimizer_names({adamw, named, adamw, custom_spec}) == std::vector<std::string>{"adamw", "critic", "adamw-1", "custom"}));
   check_throws<levin::UsageError>([&] { levin::optimizer_names({named, named}); }, {"\"critic\""});
 }
 

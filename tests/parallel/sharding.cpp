@@ -475,7 +475,8 @@ BOOST_AUTO_TEST_CASE(bad_options_are_refused) {
   levin::HSDP indivisible;
   indivisible.sharding.shard_group_size = ranks + 1;
   indivisible.sharding.share_parameters = ShareParameters::none;
-  if (ranks > 1) check_throws<levin::ConfigError>([&] { Strategy::create(indivisible, *communicator); }, {"shard_group_size", "does not divide"});
+  if (ranks > 1)
+    check_throws<levin::ConfigError>([&] { Strategy::create(indivisible, *communicator); }, {"shard_group_size", "does not divide"});
   const levin::OptimizerSpec custom =
       levin::custom([](std::vector<Tensor> parameters) { return std::make_unique<torch::optim::SGD>(parameters, 0.1); });
   for (const StrategyConfig& config : {StrategyConfig(levin::Zero1{}), StrategyConfig(levin::FSDP{})}) {

@@ -75,7 +75,8 @@ double largest_difference(const TensorSource& a, const TensorEntry& in_a, const 
     const auto count = static_cast<size_t>(end - begin);
     a.read(in_a.name, begin, end, bytes_a.data());
     b.read(in_b.name, begin, end, bytes_b.data());
-    if (std::memcmp(bytes_a.data(), bytes_b.data(), count * element) != 0) largest = larger(compare(bytes_a.data(), bytes_b.data(), count), largest);
+    if (std::memcmp(bytes_a.data(), bytes_b.data(), count * element) != 0)
+      largest = larger(compare(bytes_a.data(), bytes_b.data(), count), largest);
   }
   return largest;
 }

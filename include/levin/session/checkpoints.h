@@ -94,7 +94,7 @@ class Checkpoints {
   std::unique_ptr<KeptState> kept_;
   std::vector<std::filesystem::path> abandoned_, resumable_;
   std::unique_ptr<Communicator> after_error_;  // of ranks that have thrown
-  int failures_ = 0;                     // in a row
+  int failures_ = 0;                           // in a row
   int64_t saved_step_ = -1;
   bool saved_for_stop_ = false;
 };
