@@ -31,7 +31,7 @@ class FashionMnistData {
 
   /// The first 60000 - val_samples training samples.
   const std::shared_ptr<const levin::Dataset>& train() const noexcept { return train_; }
-  /// The last val_samples of them; null when there are none.
+  /// The last val_samples of them; null if val_samples is 0.
   const std::shared_ptr<const levin::Dataset>& val() const noexcept { return val_; }
   const std::shared_ptr<const levin::Dataset>& test() const noexcept { return test_; }
 

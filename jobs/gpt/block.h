@@ -33,7 +33,7 @@ struct GptShape {
   int64_t hidden() const { return activation == Activation::gelu ? 4 * width : (8 * width / 3 + 7) / 8 * 8; }
 };
 LEVIN_CONFIG(GptShape, (layers, "blocks", at_least(1)), (width, "size of a token's vector", at_least(1)),
-             (heads, "parts of the width with an attention of their own", at_least(1)), (activation, "of the hidden layer of the MLP"),
+             (heads, "parts of the width, each with its own attention", at_least(1)), (activation, "of the hidden layer of the MLP"),
              (positions, "how a token knows its place: rotated queries and keys, or a learned vector"),
              (norm, "what comes before each part"), (bias, "linear layers, and layer_norm, have a bias"),
              (dropout, "part of the activations that is dropped in training", at_least(0), less_than(1)))

@@ -55,7 +55,7 @@ std::string EarlyStopping::stop_options() const {
   return text;
 }
 
-// An epoch that max_steps cut short may have no metric of its own, and its end has a reason already.
+// An epoch that max_steps cut short may lack the metric, and it has a stop reason already.
 void EarlyStopping::on_train_epoch_end() {
   const int64_t max_steps = trainer().config().max_steps;
   const auto [done, total] = trainer().batch_progress();

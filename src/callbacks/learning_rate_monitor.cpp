@@ -32,7 +32,7 @@ void LearningRateMonitor::on_train_start() {
     if (!optimizer.groups.empty() && !optimizer.groups.front().momentum)
       trainer().session().runtime().log().warning(
           "[callbacks] log_momentum: {} {}", optimizer.name,
-          optimizer.known ? "has no momentum, and 0 is logged" : "does not tell, and nothing is logged");
+          optimizer.known ? "has no momentum, and 0 is logged" : "does not report it, and nothing is logged");
 }
 
 void LearningRateMonitor::on_train_epoch_start() {

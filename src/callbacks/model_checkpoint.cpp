@@ -146,7 +146,7 @@ Seconds ModelCheckpoint::best_interval(Seconds cost, Seconds mtbf) {
   return {std::sqrt(2 * cost.value * mtbf.value) * (1 + std::sqrt(part) / 3 + part / 9) - cost.value};
 }
 
-// The wish travels with the step that begins here, so that all ranks know of it at its end.
+// The request travels with the step that begins here, so that all ranks have it at its end.
 void ModelCheckpoint::on_train_batch_start(const Batch&, int64_t) {
   if (!training_ || !interval_) return;
   auto& session = trainer().session();
@@ -205,7 +205,7 @@ void ModelCheckpoint::on_validation_end() {
   if (!at_epoch_end()) at_an_epochs_validation();
 }
 
-// What was trained since the last checkpoint, and why the training ended, must not be lost.
+// Saves the steps since the last checkpoint and the reason for the end.
 void ModelCheckpoint::on_train_end() {
   const bool ends = training_ && saves_the_end();
   if (ends) {

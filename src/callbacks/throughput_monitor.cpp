@@ -15,7 +15,7 @@
 namespace levin {
 namespace {
 
-// Of the fastest of some products, so that what others do on the machine counts little.
+// The fastest of several products, so that other load on the machine matters little.
 double measure_flops(const at::TensorOptions& options) {
   constexpr int64_t size = 1024;
   constexpr int rounds = 5;

@@ -38,7 +38,7 @@ std::string Timer::stop_options() const {
                      config_.interval == Interval::step ? "step" : "epoch");
 }
 
-// The wish travels with the step that begins here, so all ranks stop after it.
+// The request travels with the step that begins here, so all ranks stop after it.
 void Timer::on_train_batch_start(const Batch&, int64_t) {
   if (config_.interval == Interval::step && over()) trainer().session().request_stop(StopReason::timer);
 }

@@ -51,7 +51,7 @@ po::options_description declare(const std::vector<ConfigOption>& options) {
   return declared;
 }
 
-// Boost lets a value be left out only where it could never be a word of its own: --flag true is ours.
+// Boost lets a value be left out only where it could never be a separate word: --flag true is ours.
 std::vector<po::option> with_optional_value(std::vector<std::string>& words, const std::vector<ConfigOption>& options,
                                             const std::vector<std::string>& groups) {
   const std::string name = words.front().starts_with("--") ? words.front().substr(2) : "";

@@ -1,5 +1,5 @@
 #pragma once
-// What can be chosen by name in every program.
+// Components that every program can choose by name.
 #include <string>
 
 #include "levin/cli/run.h"

@@ -164,7 +164,7 @@ struct CrashReport::State {
     text << "  stack, innermost first:";
     trace.describe(text, 7);
   }
-  // Twice, so that what is known is told even where the stack takes longer than the job lives.
+  // Printed twice: the cause is reported even if the stack trace takes longer than the job lives.
   void print() noexcept {
     if (!speaks) return;
     text << "\n";
@@ -255,7 +255,7 @@ CrashReport::CrashReport(int rank, int ranks) {
   gethostname(state_->host, sizeof(state_->host) - 1);
   prepare_symbols();
   State::installed = state_.get();
-  // A stack of its own, for a crash whose cause is that the stack is full. Other threads have none.
+  // An alternate signal stack, for stack overflows. Other threads have none.
   void* stack = mmap(nullptr, stack_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
   if (stack != MAP_FAILED) {
     state_->stack.ss_sp = stack;

@@ -8,11 +8,11 @@ class Communicator;
 
 namespace levin::cli {
 
-/// While it lives, a crash of this process (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, std::terminate) is told on standard error in under 15
-/// lines: rank, host, hook, unit, batch and stack. One rank of a job speaks. The process then ends with 70; where core dumps are on
-/// (ulimit -c), by the signal itself. The handlers write into memory that is there before. What was there before is put back at the end.
+/// While it lives, a crash of this process (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, std::terminate) is reported on standard error in
+/// under 15 lines: rank, host, hook, unit, batch and stack. One rank of a job speaks. The process then ends with 70; where core dumps are
+/// on (ulimit -c), by the signal itself. The handlers write into memory that is there before. What was there before is put back at the end.
 ///
-/// Nothing is done in a program with AddressSanitizer, which has a report of its own.
+/// Does nothing under AddressSanitizer, which has its own report.
 class CrashReport {
  public:
   CrashReport(int rank, int ranks);

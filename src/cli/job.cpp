@@ -126,7 +126,7 @@ bool Job::was_tested() {
   return tested_before;
 }
 
-// Where a training resumes, or whose weights are evaluated.
+// The checkpoint from which a training resumes, or whose weights are evaluated.
 std::unique_ptr<CheckpointReader> Job::find_checkpoint() {
   if (settings_.trainer.fast_dev_run.batches > 0) return nullptr;
   const auto& log = mpi_.log();
@@ -188,7 +188,7 @@ void Job::apply_links(DataModule& data) {
   record_.config = options_.write(/*linked=*/true);
 }
 
-// As it was given where it is below the directory of the start.
+// Relative, if it lies below the working directory of the start.
 std::string Job::folder_for_reader() const {
   const auto below = folder_.lexically_relative(settings_.directory);
   return (below.empty() || *below.begin() == ".." ? folder_ : below).string();

@@ -17,7 +17,7 @@
 namespace levin::cli {
 namespace {
 
-// Everything of HDF5's is a hid_t with a function of its own that closes it.
+// Every HDF5 object is a hid_t with its own close function.
 class Handle {
  public:
   Handle(hid_t id, herr_t (*close)(hid_t), const std::filesystem::path& file) : id_(id), close_(close) {

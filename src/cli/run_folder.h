@@ -50,7 +50,7 @@ std::optional<std::filesystem::path> named_folder(const RunConfig& config, const
 class RunLock {
  public:
   RunLock() = default;
-  /// Of one rank. ConfigError where another job has it.
+  /// Called by one rank. ConfigError if another job holds the lock.
   explicit RunLock(const std::filesystem::path& folder);
   ~RunLock();
   RunLock(RunLock&& other) noexcept : file_(std::exchange(other.file_, -1)) {}

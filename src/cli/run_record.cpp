@@ -54,7 +54,7 @@ Json attempt(const RunRecord& record, int ranks) {
   return json;
 }
 
-// A start that makes none has those of the start before.
+// An attempt that creates none keeps those of the previous attempt.
 void add_checkpoint_folders(Json& json, const RunRecord& record, const Json& previous) {
   if (!record.checkpoint_folders.empty())
     json["checkpoint_folders"] = record.checkpoint_folders;

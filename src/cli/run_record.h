@@ -15,7 +15,7 @@ class Trainer;
 
 namespace levin::cli {
 
-/// What is known of a run before it starts.
+/// The record of a run before it starts.
 struct RunRecord {
   std::string program, subcommand;
   ConfigValue config;
@@ -32,9 +32,9 @@ struct RunRecord {
 void write_run_record(const std::filesystem::path& file, const RunRecord& record, Trainer& trainer, std::optional<double> peak_bytes,
                       const std::string& exit_reason, std::optional<int> exit_code);
 
-/// The text of a run.json; empty where there is none.
+/// The text of a run.json; empty if the file does not exist.
 std::string read_run_record(const std::filesystem::path& file);
-/// Where a run's checkpoints are: `checkpoints` in its folder, and the folders that run.json names beside it.
+/// The folders of a run's checkpoints: `checkpoints` in its folder, and the folders that run.json names beside it.
 std::vector<std::filesystem::path> checkpoint_folders(const std::filesystem::path& run_folder);
 /// Whether a checkpoint is in one of these folders.
 bool holds_checkpoint(const std::filesystem::path& run_folder, const std::filesystem::path& checkpoint);

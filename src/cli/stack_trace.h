@@ -15,7 +15,7 @@ class StackTrace {
   void collect(uintptr_t address) noexcept;
   /// Makes names readable; needs malloc, which may be what has broken.
   void demangle() noexcept;
-  /// At most so many lines, each with a newline before it, innermost first.
+  /// At most `lines` lines, each with a newline before it, innermost first.
   void describe(FixedText& text, size_t lines) const noexcept;
 
  private:

@@ -7,7 +7,7 @@
 
 namespace levin::cli {
 
-/// What the job is allowed, and does at its end.
+/// The limits of the job, and the action at its end.
 struct JobConfig {
   std::optional<int64_t> stop_after_steps;
 };
@@ -24,7 +24,7 @@ class StopAfterSteps : public Callback {
     if (trainer().checkpoints().folder().empty())
       throw ConfigError("stop_after_steps without checkpoints", "leave enable_checkpointing on, and save_weights_only off", "cli");
   }
-  /// The wish travels with the step that begins here.
+  /// The request travels with the step that begins here.
   void on_train_batch_start(const Batch&, int64_t) override {
     if (trainer().report().steps + 1 >= steps_) trainer().session().request_stop(StopReason::restart);
   }

@@ -7,7 +7,7 @@ namespace levin::cli {
 /// Once, before anything goes wrong.
 void prepare_symbols() noexcept;
 
-/// What is known of an address: pointers may be null, and live until the next call.
+/// The symbol of an address: pointers may be null, and live until the next call.
 struct Symbol {
   const char* function;  ///< as the linker has it
   const char* file;

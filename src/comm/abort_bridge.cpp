@@ -65,7 +65,7 @@ void AbortBridge::receive() {
 
 void AbortBridge::send() {
   const auto notice = node_->abort_notice();
-  if (std::find(local_ranks_.begin(), local_ranks_.end(), notice.by_rank) == local_ranks_.end()) return;  // its own leader tells
+  if (std::find(local_ranks_.begin(), local_ranks_.end(), notice.by_rank) == local_ranks_.end()) return;  // its own leader sends it
   sent_ = std::make_unique<Message>();
   sent_->by_rank = notice.by_rank;
   std::memcpy(sent_->reason, notice.reason.data(), std::min(notice.reason.size(), sizeof(sent_->reason) - 1));

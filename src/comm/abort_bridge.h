@@ -10,8 +10,8 @@
 
 namespace levin::detail {
 
-/// Carries abort words between nodes. Every node's leader has one end; it tells the other leaders what its node's ranks wrote, and writes
-/// down what they tell. Somebody must poll it: the leader's communication thread, or every wait of the leader where there is none.
+/// Carries abort words between nodes. Every node's leader has one end; it sends its node's abort word to the other leaders, and writes
+/// those that it receives. It must be polled: by the leader's communication thread, or else by every wait of the leader.
 class AbortBridge {
  public:
   /// Collective over `leaders`, of which it takes a duplicate. `local_ranks` are this node's, by their numbers in abort notices.

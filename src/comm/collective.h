@@ -25,7 +25,7 @@ enum class Kind : uint8_t {
   split
 };
 
-/// What a rank is about to do, as the ranks compare it.
+/// The header of a call, which ranks compare before data move.
 struct CallHeader {
   uint64_t sequence = 0;  ///< of a message: its number among those of its pair and direction
   int64_t count = 0;      ///< elements; of all_to_all with counts: 0
@@ -57,7 +57,7 @@ static_assert(std::is_trivially_copyable_v<Call>);
 
 /// The error of two ranks whose calls differ.
 CommunicatorError disagreement(int first_rank, const Call& first, int other_rank, const Call& other);
-/// Whether a send and the recv that it meets agree.
+/// Whether a send and its matching recv agree.
 bool message_matches(const CallHeader& send, const CallHeader& recv) noexcept;
 
 /// UsageError for what a call does not take.
@@ -77,7 +77,7 @@ inline std::byte* data_of(const Tensor& tensor) { return static_cast<std::byte*>
 inline void move_bytes(std::byte* to, const std::byte* from, size_t bytes) {
   if (to != from && bytes != 0) std::memcpy(to, from, bytes);
 }
-/// Where a rank's slice begins: equal slices, cut at cache lines so that two ranks never write to one.
+/// The begin of a rank's slice: equal slices, cut at cache lines so that two ranks never write to one.
 size_t slice_begin(size_t count, size_t element_bytes, int rank, int size);
 
 }  // namespace levin::detail

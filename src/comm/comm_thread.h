@@ -10,7 +10,7 @@
 
 namespace levin::detail {
 
-/// Runs a communicator's operations one after the other, on a thread of its own: so they make progress while the caller computes. Without
+/// Runs a communicator's operations one after the other, on its own thread, so that they progress while the caller computes. Without
 /// a thread (MPI below MPI_THREAD_MULTIPLE) an operation runs, and throws, at once on the caller's thread.
 class CommThread {
  public:

@@ -41,7 +41,7 @@ HierarchicalCommunicator::HierarchicalCommunicator(MPI_Comm ranks, std::unique_p
 }
 
 HierarchicalCommunicator::~HierarchicalCommunicator() {
-  // A rank that unwinds will not come to the others: they must not wait for it, nor it for them.
+  // A rank that unwinds joins no collective: others must not wait for it, nor it for them.
   if (std::uncaught_exceptions() > 0 && thread_->busy()) abort("it left while collectives were under way");
   thread_.reset();
   if (bridge_ && node_->aborted()) bridge_->poll_now();  // the other hosts must hear of it

@@ -32,7 +32,7 @@ class InterNodeLink {
   /// `buffer` lives as long as the process if an operation was left.
   void keep(std::shared_ptr<const void> buffer) { values_->kept.push_back(std::move(buffer)); }
 
-  /// The largest value of each place over the hosts.
+  /// Element-wise maximum over the hosts.
   using Flags = std::array<uint64_t, 3>;
   Flags all_max(const Flags& mine);
   /// Every host gives the same number of bytes; all in host order.
@@ -42,7 +42,7 @@ class InterNodeLink {
     std::vector<int> bytes, begins;
     void add(size_t begin, size_t size) { bytes.push_back(static_cast<int>(size)), begins.push_back(static_cast<int>(begin)); }
   };
-  /// Part i of `send` goes to host i, whose part for this host comes to part i of `receive`.
+  /// Part i of `send` goes to host i, whose part for this host is received into part i of `receive`.
   void all_to_all(const std::byte* send, const Parts& send_parts, std::byte* receive, const Parts& receive_parts);
   /// Everybody gets all parts; this host's is in place. `direct`: each host sends to each; else MPI's own algorithm.
   void all_gather_parts(std::byte* data, const Parts& parts, bool direct);
@@ -60,7 +60,7 @@ class InterNodeLink {
   std::function<void()> idle_;
   int rank_ = 0, size_ = 1;
   bool abandoned_ = false;
-  /// What MPI may use until an operation's end.
+  /// Buffers that MPI may use until an operation's end.
   struct Values {
     std::vector<std::byte> mine, all;
     Flags flags_mine, flags;

@@ -39,7 +39,7 @@ class IntraNodeCommunicator final : public Communicator {
   NodeGroup* node() noexcept override { return group_.get(); }
 
  private:
-  /// What a rank is about to do, which all ranks must have in common, and where its tensors lie.
+  /// A rank's call header, which must be equal on all ranks, and the locations of its tensors.
   struct Header {
     CallHeader call;
     uint64_t offsets[2];

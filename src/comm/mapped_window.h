@@ -17,7 +17,7 @@ struct WindowRequest {
   int rank = 0;
 };
 
-/// What went wrong on the first rank that failed.
+/// The failure of the lowest rank that failed.
 struct WindowFailure {
   int rank = -1;
   int code = 0;      ///< errno

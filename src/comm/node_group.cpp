@@ -73,7 +73,7 @@ inline void relax() {
 // a whole time slice: wait out the usual unevenness of two ranks (some 100 us) first.
 constexpr int few_spins = 200, many_spins = 5000;
 
-/// Whether every rank of the node can have a core of its own. Collective.
+/// Whether the node has a core for each of its ranks. Collective.
 bool enough_cores(MPI_Comm node, int ranks) {
   cpu_set_t mine, all;
   if (sched_getaffinity(0, sizeof(mine), &mine) != 0) CPU_ZERO(&mine);
@@ -81,7 +81,7 @@ bool enough_cores(MPI_Comm node, int ranks) {
   return CPU_COUNT(&all) >= ranks;
 }
 
-/// What the groups that come from one create share. The abort word lies in the first group's control window.
+/// State shared by all groups split from one create. The abort word lies in the first group's control window.
 struct Family {
   std::string directory;
   std::shared_ptr<SharedWindow> abort_window;
@@ -125,7 +125,7 @@ class SharedGroup final : public NodeGroup {
   void exchange_bytes(std::span<const std::byte> mine, std::span<std::byte> all) override {
     if (mine.size() > max_bytes || all.size() != mine.size() * static_cast<size_t>(size_))
       throw UsageError("comm", fmt::format("exchange of {} bytes into {} by {} ranks", mine.size(), all.size(), size_),
-                       fmt::format("give at most {} bytes, and a place for every rank's", max_bytes));
+                       fmt::format("pass at most {} bytes, and a result buffer of that size for each rank", max_bytes));
     exchange_stamps(mine, all);
   }
 

@@ -10,7 +10,7 @@
 namespace levin::detail {
 namespace {
 
-/// What a dtype is summed in: halves in fp32, integers without a sign because their overflow must wrap.
+/// The accumulation type of a dtype: halves in fp32, integers without a sign because their overflow must wrap.
 template <class T>
 struct Wide {
   using type = typename std::conditional_t<std::is_integral_v<T>, std::make_unsigned<T>, std::type_identity<T>>::type;
@@ -90,7 +90,7 @@ void reduce_typed(std::span<std::byte* const> outputs, std::span<const std::byte
   }
 }
 
-/// What partial results are kept in: halves in fp32, all else as it is.
+/// The type of partial results: halves in fp32, all else as it is.
 template <class T>
 using Partial = std::conditional_t<std::is_integral_v<T>, T, typename Wide<T>::type>;
 
@@ -119,7 +119,7 @@ void finish_typed(std::byte* output, const std::byte* partial, size_t count, int
 template <class Visit>
 void with_type(at::ScalarType dtype, Visit visit) {
   using enum at::ScalarType;
-  // NOLINTBEGIN(bugprone-branch-clone): each has a type of its own
+  // NOLINTBEGIN(bugprone-branch-clone): each case has its own type
   switch (dtype) {
     case Float: return visit(float());
     case Double: return visit(double());

@@ -16,7 +16,7 @@
 namespace levin::detail {
 namespace {
 
-// A file of slots, each of which can take the largest thing, behind a table of what is where. Of a slot that is empty the file has no
+// A file of slots, each large enough for the largest buffer, behind a table of buffers and slots. Of a slot that is empty the file has no
 // pages. They are reserved before anybody writes to them: a write to a page that a full file system cannot give is a SIGBUS.
 class Slots {
  public:
@@ -31,7 +31,7 @@ class Slots {
 
   // All zero at first.
   struct Entry {
-    int holders, slot;     // of a thing
+    int holders, slot;     // of a buffer
     size_t reserved;       // of the slot with the same number
     uint64_t released_at;  // 0: it is held, or empty
   };
@@ -104,13 +104,13 @@ class MappedBufferPool : public SharedBufferPool, private Slots {
       }
     keep(0);
     size_t empty = 0;
-    while (entry(empty).reserved != 0) empty++;  // there are as many slots as things
+    while (entry(empty).reserved != 0) empty++;  // there are as many slots as buffers
     const int code = reserve_pages(descriptor_, begin_ + empty * stride_, bytes);
     if (code == 0) entry(empty).reserved = bytes, slot = static_cast<int>(empty);
     return code;
   }
 
-  // Empties all but so many of the slots that nobody holds, the oldest first.
+  // Empties all but `buffers_kept` of the free slots, the oldest first.
   void keep(size_t most) {
     for (;;) {
       size_t free = 0, oldest = 0;

@@ -41,7 +41,7 @@ struct Bitmap {
   Bitmap& operator=(const Bitmap&) = delete;
 };
 
-/// Fills in the cores that the calling thread may use (MPI has threads of its own), and their NUMA domain.
+/// Fills in the cores that the calling thread may use (MPI has its own threads), and their NUMA domain.
 void find_cores(RankLocation& location) {
   const HardwareMap map;
   const Bitmap cpus, domains;

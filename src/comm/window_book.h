@@ -13,7 +13,7 @@ namespace levin::detail {
 /// The windows that a communicator has given out, so that tensors on them are read and written where they are, by all ranks of a node.
 class WindowBook {
  public:
-  /// A tensor's place: a window's number, or 0 outside all windows, and the bytes before the tensor in this rank's part.
+  /// A tensor's location: a window's number, or 0 outside all windows, and the bytes before the tensor in this rank's part.
   struct Location {
     uint64_t offset = 0;
     uint32_t window = 0;

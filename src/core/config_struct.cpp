@@ -94,7 +94,7 @@ void StructType::read(void* object, const ConfigValue& value, const ConfigLocati
     location.field(entry.key.size() <= 80 ? entry.key : quote(entry.key), nullptr)
         .fail(entry.source, "unknown key",
               (nearest.empty() ? "" : fmt::format("did you mean {}? ", path_of(nearest))) +
-                  (known.empty() ? "there are no keys here" : fmt::format("known here: {}", joined(known))));
+                  (known.empty() ? "no keys are allowed here" : fmt::format("known here: {}", joined(known))));
   }
 }
 

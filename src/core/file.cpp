@@ -71,7 +71,7 @@ void throw_io_error(const std::string& message, int error, const char* tag, Acce
                 access == Access::read ? remedy_of_read(error) : remedy_of_write(error, checkpoint), tag);
 }
 
-// Only the outermost of a thread does something, so that each write of a long loop costs no calls of its own.
+// Only the outermost instance of a thread acts, so that a loop of writes pays for the calls once.
 HoldFileSizeSignal::HoldFileSizeSignal() {
   if (holding++ > 0) return;
   const sigset_t signal = file_size_signal();

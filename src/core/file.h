@@ -8,18 +8,18 @@
 
 namespace levin::detail {
 
-/// What an operation does with a file: its error's remedy depends on it.
+/// The kind of access, for the remedy in errors.
 enum class Access { read, write };
 
-/// A regular file. Nothing here follows a symbolic link. What the system refuses is an IoError that names the file; a call that meets the
-/// file size limit is refused, too, and the process gets no SIGXFSZ. `tag` is what its errors begin with.
+/// A regular file. Nothing here follows a symbolic link. System errors are IoErrors that name the file, including writes beyond the
+/// file size limit (without SIGXFSZ). `tag` begins the error messages.
 class File {
  public:
   File() = default;
   /// A new file, to be read and written. Its mode follows the umask, and the world may not write to it.
   static File create(const std::filesystem::path& path, const char* tag = "checkpoint");
   static File open_to_write(const std::filesystem::path& path, const char* tag = "checkpoint");
-  /// DataError where there is no regular file.
+  /// DataError if `path` is not a regular file.
   static File open_to_read(const std::filesystem::path& path, const char* tag = "checkpoint");
   ~File();
   File(File&& other) noexcept;
@@ -57,7 +57,7 @@ void replace_file(const std::filesystem::path& path, const std::string& text, bo
 /// IoError with errno's words and a remedy for this kind of access.
 [[noreturn]] void throw_io_error(const std::string& message, int error, const char* tag = "checkpoint", Access access = Access::write);
 
-/// While it lives this thread gets EFBIG from what meets the file size limit, and the process no SIGXFSZ.
+/// While it lives, writes of this thread beyond the file size limit fail with EFBIG instead of raising SIGXFSZ.
 class HoldFileSizeSignal {
  public:
   HoldFileSizeSignal();

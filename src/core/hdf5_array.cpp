@@ -11,7 +11,7 @@
 namespace levin::detail {
 namespace {
 
-// What people have at hand to write a data set anew.
+// Tools that rewrite a data set.
 constexpr auto rewrite = "copy it with h5py into a new file, which stores it contiguously: new[name] = old[name][()]";
 
 std::vector<int64_t> shape_of(hid_t space, const RefuseArray& refuse) {

@@ -11,7 +11,7 @@
 
 namespace levin::detail {
 
-/// A data set of an HDF5 file: type, shape, and the place of its bytes in the file.
+/// A data set of an HDF5 file: type, shape, and the offset of its bytes in the file.
 struct StoredArray {
   c10::ScalarType dtype = c10::ScalarType::Byte;
   std::vector<int64_t> shape;

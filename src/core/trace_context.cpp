@@ -16,9 +16,9 @@ struct TraceContext {
   const RunScope* run;
   const HookScope* hook;
   const UnitScope* unit;  // innermost, in the hook
-  bool recorded;          // the newest error's place
+  bool recorded;          // whether the newest error's context is in note()
 };
-// Memory of this kind is there from a thread's start, so that a signal handler finds it.
+// initial-exec: allocated when a thread starts, so that signal handlers can read it.
 [[gnu::tls_model("initial-exec")]] constinit thread_local TraceContext context{};
 
 std::string& note() {
@@ -26,7 +26,7 @@ std::string& note() {
   return text;
 }
 
-// The innermost one that an exception leaves notes the place; all around it are still there.
+// The innermost scope that an exception leaves records the context, while all outer scopes still exist.
 void record_error(int exceptions_before) noexcept {
   const bool by_exception = std::uncaught_exceptions() > exceptions_before;
   if (by_exception && !context.recorded) try {
@@ -55,7 +55,7 @@ std::string_view class_name(const std::type_info& type) noexcept {
   return last;
 }
 
-// What LibTorch adds for its developers.
+// Removes what LibTorch appends for its developers.
 std::string cause_of(const c10::Error& error) {
   std::string text = error.what_without_backtrace();
   text.resize(std::min(text.size(), text.find("\nException raised from ")));

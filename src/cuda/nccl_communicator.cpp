@@ -46,7 +46,7 @@ ncclRedOp_t operation_of(ReduceOp op, at::ScalarType dtype) {
   return ncclSum;
 }
 
-// What a collective on the stream needs until it is done.
+// Objects that a collective on the stream needs until its end.
 struct Flight {
   Flight(std::vector<Tensor> used, c10::cuda::CUDAStream on) : tensors(std::move(used)), stream(on) {}
   // Nobody has waited: the allocator must not give the memory away before the stream is through.
@@ -122,7 +122,7 @@ void take_device(const MpiRuntime& runtime, NodeGroup& node, c10::Device device)
   });
 }
 
-// For the message of ranks that do not meet.
+// For the message of a NCCL timeout.
 std::string hosts_of(const MpiRuntime& runtime) {
   constexpr size_t most = 8;
   std::vector<std::string> hosts;

@@ -22,7 +22,7 @@ namespace levin {
 /// for fp16 and bf16, in NCCL's precision.
 class NcclCommunicator final : public Communicator {
  public:
-  /// Collective. CudaError where NCCL refuses or the ranks do not meet; ConfigError where two ranks of a host have the same GPU.
+  /// Collective. CudaError if NCCL fails or times out; ConfigError where two ranks of a host have the same GPU.
   static std::unique_ptr<NcclCommunicator> create(const MpiRuntime& runtime, const std::string& window_directory, c10::Device device,
                                                   std::chrono::seconds limit = std::chrono::seconds(300));
   ~NcclCommunicator() override;

@@ -87,7 +87,7 @@ void NcclLink::wait_until_ready(const char* call, const std::string& hosts, bool
     if (aborted) throw CudaError(fmt::format("{} after the communicator was aborted", call));
     if (limited && Clock::now() > end) {
       abort();
-      throw CudaError(fmt::format("{}: the ranks have not met within {} s: {}", call, limit_.count(), hosts),
+      throw CudaError(fmt::format("{}: ranks are missing after {} s: {}", call, limit_.count(), hosts),
                       "see whether every host reaches the others (NCCL_SOCKET_IFNAME chooses the network), and NCCL_DEBUG=INFO");
     }
   }

@@ -17,13 +17,13 @@ class NcclLink {
   /// Called again and again in waits; throws when another rank has ended the job.
   using Poll = std::function<void()>;
 
-  /// Collective over the ranks that have this `id`; the device is set before. CudaError when the ranks have not met within `limit`; `hosts`
-  /// says for its message which ranks and hosts these are.
+  /// Collective over the ranks that have this `id`; the device is set before. CudaError if ranks are missing after `limit`; `hosts`
+  /// names ranks and hosts in its message.
   static std::shared_ptr<NcclLink> connect(const ncclUniqueId& id, int rank, int size, Poll poll, std::chrono::seconds limit,
                                            const std::string& hosts);
   /// Collective; ranks of equal color, ordered by key.
   std::shared_ptr<NcclLink> split(int color, int key, Poll poll, std::chrono::seconds limit, const std::string& hosts);
-  /// Lets operations end and frees it; where that does not come to an end, or an exception is on its way, aborts.
+  /// Waits for operations and frees the communicator; aborts it after a time-out or during stack unwinding.
   ~NcclLink();
   NcclLink(const NcclLink&) = delete;
   NcclLink& operator=(const NcclLink&) = delete;
@@ -32,7 +32,7 @@ class NcclLink {
   void run(const char* call, const std::function<ncclResult_t(ncclComm_t)>& queue);
   /// Ends the kernels that wait for other ranks. Nothing can be run afterwards.
   void abort() noexcept;
-  /// What has gone wrong since, or nothing; from any thread.
+  /// The asynchronous error of NCCL, or empty. Thread-safe.
   std::string failure() noexcept;
 
   /// Makes memory known to NCCL, so that it needs no copies; null where it cannot.

@@ -41,7 +41,7 @@ Sampler Sampler::shuffled(int64_t size, uint64_t seed, int64_t epoch) {
 int64_t Sampler::operator()(int64_t position) const noexcept {
   if (rounds_ == 0) return position;
   auto index = static_cast<uint64_t>(position);
-  do {  // a place beyond the samples is mapped again: about sqrt(size) of the places are
+  do {  // an index beyond the samples is mapped again: about sqrt(size) of the indices are
     uint64_t row = index / columns_, column = index % columns_;
     for (int round = 0; round < rounds_; round += 2) {
       row += keyed(column, keys_[static_cast<size_t>(round)], rows_);

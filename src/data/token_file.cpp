@@ -131,7 +131,7 @@ void read_piece(const Piece& piece, const std::function<void(const std::byte*, s
   }
 }
 
-// Where each piece goes, and their sum.
+// The offset of each piece, and the total.
 std::vector<int64_t> offsets_of(const std::vector<Piece>& pieces, Communicator& communicator) {
   std::vector<int64_t> bytes(pieces.size());
   for (size_t i = 0; i < pieces.size(); i++) {

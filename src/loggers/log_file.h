@@ -10,7 +10,7 @@
 
 namespace levin::detail {
 
-/// A file that a logger appends to, in a folder that is made where there is none. IoError, with path and reason, when it cannot be written.
+/// A file that a logger appends to. Creates the folder. IoError, with path and reason, if the file cannot be written.
 class LogFile {
  public:
   /// `mode` as fopen's. Who watches the file waits for `flush_interval` at most, while there is something to write.
@@ -24,7 +24,7 @@ class LogFile {
   int64_t size();
   /// The bytes [begin, end) of the file, or as many of them as it has.
   std::string read(int64_t begin, int64_t end);
-  /// What was written so far is on disk.
+  /// Returns when all writes so far are on disk.
   void sync();
   /// To this size, if it is larger.
   void cut(int64_t bytes);

@@ -136,7 +136,7 @@ void gather_rows(const States& states, Communicator& communicator) {
 
 }  // namespace
 
-// What travels is small, and wanted on the host in the end.
+// The values are small and needed on the host.
 MetricSync::MetricSync(std::span<Metric* const> metrics, Communicator& ranks) : metrics_(metrics.begin(), metrics.end()) {
   Communicator& communicator = ranks.cpu();
   for (auto* metric : metrics_)

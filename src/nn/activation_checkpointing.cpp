@@ -66,7 +66,7 @@ class Restored {
   State now_;
 };
 
-// What the backward needs, beside the inputs.
+// State of the backward besides the inputs.
 struct Record {
   Repeatable computation;
   std::vector<c10::Device> devices;  // of the inputs

@@ -21,7 +21,7 @@ double length_of(int64_t given, int64_t training, const char* schedule, const ch
 // From `begin` to `end` along half a cosine.
 double half_cosine(double begin, double end, double part) { return end + (begin - end) * (1 + std::cos(std::numbers::pi * part)) / 2; }
 
-// lr after so many falls.
+// lr after `falls` reductions.
 double fallen(double lr, double gamma, int64_t falls) { return lr * std::pow(gamma, static_cast<double>(falls)); }
 
 // Each shape gets the count since the end of the warm-up, and the length of the training without it.

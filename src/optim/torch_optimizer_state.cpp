@@ -1,4 +1,4 @@
-// What LibTorch's optimizers remember. Their states have no common form: each class is looked at as what it is.
+// The states of LibTorch's optimizers. They have no common interface, so each class is handled separately.
 #include <ATen/ops/zeros_like.h>
 #include <torch/optim/adagrad.h>
 #include <torch/optim/adam.h>
@@ -16,7 +16,7 @@ namespace {
 namespace optim = torch::optim;
 using Named = std::vector<std::pair<std::string, Tensor>>;
 
-// The state of a parameter; one of zeros, as the first step makes it, where there is none yet.
+// The state of a parameter; before its first step zeros, as that step would create it.
 template <class State>
 State& state_at(optim::Optimizer& optimizer, const Tensor& parameter) {
   auto& slot = optimizer.state()[parameter.unsafeGetTensorImpl()];
@@ -36,7 +36,7 @@ Named of_adam(State& state, const Options& options, const Tensor& parameter) {
   return named;
 }
 
-// What is remembered of one parameter, and its number of steps, where it is counted.
+// The state of one parameter, and its number of steps if it is counted.
 struct Remembered {
   Named tensors;
   std::function<int64_t()> steps = {};

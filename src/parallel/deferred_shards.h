@@ -19,7 +19,7 @@ class DeferredShards {
   void shard(const torch::nn::Module& unit);
   bool has(const Tensor& parameter) const { return shards_.count(parameter.unsafeGetTensorImpl()) > 0; }
   at::ScalarType dtype_of(const Tensor& parameter) const;
-  /// place <- the whole parameter, whose shard is then forgotten. Collective.
+  /// target [the parameter's shape] <- the whole parameter, whose shard is then freed. Collective.
   void take(const Tensor& parameter, const Tensor& target);
 
  private:

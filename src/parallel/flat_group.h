@@ -62,17 +62,18 @@ class FlatGroup {
 
   // The optimizer.
 
-  /// This rank's elements of one segment.
+  /// This rank's elements of one parameter group.
   struct Slice {
     ParameterGroupRange group_range;  ///< its range lies in owned()
-    Tensor parameters, gradients;     ///< [segment.range.size()] in the layout's dtype, on the device, or in host memory where offloaded
+    Tensor parameters, gradients;  ///< [group_range.range.size()] in the layout's dtype, on the device, or in host memory where offloaded
     OptimizerState state;
   };
   std::vector<Slice>& slices() noexcept { return slices_; }
   const std::vector<Slice>& slices() const noexcept { return slices_; }
   /// Once, before the first update: allocates the state of every slice.
   void make_optimizer_state(const FlatOptimizer& optimizer);
-  /// Before slices are updated, and after it. Between them an offloaded update reads and writes host copies.
+  /// Around the update of all slices: begin_update copies an offloaded group's mean gradient to the host, end_update copies the new
+  /// parameters back. Local; both do nothing for groups that are not offloaded.
   void begin_update();
   void end_update();
 
@@ -81,7 +82,7 @@ class FlatGroup {
   /// The elements that this rank saves or fills in, of the parameters and, where trained, of the optimizer state.
   Range parameters_for(StateUse use) const { return use == StateUse::save ? saved_ : store().load_range(); }
   Range optimizer_state_for(StateUse use) const { return use == StateUse::save ? saved_ : owned(); }
-  /// The shard was written by another than the optimizer: the host copy of an offloaded update follows.
+  /// After the shard was written by anything but the optimizer: refreshes the host copy of an offloaded update.
   void shard_changed();
 
  private:

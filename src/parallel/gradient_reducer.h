@@ -69,7 +69,7 @@ class ReduceScatterReducer final : public GradientReducer {
 };
 
 /// Gradients lie in windows that the ranks of a node see, and every rank adds up its shard of all of them, in rank order. Peers read this
-/// rank's gradients in average, so all ranks meet before and after it.
+/// rank's gradients in average, so all ranks synchronize before and after it.
 class PeerReadReducer final : public GradientReducer {
  public:
   /// `peers`: the elements that this rank updates, of every rank's gradients, in rank order.

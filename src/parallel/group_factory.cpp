@@ -141,7 +141,7 @@ class Factory {
                                              groups_.ranks().hosts > 1);
   }
 
-  // Undefined without room for what must not be private memory, since the node's ranks meet in it.
+  // Undefined without room for what must not be private memory, since the node's ranks exchange data through it.
   Tensor whole_gradients(const GroupLayout& layout, const GroupSharding& sharding) {
     if (sharding.reducer == Reducer::local) return zeros(layout.numel, layout.dtype);
     if (sharding.store != Store::node_shared) return for_collectives(layout.numel, layout.dtype, *communicators_.shard);

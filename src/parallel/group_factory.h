@@ -17,7 +17,7 @@ struct BufferPools {
   std::shared_ptr<SharedBufferPool> node;  ///< of the ranks of this node, for NodeGatheredStore
 };
 
-/// What holds the state of one flat group, but for the optimizer's.
+/// The state of one flat group, without the optimizer's.
 struct GroupStorage {
   std::unique_ptr<ParameterStore> store;
   std::unique_ptr<GradientReducer> reducer;  ///< null: the group is not trained

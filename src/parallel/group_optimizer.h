@@ -25,7 +25,7 @@ class GroupOptimizer {
   GroupOptimizer(GroupOptimizer&&) noexcept;
   ~GroupOptimizer();
 
-  /// With those whose parameters require no gradient.
+  /// Including groups whose parameters require no gradient.
   const std::vector<FlatGroup*>& groups() const noexcept { return groups_; }
   /// The learning rate of parameters without a rule, before any schedule; 0 without an optimizer.
   double base_lr() const;
@@ -53,15 +53,17 @@ class GroupOptimizer {
   void zero_frozen_gradients();
   /// UsageError if a parameter's data left its flat group.
   void check_in_place() const;
-  /// Sum of squares of this rank's mean gradients. Summed over the ranks that hold one copy together it is the squared norm.
+  /// Sum of squares of this rank's mean gradients: float64 without dimensions, on their device. Its sum over a shard group is the squared
+  /// norm. After reduce.
   Tensor squared_norm() const;
-  /// Multiplies the mean gradients by max_norm / total_norm if total_norm, the same on all ranks, exceeds max_norm.
+  /// Multiplies the mean gradients by max_norm / total_norm if total_norm exceeds max_norm. `total_norm` without dimensions, the same on
+  /// all ranks. After reduce, before update.
   void clip_by_norm(const Tensor& total_norm, double max_norm);
-  /// Limits every element to [-limit, limit].
+  /// Limits every element of the mean gradients to [-limit, limit]. After reduce, before update.
   void clip_by_value(double limit);
-  /// Updates this rank's shards; inside StepSchedule::update, which publishes them. `schedule` maps a base learning rate to today's.
-  /// `sum_over_shards`, collective, adds up a float64 tensor over the ranks among whom parameters are sharded; layer-wise optimizers call
-  /// it once.
+  /// Updates this rank's shards; inside StepSchedule::update, which publishes them. `schedule` maps a base learning rate to that of this
+  /// step. `sum_over_shards`, collective, adds up a float64 tensor over the ranks among whom parameters are sharded; layer-wise optimizers
+  /// call it once.
   void update(const std::function<double(double)>& schedule, const std::function<void(const Tensor&)>& sum_over_shards);
   /// This rank's shard of each parameter's mean gradient; parameters without elements here are left out.
   std::vector<GradientSlice> gradients() const;

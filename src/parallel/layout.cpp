@@ -7,7 +7,7 @@ namespace {
 
 int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
-// Sorts the parameters by parameter group and assigns ranges and segments.
+// Sorts the parameters by parameter group and assigns parameter and group ranges.
 void assign_ranges(GroupLayout& group, const std::vector<ParameterInfo>& parameters, const LayoutOptions& options) {
   const int64_t alignment = options.alignment_bytes / static_cast<int64_t>(c10::elementSize(group.dtype));
   std::stable_sort(group.parameters.begin(), group.parameters.end(), [&](const ParameterRange& a, const ParameterRange& b) {
@@ -24,7 +24,7 @@ void assign_ranges(GroupLayout& group, const std::vector<ParameterInfo>& paramet
       group.group_ranges.back().range.end = offset;
   }
   group.numel = round_up(offset, alignment * options.ranks);
-  group.group_ranges.back().range.end = group.numel;  // padding is updated with the last segment: zeros stay zeros
+  group.group_ranges.back().range.end = group.numel;  // padding is updated with the last range: zeros stay zeros
 }
 
 }  // namespace

@@ -23,9 +23,9 @@ struct ParameterRange {
   Range range;
 };
 
-/// Consecutive elements of a flat group with the same optimizer options.
+/// The elements of one parameter group in a flat group: consecutive, with the same optimizer options.
 struct ParameterGroupRange {
-  int group_id = 0;  ///< of the parameter group
+  int group_id = 0;  ///< the parameter group's index in ModelDescription::group_options
   Range range;
 };
 
@@ -38,7 +38,7 @@ struct GroupLayout {
   int optimizer = 0;
   int64_t numel = 0;                              ///< padded to ranks x alignment
   std::vector<ParameterRange> parameters;         ///< each starts aligned
-  std::vector<ParameterGroupRange> group_ranges;  ///< cover all elements; padding belongs to the segment before it
+  std::vector<ParameterGroupRange> group_ranges;  ///< cover all elements; padding belongs to the range before it
 
   /// Elements [rank * numel / ranks, (rank + 1) * numel / ranks). `ranks` divides LayoutOptions::ranks, so shards are equal and aligned.
   Range shard(int rank, int ranks) const;
@@ -48,13 +48,14 @@ struct GroupLayout {
 
 struct LayoutOptions {
   int ranks = 1;
-  int64_t alignment_bytes = 64;                   ///< of each parameter's first element, and of each shard
-  int64_t first_bucket_bytes = int64_t{1} << 20;  ///< size limit of the first group of the root unit, whose reduction starts last
-  int64_t bucket_bytes = int64_t{25} << 20;       ///< of the root unit's other groups; a unit's group has no limit
-  bool by_unit = false;                           ///< each unit in groups of its own; otherwise everything is the root unit's
+  int64_t alignment_bytes = 64;                   ///< of each parameter's first byte and each shard's, in bytes
+  int64_t first_bucket_bytes = int64_t{1} << 20;  ///< size limit in bytes of the root unit's first group, reduced last
+  int64_t bucket_bytes = int64_t{25} << 20;       ///< size limit in bytes of the root unit's other groups; a unit's group has none
+  bool by_unit = false;                           ///< separate groups for each unit; otherwise everything is the root unit's
 };
 
-/// Assigns every parameter to exactly one group and range. Depends on its arguments only, so all ranks, and a plan without ranks, get the
+/// Assigns every parameter to exactly one group and range. Guarantees: ranges do not overlap, each starts aligned, a group has one dtype,
+/// optimizer and unit, numel is a multiple of ranks x alignment. Depends on its arguments only, so all ranks, and a plan, get the
 /// same layout.
 std::vector<GroupLayout> make_layout(const std::vector<ParameterInfo>& parameters, const LayoutOptions& options);
 

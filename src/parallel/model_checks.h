@@ -1,5 +1,5 @@
 #pragma once
-// Mistakes about a model's parameters, found on the ranks and told with names and shapes.
+// Checks of a model's parameters. Errors name parameters, shapes and ranks.
 #include <torch/nn/module.h>
 
 #include <string>
@@ -41,7 +41,7 @@ void check_same_buffers(const std::vector<NamedParameter>& buffers, Communicator
 std::vector<std::string> unregistered_leaves(const Tensor& loss, const std::vector<NamedParameter>& parameters);
 
 /// UsageError when one of the parameters numbered `absent`, which had no gradient after a backward of `loss`, did not merely take no part:
-/// another tensor is in its place. `module` may be null, when it is gone; an undefined loss is not looked at.
+/// another tensor is in its place. `module` may be null, if it was destroyed; an undefined loss is not examined.
 void check_not_replaced(const std::vector<NamedParameter>& parameters, const std::vector<size_t>& absent, const torch::nn::Module* module,
                         const Tensor& loss);
 

@@ -39,10 +39,10 @@ class ParameterStore {
   virtual void finish_unshard() {}
   /// Frees the memory of `whole`; what was written into it is lost unless write_back followed.
   virtual void reshard() {}
-  /// What was written into `whole` becomes the shards. Collective.
+  /// Copies values written into `whole` to the shards. Collective.
   virtual void write_back() {}
   /// After updates of shards: starts making them visible in every rank's `whole`. Collective. Stores that need only a barrier, which is
-  /// common to all groups, and those that unshard anew do nothing.
+  /// common to all groups, and stores that unshard again do nothing.
   virtual Work publish() { return {}; }
 
   /// Whether this rank writes initial values, or those of Strategy::write_parameters, into `whole`. Others see what it wrote.

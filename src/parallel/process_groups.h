@@ -24,8 +24,8 @@ class ProcessGroups {
   /// Makes the shard and replica groups of a plan. Collective.
   void split(const ShardingPlan& plan);
   const GroupCommunicators& communicators() const noexcept { return communicators_; }
-  /// Finds a rank of a shard group that still waits in a unit, before all ranks meet. Collective, on CPUs: on devices it would wait for
-  /// all work that was started.
+  /// Finds a rank of a shard group that still waits in a unit, before the exchange of all ranks. Collective, on CPUs: on devices it would
+  /// wait for all work that was started.
   void synchronize_shards();
 
  private:

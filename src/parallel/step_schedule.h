@@ -7,7 +7,7 @@
 
 namespace levin {
 
-/// What a schedule does with flat groups, which it knows by their index in the layout. The engine does it (GroupActions); a plan notes the
+/// The actions of a schedule on flat groups, identified by their index in the layout. The engine does it (GroupActions); a plan notes the
 /// memory, the collectives and the seconds. start_*, average, barrier and synchronize_shards are collective.
 class StepActions {
  public:
@@ -18,7 +18,7 @@ class StepActions {
   virtual void finish_unshard(size_t group) = 0;                   ///< waits for it
   virtual void reshard(size_t group) = 0;                          ///< parameters lose their memory
   virtual void collect_gradient(size_t group, size_t member) = 0;  ///< into the group's gradients, which have memory from the first on
-  virtual void collect_gradients(size_t group) = 0;                ///< of all members; zeros where there is none
+  virtual void collect_gradients(size_t group) = 0;                ///< of all members; zeros for absent gradients
   virtual void start_reduce(size_t group) = 0;
   virtual void finish_reduce(size_t group) = 0;  ///< waits for it; sharded gradients lose their memory
   virtual void average(size_t group, double factor) = 0;

@@ -40,7 +40,7 @@ struct Strategy::Engine {
 
   /// Every rank's `values`, in rank order. Collective; inside a node it makes no MPI call.
   std::vector<double> exchange(const std::vector<double>& values);
-  /// Of what exchange gave, the sum of each rank's first value over mesh.loss(): a tensor-parallel group counts its samples once.
+  /// The sum over mesh.loss() of each rank's first value in the result of exchange: a tensor-parallel group counts its samples once.
   double sum_over_loss(const std::vector<double>& all, size_t values_per_rank) const;
   /// values += those of the other ranks among whom updates are sharded, in place, on their device. Collective; nothing where none are.
   void sum_over_shards(const Tensor& values);

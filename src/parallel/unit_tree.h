@@ -19,10 +19,10 @@ struct UnitTree {
     std::string name;  ///< "blocks.3"
     UnitBase* unit = nullptr;
     int parent = 0;
-    int64_t numel = 0;  ///< of its own parameters
+    int64_t numel = 0;  ///< of its parameters, without nested units
     int becomes = 0;    ///< itself, or the unit that its parameters belong to
   };
-  /// `min_num_params`: units with fewer of their own, with what they take over, are dissolved into the one around them.
+  /// Units with fewer than `min_num_params` parameters, those of dissolved units included, are dissolved into their parent.
   UnitTree(torch::nn::Module& module, int64_t min_num_params);
   UnitTree() = default;
 

@@ -7,7 +7,7 @@
 namespace levin {
 namespace {
 
-// What a collective costs, whatever the speed of the machine.
+// The cost of a collective, independent of the speed of the machine.
 struct Cost {
   double messages = 0;     // one after the other, between nodes
   double bytes_sent = 0;   // by a node
@@ -31,7 +31,7 @@ Cost in_node(const PlannedCollective& collective, double ranks) {
   }
 }
 
-// Between nodes: the ranks of a node meet in a window, and one of them sends to all other nodes at once.
+// Between nodes: the ranks of a node combine in a window, and its leader sends to all other nodes at once.
 Cost between_nodes(const PlannedCollective& collective, const GroupShape& shape) {
   const auto n = static_cast<double>(collective.bytes), wide = static_cast<double>(collective.bytes_between_nodes);
   const auto hosts = static_cast<double>(shape.hosts), local = static_cast<double>(shape.local);

@@ -7,7 +7,7 @@
 
 namespace levin::detail {
 
-/// What happens on a rank in a step.
+/// An event on a rank in a step.
 struct StepEvent {
   enum class Kind {
     compute,             ///< a forward of `amount` parameters; a backward counts twice
@@ -85,7 +85,7 @@ class StepSimulator {
   const std::vector<GroupSharding>& sharding() const noexcept { return sharding_; }
 
  private:
-  /// Part of a unit: a parameter of its own, or a unit inside it.
+  /// Part of a unit: one of its own parameters, or a nested unit.
   struct Item {
     bool is_unit;
     size_t index;

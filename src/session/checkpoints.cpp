@@ -73,7 +73,7 @@ void Checkpoints::use(const std::filesystem::path& folder, const CheckpointWrite
 
 void Checkpoints::request(CheckpointRequest request) { requests_.push_back(std::move(request)); }
 
-// An error is the same on all ranks, so all of them go on, or none.
+// An error is the same on all ranks, so either all continue or none.
 template <class Act>
 void Checkpoints::forgive(Folder& folder, const Act& act) {
   constexpr int most_failures = 3;

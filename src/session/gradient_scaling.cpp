@@ -53,7 +53,7 @@ void GradientScaling::begin(const std::vector<OptimizerSpec>& specs) {
 
 void GradientScaling::expect_weight(double weight) {
   const bool fp16 = config_.precision == Precision::float16 || config_.precision == Precision::float16_mixed;
-  if (!fp16 || runtime_->size() == 1 || !(weight > 0)) return;  // alone, the strategy has a unit of its own
+  if (!fp16 || runtime_->size() == 1 || !(weight > 0)) return;  // on one rank the strategy has its own weight unit
   weight_unit_ = std::exp2(std::round(std::log2(weight)));
   scale_gradients();
 }

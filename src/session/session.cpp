@@ -30,7 +30,8 @@ std::unique_ptr<Communicator> by_numa_domain(const StrategyConfig& strategy, Mpi
                                              Communicator& communicator) {
   if (share_parameters_of(strategy) != ShareParameters::numa || !communicator.node()) return nullptr;
   const auto& locations = topology.locations();
-  const auto unbound = std::find_if(locations.begin(), locations.end(), [](const RankLocation& place) { return place.numa_domain < 0; });
+  const auto unbound =
+      std::find_if(locations.begin(), locations.end(), [](const RankLocation& location) { return location.numa_domain < 0; });
   if (unbound != locations.end())
     throw ConfigError(
         fmt::format("share_parameters: numa, and rank {} may run on cores of several NUMA domains", unbound - locations.begin()),

@@ -22,7 +22,7 @@ class TensorMatch {
   /// `offered`: what the file has, by the names that the run gives it. With `convert` any floating dtype fits any other.
   TensorMatch(std::vector<StateTensor> needed, const std::map<std::string, const TensorEntry*>& offered, bool convert);
   TensorMatch(const TensorMatch&) = delete;
-  /// What is missing, unexpected, or of another shape or dtype, by name; empty where all fits.
+  /// Missing and unexpected names, and other shapes or dtypes; empty if everything matches.
   std::string differences() const;
   size_t fitting() const noexcept { return fitting_.size(); }
   /// Reads this rank's parts of what fits.

@@ -10,7 +10,7 @@
 
 namespace levin {
 
-// What is different in the passes of validate, test and predict.
+// The hooks of validate, test and predict.
 struct EvaluationLoop::StageHooks {
   template <class... Parameters>
   struct HookPair {
@@ -73,8 +73,7 @@ EvaluationLoop::EvaluationLoop(Run& run, Stage stage)
   const bool has_data = !specs.empty() && std::all_of(specs.begin(), specs.end(), [](const auto& spec) { return spec.has_data(); });
   if (!has_data && stage == Stage::fit && specs.size() <= 1) return;
   if (!has_data)
-    throw ConfigError(fmt::format("there are no data to {}", stage_name(stage)), "override the data module's *_dataloader for it",
-                      "trainer");
+    throw ConfigError(fmt::format("no data to {}", stage_name(stage)), "override the data module's *_dataloader for it", "trainer");
   for (const auto& spec : specs) {
     auto loader = run.make_loader(spec, /*training=*/false);
     const int64_t batches = Run::allowed_batches(run.config().*moments_.limit, *loader, moments_.limit_name);

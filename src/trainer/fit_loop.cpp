@@ -42,7 +42,7 @@ void FitLoop::set_lengths() {
     progress.total_steps = progress.total_steps > 0 ? std::min(progress.total_steps, config_.max_steps) : config_.max_steps;
 }
 
-// Before the first step, rather than a training that cannot go on later.
+// Checked before the first step: otherwise a later resume would fail.
 void FitLoop::check_optimizers() const {
   if (checkpoints_.folder().empty()) return;
   for (size_t i = 0; i < session_.optimizers().size(); i++)
@@ -147,7 +147,7 @@ bool FitLoop::may_stop() const noexcept {
   return session_.must_exit() || (progress.epoch >= *config_.min_epochs && progress.step >= *config_.min_steps);
 }
 
-// What time tells a rank travels with the step, so that all ranks act after the same one.
+// Time-based requests travel with the step, so that all ranks act after the same step.
 void FitLoop::watch_the_time() {
   const auto now = std::chrono::steady_clock::now();
   const auto passed = [now](auto since, const Seconds& time) { return std::chrono::duration<double>(now - since).count() >= time.value; };
@@ -197,7 +197,7 @@ void FitLoop::run_epoch() {
   }
   stop_clock();
   if (session_.must_exit()) return;  // in the middle of the epoch
-  // A limit may end the training in the middle of an epoch; with a higher one it resumes there, so checkpoints keep this place.
+  // A limit may end the training in the middle of an epoch; with a higher one it resumes there, so checkpoints keep this state.
   const bool cut_short = enough() && done < batches_ && !loader_->at_end();
   if (cut_short) checkpoints_.keep_state(state());
   in_epoch_ = false;

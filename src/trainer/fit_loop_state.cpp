@@ -13,7 +13,7 @@ void restore_metrics(const StateDict& state, NamedValues& metrics) {
 
 }  // namespace
 
-// Where the training stands, between two steps.
+// The state of the training between two steps.
 StateDict FitLoop::state() {
   StateDict state;
   session_.add_progress(state);
@@ -34,7 +34,7 @@ StateDict FitLoop::state() {
   return state;
 }
 
-// What decides whether a training that was stopped stays so. A callback's state is loaded later than this is read.
+// Decides whether a stopped training stays stopped. Read before the callbacks' state is loaded.
 std::string FitLoop::stop_options() const {
   const auto number = [](const std::optional<int64_t>& value) { return value ? fmt::to_string(*value) : std::string("null"); };
   std::string text =

@@ -30,7 +30,7 @@ void Run::end_train_epoch(LogCollection& logs) {
 }
 
 std::unique_ptr<Loader> Run::make_loader(const DataLoaderSpec& spec, bool training) {
-  if (!spec.has_data()) throw ConfigError("there are no data to fit", "override the data module's train_dataloader", "trainer");
+  if (!spec.has_data()) throw ConfigError("no data to fit", "override the data module's train_dataloader", "trainer");
   const auto& mesh = session().mesh();
   const LoaderPartition partition{
       .rank = mesh.data().index,

@@ -67,7 +67,7 @@ class Run {
   bool validates() const noexcept { return validates_; }
   void set_validates(bool validates) noexcept { validates_ = validates; }
 
-  /// Where the module's values go; null: nowhere.
+  /// The sink of the module's values; null: none.
   const LogCollection* logs() const noexcept { return logs_; }
   void set_logs(LogCollection* logs) noexcept { logs_ = logs; }
   /// on_train_epoch_end of all hooks; the epoch's values are logged before the callbacks that read metrics. Collective.

@@ -1,5 +1,5 @@
 #pragma once
-// What holds for a scope of a run and is put back at its end, well or not.
+// Guards for a scope of a run. They restore the previous state at its end, also after an exception.
 #include <ATen/Context.h>
 #include <torch/csrc/autograd/anomaly_mode.h>
 
@@ -78,7 +78,7 @@ class LogTarget {
   LogCollection* before_;
 };
 
-/// What the configuration asks of LibTorch for all of its operations: deterministic, and, in a training, detect_anomaly.
+/// LibTorch settings of the configuration for all of its operations: deterministic, and, in a training, detect_anomaly.
 class NumericFlags {
  public:
   NumericFlags(const TrainerConfig& config, Stage stage)

@@ -13,8 +13,8 @@ class Loader;
 class LogCollection;
 class Run;
 
-/// What a training does with a micro-batch: forward, backward and, when a step is due, the update. Calls are collective: all ranks make
-/// them for the same micro-batch.
+/// The processing of a micro-batch in a training: forward, backward and, when a step is due, the update. Calls are collective: all ranks
+/// make them for the same micro-batch.
 class TrainStep {
  public:
   /// As module.automatic_optimization() says. UsageError, ConfigError where the module's optimizers or the options do not fit that.

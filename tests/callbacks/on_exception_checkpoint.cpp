@@ -41,7 +41,7 @@ struct Broken {
   std::vector<levin::FoundCheckpoint> found;
 };
 
-/// Goes on from what was saved, to the end.
+/// Resumes from the saved state and trains to the end.
 std::shared_ptr<Toy> resumed(const fs::path& checkpoint) {
   levin::Trainer trainer({.max_epochs = 2}, runtime(), 5);
   const levin::CheckpointReader reader(checkpoint, trainer.session().communicator().cpu());

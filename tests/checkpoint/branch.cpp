@@ -113,7 +113,7 @@ BOOST_AUTO_TEST_CASE(a_process_may_die_at_any_rename) {
       const auto found = folder.listed();
       BOOST_TEST((found == old_branch || found == new_branch));
       with_the_old += found == old_branch;
-      // The next start resumes from what it sees, or begins anew.
+      // The next start resumes from what it sees, or starts over.
       levin::open_branch(folder.path, found.empty() ? std::nullopt : std::optional<int64_t>(found == old_branch ? 40 : 20));
       BOOST_TEST(folder.listed() == found);
       BOOST_TEST(folder.last() == (found.empty() ? "" : found.back()));

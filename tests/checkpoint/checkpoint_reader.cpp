@@ -139,7 +139,7 @@ BOOST_AUTO_TEST_CASE(reading_verifies_checksums) {
         const auto elements = reader.find(set.name)->numel();
         const auto element_bytes = static_cast<int64_t>(set.bytes) / elements;
         std::vector<std::byte> memory(set.bytes);
-        // The rank that meets it tells the others; another element of its block is as bad.
+        // The rank that reads it reports to the others; any element of its block is as bad.
         check_throws<DataError>(
             [&] {
               reader.together([&] {

@@ -113,7 +113,7 @@ BOOST_AUTO_TEST_CASE(a_file_for_each_node) {
 BOOST_AUTO_TEST_CASE(all_nodes_in_one_group_is_one_file) {
   const Ranks ranks;
   const auto single = ranks.save("one", 3, {.fsync = false});
-  std::this_thread::sleep_for(std::chrono::milliseconds(1100));  // there is no time in it
+  std::this_thread::sleep_for(std::chrono::milliseconds(1100));  // it contains no time
   const auto grouped = ranks.save("grouped", 3, {.fsync = false, .nodes_per_file = 100});
   BOOST_TEST(names_in(grouped) == files_of(1));
   BOOST_TEST((bytes_of(single / "state.h5") == bytes_of(grouped / "state.h5")));

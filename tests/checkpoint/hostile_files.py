@@ -1,4 +1,4 @@
-"""hostile_files.py FOLDER: HDF5 files that are no states of checkpoints, each in a folder of its own, FOLDER/NAME/state.h5.
+"""hostile_files.py FOLDER: HDF5 files that are no states of checkpoints, each in its own folder, FOLDER/NAME/state.h5.
 
 Writes lines "NAME<tab>what a reader has to say of it". Each could make a reader do harm that looks no further than at names: read other
 files, run filters, allocate without limit, never end.

@@ -31,7 +31,7 @@ struct Ranks {
   }
 };
 
-// As a training does that goes on: the memory is another's at once.
+// As in a training that continues: the memory is reused at once.
 void save_and_forget(CheckpointWriter& writer, const std::string& name, int64_t step, const Ranks& ranks) {
   const Sample sample(step, ranks.rank, ranks.size);
   writer.save_async({.name = name, .step = step}, sample.state);

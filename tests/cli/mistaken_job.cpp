@@ -1,4 +1,4 @@
-// A job whose author makes a mistake, one of many, on one rank or on all; mistakes_test says how it must be told.
+// A job whose author makes a mistake, one of many, on one rank or on all; mistakes_test has the expected reports.
 #include <ATen/ops/arange.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/mse_loss.h>
@@ -73,7 +73,7 @@ int64_t recurse(int64_t depth) {
 }
 void throw_it() { throw std::runtime_error("thrown where none may be"); }
 void throw_where_none_may() noexcept { throw_it(); }
-// Into the bookkeeping of malloc, which then ends the program with a lock of its own held.
+// Corrupts malloc's bookkeeping; malloc then aborts with its own lock held.
 void overwrite_the_heap() {
   auto* volatile memory = static_cast<char*>(std::malloc(2000));
   auto* volatile next = static_cast<char*>(std::malloc(2000));

@@ -1,4 +1,4 @@
-// A job of which everything is chosen by name, for run_test: models, data modules, links between them, callbacks and loggers of its own.
+// A job of which everything is chosen by name, for run_test: its own models, data modules, links between them, callbacks and loggers.
 #include <ATen/ops/arange.h>
 #include <ATen/ops/mse_loss.h>
 #include <ATen/ops/sin.h>

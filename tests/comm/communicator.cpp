@@ -280,7 +280,7 @@ BOOST_AUTO_TEST_CASE(ranks_that_disagree_get_an_error_that_names_both) {
   if (comm->size() == 1) return;
   const bool first = comm->rank() == 0;
   const auto hosts = hosts_of_ranks();
-  const int partner = hosts[0].size() > 1 ? hosts[0][1] : hosts[1][0];  // the next one that rank 0 meets
+  const int partner = hosts[0].size() > 1 ? hosts[0][1] : hosts[1][0];  // the next rank that rank 0 compares with
   for (bool allocated : {false, true})
     for (int64_t numel : {int64_t{10}, int64_t{100000}}) {
       const auto tensor = placed(*comm, at::full({numel}, 5.0f), allocated);

@@ -106,7 +106,7 @@ BOOST_AUTO_TEST_CASE(window_outlives_its_group) {
 BOOST_AUTO_TEST_CASE(too_large_a_window_is_an_error_on_all_ranks) {
   const WindowDirectory directory;
   auto group = NodeGroup::create(runtime().communicator(), directory.name);
-  if (group->size() == 1) return;  // plain memory: there is no file system to be short of
+  if (group->size() == 1) return;  // plain memory, without a file system that could be full
   const size_t bytes = group->rank() == 0 ? size_t{1} << 50 : 8;
   check_throws<levin::IoError>([&] { group->allocate(bytes); }, {"[comm]", directory.name, "1125899906", "need", "have", "remount"});
   BOOST_TEST(!group->allocate(bytes, levin::OnNoSpace::return_null));
@@ -187,7 +187,7 @@ BOOST_AUTO_TEST_CASE(halves_work_at_once_and_outlive_the_whole) {
     if (i % 2 == color) members.push_back(i);
   BOOST_TEST(half->size() == static_cast<int>(members.size()));
   BOOST_TEST(members[static_cast<size_t>(half->rank())] == runtime().rank());
-  for (int round = 0; round < 1000 * (color + 1); round++) {  // the halves meet at different times
+  for (int round = 0; round < 1000 * (color + 1); round++) {  // the halves synchronize at different times
     const double mine = runtime().rank() * 10000 + round;
     std::vector<double> all(members.size());
     half->exchange({&mine, 1}, all);

@@ -33,7 +33,7 @@ BOOST_AUTO_TEST_CASE(in_float32) {
   if (levin::test::enough_gpus()) follow_one_rank(on_gpus(levin::Precision::float32), swiglu, 10, 1e-4);
 }
 
-// The CPU computes in the same precision, in an order of its own.
+// The CPU computes in the same precision, in another order.
 BOOST_AUTO_TEST_CASE(in_mixed_precision) {
   if (!levin::test::enough_gpus()) return;
   follow_one_rank(on_gpus(levin::Precision::bfloat16_mixed), gelu, 10, 0.1);

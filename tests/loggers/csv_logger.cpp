@@ -75,7 +75,7 @@ BOOST_AUTO_TEST_CASE(a_training_keeps_its_past_and_moves_other_lines_aside) {
   BOOST_TEST(moved == "moved,step,epoch,name,value\n" + time + ",2,0,loss,12\n" + time + ",3,0,loss,13\n");
   BOOST_TEST((time.size() == 20 && time[10] == 'T' && time.back() == 'Z'));
   {
-    levin::CSVLogger logger(file);  // a fit that begins anew
+    levin::CSVLogger logger(file);  // a fit that starts over
     logger.begin_training(0);
     logger.log_metrics({{"loss", 30}}, 0, 0);
     logger.begin_training(1);  // and another in the same program

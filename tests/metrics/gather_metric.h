@@ -10,7 +10,7 @@
 
 namespace levin::test {
 
-/// A metric with a state of each kind, written in place, anew and row by row.
+/// A metric with a state of each kind, written in place, by assignment and row by row.
 class GatherMetric : public Metric {
  public:
   MetricState& count = add_state("count", StateReduction::sum, at::zeros({2}, at::kLong));

@@ -26,7 +26,7 @@ BOOST_AUTO_TEST_SUITE(metrics_metric_sync)
 
 namespace {
 
-// Rank r's rows: r of them, so rank 0 has none, with values of its own.
+// Rank r's rows: r of them, so rank 0 has none, each with other values.
 Tensor values_of(int rank) { return at::arange(rank * 2, at::kFloat).view({rank, 2}).add(100 * rank); }
 
 void update_as(GatherMetric& metric, int rank) {
@@ -54,7 +54,7 @@ BOOST_AUTO_TEST_CASE(all_metrics_travel_in_one_all_reduce) {
   BOOST_TEST(results[2].item<double>() == 5.0 / (5 * ranks.size()));
   BOOST_TEST(ranks.all_reduces == (ranks.size() > 1 ? 1 : 0));
   BOOST_TEST(ranks.all_gathers == 0);
-  // This rank's own again, and the sums go on.
+  // This rank's own values again, and summing continues.
   BOOST_TEST(loss.compute().item<double>() == ranks.rank());
   loss.update(ranks.rank(), ranks.rank() + 1);
   BOOST_TEST(levin::compute_synchronised(metrics, ranks)[0].item<double>() == sum / weight);

@@ -80,7 +80,7 @@ BOOST_AUTO_TEST_CASE(buckets_are_filled_up_to_their_size) {
   BOOST_TEST(groups[1].parameters.size() == 3u);
   BOOST_TEST(levin::make_layout(many, {.by_unit = true}).size() == 10u);
   const auto large = levin::make_layout({{"one", 5000}, {"two", 5000}}, {.first_bucket_bytes = 400, .bucket_bytes = 400});
-  BOOST_TEST(large.size() == 2u);  // a parameter larger than a bucket has a bucket of its own
+  BOOST_TEST(large.size() == 2u);  // a parameter larger than a bucket gets its own bucket
   BOOST_TEST(levin::make_layout({}, {}).empty());
 }
 

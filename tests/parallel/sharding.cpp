@@ -311,7 +311,7 @@ BOOST_AUTO_TEST_CASE(parameters_are_read_under_every_strategy) {
   }
 }
 
-// Groups that hold a copy together meet all others at times; who waits there for a rank that is still in a unit is told so.
+// Shard groups synchronize with all ranks at times; a rank that waits there for one still inside a unit gets an error.
 BOOST_AUTO_TEST_CASE(a_rank_that_leaves_its_group_in_a_unit_is_named) {
   const auto communicator = world();
   if (communicator->size() != 4) return;

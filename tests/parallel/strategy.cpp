@@ -497,7 +497,7 @@ BOOST_AUTO_TEST_CASE(calls_are_averaged_or_added_up) {
   }
 }
 
-// Peers read this rank's gradients after a reduction; without an update they meet before the next backward writes there.
+// Peers read this rank's gradients after a reduction; without an update they synchronize before the next backward writes there.
 BOOST_AUTO_TEST_CASE(a_reduction_without_an_update_is_safe) {
   const auto communicator = world();
   auto strategy = Strategy::create(levin::AutoStrategy{}, *communicator);

@@ -184,7 +184,7 @@ BOOST_AUTO_TEST_CASE(collectives_by_hand) {
   BOOST_CHECK(
       collectives_of(plan_of(levin::FSDP{full_shard, own}, node)) ==
       (Expected{{all_gather, 512}, {all_gather, 512}, {reduce_scatter, 512}, {reduce_scatter, 256}, {exchange, 128}, {all_gather, 256}}));
-  // A copy a node: the ranks of a node meet before all do, and sums of halves go between the nodes.
+  // A copy a node: the ranks of a node synchronize before all ranks do, and sums of halves go between the nodes.
   BOOST_CHECK(collectives_of(plan_of(levin::HSDP{own}, two)) == (Expected{{all_gather, 512},
                                                                           {all_gather, 512},
                                                                           {reduce_scatter, 512},

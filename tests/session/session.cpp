@@ -73,7 +73,7 @@ class TwoDomains {
 
 }  // namespace
 
-// A program with a loop of its own: rank r brings r samples, so rank 0 brings none and passes weight 0.
+// A program with its own loop: rank r brings r samples, so rank 0 brings none and passes weight 0.
 BOOST_AUTO_TEST_CASE(own_loop_with_unequal_batches) {
   const int rank = runtime().rank(), size = runtime().size();
   Session session(runtime(), {.precision = levin::Precision::float64}, 3);

@@ -55,7 +55,7 @@ struct Training {
   std::shared_ptr<Toy> model;
 };
 
-/// Counts its calls, and has something of its own on each rank.
+/// Counts its calls, and has a different value on each rank.
 struct Counter : levin::Stateful {
   std::string state_name() const override { return "callbacks/counter"; }
   void save(StateDict& state) override {

@@ -1,5 +1,5 @@
 #pragma once
-// What every test file includes.
+// Included by every test file.
 #include <ATen/core/Tensor.h>
 
 #include <boost/test/unit_test.hpp>

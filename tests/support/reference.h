@@ -41,7 +41,7 @@ struct Record {
   std::vector<Sampled> weights64;    ///< after the last batch
 };
 
-/// The record of a case, say "cnn_sgd"; throws std::runtime_error when there is none.
+/// The record of a case, say "cnn_sgd"; throws std::runtime_error for an unknown one.
 Record record(const std::string& name);
 
 /// The largest difference of a tensor from what was recorded, as a part of the recorded norm.

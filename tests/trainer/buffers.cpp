@@ -1,4 +1,4 @@
-// What a training does to a module's buffers: padding batches nothing, and what is assigned anew is saved and broadcast.
+// What a training does to a module's buffers: padding batches nothing, and reassigned buffers are saved and broadcast.
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/zeros.h>

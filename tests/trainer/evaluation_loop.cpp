@@ -49,7 +49,7 @@ BOOST_AUTO_TEST_CASE(each_of_several_loaders_has_its_values) {
   for (int pass = 0; pass < 2; pass++) {
     const auto values = trainer.validate(*module, data);
     BOOST_TEST(value(values, "mean/dataloader_idx_0") == 5);
-    BOOST_TEST(value(values, "mean/dataloader_idx_1") == 2);  // the metric began anew
+    BOOST_TEST(value(values, "mean/dataloader_idx_1") == 2);  // the metric was reset
     BOOST_TEST(value(values, "index/dataloader_idx_0") == 5);
     BOOST_TEST(value(values, "index/dataloader_idx_1") == 2);
     BOOST_TEST(value(values, "each_epoch/dataloader_idx_1") == 2);

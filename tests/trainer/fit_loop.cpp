@@ -122,7 +122,7 @@ Run train(const Case& test_case, levin::Precision precision, levin::ShareParamet
   const Tensor sums = at::tensor(run.model->sums_, at::kDouble);
   trainer.session().communicator().all_reduce(sums).wait();
   for (int64_t i = 0; i < sums.numel(); i++) run.losses.push_back(sums[i].item<double>() / reference::batch_size);
-  // The parameters live in a window that goes on; other ranks may be ahead of us here.
+  // The parameters live in a shared window; other ranks may already be writing the next step.
   for (auto& w : run.model->w_) w = w.detach().clone();
   trainer.session().communicator().barrier();
   return run;

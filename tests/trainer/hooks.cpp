@@ -160,7 +160,7 @@ struct Net : RecordingHooks<levin::Module> {
 
 struct Data : Recording<levin::DataModule> {
   Data(Events* list, size_t val_loaders) : Recording("data", list), validations(val_loaders) {}
-  // So many on every rank.
+  // The same number on every rank.
   static levin::DataLoaderSpec batches(int64_t count) {
     const int64_t samples = 2 * count * levin::test::runtime().size();
     return {std::shared_ptr<levin::TensorDataset>(new levin::TensorDataset{{"x", at::ones({samples, 2})}}), {.batch_size = 2}};

@@ -57,7 +57,7 @@ std::shared_ptr<Toy> train(levin::Session& session) {
   return model;
 }
 
-/// Ranks 1 and 3 train; 0 and 2 go on with the simulation.
+/// Ranks 1 and 3 train; 0 and 2 continue the simulation.
 void own_loop(int rank) {
   MPI_Comm part;
   MPI_Comm_split(MPI_COMM_WORLD, rank % 2, rank, &part);

@@ -44,7 +44,7 @@ BOOST_AUTO_TEST_CASE(means_are_weighted_by_samples_over_ranks) {
   BOOST_TEST(value_of(values, "loss") == sum / weight, boost::test_tools::tolerance(1e-14));
   logs.begin_batch(batch_of(1));
   logs.log("loss", 4.0, {});
-  BOOST_TEST(value_of(logs.epoch_values(*communicator), "loss") == 4.0);  // the next epoch starts anew
+  BOOST_TEST(value_of(logs.epoch_values(*communicator), "loss") == 4.0);  // the next epoch starts from zero
 }
 
 BOOST_AUTO_TEST_CASE(reduce_fx) {

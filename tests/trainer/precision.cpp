@@ -416,7 +416,7 @@ BOOST_AUTO_TEST_CASE(sums_of_bf16_are_wide) {
   session.communicator().barrier();
 }
 
-// Weights are numbers of samples, or of tokens: fp16 has no room for so many gradients.
+// Weights are numbers of samples, or of tokens: fp16 cannot represent their sum.
 BOOST_AUTO_TEST_CASE(a_weight_does_not_overflow_fp16) {
   Session session(runtime(), {.precision = Precision::float16});
   const auto model = session.build<Toy>();

@@ -13,7 +13,7 @@ BOOST_AUTO_TEST_SUITE(trainer_prepare_data)
 
 namespace {
 
-// Each rank is a host of its own.
+// Each rank is a separate host.
 levin::Topology a_rank_a_host() {
   std::vector<levin::RankLocation> locations;
   std::vector<int> leaders;
@@ -42,7 +42,7 @@ struct Directory {
   fs::path path;
 };
 
-// All ranks may meet in setup.
+// setup may call collectives.
 struct Knowing : levin::test::ToyData {
   void setup(levin::Stage) override { ranks = ranks_of_the_run(); }
   int ranks_of_the_run() const { return trainer().session().size(); }

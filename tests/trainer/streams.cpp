@@ -39,7 +39,7 @@ Run fit_streams(const TrainerConfig& config, StreamData& data) {
   return run;
 }
 
-// Of the first so many ranks.
+// Of the first `ranks` ranks.
 int64_t total(const std::vector<int64_t>& samples) {
   int64_t sum = 0;
   for (int rank = 0; rank < runtime().size(); rank++) sum += samples[static_cast<size_t>(rank)];

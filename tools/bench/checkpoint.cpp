@@ -1,11 +1,11 @@
 // Checkpoints of 512 MB in some tensors, of which each rank has its part, without fsync; medians of some turns:
 //   checkpoint save TENSORS FOLDER       all ranks into one file of named data sets, with checksums
-//   checkpoint raw TENSORS FOLDER        each rank its bytes into a file of its own
+//   checkpoint raw TENSORS FOLDER        each rank its bytes into its own file
 //   checkpoint load TENSORS FOLDER       what `save` left there, verified, by any number of ranks
 //   checkpoint blocked TENSORS FOLDER    how long save_async keeps its caller while another save is under way, and a copy of the bytes
 //   checkpoint reader TENSORS FOLDER      the longest that a thread that reads HDF5 files waits for the library while checkpoints are saved
 //   in
-//                                        the background, each with a layout of its own, and the longest H5Dcreate
+//                                        the background, each with its own layout, and the longest H5Dcreate
 //   checkpoint hash                      xxh3 of 5 GB on one core, against a second
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/rand.h>
@@ -179,7 +179,7 @@ void reader(levin::Communicator& communicator, int64_t tensors, const std::strin
         std::this_thread::sleep_for(std::chrono::microseconds(50));
       }
     });
-    state.state.texts = {{"state/turn", std::string(static_cast<size_t>(100 * turn), ' ')}};  // and the layout is made anew
+    state.state.texts = {{"state/turn", std::string(static_cast<size_t>(100 * turn), ' ')}};  // which changes the layout
     writer.save_async({.name = "bench", .step = turn}, state.state);
     writer.finish();
     done = true;

@@ -54,7 +54,7 @@ Json contents_of(const TensorSource& source) {
   return about;
 }
 
-// Names by groups; a group is told when it begins.
+// Names by groups; a group is printed when it begins.
 void show_tree(const Json& about) {
   std::vector<std::pair<std::string, std::string>> leaves;
   for (const auto& tensor : about["tensors"])

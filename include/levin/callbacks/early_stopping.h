@@ -68,7 +68,7 @@ class EarlyStopping : public Callback {
 
  private:
   void check();
-  /// Why to stop at this value, in words; empty: go on.
+  /// The reason to stop at this value; empty: continue.
   std::string judge(double value);
   bool better(double value, double than) const noexcept;
 

@@ -23,7 +23,7 @@ LEVIN_CONFIG(LearningRateMonitorConfig,
 LEVIN_CHOICE(LearningRateMonitorConfig, "learning_rate_monitor", "lr_monitor")
 
 /// Logs the learning rates of the coming step, under Lightning's names: lr-AdamW, with lr-AdamW-momentum and lr-AdamW-weight_decay; a
-/// second AdamW is lr-AdamW-1, groups of parameters with options of their own are lr-AdamW/pg1, lr-AdamW/pg2, in the order of their first
+/// second AdamW is lr-AdamW-1, parameter groups with their own options are lr-AdamW/pg1, lr-AdamW/pg2, in the order of their first
 /// parameters. Momentum is 0 where an optimizer has none; those of an optimizer of LibTorch's are not known and not logged.
 /// ConfigError where nothing is to be logged.
 class LearningRateMonitor : public Callback {

@@ -16,7 +16,7 @@ namespace levin {
 
 struct SaveReport;
 
-/// Lightning's arguments of ModelCheckpoint, and mtbf, in_background and how files are written. There is no save_last: the file
+/// Lightning's arguments of ModelCheckpoint, and mtbf, in_background and how files are written. save_last is missing: the file
 /// `last` beside the checkpoints always names the newest, which is kept whatever save_top_k says. ConfigError for a filename that cannot be
 /// a checkpoint's name, whatever the values are.
 struct ModelCheckpointConfig {
@@ -59,7 +59,7 @@ LEVIN_CONFIG(ModelCheckpointConfig, (dirpath, "folder of the checkpoints; empty:
              (alignment, "tensors of this size and larger begin at multiples of it in the file: a file system's stripe",
               at_least(Bytes{4096})),
              (staging_directory, "folder on a disk of each host's own where the copy lies while it is written; empty: in memory"),
-             (nodes_per_file, "nodes whose ranks write a file of their own, state.0.h5, state.1.h5, …; 0: all write one", at_least(0)),
+             (nodes_per_file, "nodes whose ranks write one file together, state.0.h5, state.1.h5, …; 0: all write one", at_least(0)),
              (mpi_io_hints, "for MPI-IO, which makes the files then: {striping_factor: 8}; MPI ignores what it does not know"))
 LEVIN_CHOICE(ModelCheckpointConfig, "model_checkpoint")
 
@@ -81,13 +81,13 @@ class ModelCheckpoint : public Callback {
   bool monitors() const noexcept override { return true; }
 
   const std::filesystem::path& dirpath() const noexcept { return folder_; }
-  /// Of the newest that this run committed; empty before it.
+  /// The newest checkpoint that this run committed; empty before the first.
   const std::filesystem::path& last_model_path() const noexcept { return last_; }
 
   /// "{epoch}-{val_loss:.2f}" as "epoch=3-val_loss=0.12". ConfigError for a value that was not logged, or a format that does not fit.
   static std::string format_name(const std::string& filename, const NamedValues& values, int64_t epoch, int64_t step, bool insert_names);
 
-  /// The name of a checkpoint's directory: step=000400, and what the config's filename adds to it or has in its place.
+  /// The name of a checkpoint's directory: step=000400, extended or replaced by the config's filename.
   static std::string full_name(const ModelCheckpointConfig& config, const NamedValues& values, int64_t epoch, int64_t step);
 
   /// The time between two checkpoints of this cost with which the least work is lost (J. T. Daly, "A higher order estimate of the optimum

@@ -17,8 +17,8 @@ LEVIN_CONFIG(OnExceptionCheckpointConfig, (dirpath, "folder of the checkpoint; e
 LEVIN_CHOICE(OnExceptionCheckpointConfig, "on_exception_checkpoint")
 
 /// A checkpoint of the last complete step when the training ends with an exception. All ranks must have thrown within some seconds of
-/// each other, with the same number of steps, and none in the middle of an update; else nothing is made, and the error is told as it would
-/// be without this. ConfigError where there is no folder, or `filename` is no name.
+/// each other, with the same number of steps, and none in the middle of an update; else nothing is saved, and the error is reported as it
+/// would be without this. ConfigError without a folder, or if `filename` is not a valid name.
 class OnExceptionCheckpoint : public Callback {
  public:
   using Config = OnExceptionCheckpointConfig;

@@ -9,7 +9,7 @@
 
 namespace levin {
 
-/// A bar that is drawn anew, plain lines, or a bar where standard error is a terminal.
+/// A bar that is redrawn, plain lines, or a bar where standard error is a terminal.
 enum class ProgressStyle { automatic, bar, lines };
 LEVIN_ENUM(ProgressStyle, (automatic, "auto"), (bar, "bar"), (lines, "lines"))
 
@@ -21,7 +21,7 @@ LEVIN_CONFIG(ProgressBarConfig, (style, "auto: a bar on a terminal, else lines")
              (refresh_interval, "time from one drawing to the next at least; null: 0.1 s for a bar, 5 s for lines", at_least(Seconds{0})))
 LEVIN_CHOICE(ProgressBarConfig, "progress_bar")
 
-/// How far the training is, on rank 0: a bar that is drawn anew on a terminal, else a plain line every few seconds, so that a job's log
+/// How far the training is, on rank 0: a bar that is redrawn on a terminal, else a plain line every few seconds, so that a job's log
 /// stays short.
 class ProgressBar : public Callback {
  public:

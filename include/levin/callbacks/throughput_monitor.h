@@ -9,7 +9,7 @@
 
 namespace levin {
 
-/// What a module says of its batches, for ThroughputMonitor: `class Gpt : public Module, public CountsWork`. 0: not known.
+/// Work counts of a module's batches, for ThroughputMonitor: `class Gpt : public Module, public CountsWork`. 0: unknown.
 class CountsWork {
  public:
   virtual ~CountsWork() = default;
@@ -46,7 +46,7 @@ class ThroughputMonitor : public Callback {
   void on_train_epoch_start() override { resume(); }
   void on_train_epoch_end() override { pause(); }
 
-  /// What a rank can do, as given or measured at the first log; 0 before it, and where the module does not say its flops.
+  /// Peak flop/s of a rank, given or measured at the first log; 0 before it, and if the module does not count its flops.
   double available_flops() const noexcept { return available_; }
 
  private:

@@ -28,7 +28,7 @@ class Timer : public Callback {
 
   /// How long the newest pass of a stage took on this rank, or has taken so far; 0 before there is one.
   Seconds time_elapsed(Stage stage = Stage::fit) const;
-  /// What is left of the duration; below 0 when it is over. Nothing without a duration.
+  /// The remaining duration; negative when it is over. Null without a duration.
   std::optional<Seconds> time_remaining(Stage stage = Stage::fit) const;
 
   /// A training that resumes when its time is over stops before its first step.
@@ -62,7 +62,7 @@ class Timer : public Callback {
 
   TimerConfig config_;
   std::array<Span, 4> spans_;  // of each Stage
-  double spent_ = 0;           // in the training, before this start
+  double spent_ = 0;           // in the training, before this attempt
 };
 
 }  // namespace levin

@@ -44,7 +44,7 @@ std::string key_of() {
 
 /// A field of a model's config that the data give, as LightningCLI's link_arguments: `link<&DataConfig::classes, &ModelConfig::classes>()`
 /// from an option of the data, `link<&Data::classes, &ModelConfig::classes>()` from a member of the data module (a value, or a function
-/// without arguments), read after prepare_data and setup, before the model is made. The field is then no option of its own: given all the
+/// without arguments), read after prepare_data and setup, before the model is made. The field is then not an option: given all the
 /// same, it is a ConfigError that says where it comes from. With several models or data modules a link holds where both its ends are
 /// chosen.
 template <auto Source, auto Target>

@@ -9,7 +9,7 @@
 namespace levin::cli {
 
 /// In place of one model: several, of which one is chosen by name (`--model cnn --model.width 3`). The first is the default. Each has a
-/// Config of its own, named by LEVIN_CHOICE.
+/// a separate Config, named by LEVIN_CHOICE.
 template <class... Ts>
 struct Models {};
 /// The same of data modules.
@@ -54,7 +54,7 @@ class Slots {
   template <class Config>
   static constexpr int with_config = (int(std::is_same_v<Config, ConfigOf<Ts>>) + ... + 0);
   static_assert(with_config<NoOptions> == 0 && ((with_config<ConfigOf<Ts>> == 1) && ...),
-                "each of several has its own Config, named by LEVIN_CHOICE; it may be empty");
+                "each of several has a separate Config, named by LEVIN_CHOICE; it may be empty");
 
   void add_group(ProgramOptions& options, const char* name, const char* help) { options.add_group(name, help, config_); }
   template <class Visitor>

@@ -25,7 +25,7 @@ struct ProgramInput {
   static ProgramInput from_main(int argc, const char* const* argv, const char* const* environment);
 };
 
-/// What the command line asks for.
+/// The request of the command line.
 struct ProgramCommand {
   std::string subcommand;  ///< empty when there is a text
   std::string text;        ///< --help, --version or --print_config: print this and end with 0
@@ -64,7 +64,7 @@ class ProgramOptions {
   void add_group(std::string name, std::string help, const ConfigType& type, void* object);
   void add_link(OptionLink link) { links_.push_back(std::move(link)); }
 
-  /// Fills the objects, checks them, and says what is asked for. ConfigError names the place, the key, what is allowed and the nearest
+  /// Fills the objects, checks them, and returns the request. ConfigError names the source, the key, the allowed values and the nearest
   /// known name; the objects may then be half filled.
   ProgramCommand parse(const ProgramInput& input);
   /// After parse: whether there are links whose source is not there yet. A group that waits for one is not checked before it is applied.
@@ -73,7 +73,7 @@ class ProgramOptions {
   void make_paths_absolute(const std::filesystem::path& base);
   void apply_late_links();
 
-  /// What the objects hold: loads again to the same. With comments: help and what is allowed.
+  /// The objects as YAML, which loads to the same values. With comments: help and allowed values.
   std::string to_yaml(bool comments) const;
   /// The same as a value; `linked`: with the fields that links set.
   ConfigValue write(bool linked = false) const;

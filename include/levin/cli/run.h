@@ -13,7 +13,7 @@
 
 namespace levin::cli {
 
-/// What a training program is made of; run<Model, Data> fills it.
+/// The parts of a training program; run<Model, Data> fills it.
 struct Program {
   std::function<void(ProgramOptions&)> add_groups;
   /// Called once, before make_module.

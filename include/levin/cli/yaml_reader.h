@@ -7,7 +7,7 @@
 
 namespace levin {
 
-/// What a config file may be: it is text that someone wrote, so anything larger is a mistake or an attack.
+/// Limits of a config file, which is written by hand: anything larger is a mistake or an attack.
 struct YamlLimits {
   size_t file_bytes = 1 << 20;
   size_t depth = 64;

@@ -51,8 +51,8 @@ class Communicator {
   virtual Work reduce_scatter(const Tensor& output, const Tensor& input, ReduceOp op = ReduceOp::sum, std::string_view label = {}) = 0;
   /// output [size * n] <- every rank's input [n], in rank order. Input may be this rank's part of output.
   virtual Work all_gather(const Tensor& output, const Tensor& input, std::string_view label = {}) = 0;
-  /// For memory of which a host's ranks share one copy, `whole` [size * n], and where each has written its own part: fills in the parts of
-  /// other hosts' ranks. All may read all of it when all have waited; on several hosts each may when it has.
+  /// For node-shared memory `whole` [size * n], of which each rank has written its part [n]: fills in the parts of
+  /// ranks of other nodes. On one node readable when all ranks have waited, on several when this rank has.
   virtual Work gather_shared(const Tensor& whole, std::string_view label = {}) = 0;
   /// tensor [n] <- root's tensor [n].
   virtual Work broadcast(const Tensor& tensor, int root, std::string_view label = {}) = 0;
@@ -64,9 +64,10 @@ class Communicator {
   /// output_counts[r] from it. Empty counts on both sides: equal parts. Ranks whose counts do not match get a CommunicatorError.
   virtual Work all_to_all(const Tensor& output, std::span<const int64_t> output_counts, const Tensor& input,
                           std::span<const int64_t> input_counts, std::string_view label = {}) = 0;
+  /// Returns when all ranks have called it. Blocks the host; work queued on a device is not waited for.
   virtual void barrier(std::string_view label = {}) = 0;
 
-  /// Sends and receives messages. Not collective: only the ranks that it names take part. The n-th send of a rank to another meets the
+  /// Sends and receives messages. Not collective: only the ranks that it names take part. The n-th send of a rank to another matches the
   /// other's n-th recv from it; when dtype, count or label differ, both get a CommunicatorError before data move.
   ///
   /// Order: a rank runs its calls one after the other, collectives included, and a message is complete when both sides are. The messages
@@ -81,15 +82,17 @@ class Communicator {
     return transfer_one({Transfer::Direction::recv, tensor, from}, label);
   }
 
-  /// Zero-filled memory [numel] that the fabric likes (a shared window on a CPU node): collectives on it move no copies. Collective.
-  /// IoError on all ranks where one lacks the memory.
+  /// Zero-filled tensor [numel] on device() in memory that collectives access without copies: a shared window on CPUs. Collective, the same
+  /// arguments on all ranks. The memory lives as long as the tensor.
+  /// IoError on all ranks if one lacks the memory.
   virtual Tensor allocate(int64_t numel, at::ScalarType dtype) = 0;
-  /// The communicator of the ranks of equal color, ordered by (key, rank). Collective.
+  /// The communicator of the ranks of equal color, ordered by (key, rank), as MPI_Comm_split. Collective over all ranks of this one. It may
+  /// outlive this communicator, and its calls have their own sequence numbers.
   virtual std::unique_ptr<Communicator> split(int color, int key) = 0;
   /// Ends all ranks' waits with CommunicatorAborted. Not collective.
   virtual void abort(const std::string& reason) noexcept = 0;
 
-  /// Where the tensors of its calls live.
+  /// The device of the tensors of its calls.
   virtual c10::Device device() const noexcept { return c10::Device(c10::kCPU); }
   /// The same ranks' communicator for tensors in CPU memory, with its own sequence; itself where the device is the CPU.
   virtual Communicator& cpu() noexcept { return *this; }

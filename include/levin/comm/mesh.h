@@ -26,7 +26,7 @@ struct MeshGroup {
   int size() const noexcept { return static_cast<int>(members.size()); }
 };
 
-/// Where each rank stands on a mesh. Arithmetic: the same on all ranks, and without ranks for a cluster that is only described.
+/// The coordinates of each rank on a mesh. Arithmetic: the same on all ranks, and without ranks for a cluster that is only described.
 ///
 /// Ranks are ordered by node first, then by number, and laid out row-major over the axes: inner axes stay inside a node wherever their
 /// extents divide its ranks, whether the launcher placed ranks by slot or by node. Example: 4 ranks on nodes {0, 1, 0, 1} (--map-by node)

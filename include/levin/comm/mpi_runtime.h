@@ -27,7 +27,7 @@ class MpiRuntime {
   /// MPI_THREAD_SINGLE … MPI_THREAD_MULTIPLE, as provided.
   int thread_level() const noexcept { return thread_level_; }
 
-  /// Ends all ranks at once with this exit code: for a rank that cannot come to the end together with the others.
+  /// Ends all ranks at once with this exit code: for a rank that cannot end together with the others.
   [[noreturn]] void end_job(int exit_code) const noexcept;
 
   const Log& log() const noexcept { return log_; }

@@ -34,7 +34,7 @@ struct AbortNotice {
   std::string reason;
 };
 
-/// What allocate does where shared memory is too small.
+/// The behaviour of allocate if shared memory is too small.
 enum class OnNoSpace { fail, return_null };
 
 /// The ranks of one node, which share memory: windows, a barrier, small exchanges, and an abort word that every wait polls. Only create
@@ -55,7 +55,7 @@ class NodeGroup {
   /// it when it likes.
   virtual std::shared_ptr<SharedWindow> allocate(size_t bytes, OnNoSpace on_no_space = OnNoSpace::fail) = 0;
 
-  /// Memory for things of these sizes, the same on all ranks, with room for the largest two now; errors as of allocate.
+  /// A pool of shared buffers of these sizes, the same on all ranks. Reserves room for the two largest; errors as of allocate.
   virtual std::shared_ptr<SharedBufferPool> allocate_buffer_pool(const std::vector<size_t>& bytes,
                                                                  OnNoSpace on_no_space = OnNoSpace::fail) = 0;
 
@@ -77,7 +77,7 @@ class NodeGroup {
   /// from 0. Throws CommunicatorAborted after an abort. Not collective.
   virtual void pause(int turns) = 0;
 
-  /// The ranks of equal color, ordered by (key, rank), as a group of their own, which may outlive this one.
+  /// The ranks of equal color, ordered by (key, rank), as a separate group, which may outlive this one.
   virtual std::unique_ptr<NodeGroup> split(int color, int key) = 0;
 
   /// Ends every present and future wait of all ranks, in this group and in all that were split from the same one, with

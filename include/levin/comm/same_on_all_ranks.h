@@ -9,24 +9,25 @@ namespace levin {
 
 class MpiRuntime;
 
-/// What one rank brings to an agreement.
+/// One rank's contribution to check_same_on_all_ranks.
 struct RankStatus {
-  ExitCode code = ExitCode::finished;  ///< finished: this rank is well
-  std::string message;                 ///< why not, when it is not
-  /// What must be equal on all ranks, by name: {"configuration", "8c1f…"}, {"LibTorch", "2.11.0"}. Values are hashes or short texts.
+  ExitCode code = ExitCode::finished;  ///< finished: this rank has no error
+  std::string message;                 ///< the error otherwise
+  /// Values that must be equal on all ranks, by name: {"configuration", "8c1f…"}, {"LibTorch", "2.11.0"}. Values are hashes or short texts.
   std::vector<std::pair<std::string, std::string>> must_be_equal;
 };
 
-/// What all ranks know afterwards; the same on each of them.
+/// The result, the same on all ranks.
 struct Agreement {
   ExitCode code = ExitCode::finished;
-  int rank = -1;        ///< the first bad rank
-  std::string message;  ///< that rank's, or what differs between which ranks
+  int rank = -1;        ///< the first rank with an error or a different value; -1: none
+  std::string message;  ///< that rank's error, or the difference
   bool good() const noexcept { return code == ExitCode::finished; }
 };
 
-/// Collective over the runtime's ranks: are all well, and do they agree? The first bad rank's code and message win; else a difference
-/// is bad_config, and its message names the ranks that differ from rank 0 and the first one's values. Never throws what a rank brings.
+/// Checks that no rank has an error and that all have equal values. Collective over the runtime's ranks. The result is the error of the
+/// lowest rank with one; otherwise a difference is bad_config, with a message that names the ranks that differ from rank 0 and the first
+/// one's values. Never throws a rank's error.
 Agreement check_same_on_all_ranks(const MpiRuntime& runtime, const RankStatus& mine);
 
 }  // namespace levin

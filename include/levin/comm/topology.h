@@ -6,7 +6,7 @@ namespace levin {
 
 class MpiRuntime;
 
-/// Where one rank lives.
+/// The location of one rank.
 struct RankLocation {
   int rank = 0;
   std::string host;

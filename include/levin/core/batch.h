@@ -16,7 +16,7 @@ class Batch {
   Batch() = default;
   Batch(std::initializer_list<std::pair<std::string, Tensor>> tensors);
 
-  /// The tensor of this name; UsageError, listing the names there are, when there is none.
+  /// The tensor of this name; UsageError, listing the batch's names, for an unknown name.
   const Tensor& operator[](std::string_view name) const;
   bool contains(std::string_view name) const noexcept;
   /// Adds or replaces a tensor.
@@ -30,7 +30,7 @@ class Batch {
   void set_indices(std::vector<int64_t> indices) { indices_ = std::move(indices); }
   /// The same, to be written in place.
   std::vector<int64_t>& mutable_indices() noexcept { return indices_; }
-  /// What the batch counts for in a mean: its number of samples unless set, 0 for a padding batch.
+  /// The batch's weight in a mean: its number of samples unless set, 0 for a padding batch.
   double weight() const { return padding_ ? 0 : weight_ ? *weight_ : static_cast<double>(size()); }
   void set_weight(double weight) noexcept { weight_ = weight; }
   /// A rank without samples runs a padding batch, so that all ranks make the same number of forward calls; metrics and writers ignore it.

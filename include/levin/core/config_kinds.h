@@ -24,7 +24,7 @@ class ScalarType : public ConfigType {
   virtual std::vector<std::string> names() const { return {}; }
 
  private:
-  /// What is wrong with the object, or "".
+  /// The violated constraint, or "".
   std::string complaint(const void* object, const Constraints& constraints) const;
 };
 

@@ -74,7 +74,7 @@ constexpr bool all_different(const std::array<std::string_view, N>& names) {
 #define LEVIN_FIELD_NAME(Type, entry) LEVIN_FIRST_NAME entry,
 #define LEVIN_FIRST_NAME(member, ...) std::string_view(#member)
 
-/// LEVIN_CONFIG(Type, (field, "help", modifiers…), …): see config.h. Fields are counted by initialising the struct with so many {}.
+/// LEVIN_CONFIG(Type, (field, "help", modifiers…), …): see config.h. Fields are counted by initialising the struct with N {}.
 #define LEVIN_CONFIG(Type, ...)                                                                                                          \
   inline const ::levin::StructType& levin_describe(std::type_identity<Type>) {                                                           \
     static_assert(std::is_aggregate_v<Type>,                                                                                             \

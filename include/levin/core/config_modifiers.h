@@ -1,5 +1,5 @@
 #pragma once
-// What stands after a field's help in LEVIN_CONFIG. Each modifier says which fields it fits.
+// Modifiers that follow a field's help in LEVIN_CONFIG. Each modifier says which fields it fits.
 #include <concepts>
 #include <initializer_list>
 #include <string>
@@ -74,7 +74,7 @@ template <Numeric T, Numeric U>
 Range between(const T& least, const U& most) {
   return {bound(least), bound(most)};
 }
-/// Of a text: nothing else is allowed.
+/// The allowed values of a text.
 inline OneOf one_of(std::initializer_list<const char*> names) { return {{names.begin(), names.end()}}; }
 /// NaN and infinity are refused otherwise.
 inline constexpr InfiniteAllowed infinite_allowed{};

@@ -6,7 +6,7 @@
 
 namespace levin {
 
-/// One thing that can be set, as a reader of --help sees it.
+/// One option, as --help shows it.
 struct ConfigOption {
   std::string path;         ///< "trainer.strategy.prefetch"
   std::string help;         ///< the field's
@@ -16,7 +16,7 @@ struct ConfigOption {
   std::string alternative;  ///< and which alternative's it is: "fsdp"
   const ConfigType* type;
   bool is_struct = false;   ///< a group: its fields follow
-  std::string linked = {};  ///< where its value comes from, if it is linked and so no option of its own
+  std::string linked = {};  ///< where its value comes from, if it is linked and therefore not an option
 };
 
 /// Every option under `path` of an object (or of its type's default, when `object` is null), those of all alternatives of a choice

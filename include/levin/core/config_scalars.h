@@ -10,7 +10,7 @@
 
 namespace levin::detail {
 
-/// What ScalarTypes share that know their C++ type.
+/// Common base of ScalarTypes that know their C++ type.
 template <class T>
 class Scalar : public ScalarType {
   std::shared_ptr<void> make() const override { return std::make_shared<T>(); }

@@ -18,7 +18,7 @@ struct Bound {
   bool itself_allowed = true;
 };
 
-/// What a field's modifiers ask of it; for a list, map or optional: of what is in it.
+/// Constraints from a field's modifiers; for a list, map or optional they apply to its elements.
 struct Constraints {
   std::optional<Bound> least, most;
   std::vector<std::string> one_of;
@@ -26,7 +26,7 @@ struct Constraints {
   bool flattened = false;
 };
 
-/// Where a config is being read: the path of the field, what is asked of it, and which paths have been set by whom.
+/// The field that is being read: its path, its constraints, and the sources of the paths set so far.
 struct ConfigLocation {
   std::string path;
   const Constraints* constraints = nullptr;
@@ -35,9 +35,9 @@ struct ConfigLocation {
   ConfigLocation field(std::string_view name, const Constraints* of_field) const;
   ConfigLocation item(size_t index) const;
   void record(const ConfigSource& source) const;
-  /// What was set below this path counts no longer.
+  /// Forgets which fields below this path were set.
   void forget_fields() const;
-  /// Throws ConfigError `file:line:column: path: what; remedy`.
+  /// Throws ConfigError `file:line:column: path: message; remedy`.
   [[noreturn]] void fail(const ConfigSource& source, const std::string& message, const std::string& remedy = {}) const;
 };
 
@@ -59,7 +59,7 @@ class ConfigType {
   virtual std::string allowed_for(const void* /*object*/, const Constraints& constraints) const { return allowed(constraints); }
   /// Sets the object. Fields that the value does not name keep what they have. ConfigError for what is not allowed.
   virtual void read(void* object, const ConfigValue& value, const ConfigLocation& location) const = 0;
-  /// Refuses an object that breaks a constraint or a validate() of its own.
+  /// Refuses an object that breaks a constraint or its own validate().
   virtual void check(const void* object, const ConfigLocation& location) const = 0;
   virtual ConfigValue write(const void* object) const = 0;
   /// An object as its type makes it by default.
@@ -111,11 +111,11 @@ class StructType : public ConfigType {
   const std::vector<ConfigField>& fields() const noexcept { return fields_; }
   /// All keys, those of flattened structs among them.
   std::vector<std::string> keys() const;
-  /// Sets one field; false when there is no such key.
+  /// Sets one field; false for an unknown key.
   bool read_entry(void* object, const ConfigEntry& entry, const ConfigLocation& location) const;
   /// The field of this key, also of a flattened struct, or nullptr.
   const ConfigField* find(std::string_view key) const;
-  /// The key of the field that lies at this place of the object and has this type; empty: none.
+  /// The key of the field at this address in the object with this type; empty: none.
   std::string key_of(const void* object, const void* member, const ConfigType& type) const;
 
  private:

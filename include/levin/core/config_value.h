@@ -7,7 +7,7 @@
 
 namespace levin {
 
-/// Where a value was written: a file with line and column (from 1), "command line" or an environment variable (line 0).
+/// The source of a value: a file with line and column (from 1), "command line" or an environment variable (line 0).
 struct ConfigSource {
   std::shared_ptr<const std::string> origin;
   int line = 0, column = 0;
@@ -19,7 +19,7 @@ struct ConfigSource {
 
 struct ConfigEntry;
 
-/// What a config file or an option says, before it is given to a described struct. The seam between YAML and core: core knows no YAML
+/// The value of a config file or an option, before it is read into a described struct. The seam between YAML and core: core knows no YAML
 /// library, and values are text until a field's own type reads them ("001" stays "001" in a text field).
 struct ConfigValue {
   enum class Kind { null, scalar, sequence, map };

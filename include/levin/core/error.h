@@ -7,14 +7,14 @@
 
 namespace levin {
 
-/// What a job script may act on. 75 means: run me again.
+/// Exit codes for job scripts. 75: start the job again.
 enum class ExitCode : int {
   finished = 0,
   bad_data = 65,       ///< data or checkpoint that cannot be trusted
   rank_lost = 69,      ///< a rank died, hung or left
   internal = 70,       ///< anything else
   io_failed = 74,      ///< a file system, a window or a device refused
-  stopped_early = 75,  ///< state is committed; start again to go on
+  stopped_early = 75,  ///< state is committed; start again to resume
   stopped_for_good = 77,
   bad_config = 78,
   interrupted = 130,

@@ -7,7 +7,7 @@
 
 namespace levin {
 
-/// So many batches, or a fraction of all: an integer is a count, a number with a point a fraction. 1 is one batch, 1.0 all of them.
+/// A number of batches, or a fraction of all: an integer is a count, a number with a point a fraction. 1 is one batch, 1.0 all of them.
 struct Limit {
   std::variant<int64_t, double> value = 1.0;
 

@@ -34,7 +34,7 @@ class OpenChoice {
   const std::vector<Alternative>& alternatives() const noexcept;
   /// The config of the first item of an alternative, or null.
   const void* find(size_t alternative) const noexcept;
-  /// Of a choice that is also a switch (`true`, `false`): `true`, with nothing named.
+  /// For a choice that is also a switch (`true`, `false`): whether it is `true` without a name.
   bool by_default() const noexcept { return items_.empty() && on_.value_or(false); }
   /// Something is chosen, be it by default.
   bool enabled() const noexcept { return !items_.empty() || by_default(); }
@@ -79,7 +79,7 @@ template <class Base, class... Arguments>
 class Choices : public OpenChoice {
  public:
   Choices() = default;
-  /// What can be chosen from now on. What was chosen before is forgotten.
+  /// Replaces the registry of alternatives and clears the choice.
   void offer(Registry<Base, Arguments...> registry) {
     items_.clear();
     registry_ = std::make_shared<const Registry<Base, Arguments...>>(std::move(registry));

@@ -30,7 +30,7 @@ struct ConfigOf<T> {
 template <class T>
 using ConfigOf = typename detail::ConfigOf<T>::type;
 
-/// What a Registry knows that does not depend on the kind of its components.
+/// The part of a Registry that does not depend on the type of its components.
 class RegistryBase {
  public:
   using Copy = std::shared_ptr<void> (*)(const void* config);

@@ -12,10 +12,10 @@ namespace levin {
 class Batch;
 class FixedText;
 
-/// Where a thread is in a run, for messages about errors: objects on its stack say which hook is called, and which unit of the model.
-/// To come and go costs a few stores; words are made when an error passes, or a crash is described. Each thread has its own.
+/// The trace context of a thread, for error messages: scope objects on its stack name the current hook and the current unit of the model.
+/// Entering and leaving a scope costs a few stores; text is formatted only for errors and crash reports. Thread-local.
 
-/// The parts of a model by their addresses, and the number of steps so far.
+/// A run: the submodules' names by address, and the step number.
 class RunScope {
  public:
   using Names = std::vector<std::pair<const void*, std::string>>;
@@ -26,7 +26,7 @@ class RunScope {
   RunScope& operator=(const RunScope&) = delete;
 
   int64_t step() const noexcept { return step_; }
-  /// Empty for what is not a part of the model.
+  /// Empty for a module outside of the model.
   const std::string& name_of(const void* module) const noexcept;
 
  private:
@@ -37,7 +37,7 @@ class RunScope {
 
 class UnitScope;
 
-/// A hook, a step of the module, or anything else with a name that is called.
+/// A call of a hook, of a module's step, or of any named function.
 class HookScope {
  public:
   /// `name` and `batch` must outlive this; `of` is the class that is called.
@@ -65,7 +65,7 @@ auto call_hook(const char* name, const Call& call) {
   return call();
 }
 
-/// The compute of a unit.
+/// The forward of a unit.
 class UnitScope {
  public:
   UnitScope(const void* module, const std::type_info& type) noexcept;
@@ -84,13 +84,13 @@ class UnitScope {
   ShapeNotes inputs_;
 };
 
-/// Where this thread is: a line for the hook, one for the innermost unit in it, one for the batch, each with a newline before it. For
-/// signal handlers, too.
+/// Appends this thread's context: a line each for the hook, the innermost unit in it and the batch, each with a newline before it. For
+/// Async-signal-safe.
 void describe_trace_context(FixedText& text) noexcept;
-/// The same lines for the newest exception that left a hook or a unit of this thread; empty once another one was entered.
+/// The same lines for the newest exception that left a hook or a unit of this thread; empty once another hook or unit was entered.
 const std::string& error_context() noexcept;
 
-/// Hooks may be entered while this lives: the place of the error is the same afterwards.
+/// Preserves error_context() over hooks that are called for the error.
 class KeepErrorContext {
  public:
   KeepErrorContext() : context_(error_context()) {}
@@ -102,7 +102,7 @@ class KeepErrorContext {
   std::string context_;
 };
 
-/// An error in words for people: one of LibTorch's is cut to its cause, and the place of the error follows, if it is known.
+/// The message of an error for users: LibTorch's are cut to their cause, and error_context() is appended.
 std::string explain(const std::exception& error);
 
 }  // namespace levin

@@ -10,7 +10,7 @@ struct SampleRange {
   bool empty() const noexcept { return begin == end; }
 };
 
-/// What a plan is made from. One of batch_size and global_batch_size is 0.
+/// The input of a plan. One of batch_size and global_batch_size is 0.
 struct BatchPlanInput {
   int64_t samples = 0;            ///< in the data set
   int64_t batch_size = 0;         ///< samples per rank and micro-batch
@@ -50,7 +50,7 @@ class BatchPlan {
  private:
   int64_t world_size_, accumulate_;
   int64_t step_samples_ = 0, samples_ = 0, batches_ = 0;
-  int64_t last_step_batches_ = 0;  // of the short last step; 0 when there is none
+  int64_t last_step_batches_ = 0;  // of the short last step; 0: no short step
 };
 
 }  // namespace levin

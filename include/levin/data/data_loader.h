@@ -15,7 +15,7 @@ namespace detail {
 class Prefetcher;
 }
 
-/// Where a loader works, and what its order is drawn from.
+/// The rank that a loader serves, and the seed of its order.
 struct LoaderPartition {
   int64_t rank = 0, world_size = 1;
   int64_t accumulate = 1;  ///< micro-batches per optimizer step
@@ -59,7 +59,7 @@ class DataLoader : public Loader {
   BatchPlan plan_;
   Sampler sampler_;
   int64_t epoch_ = 0, position_ = 0;
-  Batch batch_;  // where there are no workers
+  Batch batch_;  // without workers
   bool prefetching_ = false;
   std::unique_ptr<detail::Prefetcher> prefetcher_;
 };

@@ -6,7 +6,7 @@
 
 namespace levin {
 
-/// Whose samples a stream has, and of which pass.
+/// The rank whose samples a stream yields, and the epoch.
 struct StreamPartition {
   int64_t rank = 0, world_size = 1;
   int64_t epoch = 0;
@@ -17,8 +17,8 @@ struct StreamPartition {
 class SampleStream {
  public:
   virtual ~SampleStream() = default;
-  /// Fills `into` with the next `most` samples, or with fewer where it ends, and returns how many; 0: there are no more. `into` may hold
-  /// the tensors of an earlier call: ask for memory through reuse_tensor.
+  /// Fills `into` with the next `most` samples, or with fewer where it ends, and returns their number; 0: the stream has ended. `into` may
+  /// hold the tensors of an earlier call: ask for memory through reuse_tensor.
   virtual int64_t next(int64_t most, Batch& into) = 0;
 };
 

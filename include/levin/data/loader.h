@@ -30,7 +30,7 @@ class Loader {
   virtual bool at_end() const = 0;
   /// Samples of that batch over all ranks.
   virtual int64_t global_samples() const = 0;
-  /// Samples of a whole step over all ranks and micro-batches: what a training that goes on with other ranks must keep. 0 where ranks'
+  /// Samples of a whole step over all ranks and micro-batches: what a training that resumes on other ranks must keep. 0 where ranks'
   /// parts do not make up a common order, so that the ranks must be as many as before.
   virtual int64_t step_samples() const = 0;
 

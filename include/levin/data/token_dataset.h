@@ -11,10 +11,11 @@ namespace levin {
 /// [n, context]; a target is the token that follows its input. A batch's weight is its number of tokens.
 class TokenDataset : public Dataset {
  public:
-  /// Tokens [begin, end) of an array of one dimension and integers (uint8 to int64). DataError where they are fewer than one window and the
-  /// token after it, or of another form.
+  /// Tokens [begin, end) of a one-dimensional integer array (uint8 to int64). DataError for fewer than context + 1 tokens or another
+  /// shape or dtype.
   TokenDataset(std::shared_ptr<const Hdf5Array> tokens, int64_t context, int64_t begin, int64_t end);
 
+  /// Number of windows: (end - begin - 1) / context.
   int64_t size() const override { return (end_ - begin_ - 1) / context_; }
   void get(std::span<const int64_t> indices, Batch& into) const override;
 

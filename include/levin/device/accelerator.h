@@ -28,7 +28,7 @@ class Accelerator {
   /// files in `window_directory`. Collective over the runtime's communicator.
   virtual std::unique_ptr<Communicator> communicator(const MpiRuntime& runtime, const std::string& window_directory,
                                                      c10::Device device) const = 0;
-  /// What a parameter inside a flat buffer is aligned to.
+  /// Alignment in bytes of each parameter in a flat buffer.
   virtual int64_t alignment_bytes() const = 0;
   /// Seeds the device's default random generator with mix_seed(seed), so that all 64 bits count.
   virtual void seed(uint64_t seed) const = 0;
@@ -47,7 +47,7 @@ class AcceleratorRegistry {
   std::vector<std::string> names() const;
   /// "auto" takes the first accelerator with a device: the program's own, CUDA where a driver and the plug-in are, the CPU; a GPU that it
   /// cannot use is a warning in `log`. "gpu" is cuda. A name that the program did not add, or a path, is a plug-in's, which is loaded: call
-  /// this before LibTorch is used, or again afterwards. ConfigError where there is no such accelerator.
+  /// this before LibTorch is used, or again afterwards. ConfigError for an unknown accelerator.
   std::unique_ptr<Accelerator> create(const std::string& name, const Log& log = {}) const;
 
  private:

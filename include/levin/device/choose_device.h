@@ -8,7 +8,7 @@ namespace levin {
 
 class Topology;
 
-/// What a rank computes on.
+/// The accelerator and device of a rank.
 struct ChosenDevice {
   std::unique_ptr<Accelerator> accelerator;
   c10::Device device;

@@ -12,7 +12,7 @@ class Accelerator;
 /// file, for a plug-in calls their functions by their places.
 inline constexpr uint32_t plugin_interface = 1;
 
-/// What a plug-in says of itself, from its entry point `extern "C" const AcceleratorPlugin* levin_accelerator_plugin()`. The number stands
+/// A plug-in's description, returned by its entry point `extern "C" const AcceleratorPlugin* levin_accelerator_plugin()`. The number stands
 /// first in all versions.
 struct AcceleratorPlugin {
   uint32_t interface;        ///< plugin_interface, as the plug-in was compiled with it
@@ -28,7 +28,7 @@ const AcceleratorPlugin& load_plugin(const std::string& accelerator);
 /// NVIDIA GPUs that this process can see, counted by the driver, without LibTorch.
 struct NvidiaDriver {
   int devices = 0;
-  std::string problem;  ///< why there are none
+  std::string problem;  ///< why it has none
 };
 NvidiaDriver find_nvidia_driver();
 

@@ -26,7 +26,7 @@ LEVIN_CONFIG(CSVLoggerConfig, (save_dir, "folder of metrics.csv; empty: the run'
 LEVIN_CHOICE(CSVLoggerConfig, "csv")
 
 /// metrics.csv with the columns step, epoch, name, value: a line a value, so that a new metric needs no new column. An existing file is
-/// continued. A training that resumes, or begins anew, moves the lines that are not its past to the end of metrics.abandoned.csv, with
+/// continued. A training that resumes, or starts over, moves the lines that are not its past to the end of metrics.abandoned.csv, with
 /// the time of the move in front, so that metrics.csv has one value for each step and name. IoError when a file cannot be written.
 class CSVLogger : public Logger {
  public:

@@ -41,7 +41,7 @@ class TensorBoardLogger : public Logger {
   StateDict state_dict() override;
   void finalize() override;
 
-  /// Where the events are.
+  /// The folder of the event files.
   const std::filesystem::path& file() const noexcept;
 
  private:

@@ -20,17 +20,17 @@ struct MetricState {
   std::string name;
   StateReduction reduction;
   Tensor initial;
-  Tensor value;               ///< what update writes to, in place or anew; not for concatenate
+  Tensor value;               ///< what update writes to, in place or by assignment; not for concatenate
   std::vector<Tensor> parts;  ///< for concatenate: tensors [rows, ...] in the order of the updates
 
   /// Adds rows [n, ...] to a concatenate state. They are kept, not copied.
   void append(const Tensor& rows) { parts.push_back(rows.detach()); }
-  /// The value; for concatenate all rows as one tensor, an empty float64 one where there are none.
+  /// The value; for concatenate all rows as one tensor; without rows an empty float64 tensor.
   Tensor joined() const;
 };
 
 /// A number (or tensor) over many batches and all ranks. Its states gather on their rank and device until `reset`; MetricSync shows
-/// those of all ranks at once. A class of its own has an `update` with arguments of its choice, which changes states and nothing else
+/// those of all ranks at once. A derived class has an `update` with arguments of its choice, which changes states and nothing else
 /// and waits for no device, and `compute`.
 class Metric {
  public:
@@ -52,7 +52,7 @@ class Metric {
   bool enabled() const noexcept { return !stash_; }
 
   const std::deque<MetricState>& states() const noexcept { return states_; }
-  /// Puts back what states().joined() gave under this name. DataError when there is no such state, or it has another shape.
+  /// Puts back what states().joined() gave under this name. DataError for an unknown name or another shape.
   void load_state(std::string_view name, const Tensor& value);
 
  protected:

@@ -7,9 +7,9 @@
 
 namespace levin {
 
-/// While it lives, the metrics' states are those of all ranks together, the same on every rank; then they are this rank's own again, and
-/// go on gathering. All sums of all metrics travel in one all-reduce, all minima and maxima in another; rows take two all-gathers.
-/// Collective: the ranks give the same metrics in the same order. Call nothing but compute and states of them meanwhile.
+/// While it lives, the metrics have the combined state of all ranks, the same on every rank. Its destructor restores this rank's state.
+/// All sums of all metrics take one all-reduce, all minima and maxima another; rows take two all-gathers.
+/// Collective: all ranks pass the same metrics in the same order. Meanwhile call only compute() and states() of them.
 class MetricSync {
  public:
   MetricSync(std::span<Metric* const> metrics, Communicator& communicator);

@@ -12,7 +12,8 @@ class Module;
 
 namespace levin {
 
-/// Where a module keeps a registered buffer. Assigning to *slot replaces it, as an assignment through register_buffer's reference does.
+/// The slot of a registered buffer in its module. Assigning to *slot replaces it, as an assignment through register_buffer's reference
+/// does.
 struct BufferSlot {
   std::string name;  ///< as in torch::nn::Module::named_buffers
   Tensor* slot;      ///< valid until the module registers another buffer

@@ -5,7 +5,7 @@
 
 namespace levin {
 
-/// What the parallel engine does around a unit's compute.
+/// The parallel engine's callbacks around a unit's compute.
 class UnitEngine {
  public:
   /// Calls its argument for every tensor of a unit's inputs or outputs.

@@ -14,7 +14,7 @@ LEVIN_ENUM(ClipAlgorithm, (norm, "norm"), (value, "value"))
 double squared_norm(const Tensor& slice);
 /// The same of several slices of one device together: float64, without dimensions, on that device. Does not synchronize with it.
 Tensor squared_norm(const std::vector<Tensor>& slices);
-/// What to multiply a gradient of norm `total_norm` (a scalar tensor) by so that its norm is at most `max_norm`, on the same device (as
+/// The factor that reduces a gradient of norm `total_norm` (a scalar tensor) to a norm of at most `max_norm`, on the same device (as
 /// torch.nn.utils.clip_grad_norm_: max_norm / (total_norm + 1e-6), at most 1). 1 for a norm that is NaN.
 Tensor clip_factor(const Tensor& total_norm, double max_norm);
 /// Multiplies a slice in place by a scalar of the same device. Does not synchronize with it.

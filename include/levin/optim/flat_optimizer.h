@@ -8,7 +8,7 @@
 
 namespace levin {
 
-/// What an optimizer remembers of one flat slice of parameters: tensors of the slice's shape under FlatOptimizer::state_names().
+/// Optimizer state of one flat slice of parameters: tensors of the slice's shape under FlatOptimizer::state_names().
 struct OptimizerState {
   std::vector<Tensor> tensors;
   Tensor step;         ///< number of updates so far, fp32, a scalar in host memory
@@ -38,11 +38,11 @@ class FlatOptimizer {
   virtual void step_all(const std::vector<SliceUpdate>& slices) const;
 };
 
-/// A rule by which each parameter takes a step of a length of its own, made of norms of the whole of it. A slice may hold parts of several
-/// parameters, so the update has two halves; between them whoever knows the parameters makes the norms.
+/// An optimizer whose step length depends on norms of each whole parameter. A slice may hold parts of several
+/// parameters, so the update has two halves: direction, then step_along; the caller computes the norms in between.
 class LayerWiseOptimizer : public FlatOptimizer {
  public:
-  /// What the slice's parameters are to follow [n], times -lr and their factors; of slices in fp16 and bf16 in fp32. The state moves on.
+  /// The update direction of a slice [n], to be scaled by -lr and the factors; fp32 for slices in fp16 and bf16. Advances the state.
   virtual Tensor direction(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, double weight_decay) const = 0;
   /// The factors of parameters with these norms of them and of their directions, all float64 [n] on one device. Does not synchronize.
   virtual Tensor factors(const Tensor& parameter_norms, const Tensor& direction_norms) const = 0;

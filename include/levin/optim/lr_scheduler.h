@@ -12,7 +12,8 @@ namespace levin {
 /// A schedule that can be part of a sequence.
 using LrPhase = std::variant<ConstantLR, CosineAnnealingLR, StepLR, MultiStepLR, ExponentialLR, PolynomialLR, OneCycleLR>;
 
-/// One schedule after another, each counting from its own start. They count the same thing, and so do the milestones.
+/// One schedule after another, each counting from its own start. All count in the same interval (steps or epochs), and so do the
+/// milestones.
 struct SequentialLR {
   std::vector<LrPhase> schedulers;
   std::vector<int64_t> milestones;
@@ -25,7 +26,7 @@ LEVIN_CHOICE(SequentialLR, "sequential")
 using LrSchedulerConfig = std::variant<ConstantLR, CosineAnnealingLR, StepLR, MultiStepLR, ExponentialLR, PolynomialLR, OneCycleLR,
                                        SequentialLR, ReduceLROnPlateau>;
 
-/// What a schedule counts.
+/// The progress that a schedule counts.
 Interval interval_of(const LrSchedulerConfig& config);
 
 /// How far a training has come, and how long it will be (0: not known).

@@ -6,7 +6,7 @@
 
 namespace levin {
 
-/// What a schedule counts: optimizer steps or epochs (Lightning's `interval`).
+/// The unit that a schedule counts in: optimizer steps or epochs (Lightning's `interval`).
 enum class Interval { step, epoch };
 LEVIN_ENUM(Interval, (step, "step"), (epoch, "epoch"))
 
@@ -89,8 +89,8 @@ LEVIN_CONFIG(PolynomialLR, (total_iters, "steps or epochs after the warm-up unti
              (frequency, "steps or epochs that count as one", at_least(1)), (warmup, "warm-up", flattened))
 LEVIN_CHOICE(PolynomialLR, "polynomial")
 
-/// Up to lr and down again along two half cosines (Smith and Topin, "Super-Convergence", 2018), as PyTorch's with lr as max_lr. It has a
-/// rise of its own, so it takes no warm-up.
+/// Up to lr and down again along two half cosines (Smith and Topin, "Super-Convergence", 2018), as PyTorch's with lr as max_lr. It has
+/// its own rise, so it takes no warm-up.
 struct OneCycleLR {
   int64_t total_steps = 0;
   double pct_start = 0.3;

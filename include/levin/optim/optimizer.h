@@ -74,7 +74,8 @@ LEVIN_CONFIG(RMSprop, (lr, "learning rate", at_least(0)), (alpha, "decay of the 
              (centered, "divide by the standard deviation of the gradient instead of its root mean square"))
 LEVIN_CHOICE(RMSprop, "rmsprop")
 
-/// Chen et al., "Symbolic Discovery of Optimization Algorithms", 2023.
+/// Chen et al., "Symbolic Discovery of Optimization Algorithms", 2023, with gradient g, momentum m and parameter p:
+///     p <- p - lr (sign(beta1 m + (1 - beta1) g) + weight_decay p),   m <- beta2 m + (1 - beta2) g
 struct Lion {
   double lr = 1e-4;
   double beta1 = 0.9;
@@ -85,8 +86,9 @@ LEVIN_CONFIG(Lion, (lr, "learning rate", at_least(0)), (beta1, "part of the mome
              (beta2, "decay of the momentum", at_least(0), less_than(1)), (weight_decay, "decay of the weights, times lr", at_least(0)))
 LEVIN_CHOICE(Lion, "lion")
 
-/// You et al., "Large Batch Optimization for Deep Learning: Training BERT in 76 minutes", 2020: Adam's direction, which each parameter
-/// follows by lr times the part of its own norm. A parameter without a norm, or without a direction, follows by lr.
+/// You et al., "Large Batch Optimization for Deep Learning: Training BERT in 76 minutes", 2020. With Adam's bias-corrected moments m, v:
+///     r = m / (sqrt(v) + eps) + weight_decay p,   p <- p - lr (|p| / |r|) r
+/// Norms are those of whole parameters, over all shards. Where |p| or |r| is 0 the factor |p| / |r| is 1.
 struct LAMB {
   double lr = 1e-3;
   double beta1 = 0.9;

@@ -12,7 +12,7 @@ namespace levin {
 class OptimizerMemory {
  public:
   virtual ~OptimizerMemory() = default;
-  /// What it remembers of a parameter, by name: contiguous tensors of the parameter's shape, the same names in every run, and there before
+  /// The state of a parameter, by name: contiguous tensors of the parameter's shape, the same names in every run, and there before
   /// the first step, too. Checkpoints are written from them and read into them. None for one that remembers nothing.
   virtual std::vector<std::pair<std::string, Tensor>> state_of(const Tensor& parameter) = 0;
   /// Updates so far, where it counts them.

@@ -45,7 +45,7 @@ struct OptimizerSpec {
 /// groups; rules by name do not apply, since the factory makes the groups.
 OptimizerSpec custom(OptimizerFactory factory);
 
-/// The options of one segment of parameters.
+/// The options of a parameter group before any schedule.
 struct ParameterGroupOptions {
   double lr = 0, weight_decay = 0;
   bool operator==(const ParameterGroupOptions&) const = default;
@@ -53,9 +53,9 @@ struct ParameterGroupOptions {
 
 /// Whether the whole of `name` fits the pattern of a ParameterRule.
 bool matches(const std::string& pattern, const std::string& name);
-/// The optimizers' names: their own, or their kinds'; the second "adamw" is "adamw-1". UsageError for a name that is given twice.
+/// The optimizers' names: their own, or their kinds'; the second "adamw" is "adamw-1". UsageError for a duplicate name.
 std::vector<std::string> optimizer_names(const std::vector<OptimizerSpec>& specs);
-/// Which of the optimizers trains the parameter. UsageError where it is none, or several.
+/// Which of the optimizers trains the parameter. UsageError if none or several do.
 size_t optimizer_of(const std::vector<OptimizerSpec>& specs, const std::string& parameter_name);
 /// ConfigError for a pattern, of a rule or of an optimizer's parameters, that matches none of the model's parameter names.
 void check_patterns(const std::vector<OptimizerSpec>& specs, const std::vector<std::string>& parameter_names);

@@ -39,7 +39,7 @@ LEVIN_CONFIG(ReduceLROnPlateau, (monitor, "logged value that decides"), (mode, "
              (interval, "when to check"), (frequency, "steps or epochs between checks", at_least(1)))
 LEVIN_CHOICE(ReduceLROnPlateau, "reduce_on_plateau", "plateau")
 
-/// What a plateau schedule has seen. All ranks have the same, since they look at the same values.
+/// The state of a plateau schedule. Equal on all ranks, since they observe equal values.
 struct PlateauState {
   std::optional<double> best = {};
   int64_t bad = 0;                     ///< looks since the last improvement
@@ -51,7 +51,7 @@ struct PlateauState {
 
 /// The state after a look at one more value.
 PlateauState observe(const ReduceLROnPlateau& config, PlateauState state, double value);
-/// `lr` after so many falls.
+/// `lr` after `reductions` reductions.
 double reduced_lr(const ReduceLROnPlateau& config, double lr, int64_t reductions);
 
 }  // namespace levin

@@ -19,7 +19,7 @@ class TorchOptimizer {
   TorchOptimizer(const OptimizerFactory& factory, const std::vector<Tensor>& parameters);
   ~TorchOptimizer();
 
-  /// Of its class: "Adagrad".
+  /// The name of its class: "Adagrad".
   std::string name() const;
   /// The learning rates that the factory gave its groups.
   const std::vector<double>& base_lrs() const noexcept { return base_lrs_; }
@@ -29,7 +29,7 @@ class TorchOptimizer {
 
   /// Whether checkpoints can keep its state: one of LibTorch's own classes (Adagrad, Adam, AdamW, RMSprop, SGD), or an OptimizerMemory.
   bool keeps_state() const;
-  /// What it remembers of a parameter, by name: tensors of its shape, zeros before the first step.
+  /// The state of a parameter, by name: tensors of its shape, zeros before the first step.
   std::vector<std::pair<std::string, Tensor>> state_of(const Tensor& parameter) const;
   /// Updates so far, where it counts them.
   int64_t steps() const;

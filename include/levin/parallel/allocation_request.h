@@ -9,7 +9,7 @@ namespace levin {
 
 class Communicator;
 
-/// What Strategy::setup is about to allocate on every rank.
+/// The memory that Strategy::setup is about to allocate on every rank.
 struct AllocationRequest {
   const ModelShape& model;
   const ShardingPlan& plan;

@@ -5,7 +5,7 @@
 
 namespace levin {
 
-/// What the memory of a training's state is for.
+/// Kinds of memory of a training's state.
 enum class MemoryKind { parameters, gradients, optimizer };
 
 /// Bytes that this rank allocated for a training's state: now, and at most so far. Shared memory counts on the rank that owns the part.

@@ -19,17 +19,17 @@ LEVIN_ENUM(ShareParameters, (automatic, "auto"), (node, "node"), (numa, "numa"),
 enum class TransferDtype { float32, bfloat16, float16 };
 LEVIN_ENUM(TransferDtype, (float32, "float32"), (bfloat16, "bfloat16"), (float16, "float16"))
 
-/// What the strategies that shard have in common.
+/// Options of zero1, zero2, fsdp and hsdp.
 struct ShardingOptions {
   ShareParameters share_parameters = ShareParameters::automatic;
-  int64_t min_num_params = 0;
+  int64_t min_num_params = 0;  ///< elements; a smaller unit belongs to its parent
   bool reshard_after_forward = true;
-  int64_t prefetch = 1;
-  int64_t limit_all_gathers = 2;
-  std::optional<int64_t> shard_group_size = {};
+  int64_t prefetch = 1;                          ///< units unsharded ahead of their use
+  int64_t limit_all_gathers = 2;                 ///< all-gathers in flight at once
+  std::optional<int64_t> shard_group_size = {};  ///< ranks that hold one copy together (hsdp); null: those of a host
   bool reduce_every_backward = true;
-  std::optional<TransferDtype> param_dtype = {};
-  std::optional<TransferDtype> reduce_dtype = {};
+  std::optional<TransferDtype> param_dtype = {};   ///< of all-gathers and compute; null: the parameters'
+  std::optional<TransferDtype> reduce_dtype = {};  ///< of reductions; null: the gradients'
   bool offload_parameters = false;
   bool offload_optimizer = false;
 };

@@ -7,7 +7,7 @@
 
 namespace levin {
 
-/// Where a kind of state lives.
+/// The placement of parameters, gradients or optimizer state.
 enum class Placement {
   replicated,   ///< every rank has all of it
   node_shared,  ///< one copy per node, in shared memory that all its ranks see
@@ -43,7 +43,7 @@ struct ShardingPlan {
   Placements of_unit(int unit) const noexcept;
   /// Whether only the first rank of a node writes parameters, and the others see what it wrote.
   bool one_copy_per_node() const noexcept;
-  /// Whether a unit's parameters get flat groups of their own, to be unsharded and resharded around the unit.
+  /// Whether each unit's parameters get separate flat groups, to be unsharded and resharded around the unit.
   bool by_unit() const noexcept { return placements.parameters == Placement::sharded; }
   /// Ranks among whom the optimizer's update is divided; 1: every rank updates all parameters.
   int update_shards() const noexcept { return placements.optimizer == Placement::sharded ? shard_ranks : 1; }

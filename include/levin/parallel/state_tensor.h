@@ -9,7 +9,7 @@
 
 namespace levin {
 
-/// What the parts of a state's tensors are for. To save: those of all ranks cover every element once. To load: every copy that there is
+/// The use of a state's tensors. To save: those of all ranks cover every element once. To load: every copy that there is
 /// anywhere is covered once.
 enum class StateUse { save, load };
 

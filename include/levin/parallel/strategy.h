@@ -29,8 +29,8 @@ class TorchOptimizer;
 class UnitBase;
 
 /// The parallel engine: one class, whose ShardingPlan makes it single_device, ddp, zero1, zero2, fsdp or hsdp. The calls of a step, in this
-/// order and on all ranks: [expect_step,] backward, once or more; meet; reduce; [grad_norm, clip_*, gradients]; update; zero_grad.
-/// `optimizer` is an index into those of setup.
+/// order and on all ranks: [expect_step,] backward, once or more; synchronize_step; reduce; [grad_norm, clip_*, gradients]; update;
+/// zero_grad. `optimizer` is an index into those of setup.
 class Strategy {
  public:
   ~Strategy();
@@ -77,12 +77,12 @@ class Strategy {
   /// that was replaced by another tensor; and after the backward that expect_step announced.
   void backward(const Tensor& loss, double weight);
   /// Sums the weights of all backwards since the optimizer's last step, and or-s the ranks' signals; all gradients are complete after it.
-  /// Collective. UsageError where another rank meets for another optimizer, or froze other parameters of it.
+  /// Collective. UsageError if another rank calls it for another optimizer, or froze other parameters.
   StepTotals synchronize_step(uint32_t signals, size_t optimizer = 0);
   /// Every rank's signals, or-ed, outside of a step. Collective.
   uint32_t combine_signals(uint32_t signals);
-  /// After meet: makes the mean gradient readable. Collective. UsageError for a total weight of 0: such a step must be skipped by
-  /// zero_grad.
+  /// After synchronize_step: makes the mean gradient readable. Collective. UsageError for a total weight of 0: such a step must be skipped
+  /// by zero_grad.
   void reduce(const StepTotals& totals, size_t optimizer = 0, Accumulation accumulation = Accumulation::mean);
   /// After reduce: the norm of the whole mean gradient, the same on all ranks: float64, without dimensions, on the gradients' device.
   /// Collective. The host does not wait for a device, here or in clip_*.
@@ -92,8 +92,8 @@ class Strategy {
   void clip_by_value(double limit, size_t optimizer = 0);
   /// After reduce: this rank's shards of the mean gradient. Local.
   std::vector<GradientSlice> gradients(size_t optimizer = 0);
-  /// After reduce: one optimizer step; `schedule` maps a parameter group's base learning rate to today's. All ranks read the new parameters
-  /// after it. Collective.
+  /// After reduce, once: one optimizer step. `schedule` maps a parameter group's base learning rate to that of this step. All ranks read
+  /// the new parameters after it. Collective.
   void update(const std::function<double(double)>& schedule, size_t optimizer = 0);
   /// Forgets gradients and weights of the step. Collective after a reduce without an update, else local.
   void zero_grad(size_t optimizer = 0);
@@ -108,7 +108,7 @@ class Strategy {
   /// This rank's shards of the parameters, which it updates; those of all ranks (of hsdp: of a group's) cover every parameter, those of a
   /// private copy each. Valid until the next setup; write through write_parameters alone. Local.
   std::vector<ParameterSlice> parameter_slices() const;
-  /// Rank 0's buffers (BatchNorm statistics) become those of all ranks. They are looked up by name: what training assigned anew to a
+  /// Rank 0's buffers (BatchNorm statistics) become those of all ranks. They are looked up by name: a tensor that training reassigned to a
   /// registered buffer counts. Collective. UsageError on all ranks where they differ in names, shapes or dtypes.
   void broadcast_buffers();
   /// Before a state is loaded: buffers that were registered undefined become zeros of the shape and dtype that the state has for their
@@ -119,7 +119,7 @@ class Strategy {
   };
   void define_buffers(const std::function<std::optional<BufferForm>(const std::string& name)>& form_of);
   /// Names of the parameters that optimizers train and that require no gradient now; toggle does not count. They and their optimizer state
-  /// stay as they are until they require a gradient again. The same on all ranks, or meet fails.
+  /// stay as they are until they require a gradient again. The same on all ranks, or synchronize_step throws.
   std::vector<std::string> frozen_parameters() const;
   /// Freezes exactly these.
   void freeze_parameters(const std::vector<std::string>& names);

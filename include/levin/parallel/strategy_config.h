@@ -16,7 +16,7 @@ struct SingleDevice {};
 LEVIN_CONFIG(SingleDevice)
 LEVIN_CHOICE(SingleDevice, "single_device", "single")
 
-/// Data parallelism: every rank computes on samples of its own, gradients are averaged. Parameters without a gradient are always found.
+/// Data parallelism: every rank computes on its own samples, gradients are averaged. Parameters without a gradient are always found.
 struct DDP {
   ShareParameters share_parameters = ShareParameters::automatic;
 };
@@ -37,7 +37,7 @@ struct Zero2 {
 LEVIN_CONFIG(Zero2, (sharding, "", flattened))
 LEVIN_CHOICE(Zero2, "zero2", "deepspeed_stage_2", "deepspeed")
 
-/// What PyTorch's FullyShardedDataParallel calls its ways.
+/// The sharding strategies of PyTorch's FullyShardedDataParallel.
 enum class ShardingStrategy { full_shard, shard_grad_op, no_shard, hybrid_shard };
 LEVIN_ENUM(ShardingStrategy, (full_shard, "FULL_SHARD"), (shard_grad_op, "SHARD_GRAD_OP"), (no_shard, "NO_SHARD"),
            (hybrid_shard, "HYBRID_SHARD"))

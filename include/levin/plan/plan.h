@@ -11,7 +11,7 @@
 
 namespace levin {
 
-/// What a rank computes in a step.
+/// The computation of a rank in a step.
 struct Workload {
   double flops = 0;           ///< of a micro-batch's forward and backward
   int64_t micro_batches = 1;  ///< per step
@@ -44,7 +44,7 @@ struct PlannedCollective {
   bool in_window = false;           ///< the tensor lies in memory that all ranks of a node can read
 };
 
-/// The shape of the communicators of one role.
+/// The shape of the process groups of one mesh role: `hosts` nodes with `local` ranks each.
 struct GroupShape {
   int64_t hosts = 1, local = 1;
   int64_t concurrent_groups = 1;  ///< communicators of this role that share a node, and its links
@@ -58,7 +58,7 @@ struct StepTime {
   double total() const noexcept { return compute_seconds + communication_seconds + update_seconds; }
 };
 
-/// What a sharding plan needs for a model on a cluster. Arithmetic: no memory, no communicator.
+/// Memory, collectives and time of a sharding plan for a model on a cluster. Computed without memory or communicators.
 struct Plan {
   ShardingPlan sharding;
   MemoryPlan memory;
@@ -68,7 +68,7 @@ struct Plan {
 
 /// The ranks of a cluster.
 Ranks ranks_of(const ClusterConfig& cluster);
-/// The places of each role, by MeshRole.
+/// Indexed by MeshRole.
 using RoleShapes = std::array<GroupShape, 3>;
 RoleShapes role_shapes(const ShardingPlan& sharding, const ClusterConfig& cluster);
 Plan make_plan(const PlanModel& model, const ShardingPlan& sharding, const ClusterConfig& cluster, const Workload& work,

@@ -32,8 +32,8 @@ class Checkpoints {
   explicit Checkpoints(Session& session);
   ~Checkpoints();
 
-  /// Where a training that has to stop leaves its state, too; empty: nowhere. IoError where it cannot be written. The options count
-  /// when a folder is used for the first time.
+  /// The folder of checkpoints, and of the state of a training that must stop; empty: none. IoError if it cannot be written. The options
+  /// count when a folder is used for the first time.
   void use(const std::filesystem::path& folder, const CheckpointWriterOptions& options = {});
   const std::filesystem::path& folder() const noexcept { return folder_; }
   /// Folders in use whose checkpoints are more than weights.
@@ -41,11 +41,11 @@ class Checkpoints {
   void add_resumable(const std::filesystem::path& folder) { resumable_.push_back(folder); }
   void request(CheckpointRequest request);
 
-  /// What is made when the training ends with an exception that all ranks have thrown in the same step: its last complete step, where a
-  /// step is not in the middle of its update. For a callback's setup.
+  /// Requests a checkpoint of the last complete step if the training ends with an exception that all ranks throw in the same step, unless a
+  /// step is in the middle of its update. For a callback's setup.
   void request_on_exception(CheckpointRequest request);
-  /// For the loop: a training begins, and ends with this exception. A rank waits a few seconds for the others, on a communicator of its
-  /// own; where one of them does not come, or stands elsewhere, nothing is made. Throws nothing.
+  /// For the loop: a training begins, and ends with this exception. A rank waits a few seconds for the others, on a separate
+  /// communicator; if one is missing or at another step, nothing is saved. Throws nothing.
   void begin_training();
   bool saves_on_exception() const noexcept { return after_error_ != nullptr; }
   void save_on_exception(const std::string& why, const StateDict& last_step) noexcept;
@@ -54,23 +54,23 @@ class Checkpoints {
   /// open_branch). `from`: the checkpoint that it resumes from; null: none. On rank 0 true where that lies in one of the folders, or is
   /// `of_this_run`: its training is this one's past. Collective: all ranks see the same IoError.
   bool begin_branch(const CheckpointReader* from, bool of_this_run = false);
-  /// Where begin_branch has moved checkpoints; rank 0's.
+  /// The folders that begin_branch has moved checkpoints to.
   const std::vector<std::filesystem::path>& abandoned() const noexcept { return abandoned_; }
-  /// For the loop, in the middle of an epoch that a limit cuts short: the training resumes from here, so this is the place that
-  /// checkpoints have until end_training, whatever the end of the epoch changes; parameters excepted. Collective.
+  /// For the loop, in the middle of an epoch that a limit cuts short: the training resumes from here, so this is the state that
+  /// checkpoints contain until end_training, whatever the end of the epoch changes; parameters excepted. Collective.
   void keep_state(const StateDict& loop);
   /// Whether a checkpoint of this folder has the end of the training.
   bool has_end(const std::filesystem::path& folder) const;
-  /// Waits for what is still being written, and forgets the place. Collective.
+  /// Waits for saves in progress and drops the kept state. Collective.
   void end_training();
 
-  /// For the loop, where a step is complete: makes what was asked for, and commits what has been written. Collective.
+  /// For the loop, where a step is complete: saves the requested checkpoints and commits written ones. Collective.
   void at_boundary(const std::function<StateDict()>& loop);
-  /// The same for a training that is told to stop: returns when its state is committed. False where there is no folder.
+  /// The same for a training that must stop: returns when its state is committed. False without a folder.
   bool save_for_stop(const std::function<StateDict()>& loop);
-  /// Whether the last training left its state like that.
+  /// Whether save_for_stop saved the state of the last training.
   bool saved_for_stop() const noexcept { return saved_for_stop_; }
-  /// Waits for what is still being written. Collective.
+  /// Waits for saves in progress. Collective.
   void finish();
   /// "step=000400"
   static std::string name_of_step(int64_t step);

@@ -34,7 +34,7 @@ class GradientScaling {
   const LossScaler* loss_scaler() const noexcept { return scaler_ ? &*scaler_ : nullptr; }
   /// Updates that were left out.
   int64_t skipped_steps() const noexcept { return skipped_steps_; }
-  /// What must be remembered of all this between two steps.
+  /// The state between two steps, for checkpoints.
   void save(StateDict& state) const;
   void load(const StateDict& state);
 

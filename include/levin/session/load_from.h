@@ -9,7 +9,7 @@ namespace levin {
 class CheckpointReader;
 class TensorSource;
 
-/// Weights of another training, or program, for a model that begins anew. Every parameter and buffer must be there, with its shape, and
+/// Weights of another training, or program, for a new training. Every parameter and buffer must be there, with its shape, and
 /// nothing else, but for what is excluded; floating dtypes are converted.
 struct InitialWeights {
   const TensorSource* source = nullptr;
@@ -20,7 +20,7 @@ struct InitialWeights {
 /// Names of tensors that a Trainer reads once, all ranks together: a CheckpointReader for it may compare their checksums then.
 inline std::vector<std::string> read_once_by_trainers() { return {"model/", "optimizer/"}; }
 
-/// Where a training goes on, or whose weights are evaluated: a checkpoint that was found whole; null: a model as it was made, or with
+/// The checkpoint that a training resumes from, or whose weights are evaluated, verified; null: a model as it was made, or with
 /// initial weights. Without `strict` what fits is loaded, and the rest is a warning.
 struct LoadFrom {
   const CheckpointReader* checkpoint = nullptr;

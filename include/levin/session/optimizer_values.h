@@ -7,7 +7,7 @@
 
 namespace levin {
 
-/// What an optimizer will use in the coming step, for monitors.
+/// The values that an optimizer will use in the next step, for monitors.
 struct OptimizerValues {
   /// Parameters with the same options.
   struct Group {

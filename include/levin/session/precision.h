@@ -10,15 +10,15 @@
 namespace levin {
 
 /// The dtype of parameters and computation, by Lightning's names. True: parameters, floating-point buffers and batches have it, and so has
-/// the optimizer's state; there is no copy in fp32. Mixed: all of these are fp32, and autocast chooses for each operation of a step.
+/// the optimizer's state; without a copy in fp32. Mixed: all of these are fp32, and autocast chooses for each operation of a step.
 enum class Precision { float32, float64, float16, bfloat16, float16_mixed, bfloat16_mixed };
 LEVIN_ENUM(Precision, (float32, "32-true"), (float64, "64-true"), (float16, "16-true"), (bfloat16, "bf16-true"),
            (float16_mixed, "16-mixed"), (bfloat16_mixed, "bf16-mixed"), (float32, "32"), (float64, "64"), (float16_mixed, "16"),
            (bfloat16_mixed, "bf16"))
 
-/// Of parameters, buffers and batches.
+/// The dtype of parameters, buffers and batches.
 at::ScalarType parameter_dtype(Precision precision) noexcept;
-/// What autocast computes in; null where it stays off.
+/// The dtype of autocast; null: off.
 std::optional<at::ScalarType> autocast_dtype(Precision precision) noexcept;
 
 /// Which dtypes a CPU has matrix instructions for, as far as LibTorch tells.

@@ -48,7 +48,7 @@ class Session : public StopAgreement {
   /// before anything collective.
   explicit Session(MpiRuntime& runtime, const SessionConfig& config = {}, uint64_t seed = 0, const AcceleratorRegistry& accelerators = {},
                    const ModelParallel& model_parallel = {});
-  /// Where an exception leaves the session's scope, the communicator is aborted: the other ranks' waits end with CommunicatorAborted.
+  /// During stack unwinding it aborts the communicator: the other ranks' waits end with CommunicatorAborted.
   ~Session();
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
@@ -94,33 +94,37 @@ class Session : public StopAgreement {
   void toggle_all() { strategy_->toggle(std::nullopt); }
   /// The next backward is the last of its step, on all ranks: what can be sent meanwhile is. A loop may do without.
   void expect_step(size_t optimizer = 0) { strategy_->expect_step(optimizer); }
-  /// Adds up the gradients of a micro-batch's mean loss, which counts for `weight`.
+  /// Accumulates the gradients of weight * loss; `loss` has one element, the mean over the micro-batch. `weight`: its samples (or tokens),
+  /// 0 for a padding batch. See Strategy::backward for errors.
   void backward(const Tensor& loss, double weight);
 
-  /// The step of the only optimizer in one call; false when it was left out because no rank had a sample. Gradients are zero afterwards.
+  /// The step of the only optimizer in one call; false if it was skipped because the weight of all ranks is 0. Gradients are zero
+  /// afterwards. Collective.
   bool step();
-  /// The step of an optimizer in parts: the mean gradient (false: nothing to do), clipping as configured or as given, the update, gradients
-  /// of zero; count_step ends the step, of all optimizers together. An update that is skipped because its gradient is not finite counts as
-  /// one, as PyTorch's GradScaler has it. Ranks that take the steps of different optimizers get a UsageError that names both.
+  /// The step of an optimizer in parts, in this order: reduce (false: total weight 0, nothing to do), clip_gradients (optional), update,
+  /// zero_grad; count_step ends the step of all optimizers. Collective but for count_step; the order is not checked. UsageError where
+  /// ranks step different optimizers. An update skipped for a non-finite gradient counts as a step, as with PyTorch's GradScaler.
   bool reduce(size_t optimizer = 0, Accumulation accumulation = Accumulation::mean);
   void clip_gradients() { clip_gradients(0, config_.gradient_clip_val, config_.gradient_clip_algorithm); }
   /// 0 and null clip nothing. ConfigError for a negative value or NaN.
   void clip_gradients(size_t optimizer, std::optional<double> gradient_clip_val, ClipAlgorithm algorithm);
   void update(size_t optimizer = 0);
   void zero_grad(size_t optimizer = 0) { strategy_->zero_grad(optimizer); }
-  /// Where there is no step, as in a validation: all ranks see what any asked for. Collective.
+  /// Outside of steps, as in a validation: combines the requests of all ranks (see StopAgreement). Collective.
   void exchange_requests() { set_agreed(strategy_->combine_signals(local_requests())); }
   void count_step() noexcept { progress_.step++; }
-  /// Newly logged values, the same on all ranks, for schedules that wait for a plateau. A schedule looks at each new value once, when its
+  /// Newly logged values, the same on all ranks, for schedules that wait for a plateau. A schedule reads each new value once, when its
   /// interval is over.
   void note_values(const NamedValues& values);
-  /// After every step and epoch, as `interval` says: the schedules of this interval look at their new values. ConfigError, with the names
+  /// After every step and epoch, as `interval` says: schedules of this interval read their new values. ConfigError, with the names
   /// there are, where `logged`, all that was logged so far, lacks a monitored value; null: it may still be logged.
   void step_schedulers(Interval interval, const NamedValues* logged);
   /// Both.
   void step_schedulers(Interval interval, const NamedValues& values) { note_values(values), step_schedulers(interval, &values); }
 
+  /// After reduce, before update: this rank's shards of the mean gradient, see GradientSlice. Local.
   std::vector<GradientSlice> gradients(size_t optimizer = 0) { return strategy_->gradients(optimizer); }
+  /// Collective, between steps: calls fn(name, whole parameter) to change parameters; see Strategy::write_parameters.
   void write_parameters(const std::function<void(const std::string&, Tensor&)>& fn) { strategy_->write_parameters(fn); }
   /// Collective, between steps: calls fn(name, whole parameter) on every rank, under every strategy; see Strategy::read_parameters.
   void read_parameters(const std::function<void(const std::string&, const Tensor&)>& fn) { strategy_->read_parameters(fn); }
@@ -132,12 +136,12 @@ class Session : public StopAgreement {
   GradientScaling& scaling() noexcept { return scaling_; }
   /// Norm of the last step's mean gradient before clipping; 0 where gradient_clip_val does not need it. Waits for the device.
   double last_grad_norm() const { return grad_norm_.defined() ? grad_norm_.item<double>() : 0; }
-  /// The learning rate of an optimizer's coming step, of parameters without a rule; 0 where there is no optimizer.
+  /// The learning rate of an optimizer's coming step, of parameters without a rule; 0 without an optimizer.
   double learning_rate(size_t optimizer = 0) const;
-  /// What the optimizers will use in the coming step, for monitors; none for a module that is not trained.
+  /// The values that the optimizers will use in the next step, for monitors; empty for a module that is not trained.
   std::vector<OptimizerValues> optimizer_values() const;
 
-  /// What an optimizer's plateau schedule has seen so far.
+  /// The state of an optimizer's plateau schedule.
   const PlateauState& plateau(size_t optimizer = 0) const { return plateaus_.at(optimizer); }
 
   /// Saves and restores keep the state of this object, too, as long as it is attached; all ranks attach the same, in the same order.

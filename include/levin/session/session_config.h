@@ -13,7 +13,7 @@
 
 namespace levin {
 
-/// What a step does whose mean gradient is not finite, other than in 16-mixed, where it is skipped and the scale of the loss falls.
+/// The handling of a step whose mean gradient is not finite. In 16-mixed it is always skipped, and the loss scale reduced.
 enum class NonfiniteGradients {
   ignore,  ///< nobody looks
   skip,    ///< the parameters stay as they are, and the step is counted among those skipped
@@ -21,7 +21,7 @@ enum class NonfiniteGradients {
 };
 LEVIN_ENUM(NonfiniteGradients, (ignore, "ignore"), (skip, "skip"), (error, "error"))
 
-/// What a Session needs: the part of a TrainerConfig without loops. Set directly by programs with a loop of their own.
+/// The configuration of a Session: the part of a TrainerConfig without loops. Set directly by programs with their own loop.
 struct SessionConfig {
   std::string accelerator = "auto";
   StrategyConfig strategy = {};

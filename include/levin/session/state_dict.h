@@ -38,7 +38,7 @@ class StateDict {
       values_.insert_or_assign(std::string(name), Value(std::string(value)));
   }
   bool contains(std::string_view name) const { return values_.find(name) != values_.end(); }
-  /// Of the type that was set: bool, int64_t, double, std::string or Tensor. DataError when it is missing or of another type.
+  /// The value, of the type that was set: bool, int64_t, double, std::string or Tensor. DataError if it is missing or of another type.
   template <class T>
   const T& get(std::string_view name) const {
     if (const T* value = std::get_if<T>(&find(name))) return *value;

@@ -8,11 +8,11 @@
 namespace levin {
 
 /// Why a rank wants the training to stop; or-ed over the ranks at every step.
-/// `restart`: the job is to end, and another start resumes.
+/// `restart`: the job ends, and the next attempt resumes.
 enum class StopReason : uint32_t { requested = 1, interrupted = 2, terminated = 4, time_over = 8, timer = 16, restart = 32 };
 
-/// What ranks ask for and see at the same step. Reasons to stop are kept until they are forgotten, wishes for a validation or a
-/// checkpoint likewise.
+/// Requests of ranks that take effect on all ranks at the same step. Reasons to stop are kept until forget_stop, requests for a validation
+/// or a checkpoint until they are forgotten.
 class StopAgreement {
  public:
   /// Asks for a stop, on any rank; all ranks see it in should_stop() after the same reduce().
@@ -23,7 +23,7 @@ class StopAgreement {
   /// in which it arrives.
   using StopSource = std::function<std::optional<StopReason>()>;
   void add_stop_source(StopSource source) { sources_.push_back(std::move(source)); }
-  /// A new training begins: earlier wishes are forgotten.
+  /// A new training begins: earlier requests are forgotten.
   void forget_stop() noexcept { wanted_ = agreed_ = 0; }
   bool should_stop() const noexcept { return (agreed_ & stop_bits) != 0; }
   /// Whether any rank asked for a stop for this reason; agreed, as should_stop() is.
@@ -32,7 +32,7 @@ class StopAgreement {
   uint32_t lasting_reasons() const noexcept { return agreed_ & lasting_bits; }
   void stop_again(uint32_t lasting_reasons) noexcept { agreed_ |= lasting_reasons & lasting_bits; }
 
-  /// Whether the training is to end where it is, whatever it is meant to reach, and resumes in another start.
+  /// Whether the training must stop now, before its limits, to be resumed by another attempt.
   bool must_exit() const noexcept {
     return stops_for(StopReason::interrupted) || stops_for(StopReason::terminated) || stops_for(StopReason::restart);
   }
@@ -51,7 +51,7 @@ class StopAgreement {
   void forget_late_agreement() noexcept { forget(late_bit); }
 
  protected:
-  /// This rank's wishes, its stop sources asked, for an or over the ranks; and the result.
+  /// This rank's requests, those of its stop sources included; and the result of or-ing them over the ranks.
   uint32_t local_requests() {
     for (const auto& source : sources_)
       if (const auto reason = source()) request_stop(*reason);

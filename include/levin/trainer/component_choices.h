@@ -9,7 +9,7 @@ namespace levin {
 class Callback;
 class Logger;
 
-/// The callbacks that a program can be told to use, by name.
+/// The callbacks that a program's configuration can choose, by name.
 using CallbackRegistry = Registry<Callback>;
 using CallbackChoices = Choices<Callback>;
 /// The same of loggers; the argument is the folder of the run.

@@ -28,27 +28,27 @@ struct DataLoaderSpec {
   DataLoaderOptions options;
 };
 
-/// Where a training's data come from.
+/// The data of a training. Hooks run in this order: prepare_data, setup, the dataloaders, teardown.
 class DataModule {
  public:
   virtual ~DataModule() = default;
-  /// Once in the object's life, before any rank's setup, on rank 0 alone or on the first rank of each host: convert or unpack what is not
-  /// there yet; keep nothing in members.
+  /// Downloads, converts or unpacks data. Called once in the object's life, before any rank's setup, on rank 0 or on the first rank of each
+  /// host. Not collective; must not set members, which other ranks would lack.
   virtual void prepare_data() {}
-  /// Whether each host prepares data of its own (true), or rank 0 for all (false). Null: each host does where the hosts do not share
+  /// Whether each host prepares its own data (true), or rank 0 for all (false). Null: each host does where the hosts do not share
   /// prepare_data_directory(); rank 0 for all where that is empty.
   virtual std::optional<bool> prepare_data_per_node() const { return std::nullopt; }
-  /// Where prepare_data writes.
+  /// The directory that prepare_data writes to.
   virtual std::filesystem::path prepare_data_directory() const { return {}; }
   /// For the Trainer: prepare_data, unless it was called before.
   void prepare_once() {
     if (!std::exchange(prepared_, true)) prepare_data();
   }
-  /// On every rank: open the data sets that the stage needs.
+  /// On every rank, before and after a stage: open and close its data sets. May be collective.
   virtual void setup(Stage) {}
   virtual void teardown(Stage) {}
-  /// What a restart must find again, and how it is taken back: after setup, before any loader is made; for evaluations of a checkpoint,
-  /// too. The same on all ranks: rank 0's is kept.
+  /// State to save in checkpoints, and its restoration: after setup, before any loader is created, also for evaluations of a checkpoint.
+  /// The same on all ranks: rank 0's is saved.
   virtual StateDict state_dict() const { return {}; }
   virtual void load_state_dict(const StateDict&) {}
   /// On the rank whose run ends with an error.
@@ -59,21 +59,22 @@ class DataModule {
   virtual DataLoaderSpec val_dataloader() { return {}; }
   virtual DataLoaderSpec test_dataloader() { return {}; }
   virtual DataLoaderSpec predict_dataloader() { return test_dataloader(); }
-  /// Several loaders, taken one after the other: Batch::dataloader_idx says which one a batch is from.
+  /// Several loaders, run one after the other; Batch::dataloader_idx is the loader's index.
   virtual std::vector<DataLoaderSpec> val_dataloaders() { return {val_dataloader()}; }
   virtual std::vector<DataLoaderSpec> test_dataloaders() { return {test_dataloader()}; }
   virtual std::vector<DataLoaderSpec> predict_dataloaders() { return {predict_dataloader()}; }
 
-  /// On every batch, in this order, before its on_..._batch_start: as it was loaded; to the session's device and precision; and there.
+  /// On every batch, in this order, before its on_..._batch_start: on the CPU as loaded; moves it to the session's device and dtype; on the
+  /// device.
   virtual void on_before_batch_transfer(Batch&) {}
   virtual void transfer_batch_to_device(Batch& batch, const Session& session);
   virtual void on_after_batch_transfer(Batch&) {}
 
-  /// For the Trainer: the run that goes on, or null.
+  /// For the Trainer: the current run, or null.
   void attach(Trainer* trainer) noexcept { trainer_ = trainer; }
 
  protected:
-  /// The Trainer of the run that goes on, from prepare_data to teardown: setup may use its communicator. UsageError outside of a run.
+  /// The Trainer of the current run, from prepare_data to teardown: setup may use its communicator. UsageError outside of a run.
   Trainer& trainer() const;
 
  private:

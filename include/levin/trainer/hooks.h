@@ -13,7 +13,7 @@ namespace levin {
 
 class StateDict;
 
-/// What a run is for.
+/// The stage of a run.
 enum class Stage { fit, validate, test, predict };
 const char* stage_name(Stage stage) noexcept;
 
@@ -65,7 +65,7 @@ class Hooks {
   virtual void on_predict_batch_start(const Batch&, int64_t /*batch_idx*/) {}
   virtual void on_predict_batch_end(const Tensor& /*prediction*/, const Batch&, int64_t /*batch_idx*/) {}
 
-  /// A checkpoint is made, or a training goes on from one: one dictionary for all hooks. Called where a step is complete, on all ranks;
+  /// A checkpoint is saved, or a training resumes from one: one dictionary for all hooks. Called where a step is complete, on all ranks;
   /// rank 0's values are kept.
   virtual void on_save_checkpoint(StateDict& /*checkpoint*/) {}
   virtual void on_load_checkpoint(const StateDict& /*checkpoint*/) {}

@@ -9,7 +9,7 @@
 
 namespace levin {
 
-/// So many batches of everything, as a smoke test: false, true (one batch) or a number.
+/// A number of batches of every stage, as a smoke test: false, true (one batch) or a number.
 struct FastDevRun {
   int64_t batches = 0;
 
@@ -19,7 +19,7 @@ struct FastDevRun {
   friend bool operator==(const FastDevRun&, const FastDevRun&) = default;
 };
 
-/// How often to validate: so many batches, a part of an epoch, or, as a time ("00:15:00", "15 min"), when so long has passed since the
+/// How often to validate: a number of batches, a part of an epoch, or, as a time ("00:15:00", "15 min"), when so long has passed since the
 /// last validation.
 struct CheckInterval {
   std::variant<Limit, Seconds> value = Limit{};

@@ -46,7 +46,7 @@ class LogCollection {
   void end_dataloader(Communicator& communicator, NamedValues& values);
   /// The batch that the coming values belong to. Those of a padding batch count nowhere.
   void begin_batch(const Batch& batch);
-  /// What the coming values of this batch count for, when it is not the number of samples. A padding batch's still count nowhere.
+  /// The weight of the next values of this batch, if it is not the number of samples. Values of a padding batch never count.
   void set_weight(double weight) noexcept {
     if (weight_ > 0) weight_ = weight;
   }
@@ -71,7 +71,7 @@ class LogCollection {
   };
   /// All entries, in order; not those of evaluation loaders.
   std::vector<Running> running() const;
-  /// Goes on with them, in place of what there is.
+  /// Replaces the running values and continues with `entries`.
   void restore(const std::vector<Running>& entries);
 
  private:

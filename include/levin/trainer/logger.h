@@ -7,7 +7,7 @@
 
 namespace levin {
 
-/// Where metrics go. Called on rank 0 alone, with values that are already those of all ranks.
+/// A sink of metrics. Called on rank 0 alone, with values that are already those of all ranks.
 class Logger {
  public:
   virtual ~Logger() = default;

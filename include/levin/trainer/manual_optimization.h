@@ -49,7 +49,7 @@ class ManualOptimizer {
   std::optional<bool> reduced_;  // of the coming step: whether there is something to step
 };
 
-/// What stands behind Module::optimize and Module::manual_backward during a training.
+/// Implements Module::optimize and Module::manual_backward during a training.
 class ManualOptimization {
  public:
   /// `before_exchange` is called before a step's first exchange of each optimizer.

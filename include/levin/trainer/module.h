@@ -75,12 +75,12 @@ class Module : public torch::nn::Module, public Hooks {
   /// For the Trainer: what a batch counts for in the step's mean; see set_batch_weight, which holds since begin_batch.
   double weight_of(const Batch& batch) const { return batch.padding() ? 0 : batch_weight_.value_or(batch.weight()); }
   void begin_batch() noexcept { batch_weight_.reset(); }
-  /// For the Trainer: the run that goes on, or null; and what the steps of manual optimization are made of.
+  /// For the Trainer: the current run, or null; and the optimizers of manual optimization.
   void attach(Trainer* trainer) noexcept { trainer_ = trainer; }
   void attach_optimization(ManualOptimization* optimization) noexcept { optimization_ = optimization; }
 
  protected:
-  /// The Trainer of the run that goes on. UsageError outside of one.
+  /// The Trainer of the current run. UsageError outside of a run.
   Trainer& trainer() const;
 
   /// Manual optimization. A whole step of one optimizer: the others' parameters are frozen, and of loss()'s gradients, the mean over all
@@ -108,7 +108,7 @@ class Module : public torch::nn::Module, public Hooks {
     metrics_.emplace_back(std::move(name), std::move(metric));
     return result;
   }
-  /// What this micro-batch counts for in the step's mean, when it is not its number of samples (a number of tokens, say).
+  /// The weight of this micro-batch in the step's mean, if it is not its number of samples (its tokens, for example).
   /// Values that are logged after it have this weight, too.
   void set_batch_weight(double weight) noexcept;
 

@@ -39,7 +39,7 @@ class Trainer {
   void add_callback(std::shared_ptr<Callback> callback) { callbacks_.push_back(std::move(callback)); }
   /// Called on rank 0 alone. None is used in a fast_dev_run.
   void add_logger(std::shared_ptr<Logger> logger) { loggers_.push_back(std::move(logger)); }
-  /// The loggers that the configuration names, on rank 0. Their files go into the folder, if they are not told otherwise. IoError.
+  /// The loggers that the configuration names, on rank 0. Their files go into `folder`, unless configured otherwise. IoError.
   void add_loggers(const std::filesystem::path& folder);
   /// How many callbacks of this class there are.
   template <class T>
@@ -65,7 +65,7 @@ class Trainer {
   /// its limits, or was stopped by a callback with the same options, is complete: the model is loaded, and nothing trained. DataError for
   /// a checkpoint that does not fit, ConfigError for another seed or global batch.
   void fit(Module& module, DataModule& data, const LoadFrom& from = {});
-  /// One pass over the data of the stage; what the module logged, over all ranks. ConfigError where there are no such data.
+  /// One pass over the data of the stage; what the module logged, over all ranks. ConfigError if the data module has no data for the stage.
   NamedValues validate(Module& module, DataModule& data, const LoadFrom& from = {});
   NamedValues test(Module& module, DataModule& data, const LoadFrom& from = {});
   /// This rank's predictions; padding batches leave none.
@@ -74,13 +74,13 @@ class Trainer {
   /// The configuration as TrainerConfig::worked_out gives it.
   const TrainerConfig& config() const noexcept { return config_; }
   Session& session() noexcept { return session_; }
-  /// Those of the run under way, the module's own among them; between runs the Trainer's.
+  /// The callbacks of the current run, including the module's; between runs the Trainer's.
   const std::vector<std::shared_ptr<Callback>>& callbacks() const noexcept;
   const std::vector<std::shared_ptr<Logger>>& loggers() const noexcept { return loggers_; }
   Checkpoints& checkpoints() noexcept { return checkpoints_; }
-  /// Of the run under way (Lightning's name); null between runs.
+  /// The module of the current run (Lightning's name); null between runs.
   DataModule* datamodule() const noexcept;
-  /// Where callbacks put files that are told no other place (Lightning's name); empty: nowhere.
+  /// Default folder of callbacks' files (Lightning's name); empty: none.
   const std::filesystem::path& default_root_dir() const noexcept { return default_root_dir_; }
   /// Resolved against the working directory of this call.
   void set_default_root_dir(const std::filesystem::path& folder) {
