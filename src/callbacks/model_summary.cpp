@@ -12,7 +12,7 @@
 namespace levin {
 namespace {
 
-// "torch::nn::LinearImpl" and "(anonymous namespace)::Block" are what a compiler says; people say Linear and Block.
+// "torch::nn::LinearImpl" and "(anonymous namespace)::Block" are printed as Linear and Block.
 std::string short_name(const std::string& type_name) {
   std::string name = unqualified(type_name);
   if (name.size() > 4 && name.ends_with("Impl")) name.resize(name.size() - 4);

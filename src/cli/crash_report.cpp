@@ -82,7 +82,7 @@ struct CrashReport::State {
   bool several_hosts = false;
   std::string file, partial_file, json_begin;
 
-  // Of the crash. The first thread that comes here owns the report.
+  // The crashing thread. The first to get here owns the report.
   std::atomic<pid_t> thread{0};
   std::atomic<size_t> stage{0};
   int number = 0;
@@ -139,7 +139,7 @@ struct CrashReport::State {
   }
 
   void describe_context() noexcept {
-    if (cause.view().find("\n  in ") == std::string_view::npos) describe_trace_context(text);  // an exception brings its own
+    if (cause.view().find("\n  in ") == std::string_view::npos) describe_trace_context(text);  // an exception's message has its own
   }
 
   void claim() noexcept {

@@ -25,7 +25,7 @@ std::string signed_message(const MpiRuntime& mpi, const std::exception& error) {
   return fmt::format("rank {} on {}: {}", mpi.rank(), host, explain(error));
 }
 
-// Whoever the abort word names is the one that speaks.
+// The rank that the abort word names reports.
 bool was_first(MpiRuntime& mpi, Communicator& communicator, const std::exception& error) {
   if (dynamic_cast<const CommunicatorAborted*>(&error)) return false;
   communicator.abort(explain(error));

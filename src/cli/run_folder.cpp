@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 
 constexpr size_t longest_name = 255;  // of a file on Linux
 
-// mkdir tells who was first, so that two jobs started together do not share a number.
+// mkdir is atomic, so two jobs started together do not share a number.
 fs::path next_number(const fs::path& parent) {
   fs::create_directories(parent);
   for (int number = 1;; number++) {

@@ -40,7 +40,7 @@ std::vector<std::filesystem::path> checkpoint_folders(const std::filesystem::pat
 bool holds_checkpoint(const std::filesystem::path& run_folder, const std::filesystem::path& checkpoint);
 /// How run.json names a folder of checkpoints: relative to the run's folder if it is in there, so that a run can be moved; else absolute.
 std::string relative_to_run(const std::filesystem::path& folder, const std::filesystem::path& run_folder);
-/// Whether a run.json says that its run ended with 0, and had this option. False for what is not a run.json.
+/// Whether a run.json has exit code 0 and this option. False for other files.
 bool ended_well(const std::string& run_record, const std::string& option, const std::string& value);
 
 /// A JSON object without the brace at its end, for a record that a crash writes.

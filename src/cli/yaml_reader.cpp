@@ -226,7 +226,7 @@ std::string read_file(const std::filesystem::path& file, size_t limit) {
   const auto refuse = [&](const std::string& why) {
     throw ConfigError(fmt::format("{}: {}", quote(file.string()), why), "give --config a YAML file");
   };
-  // Non-blocking, so that a pipe that nobody writes cannot hold the program; for a regular file it means nothing.
+  // Non-blocking, so that a pipe without a writer cannot block the program; no effect on a regular file.
   const int descriptor = open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor < 0) refuse(errno == ENOENT ? "no such file" : fmt::format("cannot be opened: {}", std::strerror(errno)));
   const std::unique_ptr<const int, void (*)(const int*)> closer(&descriptor, [](const int* open_descriptor) { ::close(*open_descriptor); });

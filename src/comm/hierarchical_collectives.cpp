@@ -119,7 +119,7 @@ Work HierarchicalCommunicator::all_reduce(const Tensor& tensor, ReduceOp op, std
       lane_->barrier();
       move_bytes(own, output, n * element);
     }
-    lane_->barrier();  // nobody reads the result any more
+    lane_->barrier();  // no rank reads the result any more
     in_flight_ = Tensor();
   });
 }

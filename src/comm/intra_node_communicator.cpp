@@ -154,7 +154,7 @@ Work IntraNodeCommunicator::reduce_scatter(const Tensor& output, const Tensor& i
     match_call(call, &input);
     if (find_shared(input, 0, addresses)) {
       reduce_to(data_of(output), moved(std::move(addresses), rank * output.nbytes()), count, dtype, op);
-      group_->barrier();  // nobody reads this rank's input any more
+      group_->barrier();  // no rank reads this rank's input any more
       return {};
     }
     prepare_stage();

@@ -65,7 +65,7 @@ Work IntraNodeCommunicator::all_to_all(const Tensor& output, std::span<const int
   if (!call.header.has_counts && find_shared(input, 0, addresses)) {
     for (size_t i = 0; i < addresses.size(); i++)
       move_bytes(data_of(output) + to[i], addresses[i] + from[rank], static_cast<size_t>(expected[i]) * element);
-    group_->barrier();  // nobody reads this rank's input any more
+    group_->barrier();  // no rank reads this rank's input any more
     return {};
   }
   prepare_stage();

@@ -10,7 +10,7 @@
 namespace levin {
 namespace {
 
-/// The variables in which a launcher tells a process how many ranks it starts and which one this is; null where it has none.
+/// The environment variables of a launcher for the number of ranks and this process's rank; null if it has none.
 struct Launcher {
   const char *size, *rank;
   bool rank_proves_start = true;  // false: set for a batch script, too
@@ -67,7 +67,7 @@ std::string check_launcher(int mpi_size, const GetVariable& get_variable) {
     if (ranks && *ranks > 1 && (launcher.rank_proves_start || !one_rank)) refuse(launcher.size, *ranks, fmt::format("{} ranks", *ranks));
     if (ranks) one_rank = true;
   }
-  // PALS and PMIx tell a rank its number, and not how many ranks there are.
+  // PALS and PMIx set a rank's number, but not the number of ranks.
   for (const auto& launcher : launchers) {
     if (mpi_size != 1) break;
     if (const auto rank = number_of(get_variable, launcher.rank); rank && *rank > 0 && launcher.rank_proves_start)

@@ -29,7 +29,7 @@ struct WindowFailure {
 /// Maps a new zero-filled file of all ranks' parts; null, with the failure, when any rank could not. Collective.
 ///
 /// Files of our own, not MPI_Win_allocate_shared. MPI's window is a file that is only truncated to its size: where the file system is
-/// short (64 MB of /dev/shm in many containers) the first write dies with SIGBUS, and no look at the free space before helps when
+/// short (64 MB of /dev/shm in many containers) the first write dies with SIGBUS, and checking the free space before does not help when
 /// others take it meanwhile. Here every rank reserves its part by fallocate, which allocates the pages (on the caller's NUMA domain) or
 /// returns ENOSPC. MPI_Win_free is collective, too, and would hang when ranks unwind an exception in different orders; munmap is local.
 std::shared_ptr<SharedWindow> map_window(const WindowRequest& request, const GatherErrno& gather_errno, WindowFailure& failure);

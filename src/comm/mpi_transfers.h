@@ -13,7 +13,7 @@ namespace levin::detail {
 /// Messages between ranks of different nodes, by MPI. Both sides exchange their calls first; data follow when those agree.
 class MpiTransfers {
  public:
-  /// Messages travel on `ranks`, on which nobody else sends.
+  /// Messages travel on `ranks`, on which nothing else sends.
   MpiTransfers(MPI_Comm ranks, int self);
   /// Keeps the tensors of messages that are not complete for ever: MPI may still use them.
   ~MpiTransfers();

@@ -25,7 +25,7 @@ struct alignas(128) Slot {
 static_assert(sizeof(Slot) == 128 && NodeGroup::max_bytes < 256);
 
 struct AbortWord {
-  std::atomic<int> version;  // 0: nobody; odd: being written
+  std::atomic<int> version;  // 0: not set; odd: being written
   int by_rank;
   char reason[2040];
 

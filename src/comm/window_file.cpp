@@ -64,7 +64,7 @@ bool WindowFile::open_on_all(size_t bytes, size_t needed, const GatherErrno& gat
   failure.free_bytes = free_bytes(path_);
   int code = 0;
   if (maker_) {
-    // Not worth starting to fill the file system for; what counts is what the reservation says.
+    // An early check that avoids filling the file system; the reservation decides.
     code = failure.free_bytes < needed ? ENOSPC : open();
     if (code == 0 && ftruncate(descriptor_, static_cast<off_t>(bytes)) != 0) code = errno;
   }

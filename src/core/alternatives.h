@@ -4,7 +4,7 @@
 
 namespace levin::detail {
 
-/// UsageError where `alternative` cannot stand beside the others.
+/// UsageError if `alternative` conflicts with the others.
 void check_alternative(const Alternative& alternative, const std::vector<Alternative>& others);
 std::vector<std::string> first_names(const std::vector<Alternative>& alternatives);
 /// Index of the alternative that a value names. Fails at `location`, with the nearest name, if it is unknown.

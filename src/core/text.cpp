@@ -71,7 +71,7 @@ std::string sanitized(std::string_view text) {
 
 namespace {
 
-// Blanks that a reader cannot tell from a space, or not see at all, by their code point.
+// Blanks that look like a space or are invisible are shown as their code point.
 std::string with_visible_blanks(const std::string& text) {
   std::string out;
   for (size_t i = 0; i < text.size(); i++) {

@@ -72,7 +72,7 @@ Plan make_plan(const std::vector<fs::path>& sources, const fs::path& cache) {
 
 bool is_there(const fs::path& target) {
   std::error_code error;
-  if (!fs::exists(target, error)) return false;  // where it cannot be looked at, making it says why
+  if (!fs::exists(target, error)) return false;  // if stat fails, creating it reports the cause
   try {
     const Hdf5Array tokens(target, data_set);
     return tokens.dtype() == at::kByte && tokens.shape().size() == 1;

@@ -12,7 +12,7 @@ std::unique_ptr<Accelerator> create_from_plugin(const std::string& name) {
     return std::unique_ptr<Accelerator>(plugin.create());
   } catch (const Error&) {
     throw;
-  } catch (const std::exception& error) {  // a library's, whose first line says it
+  } catch (const std::exception& error) {  // a library's, whose first line has the cause
     const std::string text = error.what();
     throw ConfigError(fmt::format("accelerator {} could not start: {}", name, text.substr(0, text.find('\n'))),
                       "check the device, or use accelerator: cpu", "device");

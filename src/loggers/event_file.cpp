@@ -51,7 +51,7 @@ int64_t time_of_name(const std::filesystem::path& folder) {
 
 std::filesystem::path new_name(const std::filesystem::path& folder) {
   const auto now = time_of_name(folder);
-  std::error_code unseen;  // opening the file says it better
+  std::error_code unseen;  // opening the file gives the better error
   for (int number = 0;; number++) {
     auto path = folder / fmt::format("{}{:010}.{}.{}.{}", beginning, now, host_name(), getpid(), number);
     if (!std::filesystem::exists(path, unseen)) return path;

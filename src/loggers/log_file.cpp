@@ -14,7 +14,7 @@ namespace levin::detail {
 
 LogFile::LogFile(std::filesystem::path path, const char* mode, Seconds flush_interval)
     : path_(std::move(path)), flush_interval_(flush_interval.value), flushed_(std::chrono::steady_clock::now()) {
-  std::error_code unseen;  // opening the file says it better
+  std::error_code unseen;  // opening the file gives the better error
   if (path_.has_parent_path()) std::filesystem::create_directories(path_.parent_path(), unseen);
   file_.reset(std::fopen(path_.c_str(), mode));
   if (!file_) refuse();

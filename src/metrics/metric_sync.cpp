@@ -48,7 +48,7 @@ class Packed {
   ReduceOp op_ = ReduceOp::sum;
 };
 
-// What a rank says of one state of rows: a rank without rows learns their shape and dtype from the others.
+// A rank's description of one state of rows: a rank without rows gets shape and dtype from the others.
 struct RowsHeader {
   static constexpr int64_t most_dims = 8;
   int64_t rows = 0, dtype = 0, dims = 0;

@@ -9,7 +9,7 @@
 namespace levin {
 namespace {
 
-// How long a schedule is: what it says itself, else the training.
+// The length of a schedule: its own if set, else the training's.
 double length_of(int64_t given, int64_t training, const char* schedule, const char* field) {
   const int64_t length = given > 0 ? given : training;
   if (length <= 0)

@@ -148,7 +148,7 @@ void refuse_frozen(const std::vector<char>& frozen, const std::vector<NamedParam
 }
 
 std::vector<std::string> unregistered_leaves(const Tensor& loss, const std::vector<NamedParameter>& parameters) {
-  constexpr size_t dying = 2;  // handles of a leaf that nobody else holds: the graph's, and the list's
+  constexpr size_t dying = 2;  // references of a leaf held nowhere else: the graph's and the list's
   std::vector<std::string> forms;
   for (const Tensor& leaf : strange_leaves(loss, parameters))
     if (leaf.use_count() > dying) forms.push_back(shape_of(leaf));

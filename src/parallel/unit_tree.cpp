@@ -53,7 +53,7 @@ UnitTree::UnitTree(torch::nn::Module& module, int64_t min_num_params) {
   walk.visit(module, "", {0});
   walk.finish();
   const auto at = [this](int unit) -> Node& { return units[static_cast<size_t>(unit)]; };
-  for (size_t i = units.size(); i-- > 1;) {  // inner units stand behind those around them
+  for (size_t i = units.size(); i-- > 1;) {  // nested units come after their parents
     auto& unit = units[i];
     const bool stays = unit.numel > 0 && unit.numel >= min_num_params;
     unit.becomes = stays ? static_cast<int>(i) : unit.parent;

@@ -197,7 +197,7 @@ void Checkpoints::begin_training() {
   if (!on_exception_.empty()) after_error_ = host.split(0, host.rank());
 }
 
-// A rank that waits here in vain ends the job, as it would have without waiting.
+// A rank whose wait times out ends the job, as it would have without waiting.
 bool Checkpoints::all_ranks_at_step(const std::string& why, int64_t step) {
   constexpr std::chrono::seconds patience{5};
   std::mutex mutex;
@@ -231,7 +231,7 @@ void Checkpoints::save_on_exception(const std::string& why, const StateDict& las
   } catch (const CommunicatorAborted&) {  // not all have come
   } catch (const std::exception& error) {
     if (session_.rank() == 0) log.warning("[checkpoint] nothing is saved after the exception: {}", error.what());
-  } catch (...) {  // of a hook that throws what is no exception: the first one is the one to tell
+  } catch (...) {  // a hook threw a non-exception; the first error is the one to report
   }
 }
 

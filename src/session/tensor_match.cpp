@@ -13,7 +13,7 @@
 namespace levin::detail {
 namespace {
 
-// A few of them: a list of thousands tells no more.
+// The first few: a list of thousands is no help.
 void list(std::vector<std::string>& lines, const char* title, const std::vector<std::string>& names) {
   if (names.empty()) return;
   constexpr size_t most = 10;

@@ -93,7 +93,7 @@ void Trainer::run(Stage stage, Module& module, DataModule& data, const std::func
     call("teardown", data, [&] { data.teardown(stage); });
     run.hooks().call("teardown", &Hooks::teardown, stage);
   } catch (const CommunicatorAborted&) {
-    throw;  // another rank's error, and that rank says it
+    throw;  // another rank's error, which that rank reports
   } catch (const std::exception& error) {
     const std::string message = explain(error);
     session_.communicator().abort(message);
@@ -132,7 +132,7 @@ void Trainer::finalize_loggers() {
 
 void Trainer::fit(Module& module, DataModule& data, const LoadFrom& from) {
   session_.forget_stop();
-  report_.stop_reason.clear();  // a callback that stops the training says why
+  report_.stop_reason.clear();  // set by the callback that stops the training
   report_.already_complete = false;
   run(Stage::fit, module, data, [&](Run& run) { FitLoop(run).run(from); });
   if (report_.stop_reason.empty())

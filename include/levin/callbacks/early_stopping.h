@@ -38,7 +38,7 @@ LEVIN_CHOICE(EarlyStoppingConfig, "early_stopping")
 enum class EarlyStoppingReason { not_stopped, stopping_threshold, divergence_threshold, patience_exhausted, non_finite_metric };
 
 /// Stops the training when a metric no longer improves; the reason is in the run's report, too. The metric is that of all ranks, so all
-/// of them decide alike, right after the check. Nothing is checked in a sanity check, a fast_dev_run, or after somebody else's stop.
+/// of them decide alike, right after the check. Nothing is checked in a sanity check, a fast_dev_run, or after another stop request.
 /// ConfigError for a metric that was not logged.
 class EarlyStopping : public Callback {
  public:

@@ -49,7 +49,7 @@ namespace levin {
 // clang-format on
 
 namespace detail {
-// (parameters of a hook) -> the function that stands for it.
+// (parameters of a hook) -> the type of its function.
 template <class Hook>
 struct FunctionOf;
 template <class... Parameters>

@@ -20,7 +20,7 @@ LEVIN_CONFIG(TimerConfig, (duration, "stop after this training time; null: only 
 LEVIN_CHOICE(TimerConfig, "timer")
 
 /// Measures how long training, validation, test and prediction take, and stops the training when its time is over. All ranks stop after
-/// the same step, whichever rank's clock tells first; at the end of an epoch rank 0's clock decides. The reason is in the run's report.
+/// the same step, when the first rank's clock runs out; at the end of an epoch rank 0's clock decides. The reason is in the run's report.
 class Timer : public Callback {
  public:
   using Config = TimerConfig;

@@ -7,7 +7,7 @@
 
 namespace levin {
 
-/// For a program that is asked for more (or fewer) ranks than it was started with: an error that says how to start it. `command` is argv.
+/// The error of a program started with more or fewer ranks than configured; its remedy is the right launch command. `command` is argv.
 ConfigError explain_devices(int64_t ranks_wanted, int ranks_running, const std::vector<std::string>& command);
 
 /// A word as a shell must be given it.

@@ -11,7 +11,7 @@ using GetVariable = std::function<const char*(const char*)>;
 /// Whether mpirun, srun, PALS, Flux or another launcher started this process as a rank. A batch script itself is not a rank.
 bool started_by_launcher(const GetVariable& get_variable);
 
-/// This process's rank as the launcher numbers it; nothing where no launcher says it.
+/// This process's rank according to the launcher; null without a launcher, or if it sets no rank.
 std::optional<int> launcher_rank(const GetVariable& get_variable);
 
 /// Compares the ranks that MPI sees with those that the launcher started. ConfigError, naming both sides, when MPI sees one rank and the

@@ -69,7 +69,7 @@ class MeshLayout {
   int nodes_ = 1, ranks_per_node_ = 0;
 };
 
-/// A mesh over a communicator's ranks: asked by role, so that nobody computes ranks. `world` outlives it.
+/// A mesh over a communicator's ranks. Callers ask for roles instead of computing ranks. `world` outlives it.
 class Mesh {
  public:
   /// Nodes are the sets of ranks that share host memory (Communicator::node of the CPU communicator). Collective.

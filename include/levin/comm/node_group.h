@@ -30,7 +30,7 @@ class SharedWindow {
 
 /// Who ended the job, by its number in create's communicator, and why.
 struct AbortNotice {
-  int by_rank = -1;  ///< -1: nobody
+  int by_rank = -1;  ///< -1: none
   std::string reason;
 };
 

@@ -2,8 +2,8 @@
 
 namespace levin {
 
-/// HDF5 must not be entered by two threads at once, so whoever calls it holds this lock of the process: for a short call that concerns
-/// metadata, never for bulk data. Threads get it in the order in which they came, so a loop of many calls keeps nobody waiting for longer
+/// The process-wide lock around every HDF5 call, which must not run in two threads at once. Hold it for short calls that concern
+/// metadata, never for bulk data. It is fair (first come, first served), so a loop of many calls delays no thread for longer
 /// than one of them. A thread that holds it may take it again.
 class Hdf5Lock {
  public:

@@ -40,7 +40,7 @@ class OpenChoice {
   bool enabled() const noexcept { return !items_.empty() || by_default(); }
 
  protected:
-  /// A choice that is also a switch, and how it stands.
+  /// A choice that is also a switch, and its value.
   explicit OpenChoice(bool on) : on_(on) {}
   /// The items; where they are those by default, fresh ones of what the registry has by default.
   std::vector<Item> effective_items() const;

@@ -23,7 +23,7 @@ class Dataset {
 };
 
 /// A contiguous CPU tensor of this shape and dtype under `name` in `into`, its values unset: the one that is there, resized if need be,
-/// unless somebody else still holds it or a view of it, or else a new one. So a caller who keeps a batch never sees it change.
+/// unless it or a view of it is still referenced elsewhere, else a new one. So a caller who keeps a batch never sees it change.
 const Tensor& reuse_tensor(Batch& into, std::string_view name, at::IntArrayRef shape, at::ScalarType dtype);
 
 }  // namespace levin

@@ -21,10 +21,10 @@ class Loader {
 
   /// Goes to the start of an epoch.
   virtual void set_epoch(int64_t epoch) = 0;
-  /// The next batch, or null at the end of the epoch. It is valid until the next call; its tensors stay as they are for whoever holds
-  /// them longer. Rethrows what reading the data threw.
+  /// The next batch, or null at the end of the epoch. Valid until the next call; tensors that the caller keeps stay unchanged.
+  /// Rethrows exceptions of reading the data.
   virtual Batch* next() = 0;
-  /// Batches of an epoch; nothing where only reading tells.
+  /// Batches of an epoch; null if only reading the data can tell.
   virtual std::optional<int64_t> length() const = 0;
   /// Whether the batch that next() gave last is the epoch's last.
   virtual bool at_end() const = 0;

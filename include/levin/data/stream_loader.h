@@ -44,7 +44,7 @@ class StreamLoader : public Loader {
   Communicator* communicator_;
   int64_t epoch_ = 0, read_ = 0, global_samples_ = 0, taken_ = 0;
   bool open_ = false, more_ = false, at_end_ = false;
-  bool ended_ = false;   // the stream; for whoever reads it
+  bool ended_ = false;   // the stream; read by either thread
   int64_t counted_ = 0;  // its samples so far; likewise
   Batch current_, ahead_;
   std::unique_ptr<SampleStream> stream_;

@@ -17,7 +17,7 @@ LEVIN_CONFIG(LossScaling, (init_scale, "factor of the loss at the start of 16-mi
              (backoff_factor, "of the scale, after an overflow", greater_than(0), less_than(1)),
              (growth_interval, "steps without an overflow until the scale grows", at_least(1)))
 
-/// The scale of the loss from step to step. Arithmetic alone: ranks that tell it the same have the same scale.
+/// The scale of the loss from step to step. Pure arithmetic: equal inputs on all ranks give equal scales.
 class LossScaler {
  public:
   struct State {

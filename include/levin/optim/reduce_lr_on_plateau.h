@@ -49,7 +49,7 @@ struct PlateauState {
   bool operator==(const PlateauState&) const = default;
 };
 
-/// The state after a look at one more value.
+/// The state after one more value.
 PlateauState observe(const ReduceLROnPlateau& config, PlateauState state, double value);
 /// `lr` after `reductions` reductions.
 double reduced_lr(const ReduceLROnPlateau& config, double lr, int64_t reductions);

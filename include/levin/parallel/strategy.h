@@ -35,7 +35,7 @@ class Strategy {
  public:
   ~Strategy();
   /// Resolves `config` for the communicator's ranks; ConfigError as of resolve_strategy. `alignment_bytes` of every parameter. `check`
-  /// looks at memory in setup, on CPUs; null: nobody does. Collective.
+  /// checks memory in setup, on CPUs; null: no check. Collective.
   static std::unique_ptr<Strategy> create(const StrategyConfig& config, Communicator& communicator, int64_t alignment_bytes = 64,
                                           Log log = {}, MemoryCheck check = {});
   /// The same on a mesh, which outlives the strategy: gradients and weights are summed over mesh.loss(), signals over all ranks.

@@ -21,7 +21,7 @@ at::ScalarType parameter_dtype(Precision precision) noexcept;
 /// The dtype of autocast; null: off.
 std::optional<at::ScalarType> autocast_dtype(Precision precision) noexcept;
 
-/// Which dtypes a CPU has matrix instructions for, as far as LibTorch tells.
+/// Which dtypes a CPU has matrix instructions for, as far as LibTorch reports them.
 struct CpuFeatures {
   bool known = false, bf16 = false, fp16 = false;
   static CpuFeatures of_this_one();

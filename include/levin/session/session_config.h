@@ -15,7 +15,7 @@ namespace levin {
 
 /// The handling of a step whose mean gradient is not finite. In 16-mixed it is always skipped, and the loss scale reduced.
 enum class NonfiniteGradients {
-  ignore,  ///< nobody looks
+  ignore,  ///< not checked
   skip,    ///< the parameters stay as they are, and the step is counted among those skipped
   error    ///< on all ranks
 };
