@@ -85,4 +85,20 @@ void read_verified(const File& file, const Manifest::Dataset& set, uint64_t begi
   }
 }
 
+void read_verified(const File& file, const Manifest::Dataset& set, RunCopier runs) {
+  HashingReader reader(file);
+  uint64_t place = 0;
+  for (const auto& block : set.blocks) {
+    if (runs.done()) break;
+    const uint64_t end = place + block.bytes;
+    if (runs.next_begin() < end) {
+      reader.reset();
+      reader.add_each(set.offset + place, set.offset + end,
+                      [&](uint64_t begin, const std::byte* bytes, uint64_t count) { runs.take(begin - set.offset, bytes, count); });
+      check(reader, file, set, block, set.offset + place);
+    }
+    place = end;
+  }
+}
+
 }  // namespace levin::detail

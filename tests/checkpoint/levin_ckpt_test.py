@@ -258,6 +258,24 @@ def test_version_2(made):
                 check(numpy.allclose(found[name], values, rtol=1e-9, atol=1e-12), f"{name} on {ranks}")
 
 
+def test_boxes(made):
+    """A matrix 6x10 of 0, 1, … that two ranks wrote by columns, in one file."""
+    os.mkdir("boxes")
+    subprocess.run(["tar", "-xzf", Path(__file__).resolve().parent / "fixtures/boxes.tar.gz", "-C", "boxes"], check=True)
+    Ckpt("verify", "boxes").says("good, step 0, 1 tensors")
+    Ckpt("inspect", "boxes").says("manifest version 3", "6x10 float64, 480 B, 4 parts")
+    about = json.loads(Ckpt("inspect", "boxes", "--json").out)
+    check(about["manifest_version"] == 3 and about["tensors"] == [{"name": "model/w", "dtype": "float64", "shape": [6, 10], "bytes": 480}], about)
+    check(sorted((one["offset"], one["extent"]) for one in about["parts"]) == [([0, 0], [6, 2]), ([0, 2], [6, 3]), ([0, 5], [6, 2]), ([0, 7], [6, 3])], about)
+    Ckpt("export", "boxes", "boxes.safetensors")
+    matrix = safetensors.numpy.load_file("boxes.safetensors")["w"]
+    check(numpy.array_equal(matrix, numpy.arange(60.0).reshape(6, 10)), matrix)
+    Ckpt("import", "boxes.safetensors", "whole")
+    Ckpt("diff", "boxes", "whole").says("1 tensors are the same, 0 differ")
+    flip(Path("boxes/state.h5"), json.loads(Path("boxes/manifest.json").read_text())["datasets"][2]["offset"])
+    Ckpt("verify", "boxes", expected=65).says('"model/w" is corrupt')
+
+
 def test_the_guides_python_loads_a_model_with_batch_norm(made):
     """With what it needs of PyTorch, which is not installed here: from_numpy is strict, as PyTorch's, and as_tensor takes scalars, too."""
     guide = (Path(__file__).resolve().parent / "../../docs/checkpoints.md").read_text()
