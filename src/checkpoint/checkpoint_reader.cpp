@@ -145,8 +145,9 @@ class CheckpointReader::Implementation {
     const auto& tensor = tensors_[number];
     const auto element = static_cast<int64_t>(c10::elementSize(tensor.dtype));
     const bool later = comes_later(tensor.name);
+    const auto whole = Hyperslab::range(0, tensor.numel());
     for (const auto* set : places_[number]) {
-      const auto stored = set->part ? set->part->slab : Hyperslab::range(0, tensor.numel());
+      const auto& stored = set->part ? set->part->slab : whole;
       if (stored.flattened && wanted.flattened) {
         const int64_t from = std::max(wanted.offset[0], stored.offset[0]),
                       to = std::min(wanted.offset[0] + wanted.extent[0], stored.offset[0] + stored.extent[0]);

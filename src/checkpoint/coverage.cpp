@@ -69,7 +69,7 @@ void check_tensors(std::vector<Region> regions, const std::vector<TensorEntry>& 
     if (slabs.empty() || slabs.back().flattened) {  // ranges come before boxes
       check_ranges(slabs, tensors[i]);
     } else if (const auto miscount = first_miscount(slabs, tensors[i].shape)) {
-      refuse_coverage(miscount->several ? several_ranks : nobody, fmt::format("elements from {} on", miscount->index), tensors[i].name);
+      refuse_coverage(miscount->several ? several_ranks : nobody, fmt::format("elements from index {}", miscount->index), tensors[i].name);
     }
   }
 }

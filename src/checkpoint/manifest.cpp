@@ -256,8 +256,9 @@ Manifest Manifest::from_text(std::string_view text, const std::filesystem::path&
   if (version == 0 || version > static_cast<uint64_t>(newest_version))
     reader.refuse(fmt::format("has version {}, this program reads versions up to {}", version, newest_version),
                   "use the Levin version that wrote it, or a newer one");
-  const bool several = version > 1;  // can be described
-  reader.members_are(json, {"format", "version", "step", "epoch", "saved_at", "fields", several ? "files" : "file", "datasets", "checksum"},
+  const bool lists_files = version > 1;
+  reader.members_are(json,
+                     {"format", "version", "step", "epoch", "saved_at", "fields", lists_files ? "files" : "file", "datasets", "checksum"},
                      "manifest");
 
   Manifest manifest;
@@ -272,8 +273,8 @@ Manifest Manifest::from_text(std::string_view text, const std::filesystem::path&
   for (const auto& [name, value] : fields.items()) manifest.fields[name] = reader.text_in(value, name.c_str());
 
   manifest.files.clear();
-  if (several && reader.list(json, "files").size() > most_files) reader.refuse(fmt::format("has more than {} files", most_files));
-  if (several)
+  if (lists_files && reader.list(json, "files").size() > most_files) reader.refuse(fmt::format("has more than {} files", most_files));
+  if (lists_files)
     for (const auto& file : reader.list(json, "files")) add_file(manifest, file, reader);
   else
     add_file(manifest, reader.member(json, "file"), reader);

@@ -254,11 +254,11 @@ BOOST_AUTO_TEST_CASE(wrong_slabs_are_refused_and_nothing_is_left) {
       return [&memory, slab](CheckpointState& state) { state.pieces.push_back({"model/w", slab, memory.data()}); };
     };
     refused([](auto& state) { state.pieces.pop_back(); },
-            {fmt::format("no rank provides elements from [0, {}] on of \"model/w\"", 10 * (2 * ranks.size - 1) / (2 * ranks.size))});
+            {fmt::format("no rank provides elements from index [0, {}] of \"model/w\"", 10 * (2 * ranks.size - 1) / (2 * ranks.size))});
     refused([](auto& state) { state.pieces.back().slab.extent[0] = 5; },
-            {fmt::format("no rank provides elements from [5, {}] on of \"model/w\"", 10 * (2 * ranks.size - 1) / (2 * ranks.size))});
-    refused(with({{2, 1}, {2, 2}}), {"more than one rank writes elements from [2, 1] on of \"model/w\""});
-    refused(with(Hyperslab::range(59, 60)), {"more than one rank writes elements from [5, 9] on of \"model/w\""});
+            {fmt::format("no rank provides elements from index [5, {}] of \"model/w\"", 10 * (2 * ranks.size - 1) / (2 * ranks.size))});
+    refused(with({{2, 1}, {2, 2}}), {"more than one rank writes elements from index [2, 1] of \"model/w\""});
+    refused(with(Hyperslab::range(59, 60)), {"more than one rank writes elements from index [5, 9] of \"model/w\""});
     refused([](auto& state) { state.pieces.push_back(state.pieces.front()); },
             {"more than one rank writes elements at offset [0, ", "of \"model/w\""});
     for (const auto& [slab, text] :
