@@ -23,11 +23,11 @@ namespace {
 constexpr double epsilon = 1e-5;
 
 torch::nn::Linear make_linear(int64_t inputs, int64_t outputs, bool bias, double deviation) {
-  torch::nn::Linear made(torch::nn::LinearOptions(inputs, outputs).bias(bias));
+  torch::nn::Linear linear(torch::nn::LinearOptions(inputs, outputs).bias(bias));
   const at::NoGradGuard no_grad;
-  made->weight.normal_(0, deviation);
-  if (bias) made->bias.zero_();
-  return made;
+  linear->weight.normal_(0, deviation);
+  if (bias) linear->bias.zero_();
+  return linear;
 }
 
 // In one pass; LibTorch's own forward adds the bias of a batch of sequences in a second one.

@@ -72,10 +72,10 @@ Tensor sample(const Tensor& input, const Tensor& length, const std::vector<int64
     for (size_t row = 0; row < rows; row++)
       texts[row].push_back(draw({next.mutable_data_ptr<double>() + row * width, width}, config, random[row]));
   }
-  Tensor made = at::full({prompts.size(0), prompts.size(1) + config.tokens}, -1, at::kLong);
+  Tensor result = at::full({prompts.size(0), prompts.size(1) + config.tokens}, -1, at::kLong);
   for (size_t row = 0; row < rows; row++)
-    std::copy(texts[row].begin(), texts[row].end(), made.mutable_data_ptr<int64_t>() + row * static_cast<size_t>(made.size(1)));
-  return made;
+    std::copy(texts[row].begin(), texts[row].end(), result.mutable_data_ptr<int64_t>() + row * static_cast<size_t>(result.size(1)));
+  return result;
 }
 
 std::string text_of(const Tensor& row) {

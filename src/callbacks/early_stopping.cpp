@@ -74,10 +74,10 @@ void EarlyStopping::check() {
   const double* value = find_value(report.metrics, config_.monitor);
   if (!value) {
     const std::string known = names_of(report.metrics);
-    const std::string what = fmt::format("early stopping monitors \"{}\", which was not logged", config_.monitor);
+    const std::string message = fmt::format("early stopping monitors \"{}\", which was not logged", config_.monitor);
     const std::string remedy = known.empty() ? "log it in validation_step" : "monitor one of those that were: " + known;
-    if (config_.strict) throw ConfigError(what, remedy, "callbacks");
-    if (config_.verbose && trainer().session().rank() == 0) log.warning("[callbacks] {}; {}", what, remedy);
+    if (config_.strict) throw ConfigError(message, remedy, "callbacks");
+    if (config_.verbose && trainer().session().rank() == 0) log.warning("[callbacks] {}; {}", message, remedy);
     return;
   }
   const double before = best_;

@@ -46,13 +46,13 @@ void LearningRateMonitor::on_train_batch_start(const Batch&, int64_t) {
   log(Interval::step);
 }
 
-void LearningRateMonitor::log(Interval moment) {
+void LearningRateMonitor::log(Interval due) {
   const auto optimizers = trainer().session().optimizer_values();
   const auto names = LearningRateMonitor::names(optimizers);
   NamedValues values;
   for (size_t i = 0; i < optimizers.size(); i++) {
     const auto& [name, known, interval, groups] = optimizers[i];
-    if (!config_.logging_interval && interval && *interval != moment) continue;
+    if (!config_.logging_interval && interval && *interval != due) continue;
     for (size_t group = 0; group < groups.size(); group++) {
       const std::string full = names[i] + (groups.size() > 1 ? fmt::format("/pg{}", group + 1) : "");
       values.emplace_back(full, groups[group].lr);

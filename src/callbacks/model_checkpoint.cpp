@@ -24,11 +24,11 @@ constexpr Seconds first_interval{30};  // of auto, until it is known what a chec
 std::vector<KeptCheckpoint> kept_in(const std::filesystem::path& folder, const std::string& monitor) {
   std::vector<KeptCheckpoint> kept;
   for (const auto& [path, manifest] : list_checkpoints(folder).checkpoints) {
-    KeptCheckpoint one{path.filename(), manifest.step, {}};
+    KeptCheckpoint checkpoint{path.filename(), manifest.step, {}};
     const auto of = manifest.fields.find("monitor"), score = manifest.fields.find(score_field);
     if (of != manifest.fields.end() && of->second == monitor && score != manifest.fields.end())
-      one.score = parse_number<double>(score->second);
-    kept.push_back(std::move(one));
+      checkpoint.score = parse_number<double>(score->second);
+    kept.push_back(std::move(checkpoint));
   }
   return kept;
 }

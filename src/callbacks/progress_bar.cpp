@@ -26,15 +26,15 @@ void ProgressBar::on_train_epoch_end() {
   if (bar_ && trainer().session().rank() == 0) write_("\n");
 }
 
-void ProgressBar::show_if_due(const char* what) {
+void ProgressBar::show_if_due(const char* stage) {
   if (trainer().session().rank() != 0) return;
-  if (std::chrono::steady_clock::now() - last_ >= interval_) show(what);
+  if (std::chrono::steady_clock::now() - last_ >= interval_) show(stage);
 }
 
-void ProgressBar::show(const char* what) {
+void ProgressBar::show(const char* stage) {
   last_ = std::chrono::steady_clock::now();
   const auto [done, total] = trainer().batch_progress();
-  std::string line = fmt::format("epoch {} {} {}/{} step {}", trainer().current_epoch(), what, done, total, trainer().global_step());
+  std::string line = fmt::format("epoch {} {} {}/{} step {}", trainer().current_epoch(), stage, done, total, trainer().global_step());
   for (const auto& [name, value] : trainer().progress_bar_values()) line += fmt::format(" {} {}", name, value_text(value, 4));
   if (!bar_) return write_(line + "\n");
   constexpr int64_t width = 24;

@@ -30,7 +30,7 @@ void Timer::on_train_start() {
   start(Stage::fit);
   if (!config_.duration || spent_ < config_.duration->value) return;
   trainer().session().stop(StopReason::timer);
-  say_so();
+  log_stop();
 }
 
 std::string Timer::stop_options() const {
@@ -44,7 +44,7 @@ void Timer::on_train_batch_start(const Batch&, int64_t) {
 }
 
 void Timer::on_train_batch_end(const Tensor&, const Batch&, int64_t) {
-  if (config_.interval == Interval::step && config_.duration && trainer().session().stops_for(StopReason::timer)) say_so();
+  if (config_.interval == Interval::step && config_.duration && trainer().session().stops_for(StopReason::timer)) log_stop();
 }
 
 void Timer::on_train_epoch_end() {
@@ -52,10 +52,10 @@ void Timer::on_train_epoch_end() {
   auto& session = trainer().session();
   if (!broadcast_value(session.communicator(), over())) return;
   session.stop(StopReason::timer);
-  say_so();
+  log_stop();
 }
 
-void Timer::say_so() {
+void Timer::log_stop() {
   auto& reason = trainer().report().stop_reason;
   if (!reason.empty()) return;
   reason = fmt::format("timer: {} are over", config_.duration->to_text());

@@ -73,7 +73,9 @@ CheckpointListing list_checkpoints(const fs::path& folder) { return list_checkpo
 CheckpointListing list_checkpoints(const std::vector<fs::path>& folders) {
   CheckpointListing listing;
   for (const auto& folder : folders) add_checkpoints(folder, listing);
-  const auto age = [](const FoundCheckpoint& one) { return std::tuple(one.manifest.step, one.manifest.saved_at, one.path); };
+  const auto age = [](const FoundCheckpoint& checkpoint) {
+    return std::tuple(checkpoint.manifest.step, checkpoint.manifest.saved_at, checkpoint.path);
+  };
   std::sort(listing.checkpoints.begin(), listing.checkpoints.end(), [&](const auto& a, const auto& b) { return age(a) < age(b); });
   std::sort(listing.refused.begin(), listing.refused.end());
   return listing;

@@ -97,8 +97,8 @@ class CheckpointReader::Implementation {
     });
     std::vector<int64_t> all;
     for (size_t i = 0; i < files_.size(); i++) {
-      const auto told = broadcast_values(communicator, std::move(numbers[i]), static_cast<int>(i % ranks));
-      all.insert(all.end(), told.begin(), told.end());
+      const auto received = broadcast_values(communicator, std::move(numbers[i]), static_cast<int>(i % ranks));
+      all.insert(all.end(), received.begin(), received.end());
     }
     on_all_ranks(communicator, "checkpoint", [&] { take(all); });
   }
@@ -125,14 +125,14 @@ class CheckpointReader::Implementation {
   Manifest manifest_;
   std::vector<File> files_;  ///< the manifest's
   std::vector<TensorEntry> tensors_;
-  std::vector<std::vector<const Manifest::Dataset*>> places_;  ///< of each tensor: all of it, or its parts
+  std::vector<std::vector<const Manifest::Dataset*>> datasets_;  ///< of each tensor: all of it, or its parts
   std::unordered_map<std::string, size_t> index_;
   std::map<std::string, std::string> texts_;
 
  private:
   bool comes_later(const std::string& name) const {
     const auto& beginnings = options_.verify_on_read;
-    return std::any_of(beginnings.begin(), beginnings.end(), [&](const auto& one) { return name.starts_with(one); });
+    return std::any_of(beginnings.begin(), beginnings.end(), [&](const auto& prefix) { return name.starts_with(prefix); });
   }
 
   size_t number_of(const std::string& name) const {
@@ -146,7 +146,7 @@ class CheckpointReader::Implementation {
     const auto element = static_cast<int64_t>(c10::elementSize(tensor.dtype));
     const bool later = comes_later(tensor.name);
     const auto whole = Hyperslab::range(0, tensor.numel());
-    for (const auto* set : places_[number]) {
+    for (const auto* set : datasets_[number]) {
       const auto& stored = set->part ? set->part->slab : whole;
       if (stored.flattened && wanted.flattened) {
         const int64_t from = std::max(wanted.offset[0], stored.offset[0]),
@@ -165,12 +165,12 @@ class CheckpointReader::Implementation {
 
   void read_run(const Manifest::Dataset& set, int64_t element, const detail::SlabRun& run, std::byte* memory, bool later) const {
     const auto bytes = [&](int64_t elements) { return static_cast<uint64_t>(elements * element); };
-    auto* place = memory + bytes(run.to);
+    auto* target = memory + bytes(run.to);
     const auto& file = files_[set.file];
     if (later)
-      detail::read_verified(file, set, bytes(run.from), bytes(run.from + run.elements), place);
+      detail::read_verified(file, set, bytes(run.from), bytes(run.from + run.elements), target);
     else
-      file.read_at(place, bytes(run.elements), set.offset + bytes(run.from));
+      file.read_at(target, bytes(run.elements), set.offset + bytes(run.from));
   }
 
   void read_runs(const Manifest::Dataset& set, detail::RunCopier runs, bool later) const {
@@ -196,12 +196,12 @@ class CheckpointReader::Implementation {
         const auto [known, added] = index_.emplace(set.name, tensors_.size());
         if (added) {
           tensors_.push_back({set.name, static_cast<c10::ScalarType>(dtype), {shape, shape + dims}});
-          places_.emplace_back();
+          datasets_.emplace_back();
         }
         if (const auto& tensor = tensors_[known->second]; tensor.dtype != static_cast<c10::ScalarType>(dtype))
           throw DataError(fmt::format("{}: {} has parts of different types", path_.string(), quote(set.name)),
                           "use a checkpoint that Levin wrote", "checkpoint");
-        places_[known->second].push_back(&set);
+        datasets_[known->second].push_back(&set);
       }
       at += static_cast<size_t>(dims);
     }
@@ -246,8 +246,9 @@ NewestCheckpoint newest_checkpoint(const std::vector<std::filesystem::path>& fol
   on_all_ranks(&communicator, "checkpoint", [&] {
     if (communicator.rank() != 0) return;
     const auto listing = list_checkpoints(folders);
-    for (const auto& one : listing.checkpoints)
-      if (std::find(passed_over.begin(), passed_over.end(), one.path) == passed_over.end()) paths.push_back(one.path.string());
+    for (const auto& checkpoint : listing.checkpoints)
+      if (std::find(passed_over.begin(), passed_over.end(), checkpoint.path) == passed_over.end())
+        paths.push_back(checkpoint.path.string());
     refused = listing.refused;
   });
   const auto count =

@@ -8,9 +8,9 @@ namespace levin {
 namespace {
 
 // Of what a file or a caller says; what cannot be counted is refused elsewhere.
-int64_t product(int64_t one, int64_t other) {
+int64_t product(int64_t a, int64_t b) {
   int64_t result = 0;
-  return __builtin_mul_overflow(one, other, &result) ? std::numeric_limits<int64_t>::max() : result;
+  return __builtin_mul_overflow(a, b, &result) ? std::numeric_limits<int64_t>::max() : result;
 }
 
 }  // namespace

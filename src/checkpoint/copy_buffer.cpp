@@ -114,11 +114,11 @@ std::vector<Part> CopyBuffer::copy(std::vector<Part> parts, int threads) {
     size_t bytes;
   };
   std::vector<Piece> pieces;
-  size_t place = 0, total = 0;
+  size_t offset = 0, total = 0;
   for (auto& part : parts) {
-    pieces.push_back({memory_ + place, part.data, part.bytes});
-    part.data = memory_ + place;
-    place += aligned(part.bytes, alignment_bytes);
+    pieces.push_back({memory_ + offset, part.data, part.bytes});
+    part.data = memory_ + offset;
+    offset += aligned(part.bytes, alignment_bytes);
     total += part.bytes;
   }
   // Each thread copies a stretch [begin, end) of all the bytes.

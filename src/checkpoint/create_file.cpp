@@ -56,11 +56,11 @@ File create_file(const std::filesystem::path& path, const MpiIoHints& hints) {
   if (error != MPI_SUCCESS)
     throw IoError(fmt::format("MPI cannot create {}: {}", path.string(), words_of(error)),
                   "choose a writable directory, or remove mpi_io_hints", "checkpoint");
-  auto made = File::open_to_write(path);
+  auto created = File::open_to_write(path);
   struct stat about {};
-  if (fstat(made.descriptor(), &about) != 0 || fchmod(made.descriptor(), about.st_mode & 0775) != 0)
+  if (fstat(created.descriptor(), &about) != 0 || fchmod(created.descriptor(), about.st_mode & 0775) != 0)
     throw_io_error(fmt::format("cannot set the mode of {}", path.string()), errno);
-  return made;
+  return created;
 }
 
 }  // namespace levin::detail

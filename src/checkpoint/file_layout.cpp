@@ -73,7 +73,7 @@ class Layouter {
     H5Pset_char_encoding(link_.id, H5T_CSET_UTF8);
   }
 
-  FileLayout::Place add(const TensorEntry& tensor) {
+  FileLayout::Extent add(const TensorEntry& tensor) {
     const Hdf5Section section;
     const auto type = hdf5_type(tensor.dtype);
     if (!type) refuse(tensor.name, fmt::format("has dtype {}, which checkpoints do not support", c10::toString(tensor.dtype)));
@@ -83,7 +83,7 @@ class Layouter {
     return add(tensor.name, *type, space, static_cast<uint64_t>(tensor.bytes()));
   }
 
-  FileLayout::Place add(const TextEntry& text) {
+  FileLayout::Extent add(const TextEntry& text) {
     const uint64_t bytes = rounded(text.text.size());
     const Hdf5Section section;
     return add(text.name, hdf5_text_type(bytes), {H5Screate(H5S_SCALAR), H5Sclose}, bytes);
@@ -127,7 +127,7 @@ class Layouter {
     }
   }
 
-  FileLayout::Place add(const std::string& name, hid_t type, const Hdf5Handle& space, uint64_t bytes) {
+  FileLayout::Extent add(const std::string& name, hid_t type, const Hdf5Handle& space, uint64_t bytes) {
     make_groups_of(name);
     const Hdf5Handle set(H5Dcreate2(file_, name.c_str(), type, space, link_.id, create_.id, H5P_DEFAULT), H5Dclose);
     if (!set.good()) fail(quote(name));
@@ -137,7 +137,7 @@ class Layouter {
     return {offset, bytes};
   }
 
-  [[noreturn]] static void fail(const std::string& what) { throw UsageError("checkpoint", "HDF5 cannot lay out " + what); }
+  [[noreturn]] static void fail(const std::string& message) { throw UsageError("checkpoint", "HDF5 cannot lay out " + message); }
 
   Properties create_, group_, link_;
   std::unordered_set<std::string> groups_;
@@ -147,13 +147,13 @@ class Layouter {
 // What HDF5 wrote outside of the data.
 void read_metadata(const SparseFile& file, FileLayout& layout) {
   constexpr uint64_t chunk_bytes = 64 << 10;
-  auto places = layout.tensors;
-  places.insert(places.end(), layout.texts.begin(), layout.texts.end());
-  std::sort(places.begin(), places.end(), [](const auto& a, const auto& b) { return a.offset < b.offset; });
+  auto extents = layout.tensors;
+  extents.insert(extents.end(), layout.texts.begin(), layout.texts.end());
+  std::sort(extents.begin(), extents.end(), [](const auto& a, const auto& b) { return a.offset < b.offset; });
   Xxh3 hash;
   hash.reset();
   std::string bytes;
-  for (auto [begin, end] : gaps_between(places, layout.file_bytes))
+  for (auto [begin, end] : gaps_between(extents, layout.file_bytes))
     for (; begin < end; begin += bytes.size()) {
       bytes.resize(std::min(end - begin, chunk_bytes));
       file.read(begin, bytes.data(), bytes.size());
@@ -193,13 +193,13 @@ std::string layout_key(const std::vector<TensorEntry>& tensors, const std::vecto
   return key;
 }
 
-std::vector<std::pair<uint64_t, uint64_t>> gaps_between(const std::vector<FileLayout::Place>& sorted, uint64_t file_bytes) {
+std::vector<std::pair<uint64_t, uint64_t>> gaps_between(const std::vector<FileLayout::Extent>& sorted, uint64_t file_bytes) {
   std::vector<std::pair<uint64_t, uint64_t>> gaps;
   uint64_t begin = 0;
-  for (const auto& place : sorted) {
-    if (place.bytes == 0) continue;
-    if (place.offset > begin) gaps.emplace_back(begin, place.offset);
-    begin = place.offset + place.bytes;
+  for (const auto& extent : sorted) {
+    if (extent.bytes == 0) continue;
+    if (extent.offset > begin) gaps.emplace_back(begin, extent.offset);
+    begin = extent.offset + extent.bytes;
   }
   if (begin < file_bytes) gaps.emplace_back(begin, file_bytes);
   return gaps;

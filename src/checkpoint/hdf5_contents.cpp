@@ -19,12 +19,12 @@ class Walk {
   }
 
   std::vector<StoredDataset> all() {
-    look_into({"", 0});
+    visit_group({"", 0});
     // A list instead of recursion: a hostile file must not choose the depth of our stack.
     while (!groups_.empty()) {
       const auto group = groups_.back();
       groups_.pop_back();
-      look_into(group);
+      visit_group(group);
     }
     std::sort(found_.begin(), found_.end(), [](const auto& a, const auto& b) { return a.offset < b.offset; });
     uint64_t end_before = 0;
@@ -67,7 +67,7 @@ class Walk {
     return links;
   }
 
-  void look_into(const Group& group) {
+  void visit_group(const Group& group) {
     for (const auto& link : links_of(group)) {
       const auto name = group.name.empty() ? link.name : group.name + "/" + link.name;
       if (link.type == H5L_TYPE_SOFT) refuse("is a soft link", name);
@@ -94,7 +94,7 @@ class Walk {
     if (found_.size() >= most_datasets) refuse(fmt::format("has more than {} data sets", most_datasets));
     const Hdf5Handle set(H5Dopen2(file_, name.c_str(), H5P_DEFAULT), H5Dclose);
     if (!set.good()) refuse("cannot be opened", name);
-    auto stored = look_at_array(set, file_bytes_, [&](const std::string& why, const std::string&) { refuse(why, name); });
+    auto stored = check_array(set, file_bytes_, [&](const std::string& why, const std::string&) { refuse(why, name); });
     found_.push_back({{name, stored.dtype, std::move(stored.shape)}, stored.is_text, stored.offset, stored.bytes});
   }
 

@@ -40,10 +40,10 @@ class Reader {
     if (found == object.end()) refuse(fmt::format("has no \"{}\"", name));
     return *found;
   }
-  void members_are(const Json& object, std::initializer_list<std::string_view> known, const char* what) const {
-    if (!object.is_object()) refuse(fmt::format("has a {} that is not an object", what));
+  void members_are(const Json& object, std::initializer_list<std::string_view> known, const char* kind) const {
+    if (!object.is_object()) refuse(fmt::format("has a {} that is not an object", kind));
     for (const auto& [name, value] : object.items())
-      if (std::find(known.begin(), known.end(), name) == known.end()) refuse(fmt::format("has an unknown {} in its {}", quote(name), what));
+      if (std::find(known.begin(), known.end(), name) == known.end()) refuse(fmt::format("has an unknown {} in its {}", quote(name), kind));
   }
   uint64_t whole_number(const Json& object, const char* name) const { return whole_number_in(member(object, name), name); }
   uint64_t whole_number_in(const Json& value, const char* name) const {
@@ -91,7 +91,7 @@ void add_file(Manifest& manifest, const Json& json, const Reader& reader) {
 // Strict: no key twice, nothing nested deeper than a manifest is.
 Json parse(std::string_view text, const Reader& reader) {
   std::vector<std::set<std::string>> names;
-  const auto look = [&](int depth, Json::parse_event_t event, Json& value) {
+  const auto check = [&](int depth, Json::parse_event_t event, Json& value) {
     if (depth > most_depth) reader.refuse("is nested too deeply");
     if (event == Json::parse_event_t::object_start) names.emplace_back();
     if (event == Json::parse_event_t::object_end) names.pop_back();
@@ -100,7 +100,7 @@ Json parse(std::string_view text, const Reader& reader) {
     return true;
   };
   try {
-    return Json::parse(text, look);
+    return Json::parse(text, check);
   } catch (const Json::exception& error) {
     reader.refuse(fmt::format("is not JSON: {}", sanitized(error.what())));
   }

@@ -17,17 +17,17 @@ std::vector<std::string> checkpoints_to_remove(const std::vector<KeptCheckpoint>
   std::stable_sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.step > b.step; });
   keep_first(policy.newest);
   // 0: a score, 1: none, 2: a NaN. A stable sort leaves equal ones with the later step first.
-  const auto kind = [](const KeptCheckpoint& one) { return !one.score ? 1 : std::isnan(*one.score) ? 2 : 0; };
+  const auto kind = [](const KeptCheckpoint& checkpoint) { return !checkpoint.score ? 1 : std::isnan(*checkpoint.score) ? 2 : 0; };
   std::stable_sort(sorted.begin(), sorted.end(), [&](const KeptCheckpoint& a, const KeptCheckpoint& b) {
-    if (const int one = kind(a), other = kind(b); one != other) return one < other;
+    if (const int kind_a = kind(a), kind_b = kind(b); kind_a != kind_b) return kind_a < kind_b;
     if (kind(a) != 0) return false;
     return policy.mode == MonitorMode::min ? *a.score < *b.score : *a.score > *b.score;
   });
   keep_first(policy.save_top_k);
 
   std::vector<std::string> removed;
-  for (const auto& one : checkpoints)
-    if (!kept.contains(one.name)) removed.push_back(one.name);
+  for (const auto& checkpoint : checkpoints)
+    if (!kept.contains(checkpoint.name)) removed.push_back(checkpoint.name);
   return removed;
 }
 

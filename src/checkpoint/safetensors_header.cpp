@@ -58,7 +58,8 @@ class Parser {
       refuse("has a header that does not begin with {", readable ? save_again : SafetensorsHeader::corrupt);
     }
     try {
-      const Json rest = Json::parse(text, [this](int depth, Json::parse_event_t event, Json& value) { return look(depth, event, value); });
+      const Json rest =
+          Json::parse(text, [this](int depth, Json::parse_event_t event, Json& value) { return check_event(depth, event, value); });
     } catch (const Json::exception& error) {
       refuse(fmt::format("has a header that is not JSON: {}", sanitized(error.what())));
     }
@@ -76,7 +77,7 @@ class Parser {
   }
 
   // Depth 1 is the header, 2 a tensor or the metadata, 3 a list in a tensor.
-  bool look(int depth, Json::parse_event_t event, Json& value) {
+  bool check_event(int depth, Json::parse_event_t event, Json& value) {
     using Event = Json::parse_event_t;
     if (depth > 3 || (depth == 3 && event != Event::value) || (depth == 2 && event == Event::object_start))
       refuse(fmt::format("has a header that is nested too deeply in {}", quote(name_)));

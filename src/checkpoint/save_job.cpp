@@ -19,7 +19,7 @@
 namespace levin::detail {
 namespace {
 
-[[noreturn]] void refuse(const std::string& what) { throw UsageError("checkpoint", what); }
+[[noreturn]] void refuse(const std::string& message) { throw UsageError("checkpoint", message); }
 
 // Of two keys with a line for each tensor.
 std::string first_difference(const std::string& first, const std::string& mine) {
@@ -32,8 +32,8 @@ std::string first_difference(const std::string& first, const std::string& mine) 
       at = end + 1;
       return quote(found);
     };
-    const auto one = line(first, a), other = line(mine, b);
-    if (one != other) return fmt::format("rank 0 has {} where it has {}", one, other);
+    const auto expected = line(first, a), actual = line(mine, b);
+    if (expected != actual) return fmt::format("rank 0 has {} where it has {}", expected, actual);
   }
   return "the order";
 }
@@ -174,17 +174,18 @@ KnownLayout SaveJob::make_layout_of_all(const CheckpointState& state, const std:
   std::vector<KnownLayout::StateFile> files(groups_.count());
   for (size_t number = 0; number < files.size(); number++) {
     const bool mine = number == groups_.mine;
-    const auto told = broadcast_values(communicator_, mine && makes_file() ? numbers : std::vector<int64_t>(), groups_.first_ranks[number]);
+    const auto received =
+        broadcast_values(communicator_, mine && makes_file() ? numbers : std::vector<int64_t>(), groups_.first_ranks[number]);
     auto& file = files[number];
-    file.bytes = static_cast<uint64_t>(told[0]);
-    file.metadata_hash = static_cast<uint64_t>(told[1]);
+    file.bytes = static_cast<uint64_t>(received[0]);
+    file.metadata_hash = static_cast<uint64_t>(received[1]);
     if (mine) known.first_dataset = known.datasets;
-    known.datasets += static_cast<size_t>(told[2]);
+    known.datasets += static_cast<size_t>(received[2]);
     if (!mine && !is_first()) continue;
-    for (size_t at = 3; at < told.size(); at++) {
-      auto region = take_region(told, at);
+    for (size_t at = 3; at < received.size(); at++) {
+      auto region = take_region(received, at);
       const uint64_t element = c10::elementSize(state.tensors[static_cast<size_t>(region.tensor)].dtype);
-      file.places.push_back({static_cast<uint64_t>(told[at]), static_cast<uint64_t>(elements_of(region.slab)) * element});
+      file.extents.push_back({static_cast<uint64_t>(received[at]), static_cast<uint64_t>(elements_of(region.slab)) * element});
       file.regions.push_back(std::move(region));
     }
   }
@@ -224,16 +225,16 @@ void SaveJob::make_parts(const CheckpointState& state, const std::vector<Region>
     const auto set = static_cast<size_t>(after - file.regions.begin()) - 1;
     const uint64_t element = c10::elementSize(state.tensors[static_cast<size_t>(piece.tensor)].dtype),
                    begin = static_cast<uint64_t>(piece.slab.offset[0] - file.regions[set].slab.offset[0]) * element;
-    parts_.push_back({static_cast<const std::byte*>(state.pieces[i].data), elements * element, file.places[set].offset + begin,
+    parts_.push_back({static_cast<const std::byte*>(state.pieces[i].data), elements * element, file.extents[set].offset + begin,
                       static_cast<int64_t>(known.first_dataset + set), begin});
   }
   if (is_first()) {
     tensors_ = state.tensors;
     texts_ = state.texts;
     for (size_t i = 0; i < texts_.size(); i++) {
-      const auto& place = layout_->texts[i];
-      texts_[i].text.resize(place.bytes, '\0');
-      parts_.push_back({reinterpret_cast<const std::byte*>(texts_[i].text.data()), place.bytes, place.offset,
+      const auto& extent = layout_->texts[i];
+      texts_[i].text.resize(extent.bytes, '\0');
+      parts_.push_back({reinterpret_cast<const std::byte*>(texts_[i].text.data()), extent.bytes, extent.offset,
                         static_cast<int64_t>(known.datasets + i), 0});
     }
   }
@@ -275,7 +276,7 @@ Manifest SaveJob::make_manifest() const {
     for (size_t i = 0; i < file.regions.size(); i++) {
       const auto& region = file.regions[i];
       const auto& tensor = tensors_[static_cast<size_t>(region.tensor)];
-      auto& set = manifest.datasets.emplace_back(Manifest::Dataset{tensor.name, file.places[i].offset, file.places[i].bytes, {}});
+      auto& set = manifest.datasets.emplace_back(Manifest::Dataset{tensor.name, file.extents[i].offset, file.extents[i].bytes, {}});
       set.file = number;
       if (!region.is_whole(tensor)) set.part = Manifest::Part{region.slab, tensor.shape};
     }

@@ -19,7 +19,7 @@ struct KnownLayout {
   struct StateFile {
     uint64_t bytes = 0, metadata_hash = 0;
     std::vector<Region> regions;  ///< of the tensors, in order: a data set each; on rank 0 and the ranks that write the file
-    std::vector<FileLayout::Place> places;
+    std::vector<FileLayout::Extent> extents;
   };
 
   std::string key;                                ///< of what this rank brought

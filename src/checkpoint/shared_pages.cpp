@@ -9,9 +9,9 @@
 
 namespace levin::detail {
 
-SharedPages::SharedPages(const File& file, bool wanted) {
+SharedPages::SharedPages(const File& file, bool use) {
   struct statfs about {};
-  if (!wanted || fstatfs(file.descriptor(), &about) != 0 || about.f_type != TMPFS_MAGIC) return;
+  if (!use || fstatfs(file.descriptor(), &about) != 0 || about.f_type != TMPFS_MAGIC) return;
   bytes_ = file.size();
   if (bytes_ == 0) return;
   void* start = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_SHARED, file.descriptor(), 0);

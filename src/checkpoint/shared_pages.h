@@ -10,8 +10,8 @@ namespace levin::detail {
 /// the ranks can write side by side into mappings of it.
 class SharedPages {
  public:
-  /// `wanted` false: nothing is mapped. The file has its size already.
-  SharedPages(const File& file, bool wanted);
+  /// `use` false: nothing is mapped. The file has its size already.
+  SharedPages(const File& file, bool use);
   ~SharedPages();
   SharedPages(const SharedPages&) = delete;
   SharedPages& operator=(const SharedPages&) = delete;

@@ -13,8 +13,8 @@
 namespace levin::detail {
 namespace {
 
-[[noreturn]] void damaged(const File& file, const std::string& what, uint64_t begin, uint64_t end) {
-  throw DataError(fmt::format("{}: {} is corrupt: checksum mismatch in bytes [{}, {}) of the file", file.path().string(), what, begin, end),
+[[noreturn]] void damaged(const File& file, const std::string& name, uint64_t begin, uint64_t end) {
+  throw DataError(fmt::format("{}: {} is corrupt: checksum mismatch in bytes [{}, {}) of the file", file.path().string(), name, begin, end),
                   "use another checkpoint", "checkpoint");
 }
 
@@ -38,11 +38,11 @@ void verify(const std::vector<File>& files, const Manifest& manifest, Communicat
   on_all_ranks(communicator, "checkpoint", [&] {
     std::vector<HashingReader> readers(files.begin(), files.end());
     for (size_t i = rank; i < files.size(); i += ranks) {
-      std::vector<FileLayout::Place> places;
+      std::vector<FileLayout::Extent> extents;
       for (const auto& set : manifest.datasets)
-        if (set.file == i) places.push_back({set.offset, set.bytes});
+        if (set.file == i) extents.push_back({set.offset, set.bytes});
       auto& reader = readers[i];
-      for (const auto& [begin, end] : gaps_between(places, manifest.files[i].bytes)) reader.add(begin, end);
+      for (const auto& [begin, end] : gaps_between(extents, manifest.files[i].bytes)) reader.add(begin, end);
       if (reader.value() != manifest.files[i].metadata_hash) damaged(files[i], "metadata", 0, manifest.files[i].bytes);
     }
     std::vector<const Manifest::Dataset*> sets;
@@ -71,33 +71,33 @@ void verify(const std::vector<File>& files, const Manifest& manifest, Communicat
 void read_verified(const File& file, const Manifest::Dataset& set, uint64_t begin, uint64_t end, void* memory) {
   HashingReader reader(file);
   const uint64_t wanted_begin = set.offset + begin, wanted_end = set.offset + end;
-  uint64_t place = set.offset;
+  uint64_t block_begin = set.offset;
   for (const auto& block : set.blocks) {
-    const uint64_t block_end = place + block.bytes;
-    if (place >= wanted_end) break;
+    const uint64_t block_end = block_begin + block.bytes;
+    if (block_begin >= wanted_end) break;
     if (block_end > wanted_begin) {
-      const uint64_t from = std::max(place, wanted_begin);
+      const uint64_t from = std::max(block_begin, wanted_begin);
       reader.reset();
-      reader.add(place, block_end, from, std::min(block_end, wanted_end), static_cast<std::byte*>(memory) + (from - wanted_begin));
-      check(reader, file, set, block, place);
+      reader.add(block_begin, block_end, from, std::min(block_end, wanted_end), static_cast<std::byte*>(memory) + (from - wanted_begin));
+      check(reader, file, set, block, block_begin);
     }
-    place = block_end;
+    block_begin = block_end;
   }
 }
 
 void read_verified(const File& file, const Manifest::Dataset& set, RunCopier runs) {
   HashingReader reader(file);
-  uint64_t place = 0;
+  uint64_t block_begin = 0;
   for (const auto& block : set.blocks) {
     if (runs.done()) break;
-    const uint64_t end = place + block.bytes;
+    const uint64_t end = block_begin + block.bytes;
     if (runs.next_begin() < end) {
       reader.reset();
-      reader.add_each(set.offset + place, set.offset + end,
+      reader.add_each(set.offset + block_begin, set.offset + end,
                       [&](uint64_t begin, const std::byte* bytes, uint64_t count) { runs.take(begin - set.offset, bytes, count); });
-      check(reader, file, set, block, set.offset + place);
+      check(reader, file, set, block, set.offset + block_begin);
     }
-    place = end;
+    block_begin = end;
   }
 }
 

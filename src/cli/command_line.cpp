@@ -160,10 +160,10 @@ ConfigValue value_of_text(const std::string& text, const std::string& path, cons
   if (compound && (text.starts_with('[') || text.starts_with('{'))) {
     // Its own lines and columns would lead nobody anywhere.
     struct Stamp {
-      static void all(ConfigValue& value, const ConfigSource& place) {
-        value.source = place;
-        for (auto& item : value.items) all(item, place);
-        for (auto& entry : value.entries) all(entry.value, entry.source = place);
+      static void all(ConfigValue& value, const ConfigSource& source) {
+        value.source = source;
+        for (auto& item : value.items) all(item, source);
+        for (auto& entry : value.entries) all(entry.value, entry.source = source);
       }
     };
     ConfigValue value = parse_yaml(text, source.text() + ": " + path);

@@ -16,11 +16,11 @@ namespace levin::cli {
 namespace {
 
 template <class T>
-void add_default(Trainer& trainer, bool enabled, const std::string& option, const char* what, bool several = false) {
+void add_default(Trainer& trainer, bool enabled, const std::string& option, const char* kind, bool several = false) {
   const auto count = trainer.count_callbacks<T>();
-  if (count > 1 && !several) throw ConfigError(fmt::format("trainer.callbacks has {} {}s", count, what), "name one", "cli");
+  if (count > 1 && !several) throw ConfigError(fmt::format("trainer.callbacks has {} {}s", count, kind), "name one", "cli");
   if (count > 0 && !enabled)
-    throw ConfigError(fmt::format("trainer.callbacks has a {}, but trainer.{} is false", what, option), "remove one of the two", "cli");
+    throw ConfigError(fmt::format("trainer.callbacks has a {}, but trainer.{} is false", kind, option), "remove one of the two", "cli");
   if (count == 0 && enabled) trainer.add_callback(std::make_shared<T>());
 }
 

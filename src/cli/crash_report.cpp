@@ -16,7 +16,7 @@
 #include "levin/comm/node_group.h"
 #include "levin/core/error.h"
 #include "levin/core/fixed_text.h"
-#include "levin/core/whereabouts.h"
+#include "levin/core/trace_context.h"
 #include "stack_trace.h"
 #include "symbols.h"
 
@@ -100,13 +100,13 @@ struct CrashReport::State {
 
   static std::atomic<State*> installed;  // a handler can reach nothing else
 
-  void say_what() noexcept {
+  void describe_cause() noexcept {
     if (ranks > 1) ((text << "rank ") << int64_t{rank}) << " on " << host << ": ";
     text << "[crash] ";
     if (cause.size() > 0)
       text << cause.view();
     else
-      say_signal();
+      describe_signal();
     if (gettid() != getpid()) {
       char thread_name[16] = {};
       prctl(PR_GET_NAME, thread_name);
@@ -114,7 +114,7 @@ struct CrashReport::State {
     }
   }
 
-  void say_signal() noexcept {
+  void describe_signal() noexcept {
     text << name_of(number) << ": ";
     const auto address = reinterpret_cast<uintptr_t>(info->si_addr);
     if (number == SIGABRT) {
@@ -138,8 +138,8 @@ struct CrashReport::State {
     }
   }
 
-  void say_where() noexcept {
-    if (cause.view().find("\n  in ") == std::string_view::npos) describe_whereabouts(text);  // an exception brings its own
+  void describe_context() noexcept {
+    if (cause.view().find("\n  in ") == std::string_view::npos) describe_trace_context(text);  // an exception brings its own
   }
 
   void claim() noexcept {
@@ -197,9 +197,9 @@ struct CrashReport::State {
 
   // If a stage crashes itself or takes too long, the next one begins.
   [[noreturn]] void go_on() noexcept {
-    constexpr void (State::*stages[])() noexcept = {&State::say_what, &State::say_where,      &State::claim,         &State::print,
-                                                    &State::walk,     &State::name_functions, &State::say_the_stack, &State::print,
-                                                    &State::record,   &State::let_others_stop};
+    constexpr void (State::*stages[])() noexcept = {&State::describe_cause, &State::describe_context, &State::claim,         &State::print,
+                                                    &State::walk,           &State::name_functions,   &State::say_the_stack, &State::print,
+                                                    &State::record,         &State::let_others_stop};
     for (size_t next; (next = stage++) < std::size(stages);) {
       alarm(stages[next] == &State::claim ? 10 : stages[next] == &State::walk ? 6 : 2);
       (this->*stages[next])();

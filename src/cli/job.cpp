@@ -11,7 +11,7 @@
 #include "levin/checkpoint/checkpoint_reader.h"
 #include "levin/comm/host_values.h"
 #include "levin/core/number_text.h"
-#include "levin/core/whereabouts.h"
+#include "levin/core/trace_context.h"
 #include "predictions.h"
 #include "resume.h"
 

@@ -11,7 +11,7 @@
 #include "levin/comm/communicator.h"
 #include "levin/comm/mpi_runtime.h"
 #include "levin/comm/node_group.h"
-#include "levin/core/whereabouts.h"
+#include "levin/core/trace_context.h"
 
 namespace levin::cli {
 namespace {
@@ -48,7 +48,7 @@ int exit_code_of(const std::exception& error) noexcept {
   return static_cast<int>(io ? ExitCode::io_failed : ExitCode::internal);
 }
 
-int say(const std::string& message, int code) {
+int report(const std::string& message, int code) {
   std::fprintf(stderr, "%s\n", message.c_str());
   std::fflush(stderr);
   return code;
@@ -59,11 +59,11 @@ int end_job(MpiRuntime& mpi, Communicator& communicator, const std::exception& e
   const std::string message = signed_message(mpi, error);
   if (mpi.size() == 1) {
     record(message, code);
-    return say(message, code);
+    return report(message, code);
   }
   if (was_first(mpi, communicator, error)) {
     record(message, code);
-    say(message, code);
+    report(message, code);
     std::this_thread::sleep_for(300ms);  // the others put down what they hold
     MPI_Abort(mpi.communicator(), code);
   }
@@ -80,8 +80,8 @@ int end_before_the_job(MpiRuntime& mpi, const std::exception& error) {
       MPI_Test(&request, &all_failed, MPI_STATUS_IGNORE);
       if (!all_failed) std::this_thread::sleep_for(10ms);
     }
-  if (all_failed) return mpi.rank() == 0 ? say(explain(error), code) : code;
-  say(signed_message(mpi, error), code);
+  if (all_failed) return mpi.rank() == 0 ? report(explain(error), code) : code;
+  report(signed_message(mpi, error), code);
   MPI_Abort(mpi.communicator(), code);
   std::_Exit(code);
 }

@@ -13,7 +13,7 @@ namespace levin::cli {
 
 int exit_code_of(const std::exception& error) noexcept;
 /// Prints a line on standard error; gives the code back.
-int say(const std::string& message, int code);
+int report(const std::string& message, int code);
 /// Writes down how the job ended; must not throw.
 using Record = std::function<void(const std::string& message, int code)>;
 /// For an error while ranks may be in collectives: the rank whose error came first records it, says it and ends all others.

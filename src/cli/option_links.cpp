@@ -12,8 +12,8 @@ void ProgramOptions::apply_links(const std::map<std::string, ConfigSource>& set)
     if (!link.holds()) continue;
     for (const auto& [path, source] : set)
       if (path == link.target || path.starts_with(link.target + "."))
-        ConfigPlace{link.target}.fail(source, fmt::format("is linked from {}", link.source),
-                                      link.late ? "leave it out: the data module sets it" : fmt::format("set {} instead", link.source));
+        ConfigLocation{link.target}.fail(source, fmt::format("is linked from {}", link.source),
+                                         link.late ? "leave it out: the data module sets it" : fmt::format("set {} instead", link.source));
     if (!link.late) link.apply();
   }
 }

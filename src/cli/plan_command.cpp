@@ -7,7 +7,7 @@
 #include "levin/cli/run.h"
 #include "levin/core/heap.h"
 #include "levin/core/memory.h"
-#include "levin/core/whereabouts.h"
+#include "levin/core/trace_context.h"
 #include "levin/nn/build_context.h"
 #include "levin/nn/unit.h"
 #include "levin/plan/plan.h"
@@ -71,10 +71,10 @@ std::string flop_text(double count) {
   return fmt::format("{:.3g} FLOP", count);
 }
 
-std::string describe(const Places& places) {
-  std::string text = fmt::format("{} ranks", places.ranks());
-  if (places.hosts == 1) return text + " of a node";
-  return text + (places.local == 1 ? fmt::format(", one on each of {} nodes", places.hosts) : fmt::format(" on {} nodes", places.hosts));
+std::string describe(const GroupShape& shape) {
+  std::string text = fmt::format("{} ranks", shape.ranks());
+  if (shape.hosts == 1) return text + " of a node";
+  return text + (shape.local == 1 ? fmt::format(", one on each of {} nodes", shape.hosts) : fmt::format(" on {} nodes", shape.hosts));
 }
 
 void print_collectives(const std::string& name, const Plan& plan, const ClusterConfig& cluster) {
@@ -82,19 +82,19 @@ void print_collectives(const std::string& name, const Plan& plan, const ClusterC
     int64_t count = 0, bytes = 0;
     double seconds = 0;
   };
-  const auto places_by_role = places_of(plan.sharding, cluster);
+  const auto shapes_by_role = role_shapes(plan.sharding, cluster);
   std::map<std::pair<MeshRole, CollectiveOp>, Sum> sums;
   for (const auto& collective : plan.collectives) {
     auto& sum = sums[{collective.role, collective.op}];
     sum.count++, sum.bytes += collective.bytes;
-    sum.seconds += collective_seconds(collective, places_by_role[static_cast<size_t>(collective.role)], cluster);
+    sum.seconds += collective_seconds(collective, shapes_by_role[static_cast<size_t>(collective.role)], cluster);
   }
   std::printf("  %s%s\n", name.c_str(), sums.empty() ? ": none" : "");
   for (const auto& [kind, sum] : sums) {
-    const auto& places = places_by_role[static_cast<size_t>(kind.first)];
-    const bool messages = cluster.own_memory() || places.hosts > 1;
+    const auto& shape = shapes_by_role[static_cast<size_t>(kind.first)];
+    const bool messages = cluster.own_memory() || shape.hosts > 1;
     std::printf("    %6lld x %-14s %9s together, %s, %s%s\n", static_cast<long long>(sum.count), name_of(kind.second),
-                bytes_text(sum.bytes).c_str(), describe(places).c_str(), seconds_text(sum.seconds).c_str(),
+                bytes_text(sum.bytes).c_str(), describe(shape).c_str(), seconds_text(sum.seconds).c_str(),
                 messages ? "" : ", in shared memory: no messages");
   }
 }
@@ -142,7 +142,7 @@ void print_plan(const PlanConfig& config, const TrainerConfig& trainer, const st
   const auto specs = optimizers_of(*module, optimizer);
   const auto dtype = parameter_dtype(trainer.session.precision);
   const int64_t alignment = cluster.own_memory() ? 256 : 64;
-  const int64_t there = cluster.node_memory ? cluster.node_memory->value : available_memory(), reserved = config.reserved.value;
+  const int64_t available = cluster.node_memory ? cluster.node_memory->value : available_memory(), reserved = config.reserved.value;
   std::vector<Plan> plans;
   Workload work{.micro_batches = trainer.accumulate_grad_batches};
   work.clip_by_norm = trainer.session.gradient_clip_val && trainer.session.gradient_clip_algorithm == ClipAlgorithm::norm;
@@ -156,12 +156,12 @@ void print_plan(const PlanConfig& config, const TrainerConfig& trainer, const st
     work.flops = config.flops.value_or(6 * static_cast<double>(parameters) * config.batch);
     plans.push_back(make_plan(model, sharding, cluster, work, alignment));
   }
-  const auto* best = fastest_that_fits(plans, cluster, there, reserved);
+  const auto* best = fastest_that_fits(plans, cluster, available, reserved);
 
   std::printf("%lld parameters; a rank computes %s a step\n", static_cast<long long>(parameters),
               flop_text(work.flops * static_cast<double>(work.micro_batches)).c_str());
   const auto room = cluster.own_memory() ? fmt::format("{} each", bytes_text(cluster.device_memory->value))
-                                         : fmt::format("{} of memory a node", bytes_text(there));
+                                         : fmt::format("{} of memory a node", bytes_text(available));
   std::printf("%lld nodes with %lld ranks each, %s%s\n", static_cast<long long>(cluster.nodes),
               static_cast<long long>(cluster.devices_per_node), room.c_str(),
               reserved > 0 ? fmt::format(", of which {} of each rank are reserved", bytes_text(reserved)).c_str() : "");
@@ -175,7 +175,7 @@ void print_plan(const PlanConfig& config, const TrainerConfig& trainer, const st
               "compute", "waits", "update");
   std::printf("%-23s %9s %9s %9s\n", "   strategy", "params", "grads", "optimizer");
   for (size_t i = 0; i < rows.size(); i++)
-    print_row(rows[i], plans[i], cluster, fits(plans[i].memory, cluster, there, reserved), &plans[i] == best);
+    print_row(rows[i], plans[i], cluster, fits(plans[i].memory, cluster, available, reserved), &plans[i] == best);
   std::printf("*: configured. >: the fastest that fits.%s\n",
               plans.front().sharding.one_copy_per_node() || plans.back().sharding.one_copy_per_node()
                   ? " Parameters that a node shares are counted on its first rank."
@@ -185,13 +185,13 @@ void print_plan(const PlanConfig& config, const TrainerConfig& trainer, const st
   std::fflush(stdout);
 
   for (size_t i = 0; i < rows.size(); i++) {
-    if (!rows[i].chosen || fits(plans[i].memory, cluster, there, reserved)) continue;
+    if (!rows[i].chosen || fits(plans[i].memory, cluster, available, reserved)) continue;
     const auto& memory = plans[i].memory;
     const bool own = cluster.own_memory();
     throw ConfigError(fmt::format("strategy {} needs {} {}, and there are {}", rows[i].name,
                                   bytes_text(own ? memory.first.total() + reserved
                                                  : memory.node(cluster.devices_per_node) + reserved * cluster.devices_per_node),
-                                  own ? "on a device" : "on a node", bytes_text(own ? cluster.device_memory->value : there)),
+                                  own ? "on a device" : "on a node", bytes_text(own ? cluster.device_memory->value : available)),
                       best ? fmt::format("use --trainer.strategy {}", rows[static_cast<size_t>(best - plans.data())].name)
                            : "no strategy fits: plan with more --plan.nodes, or a smaller model",
                       "plan");

@@ -42,29 +42,29 @@ std::vector<std::string> ProgramOptions::root_keys() const {
   return keys;
 }
 
-bool ProgramOptions::read_entry(const ConfigEntry& entry, const ConfigPlace& place) {
+bool ProgramOptions::read_entry(const ConfigEntry& entry, const ConfigLocation& location) {
   for (const auto& group : groups_) {
     if (group.name != entry.key) continue;
     // A group whose every line is a comment says nothing; null for an optional choice is said on purpose, by --print_config among others.
-    group.type->read(group.object, entry.value, place.field(group.name, nullptr));
+    group.type->read(group.object, entry.value, location.field(group.name, nullptr));
     return true;
   }
   for (const auto& group : ungrouped_)
-    if (group.type->as_struct()->read_entry(group.object, entry, place)) return true;
+    if (group.type->as_struct()->read_entry(group.object, entry, location)) return true;
   return false;
 }
 
 // Keys with the prefix x- are ignored: they hold YAML anchors.
 void ProgramOptions::read_layer(const ConfigValue& layer, std::map<std::string, ConfigSource>& set) {
-  const ConfigPlace place{"", nullptr, &set};
+  const ConfigLocation location{"", nullptr, &set};
   for (const auto& entry : layer.entries) {
-    if (read_entry(entry, place) || entry.key.starts_with("x-")) continue;
+    if (read_entry(entry, location) || entry.key.starts_with("x-")) continue;
     const auto known = root_keys();
     auto nearest = nearest_name(entry.key, known);
     if (nearest.empty())  // max_epochs without its group
       for (const auto& option : options())
         if (option.path.ends_with("." + entry.key)) nearest = option.path;
-    place.field(entry.key.size() <= 80 ? entry.key : quote(entry.key), nullptr)
+    location.field(entry.key.size() <= 80 ? entry.key : quote(entry.key), nullptr)
         .fail(entry.source, "unknown key",
               (nearest.empty() ? "" : fmt::format("did you mean {}? ", nearest)) + fmt::format("known here: {}", joined(known)));
   }
@@ -73,7 +73,7 @@ void ProgramOptions::read_layer(const ConfigValue& layer, std::map<std::string, 
 // Shorter paths first: --trainer.strategy.prefetch 2 --trainer.strategy fsdp means the prefetch of fsdp.
 void ProgramOptions::read_given(std::vector<Given> given, std::map<std::string, ConfigSource>& set) {
   std::stable_sort(given.begin(), given.end(), [](const Given& a, const Given& b) { return a.path.size() < b.path.size(); });
-  for (auto& one : given) read_layer(ConfigValue::at_path(one.path, std::move(one.value)), set);
+  for (auto& option : given) read_layer(ConfigValue::at_path(option.path, std::move(option.value)), set);
 }
 
 std::vector<ProgramOptions::Given> ProgramOptions::given_by_environment(const std::vector<std::string>& environment) const {
@@ -184,7 +184,7 @@ void ProgramOptions::make_paths_absolute(const std::filesystem::path& base) {
 void ProgramOptions::check() const {
   for (const auto& group : ungrouped_) group.type->check(group.object, {});
   for (const auto& group : groups_)
-    if (!waits_for_a_link(group.name)) group.type->check(group.object, ConfigPlace{group.name});
+    if (!waits_for_a_link(group.name)) group.type->check(group.object, ConfigLocation{group.name});
 }
 
 ConfigValue ProgramOptions::write(bool linked) const {

@@ -38,17 +38,17 @@ fs::path best_in(const std::vector<fs::path>& folders) {
   const FoundCheckpoint* best = nullptr;
   double best_score = 0;
   const auto listing = list_checkpoints(folders);
-  for (const auto& one : listing.checkpoints) {
-    const auto score = one.manifest.fields.find("score"), mode = one.manifest.fields.find("mode");
-    if (score == one.manifest.fields.end() || mode == one.manifest.fields.end()) continue;
+  for (const auto& checkpoint : listing.checkpoints) {
+    const auto score = checkpoint.manifest.fields.find("score"), mode = checkpoint.manifest.fields.find("mode");
+    if (score == checkpoint.manifest.fields.end() || mode == checkpoint.manifest.fields.end()) continue;
     const double value = parse_number<double>(score->second).value_or(std::numeric_limits<double>::quiet_NaN());
     if (best && !(mode->second == "min" ? value <= best_score : value >= best_score)) continue;
-    if (value == value) best = &one, best_score = value;
+    if (value == value) best = &checkpoint, best_score = value;
   }
   return best ? best->path : fs::path();
 }
 
-void tell_refused(const NewestCheckpoint& newest, const Communicator& communicator, const Log& log) {
+void log_refused(const NewestCheckpoint& newest, const Communicator& communicator, const Log& log) {
   for (const auto& why : newest.refused)
     if (communicator.rank() == 0) log.warning("[checkpoint] skipped: {}", why);
 }
@@ -78,8 +78,8 @@ std::optional<fs::path> config_of_the_run(const RunConfig& config, const fs::pat
 
 bool taken_over(const std::string& key, const std::string& subcommand) {
   if (subcommand != "fit") return key == "model" || key == "data" || key == "trainer.precision";
-  static constexpr const char* of_this_start[] = {"run_dir", "run_name", "ckpt_path", "ckpt_strict", "resume_allow", "job"};
-  return std::none_of(std::begin(of_this_start), std::end(of_this_start), [&](const char* one) { return within(key, one); });
+  static constexpr const char* of_this_attempt[] = {"run_dir", "run_name", "ckpt_path", "ckpt_strict", "resume_allow", "job"};
+  return std::none_of(std::begin(of_this_attempt), std::end(of_this_attempt), [&](const char* prefix) { return within(key, prefix); });
 }
 
 std::unique_ptr<CheckpointReader> find_checkpoint(const std::string& ckpt_path, const std::optional<fs::path>& run_folder,
@@ -91,7 +91,7 @@ std::unique_ptr<CheckpointReader> find_checkpoint(const std::string& ckpt_path, 
   const auto& folder = folders.front();
   if (ckpt_path == "auto" || ckpt_path == "last") {
     auto newest = newest_checkpoint(folders, communicator, {.verify_on_read = read_once_by_trainers()});
-    tell_refused(newest, communicator, log);
+    log_refused(newest, communicator, log);
     if (!newest.reader && ckpt_path == "last")
       throw ConfigError(fmt::format("--ckpt_path last, and {} has no checkpoint", folder.string()),
                         "give the --run_dir or --run_name of a run with checkpoints", "checkpoint");
@@ -113,7 +113,7 @@ std::unique_ptr<CheckpointReader> another_checkpoint(const std::string& ckpt_pat
                                                      const Log& log) {
   if (ckpt_path != "auto" && ckpt_path != "last") return nullptr;
   auto newest = newest_checkpoint(checkpoint_folders(run_folder.value_or("")), communicator, {}, {damaged});  // verified as a whole
-  tell_refused(newest, communicator, log);
+  log_refused(newest, communicator, log);
   if (!newest.reader)
     throw DataError(
         fmt::format("{} has no intact checkpoint; the newest turned out to be corrupt: {}", damaged.parent_path().string(), why),

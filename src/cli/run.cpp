@@ -10,8 +10,8 @@
 #include "job_end.h"
 #include "levin/cli/devices.h"
 #include "levin/cli/yaml_reader.h"
-#include "levin/comm/agree.h"
 #include "levin/comm/launcher.h"
+#include "levin/comm/same_on_all_ranks.h"
 #include "levin/comm/thread_count.h"
 #include "levin/core/version.h"
 #include "resume.h"
@@ -87,7 +87,7 @@ int plan(const Settings& settings, ProgramOptions& options, const Program& progr
     if (is_rank_zero()) print_plan(settings.plan, settings.trainer, settings.optimizer, options, program);
     return 0;
   } catch (const std::exception& error) {
-    return say(error.what(), exit_code_of(error));
+    return report(error.what(), exit_code_of(error));
   }
 }
 
@@ -100,11 +100,11 @@ int run_program(int argc, const char* const* argv, const Program& program) {
     settings.trainer.callbacks.offer(known_callbacks(program));
     settings.trainer.logger.offer(known_loggers(program));
   } catch (const Error& error) {
-    return say(error.what(), static_cast<int>(error.exit_code()));
+    return report(error.what(), static_cast<int>(error.exit_code()));
   }
   ProgramOptions options = describe(name, settings, program);
   ProgramCommand command;
-  Standing standing;
+  RankStatus status;
   try {
     settings.directory = working_directory();
     settings.runs = settings.directory / "runs" / name;
@@ -131,8 +131,8 @@ int run_program(int argc, const char* const* argv, const Program& program) {
       throw explain_devices(*settings.trainer.devices.value, 1, {argv, argv + argc});
     AcceleratorRegistry().create(settings.trainer.session.accelerator);  // its plug-in comes before any other use of LibTorch
   } catch (const Error& error) {
-    standing = {error.exit_code(), error.what(), {}};
-    if (!started_by_launcher(variable)) return say(error.what(), static_cast<int>(error.exit_code()));
+    status = {error.exit_code(), error.what(), {}};
+    if (!started_by_launcher(variable)) return report(error.what(), static_cast<int>(error.exit_code()));
   }
 
   MpiRuntime mpi;
@@ -141,19 +141,19 @@ int run_program(int argc, const char* const* argv, const Program& program) {
   try {
     if (const std::string warning = check_launcher(mpi.size(), variable); !warning.empty() && mpi.rank() == 0)
       mpi.log().warning("{}", warning);
-    if (standing.code == ExitCode::finished && settings.trainer.devices.value.value_or(mpi.size()) != mpi.size())
+    if (status.code == ExitCode::finished && settings.trainer.devices.value.value_or(mpi.size()) != mpi.size())
       throw explain_devices(*settings.trainer.devices.value, mpi.size(), {argv, argv + argc});
   } catch (const Error& error) {
-    if (standing.code == ExitCode::finished) standing = {error.exit_code(), error.what(), {}};
+    if (status.code == ExitCode::finished) status = {error.exit_code(), error.what(), {}};
   }
-  if (standing.code == ExitCode::finished)
-    standing.must_be_equal = {{"configuration", hash_text(to_yaml(settings.as_given))},
-                              {"program", hash_file("/proc/self/exe")},
-                              {"Levin", version},
-                              {"LibTorch", libtorch_version()}};
-  const Agreement agreement = agree(mpi, standing);
+  if (status.code == ExitCode::finished)
+    status.must_be_equal = {{"configuration", hash_text(to_yaml(settings.as_given))},
+                            {"program", hash_file("/proc/self/exe")},
+                            {"Levin", version},
+                            {"LibTorch", libtorch_version()}};
+  const Agreement agreement = check_same_on_all_ranks(mpi, status);
   if (!agreement.good())
-    return mpi.rank() == 0 ? say(agreement.message, static_cast<int>(agreement.code)) : static_cast<int>(agreement.code);
+    return mpi.rank() == 0 ? report(agreement.message, static_cast<int>(agreement.code)) : static_cast<int>(agreement.code);
   return run_job(settings, options, program, mpi, crashes, name, command.subcommand);
 }
 

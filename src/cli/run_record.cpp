@@ -82,8 +82,9 @@ void write_run_record(const std::filesystem::path& file, const RunRecord& record
   json["strategy"] = session.strategy().describe();
   json["state_bytes_peak"] = session.strategy().memory().peak();
   json["accelerator"] = session.accelerator().name();
-  for (const auto& place : session.topology().places())
-    json["hosts"].push_back({{"rank", place.rank}, {"host", place.host}, {"local_rank", place.local_rank}, {"cores", place.cores}});
+  for (const auto& location : session.topology().locations())
+    json["hosts"].push_back(
+        {{"rank", location.rank}, {"host", location.host}, {"local_rank", location.local_rank}, {"cores", location.cores}});
   json["steps"] = report.steps;
   json["skipped_steps"] = report.skipped_steps;
   json["epochs"] = report.epochs;

@@ -23,21 +23,21 @@ void copy(char (&to)[room], std::string_view from) noexcept {
 
 std::string_view last_part(std::string_view path) noexcept { return path.substr(path.rfind('/') + 1); }
 
-bool starts_with_any(std::string_view text, std::initializer_list<std::string_view> beginnings) noexcept {
+bool has_any_prefix(std::string_view text, std::initializer_list<std::string_view> beginnings) noexcept {
   for (const auto beginning : beginnings)
     if (text.starts_with(beginning)) return true;
   return false;
 }
 
 bool inner_object(std::string_view object) noexcept {
-  return starts_with_any(object, {"libtorch", "libc10", "liblevin", "libc.so", "libm.so", "libstdc++", "libgcc_s", "libgomp", "libmpi",
-                                  "libopen-", "libpthread", "ld-linux", "linux-vdso"});
+  return has_any_prefix(object, {"libtorch", "libc10", "liblevin", "libc.so", "libm.so", "libstdc++", "libgcc_s", "libgomp", "libmpi",
+                                 "libopen-", "libpthread", "ld-linux", "linux-vdso"});
 }
 
 // Templates and inlined functions of libraries are in the user's program; the mangled names are for a program whose malloc is broken.
 bool inner_function(std::string_view name) noexcept {
-  return starts_with_any(name, {"at::", "c10::", "torch::", "std::", "levin::", "__gnu_cxx::", "_start", "_ZN2at", "_ZN3c10", "_ZN5torch",
-                                "_ZNK5torch", "_ZNSt", "_ZSt", "_ZN5levin", "_ZNK5levin"});
+  return has_any_prefix(name, {"at::", "c10::", "torch::", "std::", "levin::", "__gnu_cxx::", "_start", "_ZN2at", "_ZN3c10", "_ZN5torch",
+                               "_ZNK5torch", "_ZNSt", "_ZSt", "_ZN5levin", "_ZNK5levin"});
 }
 
 bool inner_file(std::string_view path) noexcept {
@@ -81,12 +81,12 @@ void StackTrace::collect(uintptr_t address) noexcept {
     bool reached;
   } walk{this, address, address == 0};
   const auto visit = [](_Unwind_Context* context, void* data) {
-    auto& one = *static_cast<Walk*>(data);
+    auto& walk = *static_cast<Walk*>(data);
     int before = 0;
     const uintptr_t next = _Unwind_GetIPInfo(context, &before);
-    if (next == 0 || one.trace->count_ == most) return _URC_END_OF_STACK;
-    one.reached = one.reached || next == one.start;
-    if (one.reached) one.trace->add(before ? next : next - 1);
+    if (next == 0 || walk.trace->count_ == most) return _URC_END_OF_STACK;
+    walk.reached = walk.reached || next == walk.start;
+    if (walk.reached) walk.trace->add(before ? next : next - 1);
     return _URC_NO_REASON;
   };
   count_ = 0;
@@ -94,16 +94,16 @@ void StackTrace::collect(uintptr_t address) noexcept {
 }
 
 void StackTrace::add(uintptr_t address) noexcept {
-  struct Place {
+  struct Lookup {
     StackTrace* trace;
     uintptr_t address;
     Dl_info object;
-  } place{this, address, {}};
-  dladdr(reinterpret_cast<void*>(address), &place.object);  // NOLINT(performance-no-int-to-ptr)
+  } lookup{this, address, {}};
+  dladdr(reinterpret_cast<void*>(address), &lookup.object);  // NOLINT(performance-no-int-to-ptr)
   find_symbols(
       address,
       [](void* data, const Symbol& symbol) {
-        const auto& [trace, address, object] = *static_cast<Place*>(data);
+        const auto& [trace, address, object] = *static_cast<Lookup*>(data);
         if (trace->count_ == most) return;
         Frame& frame = trace->frames_[trace->count_++];
         copy(frame.object, object.dli_fname ? last_part(object.dli_fname) : "?");
@@ -119,7 +119,7 @@ void StackTrace::add(uintptr_t address) noexcept {
         }
         frame.inner = inner_object(frame.object) || inner_function(frame.function) || inner_file(frame.file);
       },
-      &place);
+      &lookup);
 }
 
 void StackTrace::demangle() noexcept {
@@ -137,8 +137,8 @@ void StackTrace::demangle() noexcept {
 // Frames that make one line: the same function again and again, or what lies between two of the user's.
 size_t StackTrace::run_of(size_t first) const noexcept {
   size_t end = first + 1;
-  const auto same = [&](const Frame& one) {
-    return frames_[first].inner ? one.inner : !one.inner && std::strcmp(one.function, frames_[first].function) == 0;
+  const auto same = [&](const Frame& frame) {
+    return frames_[first].inner ? frame.inner : !frame.inner && std::strcmp(frame.function, frames_[first].function) == 0;
   };
   while (end < count_ && same(frames_[end])) end++;
   return end - first;

@@ -79,11 +79,11 @@ class Builder : public YAML::EventHandler {
     end();
   }
 
-  [[noreturn]] void fail(const YAML::Mark& mark, const std::string& what, const std::string& remedy = {}) const {
-    fail(source(mark), what, remedy);
+  [[noreturn]] void fail(const YAML::Mark& mark, const std::string& message, const std::string& remedy = {}) const {
+    fail(source(mark), message, remedy);
   }
-  [[noreturn]] static void fail(const ConfigSource& source, const std::string& what, const std::string& remedy = {}) {
-    throw ConfigError(fmt::format("{}: {}", source.text(), what), remedy);
+  [[noreturn]] static void fail(const ConfigSource& source, const std::string& message, const std::string& remedy = {}) {
+    throw ConfigError(fmt::format("{}: {}", source.text(), message), remedy);
   }
 
   // The parser's own words for a line that is indented with a tab do not name it.
@@ -149,9 +149,9 @@ class Builder : public YAML::EventHandler {
 
   // YAML's merge key: the entries of a map, or of a list of maps, unless the map has the key itself; the first map of a list wins.
   static constexpr auto merge_remedy = "write <<: *name, or <<: [*first, *second]";
-  void merge(std::vector<ConfigEntry>& entries, size_t place) {
-    ConfigEntry merged = std::move(entries[place]);
-    entries.erase(entries.begin() + static_cast<std::ptrdiff_t>(place));
+  void merge(std::vector<ConfigEntry>& entries, size_t index) {
+    ConfigEntry merged = std::move(entries[index]);
+    entries.erase(entries.begin() + static_cast<std::ptrdiff_t>(index));
     const bool is_list = merged.value.kind == ConfigValue::Kind::sequence;
     std::vector<ConfigValue> maps;
     if (is_list)
@@ -160,7 +160,7 @@ class Builder : public YAML::EventHandler {
       maps.push_back(std::move(merged.value));
     std::set<std::string> known;
     for (const auto& entry : entries) known.insert(entry.key);
-    auto target = entries.begin() + static_cast<std::ptrdiff_t>(place);
+    auto target = entries.begin() + static_cast<std::ptrdiff_t>(index);
     for (auto& map : maps) {
       if (map.kind != ConfigValue::Kind::map) fail(merged.source, "the merge key << needs a map", merge_remedy);
       for (auto& entry : map.entries)
@@ -229,7 +229,7 @@ std::string read_file(const std::filesystem::path& file, size_t limit) {
   // Non-blocking, so that a pipe that nobody writes cannot hold the program; for a regular file it means nothing.
   const int descriptor = open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor < 0) refuse(errno == ENOENT ? "no such file" : fmt::format("cannot be opened: {}", std::strerror(errno)));
-  const std::unique_ptr<const int, void (*)(const int*)> closer(&descriptor, [](const int* open_one) { ::close(*open_one); });
+  const std::unique_ptr<const int, void (*)(const int*)> closer(&descriptor, [](const int* open_descriptor) { ::close(*open_descriptor); });
   struct stat status {};
   if (fstat(descriptor, &status) != 0) refuse(fmt::format("cannot be read: {}", std::strerror(errno)));
   if (S_ISDIR(status.st_mode)) refuse("is a directory");

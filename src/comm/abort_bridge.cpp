@@ -30,10 +30,10 @@ AbortBridge::AbortBridge(MPI_Comm leaders, std::shared_ptr<NodeGroup> node, std:
 
 AbortBridge::~AbortBridge() {
   // The duplicate is never freed: a message may be on its way, and would be taken for one of the next communicator with its number.
-  if (finished() || !told_) return;
+  if (finished() || !sent_) return;
   int done = 0;
   MPI_Testall(static_cast<int>(requests_.size()), requests_.data(), &done, MPI_STATUSES_IGNORE);
-  if (!done) static_cast<void>(told_.release());  // MPI may still read it
+  if (!done) static_cast<void>(sent_.release());  // MPI may still read it
 }
 
 void AbortBridge::poll() noexcept {
@@ -48,33 +48,33 @@ void AbortBridge::poll_now() noexcept {
   if (finished()) return;
   try {
     receive();
-    if (!told_ && node_->aborted()) tell();
+    if (!sent_ && node_->aborted()) send();
   } catch (const std::exception&) {  // MPI has failed, which the operations under way say, too
   }
 }
 
 void AbortBridge::receive() {
-  for (int there = 1; there;) {
-    check_mpi(MPI_Iprobe(MPI_ANY_SOURCE, tag, leaders_, &there, MPI_STATUS_IGNORE), "MPI_Iprobe");
-    if (!there) return;
+  for (int pending = 1; pending;) {
+    check_mpi(MPI_Iprobe(MPI_ANY_SOURCE, tag, leaders_, &pending, MPI_STATUS_IGNORE), "MPI_Iprobe");
+    if (!pending) return;
     Message message{};
     check_mpi(MPI_Recv(&message, sizeof(message), MPI_BYTE, MPI_ANY_SOURCE, tag, leaders_, MPI_STATUS_IGNORE), "MPI_Recv");
     node_->abort_for({message.by_rank, std::string(message.reason, strnlen(message.reason, sizeof(message.reason)))});
   }
 }
 
-void AbortBridge::tell() {
+void AbortBridge::send() {
   const auto notice = node_->abort_notice();
   if (std::find(local_ranks_.begin(), local_ranks_.end(), notice.by_rank) == local_ranks_.end()) return;  // its own leader tells
-  told_ = std::make_unique<Message>();
-  told_->by_rank = notice.by_rank;
-  std::memcpy(told_->reason, notice.reason.data(), std::min(notice.reason.size(), sizeof(told_->reason) - 1));
+  sent_ = std::make_unique<Message>();
+  sent_->by_rank = notice.by_rank;
+  std::memcpy(sent_->reason, notice.reason.data(), std::min(notice.reason.size(), sizeof(sent_->reason) - 1));
   int size = 0, rank = 0, done = 0;
   MPI_Comm_size(leaders_, &size);
   MPI_Comm_rank(leaders_, &rank);
   for (int i = 0; i < size; i++)
     if (i != rank)
-      check_mpi(MPI_Isend(told_.get(), sizeof(Message), MPI_BYTE, i, tag, leaders_, &requests_.emplace_back(MPI_REQUEST_NULL)),
+      check_mpi(MPI_Isend(sent_.get(), sizeof(Message), MPI_BYTE, i, tag, leaders_, &requests_.emplace_back(MPI_REQUEST_NULL)),
                 "MPI_Isend");
   // A connection may have to be made first, which takes calls of both sides.
   for (const auto end = Clock::now() + 1s; !done && Clock::now() < end; sched_yield())

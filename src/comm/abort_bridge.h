@@ -30,14 +30,14 @@ class AbortBridge {
     char reason[1020];
   };
   void receive();
-  void tell();
+  void send();
 
   MPI_Comm leaders_ = MPI_COMM_NULL;
   std::shared_ptr<NodeGroup> node_;
   std::vector<int> local_ranks_;
   std::mutex mutex_;
   std::chrono::steady_clock::time_point polled_{};
-  std::unique_ptr<Message> told_;
+  std::unique_ptr<Message> sent_;
   std::vector<MPI_Request> requests_;
 };
 

@@ -66,11 +66,11 @@ std::shared_ptr<CommThread::Task> CommThread::next() {
   using namespace std::chrono_literals;
   std::unique_lock lock(mutex_);
   running_ = false;
-  const auto something = [this] { return stop_ || !queue_.empty(); };
-  while (!something()) {
+  const auto has_work = [this] { return stop_ || !queue_.empty(); };
+  while (!has_work()) {
     if (!idle_) {
-      wake_.wait(lock, something);
-    } else if (!wake_.wait_for(lock, 5ms, something)) {
+      wake_.wait(lock, has_work);
+    } else if (!wake_.wait_for(lock, 5ms, has_work)) {
       lock.unlock();
       idle_();
       lock.lock();

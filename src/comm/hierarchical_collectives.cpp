@@ -94,7 +94,7 @@ Work HierarchicalCommunicator::all_reduce(const Tensor& tensor, ReduceOp op, std
   const auto dtype = tensor.scalar_type();
   check_reducible(dtype, op);
   return thread_->run([=, this, call = next(Call(Kind::all_reduce, label, dtype, tensor.numel(), op))] {
-    meet(call, &tensor);
+    match_call(call, &tensor);
     const size_t count = static_cast<size_t>(tensor.numel()), element = tensor.element_size();
     const size_t chunk = chunk_bytes_ / c10::elementSize(partial_dtype(dtype));
     const bool as_it_is = direct(tensor);
@@ -129,7 +129,7 @@ Work HierarchicalCommunicator::reduce_scatter(const Tensor& output, const Tensor
   const auto dtype = input.scalar_type();
   check_reducible(dtype, op);
   return thread_->run([=, this, call = next(Call(Kind::reduce_scatter, label, dtype, output.numel(), op))] {
-    meet(call, &input);
+    match_call(call, &input);
     const size_t count = static_cast<size_t>(output.numel()), element = output.element_size();
     const size_t chunk = std::max<size_t>(1, chunk_bytes_ / c10::elementSize(partial_dtype(dtype)) / static_cast<size_t>(size_));
     const bool as_it_is = direct(input) && size_ == static_cast<int>(hosts_.size()) && direct_sums();
@@ -197,7 +197,7 @@ void HierarchicalCommunicator::gather(const Tensor& output, const Tensor& input,
 Work HierarchicalCommunicator::all_gather(const Tensor& output, const Tensor& input, std::string_view label) {
   check_pair(output, input, size_);
   return thread_->run([=, this, call = next(Call(Kind::all_gather, label, input.scalar_type(), input.numel()))] {
-    meet(call);
+    match_call(call);
     gather(output, input, false);
   });
 }
@@ -206,7 +206,7 @@ Work HierarchicalCommunicator::gather_shared(const Tensor& whole, std::string_vi
   check_tensor(whole);
   check_divisible(whole, size_);
   return thread_->run([=, this, call = next(Call(Kind::gather_shared, label, whole.scalar_type(), whole.numel()))] {
-    meet(call);
+    match_call(call);
     const int64_t numel = whole.numel() / size_;
     gather(whole, whole.view({-1}).narrow(0, rank_ * numel, numel), true);
   });
@@ -216,7 +216,7 @@ Work HierarchicalCommunicator::broadcast(const Tensor& tensor, int root, std::st
   check_tensor(tensor);
   check_root(root, size_);
   return thread_->run([=, this, call = next(Call(Kind::broadcast, label, tensor.scalar_type(), tensor.numel(), ReduceOp::sum, root))] {
-    meet(call);
+    match_call(call);
     const auto from = std::find_if(hosts_.begin(), hosts_.end(),
                                    [&](const auto& ranks) { return std::find(ranks.begin(), ranks.end(), root) != ranks.end(); });
     const size_t bytes = tensor.nbytes();

@@ -81,19 +81,19 @@ void HierarchicalCommunicator::make_area() {
   constexpr size_t few = size_t{4} << 20, least = size_t{16} << 20, most = size_t{64} << 20, for_each_host = size_t{256} << 10;
   constexpr size_t inbox = size_t{32} << 10;
   received_ = std::make_shared<std::vector<std::byte>>();
-  const size_t wanted = direct_sums() ? few : std::clamp(hosts_.size() * for_each_host, least, most);
+  const size_t preferred = direct_sums() ? few : std::clamp(hosts_.size() * for_each_host, least, most);
   const size_t cards = NodeTransfers::card_bytes(static_cast<int>(local_size()));
-  for (const size_t bytes : {wanted, few, size_t{64} << 10}) {
+  for (const size_t bytes : {preferred, few, size_t{64} << 10}) {
     const size_t chunks = leads() ? 3 * bytes : bytes;
     area_ = lane_->allocate(chunks + inbox + cards, OnNoSpace::return_null);
     chunk_bytes_ = bytes;
     if (!all_good(area_ != nullptr)) continue;
-    std::vector<std::byte*> inboxes, card_places;
+    std::vector<std::byte*> inboxes, card_addresses;
     for (size_t i = 0; i < local_size(); i++) {
       inboxes.push_back(area_->part(static_cast<int>(i)) + (i == 0 ? 3 * bytes : bytes));
-      card_places.push_back(inboxes.back() + inbox);
+      card_addresses.push_back(inboxes.back() + inbox);
     }
-    node_transfers_ = std::make_unique<NodeTransfers>(*lane_, book_, card_places, inboxes, inbox, rank_);
+    node_transfers_ = std::make_unique<NodeTransfers>(*lane_, book_, card_addresses, inboxes, inbox, rank_);
     return;
   }
   throw IoError("shared memory has no room for the buffers of collectives between hosts: 256 KiB on each",
@@ -122,60 +122,60 @@ T HierarchicalCommunicator::from_leader(const T& mine) {
   return all[0];
 }
 
-void HierarchicalCommunicator::meet(const Call& call, const Tensor* tensor) {
+void HierarchicalCommunicator::match_call(const Call& call, const Tensor* tensor) {
   struct Header {
     CallHeader call;
-    WindowBook::Place place;
+    WindowBook::Location location;
   };
   std::vector<Header> all(local_size());
-  lane_->exchange_structs(Header{call.header, tensor ? book_.locate(*tensor) : WindowBook::Place{}}, std::span(all));
-  bool agree = std::all_of(all.begin(), all.end(), [&](const Header& other) { return other.call == all[0].call; });
+  lane_->exchange_structs(Header{call.header, tensor ? book_.locate(*tensor) : WindowBook::Location{}}, std::span(all));
+  bool same = std::all_of(all.begin(), all.end(), [&](const Header& other) { return other.call == all[0].call; });
   if (leads()) {
     // Equal where the largest and the smallest hash are: the smallest is the complement's largest.
     const uint64_t hash = XXH3_64bits(&call.header, sizeof(call.header));
-    const auto [largest, complement, odd] = link_->all_max({hash, ~hash, agree ? uint64_t{0} : 1});
-    agree = odd == 0 && largest == ~complement;
+    const auto [largest, complement, mismatch] = link_->all_max({hash, ~hash, same ? uint64_t{0} : 1});
+    same = mismatch == 0 && largest == ~complement;
   }
-  if (!from_leader(static_cast<char>(agree))) throw_disagreement(call);
-  std::vector<WindowBook::Place> places;
-  for (const auto& header : all) places.push_back(header.place);
-  addresses_ = tensor ? book_.addresses(places, static_cast<int>(local_rank_), *tensor) : std::vector<std::byte*>{};
+  if (!from_leader(static_cast<char>(same))) throw_disagreement(call);
+  std::vector<WindowBook::Location> locations;
+  for (const auto& header : all) locations.push_back(header.location);
+  addresses_ = tensor ? book_.addresses(locations, static_cast<int>(local_rank_), *tensor) : std::vector<std::byte*>{};
 }
 
 void HierarchicalCommunicator::throw_disagreement(const Call& call) {
   struct Verdict {
-    Call first, odd;
+    Call first, mismatch;
     int rank = -1;
   };
   std::vector<Call> local(local_size());
   lane_->exchange_structs(call, std::span(local));
   Verdict verdict{local[0], {}, -1};
   for (size_t i = 1; i < local.size() && verdict.rank < 0; i++)
-    if (local[i].header != local[0].header) verdict.odd = local[i], verdict.rank = hosts_[host_][i];
+    if (local[i].header != local[0].header) verdict.mismatch = local[i], verdict.rank = hosts_[host_][i];
   if (leads()) {
     std::vector<Verdict> hosts(hosts_.size());
     std::ranges::copy(link_->all_gather(std::as_bytes(std::span(&verdict, 1))), std::as_writable_bytes(std::span(hosts)).begin());
     // The lowest rank that is in another call than rank 0.
     verdict = hosts[0];
     for (size_t i = 1; i < hosts.size() && verdict.rank < 0; i++) {
-      verdict.odd = hosts[i].first.header != verdict.first.header ? hosts[i].first : hosts[i].odd;
+      verdict.mismatch = hosts[i].first.header != verdict.first.header ? hosts[i].first : hosts[i].mismatch;
       verdict.rank = hosts[i].first.header != verdict.first.header ? hosts_[i].front() : hosts[i].rank;
     }
   }
-  const auto first = from_leader(verdict.first), odd = from_leader(verdict.odd);
-  throw disagreement(0, first, from_leader(verdict.rank), odd);
+  const auto first = from_leader(verdict.first), mismatch = from_leader(verdict.mismatch);
+  throw disagreement(0, first, from_leader(verdict.rank), mismatch);
 }
 
 bool HierarchicalCommunicator::all_good(bool good) {
   std::vector<char> all(local_size());
   lane_->exchange_structs(static_cast<char>(good), std::span(all));
-  bool result = std::all_of(all.begin(), all.end(), [](char one) { return one != 0; });
+  bool result = std::all_of(all.begin(), all.end(), [](char flag) { return flag != 0; });
   if (leads()) result = link_->all_max({result ? uint64_t{0} : 1, 0, 0})[0] == 0;
   return from_leader(static_cast<char>(result)) != 0;
 }
 
 void HierarchicalCommunicator::barrier(std::string_view label) {
-  thread_->run([this, call = next(Call(Kind::barrier, label))] { meet(call); }).wait();
+  thread_->run([this, call = next(Call(Kind::barrier, label))] { match_call(call); }).wait();
 }
 
 Tensor HierarchicalCommunicator::allocate(int64_t numel, at::ScalarType dtype) {
@@ -183,7 +183,7 @@ Tensor HierarchicalCommunicator::allocate(int64_t numel, at::ScalarType dtype) {
   Tensor tensor;
   thread_
       ->run([&, call = next(Call(Kind::allocate, {}, dtype, numel))] {
-        meet(call);
+        match_call(call);
         std::exception_ptr failure;
         std::shared_ptr<SharedWindow> window;
         try {
@@ -203,10 +203,10 @@ Tensor HierarchicalCommunicator::allocate(int64_t numel, at::ScalarType dtype) {
 }
 
 std::unique_ptr<Communicator> HierarchicalCommunicator::split(int color, int key) {
-  std::unique_ptr<Communicator> made;
+  std::unique_ptr<Communicator> result;
   thread_
       ->run([&, call = next(Call(Kind::split))] {
-        meet(call);
+        match_call(call);
         auto node = on_all_ranks(ranks_, [&] { return lane_->split(color, key); });
         MPI_Comm part = MPI_COMM_NULL;
         check_mpi(MPI_Comm_split(ranks_, color, key, &part), "MPI_Comm_split");
@@ -214,14 +214,14 @@ std::unique_ptr<Communicator> HierarchicalCommunicator::split(int color, int key
         MPI_Comm_size(part, &size);
         if (size == node->size()) {
           if (!threaded_ && bridge_) node->on_idle([bridge = bridge_] { bridge->poll(), sched_yield(); });
-          made = std::make_unique<IntraNodeCommunicator>(std::move(node));
+          result = std::make_unique<IntraNodeCommunicator>(std::move(node));
         } else {
-          made = std::make_unique<HierarchicalCommunicator>(part, std::move(node), threaded_, direct_hosts_, this);
+          result = std::make_unique<HierarchicalCommunicator>(part, std::move(node), threaded_, direct_hosts_, this);
         }
         MPI_Comm_free(&part);
       })
       .wait();
-  return made;
+  return result;
 }
 
 void HierarchicalCommunicator::abort(const std::string& reason) noexcept {

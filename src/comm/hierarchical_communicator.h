@@ -56,7 +56,7 @@ class HierarchicalCommunicator final : public Communicator {
   /// The call with the next sequence number.
   Call next(Call call);
   /// Checks that all ranks are in this call, and notes where their tensors are. On the communication thread, as all below.
-  void meet(const Call& call, const Tensor* tensor = nullptr);
+  void match_call(const Call& call, const Tensor* tensor = nullptr);
   [[noreturn]] void throw_disagreement(const Call& call);
   /// The same value on all ranks of the node: the leader's.
   template <class T>

@@ -48,11 +48,11 @@ void HierarchicalCommunicator::check_pairs(const Tensor& sent, const Tensor& exp
   };
   Verdict verdict{0, 0, -1, rank_};
   for (int i = 0; i < size_ && verdict.sender < 0; i++) {
-    const int64_t got = given.const_data_ptr<int64_t>()[i], wanted = expected.const_data_ptr<int64_t>()[i];
-    if (got != wanted) verdict = {got, wanted, i, rank_};
+    const int64_t got = given.const_data_ptr<int64_t>()[i], needed = expected.const_data_ptr<int64_t>()[i];
+    if (got != needed) verdict = {got, needed, i, rank_};
   }
   const auto first_bad = [](const std::vector<Verdict>& verdicts) {
-    const auto bad = std::find_if(verdicts.begin(), verdicts.end(), [](const Verdict& one) { return one.sender >= 0; });
+    const auto bad = std::find_if(verdicts.begin(), verdicts.end(), [](const Verdict& candidate) { return candidate.sender >= 0; });
     return bad == verdicts.end() ? verdicts.front() : *bad;
   };
   std::vector<Verdict> local(local_size());
@@ -99,7 +99,7 @@ Work HierarchicalCommunicator::all_to_all(const Tensor& output, std::span<const 
   Call call(Kind::all_to_all, label, input.scalar_type(), has_counts ? 0 : input.numel() / size_);
   call.header.has_counts = has_counts;
   return thread_->run([=, this, call = next(call), text = std::string(label), sent = std::move(sent), expected = std::move(expected)] {
-    meet(call);
+    match_call(call);
     if (call.header.has_counts) check_pairs(at::tensor(sent), at::tensor(expected), call);
     exchange_parts(output, expected, input, sent, text);
   });

@@ -60,7 +60,7 @@ std::string host_name() {
 
 /// Throws the lowest failed rank's error, given two collectives: the largest number, and a text of one rank.
 void rethrow(int rank, int size, const std::exception_ptr& failure, std::string_view component, const std::function<int(int)>& largest,
-             const std::function<std::string(std::string, int)>& from_rank) {
+             const std::function<std::string(std::string, int)>& broadcast_from) {
   if (failure) try {
       std::rethrow_exception(failure);
     } catch (const CommunicatorAborted&) {
@@ -78,7 +78,7 @@ void rethrow(int rank, int size, const std::exception_ptr& failure, std::string_
     const auto host = host_name();
     text = fmt::format("{} {} {} {}\n{}{}{}{}", static_cast<int>(code), tag.size(), host.size(), remedy.size(), tag, host, remedy, message);
   }
-  text = from_rank(std::move(text), source);
+  text = broadcast_from(std::move(text), source);
   std::array<size_t, 4> numbers{};  // exit code, lengths
   const char* next = text.c_str();
   for (auto& number : numbers) {

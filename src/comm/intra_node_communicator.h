@@ -49,13 +49,13 @@ class IntraNodeCommunicator final : public Communicator {
   using Pointers = std::vector<std::byte*>;
 
   /// Exchanges headers, and throws when the ranks disagree.
-  void meet(Call call, const Tensor* first = nullptr, const Tensor* second = nullptr);
-  /// Fills `places` with every rank's address of the call's first (0) or second (1) tensor, when all lie in one window.
-  bool find_shared(const Tensor& tensor, size_t which, Pointers& places) const;
-  /// `places` becomes every rank's slot for the next collective.
-  bool use_slots(size_t bytes, Pointers& places) const;
+  void match_call(Call call, const Tensor* first = nullptr, const Tensor* second = nullptr);
+  /// Fills `addresses` with every rank's address of the call's first (0) or second (1) tensor, when all lie in one window.
+  bool find_shared(const Tensor& tensor, size_t which, Pointers& addresses) const;
+  /// `addresses` becomes every rank's slot for the next collective.
+  bool use_slots(size_t bytes, Pointers& addresses) const;
   /// Every rank's staging buffer for the number-th chunk of this collective.
-  void use_stage(size_t number, Pointers& places) const;
+  void use_stage(size_t number, Pointers& addresses) const;
   /// Makes the staging window at its first use: small memories get small chunks.
   void prepare_stage();
   void all_reduce_staged(std::byte* data, size_t count, at::ScalarType dtype, ReduceOp op);

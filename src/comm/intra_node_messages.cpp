@@ -40,12 +40,12 @@ Work IntraNodeCommunicator::all_to_all(const Tensor& output, std::span<const int
   int64_t most = 0;
   if (call.header.has_counts) {
     publish_counts(sent, expected);
-    meet(call, &input);
+    match_call(call, &input);
     call.header.sequence = sequence();
     most = check_published(sent, expected, call);
   } else {
     call.header.count = most = input.numel() / size_;
-    meet(call, &input);
+    match_call(call, &input);
   }
   const size_t element = input.element_size(), rank = static_cast<size_t>(rank_);
   std::vector<size_t> from, to;  // where parts begin, in bytes
@@ -61,21 +61,22 @@ Work IntraNodeCommunicator::all_to_all(const Tensor& output, std::span<const int
     return {};
   }
   // Equal parts in windows are read where they are. Where parts differ a rank does not know where the others' begin.
-  Pointers places;
-  if (!call.header.has_counts && find_shared(input, 0, places)) {
-    for (size_t i = 0; i < places.size(); i++)
-      move_bytes(data_of(output) + to[i], places[i] + from[rank], static_cast<size_t>(expected[i]) * element);
+  Pointers addresses;
+  if (!call.header.has_counts && find_shared(input, 0, addresses)) {
+    for (size_t i = 0; i < addresses.size(); i++)
+      move_bytes(data_of(output) + to[i], addresses[i] + from[rank], static_cast<size_t>(expected[i]) * element);
     group_->barrier();  // nobody reads this rank's input any more
     return {};
   }
   prepare_stage();
   const size_t chunk = std::max<size_t>(1, stage_bytes_ / element / headers_.size()) * element, bytes = static_cast<size_t>(most) * element;
   for (size_t begin = 0, number = 0; begin < bytes; begin += chunk, number++) {
-    use_stage(number, places);
+    use_stage(number, addresses);
     const auto part = [&](int64_t count) { return std::min(chunk, std::max(static_cast<size_t>(count) * element, begin) - begin); };
-    for (size_t i = 0; i < places.size(); i++) move_bytes(places[rank] + i * chunk, data_of(input) + from[i] + begin, part(sent[i]));
+    for (size_t i = 0; i < addresses.size(); i++) move_bytes(addresses[rank] + i * chunk, data_of(input) + from[i] + begin, part(sent[i]));
     group_->barrier();
-    for (size_t i = 0; i < places.size(); i++) move_bytes(data_of(output) + to[i] + begin, places[i] + rank * chunk, part(expected[i]));
+    for (size_t i = 0; i < addresses.size(); i++)
+      move_bytes(data_of(output) + to[i] + begin, addresses[i] + rank * chunk, part(expected[i]));
   }
   return {};
 }

@@ -34,7 +34,7 @@ class MappedWindow : public SharedWindow {
 
 }  // namespace
 
-std::shared_ptr<SharedWindow> map_window(const WindowRequest& request, const AgreeErrno& agree, WindowFailure& failure) {
+std::shared_ptr<SharedWindow> map_window(const WindowRequest& request, const GatherErrno& gather_errno, WindowFailure& failure) {
   const auto rank = static_cast<size_t>(request.rank);
   size_t total = 0, offset = 0;
   for (size_t i = 0; i < request.bytes.size(); i++) {
@@ -43,8 +43,9 @@ std::shared_ptr<SharedWindow> map_window(const WindowRequest& request, const Agr
   }
   total = std::max(total, page_bytes);
   WindowFile file(request.path, rank == 0);
-  if (!file.open_on_all(total, total, agree, failure)) return nullptr;
-  if (!all_good(agree(reserve_pages(file.descriptor(), offset, whole_pages(request.bytes[rank]))), "reserve", failure)) return nullptr;
+  if (!file.open_on_all(total, total, gather_errno, failure)) return nullptr;
+  if (!all_good(gather_errno(reserve_pages(file.descriptor(), offset, whole_pages(request.bytes[rank]))), "reserve", failure))
+    return nullptr;
 
   int code = 0;
   void* start = mmap(nullptr, total, PROT_READ | PROT_WRITE, MAP_SHARED, file.descriptor(), 0);
@@ -55,7 +56,7 @@ std::shared_ptr<SharedWindow> map_window(const WindowRequest& request, const Agr
     window = std::make_shared<MappedWindow>(start, total, request.bytes);
     std::memset(window->part(request.rank), 0, request.bytes[rank]);  // fills in the page tables, so that the first step need not
   }
-  if (!all_good(agree(code), "map", failure)) return nullptr;
+  if (!all_good(gather_errno(code), "map", failure)) return nullptr;
   return window;
 }
 

@@ -9,7 +9,7 @@
 namespace levin::detail {
 
 /// Gives this rank's errno (0: went well) to all ranks and returns all of them in rank order: a barrier.
-using AgreeErrno = std::function<std::vector<int>(int)>;
+using GatherErrno = std::function<std::vector<int>(int)>;
 
 struct WindowRequest {
   std::string path;           ///< of the file behind the window; no file is left there
@@ -32,7 +32,7 @@ struct WindowFailure {
 /// short (64 MB of /dev/shm in many containers) the first write dies with SIGBUS, and no look at the free space before helps when
 /// others take it meanwhile. Here every rank reserves its part by fallocate, which allocates the pages (on the caller's NUMA domain) or
 /// returns ENOSPC. MPI_Win_free is collective, too, and would hang when ranks unwind an exception in different orders; munmap is local.
-std::shared_ptr<SharedWindow> map_window(const WindowRequest& request, const AgreeErrno& agree, WindowFailure& failure);
+std::shared_ptr<SharedWindow> map_window(const WindowRequest& request, const GatherErrno& gather_errno, WindowFailure& failure);
 
 /// The window of a group of one rank: plain memory.
 std::shared_ptr<SharedWindow> private_window(size_t bytes);

@@ -79,11 +79,11 @@ MeshGroup MeshLayout::group(MeshAxes axes, int rank) const {
         number = number * extents_[axis] + coordinate(static_cast<MeshAxis>(axis), of);
     return number;
   };
-  std::map<int, size_t> place;  // of each part, in the order of the lowest ranks that play it
+  std::map<int, size_t> indices;  // of each part, in the order of the lowest ranks that play it
   std::vector<std::pair<size_t, int>> found;
   const int mine = across(rank);
   for (int other = 0; other < size(); other++) {
-    const size_t index = place.try_emplace(along(other), place.size()).first->second;
+    const size_t index = indices.try_emplace(along(other), indices.size()).first->second;
     if (across(other) == mine) found.emplace_back(index, other);
   }
   std::sort(found.begin(), found.end());

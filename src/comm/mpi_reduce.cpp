@@ -22,7 +22,7 @@ void reduce_elements(void* in, void* in_out, int* count, MPI_Datatype* type) {
   reduce({&output, 1}, sources, static_cast<size_t>(*count), dtype_of(*type), op);
 }
 
-MPI_Op made(MPI_Op& op, MPI_User_function* function) {
+MPI_Op create_once(MPI_Op& op, MPI_User_function* function) {
   if (op == MPI_OP_NULL) check_mpi(MPI_Op_create(function, /*commute=*/1, &op), "MPI_Op_create");
   return op;
 }
@@ -54,12 +54,12 @@ MpiOps::~MpiOps() {
 MPI_Op MpiOps::get(at::ScalarType dtype, ReduceOp op) {
   const bool integer = !c10::isFloatingType(dtype);
   switch (op) {
-    case ReduceOp::min: return integer ? MPI_MIN : made(min_, &reduce_elements<ReduceOp::min>);
-    case ReduceOp::max: return integer ? MPI_MAX : made(max_, &reduce_elements<ReduceOp::max>);
+    case ReduceOp::min: return integer ? MPI_MIN : create_once(min_, &reduce_elements<ReduceOp::min>);
+    case ReduceOp::max: return integer ? MPI_MAX : create_once(max_, &reduce_elements<ReduceOp::max>);
     default: break;
   }
   const bool narrow = dtype == at::kChar || dtype == at::kByte || dtype == at::kShort;
-  return narrow ? made(sum_, &reduce_elements<ReduceOp::sum>) : MPI_SUM;
+  return narrow ? create_once(sum_, &reduce_elements<ReduceOp::sum>) : MPI_SUM;
 }
 
 }  // namespace levin::detail

@@ -95,7 +95,7 @@ struct Family {
   throw CommunicatorAborted(notice.by_rank, notice.reason);
 }
 
-void give_way(const Family& family) {
+void yield_core(const Family& family) {
   if (family.abort()->version.load(std::memory_order_relaxed) != 0) throw_notice(*family.abort());
   sched_yield();
 }
@@ -120,13 +120,13 @@ class SharedGroup final : public NodeGroup {
     for (int i = 0; i < size; i++) parts_.push_back(reinterpret_cast<ControlPart*>(control_->part(i)));
   }
 
-  void barrier() override { meet({}, {}); }
+  void barrier() override { exchange_stamps({}, {}); }
 
   void exchange_bytes(std::span<const std::byte> mine, std::span<std::byte> all) override {
     if (mine.size() > max_bytes || all.size() != mine.size() * static_cast<size_t>(size_))
       throw UsageError("comm", fmt::format("exchange of {} bytes into {} by {} ranks", mine.size(), all.size(), size_),
                        fmt::format("give at most {} bytes, and a place for every rank's", max_bytes));
-    meet(mine, all);
+    exchange_stamps(mine, all);
   }
 
   void pause(int turns) override {
@@ -145,9 +145,9 @@ class SharedGroup final : public NodeGroup {
     exchange({&mine, 1}, all);
     if (size_ == 1) return detail::private_window(bytes);
     detail::WindowFailure failure;
-    detail::WindowRequest request{fmt::format("{}/{}-{}", family_.directory, name_, made_++), {all.begin(), all.end()}, rank_};
+    detail::WindowRequest request{fmt::format("{}/{}-{}", family_.directory, name_, number_++), {all.begin(), all.end()}, rank_};
     auto window = detail::map_window(
-        request, [this](int code) { return agree(code); }, failure);
+        request, [this](int code) { return gather_errno(code); }, failure);
     if (!window && on_no_space == OnNoSpace::fail) throw_failure(failure, family_.directory);
     return window;
   }
@@ -155,9 +155,9 @@ class SharedGroup final : public NodeGroup {
   std::shared_ptr<SharedBufferPool> allocate_buffer_pool(const std::vector<size_t>& bytes, OnNoSpace on_no_space) override {
     if (size_ == 1) return detail::private_buffer_pool(bytes);
     detail::WindowFailure failure;
-    detail::WindowRequest request{fmt::format("{}/{}-{}", family_.directory, name_, made_++), bytes, rank_};
+    detail::WindowRequest request{fmt::format("{}/{}-{}", family_.directory, name_, number_++), bytes, rank_};
     auto memory = detail::map_buffer_pool(
-        request, [this](int code) { return agree(code); }, [family = family_] { give_way(family); }, failure);
+        request, [this](int code) { return gather_errno(code); }, [family = family_] { yield_core(family); }, failure);
     if (!memory && on_no_space == OnNoSpace::fail) throw_failure(failure, family_.directory);
     return memory;
   }
@@ -171,18 +171,18 @@ class SharedGroup final : public NodeGroup {
       if (all[2 * static_cast<size_t>(i)] == mine[0]) members.push_back(i);
     std::stable_sort(members.begin(), members.end(),
                      [&](int a, int b) { return all[2 * static_cast<size_t>(a) + 1] < all[2 * static_cast<size_t>(b) + 1]; });
-    const auto place = std::find(members.begin(), members.end(), rank_) - members.begin();
+    const auto index = std::find(members.begin(), members.end(), rank_) - members.begin();
 
     if (size_ == 1) return std::make_unique<SharedGroup>(family_, name_, 0, 1, detail::private_window(sizeof(ControlPart)));
-    const std::string name = fmt::format("{}-{}c{}", name_, made_++, color);
+    const std::string name = fmt::format("{}-{}c{}", name_, number_++, color);
     detail::WindowRequest request{fmt::format("{}/{}", family_.directory, name), std::vector(members.size(), sizeof(ControlPart)),
-                                  static_cast<int>(place)};
+                                  static_cast<int>(index)};
     // All parts of the split are made in step, so that one part's failure is everybody's.
     detail::WindowFailure failure;
     auto control = detail::map_window(
-        request, [this](int code) { return agree(code); }, failure);
+        request, [this](int code) { return gather_errno(code); }, failure);
     if (!control) throw_failure(failure, family_.directory);
-    return std::make_unique<SharedGroup>(family_, name, static_cast<int>(place), static_cast<int>(members.size()), std::move(control));
+    return std::make_unique<SharedGroup>(family_, name, static_cast<int>(index), static_cast<int>(members.size()), std::move(control));
   }
 
   bool abort(std::string_view reason) noexcept override { return abort_->write(0, family_.global_rank, reason); }
@@ -200,19 +200,19 @@ class SharedGroup final : public NodeGroup {
 
  private:
   /// The barrier: raise this rank's flag, wait for the others'.
-  void meet(std::span<const std::byte> mine, std::span<std::byte> all) {
+  void exchange_stamps(std::span<const std::byte> mine, std::span<std::byte> all) {
     if (aborted()) throw_aborted();
     const uint64_t stamp = ++epoch_ << 8 | mine.size();
     Slot& slot = parts_[static_cast<size_t>(rank_)]->slots[epoch_ & 1];
     std::copy(mine.begin(), mine.end(), slot.bytes);
     slot.stamp.store(stamp, std::memory_order_release);
-    int odd_rank = -1;
+    int mismatched_rank = -1;
     for (int i = 0; i < size_; i++) {
       const Slot& other = parts_[static_cast<size_t>(i)]->slots[epoch_ & 1];
-      if (wait(other) != stamp) odd_rank = i;
+      if (wait(other) != stamp) mismatched_rank = i;
       std::copy_n(other.bytes, mine.size(), all.begin() + static_cast<std::ptrdiff_t>(mine.size()) * i);
     }
-    if (odd_rank >= 0) throw_odd(odd_rank, mine.size());
+    if (mismatched_rank >= 0) throw_mismatch(mismatched_rank, mine.size());
   }
 
   uint64_t wait(const Slot& slot) {
@@ -225,14 +225,14 @@ class SharedGroup final : public NodeGroup {
 
   [[noreturn]] void throw_aborted() const { throw_notice(*abort_); }
 
-  [[noreturn]] void throw_odd(int other, size_t mine) const {
+  [[noreturn]] void throw_mismatch(int other, size_t mine) const {
     const size_t given = parts_[static_cast<size_t>(other)]->slots[epoch_ & 1].stamp.load() & 255;
     const auto words = [](size_t bytes) { return bytes == 0 ? std::string("is in a barrier") : fmt::format("exchanges {} bytes", bytes); };
     throw CommunicatorError(fmt::format("the ranks of the node disagree: rank {} {}, rank {} {}", rank_, words(mine), other, words(given)),
                             "make the same calls in the same order on all ranks");
   }
 
-  std::vector<int> agree(int code) {
+  std::vector<int> gather_errno(int code) {
     const double mine = code;
     std::vector<double> all(static_cast<size_t>(size_));
     exchange({&mine, 1}, all);
@@ -245,7 +245,7 @@ class SharedGroup final : public NodeGroup {
   AbortWord* abort_;
   std::vector<ControlPart*> parts_;
   uint64_t epoch_ = 0;
-  int made_ = 0;  // windows and groups so far: a part of their files' names
+  int number_ = 0;  // windows and groups so far: a part of their files' names
 };
 
 struct CommunicatorHandle {

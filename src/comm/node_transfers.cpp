@@ -96,9 +96,9 @@ bool NodeTransfers::post(Active& message) {
   auto& offer = (sends ? out.offers : in.offers)[message.number & 1];
   offer.call = message.message.call;
   offer.call.header.sequence = message.number;
-  const auto place = sends ? book_.locate(message.message.tensor) : WindowBook::Place{};
-  offer.window = place.window;
-  offer.offset = place.offset;
+  const auto location = sends ? book_.locate(message.message.tensor) : WindowBook::Location{};
+  offer.window = location.window;
+  offer.offset = location.offset;
   (sends ? out.posted : in.posted).store(message.number, std::memory_order_release);
   return message.posted = true;
 }

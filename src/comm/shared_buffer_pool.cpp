@@ -48,8 +48,12 @@ class Slots {
 
 class MappedBufferPool : public SharedBufferPool, private Slots {
  public:
-  MappedBufferPool(const Slots& slots, void* start, int descriptor, std::string place, std::function<void()> wait)
-      : Slots(slots), start_(static_cast<std::byte*>(start)), descriptor_(descriptor), place_(std::move(place)), wait_(std::move(wait)) {}
+  MappedBufferPool(const Slots& slots, void* start, int descriptor, std::string directory, std::function<void()> wait)
+      : Slots(slots),
+        start_(static_cast<std::byte*>(start)),
+        descriptor_(descriptor),
+        directory_(std::move(directory)),
+        wait_(std::move(wait)) {}
   ~MappedBufferPool() override {
     munmap(start_, file_bytes());
     close(descriptor_);
@@ -57,27 +61,27 @@ class MappedBufferPool : public SharedBufferPool, private Slots {
   MappedBufferPool(const MappedBufferPool&) = delete;
   MappedBufferPool& operator=(const MappedBufferPool&) = delete;
 
-  std::byte* acquire(size_t thing) override {
+  std::byte* acquire(size_t buffer) override {
     lock();
-    Entry& its = entry(thing);
-    const int code = its.holders > 0 ? 0 : find_slot(bytes_[thing], its.slot);
-    if (code == 0) its.holders++;
-    const auto slot = static_cast<size_t>(its.slot);
+    Entry& state = entry(buffer);
+    const int code = state.holders > 0 ? 0 : find_slot(bytes_[buffer], state.slot);
+    if (code == 0) state.holders++;
+    const auto slot = static_cast<size_t>(state.slot);
     unlock();
     if (code != 0)
-      throw IoError(fmt::format("no memory for a shared buffer of {} bytes in {}: {}", bytes_[thing], place_, std::strerror(code)),
+      throw IoError(fmt::format("no memory for a shared buffer of {} bytes in {}: {}", bytes_[buffer], directory_, std::strerror(code)),
                     "enlarge it, or use private memory", "comm");
     return start_ + begin_ + slot * stride_;
   }
 
-  void release(size_t thing) noexcept override {
+  void release(size_t buffer) noexcept override {
     try {
       lock();
     } catch (...) {  // the job is ending
       return;
     }
-    if (Entry& its = entry(thing); --its.holders == 0) {
-      entry(static_cast<size_t>(its.slot)).released_at = ++table().clock;
+    if (Entry& state = entry(buffer); --state.holders == 0) {
+      entry(static_cast<size_t>(state.slot)).released_at = ++table().clock;
       keep(buffers_kept);
     }
     unlock();
@@ -121,26 +125,26 @@ class MappedBufferPool : public SharedBufferPool, private Slots {
 
   std::byte* start_;
   int descriptor_;
-  std::string place_;
+  std::string directory_;
   std::function<void()> wait_;
 };
 
 }  // namespace
 
-std::shared_ptr<SharedBufferPool> map_buffer_pool(const WindowRequest& request, const AgreeErrno& agree, std::function<void()> wait,
+std::shared_ptr<SharedBufferPool> map_buffer_pool(const WindowRequest& request, const GatherErrno& gather_errno, std::function<void()> wait,
                                                   WindowFailure& failure) {
   const Slots slots(request.bytes);
   WindowFile file(request.path, request.rank == 0);
-  if (!file.open_on_all(slots.file_bytes(), slots.needed_bytes(), agree, failure)) return nullptr;
+  if (!file.open_on_all(slots.file_bytes(), slots.needed_bytes(), gather_errno, failure)) return nullptr;
   int code = request.rank == 0 ? reserve_pages(file.descriptor(), 0, slots.table_bytes()) : 0;
-  if (!all_good(agree(code), "reserve", failure)) return nullptr;
+  if (!all_good(gather_errno(code), "reserve", failure)) return nullptr;
   void* start = mmap(nullptr, slots.file_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED, file.descriptor(), 0);
   code = start == MAP_FAILED ? errno : 0;
   std::shared_ptr<SharedBufferPool> memory;
   if (code == 0)
     memory = std::make_shared<MappedBufferPool>(slots, start, file.take_descriptor(), request.path.substr(0, request.path.rfind('/')),
                                                 std::move(wait));
-  return all_good(agree(code), "map", failure) ? memory : nullptr;
+  return all_good(gather_errno(code), "map", failure) ? memory : nullptr;
 }
 
 std::shared_ptr<SharedBufferPool> private_buffer_pool(const std::vector<size_t>& bytes) {

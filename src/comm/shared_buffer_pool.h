@@ -10,7 +10,7 @@ namespace levin::detail {
 
 /// Such memory for things of `request.bytes`. `wait` is called while another rank changes what is held, and may throw. Null, with the
 /// failure, where a rank could not, or where the file system has no room for the largest two now. Collective.
-std::shared_ptr<SharedBufferPool> map_buffer_pool(const WindowRequest& request, const AgreeErrno& agree, std::function<void()> wait,
+std::shared_ptr<SharedBufferPool> map_buffer_pool(const WindowRequest& request, const GatherErrno& gather_errno, std::function<void()> wait,
                                                   WindowFailure& failure);
 
 /// That of a group of one rank.

@@ -30,9 +30,9 @@ ThreadCount choose_threads(int64_t configured, const Topology& topology, const G
   if (configured > 0) return {configured, "num_threads"};
   if (const auto threads = threads_of_environment(get_variable)) return {*threads, fmt::format("{}={}", omp_num_threads, *threads)};
   const auto& self = topology.self();
-  const auto ranks = std::max<int64_t>(1, std::count_if(topology.places().begin(), topology.places().end(), [&](const RankPlace& place) {
-                                         return place.host == self.host && place.cores == self.cores;
-                                       }));
+  const auto ranks = std::max<int64_t>(
+      1, std::count_if(topology.locations().begin(), topology.locations().end(),
+                       [&](const RankLocation& location) { return location.host == self.host && location.cores == self.cores; }));
   const auto cores = static_cast<int64_t>(self.cores.size());
   return {std::max<int64_t>(1, cores / ranks),
           fmt::format("{} core{} for {} rank{}", cores, cores == 1 ? "" : "s", ranks, ranks == 1 ? "" : "s")};

@@ -42,24 +42,24 @@ struct Bitmap {
 };
 
 /// Fills in the cores that the calling thread may use (MPI has threads of its own), and their NUMA domain.
-void find_cores(RankPlace& place) {
+void find_cores(RankLocation& location) {
   const HardwareMap map;
   const Bitmap cpus, domains;
   if (hwloc_get_cpubind(map.value, cpus.value, HWLOC_CPUBIND_THREAD) != 0)
     hwloc_bitmap_copy(cpus.value, hwloc_topology_get_allowed_cpuset(map.value));
   for (int i = 0; i < hwloc_get_nbobjs_by_type(map.value, HWLOC_OBJ_CORE); i++) {
     const auto core = hwloc_get_obj_by_type(map.value, HWLOC_OBJ_CORE, static_cast<unsigned>(i));
-    if (hwloc_bitmap_intersects(core->cpuset, cpus.value)) place.cores.push_back(i);
+    if (hwloc_bitmap_intersects(core->cpuset, cpus.value)) location.cores.push_back(i);
   }
   hwloc_cpuset_to_nodeset(map.value, cpus.value, domains.value);
-  place.numa_domain = hwloc_bitmap_weight(domains.value) == 1 ? hwloc_bitmap_first(domains.value) : -1;
+  location.numa_domain = hwloc_bitmap_weight(domains.value) == 1 ? hwloc_bitmap_first(domains.value) : -1;
 }
 
 /// One rank's line in the gathered text: leader, NUMA domain, number of cores, cores, host.
-std::string encode(const RankPlace& place, int leader) {
-  std::string text = fmt::format("{} {} {}", leader, place.numa_domain, place.cores.size());
-  for (int core : place.cores) text += fmt::format(" {}", core);
-  return text + " " + place.host + "\n";
+std::string encode(const RankLocation& location, int leader) {
+  std::string text = fmt::format("{} {} {}", leader, location.numa_domain, location.cores.size());
+  for (int core : location.cores) text += fmt::format(" {}", core);
+  return text + " " + location.host + "\n";
 }
 
 std::string_view take_until(std::string_view& rest, char end) {
@@ -100,7 +100,7 @@ int find_leader(const MpiRuntime& runtime) {
 }
 
 /// A host's placements by local rank, equal ones together: what two hosts must have in common to share a line.
-std::string describe_host(const std::vector<const RankPlace*>& ranks) {
+std::string describe_host(const std::vector<const RankLocation*>& ranks) {
   std::string text;
   for (size_t first = 0, last; first < ranks.size(); first = last) {
     std::vector<int> alike;
@@ -119,7 +119,7 @@ std::string describe_host(const std::vector<const RankPlace*>& ranks) {
 }  // namespace
 
 Topology Topology::discover(const MpiRuntime& runtime) {
-  RankPlace mine;
+  RankLocation mine;
   char name[MPI_MAX_PROCESSOR_NAME];
   int length = 0;
   check_mpi(MPI_Get_processor_name(name, &length), "MPI_Get_processor_name");
@@ -128,25 +128,25 @@ Topology Topology::discover(const MpiRuntime& runtime) {
   const std::string text = gather(runtime, encode(mine, find_leader(runtime)));
 
   std::string_view rest = text;
-  std::vector<RankPlace> places;
+  std::vector<RankLocation> locations;
   std::map<int, int> local_sizes;  // by leader
   std::vector<int> leaders;
   for (int rank = 0; rank < runtime.size(); rank++) {
-    RankPlace place;
+    RankLocation location;
     leaders.push_back(take_number(rest));
-    place.numa_domain = take_number(rest);
-    place.cores.resize(static_cast<size_t>(take_number(rest)));
-    for (int& core : place.cores) core = take_number(rest);
-    place.host = take_until(rest, '\n');
-    place.rank = rank;
-    place.local_rank = local_sizes[leaders.back()]++;
-    places.push_back(std::move(place));
+    location.numa_domain = take_number(rest);
+    location.cores.resize(static_cast<size_t>(take_number(rest)));
+    for (int& core : location.cores) core = take_number(rest);
+    location.host = take_until(rest, '\n');
+    location.rank = rank;
+    location.local_rank = local_sizes[leaders.back()]++;
+    locations.push_back(std::move(location));
   }
-  return Topology(std::move(places), std::move(leaders), runtime.rank());
+  return Topology(std::move(locations), std::move(leaders), runtime.rank());
 }
 
-Topology::Topology(std::vector<RankPlace> places, std::vector<int> leaders, int rank)
-    : places_(std::move(places)), leaders_(std::move(leaders)), rank_(rank) {
+Topology::Topology(std::vector<RankLocation> locations, std::vector<int> leaders, int rank)
+    : locations_(std::move(locations)), leaders_(std::move(leaders)), rank_(rank) {
   auto distinct = leaders_;
   std::sort(distinct.begin(), distinct.end());
   hosts_ = static_cast<int>(std::unique(distinct.begin(), distinct.end()) - distinct.begin());
@@ -154,8 +154,8 @@ Topology::Topology(std::vector<RankPlace> places, std::vector<int> leaders, int 
 }
 
 std::string Topology::describe() const {
-  std::map<int, std::vector<const RankPlace*>> hosts;
-  for (const auto& place : places_) hosts[leaders_[static_cast<size_t>(place.rank)]].push_back(&place);
+  std::map<int, std::vector<const RankLocation*>> hosts;
+  for (const auto& location : locations_) hosts[leaders_[static_cast<size_t>(location.rank)]].push_back(&location);
   struct Line {
     std::vector<std::string> names;
     std::vector<int> ranks;
@@ -164,10 +164,10 @@ std::string Topology::describe() const {
   std::vector<Line> lines;
   for (const auto& [leader, ranks] : hosts) {
     const auto placement = describe_host(ranks);
-    auto line = std::find_if(lines.begin(), lines.end(), [&](const Line& one) { return one.placement == placement; });
+    auto line = std::find_if(lines.begin(), lines.end(), [&](const Line& candidate) { return candidate.placement == placement; });
     if (line == lines.end()) line = lines.insert(lines.end(), Line{{}, {}, placement});
     line->names.push_back(ranks[0]->host);
-    for (const auto* place : ranks) line->ranks.push_back(place->rank);
+    for (const auto* location : ranks) line->ranks.push_back(location->rank);
   }
   std::string text;
   for (auto& line : lines) {

@@ -59,7 +59,7 @@ void WindowFile::remove() {
   if (std::exchange(linked_, false)) unlink(path_.c_str());
 }
 
-bool WindowFile::open_on_all(size_t bytes, size_t needed, const AgreeErrno& agree, WindowFailure& failure) {
+bool WindowFile::open_on_all(size_t bytes, size_t needed, const GatherErrno& gather_errno, WindowFailure& failure) {
   failure.need_bytes = needed;
   failure.free_bytes = free_bytes(path_);
   int code = 0;
@@ -68,9 +68,9 @@ bool WindowFile::open_on_all(size_t bytes, size_t needed, const AgreeErrno& agre
     code = failure.free_bytes < needed ? ENOSPC : open();
     if (code == 0 && ftruncate(descriptor_, static_cast<off_t>(bytes)) != 0) code = errno;
   }
-  if (!all_good(agree(code), "reserve", failure)) return false;
+  if (!all_good(gather_errno(code), "reserve", failure)) return false;
   if (!maker_) code = open();
-  if (!all_good(agree(code), "open", failure)) return false;
+  if (!all_good(gather_errno(code), "open", failure)) return false;
   remove();
   return true;
 }

@@ -25,7 +25,7 @@ class WindowFile {
   int take_descriptor() noexcept;
   /// All ranks have a new file of `bytes` zeros open, which have no memory yet though there is room for `needed`, and no path leads to it
   /// any more: a process that is killed from now on leaves nothing behind. False, with the failure, where a rank could not. Collective.
-  bool open_on_all(size_t bytes, size_t needed, const AgreeErrno& agree, WindowFailure& failure);
+  bool open_on_all(size_t bytes, size_t needed, const GatherErrno& gather_errno, WindowFailure& failure);
 
  private:
   int open();

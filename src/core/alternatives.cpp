@@ -24,10 +24,10 @@ std::vector<std::string> first_names(const std::vector<Alternative>& alternative
   return names;
 }
 
-size_t find_alternative(const std::vector<Alternative>& alternatives, const ConfigValue& value, const ConfigPlace& place) {
+size_t find_alternative(const std::vector<Alternative>& alternatives, const ConfigValue& value, const ConfigLocation& location) {
   const std::string allowed =
       alternatives.empty() ? "there is nothing to choose from" : "allowed: one of: " + joined(first_names(alternatives));
-  if (value.is_null() || value.kind != ConfigValue::Kind::scalar) place.fail(value.source, "has no name", allowed);
+  if (value.is_null() || value.kind != ConfigValue::Kind::scalar) location.fail(value.source, "has no name", allowed);
   std::vector<std::string> known;
   for (size_t i = 0; i < alternatives.size(); ++i)
     for (const auto& name : alternatives[i].names) {
@@ -35,8 +35,9 @@ size_t find_alternative(const std::vector<Alternative>& alternatives, const Conf
       known.push_back(name);
     }
   const auto nearest = nearest_name(value.text, known);
-  place.fail(value.source,
-             fmt::format("{} is unknown{}", quote(value.text), nearest.empty() ? "" : fmt::format(", did you mean {}?", nearest)), allowed);
+  location.fail(value.source,
+                fmt::format("{} is unknown{}", quote(value.text), nearest.empty() ? "" : fmt::format(", did you mean {}?", nearest)),
+                allowed);
 }
 
 ConfigValue without_name(const ConfigValue& value) {

@@ -11,14 +11,14 @@ namespace {
 constexpr size_t longest_key = 200;
 const Constraints no_constraints{};
 
-const Constraints& constraints_of(const ConfigPlace& place) { return place.constraints ? *place.constraints : no_constraints; }
+const Constraints& constraints_of(const ConfigLocation& location) { return location.constraints ? *location.constraints : no_constraints; }
 
-[[noreturn]] void fail_as(const ConfigType& type, const ConfigValue& value, const ConfigPlace& place) {
-  const auto allowed = type.allowed(constraints_of(place));
-  if (value.is_null()) place.fail(value.source, "has no value", "allowed: " + allowed);
-  place.fail(value.source,
-             fmt::format("{} is not allowed", quote(value.kind == ConfigValue::Kind::scalar ? value.text : to_yaml_line(value))),
-             "allowed: " + allowed);
+[[noreturn]] void fail_as(const ConfigType& type, const ConfigValue& value, const ConfigLocation& location) {
+  const auto allowed = type.allowed(constraints_of(location));
+  if (value.is_null()) location.fail(value.source, "has no value", "allowed: " + allowed);
+  location.fail(value.source,
+                fmt::format("{} is not allowed", quote(value.kind == ConfigValue::Kind::scalar ? value.text : to_yaml_line(value))),
+                "allowed: " + allowed);
 }
 
 std::string range_text(const Constraints& constraints) {
@@ -57,54 +57,54 @@ std::string ScalarType::complaint(const void* object, const Constraints& constra
   return "";
 }
 
-void ScalarType::read(void* object, const ConfigValue& value, const ConfigPlace& place) const {
-  if (value.is_null() || value.kind != ConfigValue::Kind::scalar) fail_as(*this, value, place);
-  if (value.text.find('\0') != std::string::npos) place.fail(value.source, "the text holds a NUL character");
-  const auto& constraints = constraints_of(place);
+void ScalarType::read(void* object, const ConfigValue& value, const ConfigLocation& location) const {
+  if (value.is_null() || value.kind != ConfigValue::Kind::scalar) fail_as(*this, value, location);
+  if (value.text.find('\0') != std::string::npos) location.fail(value.source, "the text holds a NUL character");
+  const auto& constraints = constraints_of(location);
   const auto scratch = make();  // so that a refused value leaves the object as it was
   if (!from_text(scratch.get(), value.text)) {
     const auto nearest = nearest_name(value.text, names());
-    place.fail(value.source,
-               fmt::format("{} is not allowed{}", quote(value.text), nearest.empty() ? "" : fmt::format(", did you mean {}?", nearest)),
-               "allowed: " + allowed(constraints));
+    location.fail(value.source,
+                  fmt::format("{} is not allowed{}", quote(value.text), nearest.empty() ? "" : fmt::format(", did you mean {}?", nearest)),
+                  "allowed: " + allowed(constraints));
   }
   if (const auto wrong = complaint(scratch.get(), constraints); !wrong.empty())
-    place.fail(value.source, fmt::format("{} {}", quote(value.text), wrong), "allowed: " + allowed(constraints));
+    location.fail(value.source, fmt::format("{} {}", quote(value.text), wrong), "allowed: " + allowed(constraints));
   from_text(object, value.text);
-  place.record(value.source);
+  location.record(value.source);
 }
 
-void ScalarType::check(const void* object, const ConfigPlace& place) const {
-  const auto& constraints = constraints_of(place);
+void ScalarType::check(const void* object, const ConfigLocation& location) const {
+  const auto& constraints = constraints_of(location);
   if (const auto wrong = complaint(object, constraints); !wrong.empty())
-    place.fail({}, fmt::format("{} {}", quote(to_text(object)), wrong), "allowed: " + allowed(constraints));
+    location.fail({}, fmt::format("{} {}", quote(to_text(object)), wrong), "allowed: " + allowed(constraints));
 }
 
 ConfigValue ScalarType::write(const void* object) const { return ConfigValue::scalar(to_text(object), is_text()); }
 
-void OptionalType::read(void* object, const ConfigValue& value, const ConfigPlace& place) const {
+void OptionalType::read(void* object, const ConfigValue& value, const ConfigLocation& location) const {
   if (value.is_null()) {
     reset(object);
-    place.record(value.source);
+    location.record(value.source);
     return;
   }
   if (void* held = const_cast<void*>(inside(object))) {
-    inner().read(held, value, place);
+    inner().read(held, value, location);
     return;
   }
   const auto& choice = as_choice();
   if (choice && value.kind == ConfigValue::Kind::map && !value.find("name"))
-    place.fail(value.source, "no alternative is chosen, so its fields cannot be set", "add its name: " + choice->name());
+    location.fail(value.source, "no alternative is chosen, so its fields cannot be set", "add its name: " + choice->name());
   try {
-    inner().read(emplace(object), value, place);
+    inner().read(emplace(object), value, location);
   } catch (...) {
     reset(object);
     throw;
   }
 }
 
-void OptionalType::check(const void* object, const ConfigPlace& place) const {
-  if (const void* held = inside(object)) inner().check(held, place);
+void OptionalType::check(const void* object, const ConfigLocation& location) const {
+  if (const void* held = inside(object)) inner().check(held, location);
 }
 
 ConfigValue OptionalType::write(const void* object) const {
@@ -116,10 +116,10 @@ void OptionalType::make_absolute(void* object, const std::filesystem::path& base
   if (const void* held = inside(object)) inner().make_absolute(const_cast<void*>(held), base);
 }
 
-void SequenceType::read(void* object, const ConfigValue& value, const ConfigPlace& place) const {
-  if (value.kind != ConfigValue::Kind::sequence) fail_as(*this, value, place);
+void SequenceType::read(void* object, const ConfigValue& value, const ConfigLocation& location) const {
+  if (value.kind != ConfigValue::Kind::sequence) fail_as(*this, value, location);
   std::vector<std::shared_ptr<void>> items;
-  ConfigPlace unrecorded = place;
+  ConfigLocation unrecorded = location;
   unrecorded.set = nullptr;
   for (const auto& given : value.items) {
     items.push_back(item().make());
@@ -127,11 +127,11 @@ void SequenceType::read(void* object, const ConfigValue& value, const ConfigPlac
   }
   clear(object);
   for (auto& read : items) append(object, std::move(read));
-  place.record(value.source);
+  location.record(value.source);
 }
 
-void SequenceType::check(const void* object, const ConfigPlace& place) const {
-  for (size_t i = 0; i < size(object); ++i) item().check(get(object, i).get(), place.item(i));
+void SequenceType::check(const void* object, const ConfigLocation& location) const {
+  for (size_t i = 0; i < size(object); ++i) item().check(get(object, i).get(), location.item(i));
 }
 
 ConfigValue SequenceType::write(const void* object) const {
@@ -147,21 +147,21 @@ void SequenceType::make_absolute(void* object, const std::filesystem::path& base
   for (auto& changed : items) append(object, std::move(changed));
 }
 
-void MapType::read(void* object, const ConfigValue& value, const ConfigPlace& place) const {
-  if (value.kind != ConfigValue::Kind::map) fail_as(*this, value, place);
+void MapType::read(void* object, const ConfigValue& value, const ConfigLocation& location) const {
+  if (value.kind != ConfigValue::Kind::map) fail_as(*this, value, location);
   if (!value.merge) clear(object);
   for (const auto& entry : value.entries) {
-    const auto here = place.field(entry.key, place.constraints);
+    const auto entry_location = location.field(entry.key, location.constraints);
     if (entry.key.size() > longest_key || entry.key.find('\0') != std::string::npos)
-      place.fail(entry.source, fmt::format("{} is not a key", quote(entry.key)),
-                 fmt::format("allowed: up to {} characters, no NUL", longest_key));
-    item().read(at(object, entry.key), entry.value, here);
+      location.fail(entry.source, fmt::format("{} is not a key", quote(entry.key)),
+                    fmt::format("allowed: up to {} characters, no NUL", longest_key));
+    item().read(at(object, entry.key), entry.value, entry_location);
   }
-  place.record(value.source);
+  location.record(value.source);
 }
 
-void MapType::check(const void* object, const ConfigPlace& place) const {
-  for (const auto& [key, entry] : entries(object)) item().check(entry, place.field(key, place.constraints));
+void MapType::check(const void* object, const ConfigLocation& location) const {
+  for (const auto& [key, entry] : entries(object)) item().check(entry, location.field(key, location.constraints));
 }
 
 ConfigValue MapType::write(const void* object) const {

@@ -16,8 +16,8 @@ struct Walk {
   std::vector<ConfigOption> options;
 
   void fields(const StructType& type, const void* object, const std::string& path, const Choice& of) {
-    std::shared_ptr<const void> made;
-    if (!object) object = (made = type.make()).get();
+    std::shared_ptr<const void> defaults;
+    if (!object) object = (defaults = type.make()).get();
     for (const auto& field : type.fields()) {
       if (field.constraints.flattened)
         fields(*field.type().as_struct(), field.in(object), path, of);
@@ -60,8 +60,8 @@ struct Walk {
 
 std::vector<ConfigOption> list_options(const ConfigType& type, const void* object, const std::string& path) {
   Walk walk;
-  std::shared_ptr<const void> made;
-  if (!object) object = (made = type.make()).get();
+  std::shared_ptr<const void> defaults;
+  if (!object) object = (defaults = type.make()).get();
   if (type.as_struct() && !type.as_choice())
     walk.fields(*type.as_struct(), type.inside(object), path, {});
   else

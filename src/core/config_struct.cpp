@@ -7,25 +7,25 @@
 
 namespace levin {
 
-ConfigPlace ConfigPlace::field(std::string_view name, const Constraints* of_field) const {
+ConfigLocation ConfigLocation::field(std::string_view name, const Constraints* of_field) const {
   return {path.empty() ? std::string(name) : fmt::format("{}.{}", path, name), of_field, set};
 }
 
-ConfigPlace ConfigPlace::item(size_t index) const { return {fmt::format("{}[{}]", path, index), constraints, set}; }
+ConfigLocation ConfigLocation::item(size_t index) const { return {fmt::format("{}[{}]", path, index), constraints, set}; }
 
-void ConfigPlace::record(const ConfigSource& source) const {
+void ConfigLocation::record(const ConfigSource& source) const {
   if (set) set->insert_or_assign(path, source);
 }
 
-void ConfigPlace::forget_fields() const {
+void ConfigLocation::forget_fields() const {
   if (set) std::erase_if(*set, [this](const auto& entry) { return entry.first.starts_with(path + "."); });
 }
 
-void ConfigPlace::fail(const ConfigSource& source, const std::string& what, const std::string& remedy) const {
+void ConfigLocation::fail(const ConfigSource& source, const std::string& message, const std::string& remedy) const {
   std::string where = source.text();
   if (!where.empty() && !path.empty()) where += ": ";
   where += sanitized(path);
-  throw ConfigError(where.empty() ? what : fmt::format("{}: {}", where, what), remedy);
+  throw ConfigError(where.empty() ? message : fmt::format("{}: {}", where, message), remedy);
 }
 
 std::string ConfigType::allowed(const Constraints&) const { return name(); }
@@ -69,46 +69,46 @@ std::string StructType::key_of(const void* object, const void* member, const Con
   return {};
 }
 
-bool StructType::read_entry(void* object, const ConfigEntry& entry, const ConfigPlace& place) const {
+bool StructType::read_entry(void* object, const ConfigEntry& entry, const ConfigLocation& location) const {
   for (const auto& field : fields_) {
     if (field.constraints.flattened) {
-      if (field.type().as_struct()->read_entry(field.in(object), entry, place)) return true;
+      if (field.type().as_struct()->read_entry(field.in(object), entry, location)) return true;
     } else if (field.name == entry.key) {
-      field.type().read(field.in(object), entry.value, place.field(field.name, &field.constraints));
+      field.type().read(field.in(object), entry.value, location.field(field.name, &field.constraints));
       return true;
     }
   }
   return false;
 }
 
-void StructType::read(void* object, const ConfigValue& value, const ConfigPlace& place) const {
+void StructType::read(void* object, const ConfigValue& value, const ConfigLocation& location) const {
   if (value.is_null()) return;  // a group of which every line is a comment
   if (value.kind != ConfigValue::Kind::map)
-    place.fail(value.source, fmt::format("{} is not a group of keys", quote(to_yaml_line(value))),
-               fmt::format("it has: {}", joined(keys())));
+    location.fail(value.source, fmt::format("{} is not a group of keys", quote(to_yaml_line(value))),
+                  fmt::format("it has: {}", joined(keys())));
   for (const auto& entry : value.entries) {
-    if (read_entry(object, entry, place)) continue;
+    if (read_entry(object, entry, location)) continue;
     const auto known = keys();
     const auto nearest = nearest_name(entry.key, known);
-    const auto here = [&](const std::string& key) { return place.path.empty() ? key : place.path + "." + key; };
-    place.field(entry.key.size() <= 80 ? entry.key : quote(entry.key), nullptr)
+    const auto path_of = [&](const std::string& key) { return location.path.empty() ? key : location.path + "." + key; };
+    location.field(entry.key.size() <= 80 ? entry.key : quote(entry.key), nullptr)
         .fail(entry.source, "unknown key",
-              (nearest.empty() ? "" : fmt::format("did you mean {}? ", here(nearest))) +
+              (nearest.empty() ? "" : fmt::format("did you mean {}? ", path_of(nearest))) +
                   (known.empty() ? "there are no keys here" : fmt::format("known here: {}", joined(known))));
   }
 }
 
-void StructType::check(const void* object, const ConfigPlace& place) const {
+void StructType::check(const void* object, const ConfigLocation& location) const {
   for (const auto& field : fields_)
-    field.type().check(field.in(object), field.constraints.flattened ? place : place.field(field.name, &field.constraints));
+    field.type().check(field.in(object), field.constraints.flattened ? location : location.field(field.name, &field.constraints));
   if (!validate_) return;
   try {
     validate_(object);
   } catch (const ConfigError& error) {
-    if (place.path.empty()) throw;
-    std::string_view what = error.what();
-    what.remove_prefix(std::min(what.size(), error.tag().size() + 3));
-    throw ConfigError(fmt::format("{}: {}", place.path, what), "", error.tag());
+    if (location.path.empty()) throw;
+    std::string_view message = error.what();
+    message.remove_prefix(std::min(message.size(), error.tag().size() + 3));
+    throw ConfigError(fmt::format("{}: {}", location.path, message), "", error.tag());
   }
 }
 

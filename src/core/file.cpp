@@ -65,9 +65,9 @@ sigset_t file_size_signal() {
 
 }  // namespace
 
-void throw_io_error(const std::string& what, int error, const char* tag, Access access) {
+void throw_io_error(const std::string& message, int error, const char* tag, Access access) {
   const bool checkpoint = std::string_view(tag) == "checkpoint";
-  throw IoError(fmt::format("{}: {}", what, std::strerror(error)),
+  throw IoError(fmt::format("{}: {}", message, std::strerror(error)),
                 access == Access::read ? remedy_of_read(error) : remedy_of_write(error, checkpoint), tag);
 }
 

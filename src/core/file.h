@@ -55,7 +55,7 @@ void replace_file(const std::filesystem::path& path, const std::function<void(Fi
 /// The same with a small text.
 void replace_file(const std::filesystem::path& path, const std::string& text, bool sync);
 /// IoError with errno's words and a remedy for this kind of access.
-[[noreturn]] void throw_io_error(const std::string& what, int error, const char* tag = "checkpoint", Access access = Access::write);
+[[noreturn]] void throw_io_error(const std::string& message, int error, const char* tag = "checkpoint", Access access = Access::write);
 
 /// While it lives this thread gets EFBIG from what meets the file size limit, and the process no SIGXFSZ.
 class HoldFileSizeSignal {

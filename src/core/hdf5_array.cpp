@@ -67,7 +67,7 @@ Hdf5Handle open_hdf5(const File& file) {
   return {H5Fopen(fmt::format("/proc/self/fd/{}", file.descriptor()).c_str(), H5F_ACC_RDONLY, access), H5Fclose};
 }
 
-StoredArray look_at_array(hid_t set, uint64_t file_bytes, const RefuseArray& refuse) {
+StoredArray check_array(hid_t set, uint64_t file_bytes, const RefuseArray& refuse) {
   const Hdf5Handle create(H5Dget_create_plist(set), H5Pclose);
   const Hdf5Handle type(H5Dget_type(set), H5Tclose), space(H5Dget_space(set), H5Sclose);
   if (!create.good() || !type.good() || !space.good()) refuse("cannot be opened", "write the file again");

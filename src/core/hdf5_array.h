@@ -27,6 +27,6 @@ using RefuseArray = std::function<void(const std::string& why, const std::string
 
 /// Looks at properties only, inside a Hdf5Section; HDF5 is never asked for data. Calls `refuse`, which throws, for anything but a
 /// contiguous layout of a supported type inside the file's bytes: for external storage, virtual and chunked data sets, filters, references.
-StoredArray look_at_array(hid_t set, uint64_t file_bytes, const RefuseArray& refuse);
+StoredArray check_array(hid_t set, uint64_t file_bytes, const RefuseArray& refuse);
 
 }  // namespace levin::detail

@@ -54,52 +54,52 @@ std::string OpenChoiceType::allowed_for(const void* object, const Constraints&) 
   return fmt::format("{}one or a list of: {}", choice.on_ ? "true, false, or " : "", names);
 }
 
-OpenChoice::Item OpenChoiceType::read_item(const OpenChoice& choice, const ConfigValue& value, const ConfigPlace& place) {
+OpenChoice::Item OpenChoiceType::read_item(const OpenChoice& choice, const ConfigValue& value, const ConfigLocation& location) {
   const bool is_map = value.kind == ConfigValue::Kind::map;
   if (value.kind == ConfigValue::Kind::sequence || (is_map && !value.find("name")))
-    place.fail(value.source, fmt::format("{} has no name", quote(to_yaml_line(value))), "write {name: …} with its fields");
-  const size_t alternative = detail::find_alternative(choice.alternatives(), is_map ? *value.find("name") : value, place);
+    location.fail(value.source, fmt::format("{} has no name", quote(to_yaml_line(value))), "write {name: …} with its fields");
+  const size_t alternative = detail::find_alternative(choice.alternatives(), is_map ? *value.find("name") : value, location);
   const auto& type = *choice.alternatives()[alternative].type;
   auto config = type.make();
-  if (is_map) type.read(config.get(), detail::without_name(value), place);
+  if (is_map) type.read(config.get(), detail::without_name(value), location);
   return {alternative, std::move(config)};
 }
 
 // `early_stopping: {…}`, or `0: {…}`: fields of an item.
-void OpenChoiceType::read_entry(OpenChoice& choice, const ConfigEntry& entry, const ConfigPlace& place) {
-  const ConfigPlace here = place.field(entry.key.size() <= 80 ? entry.key : quote(entry.key), nullptr);
+void OpenChoiceType::read_entry(OpenChoice& choice, const ConfigEntry& entry, const ConfigLocation& location) {
+  const ConfigLocation item_location = location.field(entry.key.size() <= 80 ? entry.key : quote(entry.key), nullptr);
   auto& items = choice.items_;
-  size_t place_in_list = 0;
+  size_t index_in_list = 0;
   if (const auto number = parse_number<uint32_t>(entry.key)) {
     if (*number >= items.size())
-      here.fail(entry.source, fmt::format("no component has this number, {} are chosen", items.size()), "numbers begin with 0");
-    place_in_list = *number;
+      item_location.fail(entry.source, fmt::format("no component has this number, {} are chosen", items.size()), "numbers begin with 0");
+    index_in_list = *number;
   } else {
     ConfigValue name = ConfigValue::scalar(entry.key, true);
     name.source = entry.source;
-    const size_t alternative = detail::find_alternative(choice.alternatives(), name, place);
+    const size_t alternative = detail::find_alternative(choice.alternatives(), name, location);
     const auto same = [&](const OpenChoice::Item& item) { return item.alternative == alternative; };
     if (std::count_if(items.begin(), items.end(), same) > 1)
-      here.fail(entry.source, "is chosen more than once", "give its number in the list in place of its name");
-    place_in_list = static_cast<size_t>(std::find_if(items.begin(), items.end(), same) - items.begin());
-    if (place_in_list == items.size()) items.push_back({alternative, choice.alternatives()[alternative].type->make()});
+      item_location.fail(entry.source, "is chosen more than once", "give its number in the list in place of its name");
+    index_in_list = static_cast<size_t>(std::find_if(items.begin(), items.end(), same) - items.begin());
+    if (index_in_list == items.size()) items.push_back({alternative, choice.alternatives()[alternative].type->make()});
   }
-  auto& item = items[place_in_list];
+  auto& item = items[index_in_list];
   auto config = choice.registry_->copy(item.alternative, item.config.get());
-  choice.alternatives()[item.alternative].type->read(config.get(), entry.value, here);
+  choice.alternatives()[item.alternative].type->read(config.get(), entry.value, item_location);
   item.config = std::move(config);
 }
 
-void OpenChoiceType::read(void* object, const ConfigValue& value, const ConfigPlace& place) const {
+void OpenChoiceType::read(void* object, const ConfigValue& value, const ConfigLocation& location) const {
   using Kind = ConfigValue::Kind;
   auto& choice = const_cast<OpenChoice&>(of(object));
   OpenChoice changed = choice;  // so that a refused value leaves the object as it was
-  ConfigPlace unrecorded = place;
+  ConfigLocation unrecorded = location;
   unrecorded.set = nullptr;
   const bool is_switch = choice.on_.has_value();
   if (value.kind == Kind::map && !value.find("name")) {
     changed.items_ = choice.effective_items();
-    for (const auto& entry : value.entries) read_entry(changed, entry, place);
+    for (const auto& entry : value.entries) read_entry(changed, entry, location);
   } else {
     changed.items_.clear();
     if (value.is_null()) {
@@ -113,21 +113,21 @@ void OpenChoiceType::read(void* object, const ConfigValue& value, const ConfigPl
       else
         changed.items_.push_back(read_item(choice, value, unrecorded));
     }
-    place.forget_fields();
+    location.forget_fields();
   }
   choice = std::move(changed);
-  place.record(value.source);
+  location.record(value.source);
 }
 
-void OpenChoiceType::check(const void* object, const ConfigPlace& place) const {
+void OpenChoiceType::check(const void* object, const ConfigLocation& location) const {
   const auto& choice = of(object);
   std::set<std::string> seen;
   for (size_t i = 0; i < choice.items_.size(); ++i) {
     const auto& [alternative, config] = choice.items_[i];
     const auto& chosen = choice.alternatives()[alternative];
-    chosen.type->check(config.get(), place.item(i));
+    chosen.type->check(config.get(), location.item(i));
     if (!seen.insert(to_yaml_line(detail::write_alternative(chosen, config.get(), ""))).second)
-      place.item(i).fail({}, fmt::format("{} is chosen twice with the same fields", chosen.names.front()), "keep one");
+      location.item(i).fail({}, fmt::format("{} is chosen twice with the same fields", chosen.names.front()), "keep one");
   }
 }
 

@@ -11,7 +11,7 @@ namespace levin {
 /// A GPU, its driver or NCCL refused (74).
 class CudaError : public Error {
  public:
-  explicit CudaError(const std::string& what, const std::string& remedy = {}) : Error(ExitCode::io_failed, "cuda", what, remedy) {}
+  explicit CudaError(const std::string& message, const std::string& remedy = {}) : Error(ExitCode::io_failed, "cuda", message, remedy) {}
 };
 
 /// Throws a CudaError that names the call and CUDA's own words when `code` is not cudaSuccess.

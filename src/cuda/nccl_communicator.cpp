@@ -127,8 +127,8 @@ std::string hosts_of(const MpiRuntime& runtime) {
   constexpr size_t most = 8;
   std::vector<std::string> hosts;
   const auto topology = Topology::discover(runtime);
-  for (const auto& place : topology.places())
-    if (std::find(hosts.begin(), hosts.end(), place.host) == hosts.end()) hosts.push_back(place.host);
+  for (const auto& location : topology.locations())
+    if (std::find(hosts.begin(), hosts.end(), location.host) == hosts.end()) hosts.push_back(location.host);
   const bool cut = hosts.size() > most;
   if (cut) hosts.resize(most);
   return fmt::format("{} ranks on {}{}; rank {} on {} waited", runtime.size(), fmt::join(hosts, ", "), cut ? ", …" : "", runtime.rank(),
@@ -138,9 +138,9 @@ std::string hosts_of(const MpiRuntime& runtime) {
 // Rank 0's id, or its error on all ranks.
 ncclUniqueId share_id(const MpiRuntime& runtime) {
   auto id = on_all_ranks(runtime.communicator(), "cuda", [&] {
-    ncclUniqueId made{};
-    if (runtime.rank() == 0) check_nccl(ncclGetUniqueId(&made), "ncclGetUniqueId");
-    return made;
+    ncclUniqueId id{};
+    if (runtime.rank() == 0) check_nccl(ncclGetUniqueId(&id), "ncclGetUniqueId");
+    return id;
   });
   check_mpi(MPI_Bcast(&id, sizeof(id), MPI_BYTE, 0, runtime.communicator()), "MPI_Bcast");
   return id;
@@ -150,13 +150,13 @@ ncclUniqueId share_id(const MpiRuntime& runtime) {
 
 std::unique_ptr<NcclCommunicator> NcclCommunicator::create(const MpiRuntime& runtime, const std::string& window_directory,
                                                            c10::Device device, std::chrono::seconds limit) {
-  const std::string who = hosts_of(runtime);
+  const std::string hosts = hosts_of(runtime);
   std::shared_ptr<Communicator> host = Communicator::create_cpu(runtime, window_directory);
   take_device(runtime, *host->node(), device);
   const ncclUniqueId id = share_id(runtime);
   try {
-    auto link = NcclLink::connect(id, runtime.rank(), runtime.size(), poll_of(*host), limit, who);
-    return std::unique_ptr<NcclCommunicator>(new NcclCommunicator(std::move(host), std::move(link), device, limit, who));
+    auto link = NcclLink::connect(id, runtime.rank(), runtime.size(), poll_of(*host), limit, hosts);
+    return std::unique_ptr<NcclCommunicator>(new NcclCommunicator(std::move(host), std::move(link), device, limit, hosts));
   } catch (const CommunicatorAborted&) {
     throw;
   } catch (const std::exception& error) {
@@ -166,12 +166,12 @@ std::unique_ptr<NcclCommunicator> NcclCommunicator::create(const MpiRuntime& run
 }
 
 NcclCommunicator::NcclCommunicator(std::shared_ptr<Communicator> host, std::shared_ptr<NcclLink> link, c10::Device device,
-                                   std::chrono::seconds limit, std::string who)
+                                   std::chrono::seconds limit, std::string hosts)
     : host_(std::move(host)),
       link_(std::move(link)),
       device_(device),
       limit_(limit),
-      who_(std::move(who)),
+      hosts_(std::move(hosts)),
       stream_(c10::cuda::getStreamFromPool(/*isHighPriority=*/true, device.index())),
       watch_(std::make_unique<NcclWatch>(link_, *host_, device)) {
   rank_ = host_->rank();
@@ -334,7 +334,7 @@ Tensor NcclCommunicator::allocate(int64_t numel, at::ScalarType dtype) {
   // The memory is freed when everything on the device is done; should a kernel hang by then, it must be ended first.
   const auto free = [link = link_, device = device_, buffer = link_->add_buffer(data, bytes)](void* memory) {
     if (std::uncaught_exceptions() > 0) link->abort();
-    const c10::cuda::OptionalCUDAGuard there(device);
+    const c10::cuda::OptionalCUDAGuard guard(device);
     cudaDeviceSynchronize();
     link->remove_buffer(buffer);
     ncclMemFree(memory);
@@ -348,8 +348,8 @@ std::unique_ptr<Communicator> NcclCommunicator::split(int color, int key) {
   sequence_++;
   const c10::cuda::CUDAGuard guard(device_);
   std::shared_ptr<Communicator> host = host_->split(color, key);
-  auto link = link_->split(color, key, poll_of(*host), limit_, who_);
-  return std::unique_ptr<NcclCommunicator>(new NcclCommunicator(std::move(host), std::move(link), device_, limit_, who_));
+  auto link = link_->split(color, key, poll_of(*host), limit_, hosts_);
+  return std::unique_ptr<NcclCommunicator>(new NcclCommunicator(std::move(host), std::move(link), device_, limit_, hosts_));
 }
 
 void NcclCommunicator::abort(const std::string& reason) noexcept {

@@ -50,7 +50,7 @@ class NcclCommunicator final : public Communicator {
 
  private:
   NcclCommunicator(std::shared_ptr<Communicator> host, std::shared_ptr<NcclLink> link, c10::Device device, std::chrono::seconds limit,
-                   std::string who);
+                   std::string hosts);
   void check(const Tensor& tensor) const;
   void check_parts(const Tensor& whole, const Tensor& part) const;
   std::vector<int64_t> check_counts(const Tensor& tensor, std::span<const int64_t> counts) const;
@@ -60,7 +60,7 @@ class NcclCommunicator final : public Communicator {
   std::shared_ptr<NcclLink> link_;
   c10::Device device_;
   std::chrono::seconds limit_;
-  std::string who_;
+  std::string hosts_;
   c10::cuda::CUDAStream stream_;
   std::atomic<uint64_t> sequence_{0};
   std::unique_ptr<NcclWatch> watch_;

@@ -28,24 +28,24 @@ void pause(int tries) {
 }  // namespace
 
 std::shared_ptr<NcclLink> NcclLink::connect(const ncclUniqueId& id, int rank, int size, Poll poll, std::chrono::seconds limit,
-                                            const std::string& who) {
-  std::shared_ptr<NcclLink> made(new NcclLink(std::move(poll), limit));
+                                            const std::string& hosts) {
+  std::shared_ptr<NcclLink> link(new NcclLink(std::move(poll), limit));
   auto config = without_blocking();
-  check_nccl(ncclCommInitRankConfig(&made->link_, size, id, rank, &config), "ncclCommInitRankConfig");
-  made->wait_until_ready("ncclCommInitRankConfig", who, true);
-  return made;
+  check_nccl(ncclCommInitRankConfig(&link->link_, size, id, rank, &config), "ncclCommInitRankConfig");
+  link->wait_until_ready("ncclCommInitRankConfig", hosts, true);
+  return link;
 }
 
-std::shared_ptr<NcclLink> NcclLink::split(int color, int key, Poll poll, std::chrono::seconds limit, const std::string& who) {
-  std::shared_ptr<NcclLink> made(new NcclLink(std::move(poll), limit));
+std::shared_ptr<NcclLink> NcclLink::split(int color, int key, Poll poll, std::chrono::seconds limit, const std::string& hosts) {
+  std::shared_ptr<NcclLink> link(new NcclLink(std::move(poll), limit));
   auto config = without_blocking();
   {
     const std::lock_guard lock(mutex_);
-    if (link_) check_nccl(ncclCommSplit(link_, color, key, &made->link_, &config), "ncclCommSplit", link_);
+    if (link_) check_nccl(ncclCommSplit(link_, color, key, &link->link_, &config), "ncclCommSplit", link_);
   }
-  wait_until_ready("ncclCommSplit", who, true);  // only then is the child there
-  made->wait_until_ready("ncclCommSplit", who, true);
-  return made;
+  wait_until_ready("ncclCommSplit", hosts, true);  // only then is the child there
+  link->wait_until_ready("ncclCommSplit", hosts, true);
+  return link;
 }
 
 NcclLink::~NcclLink() {
@@ -69,7 +69,7 @@ void NcclLink::run(const char* call, const std::function<ncclResult_t(ncclComm_t
   wait_until_ready(call, {}, false);
 }
 
-void NcclLink::wait_until_ready(const char* call, const std::string& who, bool limited) {
+void NcclLink::wait_until_ready(const char* call, const std::string& hosts, bool limited) {
   const auto end = Clock::now() + limit_;
   for (int tries = 0;; pause(tries++)) {
     bool aborted = false;
@@ -87,7 +87,7 @@ void NcclLink::wait_until_ready(const char* call, const std::string& who, bool l
     if (aborted) throw CudaError(fmt::format("{} after the communicator was aborted", call));
     if (limited && Clock::now() > end) {
       abort();
-      throw CudaError(fmt::format("{}: the ranks have not met within {} s: {}", call, limit_.count(), who),
+      throw CudaError(fmt::format("{}: the ranks have not met within {} s: {}", call, limit_.count(), hosts),
                       "see whether every host reaches the others (NCCL_SOCKET_IFNAME chooses the network), and NCCL_DEBUG=INFO");
     }
   }

@@ -17,12 +17,12 @@ class NcclLink {
   /// Called again and again in waits; throws when another rank has ended the job.
   using Poll = std::function<void()>;
 
-  /// Collective over the ranks that have this `id`; the device is set before. CudaError when the ranks have not met within `limit`; `who`
+  /// Collective over the ranks that have this `id`; the device is set before. CudaError when the ranks have not met within `limit`; `hosts`
   /// says for its message which ranks and hosts these are.
   static std::shared_ptr<NcclLink> connect(const ncclUniqueId& id, int rank, int size, Poll poll, std::chrono::seconds limit,
-                                           const std::string& who);
+                                           const std::string& hosts);
   /// Collective; ranks of equal color, ordered by key.
-  std::shared_ptr<NcclLink> split(int color, int key, Poll poll, std::chrono::seconds limit, const std::string& who);
+  std::shared_ptr<NcclLink> split(int color, int key, Poll poll, std::chrono::seconds limit, const std::string& hosts);
   /// Lets operations end and frees it; where that does not come to an end, or an exception is on its way, aborts.
   ~NcclLink();
   NcclLink(const NcclLink&) = delete;
@@ -42,7 +42,7 @@ class NcclLink {
  private:
   NcclLink(Poll poll, std::chrono::seconds limit) : poll_(std::move(poll)), limit_(limit) {}
   /// Until NCCL is no longer at work on what `call` began.
-  void wait_until_ready(const char* call, const std::string& who, bool limited);
+  void wait_until_ready(const char* call, const std::string& hosts, bool limited);
 
   Poll poll_;
   std::chrono::seconds limit_;

@@ -25,13 +25,13 @@ void NcclWatch::loop(c10::Device device) {
   std::unique_lock lock(mutex_);
   while (!wake_.wait_for(lock, 20ms, [this] { return stop_; })) {
     lock.unlock();
-    const bool more = look();
+    const bool more = check();
     lock.lock();
     if (!more) return;
   }
 }
 
-bool NcclWatch::look() {
+bool NcclWatch::check() {
   const std::string failure = link_->failure();
   if (failure.empty() && !host_.node()->aborted()) return true;
   if (!failure.empty()) host_.abort(fmt::format("[cuda] NCCL failed: {}", failure));

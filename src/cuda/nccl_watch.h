@@ -24,7 +24,7 @@ class NcclWatch {
  private:
   void loop(c10::Device device);
   /// Whether there is more to watch.
-  bool look();
+  bool check();
 
   std::shared_ptr<NcclLink> link_;
   Communicator& host_;

@@ -123,8 +123,8 @@ class GzipSource final : public ByteSource {
     stream_.next_in = input_.data();
     stream_.avail_in = static_cast<uInt>(got);
   }
-  [[noreturn]] void fail(const char* what) const {
-    throw DataError(fmt::format("{}: the gzip file {}", file_->path(), what), "copy the file again");
+  [[noreturn]] void fail(const char* message) const {
+    throw DataError(fmt::format("{}: the gzip file {}", file_->path(), message), "copy the file again");
   }
 
   std::unique_ptr<SourceFile> file_;

@@ -8,18 +8,18 @@
 namespace levin {
 namespace {
 
-BatchPlan make_plan(const Dataset* dataset, const DataLoaderOptions& options, const LoaderPlace& place) {
+BatchPlan make_plan(const Dataset* dataset, const DataLoaderOptions& options, const LoaderPartition& partition) {
   if (!dataset) throw UsageError("data", "a DataLoader needs a data set, not null");
-  if (place.rank < 0 || place.rank >= place.world_size)
-    throw UsageError("data", fmt::format("rank {} of {} ranks is out of range", place.rank, place.world_size));
+  if (partition.rank < 0 || partition.rank >= partition.world_size)
+    throw UsageError("data", fmt::format("rank {} of {} ranks is out of range", partition.rank, partition.world_size));
   check_config(options);
 
   BatchPlanInput input;
   input.samples = dataset->size();
   input.global_batch_size = options.global_batch_size.value_or(0);
   input.batch_size = options.samples_per_rank();
-  input.world_size = place.world_size;
-  input.accumulate = place.accumulate;
+  input.world_size = partition.world_size;
+  input.accumulate = partition.accumulate;
   input.drop_last = options.drop_last;
   const BatchPlan plan(input);
   if (input.samples == 0) throw DataError("the data set has no samples", "give a data set with at least one");
@@ -33,8 +33,8 @@ BatchPlan make_plan(const Dataset* dataset, const DataLoaderOptions& options, co
 
 }  // namespace
 
-DataLoader::DataLoader(std::shared_ptr<const Dataset> dataset, const DataLoaderOptions& options, const LoaderPlace& place)
-    : dataset_(std::move(dataset)), options_(options), place_(place), plan_(make_plan(dataset_.get(), options, place)) {
+DataLoader::DataLoader(std::shared_ptr<const Dataset> dataset, const DataLoaderOptions& options, const LoaderPartition& partition)
+    : dataset_(std::move(dataset)), options_(options), partition_(partition), plan_(make_plan(dataset_.get(), options, partition)) {
   if (options.num_workers > 0)
     prefetcher_ = std::make_unique<detail::Prefetcher>([this](int64_t number, Batch& into) { fill(number, into); }, options.num_workers,
                                                        options.num_workers * options.prefetch_factor);
@@ -50,7 +50,7 @@ void DataLoader::go_to(int64_t epoch, int64_t position) {
   prefetching_ = false;
   epoch_ = epoch;
   position_ = position;
-  sampler_ = options_.shuffle ? Sampler::shuffled(dataset_->size(), place_.seed, epoch) : Sampler::sequential(dataset_->size());
+  sampler_ = options_.shuffle ? Sampler::shuffled(dataset_->size(), partition_.seed, epoch) : Sampler::sequential(dataset_->size());
 }
 
 Batch* DataLoader::next() {
@@ -76,7 +76,7 @@ Batch* DataLoader::next() {
 void DataLoader::fill(int64_t number, Batch& into) const {
   const at::NoGradGuard no_grad;
   into.clear_marks();
-  const auto range = plan_.range(number, place_.rank);
+  const auto range = plan_.range(number, partition_.rank);
   if (range.empty()) {  // two rows, for layers that need more than one
     const int64_t rows[] = {0, dataset_->size() > 1 ? 1 : 0};
     dataset_->get(rows, into);

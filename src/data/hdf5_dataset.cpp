@@ -12,10 +12,10 @@ Hdf5Dataset::Hdf5Dataset(const std::filesystem::path& file, const std::vector<st
   for (const auto& name : names) {
     auto array = std::make_unique<Hdf5Array>(file, name);
     if (const auto* first = arrays_.empty() ? nullptr : arrays_.front().second.get(); first && array->rows() != first->rows())
-      throw DataError(fmt::format("{} has {} rows, {} has {}", array->place(), array->rows(), first->place(), first->rows()),
+      throw DataError(fmt::format("{} has {} rows, {} has {}", array->location(), array->rows(), first->location(), first->rows()),
                       "give each data set a row for each sample");
     if (array->rows() == 0)
-      throw DataError(fmt::format("{} has no rows: its shape is [{}]", array->place(), fmt::join(array->shape(), ", ")),
+      throw DataError(fmt::format("{} has no rows: its shape is [{}]", array->location(), fmt::join(array->shape(), ", ")),
                       "write at least one row, or name another data set");
     arrays_.emplace_back(name, std::move(array));
   }

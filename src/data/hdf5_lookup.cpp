@@ -33,10 +33,10 @@ std::vector<std::string> members_of(hid_t file, const std::string& group) {
   return names;
 }
 
-std::string give_one_of(hid_t file, const std::string& group, const std::string& wanted) {
+std::string remedy_listing(hid_t file, const std::string& group, const std::string& requested) {
   auto names = members_of(file, group);
   if (names.empty()) return "write data sets into it";
-  const auto near = wanted.empty() ? std::string() : nearest_name(wanted, names);
+  const auto near = requested.empty() ? std::string() : nearest_name(requested, names);
   const auto full = [&](const std::string& name) { return sanitized(group.empty() ? name : group + "/" + name); };
   if (!near.empty()) return fmt::format("did you mean {}?", full(near));
   const bool all = names.size() <= most_names;
@@ -69,7 +69,7 @@ void refuse_link(hid_t file, const H5L_info_t& link, const std::string& path, co
 
 Hdf5Handle open_data_set(hid_t file, const std::string& name, const RefuseArray& refuse) {
   const auto parts = parts_of(name);
-  if (parts.empty() || first_bad_byte(name) != std::string::npos) refuse("is not the name of a data set", give_one_of(file, "", ""));
+  if (parts.empty() || first_bad_byte(name) != std::string::npos) refuse("is not the name of a data set", remedy_listing(file, "", ""));
   std::string path;
   for (const auto& part : parts) {
     const std::string group = path;
@@ -80,14 +80,14 @@ Hdf5Handle open_data_set(hid_t file, const std::string& name, const RefuseArray&
     if (part == "." || part == ".." || H5Lexists(file, path.c_str(), H5P_DEFAULT) <= 0 ||
         H5Lget_info(file, path.c_str(), &link, H5P_DEFAULT) < 0)
       refuse(&part == &parts.back() ? "is missing" : fmt::format("is missing: the file has no group {}", quote(path)),
-             give_one_of(file, group, part));
+             remedy_listing(file, group, part));
     if (link.type != H5L_TYPE_HARD) refuse_link(file, link, path, refuse);
   }
   const auto type = type_of(file, path);
-  if (type == H5O_TYPE_GROUP) refuse("is a group, not a data set", give_one_of(file, path, ""));
+  if (type == H5O_TYPE_GROUP) refuse("is a group, not a data set", remedy_listing(file, path, ""));
   Hdf5Handle set(H5Dopen2(file, path.c_str(), H5P_DEFAULT), H5Dclose);
   if (!set.good())
-    refuse(type == H5O_TYPE_NAMED_DATATYPE ? "is a named type, not a data set" : "cannot be opened", give_one_of(file, "", ""));
+    refuse(type == H5O_TYPE_NAMED_DATATYPE ? "is a named type, not a data set" : "cannot be opened", remedy_listing(file, "", ""));
   return set;
 }
 

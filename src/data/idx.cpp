@@ -42,8 +42,8 @@ void swap_bytes(std::span<std::byte> values, size_t value_bytes) {
 
 Tensor read_idx(const std::filesystem::path& path) {
   const auto source = detail::ByteSource::open(path);
-  const auto fail = [&](const std::string& what) {
-    return DataError(fmt::format("{}: {}", path.string(), what), "give a complete IDX file, plain or .gz");
+  const auto fail = [&](const std::string& message) {
+    return DataError(fmt::format("{}: {}", path.string(), message), "give a complete IDX file, plain or .gz");
   };
 
   std::array<std::byte, 4> magic{};

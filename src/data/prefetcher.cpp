@@ -3,7 +3,7 @@
 #include <pthread.h>
 #include <signal.h>
 
-#include "levin/core/whereabouts.h"
+#include "levin/core/trace_context.h"
 
 namespace levin::detail {
 namespace {
@@ -91,7 +91,7 @@ void Prefetcher::work() {
     lock.unlock();
     std::exception_ptr error;
     try {
-      const HookScope here("reading a batch, on a thread of the data loader");
+      const HookScope scope("reading a batch, on a thread of the data loader");
       fill_(number, mine.batch);
     } catch (...) {
       error = std::current_exception();

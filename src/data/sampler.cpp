@@ -40,18 +40,18 @@ Sampler Sampler::shuffled(int64_t size, uint64_t seed, int64_t epoch) {
 
 int64_t Sampler::operator()(int64_t position) const noexcept {
   if (rounds_ == 0) return position;
-  auto place = static_cast<uint64_t>(position);
+  auto index = static_cast<uint64_t>(position);
   do {  // a place beyond the samples is mapped again: about sqrt(size) of the places are
-    uint64_t row = place / columns_, column = place % columns_;
+    uint64_t row = index / columns_, column = index % columns_;
     for (int round = 0; round < rounds_; round += 2) {
       row += keyed(column, keys_[static_cast<size_t>(round)], rows_);
       if (row >= rows_) row -= rows_;
       column += keyed(row, keys_[static_cast<size_t>(round) + 1], columns_);
       if (column >= columns_) column -= columns_;
     }
-    place = row * columns_ + column;
-  } while (place >= size_);
-  return static_cast<int64_t>(place);
+    index = row * columns_ + column;
+  } while (index >= size_);
+  return static_cast<int64_t>(index);
 }
 
 void Sampler::fill(int64_t begin, std::span<int64_t> samples) const noexcept {

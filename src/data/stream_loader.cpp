@@ -15,24 +15,24 @@ namespace levin {
 namespace {
 
 // The sizes of a rank's batches in a full step.
-std::vector<int64_t> batch_sizes(const DataLoaderOptions& options, const LoaderPlace& place) {
+std::vector<int64_t> batch_sizes(const DataLoaderOptions& options, const LoaderPartition& partition) {
   check_config(options);
   if (!options.global_batch_size) return {options.samples_per_rank()};
   BatchPlanInput input;
   input.samples = input.global_batch_size = *options.global_batch_size;
-  input.world_size = place.world_size;
-  input.accumulate = place.accumulate;
+  input.world_size = partition.world_size;
+  input.accumulate = partition.accumulate;
   const BatchPlan plan(input);
   std::vector<int64_t> sizes;
-  for (int64_t batch = 0; batch < plan.batches(); batch++) sizes.push_back(plan.range(batch, place.rank).size());
+  for (int64_t batch = 0; batch < plan.batches(); batch++) sizes.push_back(plan.range(batch, partition.rank).size());
   return sizes;
 }
 
 }  // namespace
 
-StreamLoader::StreamLoader(std::shared_ptr<const IterableDataset> dataset, const DataLoaderOptions& options, const LoaderPlace& place,
-                           Communicator& communicator)
-    : dataset_(std::move(dataset)), place_(place), sizes_(batch_sizes(options, place)), communicator_(&communicator.cpu()) {
+StreamLoader::StreamLoader(std::shared_ptr<const IterableDataset> dataset, const DataLoaderOptions& options,
+                           const LoaderPartition& partition, Communicator& communicator)
+    : dataset_(std::move(dataset)), partition_(partition), sizes_(batch_sizes(options, partition)), communicator_(&communicator.cpu()) {
   if (options.num_workers > 0)
     prefetcher_ = std::make_unique<detail::Prefetcher>([this](int64_t number, Batch& into) { fill(number, into); }, 1,
                                                        options.num_workers * options.prefetch_factor);
@@ -49,7 +49,7 @@ void StreamLoader::set_epoch(int64_t epoch) {
 }
 
 void StreamLoader::open() {
-  stream_ = dataset_->open({place_.rank, place_.world_size, epoch_, place_.seed});
+  stream_ = dataset_->open({partition_.rank, partition_.world_size, epoch_, partition_.seed});
   if (!stream_) throw UsageError("data", "IterableDataset::open returned null");
   ended_ = false;
   counted_ = 0;
@@ -57,7 +57,7 @@ void StreamLoader::open() {
   open_ = true;
   read_ahead();
   if (!more_)
-    throw DataError(fmt::format("the stream of rank {} of {} has no samples in epoch {}", place_.rank, place_.world_size, epoch_),
+    throw DataError(fmt::format("the stream of rank {} of {} has no samples in epoch {}", partition_.rank, partition_.world_size, epoch_),
                     "give each rank at least one: distribute smaller pieces, or start fewer ranks");
 }
 
@@ -74,7 +74,7 @@ void StreamLoader::fill(int64_t number, Batch& into) {
     throw UsageError("data", fmt::format("SampleStream::next({}) returned {}, but the batch has {} samples and {} indices", most, samples,
                                          samples > 0 ? into.size() : 0, into.indices().size()));
   if (!numbered)
-    for (int64_t i = 0; i < samples; i++) into.mutable_indices().push_back((counted_ + i) * place_.world_size + place_.rank);
+    for (int64_t i = 0; i < samples; i++) into.mutable_indices().push_back((counted_ + i) * partition_.world_size + partition_.rank);
   counted_ += samples;
 }
 

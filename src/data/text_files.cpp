@@ -31,19 +31,19 @@ fs::file_type type_of(const fs::path& path) {
 class Walk {
  public:
   std::vector<fs::path> below(const fs::path& folder) {
-    look_into(folder);
+    inspect(folder);
     // A list instead of recursion: the depth of a tree must not choose the depth of our stack.
     while (!folders_.empty()) {
       const auto next = std::move(folders_.back());
       folders_.pop_back();
-      look_into(next);
+      inspect(next);
     }
     std::sort(files_.begin(), files_.end());
     return std::move(files_);
   }
 
  private:
-  void look_into(const fs::path& folder) {
+  void inspect(const fs::path& folder) {
     std::error_code error;
     const auto real = fs::canonical(folder, error);
     if (error) fail_folder(folder, error);

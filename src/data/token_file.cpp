@@ -132,7 +132,7 @@ void read_piece(const Piece& piece, const std::function<void(const std::byte*, s
 }
 
 // Where each piece goes, and their sum.
-std::vector<int64_t> places_of(const std::vector<Piece>& pieces, Communicator& communicator) {
+std::vector<int64_t> offsets_of(const std::vector<Piece>& pieces, Communicator& communicator) {
   std::vector<int64_t> bytes(pieces.size());
   for (size_t i = 0; i < pieces.size(); i++) {
     if (static_cast<int>(i % static_cast<size_t>(communicator.size())) != communicator.rank()) continue;
@@ -140,9 +140,9 @@ std::vector<int64_t> places_of(const std::vector<Piece>& pieces, Communicator& c
     if (pieces[i].whole) read_piece(pieces[i], [&](const std::byte*, size_t got) { bytes[i] += static_cast<int64_t>(got); });
   }
   bytes = all_sum(communicator, std::move(bytes));
-  std::vector<int64_t> places{0};
-  for (size_t i = 0; i < pieces.size(); i++) places.push_back(places.back() + bytes[i]);
-  return places;
+  std::vector<int64_t> offsets{0};
+  for (size_t i = 0; i < pieces.size(); i++) offsets.push_back(offsets.back() + bytes[i]);
+  return offsets;
 }
 
 // A file with room for the tokens; returns where they begin.
@@ -191,27 +191,27 @@ std::filesystem::path make_token_file(const std::vector<fs::path>& sources, cons
   plan = share(plan, communicator);
   if (plan.partial.empty()) return plan.target;
 
-  const auto places = places_of(plan.pieces, communicator);
-  if (places.back() == 0) throw DataError("the text files are empty", "give files with text");
+  const auto offsets = offsets_of(plan.pieces, communicator);
+  if (offsets.back() == 0) throw DataError("the text files are empty", "give files with text");
   int64_t offset = 0;
   std::optional<Partial> partial;
   if (first) {
     std::error_code error;
     fs::create_directories(cache, error);
     partial.emplace(plan.partial);
-    offset = lay_out(plan.partial, places.back());
+    offset = lay_out(plan.partial, offsets.back());
   }
   offset = broadcast_value(communicator, offset);
   auto file = File::open_to_write(plan.partial, "data");
   for (size_t i = static_cast<size_t>(communicator.rank()); i < plan.pieces.size(); i += static_cast<size_t>(communicator.size())) {
-    int64_t at = places[i];
+    int64_t at = offsets[i];
     read_piece(plan.pieces[i], [&](const std::byte* data, size_t bytes) {
-      if (at + static_cast<int64_t>(bytes) > places[i + 1])
+      if (at + static_cast<int64_t>(bytes) > offsets[i + 1])
         throw DataError(fmt::format("{} grows while it is read", plan.pieces[i].file.string()), "start again when it is complete");
       file.write_at(data, bytes, static_cast<uint64_t>(offset + at));
       at += static_cast<int64_t>(bytes);
     });
-    if (at != places[i + 1])
+    if (at != offsets[i + 1])
       throw DataError(fmt::format("{} shrinks while it is read", plan.pieces[i].file.string()), "start again when it is complete");
   }
   file.sync();

@@ -1,8 +1,8 @@
 #include "levin/device/choose_device.h"
 
-#include "levin/comm/agree.h"
 #include "levin/comm/host_values.h"
 #include "levin/comm/mpi_runtime.h"
+#include "levin/comm/same_on_all_ranks.h"
 #include "levin/comm/topology.h"
 #include "levin/core/error.h"
 
@@ -15,7 +15,7 @@ ChosenDevice choose_device(const AcceleratorRegistry& accelerators, const std::s
     const auto device = accelerator->device(topology.self().local_rank, topology.local_size());
     return ChosenDevice{std::move(accelerator), device};
   });
-  const Agreement agreement = agree(runtime, {ExitCode::finished, "", {{"accelerator", chosen.accelerator->name()}}});
+  const Agreement agreement = check_same_on_all_ranks(runtime, {ExitCode::finished, "", {{"accelerator", chosen.accelerator->name()}}});
   if (!agreement.good())
     throw ConfigError(fmt::format("accelerator {} is not the same on all ranks: {}", name, agreement.message),
                       "start the ranks on hosts of one kind, or choose an accelerator that all of them have", "device");

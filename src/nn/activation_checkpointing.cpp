@@ -21,9 +21,9 @@ class Generators {
  public:
   explicit Generators(c10::Device device) : generators_{at::detail::getDefaultCPUGenerator()} {
     if (device.is_cuda()) generators_.push_back(at::globalContext().defaultGenerator(device));
-    for (auto& one : generators_) {
-      const std::scoped_lock lock(one.mutex());
-      states_.push_back(one.get_state());
+    for (auto& generator : generators_) {
+      const std::scoped_lock lock(generator.mutex());
+      states_.push_back(generator.get_state());
     }
   }
   void restore() {
@@ -68,7 +68,7 @@ class Restored {
 
 // What the backward needs, beside the inputs.
 struct Record {
-  Repeatable what;
+  Repeatable computation;
   std::vector<c10::Device> devices;  // of the inputs
   std::vector<bool> require_grad;
   c10::Device device = c10::Device(c10::kCPU);
@@ -83,7 +83,7 @@ struct Twice : torch::autograd::Function<Twice> {
   // `anchor` requires a gradient, so that there is a backward where no input does.
   static List forward(Context* context, const Tensor& /*anchor*/, at::TensorList inputs, const std::shared_ptr<Record>& record,
                       bool offload) {
-    List outputs = record->what.compute(inputs.vec());
+    List outputs = record->computation.compute(inputs.vec());
     List whole;
     for (const Tensor& output : outputs)
       if (!output.is_floating_point()) whole.push_back(output);
@@ -114,13 +114,13 @@ struct Twice : torch::autograd::Function<Twice> {
       record->generators->restore();
       record->autocast->restore();
       const at::AutoGradMode with_graph(true);
-      outputs = record->what.compute(inputs);
+      outputs = record->computation.compute(inputs);
     }
     List roots, seeds;
     for (size_t i = 0; i < outputs.size(); i++)
       if (gradients[i].defined() && outputs[i].requires_grad()) roots.push_back(outputs[i]), seeds.push_back(gradients[i]);
     if (!roots.empty()) torch::autograd::backward(roots, seeds);
-    record->what.repeated();
+    record->computation.repeated();
     List found{Tensor()};  // of the anchor
     for (const Tensor& input : inputs) found.push_back(input.grad());
     found.resize(found.size() + 2);  // of what is no tensor
@@ -135,9 +135,9 @@ struct Twice : torch::autograd::Function<Twice> {
 
 }  // namespace
 
-std::vector<Tensor> compute_twice(const std::vector<Tensor>& inputs, Repeatable what, ActivationCheckpointing keep) {
+std::vector<Tensor> compute_twice(const std::vector<Tensor>& inputs, Repeatable computation, ActivationCheckpointing keep) {
   auto record = std::make_shared<Record>();
-  record->what = std::move(what);
+  record->computation = std::move(computation);
   for (const Tensor& input : inputs) {
     record->devices.push_back(input.device());
     record->require_grad.push_back(input.requires_grad());

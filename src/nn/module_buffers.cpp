@@ -20,8 +20,8 @@ struct Access {
 };
 template struct Access<&torch::nn::Module::buffers_>;
 
-bool same_form(const Tensor& one, const Tensor& other) {
-  return one.sizes() == other.sizes() && one.scalar_type() == other.scalar_type() && one.device() == other.device();
+bool same_form(const Tensor& a, const Tensor& b) {
+  return a.sizes() == b.sizes() && a.scalar_type() == b.scalar_type() && a.device() == b.device();
 }
 
 }  // namespace
@@ -53,7 +53,7 @@ BufferGuard::~BufferGuard() {
 void BufferGuard::restore() {
   const at::NoGradGuard no_grad;
   for (const auto& [name, slot] : buffer_slots(module_)) {
-    const auto found = std::find_if(saved_.begin(), saved_.end(), [&](const Saved& one) { return one.name == name; });
+    const auto found = std::find_if(saved_.begin(), saved_.end(), [&](const Saved& buffer) { return buffer.name == name; });
     *slot = found == saved_.end() ? Tensor() : found->tensor;
     if (!slot->defined()) continue;
     // Through another version counter: a backward to come may have saved the buffer, as that of a batch norm does.

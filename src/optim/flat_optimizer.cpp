@@ -241,7 +241,7 @@ std::unique_ptr<FlatOptimizer> make(const LAMB& config) { return std::make_uniqu
 }  // namespace
 
 std::unique_ptr<FlatOptimizer> FlatOptimizer::create(const OptimizerConfig& config) {
-  return std::visit([](const auto& one) { return make(one); }, config);
+  return std::visit([](const auto& options) { return make(options); }, config);
 }
 
 OptimizerState FlatOptimizer::make_state(const Tensor& parameters) const {

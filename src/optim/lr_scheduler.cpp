@@ -74,18 +74,18 @@ double lr_at(const Schedule& schedule, double lr, const Count& count) {
 }
 
 double lr_of(const SequentialLR& sequence, double lr, const Progress& progress) {
-  const auto& starts = sequence.milestones;
+  const auto& milestones = sequence.milestones;
   const auto current = static_cast<size_t>(std::visit(
       [&](const auto& first) {
         const int64_t now = count_of(first.interval, first.frequency, progress).now;
-        return std::upper_bound(starts.begin(), starts.end(), now) - starts.begin();
+        return std::upper_bound(milestones.begin(), milestones.end(), now) - milestones.begin();
       },
       sequence.schedulers.front()));
   return std::visit(
       [&](const auto& schedule) {
         Count count = count_of(schedule.interval, schedule.frequency, progress);
-        if (current < starts.size()) count.length = starts[current];
-        if (current > 0) count = {count.now - starts[current - 1], count.length > 0 ? count.length - starts[current - 1] : 0};
+        if (current < milestones.size()) count.length = milestones[current];
+        if (current > 0) count = {count.now - milestones[current - 1], count.length > 0 ? count.length - milestones[current - 1] : 0};
         return lr_at(schedule, lr, count);
       },
       sequence.schedulers[current]);
@@ -102,7 +102,7 @@ void SequentialLR::validate() const {
       throw ConfigError(fmt::format("milestone {} of a sequence of schedules follows {}", milestones[i], milestones[i - 1]),
                         "list them in increasing order", "optim");
   const auto counts = [](const LrPhase& phase) {
-    return std::visit([](const auto& one) { return std::pair(one.interval, one.frequency); }, phase);
+    return std::visit([](const auto& schedule) { return std::pair(schedule.interval, schedule.frequency); }, phase);
   };
   for (size_t i = 1; i < schedulers.size(); i++)
     if (const auto first = counts(schedulers[0]), other = counts(schedulers[i]); other != first)

@@ -55,7 +55,8 @@ size_t optimizer_of(const std::vector<OptimizerSpec>& specs, const std::string& 
   std::vector<size_t> found;
   for (size_t i = 0; i < specs.size(); i++) {
     const auto& patterns = specs[i].parameters;
-    if (patterns.empty() || std::any_of(patterns.begin(), patterns.end(), [&](const auto& one) { return matches(one, parameter_name); }))
+    if (patterns.empty() ||
+        std::any_of(patterns.begin(), patterns.end(), [&](const auto& pattern) { return matches(pattern, parameter_name); }))
       found.push_back(i);
   }
   if (found.size() == 1) return found.front();
@@ -68,13 +69,13 @@ size_t optimizer_of(const std::vector<OptimizerSpec>& specs, const std::string& 
 }
 
 void check_patterns(const std::vector<OptimizerSpec>& specs, const std::vector<std::string>& parameter_names) {
-  const auto check = [&](const std::string& pattern, const std::string& what) {
+  const auto check = [&](const std::string& pattern, const std::string& owner) {
     if (std::any_of(parameter_names.begin(), parameter_names.end(), [&](const auto& name) { return matches(pattern, name); })) return;
     constexpr size_t most = 8;
     const bool all = parameter_names.size() <= most;
     const std::vector<std::string> first(parameter_names.begin(), all ? parameter_names.end() : parameter_names.begin() + most);
     throw ConfigError(
-        fmt::format("{} matches no parameter: \"{}\"", what, pattern),
+        fmt::format("{} matches no parameter: \"{}\"", owner, pattern),
         first.empty() ? "the model has no parameters" : fmt::format("match whole names, such as: {}{}", joined(first), all ? "" : ", …"),
         "optim");
   };
@@ -84,8 +85,8 @@ void check_patterns(const std::vector<OptimizerSpec>& specs, const std::vector<s
   }
 }
 
-SegmentOptions options_for(const OptimizerSpec& spec, const std::string& parameter_name) {
-  SegmentOptions options{base_lr(spec.optimizer), base_weight_decay(spec.optimizer)};
+ParameterGroupOptions options_for(const OptimizerSpec& spec, const std::string& parameter_name) {
+  ParameterGroupOptions options{base_lr(spec.optimizer), base_weight_decay(spec.optimizer)};
   for (const auto& rule : spec.rules)
     if (matches(rule.pattern, parameter_name)) {
       options.lr = rule.lr.value_or(options.lr);

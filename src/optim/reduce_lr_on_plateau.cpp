@@ -13,7 +13,7 @@ bool better(const ReduceLROnPlateau& config, double value, double best) {
 
 }  // namespace
 
-PlateauState look(const ReduceLROnPlateau& config, PlateauState state, double value) {
+PlateauState observe(const ReduceLROnPlateau& config, PlateauState state, double value) {
   if (!std::isnan(value) && (!state.best || better(config, value, *state.best))) {
     state.best = value;
     state.bad = 0;

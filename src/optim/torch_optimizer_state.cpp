@@ -24,15 +24,15 @@ State& state_at(optim::Optimizer& optimizer, const Tensor& parameter) {
   return static_cast<State&>(*slot);
 }
 
-const Tensor& made(Tensor& tensor, const Tensor& parameter) {
+const Tensor& defined_as(Tensor& tensor, const Tensor& parameter) {
   if (!tensor.defined()) tensor = at::zeros_like(parameter, at::MemoryFormat::Contiguous);
   return tensor;
 }
 
 template <class State, class Options>
 Named of_adam(State& state, const Options& options, const Tensor& parameter) {
-  Named named{{"exp_avg", made(state.exp_avg(), parameter)}, {"exp_avg_sq", made(state.exp_avg_sq(), parameter)}};
-  if (options.amsgrad()) named.emplace_back("max_exp_avg_sq", made(state.max_exp_avg_sq(), parameter));
+  Named named{{"exp_avg", defined_as(state.exp_avg(), parameter)}, {"exp_avg_sq", defined_as(state.exp_avg_sq(), parameter)}};
+  if (options.amsgrad()) named.emplace_back("max_exp_avg_sq", defined_as(state.max_exp_avg_sq(), parameter));
   return named;
 }
 
@@ -59,19 +59,19 @@ Remembered remembered(optim::Optimizer& optimizer, optim::OptimizerOptions& opti
   }
   if (dynamic_cast<optim::Adagrad*>(&optimizer)) {
     auto& state = state_at<optim::AdagradParamState>(optimizer, parameter);
-    return counted(state, {{"sum", made(state.sum(), parameter)}});
+    return counted(state, {{"sum", defined_as(state.sum(), parameter)}});
   }
   if (dynamic_cast<optim::RMSprop*>(&optimizer)) {
-    const auto& its = static_cast<optim::RMSpropOptions&>(options);
+    const auto& rmsprop = static_cast<optim::RMSpropOptions&>(options);
     auto& state = state_at<optim::RMSpropParamState>(optimizer, parameter);
-    Named tensors{{"square_avg", made(state.square_avg(), parameter)}};
-    if (its.momentum() > 0) tensors.emplace_back("momentum_buffer", made(state.momentum_buffer(), parameter));
-    if (its.centered()) tensors.emplace_back("grad_avg", made(state.grad_avg(), parameter));
+    Named tensors{{"square_avg", defined_as(state.square_avg(), parameter)}};
+    if (rmsprop.momentum() > 0) tensors.emplace_back("momentum_buffer", defined_as(state.momentum_buffer(), parameter));
+    if (rmsprop.centered()) tensors.emplace_back("grad_avg", defined_as(state.grad_avg(), parameter));
     return counted(state, std::move(tensors));
   }
   if (dynamic_cast<optim::SGD*>(&optimizer)) {
     if (static_cast<optim::SGDOptions&>(options).momentum() == 0) return {};
-    return {{{"momentum_buffer", made(state_at<optim::SGDParamState>(optimizer, parameter).momentum_buffer(), parameter)}}};
+    return {{{"momentum_buffer", defined_as(state_at<optim::SGDParamState>(optimizer, parameter).momentum_buffer(), parameter)}}};
   }
   return {};
 }
@@ -97,16 +97,16 @@ OptimizerMemory* TorchOptimizer::memory() const { return dynamic_cast<OptimizerM
 bool TorchOptimizer::keeps_state() const { return memory() || is_known(); }
 
 std::vector<std::pair<std::string, Tensor>> TorchOptimizer::state_of(const Tensor& parameter) const {
-  if (auto* its = memory()) return its->state_of(parameter);
+  if (auto* state = memory()) return state->state_of(parameter);
   if (is_known())
     for (auto& group : optimizer_->param_groups())
-      for (const auto& its : group.params())
-        if (its.is_same(parameter)) return remembered(*optimizer_, group.options(), its).tensors;
+      for (const auto& member : group.params())
+        if (member.is_same(parameter)) return remembered(*optimizer_, group.options(), member).tensors;
   return {};
 }
 
 int64_t TorchOptimizer::steps() const {
-  if (const auto* its = memory()) return its->steps();
+  if (const auto* state = memory()) return state->steps();
   int64_t steps = 0;
   if (is_known())
     for_each_parameter(*optimizer_, [&](const Tensor&, const Remembered& state) {
@@ -116,7 +116,7 @@ int64_t TorchOptimizer::steps() const {
 }
 
 void TorchOptimizer::set_steps(int64_t steps) {
-  if (auto* its = memory()) return its->set_steps(steps);
+  if (auto* state = memory()) return state->set_steps(steps);
   if (is_known())
     for_each_parameter(*optimizer_, [&](const Tensor&, const Remembered& state) {
       if (state.set_steps) state.set_steps(steps);

@@ -26,11 +26,11 @@ void DeferredShards::shard(const torch::nn::Module& unit) {
 
 at::ScalarType DeferredShards::dtype_of(const Tensor& parameter) const { return shards_.at(parameter.unsafeGetTensorImpl()).scalar_type(); }
 
-void DeferredShards::take(const Tensor& parameter, const Tensor& place) {
+void DeferredShards::take(const Tensor& parameter, const Tensor& target) {
   const Tensor part = shards_.at(parameter.unsafeGetTensorImpl()).to(ranks_.device());
   const Tensor whole = at::empty({part.numel() * ranks_.size()}, part.options());
   ranks_.all_gather(whole, part).wait();
-  place.view(-1).copy_(whole.narrow(0, 0, place.numel()));
+  target.view(-1).copy_(whole.narrow(0, 0, target.numel()));
   shards_.erase(parameter.unsafeGetTensorImpl());
 }
 

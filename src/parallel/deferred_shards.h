@@ -20,7 +20,7 @@ class DeferredShards {
   bool has(const Tensor& parameter) const { return shards_.count(parameter.unsafeGetTensorImpl()) > 0; }
   at::ScalarType dtype_of(const Tensor& parameter) const;
   /// place <- the whole parameter, whose shard is then forgotten. Collective.
-  void take(const Tensor& parameter, const Tensor& place);
+  void take(const Tensor& parameter, const Tensor& target);
 
  private:
   Communicator& ranks_;

@@ -84,11 +84,11 @@ void FlatGroup::make_slices(bool offload) {
     gradients = host_mean_ = mean().cpu();
     if (!shard.is_cpu()) shard = host_shard_ = shard.cpu();
   }
-  for (const auto& segment : layout_.segments) {
-    const Range range = intersect(segment.range, owned());
+  for (const auto& group_range : layout_.group_ranges) {
+    const Range range = intersect(group_range.range, owned());
     if (range.size() == 0) continue;
     const Range in_shard{range.begin - owned().begin, range.end - owned().begin};
-    slices_.push_back({{segment.group_id, range}, cut(shard, in_shard), cut(gradients, in_shard), {}});
+    slices_.push_back({{group_range.group_id, range}, cut(shard, in_shard), cut(gradients, in_shard), {}});
   }
 }
 

@@ -10,8 +10,8 @@
 
 namespace levin {
 
-/// Writes a parameter's initial value into `place` [the parameter's shape], its elements in the group. Collective.
-using InitialValues = std::function<void(const Tensor& parameter, const Tensor& place)>;
+/// Writes a parameter's initial value into `target` [the parameter's shape], its elements in the group. Collective.
+using InitialValues = std::function<void(const Tensor& parameter, const Tensor& target)>;
 
 /// The parameters of one layout group: a ParameterStore, a GradientReducer, and this rank's shard of the optimizer state. The model's
 /// parameters become views of the store's whole; after a backward their .grad are views of the reducer's gradients. Calls are local unless
@@ -64,8 +64,8 @@ class FlatGroup {
 
   /// This rank's elements of one segment.
   struct Slice {
-    Segment segment;               ///< its range lies in owned()
-    Tensor parameters, gradients;  ///< [segment.range.size()] in the layout's dtype, on the device, or in host memory where offloaded
+    ParameterGroupRange group_range;  ///< its range lies in owned()
+    Tensor parameters, gradients;     ///< [segment.range.size()] in the layout's dtype, on the device, or in host memory where offloaded
     OptimizerState state;
   };
   std::vector<Slice>& slices() noexcept { return slices_; }

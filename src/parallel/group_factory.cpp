@@ -34,12 +34,12 @@ template <class Make>
 auto on_every_node(const ProcessGroups& groups, OnNoSpace on_no_space, const Make& make) {
   auto& all = *groups.communicators().all;
   if (groups.ranks().hosts == 1) return make(*all.node(), on_no_space);
-  auto made = make(*all.node(), OnNoSpace::return_null);
-  if (all_min(all, made ? 1 : 0) != 0) return made;
+  auto result = make(*all.node(), OnNoSpace::return_null);
+  if (all_min(all, result ? 1 : 0) != 0) return result;
   if (on_no_space == OnNoSpace::fail)
     throw IoError("a host's shared memory (such as /dev/shm) has too little room for what its ranks share of the parameters",
                   "enlarge its /dev/shm, or use another window_directory or private memory", "parallel");
-  return decltype(made)();
+  return decltype(result)();
 }
 
 class Factory {
@@ -176,7 +176,7 @@ std::vector<GroupStorage> allocate_groups(const std::vector<GroupLayout>& layout
                                           const FactoryOptions& options) {
   Factory factory(groups, pools, meter, options);
   if (!factory.make_node_pool(layout, sharding)) return {};
-  std::vector<GroupStorage> made;
+  std::vector<GroupStorage> result;
   for (size_t g = 0; g < layout.size(); g++) {
     GroupStorage storage{factory.store(layout[g], sharding[g]), nullptr};
     if (!storage.store) return {};
@@ -184,9 +184,9 @@ std::vector<GroupStorage> allocate_groups(const std::vector<GroupLayout>& layout
       storage.reducer = factory.reducer(layout[g], sharding[g]);
       if (!storage.reducer) return {};
     }
-    made.push_back(std::move(storage));
+    result.push_back(std::move(storage));
   }
-  return made;
+  return result;
 }
 
 }  // namespace levin

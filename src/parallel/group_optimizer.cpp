@@ -14,7 +14,7 @@
 namespace levin {
 
 GroupOptimizer::GroupOptimizer(const OptimizerSpec* spec, std::vector<FlatGroup*> groups, const std::vector<NamedParameter>& parameters,
-                               const std::vector<SegmentOptions>& group_options)
+                               const std::vector<ParameterGroupOptions>& group_options)
     : spec_(spec),
       optimizer_(spec && !spec->factory ? FlatOptimizer::create(spec->optimizer) : nullptr),
       groups_(std::move(groups)),
@@ -43,15 +43,15 @@ GroupOptimizer::~GroupOptimizer() = default;
 
 double GroupOptimizer::base_lr() const { return custom_ ? custom_->base_lrs().front() : spec_ ? levin::base_lr(spec_->optimizer) : 0; }
 
-std::vector<SegmentOptions> GroupOptimizer::segment_options() const {
-  std::vector<SegmentOptions> found;
+std::vector<ParameterGroupOptions> GroupOptimizer::parameter_group_options() const {
+  std::vector<ParameterGroupOptions> found;
   if (custom_) {
     for (const double lr : custom_->base_lrs()) found.push_back({lr, 0});
     return found;
   }
   std::set<int> used;
   for (const auto* group : trained_)
-    for (const auto& segment : group->layout().segments) used.insert(segment.group_id);
+    for (const auto& group_range : group->layout().group_ranges) used.insert(group_range.group_id);
   for (const int group_id : used) found.push_back(group_options_[static_cast<size_t>(group_id)]);
   return found;
 }
@@ -103,12 +103,12 @@ void GroupOptimizer::zero_frozen_gradients() {
 
 // The elements of a slice around its frozen parameters. Their state are views, their counters copies: the slice counts for them.
 std::vector<FlatGroup::Slice> GroupOptimizer::trained_parts(const FlatGroup& group, const FlatGroup::Slice& slice) const {
-  const Range whole = slice.segment.range;
+  const Range whole = slice.group_range.range;
   std::vector<FlatGroup::Slice> parts;
   const auto add = [&](Range range) {
     if (range.size() <= 0) return;
     const auto cut = [&](const Tensor& tensor) { return tensor.narrow(0, range.begin - whole.begin, range.size()); };
-    FlatGroup::Slice part{{slice.segment.group_id, range}, cut(slice.parameters), cut(slice.gradients), {}};
+    FlatGroup::Slice part{{slice.group_range.group_id, range}, cut(slice.parameters), cut(slice.gradients), {}};
     for (const auto& tensor : slice.state.tensors) part.state.tensors.push_back(cut(tensor));
     part.state.step = slice.state.step.clone();
     if (slice.state.device_step.defined()) part.state.device_step = slice.state.device_step.clone();
@@ -143,15 +143,15 @@ void GroupOptimizer::step_custom(const std::function<double(double)>& schedule) 
 void GroupOptimizer::update(const std::function<double(double)>& schedule, const std::function<void(const Tensor&)>& sum_over_shards) {
   at::NoGradGuard no_grad;
   const auto options_of = [&](const FlatGroup::Slice& slice) {
-    const auto& base = group_options_[static_cast<size_t>(slice.segment.group_id)];
-    return SegmentOptions{schedule(base.lr), base.weight_decay};
+    const auto& base = group_options_[static_cast<size_t>(slice.group_range.group_id)];
+    return ParameterGroupOptions{schedule(base.lr), base.weight_decay};
   };
   for (auto* group : trained_) group->begin_update();
   std::vector<std::vector<FlatGroup::Slice>> parts;  // of slices with frozen parameters
   std::vector<GroupSlice> slices;
   for (auto* group : trained_)
     for (auto& slice : group->slices()) {
-      if (!optimizer_ || !freezes_any(*group, slice.segment.range)) {
+      if (!optimizer_ || !freezes_any(*group, slice.group_range.range)) {
         slices.push_back({group, &slice});
         continue;
       }
@@ -190,13 +190,13 @@ std::vector<GradientSlice> GroupOptimizer::gradients() const {
 void GroupOptimizer::add_state(StateUse use, const std::string& prefix, const std::vector<NamedParameter>& parameters,
                                std::vector<StateTensor>& all) const {
   for (const auto* group : trained_) {
-    const Range wanted = group->optimizer_state_for(use);
+    const Range needed = group->optimizer_state_for(use);
     for (const auto& member : group->layout().parameters) {
       const Range range = member.range;
       const auto& [name, tensor] = parameters[static_cast<size_t>(member.parameter)];
       // The part of `values`, elements `held` of the group, that belongs to this parameter and is wanted.
       const auto add = [&](StateTensor& state, Range held, const Tensor& values) {
-        const Range part = intersect(intersect(range, held), wanted);
+        const Range part = intersect(intersect(range, held), needed);
         if (part.size() > 0)
           state.parts.push_back(
               {Hyperslab::range(part.begin - range.begin, part.end - range.begin), values.narrow(0, part.begin - held.begin, part.size())});
@@ -204,7 +204,7 @@ void GroupOptimizer::add_state(StateUse use, const std::string& prefix, const st
       const auto names = optimizer_ ? optimizer_->state_names() : std::vector<std::string>();
       for (size_t i = 0; i < names.size(); i++) {
         StateTensor state{fmt::format("{}{}/{}", prefix, names[i], name), group->layout().dtype, tensor.sizes().vec()};
-        for (const auto& slice : group->slices()) add(state, slice.segment.range, slice.state.tensors[i]);
+        for (const auto& slice : group->slices()) add(state, slice.group_range.range, slice.state.tensors[i]);
         all.push_back(std::move(state));
       }
       if (!custom_) continue;
@@ -228,7 +228,7 @@ int64_t GroupOptimizer::steps() const {
 void GroupOptimizer::set_steps(int64_t steps) {
   if (custom_) custom_->set_steps(steps);
   for (auto* group : trained_)
-    for (auto& [segment, shard, gradients, state] : group->slices())
+    for (auto& [group_range, shard, gradients, state] : group->slices())
       for (const auto* count : {&state.step, &state.device_step})
         if (count->defined()) count->fill_(steps);
 }

@@ -21,7 +21,7 @@ class GroupOptimizer {
   /// must stay where they are. `parameters`: all of the model's. `group_options`: by group_id. UsageError for rules with a custom
   /// optimizer.
   GroupOptimizer(const OptimizerSpec* spec, std::vector<FlatGroup*> groups, const std::vector<NamedParameter>& parameters,
-                 const std::vector<SegmentOptions>& group_options);
+                 const std::vector<ParameterGroupOptions>& group_options);
   GroupOptimizer(GroupOptimizer&&) noexcept;
   ~GroupOptimizer();
 
@@ -30,7 +30,7 @@ class GroupOptimizer {
   /// The learning rate of parameters without a rule, before any schedule; 0 without an optimizer.
   double base_lr() const;
   /// The options of its parameter groups, before any schedule; of one of LibTorch's, of its groups.
-  std::vector<SegmentOptions> segment_options() const;
+  std::vector<ParameterGroupOptions> parameter_group_options() const;
   /// Null unless the optimizer is one of LibTorch's.
   const TorchOptimizer* custom() const noexcept { return custom_.get(); }
 
@@ -84,7 +84,7 @@ class GroupOptimizer {
   std::unique_ptr<FlatOptimizer> optimizer_;
   std::unique_ptr<TorchOptimizer> custom_;  // in place of optimizer_
   std::vector<FlatGroup*> groups_, trained_;
-  std::vector<SegmentOptions> group_options_;
+  std::vector<ParameterGroupOptions> group_options_;
   std::vector<std::string> names_;  // of all parameters
   std::vector<char> frozen_;        // by parameter; empty: none
   double weight_ = 0;

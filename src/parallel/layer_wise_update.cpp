@@ -47,12 +47,12 @@ Tensor squares_of(const std::vector<Piece>& pieces, size_t parameters, at::Devic
 }  // namespace
 
 void update_layer_wise(const LayerWiseOptimizer& optimizer, const std::vector<GroupSlice>& slices, size_t parameters, at::Device device,
-                       const std::function<SegmentOptions(const FlatGroup::Slice&)>& options,
+                       const std::function<ParameterGroupOptions(const FlatGroup::Slice&)>& options,
                        const std::function<void(const Tensor& squares)>& sum_over_shards) {
   std::vector<Piece> pieces;
   for (const auto& [group, slice] : slices) {
     const auto [lr, weight_decay] = options(*slice);
-    const Range whole = slice->segment.range;
+    const Range whole = slice->group_range.range;
     const Tensor direction = optimizer.direction(slice->parameters, slice->gradients, slice->state, weight_decay);
     for (const auto& [parameter, range] : group->layout().parameters) {
       const Range part = intersect(range, whole);

@@ -17,7 +17,7 @@ struct GroupSlice {
 /// model's parameters. `sum_over_shards`, collective, adds up squares [2, parameters] on `device`, the gradients', over the ranks among
 /// whom parameters are sharded.
 void update_layer_wise(const LayerWiseOptimizer& optimizer, const std::vector<GroupSlice>& slices, size_t parameters, at::Device device,
-                       const std::function<SegmentOptions(const FlatGroup::Slice&)>& options,
+                       const std::function<ParameterGroupOptions(const FlatGroup::Slice&)>& options,
                        const std::function<void(const Tensor& squares)>& sum_over_shards);
 
 }  // namespace levin

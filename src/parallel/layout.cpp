@@ -8,7 +8,7 @@ namespace {
 int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
 // Sorts the parameters by parameter group and assigns ranges and segments.
-void place(GroupLayout& group, const std::vector<ParameterInfo>& parameters, const LayoutOptions& options) {
+void assign_ranges(GroupLayout& group, const std::vector<ParameterInfo>& parameters, const LayoutOptions& options) {
   const int64_t alignment = options.alignment_bytes / static_cast<int64_t>(c10::elementSize(group.dtype));
   std::stable_sort(group.parameters.begin(), group.parameters.end(), [&](const ParameterRange& a, const ParameterRange& b) {
     return parameters[static_cast<size_t>(a.parameter)].group_id < parameters[static_cast<size_t>(b.parameter)].group_id;
@@ -18,13 +18,13 @@ void place(GroupLayout& group, const std::vector<ParameterInfo>& parameters, con
     const auto& info = parameters[static_cast<size_t>(member.parameter)];
     member.range = {offset, offset + info.numel};
     offset = round_up(offset + info.numel, alignment);
-    if (group.segments.empty() || group.segments.back().group_id != info.group_id)
-      group.segments.push_back({info.group_id, {member.range.begin, offset}});
+    if (group.group_ranges.empty() || group.group_ranges.back().group_id != info.group_id)
+      group.group_ranges.push_back({info.group_id, {member.range.begin, offset}});
     else
-      group.segments.back().range.end = offset;
+      group.group_ranges.back().range.end = offset;
   }
   group.numel = round_up(offset, alignment * options.ranks);
-  group.segments.back().range.end = group.numel;  // padding is updated with the last segment: zeros stay zeros
+  group.group_ranges.back().range.end = group.numel;  // padding is updated with the last segment: zeros stay zeros
 }
 
 }  // namespace
@@ -66,7 +66,7 @@ std::vector<GroupLayout> make_layout(const std::vector<ParameterInfo>& parameter
     groups[*found].parameters.push_back({static_cast<int>(i), {}});
     bytes[*found] += size;
   }
-  for (auto& group : groups) place(group, parameters, options);
+  for (auto& group : groups) assign_ranges(group, parameters, options);
   return groups;
 }
 

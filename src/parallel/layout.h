@@ -24,7 +24,7 @@ struct ParameterRange {
 };
 
 /// Consecutive elements of a flat group with the same optimizer options.
-struct Segment {
+struct ParameterGroupRange {
   int group_id = 0;  ///< of the parameter group
   Range range;
 };
@@ -36,9 +36,9 @@ struct GroupLayout {
   bool trained = true;
   int unit = 0;
   int optimizer = 0;
-  int64_t numel = 0;                       ///< padded to ranks x alignment
-  std::vector<ParameterRange> parameters;  ///< each starts aligned
-  std::vector<Segment> segments;           ///< cover all elements; padding belongs to the segment before it
+  int64_t numel = 0;                              ///< padded to ranks x alignment
+  std::vector<ParameterRange> parameters;         ///< each starts aligned
+  std::vector<ParameterGroupRange> group_ranges;  ///< cover all elements; padding belongs to the segment before it
 
   /// Elements [rank * numel / ranks, (rank + 1) * numel / ranks). `ranks` divides LayoutOptions::ranks, so shards are equal and aligned.
   Range shard(int rank, int ranks) const;

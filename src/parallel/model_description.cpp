@@ -16,7 +16,7 @@ ModelDescription describe_model(const std::vector<NamedParameter>& parameters, c
   auto& options = model.group_options;
   for (const auto& [name, tensor] : parameters) {
     const size_t optimizer = optimizers.size() > 1 && tensor.requires_grad() ? optimizer_of(optimizers, name) : 0;
-    const SegmentOptions own = optimizers.empty() ? SegmentOptions{} : options_for(optimizers[optimizer], name);
+    const ParameterGroupOptions own = optimizers.empty() ? ParameterGroupOptions{} : options_for(optimizers[optimizer], name);
     auto found = std::find(options.begin(), options.end(), own);
     if (found == options.end()) found = options.insert(options.end(), own);
     model.shape.parameters.push_back({name, tensor.numel(), dtype_of(tensor), tensor.requires_grad(),

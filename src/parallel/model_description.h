@@ -12,7 +12,7 @@ namespace levin::detail {
 /// A model's shape, and the options of its parameter groups by group_id.
 struct ModelDescription {
   ModelShape shape;
-  std::vector<SegmentOptions> group_options;
+  std::vector<ParameterGroupOptions> group_options;
 };
 /// `dtype_of`: the dtype that a parameter has in a flat group. UsageError where not exactly one of several optimizers trains a
 /// parameter, ConfigError for a pattern that matches no parameter.

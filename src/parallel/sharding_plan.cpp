@@ -80,14 +80,14 @@ void ShardingPlan::make_private(const Ranks& among) {
 
 std::string ShardingPlan::describe() const {
   if (ranks == 1) return name == "single_device" ? name : name + ", alone";
-  const std::string place = options.share_parameters == ShareParameters::numa ? "NUMA domain" : "node";
-  if (placements.parameters == Placement::node_shared) return name + ", one copy of the parameters a " + place;
+  const std::string domain = options.share_parameters == ShareParameters::numa ? "NUMA domain" : "node";
+  if (placements.parameters == Placement::node_shared) return name + ", one copy of the parameters a " + domain;
   if (name == "ddp") return "ddp, a private copy of the parameters a rank";
   if (name == "zero1") return "zero1, a private copy of the parameters a rank, the optimizer's state in parts";
   if (name == "zero2") return "zero2, a private copy of the parameters a rank, gradients and the optimizer's state in parts";
   if (name == "hsdp") return fmt::format("hsdp, one copy of the parameters in parts on each {} ranks", shard_ranks);
   return "fsdp, one copy of the parameters in parts on all ranks" +
-         (placements.gathered_per_node ? ", gathered once a " + place : std::string());
+         (placements.gathered_per_node ? ", gathered once a " + domain : std::string());
 }
 
 ShareParameters share_parameters_of(const StrategyConfig& config) {
@@ -112,11 +112,11 @@ ShardingPlan resolve_strategy(const StrategyConfig& config, const Ranks& ranks) 
   }
   const bool groups_of_nodes =
       plan.name != "hsdp" || !plan.options.shard_group_size || *plan.options.shard_group_size == ranks.ranks_per_node;
-  const std::string place = share == ShareParameters::numa ? "NUMA domain" : "host";
+  const std::string domain = share == ShareParameters::numa ? "NUMA domain" : "host";
   if (must && !groups_of_nodes)
     throw ConfigError(
-        fmt::format("share_parameters: {} with hsdp, which holds parts of a copy on other groups than {}s", enum_name(share), place),
-        fmt::format("use a copy a {}, or share_parameters: auto", place), "parallel");
+        fmt::format("share_parameters: {} with hsdp, which holds parts of a copy on other groups than {}s", enum_name(share), domain),
+        fmt::format("use a copy a {}, or share_parameters: auto", domain), "parallel");
   if (share == ShareParameters::none || !ranks.share_memory || !groups_of_nodes) {
     plan.make_private(ranks);
     return plan;

@@ -252,9 +252,10 @@ void StepSchedule::reduce(size_t optimizer, double factor) {
 void StepSchedule::update(size_t optimizer, const std::function<void()>& update) {
   begin_step();  // unsharded parameters are outdated
   update();
-  bool meets = false;
-  for_groups_of(optimizer, [&](size_t g) { meets = meets || groups_[g].sharding.publish == GroupSharding::Publish::barrier; });
-  if (meets) actions_.barrier();
+  bool needs_barrier = false;
+  for_groups_of(optimizer,
+                [&](size_t g) { needs_barrier = needs_barrier || groups_[g].sharding.publish == GroupSharding::Publish::barrier; });
+  if (needs_barrier) actions_.barrier();
   for_groups_of(optimizer, [&](size_t g) { actions_.start_publish(g); });
   for_groups_of(optimizer, [&](size_t g) { actions_.finish_publish(g); });
   if (optimizer < read_by_peers_.size()) read_by_peers_[optimizer] = 0;

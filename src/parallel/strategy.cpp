@@ -27,7 +27,9 @@ double Strategy::gradient_scale() const noexcept { return engine_->gradient_scal
 const std::vector<NamedParameter>& Strategy::parameters() const noexcept { return engine_->parameters; }
 const std::vector<std::weak_ptr<UnitBase>>& Strategy::units() const noexcept { return engine_->units; }
 double Strategy::base_lr(size_t optimizer) const { return engine_->optimizers[optimizer].base_lr(); }
-std::vector<SegmentOptions> Strategy::segment_options(size_t optimizer) const { return engine_->optimizers[optimizer].segment_options(); }
+std::vector<ParameterGroupOptions> Strategy::parameter_group_options(size_t optimizer) const {
+  return engine_->optimizers[optimizer].parameter_group_options();
+}
 const TorchOptimizer* Strategy::custom_optimizer(size_t optimizer) const noexcept { return engine_->optimizers[optimizer].custom(); }
 int64_t Strategy::optimizer_steps(size_t optimizer) const { return engine_->optimizers[optimizer].steps(); }
 
@@ -139,7 +141,7 @@ void Strategy::checkpoint_activations(ActivationCheckpointing kind) {
 
 void Strategy::expect_step(size_t optimizer) { engine_->schedule->expect_step(optimizer); }
 
-StepTotals Strategy::meet(uint32_t signals, size_t optimizer) {
+StepTotals Strategy::synchronize_step(uint32_t signals, size_t optimizer) {
   auto& engine = *engine_;
   auto& ours = engine.optimizers[optimizer];
   ours.check_in_place();
@@ -172,7 +174,7 @@ StepTotals Strategy::meet(uint32_t signals, size_t optimizer) {
   return totals;
 }
 
-uint32_t Strategy::agree(uint32_t signals) {
+uint32_t Strategy::combine_signals(uint32_t signals) {
   engine_->ranks.synchronize_shards();
   uint32_t all = 0;
   for (const double value : engine_->exchange({static_cast<double>(signals)})) all |= static_cast<uint32_t>(value);

@@ -22,7 +22,7 @@ struct Strategy::Engine {
   void make_groups(torch::nn::Module& module);
   void check_memory(const ModelShape& model);
   std::vector<GroupStorage> allocate(const ModelShape& model, std::vector<GroupLayout>& layout, std::vector<GroupSharding>& sharding);
-  void make_optimizers(const std::vector<SegmentOptions>& group_options);
+  void make_optimizers(const std::vector<ParameterGroupOptions>& group_options);
   void make_schedule(const ModelShape& model, const std::vector<GroupSharding>& sharding);
   void use_plan(ShardingPlan next);
 

@@ -119,11 +119,11 @@ std::vector<std::string> Strategy::frozen_parameters() const {
 }
 
 void Strategy::freeze_parameters(const std::vector<std::string>& names) {
-  const std::unordered_set<std::string> wanted(names.begin(), names.end());
+  const std::unordered_set<std::string> frozen(names.begin(), names.end());
   for (const auto& group : engine_->groups)
     for (size_t i = 0; group.trained() && i < group.members().size(); i++) {
       const auto& name = engine_->parameters[static_cast<size_t>(group.layout().parameters[i].parameter)].name;
-      group.members()[i].set_requires_grad(!wanted.contains(name));
+      group.members()[i].set_requires_grad(!frozen.contains(name));
     }
 }
 

@@ -194,10 +194,10 @@ void Strategy::Engine::make_groups(torch::nn::Module& next) {
   auto storage = allocate(model, layout, sharding);
   InitialValues values;
   if (deferred)
-    values = [this](const Tensor& parameter, const Tensor& place) {
-      if (deferred->has(parameter)) return deferred->take(parameter, place);
-      place.copy_(parameter);
-      communicator->broadcast(place, 0).wait();
+    values = [this](const Tensor& parameter, const Tensor& target) {
+      if (deferred->has(parameter)) return deferred->take(parameter, target);
+      target.copy_(parameter);
+      communicator->broadcast(target, 0).wait();
     };
   const FlatGroup::Options options{ranks.communicators(), plan.options.offload_optimizer, &meter, &parameters};
   groups.reserve(layout.size());
@@ -207,7 +207,7 @@ void Strategy::Engine::make_groups(torch::nn::Module& next) {
   make_schedule(model, sharding);
 }
 
-void Strategy::Engine::make_optimizers(const std::vector<SegmentOptions>& group_options) {
+void Strategy::Engine::make_optimizers(const std::vector<ParameterGroupOptions>& group_options) {
   for (size_t i = 0; i < std::max<size_t>(1, specs.size()); i++) {
     std::vector<FlatGroup*> trained_by;
     for (auto& group : groups)

@@ -8,11 +8,11 @@ std::vector<StateTensor> Strategy::state(StateUse use, bool weights_only) const 
   std::vector<StateTensor> all;
   for (const auto& [name, tensor] : engine.parameters) all.push_back({"model/" + name, tensor.scalar_type(), tensor.sizes().vec()});
   for (const auto& group : engine.groups) {
-    const Range wanted = group.parameters_for(use);
+    const Range needed = group.parameters_for(use);
     for (const auto& [parameter, range] : group.layout().parameters) {
       auto& state = all[static_cast<size_t>(parameter)];
       state.dtype = group.layout().dtype;
-      if (const Range part = intersect(range, wanted); part.size() > 0)
+      if (const Range part = intersect(range, needed); part.size() > 0)
         state.parts.push_back({Hyperslab::range(part.begin - range.begin, part.end - range.begin), group.store().values(part)});
     }
   }

@@ -13,15 +13,15 @@ MeshLayout mesh_of(const ClusterConfig& cluster) {
 
 Ranks ranks_of(const ClusterConfig& cluster) { return ranks_of(mesh_of(cluster), !cluster.own_memory()); }
 
-RolePlaces places_of(const ShardingPlan& sharding, const ClusterConfig& cluster) {
+RoleShapes role_shapes(const ShardingPlan& sharding, const ClusterConfig& cluster) {
   const auto mesh = mesh_of(cluster).sharded_over(sharding.shard_ranks);
-  const auto places = [&](const MeshGroup& group) {
+  const auto shape = [&](const MeshGroup& group) {
     std::map<int, int64_t> members;  // by node
     for (const int rank : group.members) members[mesh.node_of(rank)]++;
     const int64_t local = members[mesh.node_of(0)];
-    return Places{static_cast<int64_t>(members.size()), local, cluster.devices_per_node / local};
+    return GroupShape{static_cast<int64_t>(members.size()), local, cluster.devices_per_node / local};
   };
-  return {places(mesh.loss(0)), places(mesh.shards(0)), places(mesh.replicas(0))};
+  return {shape(mesh.loss(0)), shape(mesh.shards(0)), shape(mesh.replicas(0))};
 }
 
 }  // namespace levin

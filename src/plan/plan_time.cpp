@@ -32,11 +32,11 @@ Cost in_node(const PlannedCollective& collective, double ranks) {
 }
 
 // Between nodes: the ranks of a node meet in a window, and one of them sends to all other nodes at once.
-Cost between_nodes(const PlannedCollective& collective, const Places& places) {
+Cost between_nodes(const PlannedCollective& collective, const GroupShape& shape) {
   const auto n = static_cast<double>(collective.bytes), wide = static_cast<double>(collective.bytes_between_nodes);
-  const auto hosts = static_cast<double>(places.hosts), local = static_cast<double>(places.local);
+  const auto hosts = static_cast<double>(shape.hosts), local = static_cast<double>(shape.local);
   const double others = (hosts - 1) / hosts;
-  const bool direct = places.local == 1 && collective.in_window && wide == n;
+  const bool direct = shape.local == 1 && collective.in_window && wide == n;
   const double chunks =
       direct && collective.op == CollectiveOp::gather_shared ? std::ceil(n / chunk_bytes) : std::max(1.0, std::ceil(wide / chunk_bytes));
   // Each rank's part goes to the window, and the node's sum of it is made there.
@@ -75,23 +75,23 @@ Cost between_nodes(const PlannedCollective& collective, const Places& places) {
 }
 
 // A ring of devices, as NCCL makes them; its slowest link counts.
-double ring_seconds(const PlannedCollective& collective, const Places& places, const ClusterConfig& cluster) {
-  const auto ranks = static_cast<double>(places.ranks());
-  const bool leaves = places.hosts > 1;
+double ring_seconds(const PlannedCollective& collective, const GroupShape& shape, const ClusterConfig& cluster) {
+  const auto ranks = static_cast<double>(shape.ranks());
+  const bool leaves = shape.hosts > 1;
   const double latency = (leaves ? cluster.latency_between_nodes : cluster.latency_in_node).value;
-  const double bandwidth = leaves ? cluster.bandwidth_between_nodes.number() / static_cast<double>(places.concurrent_groups)
-                                  : cluster.bandwidth_in_node.number();
+  const double bandwidth =
+      leaves ? cluster.bandwidth_between_nodes.number() / static_cast<double>(shape.concurrent_groups) : cluster.bandwidth_in_node.number();
   const double rounds = collective.op == CollectiveOp::all_reduce ? 2 : collective.op == CollectiveOp::barrier ? 0 : 1;
   return rounds * (ranks - 1) * (latency + static_cast<double>(collective.bytes) / ranks / bandwidth);
 }
 
 }  // namespace
 
-double collective_seconds(const PlannedCollective& collective, const Places& places, const ClusterConfig& cluster) {
-  if (places.ranks() == 1) return 0;
-  if (cluster.own_memory() && collective.op != CollectiveOp::exchange) return ring_seconds(collective, places, cluster);
-  const auto concurrent = static_cast<double>(places.concurrent_groups);
-  const Cost cost = places.hosts == 1 ? in_node(collective, static_cast<double>(places.local)) : between_nodes(collective, places);
+double collective_seconds(const PlannedCollective& collective, const GroupShape& shape, const ClusterConfig& cluster) {
+  if (shape.ranks() == 1) return 0;
+  if (cluster.own_memory() && collective.op != CollectiveOp::exchange) return ring_seconds(collective, shape, cluster);
+  const auto concurrent = static_cast<double>(shape.concurrent_groups);
+  const Cost cost = shape.hosts == 1 ? in_node(collective, static_cast<double>(shape.local)) : between_nodes(collective, shape);
   return cost.messages * cluster.latency_between_nodes.value + cost.barriers * cluster.latency_in_node.value +
          concurrent * cost.bytes_sent / cluster.bandwidth_between_nodes.number() +
          concurrent * cost.bytes_moved / cluster.memory_bandwidth.number();
@@ -105,13 +105,13 @@ double traffic_seconds(double bytes, const ClusterConfig& cluster) {
 
 double forward_seconds(const ClusterConfig& cluster, const Workload& work) { return work.flops / 3 / cluster.device_flops; }
 
-bool in_background(const Places& places, const ClusterConfig& cluster) { return cluster.own_memory() || places.hosts > 1; }
+bool in_background(const GroupShape& shape, const ClusterConfig& cluster) { return cluster.own_memory() || shape.hosts > 1; }
 
 StepTime step_time(const std::vector<StepEvent>& events, const PlanModel& model, const ShardingPlan& sharding, const ClusterConfig& cluster,
                    const Workload& work) {
   const double of_parameter = forward_seconds(cluster, work) / std::max(1.0, static_cast<double>(model.numel()));
   StepTime time;
-  const auto places_by_role = places_of(sharding, cluster);
+  const auto shapes_by_role = role_shapes(sharding, cluster);
   std::array<double, 3> idle{};  // from when each communicator is
   std::vector<double> done;      // of each collective
   double now = 0;
@@ -123,11 +123,11 @@ StepTime step_time(const std::vector<StepEvent>& events, const PlanModel& model,
       now += traffic_seconds(event.amount, cluster);
       time.update_seconds += traffic_seconds(event.amount, cluster);
     } else if (event.kind == StepEvent::Kind::start) {
-      const auto& places = places_by_role[static_cast<size_t>(event.collective.role)];
-      const double seconds = collective_seconds(event.collective, places, cluster);
-      if (in_background(places, cluster)) {
-        double& lane = idle[static_cast<size_t>(event.collective.role)];
-        done.push_back(lane = std::max(lane, now) + seconds);
+      const auto& shape = shapes_by_role[static_cast<size_t>(event.collective.role)];
+      const double seconds = collective_seconds(event.collective, shape, cluster);
+      if (in_background(shape, cluster)) {
+        double& busy_until = idle[static_cast<size_t>(event.collective.role)];
+        done.push_back(busy_until = std::max(busy_until, now) + seconds);
       } else {
         done.push_back(now += seconds);
         time.communication_seconds += seconds;

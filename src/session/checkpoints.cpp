@@ -33,9 +33,9 @@ CheckpointInfo info_of(const CheckpointRequest& request, const StateDict& loop) 
           .fields = request.fields};
 }
 
-bool is_same_folder(const std::filesystem::path& one, const std::filesystem::path& other) {
+bool is_same_folder(const std::filesystem::path& a, const std::filesystem::path& b) {
   std::error_code unseen;  // links lead to the same folder
-  return std::filesystem::equivalent(one.empty() ? "." : one, other.empty() ? "." : other, unseen);
+  return std::filesystem::equivalent(a.empty() ? "." : a, b.empty() ? "." : b, unseen);
 }
 
 }  // namespace
@@ -50,7 +50,7 @@ struct Checkpoints::Folder {
   bool saves_end = false, has_end = false;                   // the save under way, the newest checkpoint: of the training's end
 };
 
-struct Checkpoints::Place {
+struct Checkpoints::KeptState {
   detail::StateWriter writer;
   StateDict loop;
 };
@@ -103,11 +103,11 @@ void Checkpoints::save(const CheckpointRequest& request, const StateDict& loop) 
   forgive(folder, [&] {
     if (const auto report = folder.writer.finish()) committed(folder, *report);
   });
-  const bool at_place = place_ && !request.weights_only;
+  const bool use_kept = kept_ && !request.weights_only;
   std::optional<detail::StateWriter> live;
-  if (!at_place) gather(live.emplace(session_, session_.communicator().cpu()), session_, request.weights_only, loop);
-  const auto& writer = at_place ? place_->writer : *live;
-  const auto& saved_loop = at_place ? place_->loop : loop;
+  if (!use_kept) gather(live.emplace(session_, session_.communicator().cpu()), session_, request.weights_only, loop);
+  const auto& writer = use_kept ? kept_->writer : *live;
+  const auto& saved_loop = use_kept ? kept_->loop : loop;
   const auto info = info_of(request, saved_loop);
   folder.saves_end = saved_loop.contains("ended") && saved_loop.get<bool>("ended");
   forgive(folder, [&] {
@@ -121,13 +121,13 @@ void Checkpoints::save(const CheckpointRequest& request, const StateDict& loop) 
 }
 
 bool Checkpoints::has_end(const std::filesystem::path& folder) const {
-  return std::any_of(folders_.begin(), folders_.end(), [&](const auto& one) { return one->path == folder && one->has_end; });
+  return std::any_of(folders_.begin(), folders_.end(), [&](const auto& used) { return used->path == folder && used->has_end; });
 }
 
-void Checkpoints::keep_place(const StateDict& loop) {
+void Checkpoints::keep_state(const StateDict& loop) {
   if (folders_.empty()) return;
-  place_ = std::make_unique<Place>(Place{detail::StateWriter(session_, session_.communicator().cpu()), loop});
-  gather(place_->writer, session_, /*weights_only=*/false, loop, /*keep=*/true);
+  kept_ = std::make_unique<KeptState>(KeptState{detail::StateWriter(session_, session_.communicator().cpu()), loop});
+  gather(kept_->writer, session_, /*weights_only=*/false, loop, /*keep=*/true);
 }
 
 bool Checkpoints::begin_branch(const CheckpointReader* from, bool of_this_run) {
@@ -161,7 +161,7 @@ bool Checkpoints::begin_branch(const CheckpointReader* from, bool of_this_run) {
 
 void Checkpoints::end_training() {
   finish();
-  place_.reset();
+  kept_.reset();
 }
 
 void Checkpoints::at_boundary(const std::function<StateDict()>& loop) {
@@ -185,46 +185,46 @@ bool Checkpoints::save_for_stop(const std::function<StateDict()>& loop) {
 
 void Checkpoints::request_on_exception(CheckpointRequest request) {
   folder_at(request.folder);  // one that cannot be written is found now
-  std::erase_if(on_exception_, [&](const auto& one) { return one.folder == request.folder && one.name == request.name; });
+  std::erase_if(on_exception_, [&](const auto& pending) { return pending.folder == request.folder && pending.name == request.name; });
   on_exception_.push_back(std::move(request));
 }
 
 void Checkpoints::begin_training() {
-  aside_.reset();
-  place_.reset();
+  after_error_.reset();
+  kept_.reset();
   for (const auto& folder : folders_) folder->has_end = false;
   auto& host = session_.communicator().cpu();
-  if (!on_exception_.empty()) aside_ = host.split(0, host.rank());
+  if (!on_exception_.empty()) after_error_ = host.split(0, host.rank());
 }
 
 // A rank that waits here in vain ends the job, as it would have without waiting.
-bool Checkpoints::all_stand_there(const std::string& why, int64_t step) {
+bool Checkpoints::all_ranks_at_step(const std::string& why, int64_t step) {
   constexpr std::chrono::seconds patience{5};
   std::mutex mutex;
-  std::condition_variable_any met;
-  bool all_came = false;
+  std::condition_variable_any arrived;
+  bool all_arrived = false;
   const std::jthread watch([&](const std::stop_token& ended) {
     std::unique_lock lock(mutex);
-    met.wait_for(lock, ended, patience, [&] { return all_came; });
-    if (!all_came && !ended.stop_requested()) session_.communicator().abort(why);
+    arrived.wait_for(lock, ended, patience, [&] { return all_arrived; });
+    if (!all_arrived && !ended.stop_requested()) session_.communicator().abort(why);
   });
-  const auto most = all_max(*aside_, std::vector<int64_t>{step, -step});
+  const auto most = all_max(*after_error_, std::vector<int64_t>{step, -step});
   const std::lock_guard lock(mutex);
-  all_came = true;
-  met.notify_all();
+  all_arrived = true;
+  arrived.notify_all();
   return step >= 0 && most[0] == -most[1];
 }
 
 void Checkpoints::save_on_exception(const std::string& why, const StateDict& last_step) noexcept {
-  if (!aside_) return;
+  if (!after_error_) return;
   const auto& log = session_.runtime().log();
   try {
-    if (!all_stand_there(why, last_step.empty() ? -1 : last_step.get<int64_t>("step"))) return;
+    if (!all_ranks_at_step(why, last_step.empty() ? -1 : last_step.get<int64_t>("step"))) return;
     for (const auto& request : on_exception_) {
-      detail::StateWriter writer(session_, *aside_);
+      detail::StateWriter writer(session_, *after_error_);
       gather(writer, session_, request.weights_only, last_step);
       const auto info = info_of(request, last_step);
-      CheckpointWriter folder(*aside_, request.folder, {.remove_leftovers = false});  // another save may be under way
+      CheckpointWriter folder(*after_error_, request.folder, {.remove_leftovers = false});  // another save may be under way
       const auto report = folder.save(info, writer.state());
       log.info("[checkpoint] the last complete step, {}, is saved: {}", info.step, report.path.string());
     }
@@ -237,12 +237,12 @@ void Checkpoints::save_on_exception(const std::string& why, const StateDict& las
 
 void Checkpoints::finish() {
   using Clock = std::chrono::steady_clock;
-  auto told = Clock::now();
+  auto logged_at = Clock::now();
   for (auto& folder : folders_)
     forgive(*folder, [&] {
       const auto report = folder->writer.finish([&](uint64_t written, uint64_t all) {
-        if (Clock::now() - told < std::chrono::seconds(2)) return;
-        told = Clock::now();
+        if (Clock::now() - logged_at < std::chrono::seconds(2)) return;
+        logged_at = Clock::now();
         session_.runtime().log().info("[checkpoint] {:.0f} of {:.0f} MB are written", static_cast<double>(written) / 1e6,
                                       static_cast<double>(all) / 1e6);
       });

@@ -64,7 +64,7 @@ void GradientScaling::scale_gradients() {
 }
 
 // All ranks find the same: where each has a part of the mean gradient, the norm is of all parts.
-void GradientScaling::look(size_t optimizer, int64_t step) {
+void GradientScaling::check_finite(size_t optimizer, int64_t step) {
   nonfinite_[optimizer] = 0;
   const auto policy = scaler_ ? NonfiniteGradients::skip : config_.nonfinite_gradients;
   if (policy == NonfiniteGradients::ignore || std::isfinite(strategy_->grad_norm(optimizer).item<double>())) return;

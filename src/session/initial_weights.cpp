@@ -20,8 +20,8 @@ std::map<std::string, const TensorEntry*> renamed(const InitialWeights& init) {
   const auto path = init.source->path().string();
   for (const auto& [name, entry] : init.source->with_prefix(init.source->weights_prefix())) {
     const std::pair<const std::string, std::string>* longest = nullptr;
-    for (const auto& one : init.rename)
-      if (name.starts_with(one.first) && (!longest || one.first.size() > longest->first.size())) longest = &one;
+    for (const auto& rule : init.rename)
+      if (name.starts_with(rule.first) && (!longest || rule.first.size() > longest->first.size())) longest = &rule;
     if (longest) used.insert(longest->first);
     const auto now = longest ? longest->second + name.substr(longest->first.size()) : name;
     if (const auto [before, first] = offered.emplace(now, entry); !first)
@@ -42,12 +42,12 @@ void Session::load_weights(const InitialWeights& init) {
     return std::any_of(init.exclude.begin(), init.exclude.end(), [&](const auto& pattern) { return matches(pattern, name); });
   };
   auto offered = renamed(init);
-  std::erase_if(offered, [&](const auto& one) { return excluded(one.first); });
+  std::erase_if(offered, [&](const auto& entry) { return excluded(entry.first); });
   detail::define_buffers(*strategy_, offered, "");
-  auto wanted = strategy_->state(StateUse::load, /*weights_only=*/true);
-  for (auto& tensor : wanted) tensor.name.erase(0, in_state.size());
-  const auto kept = std::erase_if(wanted, [&](const auto& tensor) { return excluded(tensor.name); });
-  const detail::TensorMatch match(std::move(wanted), offered, /*convert=*/true);
+  auto needed = strategy_->state(StateUse::load, /*weights_only=*/true);
+  for (auto& tensor : needed) tensor.name.erase(0, in_state.size());
+  const auto kept = std::erase_if(needed, [&](const auto& tensor) { return excluded(tensor.name); });
+  const detail::TensorMatch match(std::move(needed), offered, /*convert=*/true);
   if (const auto differences = match.differences(); !differences.empty())
     throw DataError(fmt::format("{} does not fit the model; {}", init.source->path().string(), differences),
                     "rename beginnings of names with --init_rename, and leave out what shall not be loaded with --init_exclude",

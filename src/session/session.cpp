@@ -29,12 +29,12 @@ const SessionConfig& checked(const SessionConfig& config) {
 std::unique_ptr<Communicator> by_numa_domain(const StrategyConfig& strategy, MpiRuntime& runtime, const Topology& topology,
                                              Communicator& communicator) {
   if (share_parameters_of(strategy) != ShareParameters::numa || !communicator.node()) return nullptr;
-  const auto& places = topology.places();
-  const auto astray = std::find_if(places.begin(), places.end(), [](const RankPlace& place) { return place.numa_domain < 0; });
-  if (astray != places.end())
-    throw ConfigError(fmt::format("share_parameters: numa, and rank {} may run on cores of several NUMA domains", astray - places.begin()),
-                      "bind ranks to cores or domains (mpirun --bind-to core, srun --cpu-bind=cores), or use share_parameters: node",
-                      "session");
+  const auto& locations = topology.locations();
+  const auto unbound = std::find_if(locations.begin(), locations.end(), [](const RankLocation& place) { return place.numa_domain < 0; });
+  if (unbound != locations.end())
+    throw ConfigError(
+        fmt::format("share_parameters: numa, and rank {} may run on cores of several NUMA domains", unbound - locations.begin()),
+        "bind ranks to cores or domains (mpirun --bind-to core, srun --cpu-bind=cores), or use share_parameters: node", "session");
   return Communicator::create_in_parts(runtime, communicator, topology.self().numa_domain);
 }
 
@@ -129,15 +129,15 @@ void Session::backward(const Tensor& loss, double weight) {
 
 bool Session::reduce(size_t optimizer, Accumulation accumulation) {
   const auto off = no_autocast();
-  const StepTotals totals = strategy_->meet(wanted(), optimizer);
-  agree(totals.signals);
+  const StepTotals totals = strategy_->synchronize_step(local_requests(), optimizer);
+  set_agreed(totals.signals);
   if (!(totals.weight > 0)) {
     strategy_->zero_grad(optimizer);
     return false;
   }
   strategy_->reduce(totals, optimizer, accumulation);
   scaling_.expect_weight(totals.weight / mesh_->loss().size());
-  scaling_.look(optimizer, progress_.step);
+  scaling_.check_finite(optimizer, progress_.step);
   return true;
 }
 
@@ -189,7 +189,7 @@ std::vector<OptimizerValues> Session::optimizer_values() const {
     const std::string kind = known ? optimizer_name(spec.optimizer) : strategy_->custom_optimizer(i)->name();
     OptimizerValues values{.name = spec.name.empty() ? kind : spec.name, .known = known};
     if (spec.lr_scheduler) values.interval = interval_of(*spec.lr_scheduler);
-    for (const auto& [lr, weight_decay] : strategy_->segment_options(i)) {
+    for (const auto& [lr, weight_decay] : strategy_->parameter_group_options(i)) {
       OptimizerValues::Group group{.lr = scheduled(i, lr)};
       if (known) group.momentum = base_momentum(spec.optimizer), group.weight_decay = weight_decay;
       values.groups.push_back(group);
@@ -210,13 +210,13 @@ void Session::note_values(const NamedValues& values) {
       if (const double* value = find_value(values, schedule->monitor)) plateaus_[i].waiting = *value;
 }
 
-void Session::step_schedulers(Interval moment, const NamedValues* logged) {
+void Session::step_schedulers(Interval interval, const NamedValues* logged) {
   for (size_t i = 0; i < specs_.size(); i++) {
     const auto* schedule = plateau_schedule(i);
-    if (!schedule || schedule->interval != moment) continue;
-    if ((moment == Interval::step ? progress_.step : progress_.epoch) % schedule->frequency != 0) continue;
+    if (!schedule || schedule->interval != interval) continue;
+    if ((interval == Interval::step ? progress_.step : progress_.epoch) % schedule->frequency != 0) continue;
     if (const auto value = std::exchange(plateaus_[i].waiting, std::nullopt)) {
-      plateaus_[i] = look(*schedule, plateaus_[i], *value);
+      plateaus_[i] = observe(*schedule, plateaus_[i], *value);
     } else if (schedule->strict && logged && !find_value(*logged, schedule->monitor)) {
       const std::string known = names_of(*logged);
       throw ConfigError(fmt::format("a plateau schedule monitors \"{}\", which was not logged", schedule->monitor),

@@ -21,14 +21,15 @@ std::string StateReader::path() const { return checkpoint_->path().string(); }
 // False for one that is damaged, on all ranks. What was read of it is in the model then.
 bool StateReader::load_tensors(bool weights_only, std::exception_ptr& damage) {
   auto offered = checkpoint_->with_prefix("");
-  std::erase_if(
-      offered, [&](const auto& one) { return !one.first.starts_with("model/") && (weights_only || !one.first.starts_with("optimizer/")); });
+  std::erase_if(offered, [&](const auto& entry) {
+    return !entry.first.starts_with("model/") && (weights_only || !entry.first.starts_with("optimizer/"));
+  });
   detail::define_buffers(session_.strategy(), offered, "model/");
   const TensorMatch match(session_.strategy().state(StateUse::load, weights_only), offered, /*convert=*/false);
   if (const auto differences = match.differences(); !differences.empty()) {
-    const auto what = fmt::format("{} does not fit the model; {}", path(), differences);
-    if (from_.strict) throw DataError(what, "resume with the model that wrote it, or pass --ckpt_strict false", "checkpoint");
-    if (session_.rank() == 0) session_.runtime().log().warning("[checkpoint] {}", what);
+    const auto message = fmt::format("{} does not fit the model; {}", path(), differences);
+    if (from_.strict) throw DataError(message, "resume with the model that wrote it, or pass --ckpt_strict false", "checkpoint");
+    if (session_.rank() == 0) session_.runtime().log().warning("[checkpoint] {}", message);
   }
   try {
     checkpoint_->together([&] { match.load(*checkpoint_); });

@@ -56,11 +56,11 @@ void StateWriter::add_rows(const std::string& name, const Tensor& mine) {
   std::vector<int64_t> of_ranks;
   const int64_t* known = forms;
   for (size_t rank = 0; rank < ranks; rank++) {
-    const int64_t* its = forms + rank * width;
+    const int64_t* row = forms + rank * width;
     if (std::cmp_equal(rank, session_.rank())) begin = rows;
-    if (its[0] > 0) known = its;
-    rows += its[0];
-    of_ranks.push_back(its[0]);
+    if (row[0] > 0) known = row;
+    rows += row[0];
+    of_ranks.push_back(row[0]);
   }
   std::vector<int64_t> shape(known + 3, known + 3 + known[2]);
   shape[0] = rows;

@@ -14,12 +14,12 @@ namespace levin::detail {
 namespace {
 
 // A few of them: a list of thousands tells no more.
-void list(std::vector<std::string>& lines, const char* what, const std::vector<std::string>& names) {
+void list(std::vector<std::string>& lines, const char* title, const std::vector<std::string>& names) {
   if (names.empty()) return;
   constexpr size_t most = 10;
   std::vector<std::string> first(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(std::min(most, names.size())));
   if (names.size() > most) first.push_back(fmt::format("and {} more", names.size() - most));
-  lines.push_back(fmt::format("{}: {}", what, joined(first)));
+  lines.push_back(fmt::format("{}: {}", title, joined(first)));
 }
 
 void load_part(const StateTensor::Part& part, const TensorSource& source, const TensorEntry& entry) {
@@ -40,10 +40,10 @@ void define_buffers(Strategy& strategy, const std::map<std::string, const Tensor
   });
 }
 
-TensorMatch::TensorMatch(std::vector<StateTensor> wanted, const std::map<std::string, const TensorEntry*>& offered, bool convert)
-    : wanted_(std::move(wanted)) {
+TensorMatch::TensorMatch(std::vector<StateTensor> needed, const std::map<std::string, const TensorEntry*>& offered, bool convert)
+    : needed_(std::move(needed)) {
   std::set<std::string> known;
-  for (const auto& tensor : wanted_) {
+  for (const auto& tensor : needed_) {
     known.insert(tensor.name);
     const auto found = offered.find(tensor.name);
     if (found == offered.end()) {

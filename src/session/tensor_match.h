@@ -20,7 +20,7 @@ void define_buffers(Strategy& strategy, const std::map<std::string, const Tensor
 class TensorMatch {
  public:
   /// `offered`: what the file has, by the names that the run gives it. With `convert` any floating dtype fits any other.
-  TensorMatch(std::vector<StateTensor> wanted, const std::map<std::string, const TensorEntry*>& offered, bool convert);
+  TensorMatch(std::vector<StateTensor> needed, const std::map<std::string, const TensorEntry*>& offered, bool convert);
   TensorMatch(const TensorMatch&) = delete;
   /// What is missing, unexpected, or of another shape or dtype, by name; empty where all fits.
   std::string differences() const;
@@ -29,7 +29,7 @@ class TensorMatch {
   void load(const TensorSource& source) const;
 
  private:
-  std::vector<StateTensor> wanted_;
+  std::vector<StateTensor> needed_;
   std::vector<std::pair<const StateTensor*, const TensorEntry*>> fitting_;
   std::vector<std::string> missing_, unexpected_, different_;
 };

@@ -13,17 +13,17 @@ namespace levin {
 // What is different in the passes of validate, test and predict.
 struct EvaluationLoop::StageHooks {
   template <class... Parameters>
-  struct Moment {
+  struct HookPair {
     const char* name;
     void (Hooks::*hook)(Parameters...);
   };
-  Moment<> start, epoch_start, epoch_end, end;
-  Moment<const Batch&, int64_t> batch_start, batch_end;
-  struct ModelMoment {
+  HookPair<> start, epoch_start, epoch_end, end;
+  HookPair<const Batch&, int64_t> batch_start, batch_end;
+  struct ModelHookPair {
     const char* name;
     void (Module::*hook)();
   };
-  ModelMoment model_eval, model_train;
+  ModelHookPair model_eval, model_train;
   std::vector<DataLoaderSpec> (DataModule::*loaders)();
   Limit TrainerConfig::*limit;
   const char* limit_name;
@@ -146,7 +146,7 @@ void EvaluationLoop::run_source(size_t dataloader_idx, int64_t batches) {
 
 bool EvaluationLoop::must_exit() {
   if (!may_be_interrupted_) return false;
-  session_.meet();
+  session_.exchange_requests();
   return session_.must_exit();
 }
 

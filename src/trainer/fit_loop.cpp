@@ -99,13 +99,13 @@ void FitLoop::begin(StateReader* saved, bool of_this_run) {
 
 // ModelCheckpoint asks for the end's checkpoint in on_train_end.
 void FitLoop::end() {
-  const auto place = [this] { return state(); };
+  const auto loop_state = [this] { return state(); };
   if (session_.must_exit())
-    checkpoints_.save_for_stop(place);
+    checkpoints_.save_for_stop(loop_state);
   else
     checkpoints_.finish();
   hooks_.call("on_train_end", &Hooks::on_train_end);
-  if (!session_.must_exit()) checkpoints_.at_boundary(place);
+  if (!session_.must_exit()) checkpoints_.at_boundary(loop_state);
   checkpoints_.end_training();
   hooks_.call("on_fit_end", &Hooks::on_fit_end);
 }
@@ -122,7 +122,7 @@ void FitLoop::run_epochs() {
     throw;
   } catch (const std::exception& error) {
     const std::string why = explain(error);
-    const ErrorPlaceKept kept;
+    const KeepErrorContext kept;
     checkpoints_.save_on_exception(why, step_->update_begun() ? StateDict() : complete_);
     throw;
   }
@@ -171,14 +171,14 @@ void FitLoop::sanity_check() {
 
 void FitLoop::run_epoch() {
   const LogTarget target(run_, logs_);
-  const bool goes_on = std::exchange(in_epoch_, true);
-  if (!goes_on) {
+  const bool resumed = std::exchange(in_epoch_, true);
+  if (!resumed) {
     loader_->set_epoch(session_.progress().epoch);
     batch_idx_ = 0;
   }
   run_.begin_pass(batches_, batch_idx_);
   clock_ = std::chrono::steady_clock::now();
-  if (!goes_on) hooks_.call("on_train_epoch_start", &Hooks::on_train_epoch_start);
+  if (!resumed) hooks_.call("on_train_epoch_start", &Hooks::on_train_epoch_start);
   bool more = !enough();
   int64_t done = batch_idx_;
   if (std::exchange(validation_interrupted_, false)) {  // in the attempt before
@@ -199,7 +199,7 @@ void FitLoop::run_epoch() {
   if (session_.must_exit()) return;  // in the middle of the epoch
   // A limit may end the training in the middle of an epoch; with a higher one it resumes there, so checkpoints keep this place.
   const bool cut_short = enough() && done < batches_ && !loader_->at_end();
-  if (cut_short) checkpoints_.keep_place(state());
+  if (cut_short) checkpoints_.keep_state(state());
   in_epoch_ = false;
   run_.end_train_epoch(logs_);
   session_.progress().epoch++;
@@ -243,14 +243,14 @@ void FitLoop::end_batch() {
   at_boundary();
   if (!session_.late_agreement_wanted()) return;
   session_.forget_late_agreement();
-  session_.meet();  // a signal that arrived after the step's exchange does not wait for a whole long step
+  session_.exchange_requests();  // a signal that arrived after the step's exchange does not wait for a whole long step
 }
 
 // A monitored value may still come until an epoch and a validation have ended.
-void FitLoop::step_schedulers(Interval moment) {
+void FitLoop::step_schedulers(Interval interval) {
   const bool all_logged = session_.progress().epoch > 0 && (validated_once_ || !validation_);
   session_.note_values(run_.logging().take_new_metrics());
-  session_.step_schedulers(moment, all_logged ? &run_.report().metrics : nullptr);
+  session_.step_schedulers(interval, all_logged ? &run_.report().metrics : nullptr);
 }
 
 bool FitLoop::last_batch() const noexcept { return batch_idx_ + 1 == batches_ || loader_->at_end(); }

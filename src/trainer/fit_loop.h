@@ -43,7 +43,7 @@ class FitLoop {
   void validate_if_due();
   void validate();
   void end_batch();
-  void step_schedulers(Interval moment);
+  void step_schedulers(Interval interval);
   void watch_the_time();
   bool validation_is_due() const noexcept;
   bool last_batch() const noexcept;

@@ -17,15 +17,15 @@ void restore_metrics(const StateDict& state, NamedValues& metrics) {
 StateDict FitLoop::state() {
   StateDict state;
   session_.add_progress(state);
-  const auto place = loader_->state();
+  const auto position = loader_->state();
   state.set("in_epoch", in_epoch_);
   state.set("ended", enough() && !session_.must_exit());
   state.set("stop.reasons", static_cast<int64_t>(session_.lasting_reasons()));
   state.set("stop.reason", run_.report().stop_reason);
   state.set("stop.options", stop_options());
   state.set("validation_interrupted", validation_interrupted_);
-  state.set("loader.epoch", place.epoch);
-  state.set("loader.samples", place.samples);
+  state.set("loader.epoch", position.epoch);
+  state.set("loader.samples", position.samples);
   state.set("loader.step_samples", loader_->step_samples());
   state.set("all_batches", all_batches_);
   state.set("ranks", session_.mesh().data().size());

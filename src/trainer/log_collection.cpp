@@ -62,11 +62,11 @@ class LoggedValue : public Metric {
 
  private:
   double start() const { return fx_ == ReduceFx::min ? infinity : fx_ == ReduceFx::max ? -infinity : 0; }
-  double combined(double one, double other) const {
+  double combined(double a, double b) const {
     switch (fx_) {
-      case ReduceFx::min: return std::min(one, other);
-      case ReduceFx::max: return std::max(one, other);
-      default: return one + other;
+      case ReduceFx::min: return std::min(a, b);
+      case ReduceFx::max: return std::max(a, b);
+      default: return a + b;
     }
   }
   ReduceFx fx_;
@@ -118,9 +118,9 @@ LogCollection::~LogCollection() = default;
 void LogCollection::clear() { entries_.clear(); }
 
 void LogCollection::discard() {
-  for (auto& one : entries_) {
-    one.epoch.clear();
-    if (one.metric) one.metric->reset();
+  for (auto& entry : entries_) {
+    entry.epoch.clear();
+    if (entry.metric) entry.metric->reset();
   }
 }
 
@@ -168,13 +168,13 @@ void LogCollection::log(std::string_view name, Metric& metric, const LogOptions&
 NamedValues LogCollection::step_values(Communicator& communicator) {
   std::vector<Metric*> due;
   std::vector<std::string> names;
-  for (auto& one : entries_) {
-    if (!one.on_step || !one.options.logger) continue;
-    one.step.clear();
-    one.step.add(one.last_value(), one.last_weight);
-    one.step.publish();
-    due.push_back(&one.step);
-    names.push_back(one.on_epoch ? one.logged + "_step" + one.dataloader : one.name);
+  for (auto& entry : entries_) {
+    if (!entry.on_step || !entry.options.logger) continue;
+    entry.step.clear();
+    entry.step.add(entry.last_value(), entry.last_weight);
+    entry.step.publish();
+    due.push_back(&entry.step);
+    names.push_back(entry.on_epoch ? entry.logged + "_step" + entry.dataloader : entry.name);
   }
   NamedValues values;
   if (due.empty()) return values;
@@ -188,38 +188,38 @@ NamedValues LogCollection::epoch_values(Communicator& communicator) { return val
 NamedValues LogCollection::values_of(const std::string& dataloader, Communicator& communicator) {
   std::vector<Metric*> due;
   std::vector<Entry*> logged;
-  for (auto& one : entries_) {
-    if (!one.on_epoch || one.dataloader != dataloader) continue;
-    one.epoch.publish();
-    due.push_back(one.metric ? one.metric : &one.epoch);
-    logged.push_back(&one);
+  for (auto& entry : entries_) {
+    if (!entry.on_epoch || entry.dataloader != dataloader) continue;
+    entry.epoch.publish();
+    due.push_back(entry.metric ? entry.metric : &entry.epoch);
+    logged.push_back(&entry);
   }
   NamedValues values;
   if (due.empty()) return values;
   const auto computed = compute_synchronised(due, communicator);
   for (size_t i = 0; i < due.size(); i++) {
-    auto& one = *logged[i];
+    auto& entry = *logged[i];
     const double value = computed[i].item<double>();
-    one.set_last(value);
-    one.epoch.clear();
-    if (one.metric) one.metric->reset();
-    if (one.options.logger) values.emplace_back(one.on_step ? one.logged + "_epoch" + one.dataloader : one.name, value);
+    entry.set_last(value);
+    entry.epoch.clear();
+    if (entry.metric) entry.metric->reset();
+    if (entry.options.logger) values.emplace_back(entry.on_step ? entry.logged + "_epoch" + entry.dataloader : entry.name, value);
   }
   return values;
 }
 
 NamedValues LogCollection::progress_bar() const {
   NamedValues values;
-  for (const auto& one : entries_)
-    if (one.options.prog_bar) values.emplace_back(one.name, one.last_value());
+  for (const auto& entry : entries_)
+    if (entry.options.prog_bar) values.emplace_back(entry.name, entry.last_value());
   return values;
 }
 
 std::vector<LogCollection::Running> LogCollection::running() const {
   std::vector<Running> all;
-  for (const auto& one : entries_) {
-    Running now{one.logged, one.options, one.metric, one.epoch.sum(), one.epoch.weight(), one.last_value(), one.last_weight};
-    now.options.on_step = one.on_step, now.options.on_epoch = one.on_epoch;
+  for (const auto& entry : entries_) {
+    Running now{entry.logged, entry.options, entry.metric, entry.epoch.sum(), entry.epoch.weight(), entry.last_value(), entry.last_weight};
+    now.options.on_step = entry.on_step, now.options.on_epoch = entry.on_epoch;
     all.push_back(std::move(now));
   }
   return all;
@@ -229,10 +229,10 @@ void LogCollection::restore(const std::vector<Running>& entries) {
   clear();
   expected_ = 0;
   for (const auto& was : entries) {
-    auto& one = entries_.emplace_back(was.name, std::string(), was.options, training_);
-    one.metric = was.metric;
-    one.epoch.resume(was.sum, was.weight);
-    one.set_last(was.last), one.last_weight = was.last_weight;
+    auto& entry = entries_.emplace_back(was.name, std::string(), was.options, training_);
+    entry.metric = was.metric;
+    entry.epoch.resume(was.sum, was.weight);
+    entry.set_last(was.last), entry.last_weight = was.last_weight;
   }
 }
 

@@ -34,8 +34,8 @@ void ManualOptimizer::clip_gradients(std::optional<double> gradient_clip_val, Cl
 bool ManualOptimizer::step() { return step(/*clip=*/false); }
 
 bool ManualOptimizer::step(bool clip) {
-  const bool something = reduce();
-  if (something) {
+  const bool has_gradients = reduce();
+  if (has_gradients) {
     auto& module = optimization_->module_;
     const auto& config = optimization_->run_.config().session;
     optimization_->run_.hooks().call("on_before_optimizer_step", &Hooks::on_before_optimizer_step, std::string_view(name_));
@@ -46,7 +46,7 @@ bool ManualOptimizer::step(bool clip) {
     optimization_->stepped_ = true;
   }
   zero_grad();
-  return something;
+  return has_gradients;
 }
 
 ManualOptimization::ManualOptimization(Run& run, std::function<void()> before_exchange)
@@ -81,17 +81,17 @@ void ManualOptimization::backward(const Tensor& loss) {
 }
 
 Tensor ManualOptimization::optimize(std::string_view name, const std::function<Tensor()>& loss) {
-  auto& one = optimizer(name);
+  auto& manual = optimizer(name);
   struct Toggled {
     explicit Toggled(ManualOptimizer& optimizer) : optimizer(optimizer) { optimizer.toggle(); }
     ~Toggled() { optimizer.untoggle(); }
     ManualOptimizer& optimizer;
-  } toggled(one);
-  one.zero_grad();
+  } toggled(manual);
+  manual.zero_grad();
   const Tensor value = loss();
-  session_.expect_step(one.index_);
+  session_.expect_step(manual.index_);
   backward(value);
-  one.step(/*clip=*/true);
+  manual.step(/*clip=*/true);
   return value.detach();
 }
 

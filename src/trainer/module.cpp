@@ -21,9 +21,9 @@ Trainer& Module::trainer() const {
   return *trainer_;
 }
 
-static ManualOptimization& need(ManualOptimization* optimization, const char* what) {
+static ManualOptimization& need(ManualOptimization* optimization, const char* call) {
   if (optimization) return *optimization;
-  throw UsageError("trainer", fmt::format("{} without manual optimization", what),
+  throw UsageError("trainer", fmt::format("{} without manual optimization", call),
                    "return false from automatic_optimization, and call it in training_step");
 }
 

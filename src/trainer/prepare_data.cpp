@@ -7,7 +7,7 @@
 
 #include "levin/comm/host_values.h"
 #include "levin/core/error.h"
-#include "levin/core/whereabouts.h"
+#include "levin/core/trace_context.h"
 
 namespace levin {
 namespace {
@@ -59,7 +59,7 @@ void prepare_data(DataModule& data, const Topology& topology, Communicator& comm
     per_node = wish ? *wish : !directory.empty() && !hosts_share(directory, topology, communicator);
   }
   if (communicator.rank() == 0 || (per_node && topology.self().local_rank == 0)) {
-    const HookScope here("prepare_data", &typeid(data));
+    const HookScope scope("prepare_data", &typeid(data));
     data.prepare_once();
   }
   communicator.barrier();

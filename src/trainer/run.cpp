@@ -32,14 +32,15 @@ void Run::end_train_epoch(LogCollection& logs) {
 std::unique_ptr<Loader> Run::make_loader(const DataLoaderSpec& spec, bool training) {
   if (!spec.has_data()) throw ConfigError("there are no data to fit", "override the data module's train_dataloader", "trainer");
   const auto& mesh = session().mesh();
-  const LoaderPlace place{.rank = mesh.data().index,
-                          .world_size = mesh.data().size(),
-                          .accumulate = config().accumulate_grad_batches,  // in evaluation, too: a part of a global batch fits in memory
-                          .seed = session().seed()};
+  const LoaderPartition partition{
+      .rank = mesh.data().index,
+      .world_size = mesh.data().size(),
+      .accumulate = config().accumulate_grad_batches,  // in evaluation, too: a part of a global batch fits in memory
+      .seed = session().seed()};
   DataLoaderOptions options = training ? spec.options : spec.options.for_evaluation();
   if (config().overfit_batches.number() > 0) options.shuffle = false;
-  if (spec.stream) return std::make_unique<StreamLoader>(spec.stream, options, place, mesh.data_communicator());
-  return std::make_unique<DataLoader>(spec.dataset, options, place);
+  if (spec.stream) return std::make_unique<StreamLoader>(spec.stream, options, partition, mesh.data_communicator());
+  return std::make_unique<DataLoader>(spec.dataset, options, partition);
 }
 
 int64_t Run::allowed_batches(const Limit& limit, const Loader& loader, const char* option) {

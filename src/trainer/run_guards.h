@@ -18,12 +18,12 @@ namespace levin {
 /// Calls what is not in a HookList: an error in it names it.
 template <class Callee, class Call>
 decltype(auto) call(const char* name, const Callee& callee, const Call& body) {
-  const HookScope here(name, &typeid(callee));
+  const HookScope scope(name, &typeid(callee));
   return body();
 }
 template <class Callee, class Call>
 decltype(auto) call(const char* name, const Callee& callee, const Batch& batch, const Call& body) {
-  const HookScope here(name, &typeid(callee), &batch);
+  const HookScope scope(name, &typeid(callee), &batch);
   return body();
 }
 
@@ -49,13 +49,13 @@ class ModuleInRun {
 /// The Trainer knows its run.
 class CurrentRun {
  public:
-  CurrentRun(Run*& place, Run& run) : place_(place), before_(std::exchange(place, &run)) {}
-  ~CurrentRun() { place_ = before_; }
+  CurrentRun(Run*& current, Run& run) : current_(current), before_(std::exchange(current, &run)) {}
+  ~CurrentRun() { current_ = before_; }
   CurrentRun(const CurrentRun&) = delete;
   CurrentRun& operator=(const CurrentRun&) = delete;
 
  private:
-  Run*& place_;
+  Run*& current_;
   Run* before_;
 };
 

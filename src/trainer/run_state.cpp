@@ -9,7 +9,7 @@
 
 #include "levin/comm/host_values.h"
 #include "levin/core/error.h"
-#include "levin/core/whereabouts.h"
+#include "levin/core/trace_context.h"
 #include "levin/trainer/log_collection.h"
 #include "levin/trainer/module.h"
 #include "run.h"
@@ -53,9 +53,9 @@ EntryText read(const StateDict& state, int64_t number) {
           state.get<std::string>(key_of(number, "metric"))};
 }
 
-std::string name_of_metric(const Module& module, const Metric* wanted) {
+std::string name_of_metric(const Module& module, const Metric* metric_sought) {
   for (const auto& [name, metric] : module.metrics())
-    if (metric.get() == wanted) return name;
+    if (metric.get() == metric_sought) return name;
   return {};
 }
 
@@ -166,11 +166,11 @@ void ModuleMetrics::load(const StateDict& state) {
 FunctionState state_of(DataModule& data) {
   return {"data",
           [&data](StateDict& state) {
-            const HookScope here("state_dict", &typeid(data));
+            const HookScope scope("state_dict", &typeid(data));
             state = data.state_dict();
           },
           [&data](const StateDict& state) {
-            const HookScope here("load_state_dict", &typeid(data));
+            const HookScope scope("load_state_dict", &typeid(data));
             data.load_state_dict(state);
           }};
 }
@@ -180,8 +180,8 @@ RunState::RunState(Run& run, LogCollection& logs)
   const auto add = [&](FunctionState state) { others_.push_back(std::make_unique<FunctionState>(std::move(state))); };
   add(state_of(run.data()));
   for (const auto& [key, callback] : keyed_callbacks(run))
-    add({"callbacks/" + key, [its = callback.get()](StateDict& state) { state = its->state_dict(); },
-         [its = callback.get()](const StateDict& state) { its->load_state_dict(state); }});
+    add({"callbacks/" + key, [member = callback.get()](StateDict& state) { state = member->state_dict(); },
+         [member = callback.get()](const StateDict& state) { member->load_state_dict(state); }});
   const auto& hooks = run.hooks();
   add({"hooks", [&hooks](StateDict& state) { hooks.call("on_save_checkpoint", &Hooks::on_save_checkpoint, state); },
        [&hooks](const StateDict& state) { hooks.call("on_load_checkpoint", &Hooks::on_load_checkpoint, state); }});

@@ -80,7 +80,7 @@ void Trainer::run(Stage stage, Module& module, DataModule& data, const std::func
   Run run({config_, session_, checkpoints_, *logging_, report_}, module, data);
   const CurrentRun current(run_, run);
   RunScope::Names names = names_of(module);
-  const RunScope here(names, session_.progress().step);
+  const RunScope scope(names, session_.progress().step);
   const NumericFlags flags(config_, stage);
   try {
     attach_callbacks(run);
@@ -97,7 +97,7 @@ void Trainer::run(Stage stage, Module& module, DataModule& data, const std::func
   } catch (const std::exception& error) {
     const std::string message = explain(error);
     session_.communicator().abort(message);
-    const ErrorPlaceKept kept;
+    const KeepErrorContext kept;
     for (const auto& callback : run.callbacks()) call("on_exception", *callback, [&] { callback->on_exception(message); });
     call("on_exception", data, [&] { data.on_exception(message); });
     throw;

@@ -22,11 +22,11 @@ std::optional<CheckInterval> CheckInterval::from_text(std::string_view text) {
 }
 
 std::string CheckInterval::to_text() const {
-  return std::visit([](const auto& one) { return one.to_text(); }, value);
+  return std::visit([](const auto& alternative) { return alternative.to_text(); }, value);
 }
 
 void TrainerConfig::validate() const {
-  const auto refuse = [](const std::string& what, const std::string& remedy) { throw ConfigError(what, remedy, "trainer"); };
+  const auto refuse = [](const std::string& message, const std::string& remedy) { throw ConfigError(message, remedy, "trainer"); };
   if (val_check_interval == CheckInterval(Limit::batches(0)) || val_check_interval == CheckInterval(Limit::fraction(0)) ||
       (val_check_interval.time() && val_check_interval.time()->value <= 0))
     refuse("val_check_interval is 0", "give a number of batches, a part of an epoch such as 0.5 (1.0 is once an epoch), or a time");
@@ -34,8 +34,8 @@ void TrainerConfig::validate() const {
     refuse(fmt::format("check_val_every_n_epoch is null, and val_check_interval is {} of an epoch", val_check_interval.to_text()),
            "give val_check_interval as a number of batches or a time");
   if (!barebones) return;
-  const auto conflict = [&](bool wanted, const char* option) {
-    if (wanted) refuse(fmt::format("barebones with {}", option), fmt::format("leave out one of them: {} costs speed", option));
+  const auto conflict = [&](bool given, const char* option) {
+    if (given) refuse(fmt::format("barebones with {}", option), fmt::format("leave out one of them: {} costs speed", option));
   };
   conflict(enable_progress_bar.value_or(false), "enable_progress_bar");
   conflict(enable_model_summary.value_or(false), "enable_model_summary");

@@ -134,11 +134,11 @@ BOOST_AUTO_TEST_CASE(a_metric_of_the_training_is_that_of_the_epoch_that_ends) {
   BOOST_TEST(callback->best_score() == 4);
 }
 
-BOOST_AUTO_TEST_CASE(whoever_stopped_the_training_gives_the_reason) {
+BOOST_AUTO_TEST_CASE(the_request_that_stops_the_training_gives_the_reason) {
   struct Ended : Scripted {
     using Scripted::Scripted;
-    void on_train_batch_start(const levin::Batch&, int64_t) override { its_trainer->session().request_stop(levin::StopReason::requested); }
-    levin::Trainer* its_trainer = nullptr;
+    void on_train_batch_start(const levin::Batch&, int64_t) override { owner->session().request_stop(levin::StopReason::requested); }
+    levin::Trainer* owner = nullptr;
   };
   ToyData data;
   for (const bool at_epoch_end : {true, false}) {
@@ -146,7 +146,7 @@ BOOST_AUTO_TEST_CASE(whoever_stopped_the_training_gives_the_reason) {
     trainer.add_callback(std::make_shared<levin::EarlyStopping>(
         EarlyStoppingConfig{.monitor = "score", .stopping_threshold = 9, .check_on_train_epoch_end = at_epoch_end}));
     const auto module = trainer.build<Ended>(std::vector<double>{5});
-    module->its_trainer = &trainer;
+    module->owner = &trainer;
     trainer.fit(*module, data);  // the last validation is better than the threshold
     BOOST_TEST(trainer.report().stop_reason == "stopped early");
   }
@@ -176,7 +176,7 @@ BOOST_AUTO_TEST_CASE(an_unknown_metric_is_an_error_or_passed_over) {
   BOOST_TEST(fit_with(false) == 2);
 }
 
-BOOST_AUTO_TEST_CASE(a_second_fit_starts_anew) {
+BOOST_AUTO_TEST_CASE(a_second_fit_starts_over) {
   ToyData data;
   levin::Trainer trainer({.max_epochs = 2}, runtime());
   trainer.add_callback(std::make_shared<levin::EarlyStopping>(EarlyStoppingConfig{.monitor = "score", .patience = 1}));

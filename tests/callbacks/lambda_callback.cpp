@@ -22,7 +22,7 @@ std::set<std::string> names_in(const std::string& header, const std::regex& patt
   text << std::ifstream(std::string(LEVIN_TESTS) + "/../include/levin/" + header).rdbuf();
   const std::string all = text.str();
   std::set<std::string> names;
-  for (std::sregex_iterator one(all.begin(), all.end(), pattern); one != std::sregex_iterator(); ++one) names.insert((*one)[1]);
+  for (std::sregex_iterator match(all.begin(), all.end(), pattern); match != std::sregex_iterator(); ++match) names.insert((*match)[1]);
   return names;
 }
 
@@ -37,9 +37,9 @@ BOOST_AUTO_TEST_CASE(functions_are_called_with_what_the_hooks_get) {
   trainer.add_callback(std::make_shared<LambdaCallback>(LambdaHooks{
       .setup = [&](levin::Trainer&, levin::Module&, levin::Stage stage) { calls.emplace_back(levin::stage_name(stage)); },
       .on_train_epoch_start =
-          [&](levin::Trainer& its_trainer, levin::Module& its_module) {
-            BOOST_TEST((&its_trainer == &trainer && &its_module == module.get()));
-            calls.push_back("epoch " + std::to_string(its_trainer.current_epoch()));
+          [&](levin::Trainer& caller, levin::Module& called) {
+            BOOST_TEST((&caller == &trainer && &called == module.get()));
+            calls.push_back("epoch " + std::to_string(caller.current_epoch()));
           },
       .on_train_batch_end =
           [&](levin::Trainer&, levin::Module&, const levin::Tensor& loss, const levin::Batch& batch, int64_t batch_idx) {
@@ -63,7 +63,7 @@ BOOST_AUTO_TEST_CASE(an_error_reaches_its_function) {
   module->fail_at_step = runtime().rank() == 0 ? 2 : -1;
   std::string message;
   trainer.add_callback(std::make_shared<LambdaCallback>(
-      LambdaHooks{.on_exception = [&](levin::Trainer&, levin::Module&, const std::string& what) { message = what; }}));
+      LambdaHooks{.on_exception = [&](levin::Trainer&, levin::Module&, const std::string& text) { message = text; }}));
   BOOST_CHECK_THROW(trainer.fit(*module, data), std::exception);
   BOOST_TEST(message.starts_with("the toy broke\n  in training_step of Toy, step 2\n") == (runtime().rank() == 0));
 }

@@ -116,7 +116,7 @@ BOOST_AUTO_TEST_CASE(an_accumulation_is_logged_once) {
   if (first()) BOOST_CHECK((run.of("lr-AdamW") == Values{{0, 1}, {1, 1 / 2.0}, {2, 1 / 4.0}, {3, 1 / 8.0}, {4, 1 / 16.0}}));
 }
 
-BOOST_AUTO_TEST_CASE(several_optimizers_have_names_of_their_own) {
+BOOST_AUTO_TEST_CASE(several_optimizers_have_their_own_names) {
   const levin::OptimizerValues plain{.name = "Adam"}, scheduled{.name = "Adam", .interval = Interval::step}, other{.name = "SGD"};
   BOOST_TEST(LearningRateMonitor::names({plain, other, scheduled, plain}) ==
                  (std::vector<std::string>{"lr-Adam-1", "lr-SGD", "lr-Adam", "lr-Adam-2"}),

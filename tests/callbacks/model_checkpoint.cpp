@@ -76,7 +76,7 @@ std::vector<int64_t> steps_in(const fs::path& folder) {
 
 }  // namespace
 
-BOOST_AUTO_TEST_CASE(a_program_of_its_own_goes_on) {
+BOOST_AUTO_TEST_CASE(a_program_without_the_command_line_resumes) {
   const FolderOfRanks folder;
   const ModelCheckpointConfig config{.dirpath = folder.path, .save_top_k = -1};
   const Trained first(config, 2);
@@ -121,8 +121,8 @@ BOOST_AUTO_TEST_CASE(files_of_nodes_and_one_file) {
   CheckpointReader reader(folder.path / "step=000005", host);
   const Trained second(in_one, 2, {&reader});
   BOOST_TEST(files(10) == 1u);
-  CheckpointReader one(folder.path / "step=000010", second.trainer->session().communicator().cpu());
-  const Trained third(by_node, 3, {&one}), unbroken({.dirpath = other.path}, 3);
+  CheckpointReader ungrouped(folder.path / "step=000010", second.trainer->session().communicator().cpu());
+  const Trained third(by_node, 3, {&ungrouped}), unbroken({.dirpath = other.path}, 3);
   BOOST_TEST(files(15) == hosts);
   BOOST_TEST(at::equal(unbroken.module->net->weight, third.module->net->weight));
 }
@@ -171,8 +171,8 @@ class Heavy : public torch::optim::Optimizer {
 struct HeavyWithMemory : Heavy, levin::OptimizerMemory {
   using Heavy::Heavy;
   std::vector<std::pair<std::string, at::Tensor>> state_of(const at::Tensor& parameter) override {
-    for (const auto& [its, momentum] : momenta)
-      if (its.is_same(parameter)) return {{"momentum", momentum}};
+    for (const auto& [member, momentum] : momenta)
+      if (member.is_same(parameter)) return {{"momentum", momentum}};
     return {};
   }
 };
@@ -182,7 +182,7 @@ levin::OptimizerSpec own() {
   return levin::custom([](std::vector<at::Tensor> parameters) { return std::make_unique<Optimizer>(std::move(parameters)); });
 }
 
-BOOST_AUTO_TEST_CASE(an_optimizer_of_ones_own_goes_on_or_is_refused) {
+BOOST_AUTO_TEST_CASE(a_custom_optimizer_resumes_or_is_refused) {
   const FolderOfRanks folder, other;
   const auto spec = own<HeavyWithMemory>();
   const Trained first({.dirpath = folder.path}, 1, {}, spec);
@@ -272,7 +272,7 @@ struct CountingData : ToyData {
   std::vector<std::string> order;
 };
 
-BOOST_AUTO_TEST_CASE(the_data_modules_state_goes_on) {
+BOOST_AUTO_TEST_CASE(the_data_modules_state_is_restored) {
   const FolderOfRanks folder;
   const auto run = [&](int64_t epochs, CountingData& data, const levin::LoadFrom& from) {
     levin::Trainer trainer({.max_epochs = epochs}, runtime());
@@ -296,7 +296,7 @@ BOOST_AUTO_TEST_CASE(the_data_modules_state_goes_on) {
   BOOST_TEST(at::equal(testing.table, at::ones({3})));
 }
 
-BOOST_AUTO_TEST_CASE(one_that_is_damaged_while_it_is_loaded_gives_way_to_another) {
+BOOST_AUTO_TEST_CASE(a_checkpoint_damaged_during_loading_is_replaced_by_another) {
   const FolderOfRanks folder, other;
   const Trained first({.dirpath = folder.path, .save_top_k = -1}, 3), unbroken({.dirpath = other.path}, 4);
   auto& host = first.trainer->session().communicator().cpu();
@@ -412,7 +412,7 @@ BOOST_AUTO_TEST_CASE(going_back_sets_the_later_checkpoints_aside) {
   const Trained back(config, 2, {&at_five});
   BOOST_TEST(steps_in(folder.path) == (std::vector<int64_t>{5, 10}), boost::test_tools::per_element());
   BOOST_TEST(steps_in(folder.path / "abandoned-1") == (std::vector<int64_t>{10, 15, 20}), boost::test_tools::per_element());
-  const Trained anew(config, 1);
+  const Trained restarted(config, 1);
   BOOST_TEST(steps_in(folder.path) == (std::vector<int64_t>{5}), boost::test_tools::per_element());
   BOOST_TEST(steps_in(folder.path / "abandoned-2") == (std::vector<int64_t>{5, 10}), boost::test_tools::per_element());
   if (runtime().rank() == 0) BOOST_TEST(levin::read_last(folder.path).value() == folder.path / "step=000005");

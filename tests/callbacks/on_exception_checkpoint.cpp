@@ -59,7 +59,7 @@ bool same_as_unbroken(const Toy& module) {
 
 }  // namespace
 
-BOOST_AUTO_TEST_CASE(what_all_ranks_throw_leaves_the_last_complete_step) {
+BOOST_AUTO_TEST_CASE(an_error_of_all_ranks_saves_the_last_complete_step) {
   const FolderOfRanks folder;
   const Broken broken(folder.path, [](Toy& toy) { toy.fail_at_step = 7; });
   BOOST_REQUIRE(broken.found.size() == 1u);
@@ -85,7 +85,7 @@ BOOST_AUTO_TEST_CASE(before_the_first_step_and_in_a_validation) {
   BOOST_TEST(resumed(later.found[0].path)->calls["validation_step"] > 0);  // it is made again
 }
 
-BOOST_AUTO_TEST_CASE(in_the_middle_of_an_update_there_is_no_step_to_save) {
+BOOST_AUTO_TEST_CASE(an_error_during_an_update_saves_nothing) {
   const FolderOfRanks folder;
   const Broken broken(folder.path, [](Toy&) {}, {.on_before_optimizer_step = [](levin::Trainer& trainer, levin::Module&, std::string_view) {
                         if (trainer.global_step() == 3) throw std::runtime_error("the update broke");
@@ -103,7 +103,7 @@ BOOST_AUTO_TEST_CASE(a_rank_that_fails_alone_saves_nothing_and_waits_for_nobody_
   for (const auto& entry : fs::directory_iterator(folder.path)) BOOST_ERROR(entry.path().string() + " was left");
 }
 
-BOOST_AUTO_TEST_CASE(a_model_checkpoint_does_so_when_it_is_told) {
+BOOST_AUTO_TEST_CASE(a_model_checkpoint_saves_on_an_exception_if_configured) {
   const FolderOfRanks folder;
   levin::Trainer trainer({.max_epochs = 2}, runtime(), 5);
   trainer.add_callback(std::make_shared<levin::ModelCheckpoint>(
@@ -120,7 +120,7 @@ BOOST_AUTO_TEST_CASE(a_model_checkpoint_does_so_when_it_is_told) {
   BOOST_TEST(same_as_unbroken(*resumed(found[1].path)));
 }
 
-BOOST_AUTO_TEST_CASE(its_name_and_folder_are_looked_at_before_the_training) {
+BOOST_AUTO_TEST_CASE(name_and_folder_are_checked_before_the_training) {
   for (const char* name : {"", ".hidden", "a/b", "last"})
     check_throws<levin::ConfigError>([&] { OnExceptionCheckpoint({.filename = name}); }, {"filename", "without a path"});
   levin::Trainer trainer({.max_epochs = 1}, runtime());

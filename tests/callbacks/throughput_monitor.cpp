@@ -17,20 +17,22 @@ namespace {
 
 // Each sample has three items and a thousand operations, and each step takes 5 ms at least; validations are long.
 struct Counted : Toy, levin::CountsWork {
-  explicit Counted(bool says = true) : says_(says) {
+  explicit Counted(bool counts_samples = true) : counts_samples_(counts_samples) {
     in_step = [] { std::this_thread::sleep_for(std::chrono::milliseconds(5)); };
   }
-  double items_per_batch(const levin::Batch& batch) const override { return says_ ? 3 * static_cast<double>(batch.size()) : 0; }
-  double flops_per_batch(const levin::Batch& batch) const override { return says_ ? 1000 * static_cast<double>(batch.size()) : 0; }
+  double items_per_batch(const levin::Batch& batch) const override { return counts_samples_ ? 3 * static_cast<double>(batch.size()) : 0; }
+  double flops_per_batch(const levin::Batch& batch) const override {
+    return counts_samples_ ? 1000 * static_cast<double>(batch.size()) : 0;
+  }
   void validation_step(const levin::Batch& batch) override {
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
     Toy::validation_step(batch);
   }
-  bool says_;
+  bool counts_samples_;
 };
 
 struct Measured {
-  explicit Measured(const ThroughputMonitorConfig& how, bool says = true, levin::TrainerConfig config = {}) {
+  explicit Measured(const ThroughputMonitorConfig& how, bool counts_samples = true, levin::TrainerConfig config = {}) {
     config.max_epochs = 2;
     if (!config.barebones) config.log_every_n_steps = 2;
     levin::Trainer trainer(config, runtime());
@@ -39,7 +41,7 @@ struct Measured {
     trainer.add_callback(monitor);
     trainer.add_logger(logger);
     ToyData data;  // five steps an epoch, of eight samples
-    const auto module = trainer.build<Counted>(says);
+    const auto module = trainer.build<Counted>(counts_samples);
     const auto begin = std::chrono::steady_clock::now();
     trainer.fit(*module, data);
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
@@ -82,14 +84,14 @@ BOOST_AUTO_TEST_CASE(rates_are_of_all_ranks_without_validations) {
   BOOST_TEST(run.available == 1e6);
 }
 
-BOOST_AUTO_TEST_CASE(what_a_rank_can_do_is_measured) {
+BOOST_AUTO_TEST_CASE(the_peak_throughput_of_a_rank_is_measured) {
   const Measured run({.window_size = 1});
   BOOST_TEST(run.available > 1e8);
   BOOST_TEST(run.available < 1e15);
   BOOST_TEST(run.of("train/device/mfu") == run.of("train/device/flops_per_sec") / run.available, boost::test_tools::tolerance(1e-9));
 }
 
-BOOST_AUTO_TEST_CASE(what_the_module_does_not_say_is_not_logged) {
+BOOST_AUTO_TEST_CASE(quantities_that_the_module_does_not_count_are_not_logged) {
   const Measured run({}, /*says=*/false);
   BOOST_TEST(run.of("train/samples_per_sec") > 0);
   for (const auto* name : {"train/items_per_sec", "train/flops_per_sec", "train/device/mfu"})

@@ -102,9 +102,9 @@ BOOST_AUTO_TEST_CASE(a_training_without_a_past_sets_all_aside_corrupt_ones_too) 
 // Whenever it dies, the folder shows the old branch or the new one, and all checkpoints are somewhere.
 BOOST_AUTO_TEST_CASE(a_process_may_die_at_any_rename) {
   const Names old_branch{"step=10", "step=20", "step=30", "step=40"};
-  for (const bool anew : {false, true}) {
-    const auto step = anew ? std::nullopt : std::optional<int64_t>(20);
-    const Names new_branch = anew ? Names{} : Names{"step=10", "step=20"};
+  for (const bool starts_over : {false, true}) {
+    const auto step = starts_over ? std::nullopt : std::optional<int64_t>(20);
+    const Names new_branch = starts_over ? Names{} : Names{"step=10", "step=20"};
     int deaths = 0, with_the_old = 0;
     for (int renames = 0;; renames++) {
       const Folder folder(40);
@@ -122,8 +122,8 @@ BOOST_AUTO_TEST_CASE(a_process_may_die_at_any_rename) {
       BOOST_TEST(all == old_branch);
       BOOST_TEST(!fs::exists(folder.path / ".abandoned"));
     }
-    BOOST_TEST(deaths >= (anew ? 5 : 4));  // the list and each checkpoint
-    BOOST_TEST(with_the_old == 1);         // before the list has its name
+    BOOST_TEST(deaths >= (starts_over ? 5 : 4));  // the list and each checkpoint
+    BOOST_TEST(with_the_old == 1);                // before the list has its name
   }
 }
 

@@ -23,7 +23,7 @@ struct Folder {
   void save(const std::string& name, int64_t step) { writer.save({.name = name, .step = step}, Sample(step, 0, 1, 10).state); }
   Names listed() const {
     Names names;
-    for (const auto& one : levin::list_checkpoints(path).checkpoints) names.push_back(one.path.filename().string());
+    for (const auto& checkpoint : levin::list_checkpoints(path).checkpoints) names.push_back(checkpoint.path.filename().string());
     return names;
   }
 };
@@ -66,7 +66,7 @@ BOOST_AUTO_TEST_CASE(leftovers_go_and_block_nothing) {
   BOOST_TEST(levin::remove_leftovers(folder.path / "none").empty());
 }
 
-BOOST_AUTO_TEST_CASE(what_a_living_process_writes_stays) {
+BOOST_AUTO_TEST_CASE(files_of_a_living_process_stay) {
   Folder folder;
   const Sample sample(7, 0, 1, 1000000);
   folder.writer.save_async({.name = "a", .step = 7}, sample.state);

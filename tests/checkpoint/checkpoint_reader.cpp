@@ -34,9 +34,9 @@ struct Saved {
   }
   /// Rank 0 does something to the files.
   template <class Change>
-  void change(const Change& what) {
+  void change(const Change& edit) {
     communicator->barrier();
-    if (rank == 0) what();
+    if (rank == 0) edit();
     communicator->barrier();
   }
   void refused(const std::vector<std::string>& parts) {
@@ -65,7 +65,7 @@ BOOST_AUTO_TEST_CASE(more_ranks_read_what_fewer_wrote) {
   check_sample(CheckpointReader(saved.folder.path / "a", *saved.communicator), 4, saved.rank, saved.size);
 }
 
-BOOST_AUTO_TEST_CASE(what_is_not_there_cannot_be_read) {
+BOOST_AUTO_TEST_CASE(missing_tensors_cannot_be_read) {
   Saved saved;
   const CheckpointReader reader(saved.path, *saved.communicator);
   std::vector<std::byte> memory(1000);
@@ -118,7 +118,7 @@ BOOST_AUTO_TEST_CASE(any_flipped_bit_is_noticed) {
   }
 }
 
-BOOST_AUTO_TEST_CASE(what_is_verified_on_reading) {
+BOOST_AUTO_TEST_CASE(reading_verifies_checksums) {
   Saved saved({1}, 3000000);  // of several blocks
   const levin::CheckpointReaderOptions later{.verify_on_read = {"model/", "optimizer/"}};
   const auto manifest = CheckpointReader(saved.path).manifest();
@@ -171,14 +171,14 @@ BOOST_AUTO_TEST_CASE(files_that_are_cut_missing_or_links) {
   saved.refused({"its manifest says"});
   saved.change([&] { write_bytes(file, whole); });
 
-  for (const auto& one : {file, manifest}) {
-    saved.change([&] { fs::rename(one, aside); });
-    saved.refused({one.string() + " is missing"});
-    saved.change([&] { fs::create_symlink(aside, one); });
-    saved.refused({one.string() + " is a symbolic link"});
-    saved.change([&] { fs::remove(one), fs::create_directory(one); });
-    saved.refused({one.string() + " is not a regular file"});
-    saved.change([&] { fs::remove(one), fs::rename(aside, one); });
+  for (const auto& path : {file, manifest}) {
+    saved.change([&] { fs::rename(path, aside); });
+    saved.refused({path.string() + " is missing"});
+    saved.change([&] { fs::create_symlink(aside, path); });
+    saved.refused({path.string() + " is a symbolic link"});
+    saved.change([&] { fs::remove(path), fs::create_directory(path); });
+    saved.refused({path.string() + " is not a regular file"});
+    saved.change([&] { fs::remove(path), fs::rename(aside, path); });
   }
   check_sample(CheckpointReader(saved.path, *saved.communicator), 1, saved.rank, saved.size);
   saved.path /= "none";

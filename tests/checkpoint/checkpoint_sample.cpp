@@ -132,9 +132,9 @@ std::vector<std::string> names_in(const std::filesystem::path& folder) {
 
 int rounds() {
   const auto& suite = boost::unit_test::framework::master_test_suite();
-  const int said = suite.argc > 1 ? std::atoi(suite.argv[1]) : 200;
-  BOOST_REQUIRE(said > 0);
-  return said;
+  const int number = suite.argc > 1 ? std::atoi(suite.argv[1]) : 200;
+  BOOST_REQUIRE(number > 0);
+  return number;
 }
 
 std::string output_of(const std::string& command) {

@@ -42,7 +42,7 @@ void check(const Ranks& ranks, const std::string& name, int64_t step) {
 
 }  // namespace
 
-BOOST_AUTO_TEST_CASE(what_is_saved_is_read) {
+BOOST_AUTO_TEST_CASE(saved_values_are_read_back) {
   Ranks ranks;
   CheckpointWriter writer(*ranks.communicator, ranks.folder.path);
   for (const int64_t step : {1, 2, 13}) {
@@ -154,7 +154,7 @@ BOOST_AUTO_TEST_CASE(a_name_that_is_taken_is_taken_over) {
   BOOST_TEST(names_in(ranks.folder.path) == (Names{"a", "b", "c", "last"}));
 }
 
-BOOST_AUTO_TEST_CASE(what_cannot_be_a_checkpoint_is_said_and_nothing_is_left) {
+BOOST_AUTO_TEST_CASE(an_invalid_state_is_an_error_and_leaves_nothing) {
   Ranks ranks;
   CheckpointWriter writer(*ranks.communicator, ranks.folder.path, {.fsync = false, .write_last = false});
   writer.save({.name = "good", .step = 1}, ranks.state(1));

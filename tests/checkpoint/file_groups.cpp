@@ -43,9 +43,9 @@ struct Ranks {
   }
   /// Rank 0 does something to the files.
   template <class Change>
-  void change(const Change& what) const {
+  void change(const Change& edit) const {
     communicator->barrier();
-    if (rank == 0) what();
+    if (rank == 0) edit();
     communicator->barrier();
   }
   void refused(const fs::path& path, const Names& parts) const {
@@ -112,11 +112,11 @@ BOOST_AUTO_TEST_CASE(a_file_for_each_node) {
 
 BOOST_AUTO_TEST_CASE(all_nodes_in_one_group_is_one_file) {
   const Ranks ranks;
-  const auto one = ranks.save("one", 3, {.fsync = false});
+  const auto single = ranks.save("one", 3, {.fsync = false});
   std::this_thread::sleep_for(std::chrono::milliseconds(1100));  // there is no time in it
   const auto grouped = ranks.save("grouped", 3, {.fsync = false, .nodes_per_file = 100});
   BOOST_TEST(names_in(grouped) == files_of(1));
-  BOOST_TEST((bytes_of(one / "state.h5") == bytes_of(grouped / "state.h5")));
+  BOOST_TEST((bytes_of(single / "state.h5") == bytes_of(grouped / "state.h5")));
   BOOST_TEST(bytes_of(grouped / "manifest.json").find("\"version\":3") != std::string::npos);
 }
 
@@ -165,7 +165,7 @@ BOOST_AUTO_TEST_CASE(h5py_reads_every_file) {
   ranks.communicator->barrier();
 }
 
-BOOST_AUTO_TEST_CASE(what_is_damaged_missing_or_elsewhere) {
+BOOST_AUTO_TEST_CASE(files_that_are_corrupt_missing_or_moved) {
   const Ranks ranks;
   const auto path = ranks.save("a", 1, {.ranks_per_file = 1});
   const auto manifest = Manifest::read(path);
@@ -230,8 +230,8 @@ BOOST_AUTO_TEST_CASE(a_file_that_cannot_be_written_leaves_nothing) {
     getrlimit(RLIMIT_FSIZE, &before);
     const rlimit small{2000, before.rlim_max};
     if (ranks.rank == bad) setrlimit(RLIMIT_FSIZE, &small);
-    const auto who = ranks.size == 1 ? std::string() : fmt::format("rank {} (", bad);
-    check_throws<levin::IoError>([&] { writer.save({.name = "a", .step = 2}, sample.state); }, {"[checkpoint]", who, "File too large"});
+    const auto prefix = ranks.size == 1 ? std::string() : fmt::format("rank {} (", bad);
+    check_throws<levin::IoError>([&] { writer.save({.name = "a", .step = 2}, sample.state); }, {"[checkpoint]", prefix, "File too large"});
     setrlimit(RLIMIT_FSIZE, &before);
     ranks.communicator->barrier();
     BOOST_TEST(names_in(ranks.folder.path).empty());
@@ -240,7 +240,7 @@ BOOST_AUTO_TEST_CASE(a_file_that_cannot_be_written_leaves_nothing) {
   check_sample(CheckpointReader(ranks.folder.path / "a", *ranks.communicator), 2, ranks.rank, ranks.size);
 }
 
-BOOST_AUTO_TEST_CASE(what_a_living_or_dead_job_has_left) {
+BOOST_AUTO_TEST_CASE(leftovers_of_living_and_dead_jobs) {
   const Ranks ranks;
   CheckpointWriter writer(*ranks.communicator, ranks.folder.path, {.fsync = false, .ranks_per_file = 1});
   const Sample sample(7, ranks.rank, ranks.size, 1000000);

@@ -37,7 +37,7 @@ struct Alone {
 
 }  // namespace
 
-BOOST_AUTO_TEST_CASE(what_no_state_has_is_refused) {
+BOOST_AUTO_TEST_CASE(unexpected_hdf5_objects_are_refused) {
   Alone alone;
   const std::string tests = LEVIN_TESTS;
   std::stringstream cases(
@@ -53,7 +53,7 @@ BOOST_AUTO_TEST_CASE(what_no_state_has_is_refused) {
   BOOST_TEST(count == 26);
 }
 
-BOOST_AUTO_TEST_CASE(what_the_manifest_says_must_be_what_hdf5_says) {
+BOOST_AUTO_TEST_CASE(manifest_and_hdf5_must_match) {
   Alone alone;
   const auto path = levin::CheckpointWriter(*alone.communicator, alone.folder.path).save({.name = "a"}, Sample(1, 0, 1, 10).state).path;
   const auto whole = CheckpointReader(path).manifest();

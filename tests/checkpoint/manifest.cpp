@@ -191,7 +191,7 @@ BOOST_AUTO_TEST_CASE(earlier_versions) {
                           {"an unknown \"box\" in its data set"});
 }
 
-BOOST_AUTO_TEST_CASE(what_is_written_is_read) {
+BOOST_AUTO_TEST_CASE(written_values_are_read_back) {
   BOOST_CHECK(Manifest::from_text(sample().to_text(), "m") == sample());
   Manifest empty;
   BOOST_CHECK(Manifest::from_text(empty.to_text(), "m") == empty);
@@ -208,7 +208,7 @@ BOOST_AUTO_TEST_CASE(any_flipped_bit_and_any_cut_is_noticed) {
   BOOST_REQUIRE_THROW(Manifest::from_text(text + "\n", "m"), DataError);
 }
 
-BOOST_AUTO_TEST_CASE(a_later_version_is_told_apart) {
+BOOST_AUTO_TEST_CASE(a_later_version_is_detected) {
   refused("\"version\":3", "\"version\":4", "has version 4, this program reads versions up to 3");
   refused("\"version\":3", "\"version\":0", "has version 0");
 }
@@ -218,7 +218,7 @@ BOOST_AUTO_TEST_CASE(the_file_lies_beside_it) {
     refused("\"state.h5\"", "\"" + name + "\"", "which is not a plain name");
 }
 
-BOOST_AUTO_TEST_CASE(places_are_inside_the_file_and_apart) {
+BOOST_AUTO_TEST_CASE(data_sets_lie_inside_the_file_and_do_not_overlap) {
   refused("\"offset\":4196", "\"offset\":4195", "\"model/v\" at byte 4195");
   refused("\"offset\":4196", "\"offset\":9991", "leaves the file of 10000 bytes");
   refused("\"offset\":4196,\"bytes\":10", "\"offset\":4196,\"bytes\":9223372036854775807", "leaves the file");

@@ -46,12 +46,12 @@ BOOST_AUTO_TEST_CASE(files_are_made_by_mpi_with_the_hints) {
     check_sample(CheckpointReader(path, *ranks.communicator), 3, ranks.rank, ranks.size);
     check_sample(CheckpointReader(ranks.folder.path / "b", *ranks.communicator), 4, ranks.rank, ranks.size);
     // Rank 0 has also tried.
-    const bool makes = ranks.rank == 0 || each == 1;
-    BOOST_TEST(ranks.opened().size() == (ranks.rank == 0 ? 3u : makes ? 2u : 0u));
-    for (const auto& one : ranks.opened()) {
-      BOOST_TEST((one.hints == stripes));
-      BOOST_TEST(one.mode == (MPI_MODE_CREATE | MPI_MODE_EXCL | MPI_MODE_RDWR));
-      BOOST_TEST(one.name.find(".partial-") != std::string::npos);
+    const bool creates = ranks.rank == 0 || each == 1;
+    BOOST_TEST(ranks.opened().size() == (ranks.rank == 0 ? 3u : creates ? 2u : 0u));
+    for (const auto& opened_file : ranks.opened()) {
+      BOOST_TEST((opened_file.hints == stripes));
+      BOOST_TEST(opened_file.mode == (MPI_MODE_CREATE | MPI_MODE_EXCL | MPI_MODE_RDWR));
+      BOOST_TEST(opened_file.name.find(".partial-") != std::string::npos);
     }
     if (ranks.rank == 0)
       for (const auto& entry : fs::directory_iterator(path))
@@ -67,7 +67,7 @@ BOOST_AUTO_TEST_CASE(without_hints_mpi_opens_nothing) {
   BOOST_TEST(ranks.opened().empty());
 }
 
-BOOST_AUTO_TEST_CASE(what_mpi_cannot_make_is_an_error_on_all_ranks) {
+BOOST_AUTO_TEST_CASE(a_file_that_mpi_cannot_create_is_an_error_on_all_ranks) {
   const Ranks ranks;
   ranks.communicator->barrier();
   const auto folder = ranks.folder.path / "checkpoints";

@@ -27,7 +27,7 @@ BOOST_AUTO_TEST_CASE(the_best_and_the_two_newest_stay) {
   BOOST_CHECK((checkpoints_to_remove({}, {}) == Names{}));
 }
 
-BOOST_AUTO_TEST_CASE(what_is_protected_stays) {
+BOOST_AUTO_TEST_CASE(protected_checkpoints_stay) {
   BOOST_CHECK((checkpoints_to_remove(five, {.save_top_k = 1, .protect = {"a", "unknown"}}) == Names{"c"}));
 }
 

@@ -31,9 +31,9 @@ struct Folder {
   fs::path path = shared.path;
   bool first = communicator->rank() == 0;
 
-  static std::string peer(const std::string& what, const fs::path& where) {
+  static std::string peer(const std::string& command, const fs::path& where) {
     const std::string tests = LEVIN_TESTS;
-    return output_of("'" + tests + "/../tools/tests-python' '" + tests + "/checkpoint/safetensors_peer.py' " + what + " '" +
+    return output_of("'" + tests + "/../tools/tests-python' '" + tests + "/checkpoint/safetensors_peer.py' " + command + " '" +
                      where.string() + "'");
   }
 };
@@ -94,7 +94,7 @@ BOOST_AUTO_TEST_CASE(all_ranks_read_what_python_writes) {
   BOOST_TEST((*numpys.find("b") == TensorEntry{"b", at::kBool, {2}}));
 }
 
-BOOST_AUTO_TEST_CASE(what_is_written_is_read) {
+BOOST_AUTO_TEST_CASE(written_values_are_read_back) {
   Folder folder;
   const auto file = folder.path / "a.safetensors";
   const Sample sample(4, 0, 1, 5'000'000);  // more than a chunk
@@ -231,7 +231,7 @@ BOOST_AUTO_TEST_CASE(any_flipped_bit_of_the_header_does_no_harm) {
   }
 }
 
-BOOST_AUTO_TEST_CASE(what_is_not_there_cannot_be_read) {
+BOOST_AUTO_TEST_CASE(missing_tensors_cannot_be_read) {
   Folder folder;
   if (!folder.first) return;
   const auto file = folder.path / "a.safetensors";

@@ -109,7 +109,7 @@ BOOST_AUTO_TEST_CASE(the_end_of_a_run_waits_and_tells_how_far_it_is) {
   BOOST_TEST(all <= report->bytes);
 }
 
-BOOST_AUTO_TEST_CASE(a_failure_is_told_at_a_poll_and_the_next_save_is_good) {
+BOOST_AUTO_TEST_CASE(a_failure_is_reported_at_a_poll_and_the_next_save_succeeds) {
   Ranks ranks;
   CheckpointWriter writer(*ranks.communicator, ranks.folder.path, {.fsync = false, .write_last = false});
   save_and_forget(writer, "before", 1, ranks);
@@ -142,7 +142,7 @@ BOOST_AUTO_TEST_CASE(a_failure_is_told_at_a_poll_and_the_next_save_is_good) {
   ranks.check("after", 3);
 }
 
-BOOST_AUTO_TEST_CASE(one_rank_has_nothing_good_to_save) {
+BOOST_AUTO_TEST_CASE(an_invalid_state_of_one_rank_is_an_error_on_all) {
   Ranks ranks;
   CheckpointWriter writer(*ranks.communicator, ranks.folder.path, {.fsync = false});
   const Sample sample(2, ranks.rank, ranks.size);
@@ -155,7 +155,7 @@ BOOST_AUTO_TEST_CASE(one_rank_has_nothing_good_to_save) {
   BOOST_TEST(names_in(ranks.folder.path).empty());
 }
 
-BOOST_AUTO_TEST_CASE(a_writer_that_goes_gives_up) {
+BOOST_AUTO_TEST_CASE(a_destroyed_writer_abandons_its_save) {
   Ranks ranks;
   {
     CheckpointWriter writer(*ranks.communicator, ranks.folder.path, {.fsync = false});

@@ -31,7 +31,8 @@ std::string argument(int number) {
 
 void keep_few(const fs::path& folder) {
   std::vector<levin::KeptCheckpoint> kept;
-  for (const auto& one : levin::list_checkpoints(folder).checkpoints) kept.push_back({one.path.filename().string(), one.manifest.step, {}});
+  for (const auto& checkpoint : levin::list_checkpoints(folder).checkpoints)
+    kept.push_back({checkpoint.path.filename().string(), checkpoint.manifest.step, {}});
   for (const auto& name : levin::checkpoints_to_remove(kept, {.save_top_k = 0})) levin::remove_checkpoint(folder / name);
 }
 

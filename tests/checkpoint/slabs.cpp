@@ -159,7 +159,7 @@ BOOST_AUTO_TEST_CASE(columns_are_read_by_any_split) {
 
 BOOST_AUTO_TEST_CASE(boxes_and_ranges_at_random) {
   const Ranks ranks;
-  CheckpointWriter one(*ranks.communicator, ranks.folder.path, {.fsync = false, .write_last = false}),
+  CheckpointWriter single(*ranks.communicator, ranks.folder.path, {.fsync = false, .write_last = false}),
       several(*ranks.communicator, ranks.folder.path, {.fsync = false, .write_last = false, .ranks_per_file = 1});
   std::mt19937_64 random(20261130);  // the same on all ranks
   for (int round = 0; round < 12; round++) {
@@ -189,7 +189,7 @@ BOOST_AUTO_TEST_CASE(boxes_and_ranges_at_random) {
       brought.add(name, whole, mine);
       tensors.emplace_back(name, whole);
     }
-    (round % 2 == 0 ? one : several).save({.name = "a"}, brought.state);
+    (round % 2 == 0 ? single : several).save({.name = "a"}, brought.state);
     const CheckpointReader reader(
         ranks.folder.path / "a", *ranks.communicator,
         round % 3 == 0 ? levin::CheckpointReaderOptions() : levin::CheckpointReaderOptions{.verify_on_read = {"model/"}});

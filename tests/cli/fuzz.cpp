@@ -28,13 +28,13 @@ std::string random_text(Random& random, size_t longest) {
 
 std::string damaged(std::string text, Random& random) {
   for (size_t hits = 1 + below(random, 6); hits > 0 && !text.empty(); --hits) {
-    const size_t place = below(random, text.size()), length = below(random, 30);
+    const size_t at = below(random, text.size()), length = below(random, 30);
     switch (below(random, 5)) {
-      case 0: text[place] = static_cast<char>(random()); break;
-      case 1: text.erase(place, length); break;
-      case 2: text.insert(place, random_text(random, 8)); break;
-      case 3: text.insert(place, text.substr(below(random, text.size()), length)); break;
-      default: text.resize(place);
+      case 0: text[at] = static_cast<char>(random()); break;
+      case 1: text.erase(at, length); break;
+      case 2: text.insert(at, random_text(random, 8)); break;
+      case 3: text.insert(at, text.substr(below(random, text.size()), length)); break;
+      default: text.resize(at);
     }
   }
   return text;

@@ -99,12 +99,12 @@ BOOST_AUTO_TEST_CASE(choices_on_the_command_line) {
 }
 
 BOOST_AUTO_TEST_CASE(components_on_the_command_line) {
-  const auto patience = [](const Program& program, size_t place) {
-    return dynamic_cast<const cli_test::Early&>(*program.trainer.callbacks.make().at(place)).config.patience;
+  const auto patience = [](const Program& program, size_t index) {
+    return dynamic_cast<const cli_test::Early&>(*program.trainer.callbacks.make().at(index)).config.patience;
   };
-  Program one;
-  one.parse({"fit", "--trainer.callbacks.early_stopping.patience", "5", "--trainer.callbacks", "early_stopping"});
-  BOOST_TEST(patience(one, 0) == 5);
+  Program single;
+  single.parse({"fit", "--trainer.callbacks.early_stopping.patience", "5", "--trainer.callbacks", "early_stopping"});
+  BOOST_TEST(patience(single, 0) == 5);
   Program several;
   several.parse({"fit", "--trainer.callbacks", "[quiet, {name: early_stopping, patience: 4}]", "--trainer.callbacks.1.weights.cat", "2",
                  "--trainer.callbacks.early_stopping.strict=false"});
@@ -182,7 +182,7 @@ BOOST_AUTO_TEST_CASE(linked_fields_are_no_options) {
   BOOST_TEST(program.model.hidden == 3);
 }
 
-BOOST_AUTO_TEST_CASE(a_field_of_what_is_no_longer_chosen_was_not_set) {
+BOOST_AUTO_TEST_CASE(fields_of_a_replaced_alternative_are_unset) {
   const TemporaryFile file("trainer: {strategy: {name: fsdp, prefetch: 7}}\n");
   Program program;
   const auto command = program.parse({"fit", "--config", file.path(), "--trainer.strategy", "ddp"});
@@ -246,9 +246,9 @@ BOOST_AUTO_TEST_CASE(help_lists_every_option) {
                            "with --trainer.strategy fsdp", "usage: job "})
     BOOST_TEST(contains(text, part), part);
   for (const auto* narrowed : {"trainer", "model"}) {
-    const auto one = program.parse({"--help", narrowed}).text;
-    BOOST_TEST(contains(one, "--trainer.max_epochs") == (narrowed == std::string("trainer")));
-    BOOST_TEST(contains(one, "--model.hidden") == (narrowed == std::string("model")));
+    const auto help = program.parse({"--help", narrowed}).text;
+    BOOST_TEST(contains(help, "--trainer.max_epochs") == (narrowed == std::string("trainer")));
+    BOOST_TEST(contains(help, "--model.hidden") == (narrowed == std::string("model")));
   }
   BOOST_TEST(program.parse({"--version"}).text == "job 1.2.3\n");
   for (size_t start = 0; start < text.size();) {

@@ -67,11 +67,11 @@ std::vector<std::vector<int>> hosts_of_ranks() {
   static const auto topology = levin::Topology::discover(runtime());
   std::vector<std::vector<int>> hosts;
   std::vector<std::string> names;
-  for (const auto& place : topology.places()) {
-    const std::string name = in_parts() ? fmt::format("{}, part {}", place.host, place.rank % 2) : place.host;
+  for (const auto& location : topology.locations()) {
+    const std::string name = in_parts() ? fmt::format("{}, part {}", location.host, location.rank % 2) : location.host;
     const auto known = static_cast<size_t>(std::find(names.begin(), names.end(), name) - names.begin());
     if (known == names.size()) names.push_back(name), hosts.emplace_back();
-    hosts[known].push_back(place.rank);
+    hosts[known].push_back(location.rank);
   }
   return hosts;
 }
@@ -92,8 +92,8 @@ Tensor reference(int ranks, int64_t numel, at::ScalarType dtype, ReduceOp op) {
   return result.to(dtype);
 }
 
-void check_equal(const Tensor& got, const Tensor& expected, const std::string& what) {
-  BOOST_CHECK_MESSAGE(at::equal(got, expected), what << " of " << got.numel() << " " << c10::toString(got.scalar_type()));
+void check_equal(const Tensor& got, const Tensor& expected, const std::string& label) {
+  BOOST_CHECK_MESSAGE(at::equal(got, expected), label << " of " << got.numel() << " " << c10::toString(got.scalar_type()));
 }
 
 /// Calls check(dtype, op) for every dtype with the ops that it has.
@@ -109,9 +109,9 @@ void for_each_dtype(Check check) {
 /// A tensor with this content, in allocated memory (at an odd place of it) or in plain memory.
 Tensor placed(Communicator& comm, const Tensor& content, bool allocated) {
   if (!allocated) return content.clone();
-  const auto place = comm.allocate(content.numel() + 3, content.scalar_type()).narrow(0, 3, content.numel());
-  place.copy_(content);
-  return place;
+  const auto window = comm.allocate(content.numel() + 3, content.scalar_type()).narrow(0, 3, content.numel());
+  window.copy_(content);
+  return window;
 }
 
 }  // namespace
@@ -280,11 +280,11 @@ BOOST_AUTO_TEST_CASE(ranks_that_disagree_get_an_error_that_names_both) {
   if (comm->size() == 1) return;
   const bool first = comm->rank() == 0;
   const auto hosts = hosts_of_ranks();
-  const int its = hosts[0].size() > 1 ? hosts[0][1] : hosts[1][0];  // the next one that rank 0 meets
+  const int partner = hosts[0].size() > 1 ? hosts[0][1] : hosts[1][0];  // the next one that rank 0 meets
   for (bool allocated : {false, true})
     for (int64_t numel : {int64_t{10}, int64_t{100000}}) {
       const auto tensor = placed(*comm, at::full({numel}, 5.0f), allocated);
-      const std::vector<std::string> both{"rank 0 is in", fmt::format("rank {} in", its)};
+      const std::vector<std::string> both{"rank 0 is in", fmt::format("rank {} in", partner)};
       const auto expect = [&](auto call, std::vector<std::string> words) {
         words.insert(words.end(), both.begin(), both.end());
         check_throws<levin::CommunicatorError>(call, words);

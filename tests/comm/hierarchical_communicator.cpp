@@ -44,19 +44,19 @@ CommunicatorAborted wait_for_the_end(Communicator& comm) {
 BOOST_AUTO_TEST_CASE(topology_sees_the_hosts) {
   const auto topology = Topology::discover(runtime());
   std::set<std::string> names;
-  int here = 0;
-  for (const auto& place : topology.places()) {
-    names.insert(place.host);
-    here += place.host == topology.self().host;
+  int local = 0;
+  for (const auto& location : topology.locations()) {
+    names.insert(location.host);
+    local += location.host == topology.self().host;
   }
   BOOST_TEST(topology.hosts() > 1);
   BOOST_TEST(static_cast<int>(names.size()) == topology.hosts());
   BOOST_TEST(*names.begin() == "hosta");
-  BOOST_TEST(topology.local_size() == here);
-  BOOST_TEST(topology.self().local_rank < here);
+  BOOST_TEST(topology.local_size() == local);
+  BOOST_TEST(topology.self().local_rank < local);
   const auto comm = make_communicator();
   BOOST_TEST(comm->size() == runtime().size());
-  BOOST_TEST(comm->node()->size() == here);
+  BOOST_TEST(comm->node()->size() == local);
   BOOST_TEST(comm->node()->rank() == topology.self().local_rank);
 }
 
@@ -68,9 +68,9 @@ BOOST_AUTO_TEST_CASE(windows_of_two_hosts_are_not_confused) {
     const auto window = comm->node()->allocate(sizeof(int));
     *reinterpret_cast<int*>(window->part(comm->node()->rank())) = 100 * round + runtime().rank();
     comm->barrier();
-    for (const auto& place : topology.places())
-      if (place.host == topology.self().host)
-        BOOST_TEST(*reinterpret_cast<int*>(window->part(place.local_rank)) == 100 * round + place.rank);
+    for (const auto& location : topology.locations())
+      if (location.host == topology.self().host)
+        BOOST_TEST(*reinterpret_cast<int*>(window->part(location.local_rank)) == 100 * round + location.rank);
     comm->barrier();
   }
 }
@@ -104,18 +104,18 @@ BOOST_AUTO_TEST_CASE(many_under_way_at_once) {
   for (int i = 0; i < 40; i++) BOOST_TEST(tensors[static_cast<size_t>(i)].eq(comm->size() - 1 + i).all().item<bool>());
 }
 
-BOOST_AUTO_TEST_CASE(a_host_has_a_communicator_of_its_own) {
+BOOST_AUTO_TEST_CASE(a_host_has_its_own_communicator) {
   const auto comm = make_communicator();
   const auto topology = Topology::discover(runtime());
   const int host = topology.self().host.back();
-  const auto here = comm->split(host, 0), turned = comm->split(0, -comm->rank());
-  BOOST_TEST(here->size() == topology.local_size());
+  const auto local = comm->split(host, 0), turned = comm->split(0, -comm->rank());
+  BOOST_TEST(local->size() == topology.local_size());
   BOOST_TEST(turned->rank() == comm->size() - 1 - comm->rank());
   const auto tensor = at::full({5000}, static_cast<float>(comm->rank()));
   turned->broadcast(tensor, 0).wait();
   BOOST_TEST(tensor.eq(comm->size() - 1).all().item<bool>());
-  here->all_reduce(tensor).wait();
-  BOOST_TEST(tensor.eq((comm->size() - 1) * here->size()).all().item<bool>());
+  local->all_reduce(tensor).wait();
+  BOOST_TEST(tensor.eq((comm->size() - 1) * local->size()).all().item<bool>());
   comm->barrier();
 }
 

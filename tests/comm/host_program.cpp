@@ -12,9 +12,9 @@
 
 namespace {
 
-void check(bool good, const char* what) {
+void check(bool good, const char* message) {
   if (good) return;
-  fmt::print(stderr, "host_program: {}\n", what);
+  fmt::print(stderr, "host_program: {}\n", message);
   MPI_Abort(MPI_COMM_WORLD, 1);
 }
 

@@ -71,12 +71,12 @@ BOOST_AUTO_TEST_CASE(values_of_different_numbers) {
     std::vector<int64_t> mine(static_cast<size_t>(rank * scale)), counts;
     std::iota(mine.begin(), mine.end(), 1000 * rank);
     const auto all = levin::all_gather_values(*comm, mine, &counts);
-    size_t place = 0;
+    size_t index = 0;
     for (int other = 0; other < size; other++) {
       BOOST_REQUIRE_EQUAL(counts[static_cast<size_t>(other)], other * scale);
-      for (int i = 0; i < other * scale; i++) BOOST_REQUIRE_EQUAL(all[place++], 1000 * other + i);
+      for (int i = 0; i < other * scale; i++) BOOST_REQUIRE_EQUAL(all[index++], 1000 * other + i);
     }
-    BOOST_TEST(all.size() == place);
+    BOOST_TEST(all.size() == index);
   }
   const auto pairs = levin::all_gather_value(*comm, Pair{0.5 * rank, rank});
   BOOST_REQUIRE_EQUAL(pairs.size(), static_cast<size_t>(size));
@@ -95,27 +95,27 @@ BOOST_AUTO_TEST_CASE(an_error_of_one_rank_is_the_same_error_on_all) {
         BOOST_CHECK_MESSAGE(text.starts_with(prefix) && text.ends_with(end), text);
       };
       const bool fails = comm->rank() >= bad;  // the lowest is named
-      const auto here = std::to_string(bad);
+      const auto shown = std::to_string(bad);
       check(
           [&] {
             if (fails) throw levin::IoError(fmt::format("disk {} is full", comm->rank()), "free; some", "logs");
           },
-          levin::ExitCode::io_failed, "[logs]", comm->size() > 1 ? fmt::format("): disk {} is full; free; some", here) : "free; some");
+          levin::ExitCode::io_failed, "[logs]", comm->size() > 1 ? fmt::format("): disk {} is full; free; some", shown) : "free; some");
       check(
           [&] {
             if (fails) throw levin::DataError(fmt::format("sample {}", comm->rank()));
           },
-          levin::ExitCode::bad_data, "[data]", "sample " + here);
+          levin::ExitCode::bad_data, "[data]", "sample " + shown);
       check(
           [&] {
             if (fails) throw levin::ConfigError(std::string(100000, 'x') + std::to_string(comm->rank()));
           },
-          levin::ExitCode::bad_config, "[config]", "x" + here);
+          levin::ExitCode::bad_config, "[config]", "x" + shown);
       check(
           [&] {
             if (fails) throw levin::Error(levin::ExitCode::stopped_for_good, "job", "it ended " + std::to_string(comm->rank()));
           },
-          levin::ExitCode::stopped_for_good, "[job]", "it ended " + here);
+          levin::ExitCode::stopped_for_good, "[job]", "it ended " + shown);
     }
 }
 

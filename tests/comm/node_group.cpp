@@ -153,9 +153,9 @@ BOOST_AUTO_TEST_CASE(shared_buffer_pool_is_there_while_somebody_holds_it) {
     group->barrier();
   }
   has(ranks > 1 ? 2 * large : large);  // kept for the next of their size
-  for (const size_t thing : {0, 2, 3, 4}) memory->acquire(thing);
+  for (const size_t buffer : {0, 2, 3, 4}) memory->acquire(buffer);
   has(4 * large);
-  for (const size_t thing : {3, 0, 4, 2}) memory->release(thing);
+  for (const size_t buffer : {3, 0, 4, 2}) memory->release(buffer);
   has(2 * large);
   memory->acquire(1);
   has(small);
@@ -197,7 +197,7 @@ BOOST_AUTO_TEST_CASE(halves_work_at_once_and_outlive_the_whole) {
   BOOST_TEST(window->part_bytes(half->rank()) == 10u);
 }
 
-BOOST_AUTO_TEST_CASE(ranks_that_disagree_are_told) {
+BOOST_AUTO_TEST_CASE(ranks_that_disagree_get_an_error) {
   auto group = make_group();
   if (group->size() == 1) return;
   const double mine[] = {1, 2};

@@ -17,9 +17,9 @@ levin::GetVariable environment(const char* omp_num_threads) {
 
 // `ranks` ranks of one host that may all run on the same four cores.
 Topology sharing_four_cores(int ranks) {
-  std::vector<levin::RankPlace> places;
-  for (int rank = 0; rank < ranks; rank++) places.push_back({.rank = rank, .host = "a", .local_rank = rank, .cores = {0, 1, 2, 3}});
-  return {places, std::vector<int>(static_cast<size_t>(ranks), 0), 0};
+  std::vector<levin::RankLocation> locations;
+  for (int rank = 0; rank < ranks; rank++) locations.push_back({.rank = rank, .host = "a", .local_rank = rank, .cores = {0, 1, 2, 3}});
+  return {locations, std::vector<int>(static_cast<size_t>(ranks), 0), 0};
 }
 
 }  // namespace

@@ -6,7 +6,7 @@
 
 #include "levin_test.h"
 
-using levin::RankPlace;
+using levin::RankLocation;
 using levin::Topology;
 using levin::test::runtime;
 
@@ -16,13 +16,13 @@ BOOST_AUTO_TEST_CASE(one_host) {
   const auto topology = Topology::discover(runtime());
   BOOST_TEST(topology.hosts() == 1);
   BOOST_TEST(topology.local_size() == runtime().size());
-  BOOST_TEST(topology.places().size() == static_cast<size_t>(runtime().size()));
+  BOOST_TEST(topology.locations().size() == static_cast<size_t>(runtime().size()));
   for (int i = 0; i < runtime().size(); i++) {
-    const auto& place = topology.places()[static_cast<size_t>(i)];
-    BOOST_TEST(place.rank == i);
-    BOOST_TEST(place.local_rank == i);
-    BOOST_TEST(place.host == topology.self().host);
-    BOOST_TEST(!place.cores.empty());
+    const auto& location = topology.locations()[static_cast<size_t>(i)];
+    BOOST_TEST(location.rank == i);
+    BOOST_TEST(location.local_rank == i);
+    BOOST_TEST(location.host == topology.self().host);
+    BOOST_TEST(!location.cores.empty());
   }
   BOOST_TEST(topology.self().rank == runtime().rank());
   BOOST_TEST(topology.describe().find(topology.self().host + ": rank") == 0u);
@@ -43,13 +43,13 @@ BOOST_AUTO_TEST_CASE(the_locale_changes_nothing) {
 }
 
 BOOST_AUTO_TEST_CASE(a_bound_process_has_its_own_cores_only) {
-  cpu_set_t before, one;
+  cpu_set_t before, single;
   BOOST_REQUIRE(sched_getaffinity(0, sizeof(before), &before) == 0);
   int first = 0;
   while (!CPU_ISSET(first, &before)) first++;
-  CPU_ZERO(&one);
-  CPU_SET(first, &one);
-  sched_setaffinity(0, sizeof(one), &one);
+  CPU_ZERO(&single);
+  CPU_SET(first, &single);
+  sched_setaffinity(0, sizeof(single), &single);
   const auto bound = Topology::discover(runtime());
   sched_setaffinity(0, sizeof(before), &before);
   BOOST_TEST(bound.self().cores.size() == 1u);

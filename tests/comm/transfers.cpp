@@ -41,9 +41,9 @@ Tensor message(int from, int to, int64_t numel, at::ScalarType dtype) {
 
 Tensor placed(Communicator& comm, const Tensor& content, bool allocated) {
   if (!allocated) return content.clone();
-  const auto place = comm.allocate(content.numel() + 3, content.scalar_type()).narrow(0, 3, content.numel());
-  place.copy_(content);
-  return place;
+  const auto tensor = comm.allocate(content.numel() + 3, content.scalar_type()).narrow(0, 3, content.numel());
+  tensor.copy_(content);
+  return tensor;
 }
 
 void check_equal(const Tensor& got, const Tensor& expected, const std::string& call) {
@@ -103,11 +103,11 @@ BOOST_AUTO_TEST_CASE(a_sender_that_is_late_does_not_hold_up_another) {
   if (comm->size() < 3) return;
   const auto large = at::full({200000}, comm->rank() + 1.0f), token = at::zeros({1});
   if (comm->rank() == 0) {
-    const auto from_two = at::zeros({200000}), from_one = at::zeros({200000});
-    const Transfer both[] = {{recv, from_two, 2}, {recv, from_one, 1}};
+    const auto from_second = at::zeros({200000}), from_first = at::zeros({200000});
+    const Transfer both[] = {{recv, from_second, 2}, {recv, from_first, 1}};
     comm->transfer(both).wait();
-    BOOST_TEST(from_one.eq(2).all().item<bool>());
-    BOOST_TEST(from_two.eq(3).all().item<bool>());
+    BOOST_TEST(from_first.eq(2).all().item<bool>());
+    BOOST_TEST(from_second.eq(3).all().item<bool>());
   } else if (comm->rank() == 1) {
     comm->send(large, 0).wait();
     comm->send(token, 2).wait();

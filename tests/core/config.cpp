@@ -102,7 +102,7 @@ using levin::test::check_throws;
 ConfigValue word(const std::string& text) { return ConfigValue::scalar(text); }
 
 // {key: text}, for a key with dots nested.
-ConfigValue one(const std::string& path, ConfigValue value) {
+ConfigValue with_value(const std::string& path, ConfigValue value) {
   std::vector<std::string> parts{""};
   for (char c : path)
     if (c == '.')
@@ -114,7 +114,7 @@ ConfigValue one(const std::string& path, ConfigValue value) {
 
 Everything with(const std::string& path, ConfigValue value) {
   Everything config;
-  levin::read_config(config, one(path, std::move(value)));
+  levin::read_config(config, with_value(path, std::move(value)));
   return config;
 }
 Everything with(const std::string& path, const std::string& text) { return with(path, word(text)); }
@@ -153,7 +153,7 @@ BOOST_AUTO_TEST_CASE(lists_and_maps_are_read) {
   list.items = {word("4"), word("5"), word("6")};
   BOOST_TEST(with("list", list).list == (std::vector<int64_t>{4, 5, 6}));
   auto layers = ConfigValue::sequence();
-  layers.items = {one("width", word("5"))};
+  layers.items = {with_value("width", word("5"))};
   BOOST_TEST(with("layers", layers).layers.size() == 1u);
   BOOST_TEST(with("layers", layers).layers[0].width == 5);
   // A dotted name sets one entry, a map replaces all.
@@ -173,12 +173,12 @@ BOOST_AUTO_TEST_CASE(a_choice_is_made_by_name) {
   map.add("name", word("fsdp"));
   Everything config = with("strategy", map);
   BOOST_TEST(std::get<Sharded>(config.strategy).prefetch == 5);
-  levin::read_config(config, one("strategy.bucket", word("1 MiB")));  // merges with what is chosen
+  levin::read_config(config, with_value("strategy.bucket", word("1 MiB")));  // merges with what is chosen
   BOOST_TEST(std::get<Sharded>(config.strategy).prefetch == 5);
   BOOST_TEST(std::get<Sharded>(config.strategy).bucket.value == 1 << 20);
-  levin::read_config(config, one("strategy", word("fsdp")));  // the same name keeps the fields
+  levin::read_config(config, with_value("strategy", word("fsdp")));  // the same name keeps the fields
   BOOST_TEST(std::get<Sharded>(config.strategy).prefetch == 5);
-  levin::read_config(config, one("strategy", word("ddp")));  // another one begins with its own defaults
+  levin::read_config(config, with_value("strategy", word("ddp")));  // another one begins with its own defaults
   BOOST_TEST(std::get<a_users_job::Replicated>(config.strategy).prefetch == 3);
   refused("strategy", "fdsp", {"strategy: \"fdsp\" is unknown, did you mean fsdp?", "allowed: one of: single, fsdp, ddp"});
   refused("strategy.prefetch", "2", {"strategy.prefetch: unknown key", "chosen: single"});
@@ -223,7 +223,7 @@ BOOST_AUTO_TEST_CASE(bad_values_are_refused) {
   refused("whole", "13", {"whole must not be 13", "take 14"});
 }
 
-BOOST_AUTO_TEST_CASE(an_error_names_the_place) {
+BOOST_AUTO_TEST_CASE(an_error_names_file_and_field) {
   auto value = word("x");
   value.source = levin::ConfigSource::named("run.yaml");
   value.source.line = 3;
@@ -238,13 +238,13 @@ BOOST_AUTO_TEST_CASE(an_error_names_the_place) {
 
 BOOST_AUTO_TEST_CASE(a_refused_value_leaves_the_object) {
   Everything config;
-  check_throws<ConfigError>([&] { levin::read_config(config, one("whole", word("-9"))); }, {"too small"});
+  check_throws<ConfigError>([&] { levin::read_config(config, with_value("whole", word("-9"))); }, {"too small"});
   BOOST_TEST(config.whole == 7);
-  check_throws<ConfigError>([&] { levin::read_config(config, one("extra", word("nothing"))); }, {"is unknown"});
+  check_throws<ConfigError>([&] { levin::read_config(config, with_value("extra", word("nothing"))); }, {"is unknown"});
   BOOST_TEST(!config.extra);
 }
 
-BOOST_AUTO_TEST_CASE(what_is_written_reads_as_the_same) {
+BOOST_AUTO_TEST_CASE(written_values_read_back_unchanged) {
   Everything config;
   config.whole = -1;
   config.text = "line\nbreak \"quoted\" \\ é";
@@ -273,7 +273,7 @@ BOOST_AUTO_TEST_CASE(a_hundred_fields) {
   BOOST_TEST(type.fields().size() == 100u);
   BOOST_TEST(type.fields()[99].name == "t4");
   a_users_job::Hundred config;
-  levin::read_config(config, one("t4", word("8")));
+  levin::read_config(config, with_value("t4", word("8")));
   BOOST_TEST(config.t4 == 8);
 }
 

@@ -44,21 +44,21 @@ BOOST_AUTO_TEST_CASE(its_owner_may_take_it_again) {
 }
 
 BOOST_AUTO_TEST_CASE(a_loop_of_calls_lets_others_in_between) {
-  std::atomic<bool> wanted{false}, done{false};
+  std::atomic<bool> counting{false}, done{false};
   std::atomic<int> calls_meanwhile{0};
   std::thread loop([&] {
     while (!done) {
       const Hdf5Lock lock;
-      if (wanted) ++calls_meanwhile;
+      if (counting) ++calls_meanwhile;
       std::this_thread::sleep_for(std::chrono::microseconds(200));
     }
   });
   for (int round = 0; round < 20; round++) {
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
     calls_meanwhile = 0;
-    wanted = true;
+    counting = true;
     const Hdf5Lock lock;
-    wanted = false;
+    counting = false;
     BOOST_TEST(calls_meanwhile <= 3);  // the one under way, and what came before our ticket
   }
   done = true;

@@ -33,9 +33,9 @@ LEVIN_CONFIG(SawConfig, (teeth, "how many"))
 LEVIN_CHOICE(SawConfig, "saw")
 struct Saw : Tool {
   using Config = SawConfig;
-  Saw(const SawConfig& config, const std::string& owner) : said(fmt::format("saw {} of {}", config.teeth, owner)) {}
-  std::string text() const override { return said; }
-  std::string said;
+  Saw(const SawConfig& config, const std::string& owner) : described(fmt::format("saw {} of {}", config.teeth, owner)) {}
+  std::string text() const override { return described; }
+  std::string described;
 };
 
 struct Bell : Tool {
@@ -80,7 +80,7 @@ ConfigValue list(std::vector<ConfigValue> items) {
 }
 ConfigValue map(std::vector<std::pair<std::string, ConfigValue>> entries) {
   auto value = ConfigValue::map();
-  for (auto& [key, one] : entries) value.add(key, std::move(one));
+  for (auto& [key, entry] : entries) value.add(key, std::move(entry));
   return value;
 }
 
@@ -152,7 +152,7 @@ BOOST_AUTO_TEST_CASE(a_switch_has_defaults) {
   refused(word("true"), {"\"true\" is unknown", "one of: hammer, saw, bell"});
 }
 
-BOOST_AUTO_TEST_CASE(what_is_written_reads_as_the_same) {
+BOOST_AUTO_TEST_CASE(written_values_read_back_unchanged) {
   for (auto value : {list({}), word("bell"), list({word("bell"), map({{"name", word("hammer")}, {"weight", word("9")}})})}) {
     Filled filled, again;
     filled.tools(value).lamp(value);

@@ -29,7 +29,7 @@ struct Gpu {
 
 }  // namespace
 
-BOOST_AUTO_TEST_CASE(the_ranks_have_gpus_of_their_own) {
+BOOST_AUTO_TEST_CASE(each_rank_has_its_own_gpu) {
   if (levin::test::enough_gpus())
     BOOST_TEST(Gpu().ranks->size() == runtime().size());
   else
@@ -119,7 +119,7 @@ BOOST_AUTO_TEST_CASE(collectives_on_allocated_memory) {
   BOOST_TEST(memory.min().item<float>() == gpu.ranks->size());
 }
 
-BOOST_AUTO_TEST_CASE(what_it_does_not_take) {
+BOOST_AUTO_TEST_CASE(unsupported_tensors_are_refused) {
   SKIP_WITHOUT_GPUS_FOR_ALL();
   const Gpu gpu;
   check_throws<levin::UsageError>([&] { gpu.ranks->all_reduce(at::zeros({1}, gpu.options(at::kLong)), ReduceOp::mean); },
@@ -138,10 +138,10 @@ BOOST_AUTO_TEST_CASE(split_by_color) {
   const auto reversed = gpu.ranks->split(0, -rank), alone = gpu.ranks->split(rank, 0);
   BOOST_TEST(reversed->rank() == size - 1 - rank);
   BOOST_TEST(alone->size() == 1);
-  const Tensor one = at::full({1}, 1, gpu.options(at::kFloat));
-  reversed->all_reduce(one).wait();
-  alone->all_reduce(one).wait();
-  BOOST_TEST(one.item<float>() == size);
+  const Tensor value = at::full({1}, 1, gpu.options(at::kFloat));
+  reversed->all_reduce(value).wait();
+  alone->all_reduce(value).wait();
+  BOOST_TEST(value.item<float>() == size);
 }
 
 BOOST_AUTO_TEST_CASE(an_abort_ends_waits_for_the_device) {

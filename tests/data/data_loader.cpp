@@ -18,7 +18,7 @@ using levin::ConfigError;
 using levin::DataError;
 using levin::DataLoader;
 using levin::DataLoaderOptions;
-using levin::LoaderPlace;
+using levin::LoaderPartition;
 using levin::TensorDataset;
 using levin::test::check_throws;
 
@@ -141,7 +141,7 @@ BOOST_AUTO_TEST_CASE(global_batches_hold_the_same_samples_on_any_number_of_ranks
       std::vector<std::vector<int64_t>> steps(3);
       std::vector<std::unique_ptr<DataLoader>> loaders;
       for (int64_t rank = 0; rank < world; ++rank)
-        loaders.push_back(std::make_unique<DataLoader>(data, global, LoaderPlace{rank, world, accumulate, 9}));
+        loaders.push_back(std::make_unique<DataLoader>(data, global, LoaderPartition{rank, world, accumulate, 9}));
       for (int64_t batch = 0; batch < loaders[0]->batches(); ++batch)
         for (auto& loader : loaders) {
           const auto& indices = loader->next()->indices();
@@ -153,7 +153,7 @@ BOOST_AUTO_TEST_CASE(global_batches_hold_the_same_samples_on_any_number_of_ranks
     }
 }
 
-BOOST_AUTO_TEST_CASE(goes_on_where_it_was) {
+BOOST_AUTO_TEST_CASE(resumes_where_it_stopped) {
   const auto data = numbers(100);
   for (const int64_t workers : {0, 2}) {
     DataLoader whole(data, options(7, workers), {.seed = 3});
@@ -171,7 +171,7 @@ BOOST_AUTO_TEST_CASE(goes_on_where_it_was) {
   }
 }
 
-BOOST_AUTO_TEST_CASE(goes_on_with_another_number_of_ranks) {
+BOOST_AUTO_TEST_CASE(resumes_with_another_number_of_ranks) {
   const auto data = numbers(100);
   DataLoaderOptions global;
   global.global_batch_size = 24;
@@ -204,12 +204,12 @@ BOOST_AUTO_TEST_CASE(a_batch_that_is_kept_does_not_change) {
 
 BOOST_AUTO_TEST_CASE(memory_is_used_again) {
   DataLoader loader(numbers(64 * 100), options(64, 2), {});
-  std::set<const void*> places;
-  while (const Batch* batch = loader.next()) places.insert((*batch)["value"].const_data_ptr());
-  BOOST_TEST(places.size() <= 5U);  // 2 workers x 2 ahead, and the one in use
+  std::set<const void*> addresses;
+  while (const Batch* batch = loader.next()) addresses.insert((*batch)["value"].const_data_ptr());
+  BOOST_TEST(addresses.size() <= 5U);  // 2 workers x 2 ahead, and the one in use
 }
 
-BOOST_AUTO_TEST_CASE(an_exception_of_a_worker_arrives_in_its_place) {
+BOOST_AUTO_TEST_CASE(an_exception_of_a_worker_arrives_at_its_batch) {
   for (const int64_t workers : {0, 1, 3}) {
     DataLoader loader(std::make_shared<FailingDataset>(35), options(10, workers, false), {});
     for (int i = 0; i < 3; ++i) loader.next();

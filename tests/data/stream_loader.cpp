@@ -104,7 +104,7 @@ BOOST_AUTO_TEST_CASE(a_global_batch_is_cut_over_micro_batches_and_ranks) {
   BOOST_TEST(step == 13);
 }
 
-BOOST_AUTO_TEST_CASE(an_epoch_that_is_left_early_starts_anew) {
+BOOST_AUTO_TEST_CASE(an_epoch_left_early_starts_over) {
   const auto communicator = world();
   StreamLoader stream = loader(*communicator, {50, 50, 50}, {.batch_size = 4, .num_workers = 2});
   for (int64_t epoch = 0; epoch < 3; epoch++) {

@@ -99,26 +99,26 @@ BOOST_AUTO_TEST_CASE(all_ranks_write_pieces_of_one_text) {
     output_of("gzip '" + (ranks.folder.path / "texts/b/packed").string() + "'");
   }
   const auto file = ranks.text("large", large);
-  const auto made = ranks.make({file, ranks.folder.path / "texts", file});
-  BOOST_TEST((tokens_of(made) == large + small + packed + large));
+  const auto cached = ranks.make({file, ranks.folder.path / "texts", file});
+  BOOST_TEST((tokens_of(cached) == large + small + packed + large));
   BOOST_TEST(names_in(ranks.cache).size() == 1);
-  BOOST_TEST(made.parent_path() == ranks.cache);
+  BOOST_TEST(cached.parent_path() == ranks.cache);
 }
 
 BOOST_AUTO_TEST_CASE(it_is_made_once_as_long_as_the_sources_are_the_same) {
   const Ranks ranks;
   const auto a = ranks.text("a", "first"), b = ranks.text("b", "second");
-  const auto made = ranks.make({a, b});
-  const auto time = fs::last_write_time(made);
-  BOOST_TEST(ranks.make({a, b}) == made);
-  BOOST_TEST((fs::last_write_time(made) == time));
-  BOOST_TEST(ranks.make({b, a}) != made);
-  BOOST_TEST(tokens_of(made) == "firstsecond");
+  const auto cached = ranks.make({a, b});
+  const auto time = fs::last_write_time(cached);
+  BOOST_TEST(ranks.make({a, b}) == cached);
+  BOOST_TEST((fs::last_write_time(cached) == time));
+  BOOST_TEST(ranks.make({b, a}) != cached);
+  BOOST_TEST(tokens_of(cached) == "firstsecond");
   ranks.text("a", "other");  // as long as before
   if (ranks.first) fs::last_write_time(a, time + std::chrono::seconds(2));
   ranks.communicator->barrier();
   const auto again = ranks.make({a, b});
-  BOOST_TEST(again != made);
+  BOOST_TEST(again != cached);
   BOOST_TEST(tokens_of(again) == "othersecond");
 }
 
@@ -170,7 +170,7 @@ BOOST_AUTO_TEST_CASE(folders_that_cannot_be_read_are_io_errors) {
 
 BOOST_AUTO_TEST_CASE(folders_without_what_is_hidden_and_with_links) {
   const Ranks ranks;
-  const auto texts = ranks.folder.path / "texts", elsewhere = ranks.folder.path / "elsewhere";
+  const auto texts = ranks.folder.path / "texts", linked = ranks.folder.path / "elsewhere";
   if (ranks.first) {
     for (const auto* folder : {"texts/.git/objects", "texts/b/.ipynb_checkpoints", "elsewhere"})
       fs::create_directories(ranks.folder.path / folder);
@@ -178,11 +178,11 @@ BOOST_AUTO_TEST_CASE(folders_without_what_is_hidden_and_with_links) {
       write_bytes(ranks.folder.path / hidden, "hidden");
     write_bytes(texts / "a", "a");
     write_bytes(texts / "b/c", "c");
-    write_bytes(elsewhere / "e", "e");
+    write_bytes(linked / "e", "e");
     fs::create_symlink("../elsewhere", texts / "d");
     fs::create_symlink("d", texts / "d-again");     // each folder once
     fs::create_symlink("../b", texts / "b/cycle");  // without a check this never ends
-    fs::create_symlink("../texts", elsewhere / "top");
+    fs::create_symlink("../texts", linked / "top");
     fs::create_symlink("../elsewhere/e", texts / "f");
     BOOST_REQUIRE(mkfifo((texts / "pipe").c_str(), 0600) == 0);
   }

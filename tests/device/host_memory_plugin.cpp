@@ -155,42 +155,43 @@ using levin::ReduceOp, levin::UsageError, levin::Work;
 // Collectives of the host on the device's memory. Results arrive at wait(), as from a device that is still at work.
 class DeviceCommunicator : public levin::Communicator {
  public:
-  DeviceCommunicator(std::unique_ptr<Communicator> host, std::unique_ptr<Communicator> lane)
-      : host_(std::move(host)), lane_(std::move(lane)) {
+  DeviceCommunicator(std::unique_ptr<Communicator> host, std::unique_ptr<Communicator> device_lane)
+      : host_(std::move(host)), device_lane_(std::move(device_lane)) {
     rank_ = host_->rank();
     size_ = host_->size();
   }
-  uint64_t sequence() const noexcept override { return lane_->sequence(); }
+  uint64_t sequence() const noexcept override { return device_lane_->sequence(); }
   Work all_reduce(const Tensor& tensor, ReduceOp op, std::string_view label) override {
-    return into(tensor, [&](const Tensor& result) { lane_->all_reduce(result, op, label).wait(); });
+    return into(tensor, [&](const Tensor& result) { device_lane_->all_reduce(result, op, label).wait(); });
   }
   Work reduce_scatter(const Tensor& output, const Tensor& input, ReduceOp op, std::string_view label) override {
-    return into(output, [&](const Tensor& result) { lane_->reduce_scatter(result, mine(input), op, label).wait(); });
+    return into(output, [&](const Tensor& result) { device_lane_->reduce_scatter(result, mine(input), op, label).wait(); });
   }
   Work all_gather(const Tensor& output, const Tensor& input, std::string_view label) override {
-    return into(output, [&](const Tensor& result) { lane_->all_gather(result, mine(input), label).wait(); });
+    return into(output, [&](const Tensor& result) { device_lane_->all_gather(result, mine(input), label).wait(); });
   }
   Work gather_shared(const Tensor&, std::string_view) override { throw UsageError("host_memory", "no two ranks share this memory"); }
   Work broadcast(const Tensor& tensor, int root, std::string_view label) override {
-    return into(tensor, [&](const Tensor& result) { lane_->broadcast(result, root, label).wait(); });
+    return into(tensor, [&](const Tensor& result) { device_lane_->broadcast(result, root, label).wait(); });
   }
   Work all_to_all(const Tensor& output, std::span<const int64_t> output_counts, const Tensor& input, std::span<const int64_t> input_counts,
                   std::string_view label) override {
-    return into(output, [&](const Tensor& result) { lane_->all_to_all(result, output_counts, mine(input), input_counts, label).wait(); });
+    return into(output,
+                [&](const Tensor& result) { device_lane_->all_to_all(result, output_counts, mine(input), input_counts, label).wait(); });
   }
   Work transfer(std::span<const levin::Transfer> transfers, std::string_view label) override {
     std::vector<levin::Transfer> copies(transfers.begin(), transfers.end());
     for (auto& copy : copies) copy.tensor = mine(copy.tensor).clone();
-    lane_->transfer(copies, label).wait();
+    device_lane_->transfer(copies, label).wait();
     return Work([copies, originals = std::vector<levin::Transfer>(transfers.begin(), transfers.end())] {
       for (size_t i = 0; i < copies.size(); i++)
         if (copies[i].direction == levin::Transfer::Direction::recv) on_host(originals[i].tensor).copy_(copies[i].tensor);
     });
   }
-  void barrier(std::string_view label) override { lane_->barrier(label); }
+  void barrier(std::string_view label) override { device_lane_->barrier(label); }
   Tensor allocate(int64_t numel, at::ScalarType dtype) override { return at::zeros({numel}, at::TensorOptions(the_device).dtype(dtype)); }
   std::unique_ptr<Communicator> split(int color, int key) override {
-    return std::make_unique<DeviceCommunicator>(host_->split(color, key), lane_->split(color, key));
+    return std::make_unique<DeviceCommunicator>(host_->split(color, key), device_lane_->split(color, key));
   }
   void abort(const std::string& reason) noexcept override { host_->abort(reason); }
   c10::Device device() const noexcept override { return the_device; }
@@ -209,7 +210,7 @@ class DeviceCommunicator : public levin::Communicator {
     return Work([tensor, result] { on_host(tensor).copy_(result); });
   }
 
-  std::unique_ptr<Communicator> host_, lane_;
+  std::unique_ptr<Communicator> host_, device_lane_;
 };
 
 class HostMemory : public levin::Accelerator {
@@ -220,8 +221,8 @@ class HostMemory : public levin::Accelerator {
   std::unique_ptr<levin::Communicator> communicator(const levin::MpiRuntime& runtime, const std::string& window_directory,
                                                     c10::Device) const override {
     auto host = levin::Communicator::create_cpu(runtime, window_directory);
-    auto lane = host->split(0, host->rank());
-    return std::make_unique<DeviceCommunicator>(std::move(host), std::move(lane));
+    auto device_lane = host->split(0, host->rank());
+    return std::make_unique<DeviceCommunicator>(std::move(host), std::move(device_lane));
   }
   int64_t alignment_bytes() const override { return 256; }
   void seed(uint64_t seed) const override { cpu_->seed(seed); }

@@ -191,9 +191,9 @@ BOOST_AUTO_TEST_CASE(evaluates_and_predicts) {
   const auto device = fit(config_on(host_memory()), data), host = fit(config_on("cpu"), data);
   const auto values = device.trainer->test(*device.module, data), expected = host.trainer->test(*host.module, data);
   BOOST_TEST(values.size() == expected.size());
-  const auto predictions = device.trainer->predict(*device.module, data), wanted = host.trainer->predict(*host.module, data);
-  BOOST_REQUIRE(predictions.size() == wanted.size());
-  for (size_t i = 0; i < predictions.size(); i++) BOOST_TEST(at::allclose(predictions[i].rows.cpu(), wanted[i].rows, 1e-9, 1e-12));
+  const auto predictions = device.trainer->predict(*device.module, data), expected_rows = host.trainer->predict(*host.module, data);
+  BOOST_REQUIRE(predictions.size() == expected_rows.size());
+  for (size_t i = 0; i < predictions.size(); i++) BOOST_TEST(at::allclose(predictions[i].rows.cpu(), expected_rows[i].rows, 1e-9, 1e-12));
 }
 
 BOOST_AUTO_TEST_CASE(an_error_of_one_rank_ends_all) {
@@ -221,7 +221,7 @@ BOOST_AUTO_TEST_CASE(all_ranks_take_the_same) {
   check_throws<levin::ConfigError>([&] { levin::Trainer(config, runtime()); }, {"\"abacus\""});
 }
 
-BOOST_AUTO_TEST_CASE(what_is_no_plugin_is_refused) {
+BOOST_AUTO_TEST_CASE(invalid_plugins_are_refused) {
   const auto refused = [](const std::string& file, const std::vector<std::string>& parts) {
     check_throws<levin::ConfigError>([&] { levin::load_plugin(file); }, parts);
   };

@@ -40,13 +40,13 @@ GptConfig tiny(bool modern) {
 struct Followed : Gpt {
   explicit Followed(const GptConfig& config) : Gpt(config) {
     const at::NoGradGuard no_grad;
-    uint64_t place = 0;
+    uint64_t index = 0;
     int64_t inputs = 1;
     for (auto& item : named_parameters()) {
       const auto shape = item.value().sizes().vec();
       if (shape.size() > 1) inputs = item.value().numel() / shape[0];
       const bool norm = item.key().find("norm") != std::string::npos && item.key().ends_with(".weight");
-      item.value().set_data(reference::weight(place++, shape, inputs) + (norm ? 1 : 0));
+      item.value().set_data(reference::weight(index++, shape, inputs) + (norm ? 1 : 0));
     }
   }
   Tensor training_step(const levin::Batch& batch) override {
@@ -212,8 +212,8 @@ BOOST_AUTO_TEST_CASE(draws_depend_on_the_seed_and_the_number_alone) {
   BOOST_TEST(!at::equal(gpt::sample(input, length, {9, 8}, 4, 1, how, uniform)[0], both[0]));
   // The likeliest; and the two likeliest, both of which come.
   const auto rising = [](const Tensor& tokens) { return at::arange(50, at::kFloat).mul(0.1).expand({tokens.size(0), tokens.size(1), 50}); };
-  for (const auto& one : {gpt::SamplingConfig{.tokens = 40, .temperature = 0}, gpt::SamplingConfig{.tokens = 40, .top_k = 1}})
-    BOOST_TEST(gpt::sample(input, length, {7, 8}, 4, 1, one, rising)[1].narrow(0, 3, 40).min().item<int64_t>() == 49);
+  for (const auto& config : {gpt::SamplingConfig{.tokens = 40, .temperature = 0}, gpt::SamplingConfig{.tokens = 40, .top_k = 1}})
+    BOOST_TEST(gpt::sample(input, length, {7, 8}, 4, 1, config, rising)[1].narrow(0, 3, 40).min().item<int64_t>() == 49);
   const Tensor two = gpt::sample(input, length, {7, 8}, 4, 1, {.tokens = 40, .top_k = 2}, rising)[1].narrow(0, 3, 40);
   BOOST_TEST(two.min().item<int64_t>() == 48);
   BOOST_TEST(two.max().item<int64_t>() == 49);
@@ -226,14 +226,14 @@ BOOST_AUTO_TEST_CASE(a_text_longer_than_the_context_is_seen_by_its_end) {
     return at::one_hot((tokens + 1).remainder(50), 50).to(at::kFloat) * 100;
   };
   const Tensor input = at::tensor({1, 2, 3, 4, 5, 6, 30, 0, 0, 0, 0, 0}, at::kLong).view({2, 6});
-  const Tensor made = gpt::sample(input, at::tensor({6, 1}, at::kLong), {0, 1}, 4, 1, {.tokens = 5}, next);
+  const Tensor sampled = gpt::sample(input, at::tensor({6, 1}, at::kLong), {0, 1}, 4, 1, {.tokens = 5}, next);
   for (int64_t i = 0; i < 5; i++) {
-    BOOST_TEST(made[0][6 + i].item<int64_t>() == 7 + i);
-    BOOST_TEST(made[1][1 + i].item<int64_t>() == 31 + i);
+    BOOST_TEST(sampled[0][6 + i].item<int64_t>() == 7 + i);
+    BOOST_TEST(sampled[1][1 + i].item<int64_t>() == 31 + i);
   }
 }
 
-BOOST_AUTO_TEST_CASE(texts_of_all_ranks_come_together) {
+BOOST_AUTO_TEST_CASE(texts_of_all_ranks_are_gathered) {
   const auto communicator = levin::Communicator::create_cpu(runtime());
   const int rank = communicator->rank(), size = communicator->size();
   std::map<int64_t, std::string> mine{{rank, "text " + std::to_string(rank) + std::string(static_cast<size_t>(rank), '\xFF')}};

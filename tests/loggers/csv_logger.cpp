@@ -86,7 +86,7 @@ BOOST_AUTO_TEST_CASE(a_training_keeps_its_past_and_moves_other_lines_aside) {
   BOOST_TEST(text_of(aside).find("2,0,loss,22\n") != std::string::npos);
 }
 
-BOOST_AUTO_TEST_CASE(its_fields_say_where_and_how) {
+BOOST_AUTO_TEST_CASE(fields_set_folder_and_format) {
   LogFolder folder;
   levin::CSVLogger plain(levin::CSVLoggerConfig{}, folder.path);
   const auto other = folder.path / "made" / "for it";

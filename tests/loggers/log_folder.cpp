@@ -36,8 +36,8 @@ std::vector<Event> read_events(const std::filesystem::path& folder) {
     if (pclose(pipe) != 0) throw std::runtime_error(command + ": " + text);
   }
   std::vector<Event> events;
-  for (const auto& one : nlohmann::json::parse(text.substr(text.find('['))))
-    events.push_back({one["kind"], one["tag"], one["step"], one["value"], one["wall_time"]});
+  for (const auto& event : nlohmann::json::parse(text.substr(text.find('['))))
+    events.push_back({event["kind"], event["tag"], event["step"], event["value"], event["wall_time"]});
   return events;
 }
 

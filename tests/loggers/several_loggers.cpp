@@ -15,7 +15,7 @@ BOOST_AUTO_TEST_SUITE(loggers_several_loggers)
 namespace {
 
 // Logs what is hard to write down.
-struct Odd : Toy {
+struct NonFinite : Toy {
   levin::Tensor training_step(const levin::Batch& batch) override {
     log("odd, \"name\"", 1.0 / 3);
     log("no_number", std::nan(""));
@@ -55,7 +55,7 @@ std::vector<Row> rows_of(const std::string& csv) {
   return rows;
 }
 
-bool same(double one, float other) { return static_cast<float>(one) == other || (std::isnan(one) && std::isnan(other)); }
+bool same(double a, float b) { return static_cast<float>(a) == b || (std::isnan(a) && std::isnan(b)); }
 
 }  // namespace
 
@@ -68,7 +68,7 @@ BOOST_AUTO_TEST_CASE(all_loggers_get_the_same_values) {
   trainer.add_logger(std::make_shared<levin::TensorBoardLogger>(levin::TensorBoardLoggerConfig{.save_dir = folder.path}));
   trainer.add_logger(memory);
   trainer.log_hyperparams("seed_everything: 5\n");
-  const auto module = trainer.build<Odd>();
+  const auto module = trainer.build<NonFinite>();
   trainer.fit(*module, data);
   trainer.finalize_loggers();
 

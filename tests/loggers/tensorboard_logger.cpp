@@ -45,7 +45,7 @@ BOOST_AUTO_TEST_CASE(the_real_tensorboard_reads_steps_values_tags_and_times) {
   }
 }
 
-BOOST_AUTO_TEST_CASE(values_that_are_no_numbers_stay_what_they_are) {
+BOOST_AUTO_TEST_CASE(nan_and_infinity_are_kept) {
   LogFolder folder;
   TensorBoardLogger logger({.save_dir = folder.path});
   constexpr double infinity = std::numeric_limits<double>::infinity();
@@ -73,7 +73,7 @@ BOOST_AUTO_TEST_CASE(options_are_a_text_and_names_have_a_prefix) {
   BOOST_TEST(events.back().value == "```yaml\ntrainer:\n  max_epochs: 5\n```");
 }
 
-BOOST_AUTO_TEST_CASE(a_run_that_goes_on_adds_a_file) {
+BOOST_AUTO_TEST_CASE(a_resumed_run_adds_a_file) {
   LogFolder folder;
   for (int64_t start : {0, 1}) {
     TensorBoardLogger logger({}, folder.path);
@@ -125,7 +125,7 @@ BOOST_AUTO_TEST_CASE(tensorboard_would_notice_a_wrong_checksum) {
   BOOST_TEST(scalars_of(read_events(folder.path), "loss").empty());
 }
 
-BOOST_AUTO_TEST_CASE(what_is_written_can_be_watched_soon) {
+BOOST_AUTO_TEST_CASE(written_values_are_readable_soon) {
   LogFolder folder;
   TensorBoardLogger logger({.flush_interval = {0.2}}, folder.path);
   const auto before = std::filesystem::file_size(logger.file());

@@ -29,7 +29,7 @@ BOOST_AUTO_TEST_CASE(an_overflow_starts_the_count_again) {
   BOOST_TEST(scaler.state().good_steps == 1);
 }
 
-BOOST_AUTO_TEST_CASE(goes_on_from_a_state) {
+BOOST_AUTO_TEST_CASE(resumes_from_a_state) {
   const levin::LossScaling config{.init_scale = 8, .growth_interval = 2};
   LossScaler unbroken(config), resumed(config);
   for (bool overflow : {false, true, false}) unbroken.update(overflow);

@@ -23,10 +23,10 @@ BOOST_AUTO_TEST_CASE(first_rule_that_matches_counts) {
   levin::OptimizerSpec spec = levin::AdamW{.lr = 0.5, .weight_decay = 0.1};
   spec.rules = {{.pattern = "*.bias", .weight_decay = 0}, {.pattern = "head.*", .lr = 2}};
   const auto options = [&](const char* name) { return levin::options_for(spec, name); };
-  BOOST_TEST((options("body.weight") == levin::SegmentOptions{0.5, 0.1}));
-  BOOST_TEST((options("body.bias") == levin::SegmentOptions{0.5, 0}));
-  BOOST_TEST((options("head.bias") == levin::SegmentOptions{0.5, 0}));
-  BOOST_TEST((options("head.weight") == levin::SegmentOptions{2, 0.1}));
+  BOOST_TEST((options("body.weight") == levin::ParameterGroupOptions{0.5, 0.1}));
+  BOOST_TEST((options("body.bias") == levin::ParameterGroupOptions{0.5, 0}));
+  BOOST_TEST((options("head.bias") == levin::ParameterGroupOptions{0.5, 0}));
+  BOOST_TEST((options("head.weight") == levin::ParameterGroupOptions{2, 0.1}));
 }
 
 BOOST_AUTO_TEST_CASE(patterns_must_match) {
@@ -45,8 +45,9 @@ BOOST_AUTO_TEST_CASE(names_of_optimizers) {
   const levin::OptimizerSpec adamw = levin::AdamW{};
   levin::OptimizerSpec named = levin::SGD{};
   named.name = "critic";
-  const auto made = levin::custom([](std::vector<levin::Tensor>) { return nullptr; });
-  BOOST_TEST((levin::optimizer_names({adamw, named, adamw, made}) == std::vector<std::string>{"adamw", "critic", "adamw-1", "custom"}));
+  const auto custom_spec = levin::custom([](std::vector<levin::Tensor>) { return nullptr; });
+  BOOST_TEST(
+      (levin::optimizer_names({adamw, named, adamw, custom_spec}) == std::vector<std::string>{"adamw", "critic", "adamw-1", "custom"}));
   check_throws<levin::UsageError>([&] { levin::optimizer_names({named, named}); }, {"\"critic\""});
 }
 

@@ -17,7 +17,7 @@ std::vector<double> rates(const ReduceLROnPlateau& schedule, const std::vector<d
   std::vector<double> rates;
   for (double value : values) {
     rates.push_back(levin::scheduled_lr(schedule, 0.8, {}, state));
-    state = look(schedule, state, value);
+    state = observe(schedule, state, value);
   }
   return rates;
 }

@@ -17,7 +17,7 @@ std::vector<ParameterInfo> model() {
 
 }  // namespace
 
-BOOST_AUTO_TEST_CASE(every_parameter_has_an_aligned_place_of_its_own) {
+BOOST_AUTO_TEST_CASE(every_parameter_has_its_own_aligned_range) {
   for (int ranks : {1, 2, 3, 4, 7}) {
     for (bool by_unit : {false, true}) {
       LayoutOptions options{.ranks = ranks, .by_unit = by_unit};
@@ -43,15 +43,15 @@ BOOST_AUTO_TEST_CASE(every_parameter_has_an_aligned_place_of_its_own) {
   }
 }
 
-BOOST_AUTO_TEST_CASE(segments_cover_the_buffer_and_hold_one_set_of_options) {
+BOOST_AUTO_TEST_CASE(parameter_groups_cover_the_buffer_and_have_the_same_options) {
   for (const auto& group : levin::make_layout(model(), {.ranks = 3})) {
     int64_t end = 0;
-    for (const auto& segment : group.segments) {
-      BOOST_TEST(segment.range.begin == end);
-      end = segment.range.end;
+    for (const auto& group_range : group.group_ranges) {
+      BOOST_TEST(group_range.range.begin == end);
+      end = group_range.range.end;
       for (const auto& [parameter, range] : group.parameters) {
-        const bool inside = levin::intersect(range, segment.range).size() > 0;
-        BOOST_TEST((!inside || model()[static_cast<size_t>(parameter)].group_id == segment.group_id));
+        const bool inside = levin::intersect(range, group_range.range).size() > 0;
+        BOOST_TEST((!inside || model()[static_cast<size_t>(parameter)].group_id == group_range.group_id));
       }
     }
     BOOST_TEST(end == group.numel);

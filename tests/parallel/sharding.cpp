@@ -70,7 +70,7 @@ Result train(const StrategyConfig& config, levin::Communicator& communicator, ui
     }
     communicator.all_reduce(total).wait();
     result.losses.push_back(total.item<double>());
-    strategy->reduce(strategy->meet(0));
+    strategy->reduce(strategy->synchronize_step(0));
     strategy->clip_by_norm(strategy->grad_norm(), 0.5);
     strategy->update([](double lr) { return lr; });
     strategy->zero_grad();
@@ -88,13 +88,13 @@ Result alone(uint32_t seed, bool evaluate) {
   return train(levin::SingleDevice{}, *communicator, seed, evaluate);
 }
 
-void check_equal(const Result& one, const Result& other, const std::string& where) {
+void check_equal(const Result& a, const Result& b, const std::string& where) {
   for (int step = 0; step < steps; step++)
-    BOOST_CHECK_MESSAGE(std::abs(one.losses[step] - other.losses[step]) < 1e-11,
-                        where << ": the loss of step " << step << " is " << one.losses[step] << ", not " << other.losses[step]);
-  for (const auto& [name, tensor] : other.parameters) {
-    if (!one.parameters.count(name)) continue;  // another rank's to write
-    const double difference = (one.parameters.at(name) - tensor).abs().max().item<double>();
+    BOOST_CHECK_MESSAGE(std::abs(a.losses[step] - b.losses[step]) < 1e-11,
+                        where << ": the loss of step " << step << " is " << a.losses[step] << ", not " << b.losses[step]);
+  for (const auto& [name, tensor] : b.parameters) {
+    if (!a.parameters.count(name)) continue;  // another rank's to write
+    const double difference = (a.parameters.at(name) - tensor).abs().max().item<double>();
     BOOST_CHECK_MESSAGE(difference < 1e-10, where << ": " << name << " differs by " << difference);
   }
 }
@@ -235,7 +235,7 @@ BOOST_AUTO_TEST_CASE(a_gradient_of_a_gradient_is_right_or_refused) {
     strategy->checkpoint_activations(kind);
     for (int step = 0; step < 2; step++) {
       strategy->backward(with_penalty(*model, x), 1);
-      strategy->reduce(strategy->meet(0));
+      strategy->reduce(strategy->synchronize_step(0));
       strategy->update([](double lr) { return lr; });
       strategy->zero_grad();
     }
@@ -294,7 +294,7 @@ BOOST_AUTO_TEST_CASE(parameters_are_read_under_every_strategy) {
     BOOST_TEST(all.item<int64_t>() == 3 * (16 * 16 + 16) * (in_parts ? 1 : communicator->size()));
     // A step still works after it, and what one rank's function throws is an error on all ranks.
     strategy->backward(model->forward(at::ones({2, 16})).mean(), 1);
-    strategy->reduce(strategy->meet(0));
+    strategy->reduce(strategy->synchronize_step(0));
     strategy->update([](double lr) { return lr; });
     strategy->zero_grad();
     const int guilty = communicator->size() - 1;
@@ -322,7 +322,7 @@ BOOST_AUTO_TEST_CASE(a_rank_that_leaves_its_group_in_a_unit_is_named) {
   const Tensor x = at::ones({2, 64});
   const auto step = [&] {
     if (communicator->rank() % 2 == 0) model->squares[1](x);
-    strategy->agree(0);  // as in a validation, where no gradient is summed in between
+    strategy->combine_signals(0);  // as in a validation, where no gradient is summed in between
   };
   check_throws<levin::CommunicatorError>(step, {"barrier", "for unit \"square1\""});
 }
@@ -343,7 +343,7 @@ BOOST_AUTO_TEST_CASE(memory_is_that_of_parts) {
     strategy->setup(*model, {levin::AdamW{}});
     for (int step = 0; step < 3; step++) {
       strategy->backward(model->forward(at::ones({2, width})).mean(), 2);
-      strategy->reduce(strategy->meet(0));
+      strategy->reduce(strategy->synchronize_step(0));
       strategy->update([](double lr) { return lr; });
       strategy->zero_grad();
     }
@@ -377,7 +377,7 @@ BOOST_AUTO_TEST_CASE(auto_takes_the_first_that_fits) {
     const auto model = std::make_shared<Tower>(64, 6);
     strategy.setup(*model, {levin::AdamW{.lr = 0.01}});
     strategy.backward(model->forward(at::ones({2, 64})).mean(), 2);
-    strategy.reduce(strategy.meet(0));
+    strategy.reduce(strategy.synchronize_step(0));
     strategy.update([](double lr) { return lr; });
     strategy.zero_grad();
     return model->forward(at::ones({2, 64})).mean().item<double>();
@@ -409,7 +409,7 @@ BOOST_AUTO_TEST_CASE(options_change_what_is_held) {
     bool kept = false, waiting = false;
     int64_t gathered_ahead = 0;
   };
-  const auto look = [&](void (*change)(ShardingOptions&)) {
+  const auto observe = [&](void (*change)(ShardingOptions&)) {
     auto config = private_fsdp;
     change(config.sharding);
     auto strategy = Strategy::create(config, *communicator);
@@ -426,7 +426,7 @@ BOOST_AUTO_TEST_CASE(options_change_what_is_held) {
       seen.kept = strategy->groups()[0].unsharded;
       strategy->backward(loss, 2);
       seen.waiting = model->squares[0]->linear->weight.grad().defined();
-      strategy->reduce(strategy->meet(0));
+      strategy->reduce(strategy->synchronize_step(0));
       strategy->update([](double lr) { return lr; });
       strategy->zero_grad();
     }
@@ -436,17 +436,17 @@ BOOST_AUTO_TEST_CASE(options_change_what_is_held) {
     communicator->barrier();
     return seen;
   };
-  const Seen by_default = look([](ShardingOptions&) {});
+  const Seen by_default = observe([](ShardingOptions&) {});
   BOOST_TEST(by_default.groups == 4u);
   BOOST_TEST(!by_default.kept);
   BOOST_TEST(!by_default.waiting);
   BOOST_TEST(by_default.gathered_ahead == (several_hosts ? 1 : 0));
-  BOOST_TEST(look([](ShardingOptions& options) { options.min_num_params = 1000; }).groups == 1u);
-  BOOST_TEST(look([](ShardingOptions& options) { options.reshard_after_forward = false; }).kept);
-  BOOST_TEST(look([](ShardingOptions& options) { options.reduce_every_backward = false; }).waiting);
-  BOOST_TEST(look([](ShardingOptions& options) { options.prefetch = 0; }).gathered_ahead == 0);
-  BOOST_TEST(look([](ShardingOptions& options) { options.prefetch = 3; }).gathered_ahead == (several_hosts ? 2 : 0));
-  BOOST_TEST(look([](ShardingOptions& options) { options.prefetch = 3, options.limit_all_gathers = 1; }).gathered_ahead ==
+  BOOST_TEST(observe([](ShardingOptions& options) { options.min_num_params = 1000; }).groups == 1u);
+  BOOST_TEST(observe([](ShardingOptions& options) { options.reshard_after_forward = false; }).kept);
+  BOOST_TEST(observe([](ShardingOptions& options) { options.reduce_every_backward = false; }).waiting);
+  BOOST_TEST(observe([](ShardingOptions& options) { options.prefetch = 0; }).gathered_ahead == 0);
+  BOOST_TEST(observe([](ShardingOptions& options) { options.prefetch = 3; }).gathered_ahead == (several_hosts ? 2 : 0));
+  BOOST_TEST(observe([](ShardingOptions& options) { options.prefetch = 3, options.limit_all_gathers = 1; }).gathered_ahead ==
              (several_hosts ? 1 : 0));
 }
 
@@ -462,7 +462,7 @@ BOOST_AUTO_TEST_CASE(gradients_are_summed_in_another_dtype) {
     const auto model = std::make_shared<Tower>(16, 2);
     strategy->setup(*model, {levin::SGD{}});
     strategy->backward(model->forward(at::full({2, 16}, 1e4)).sum(), 1e4);
-    strategy->reduce(strategy->meet(0));
+    strategy->reduce(strategy->synchronize_step(0));
     BOOST_TEST(std::isfinite(strategy->grad_norm().item<double>()) == !narrow);
     strategy->zero_grad();
     communicator->barrier();
@@ -472,10 +472,11 @@ BOOST_AUTO_TEST_CASE(gradients_are_summed_in_another_dtype) {
 BOOST_AUTO_TEST_CASE(bad_options_are_refused) {
   const auto communicator = world();
   const int ranks = communicator->size();
-  levin::HSDP odd;
-  odd.sharding.shard_group_size = ranks + 1;
-  odd.sharding.share_parameters = ShareParameters::none;
-  if (ranks > 1) check_throws<levin::ConfigError>([&] { Strategy::create(odd, *communicator); }, {"shard_group_size", "does not divide"});
+  levin::HSDP indivisible;
+  indivisible.sharding.shard_group_size = ranks + 1;
+  indivisible.sharding.share_parameters = ShareParameters::none;
+  if (ranks > 1)
+    check_throws<levin::ConfigError>([&] { Strategy::create(indivisible, *communicator); }, {"shard_group_size", "does not divide"});
   const levin::OptimizerSpec custom =
       levin::custom([](std::vector<Tensor> parameters) { return std::make_unique<torch::optim::SGD>(parameters, 0.1); });
   for (const StrategyConfig& config : {StrategyConfig(levin::Zero1{}), StrategyConfig(levin::FSDP{})}) {
@@ -521,7 +522,7 @@ BOOST_AUTO_TEST_CASE(units_are_gathered_in_another_dtype) {
   const double before = loss().item<double>();
   for (int step = 0; step < 20; step++) {
     strategy->backward(loss(), 4);
-    strategy->reduce(strategy->meet(0));
+    strategy->reduce(strategy->synchronize_step(0));
     strategy->update([](double lr) { return lr; });
     strategy->zero_grad();
   }

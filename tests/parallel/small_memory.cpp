@@ -42,7 +42,7 @@ Tensor train(Strategy& strategy, Net& net, const levin::Communicator& communicat
   strategy.setup(net, {spec});
   for (int step = 0; step < 2; step++) {
     strategy.backward(net.scale(at::full({1}, communicator.rank() + 1, at::kDouble)).sum(), 1);
-    strategy.reduce(strategy.meet(0));
+    strategy.reduce(strategy.synchronize_step(0));
     strategy.update([](double lr) { return lr; });
     strategy.zero_grad();
   }

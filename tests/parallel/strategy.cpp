@@ -88,7 +88,7 @@ std::vector<Tensor> train(const levin::StrategyConfig& config, levin::Communicat
       const auto x = end > begin ? all_data(step).narrow(0, begin, end - begin) : all_data(step).narrow(0, 0, 1);
       strategy->backward(net->loss(x), static_cast<double>(end - begin));
     }
-    const auto totals = strategy->meet(communicator.rank() == 0 ? 1u : 2u);
+    const auto totals = strategy->synchronize_step(communicator.rank() == 0 ? 1u : 2u);
     BOOST_TEST(totals.weight == samples);
     BOOST_TEST(totals.signals == (communicator.size() == 1 ? 1u : 3u));
     strategy->reduce(totals);
@@ -140,7 +140,7 @@ BOOST_AUTO_TEST_CASE(layer_wise_rates_do_not_depend_on_the_ranks) {
   strategy->setup(net, {spec});
   const Tensor before = net.first->weight.detach().clone();
   strategy->backward(net.loss(all_data(0)), samples);
-  strategy->reduce(strategy->meet(0));
+  strategy->reduce(strategy->synchronize_step(0));
   communicator->barrier();
   strategy->update([](double lr) { return lr; });
   const double moved = (net.first->weight.detach() - before).norm().item<double>();
@@ -226,7 +226,7 @@ BOOST_AUTO_TEST_CASE(gradients_are_the_mean_in_slices) {
   levin::OptimizerSpec spec = levin::SGD{};
   strategy->setup(net, {spec});
   strategy->backward((net.unused * at::arange(4, at::kDouble)).sum() * (communicator->rank() + 1), communicator->rank() + 1);
-  const auto totals = strategy->meet(0);
+  const auto totals = strategy->synchronize_step(0);
   strategy->reduce(totals);
   double squares = 0, total = 0;
   for (int rank = 0; rank < communicator->size(); rank++) squares += (rank + 1) * (rank + 1), total += rank + 1;
@@ -241,7 +241,7 @@ BOOST_AUTO_TEST_CASE(gradients_are_the_mean_in_slices) {
   BOOST_TEST(all_seen.item<int64_t>() == (communicator->size() > 1 && !strategy->plan().shards_updates() ? 4 * communicator->size() : 4));
 }
 
-BOOST_AUTO_TEST_CASE(replaced_gradients_come_home) {
+BOOST_AUTO_TEST_CASE(replaced_gradients_return_to_the_buffer) {
   const auto communicator = world();
   auto strategy = Strategy::create(levin::AutoStrategy{}, *communicator);
   Net net;
@@ -433,7 +433,7 @@ BOOST_AUTO_TEST_CASE(reductions_start_in_the_last_backward) {
       if (several)
         levin::test::check_throws<levin::UsageError>([&] { strategy->backward(net.loss(all_data(step)), samples); },
                                                      {"the last of its step"});
-      const auto totals = strategy->meet(0);
+      const auto totals = strategy->synchronize_step(0);
       BOOST_TEST(totals.weight == 2 * samples * communicator->size());
       strategy->reduce(totals);
       BOOST_TEST(reducing() == 0);
@@ -444,14 +444,14 @@ BOOST_AUTO_TEST_CASE(reductions_start_in_the_last_backward) {
     }
     strategy->expect_step();
     strategy->backward(net.loss(all_data(0)), 0);  // a step without samples is dropped
-    strategy->meet(0);
+    strategy->synchronize_step(0);
     strategy->zero_grad();
     BOOST_TEST(reducing() == 0);
     communicator->barrier();
   }
 }
 
-BOOST_AUTO_TEST_CASE(optimizers_have_groups_of_their_own) {
+BOOST_AUTO_TEST_CASE(each_optimizer_has_its_own_groups) {
   const auto communicator = world();
   for (auto share : {ShareParameters::automatic, ShareParameters::none}) {
     auto strategy = Strategy::create(DDP{share}, *communicator);
@@ -469,13 +469,13 @@ BOOST_AUTO_TEST_CASE(optimizers_have_groups_of_their_own) {
     strategy->toggle(std::nullopt);
     BOOST_TEST(net.last->weight.requires_grad());
     BOOST_TEST(!net.frozen.requires_grad());
-    strategy->reduce(strategy->meet(0, 0), 0);
+    strategy->reduce(strategy->synchronize_step(0, 0), 0);
     for (const auto& [name, slice, offset] : strategy->gradients(0)) BOOST_TEST(name.starts_with("first."));
     strategy->update([](double lr) { return lr; }, 0);
     strategy->zero_grad(0);
     BOOST_TEST(!at::equal(first_before, net.first->weight));
     BOOST_TEST(at::equal(last_before, net.last->weight));
-    BOOST_TEST(strategy->meet(0, 1).weight == 0);  // it took no part
+    BOOST_TEST(strategy->synchronize_step(0, 1).weight == 0);  // it took no part
     strategy->zero_grad(1);
     communicator->barrier();
   }
@@ -490,7 +490,7 @@ BOOST_AUTO_TEST_CASE(calls_are_averaged_or_added_up) {
     levin::OptimizerSpec spec = levin::SGD{};
     strategy->setup(net, {spec});
     for (double slope : {2.0, 4.0}) strategy->backward(net.unused.sum() * slope, 3);
-    strategy->reduce(strategy->meet(0), 0, accumulation);
+    strategy->reduce(strategy->synchronize_step(0), 0, accumulation);
     for (const auto& [name, slice, offset] : strategy->gradients())
       if (name == "unused") BOOST_TEST(slice.eq(accumulation == levin::Accumulation::sum ? 6 : 3).all().item<bool>());
     communicator->barrier();
@@ -506,7 +506,7 @@ BOOST_AUTO_TEST_CASE(a_reduction_without_an_update_is_safe) {
   strategy->setup(net, {spec});
   for (int step = 1; step <= 50; step++) {
     strategy->backward(net.unused.sum() * step, 1);
-    strategy->reduce(strategy->meet(0));
+    strategy->reduce(strategy->synchronize_step(0));
     for (const auto& [name, slice, offset] : strategy->gradients())
       if (name == "unused") BOOST_TEST(slice.eq(step).all().item<bool>());
     strategy->zero_grad();
@@ -524,7 +524,7 @@ BOOST_AUTO_TEST_CASE(a_step_in_a_node_makes_no_mpi_call) {
     const auto before = levin::test::mpi_calls();
     for (int step = 0; step < 3; step++) {
       strategy->backward(net.loss(all_data(step)), samples);
-      strategy->reduce(strategy->meet(0));
+      strategy->reduce(strategy->synchronize_step(0));
       strategy->clip_by_norm(strategy->grad_norm(), 1);
       strategy->update([](double lr) { return lr; });
       strategy->zero_grad();

@@ -150,7 +150,7 @@ std::vector<Calls> record_steps(Strategy& strategy, Gpt& model, Calls& calls) {
       if (micro + 1 == micro_batches) strategy.expect_step();
       strategy.backward(loss, 1);
     }
-    strategy.reduce(strategy.meet(0));
+    strategy.reduce(strategy.synchronize_step(0));
     strategy.clip_by_norm(strategy.grad_norm(), 1);
     strategy.update([](double lr) { return lr; });
     strategy.zero_grad();

@@ -54,7 +54,7 @@ void compare(levin::Communicator& communicator, const std::string& where, const 
       if (micro + 1 == micro_batches) strategy->expect_step();
       strategy->backward(value, 1);
     }
-    strategy->reduce(strategy->meet(0));
+    strategy->reduce(strategy->synchronize_step(0));
     strategy->update([](double lr) { return lr; });
     strategy->zero_grad();
   }

@@ -66,9 +66,9 @@ int main(int argc, char** argv) {
     if (event.kind == StepEvent::Kind::memory) std::fprintf(file, "m %.9g\n", event.amount);
     if (event.kind == StepEvent::Kind::wait) std::fprintf(file, "w %zu\n", event.index);
     if (event.kind == StepEvent::Kind::start) {
-      const auto places = levin::places_of(plan, cluster)[static_cast<size_t>(event.collective.role)];
+      const auto shape = levin::role_shapes(plan, cluster)[static_cast<size_t>(event.collective.role)];
       std::fprintf(file, "s %zu %d %d %d %d %lld %lld\n", event.index, static_cast<int>(event.collective.op),
-                   static_cast<int>(event.collective.role), levin::detail::in_background(places, cluster) ? 1 : 0,
+                   static_cast<int>(event.collective.role), levin::detail::in_background(shape, cluster) ? 1 : 0,
                    event.collective.in_window ? 1 : 0, static_cast<long long>(event.collective.bytes),
                    static_cast<long long>(event.collective.bytes_between_nodes));
     }

@@ -48,7 +48,7 @@ class TwoDomains {
     BOOST_REQUIRE(sched_getaffinity(0, sizeof(before_), &before_) == 0);
     for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
       if (CPU_ISSET(cpu, &before_)) cpus_.push_back(cpu);
-    if (!there()) return;
+    if (!available()) return;
     setenv("HWLOC_SYNTHETIC", fmt::format("numa:2 core:1 pu:1(indexes={},{})", cpus_[0], cpus_[1]).c_str(), 1);
     setenv("HWLOC_THISSYSTEM", "1", 1);
   }
@@ -58,12 +58,12 @@ class TwoDomains {
   }
   TwoDomains(const TwoDomains&) = delete;
   TwoDomains& operator=(const TwoDomains&) = delete;
-  bool there() const { return cpus_.size() >= 2; }
+  bool available() const { return cpus_.size() >= 2; }
   void bind(size_t domain) const {
-    cpu_set_t one;
-    CPU_ZERO(&one);
-    CPU_SET(static_cast<size_t>(cpus_[domain]), &one);
-    BOOST_REQUIRE(sched_setaffinity(0, sizeof(one), &one) == 0);
+    cpu_set_t single;
+    CPU_ZERO(&single);
+    CPU_SET(static_cast<size_t>(cpus_[domain]), &single);
+    BOOST_REQUIRE(sched_setaffinity(0, sizeof(single), &single) == 0);
   }
 
  private:
@@ -144,14 +144,14 @@ BOOST_AUTO_TEST_CASE(a_tensor_parallel_group_counts_its_samples_once) {
   BOOST_TEST(at::allclose(model->net->weight, plain->net->weight, 1e-12, 1e-12));
   // A wish of one rank reaches all, whatever groups they are in.
   if (runtime().rank() == runtime().size() - 1) session.request_stop(levin::StopReason::requested);
-  session.meet();
+  session.exchange_requests();
   BOOST_TEST(session.should_stop());
   session.communicator().barrier();
 }
 
 BOOST_AUTO_TEST_CASE(a_copy_of_the_parameters_in_each_numa_domain) {
   const TwoDomains machine;
-  if (!machine.there()) return;
+  if (!machine.available()) return;
   const levin::SessionConfig config{.strategy = levin::DDP{levin::ShareParameters::numa}};
   if (runtime().size() > 1)
     levin::test::check_throws<levin::ConfigError>([&] { Session(runtime(), config); }, {"several NUMA domains", "--bind-to core"});
@@ -159,8 +159,8 @@ BOOST_AUTO_TEST_CASE(a_copy_of_the_parameters_in_each_numa_domain) {
   const auto trained = [&](const levin::SessionConfig& options) {
     Session session(runtime(), options, 3);
     if (runtime().size() > 1) {
-      const char* place = options.strategy.index() == config.strategy.index() ? "a NUMA domain" : "a node";
-      BOOST_TEST(session.strategy().describe().find(place) != std::string::npos);
+      const char* domain = options.strategy.index() == config.strategy.index() ? "a NUMA domain" : "a node";
+      BOOST_TEST(session.strategy().describe().find(domain) != std::string::npos);
     }
     const auto model = session.build<Toy>();
     session.setup(*model);
@@ -175,7 +175,7 @@ BOOST_AUTO_TEST_CASE(a_copy_of_the_parameters_in_each_numa_domain) {
   BOOST_TEST(at::allclose(trained(config), trained({.strategy = levin::Zero1{}}), 1e-5, 1e-6));
 }
 
-BOOST_AUTO_TEST_CASE(a_bad_config_is_refused_before_ranks_meet) {
+BOOST_AUTO_TEST_CASE(a_bad_config_is_refused_before_any_collective) {
   if (runtime().rank() != 0) return;  // the others make no session, and nothing waits for them
   levin::test::check_throws<levin::ConfigError>([&] { Session(runtime(), {.num_threads = -1}); }, {"num_threads"});
 }

@@ -42,7 +42,7 @@ BOOST_AUTO_TEST_CASE(values_come_back_as_they_were) {
   BOOST_TEST(!back.contains("tensor"));  // those go another way
 }
 
-BOOST_AUTO_TEST_CASE(what_is_not_there_is_an_error) {
+BOOST_AUTO_TEST_CASE(a_missing_value_is_an_error) {
   StateDict state;
   state.set("number", 1.5);
   check_throws<levin::DataError>([&] { state.get<double>("other"); }, {"\"other\""});

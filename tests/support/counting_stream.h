@@ -16,8 +16,8 @@ class CountingStream : public IterableDataset {
  public:
   explicit CountingStream(std::vector<int64_t> samples) : samples_(std::move(samples)) {}
 
-  std::unique_ptr<SampleStream> open(const StreamPlace& place) const override {
-    return std::make_unique<Stream>(10000 * place.epoch + 1000 * place.rank, samples_[static_cast<size_t>(place.rank)]);
+  std::unique_ptr<SampleStream> open(const StreamPartition& partition) const override {
+    return std::make_unique<Stream>(10000 * partition.epoch + 1000 * partition.rank, samples_[static_cast<size_t>(partition.rank)]);
   }
 
  private:

@@ -18,15 +18,15 @@ std::unique_ptr<MpiRuntime> started;
 
 char current[200];  // the test case, for who waits too long for it
 
-void tell_current(int) {
+void print_current(int) {
   if (write(STDERR_FILENO, current, strlen(current)) < 0) _exit(143);
   _exit(143);
 }
 
 struct EndTogether : boost::unit_test::test_observer {
   void test_unit_start(const boost::unit_test::test_unit& unit) override {
-    const std::string said = "ended in " + unit.full_name() + "\n";
-    std::fill(std::copy_n(said.begin(), std::min(said.size(), sizeof(current) - 1), current), std::end(current), '\0');
+    const std::string line = "ended in " + unit.full_name() + "\n";
+    std::fill(std::copy_n(line.begin(), std::min(line.size(), sizeof(current) - 1), current), std::end(current), '\0');
   }
   // A rank whose test failed may have left its peers in a collective: end them at once.
   void test_unit_finish(const boost::unit_test::test_unit& unit, unsigned long) override {
@@ -37,7 +37,7 @@ struct EndTogether : boost::unit_test::test_observer {
 struct RunTogether {
   RunTogether() {
     boost::unit_test::framework::register_observer(observer);
-    signal(SIGTERM, tell_current);
+    signal(SIGTERM, print_current);
   }
   ~RunTogether() {
     boost::unit_test::framework::deregister_observer(observer);

@@ -22,9 +22,9 @@ extern "C" int MPI_File_open(MPI_Comm communicator, const char* name, int mode, 
   if (info != MPI_INFO_NULL) MPI_Info_get_nkeys(info, &count);
   for (int i = 0; i < count; i++) {
     char key[MPI_MAX_INFO_KEY + 1] = "", value[MPI_MAX_INFO_VAL + 1] = "";
-    int there = 0;
+    int found = 0;
     MPI_Info_get_nthkey(info, i, key);
-    MPI_Info_get(info, key, MPI_MAX_INFO_VAL, value, &there);
+    MPI_Info_get(info, key, MPI_MAX_INFO_VAL, value, &found);
     opened.hints[key] = value;
   }
   return PMPI_File_open(communicator, name, mode, info, file);

@@ -39,39 +39,39 @@ std::vector<double> numbers(std::istream& words) {
 }
 
 Sampled sampled(std::istream& words) {
-  Sampled made;
-  words >> made.name;
-  made.norm = number(words);
-  made.stride = static_cast<int64_t>(number(words));
-  made.entries = numbers(words);
-  return made;
+  Sampled result;
+  words >> result.name;
+  result.norm = number(words);
+  result.stride = static_cast<int64_t>(number(words));
+  result.entries = numbers(words);
+  return result;
 }
 
 }  // namespace
 
 Tensor images(int64_t first, int64_t count, at::ScalarType dtype) {
-  auto made = at::empty({count, 1, 28, 28}, at::kDouble);
-  auto* out = made.mutable_data_ptr<double>();
+  auto result = at::empty({count, 1, 28, 28}, at::kDouble);
+  auto* out = result.mutable_data_ptr<double>();
   for (int64_t sample = first; sample < first + count; ++sample)
     for (int64_t pixel = 0; pixel < pixels; ++pixel)
       *out++ = static_cast<double>(bits(2, label(sample) * pixels + pixel) + bits(3, sample * pixels + pixel)) / 16777216.0;
-  return made.to(dtype);
+  return result.to(dtype);
 }
 
 Tensor labels(int64_t first, int64_t count) {
-  auto made = at::empty({count}, at::kLong);
-  for (int64_t i = 0; i < count; ++i) made.mutable_data_ptr<int64_t>()[i] = label(first + i);
-  return made;
+  auto result = at::empty({count}, at::kLong);
+  for (int64_t i = 0; i < count; ++i) result.mutable_data_ptr<int64_t>()[i] = label(first + i);
+  return result;
 }
 
 int64_t token(int64_t i) { return static_cast<int64_t>(bits(4, static_cast<uint64_t>(i % 37)) % 256); }
 
-Tensor weight(uint64_t place, const std::vector<int64_t>& shape, int64_t inputs) {
-  auto made = at::empty(shape, at::kDouble);
-  for (int64_t i = 0; i < made.numel(); ++i)
-    made.mutable_data_ptr<double>()[i] =
-        (static_cast<double>(bits(100 + place, static_cast<uint64_t>(i))) / 4194304.0 - 1.0) / std::sqrt(static_cast<double>(inputs));
-  return made;
+Tensor weight(uint64_t index, const std::vector<int64_t>& shape, int64_t inputs) {
+  auto result = at::empty(shape, at::kDouble);
+  for (int64_t i = 0; i < result.numel(); ++i)
+    result.mutable_data_ptr<double>()[i] =
+        (static_cast<double>(bits(100 + index, static_cast<uint64_t>(i))) / 4194304.0 - 1.0) / std::sqrt(static_cast<double>(inputs));
+  return result;
 }
 
 std::vector<std::pair<std::string, Tensor>> weights(const std::string& model, at::ScalarType dtype) {
@@ -80,32 +80,32 @@ std::vector<std::pair<std::string, Tensor>> weights(const std::string& model, at
                       {"conv2.bias", {16}},           {"fc.weight", {10, 400}}, {"fc.bias", {10}}};
   const Shapes mlp = {{"fc1.weight", {32, 784}}, {"fc1.bias", {32}},       {"fc2.weight", {16, 32}},
                       {"fc2.bias", {16}},        {"fc3.weight", {10, 16}}, {"fc3.bias", {10}}};
-  std::vector<std::pair<std::string, Tensor>> made;
+  std::vector<std::pair<std::string, Tensor>> result;
   int64_t inputs = 1;
   for (const auto& [name, shape] : model == "cnn" ? cnn : mlp) {
     if (shape.size() > 1) inputs = c10::multiply_integers(shape) / shape[0];
-    made.emplace_back(name, weight(made.size(), shape, inputs).to(dtype));
+    result.emplace_back(name, weight(result.size(), shape, inputs).to(dtype));
   }
-  return made;
+  return result;
 }
 
 Record record(const std::string& name) {
   const std::string path = fmt::format("{}/reference/{}.txt", LEVIN_TESTS, name);
   std::ifstream file(path);
   if (!file) throw std::runtime_error("cannot read " + path);
-  Record made;
+  Record result;
   for (std::string line; std::getline(file, line);) {
     std::istringstream words(line);
     std::string key;
     words >> key;
-    if (key == "losses64") made.losses64 = numbers(words);
-    if (key == "losses32") made.losses32 = numbers(words);
-    if (key == "norm64") made.norm64 = number(words);
-    if (key == "norm32") made.norm32 = number(words);
-    if (key == "gradient32") made.gradients32.push_back(sampled(words));
-    if (key == "weight64") made.weights64.push_back(sampled(words));
+    if (key == "losses64") result.losses64 = numbers(words);
+    if (key == "losses32") result.losses32 = numbers(words);
+    if (key == "norm64") result.norm64 = number(words);
+    if (key == "norm32") result.norm32 = number(words);
+    if (key == "gradient32") result.gradients32.push_back(sampled(words));
+    if (key == "weight64") result.weights64.push_back(sampled(words));
   }
-  return made;
+  return result;
 }
 
 double distance(const Tensor& tensor, const Sampled& recorded) {

@@ -23,7 +23,7 @@ std::vector<std::pair<std::string, Tensor>> weights(const std::string& model, at
 /// Token i of the text that a GPT learns: 32 windows of 16, and one more.
 int64_t token(int64_t i);
 /// The first weights of a parameter by its place in the model's list, fp64: uniform in ±1/sqrt(inputs).
-Tensor weight(uint64_t place, const std::vector<int64_t>& shape, int64_t inputs);
+Tensor weight(uint64_t index, const std::vector<int64_t>& shape, int64_t inputs);
 
 /// A parameter, or its gradient: its norm, and its entries 0, stride, 2 stride, ... (16 at most).
 struct Sampled {

@@ -140,7 +140,7 @@ BOOST_AUTO_TEST_CASE(padding_batches_of_an_evaluation_change_none) {
 }
 
 // Rank 0's are in the checkpoint, a training that is resumed has them, and so has an evaluation.
-BOOST_AUTO_TEST_CASE(what_is_assigned_anew_is_saved_and_resumed) {
+BOOST_AUTO_TEST_CASE(reassigned_buffers_are_saved_and_restored) {
   const FolderOfRanks folder, other;
   const auto fit = [](const std::filesystem::path& path, int64_t epochs, const levin::LoadFrom& from) {
     ToyData data;
@@ -166,7 +166,7 @@ BOOST_AUTO_TEST_CASE(what_is_assigned_anew_is_saved_and_resumed) {
   const auto [unbroken_trainer, unbroken] = fit(other.path, 2, {});
   for (const auto& item : unbroken->named_buffers()) {
     Tensor expected = item.value().detach().clone(), found = buffer(*resumed, item.key()).detach().clone();
-    for (auto* one : {&expected, &found}) second->session().communicator().broadcast(*one, 0).wait();
+    for (auto* tensor : {&expected, &found}) second->session().communicator().broadcast(*tensor, 0).wait();
     BOOST_TEST(at::equal(expected, found), item.key());
   }
   BOOST_TEST(at::equal(resumed->net->weight, unbroken->net->weight));

@@ -102,21 +102,21 @@ struct Run {
   std::vector<double> losses;  // of every batch, over all ranks
 };
 
-Run train(const Case& one, levin::Precision precision, levin::ShareParameters share, int64_t epochs, int64_t max_steps) {
+Run train(const Case& test_case, levin::Precision precision, levin::ShareParameters share, int64_t epochs, int64_t max_steps) {
   levin::TrainerConfig config;
   config.session.precision = precision;
   config.session.strategy = levin::DDP{share};
-  config.session.gradient_clip_val = one.clip;
-  config.session.gradient_clip_algorithm = one.algorithm;
+  config.session.gradient_clip_val = test_case.clip;
+  config.session.gradient_clip_algorithm = test_case.algorithm;
   config.session.num_threads = 1;
   config.max_epochs = epochs;
   config.max_steps = max_steps;
-  config.accumulate_grad_batches = one.accumulate;
+  config.accumulate_grad_batches = test_case.accumulate;
   const auto dtype = precision == levin::Precision::float64 ? at::kDouble : at::kFloat;
   levin::Trainer trainer(config, levin::test::runtime());
-  Data data(dtype, reference::batch_size * one.accumulate);
+  Data data(dtype, reference::batch_size * test_case.accumulate);
   Run run;
-  run.model = trainer.build<Model>(std::string(one.name).substr(0, 3), one.optimizer, dtype);
+  run.model = trainer.build<Model>(std::string(test_case.name).substr(0, 3), test_case.optimizer, dtype);
   run.model->session = &trainer.session();
   trainer.fit(*run.model, data);
   const Tensor sums = at::tensor(run.model->sums_, at::kDouble);
@@ -131,11 +131,11 @@ Run train(const Case& one, levin::Precision precision, levin::ShareParameters sh
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(follows_pytorch_for_100_steps_in_64_true) {
-  for (const auto& one : cases()) {
-    const auto recorded = reference::record(one.name);
-    const auto run = train(one, levin::Precision::float64, levin::ShareParameters::automatic, 10, -1);
-    BOOST_TEST_CONTEXT(one.name) {
-      if (one.accumulate == 1) {  // else the last micro-batches of an epoch are cut otherwise; their steps are the same
+  for (const auto& test_case : cases()) {
+    const auto recorded = reference::record(test_case.name);
+    const auto run = train(test_case, levin::Precision::float64, levin::ShareParameters::automatic, 10, -1);
+    BOOST_TEST_CONTEXT(test_case.name) {
+      if (test_case.accumulate == 1) {  // else the last micro-batches of an epoch are cut otherwise; their steps are the same
         BOOST_REQUIRE(run.losses.size() == recorded.losses64.size());
         for (size_t i = 0; i < run.losses.size(); i++) BOOST_TEST(std::abs(run.losses[i] - recorded.losses64[i]) < 1e-9);
       }
@@ -151,11 +151,11 @@ BOOST_AUTO_TEST_CASE(private_copies_follow_pytorch_too) {
 }
 
 BOOST_AUTO_TEST_CASE(ten_steps_and_the_first_gradients_in_32_true) {
-  for (const auto& one : cases()) {
-    if (one.accumulate != 1) continue;
-    const auto recorded = reference::record(one.name);
-    const auto run = train(one, levin::Precision::float32, levin::ShareParameters::automatic, 1, 10);
-    BOOST_TEST_CONTEXT(one.name) {
+  for (const auto& test_case : cases()) {
+    if (test_case.accumulate != 1) continue;
+    const auto recorded = reference::record(test_case.name);
+    const auto run = train(test_case, levin::Precision::float32, levin::ShareParameters::automatic, 1, 10);
+    BOOST_TEST_CONTEXT(test_case.name) {
       BOOST_REQUIRE(run.losses.size() == 10u);
       for (size_t i = 0; i < 10; i++) BOOST_TEST(std::abs(run.losses[i] - recorded.losses32[i]) < 1e-5);
       BOOST_REQUIRE(run.model->first_gradients_.size() == recorded.gradients32.size());

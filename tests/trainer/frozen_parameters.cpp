@@ -56,12 +56,12 @@ struct Freezing : Toy {
   std::vector<std::map<std::string, Tensor>> values;  // at the beginning and end of each epoch
 };
 
-bool same(const std::map<std::string, Tensor>& one, const std::map<std::string, Tensor>& other, const std::string& part) {
+bool same(const std::map<std::string, Tensor>& a, const std::map<std::string, Tensor>& b, const std::string& part) {
   size_t found = 0;
-  for (const auto& [name, tensor] : one)
+  for (const auto& [name, tensor] : a)
     if (name.find(part) != std::string::npos) {
       found++;
-      if (!at::equal(tensor, other.at(name))) return false;
+      if (!at::equal(tensor, b.at(name))) return false;
     }
   BOOST_TEST(found > 0);
   return true;
@@ -211,7 +211,7 @@ BOOST_AUTO_TEST_CASE(ranks_must_freeze_the_same) {
 }
 
 // What was frozen when the training was set up has no optimizer.
-BOOST_AUTO_TEST_CASE(those_of_the_constructor_cannot_be_unfrozen) {
+BOOST_AUTO_TEST_CASE(parameters_frozen_in_the_constructor_cannot_be_unfrozen) {
   struct Thaws : Toy {
     Thaws() { net->bias.set_requires_grad(false); }
     void on_train_epoch_start() override { net->bias.set_requires_grad(true); }

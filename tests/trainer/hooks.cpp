@@ -29,70 +29,70 @@ const std::set<std::string> only_in_lightning{
     // update, which has no such optimizers: it comes after configure_gradient_clipping.
     "module optimizer_step",
 };
-const std::set<std::string> only_here{"module optimizer_step"};
+const std::set<std::string> only_in_levin{"module optimizer_step"};
 
 template <class Base>
 struct Recording : Base {
   template <class... Args>
-  Recording(std::string name, Events* list, Args&&... args) : Base(std::forward<Args>(args)...), who(std::move(name)), events(list) {}
-  void note(const std::string& hook) const { events->push_back(who + " " + hook); }
+  Recording(std::string name, Events* list, Args&&... args) : Base(std::forward<Args>(args)...), owner(std::move(name)), events(list) {}
+  void note(const std::string& hook) const { events->push_back(owner + " " + hook); }
   void note(const std::string& hook, int64_t batch_idx) const { note(hook + " " + std::to_string(batch_idx)); }
 
   void setup(Stage stage) override { note(std::string("setup ") + stage_name(stage)); }
   void teardown(Stage stage) override { note(std::string("teardown ") + stage_name(stage)); }
-  std::string who;
+  std::string owner;
   Events* events;
 };
 
-#define MOMENT(name) \
+#define RECORD_HOOK(name) \
   void name() override { this->note(#name); }
-#define OPTIMIZER_MOMENT(name) \
+#define RECORD_OPTIMIZER_HOOK(name) \
   void name(std::string_view) override { this->note(#name); }
-#define BATCH_MOMENT(name) \
+#define RECORD_BATCH_HOOK(name) \
   void name(const Batch&, int64_t batch_idx) override { this->note(#name, batch_idx); }
-#define RESULT_MOMENT(name) \
+#define RECORD_RESULT_HOOK(name) \
   void name(const Tensor&, const Batch&, int64_t batch_idx) override { this->note(#name, batch_idx); }
 
 // Callbacks and modules.
 template <class Base>
 struct RecordingHooks : Recording<Base> {
   using Recording<Base>::Recording;
-  MOMENT(on_fit_start)
-  MOMENT(on_fit_end)
-  MOMENT(on_train_start)
-  MOMENT(on_train_end)
-  MOMENT(on_train_epoch_start)
-  MOMENT(on_train_epoch_end)
-  BATCH_MOMENT(on_train_batch_start)
-  RESULT_MOMENT(on_train_batch_end)
-  OPTIMIZER_MOMENT(on_before_zero_grad)
+  RECORD_HOOK(on_fit_start)
+  RECORD_HOOK(on_fit_end)
+  RECORD_HOOK(on_train_start)
+  RECORD_HOOK(on_train_end)
+  RECORD_HOOK(on_train_epoch_start)
+  RECORD_HOOK(on_train_epoch_end)
+  RECORD_BATCH_HOOK(on_train_batch_start)
+  RECORD_RESULT_HOOK(on_train_batch_end)
+  RECORD_OPTIMIZER_HOOK(on_before_zero_grad)
   void on_before_backward(const Tensor&) override { this->note("on_before_backward"); }
-  MOMENT(on_after_backward)
-  OPTIMIZER_MOMENT(on_before_optimizer_step)
-  MOMENT(on_validation_start)
-  MOMENT(on_validation_end)
-  MOMENT(on_validation_epoch_start)
-  MOMENT(on_validation_epoch_end)
-  BATCH_MOMENT(on_validation_batch_start)
-  BATCH_MOMENT(on_validation_batch_end)
-  MOMENT(on_test_start)
-  MOMENT(on_test_end)
-  MOMENT(on_test_epoch_start)
-  MOMENT(on_test_epoch_end)
-  BATCH_MOMENT(on_test_batch_start)
-  BATCH_MOMENT(on_test_batch_end)
-  MOMENT(on_predict_start)
-  MOMENT(on_predict_end)
-  MOMENT(on_predict_epoch_start)
-  MOMENT(on_predict_epoch_end)
-  BATCH_MOMENT(on_predict_batch_start)
-  RESULT_MOMENT(on_predict_batch_end)
+  RECORD_HOOK(on_after_backward)
+  RECORD_OPTIMIZER_HOOK(on_before_optimizer_step)
+  RECORD_HOOK(on_validation_start)
+  RECORD_HOOK(on_validation_end)
+  RECORD_HOOK(on_validation_epoch_start)
+  RECORD_HOOK(on_validation_epoch_end)
+  RECORD_BATCH_HOOK(on_validation_batch_start)
+  RECORD_BATCH_HOOK(on_validation_batch_end)
+  RECORD_HOOK(on_test_start)
+  RECORD_HOOK(on_test_end)
+  RECORD_HOOK(on_test_epoch_start)
+  RECORD_HOOK(on_test_epoch_end)
+  RECORD_BATCH_HOOK(on_test_batch_start)
+  RECORD_BATCH_HOOK(on_test_batch_end)
+  RECORD_HOOK(on_predict_start)
+  RECORD_HOOK(on_predict_end)
+  RECORD_HOOK(on_predict_epoch_start)
+  RECORD_HOOK(on_predict_epoch_end)
+  RECORD_BATCH_HOOK(on_predict_batch_start)
+  RECORD_RESULT_HOOK(on_predict_batch_end)
 };
 
 struct RecordingCallback : RecordingHooks<levin::Callback> {
   using RecordingHooks::RecordingHooks;
-  MOMENT(on_sanity_check_start)
-  MOMENT(on_sanity_check_end)
+  RECORD_HOOK(on_sanity_check_start)
+  RECORD_HOOK(on_sanity_check_end)
   void on_exception(const std::string&) override { note("on_exception"); }
 };
 
@@ -135,7 +135,7 @@ struct Net : RecordingHooks<levin::Module> {
     second.name = "generator", second.parameters = {"generator.*"};
     return {first, second};
   }
-  MOMENT(configure_model)
+  RECORD_HOOK(configure_model)
   std::vector<std::shared_ptr<levin::Callback>> configure_callbacks() override {
     return note("configure_callbacks"), Module::configure_callbacks();
   }
@@ -147,12 +147,12 @@ struct Net : RecordingHooks<levin::Module> {
     note("optimizer_step");
     Module::optimizer_step(name, update);
   }
-  MOMENT(on_validation_model_eval)
-  MOMENT(on_validation_model_train)
-  MOMENT(on_test_model_eval)
-  MOMENT(on_test_model_train)
-  MOMENT(on_predict_model_eval)
-  MOMENT(on_validation_model_zero_grad)
+  RECORD_HOOK(on_validation_model_eval)
+  RECORD_HOOK(on_validation_model_train)
+  RECORD_HOOK(on_test_model_eval)
+  RECORD_HOOK(on_test_model_train)
+  RECORD_HOOK(on_predict_model_eval)
+  RECORD_HOOK(on_validation_model_zero_grad)
 
   bool automatic, fails;
   torch::nn::Linear critic{nullptr}, generator{nullptr};
@@ -172,7 +172,7 @@ struct Data : Recording<levin::DataModule> {
   }
   levin::DataLoaderSpec test_dataloader() override { return note("test_dataloader"), evaluation; }
   levin::DataLoaderSpec predict_dataloader() override { return note("predict_dataloader"), evaluation; }
-  MOMENT(prepare_data)
+  RECORD_HOOK(prepare_data)
   void on_before_batch_transfer(Batch&) override { note("on_before_batch_transfer"); }
   void transfer_batch_to_device(Batch& batch, const levin::Session& session) override {
     note("transfer_batch_to_device");
@@ -188,11 +188,11 @@ struct Data : Recording<levin::DataModule> {
 Events lightning(const std::string& name) {
   std::ifstream file(std::string(LEVIN_TESTS) + "/reference/hooks.txt");
   Events events;
-  bool here = false;
+  bool in_section = false;
   for (std::string line; std::getline(file, line);) {
     if (line.starts_with("# "))
-      here = line == "# " + name;
-    else if (here && !only_in_lightning.contains(line))
+      in_section = line == "# " + name;
+    else if (in_section && !only_in_lightning.contains(line))
       events.push_back(line);
   }
   BOOST_TEST_REQUIRE(!events.empty());
@@ -215,7 +215,7 @@ void compare(const std::string& name, const Case& how, const std::function<void(
     Data data(&events, how.val_loaders);
     run(trainer, *module, data);
     for (const auto& event : events)
-      if (!only_here.contains(event)) ours.push_back(event);
+      if (!only_in_levin.contains(event)) ours.push_back(event);
     Events theirs = lightning(name);
     if (levin::test::runtime().rank() != 0) std::erase(theirs, "data prepare_data");  // one rank's of a host
     BOOST_TEST(ours == theirs, boost::test_tools::per_element());

@@ -17,9 +17,9 @@ using levin::test::ToyData;
 
 namespace {
 
-void check(bool good, const char* what) {
+void check(bool good, const char* message) {
   if (good) return;
-  fmt::print(stderr, "inside_a_program: {}\n", what);
+  fmt::print(stderr, "inside_a_program: {}\n", message);
   MPI_Abort(MPI_COMM_WORLD, 1);
 }
 
@@ -41,7 +41,7 @@ levin::Batch samples(int64_t first, int64_t count) {
   return batch;
 }
 
-bool same_weights(Toy& one, Toy& other) { return at::allclose(one.net->weight, other.net->weight, 1e-9, 1e-9); }
+bool same_weights(Toy& a, Toy& b) { return at::allclose(a.net->weight, b.net->weight, 1e-9, 1e-9); }
 
 /// Five samples a step: one on the first rank of two, four on the second.
 std::shared_ptr<Toy> train(levin::Session& session) {
@@ -110,14 +110,14 @@ void two_trainers(int rank) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const std::string what = argc > 1 ? argv[1] : "";
+  const std::string mode = argc > 1 ? argv[1] : "";
   int level = 0, rank = 0, size = 0;
-  MPI_Init_thread(&argc, &argv, what == "own_loop" ? MPI_THREAD_FUNNELED : MPI_THREAD_MULTIPLE, &level);
+  MPI_Init_thread(&argc, &argv, mode == "own_loop" ? MPI_THREAD_FUNNELED : MPI_THREAD_MULTIPLE, &level);
   MPI_Comm_rank(MPI_COMM_WORLD, &rank);
   MPI_Comm_size(MPI_COMM_WORLD, &size);
   check(size == 4, "needs 4 ranks");
   const auto handlers = signal_handlers();
-  what == "own_loop" ? own_loop(rank) : two_trainers(rank);
+  mode == "own_loop" ? own_loop(rank) : two_trainers(rank);
   check(signal_handlers() == handlers, "a signal's handler has changed");
   MPI_Errhandler handler;
   MPI_Comm_get_errhandler(MPI_COMM_WORLD, &handler);

@@ -54,11 +54,11 @@ struct Gan : levin::Module {
   }
   // Nothing is frozen: the generator's backward leaves gradients in the critic, which its next step must not see.
   Tensor step_by_hand(std::string_view name, const Tensor& loss) {
-    auto& one = optimizer(name);
-    one.zero_grad();
+    auto& manual = optimizer(name);
+    manual.zero_grad();
     manual_backward(loss);
-    one.clip_gradients(0.5);
-    BOOST_TEST(one.step());
+    manual.clip_gradients(0.5);
+    BOOST_TEST(manual.step());
     return loss.detach();
   }
   void note(const Tensor& loss, const Batch& batch) {
@@ -260,7 +260,7 @@ BOOST_AUTO_TEST_CASE(mistakes) {
   check_throws<levin::UsageError>([&] { automatic.fit(two, data); }, {"2 optimizers", "automatic_optimization"});
 }
 
-BOOST_AUTO_TEST_CASE(ranks_that_step_different_optimizers_are_told) {
+BOOST_AUTO_TEST_CASE(ranks_that_step_different_optimizers_get_an_error) {
   if (runtime().size() == 1) return;
   Gan gan;
   levin::Session session(runtime());

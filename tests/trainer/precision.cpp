@@ -232,7 +232,7 @@ BOOST_AUTO_TEST_CASE(autocast_ends_with_an_exception) {
   BOOST_TEST(autocast_as_before());
 }
 
-BOOST_AUTO_TEST_CASE(an_outer_autocast_comes_back) {
+BOOST_AUTO_TEST_CASE(an_outer_autocast_is_restored) {
   const levin::Autocast outer(at::kCPU, at::kHalf);
   {
     const levin::Autocast inner(at::kCPU, at::kBFloat16);
@@ -242,7 +242,7 @@ BOOST_AUTO_TEST_CASE(an_outer_autocast_comes_back) {
   }
   BOOST_TEST(at::autocast::is_autocast_enabled(at::kCPU));
   BOOST_TEST((at::autocast::get_autocast_dtype(at::kCPU) == at::kHalf));
-  const levin::Autocast nothing(at::kCPU, std::nullopt);
+  const levin::Autocast disabled(at::kCPU, std::nullopt);
   BOOST_TEST(at::autocast::is_autocast_enabled(at::kCPU));
 }
 
@@ -335,7 +335,7 @@ BOOST_AUTO_TEST_CASE(manual_optimization_is_scaled) {
       const auto number = static_cast<int64_t>(before.size());
       before.push_back(weight.detach().clone());
       autocast_in_step = at::autocast::is_autocast_enabled(at::kCPU) || autocast_in_step;
-      const auto loss = [&](const Tensor& its) { return ((its * batch["x"]).sum(1, true) - batch["y"]).pow(2).mean(); };
+      const auto loss = [&](const Tensor& weight) { return ((weight * batch["x"]).sum(1, true) - batch["y"]).pow(2).mean(); };
       manual_backward(loss(weight) * (number == bad ? 1e38 : 1.0) + loss(other));
       optimizer("each").step();
       if (number % 2 == 1) optimizer("held").step();

@@ -15,13 +15,13 @@ namespace {
 
 // Each rank is a host of its own.
 levin::Topology a_rank_a_host() {
-  std::vector<levin::RankPlace> places;
+  std::vector<levin::RankLocation> locations;
   std::vector<int> leaders;
   for (int rank = 0; rank < runtime().size(); rank++) {
-    places.push_back({rank, "host" + std::to_string(rank), 0, 0, {}});
+    locations.push_back({rank, "host" + std::to_string(rank), 0, 0, {}});
     leaders.push_back(rank);
   }
-  return {places, leaders, runtime().rank()};
+  return {locations, leaders, runtime().rank()};
 }
 
 struct Data : levin::DataModule {
@@ -59,7 +59,7 @@ int prepared(Data data) {
 
 }  // namespace
 
-BOOST_AUTO_TEST_CASE(the_module_may_say_it) {
+BOOST_AUTO_TEST_CASE(the_module_may_choose_the_ranks) {
   Data data;
   data.per_node = true;
   BOOST_TEST(prepared(data) == 1);

@@ -126,9 +126,9 @@ BOOST_AUTO_TEST_CASE(a_stream_that_breaks_ends_all_ranks) {
       std::unique_ptr<levin::SampleStream> source_;
       int calls_ = 0;
     };
-    std::unique_ptr<levin::SampleStream> open(const levin::StreamPlace& place) const override {
-      auto stream = source.open(place);
-      return place.rank + 1 == place.world_size ? std::make_unique<Stream>(std::move(stream)) : std::move(stream);
+    std::unique_ptr<levin::SampleStream> open(const levin::StreamPartition& partition) const override {
+      auto stream = source.open(partition);
+      return partition.rank + 1 == partition.world_size ? std::make_unique<Stream>(std::move(stream)) : std::move(stream);
     }
     CountingStream source{{100, 100, 100}};
   };

@@ -241,9 +241,9 @@ BOOST_AUTO_TEST_CASE(val_check_interval_as_time) {
   trainer.fit(*module, data);
   BOOST_REQUIRE(module->at.size() >= 2u);
   BOOST_TEST(module->at.size() < 20u);  // of 20 batches; a busy machine takes longer for one
-  double places = 0;
-  for (size_t i = 0; i < module->at.size(); i++) places += static_cast<double>(i + 1) * module->at[i];
-  BOOST_TEST(over_ranks(trainer.session(), places) == places * runtime().size());
+  double weighted = 0;
+  for (size_t i = 0; i < module->at.size(); i++) weighted += static_cast<double>(i + 1) * module->at[i];
+  BOOST_TEST(over_ranks(trainer.session(), weighted) == weighted * runtime().size());
 }
 
 BOOST_AUTO_TEST_CASE(check_val_every_n_epoch) {
@@ -506,9 +506,9 @@ BOOST_AUTO_TEST_CASE(data_are_prepared_once_a_job) {
 BOOST_AUTO_TEST_CASE(each_module_is_set_up_even_at_the_address_of_another) {
   ToyData data;
   levin::Trainer trainer({.max_epochs = 1}, runtime());
-  alignas(Toy) std::byte place[sizeof(Toy)];
+  alignas(Toy) std::byte memory[sizeof(Toy)];
   for (int model = 0; model < 2; model++) {
-    auto* toy = new (place) Toy;
+    auto* toy = new (memory) Toy;
     const levin::Tensor before = toy->net->weight.detach().clone();
     trainer.session().progress() = {};
     trainer.fit(*toy, data);

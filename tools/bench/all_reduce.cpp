@@ -60,9 +60,9 @@ std::vector<double> race(const levin::MpiRuntime& mpi, levin::NodeGroup& group, 
       if (trial >= 0) times[side][static_cast<size_t>(trial)] = time.count();
     }
   std::vector<double> medians;
-  for (auto& one : times) {
-    levin::check_mpi(MPI_Allreduce(MPI_IN_PLACE, one.data(), trials, MPI_DOUBLE, MPI_MAX, mpi.communicator()), "MPI_Allreduce");
-    medians.push_back(median(one));
+  for (auto& samples : times) {
+    levin::check_mpi(MPI_Allreduce(MPI_IN_PLACE, samples.data(), trials, MPI_DOUBLE, MPI_MAX, mpi.communicator()), "MPI_Allreduce");
+    medians.push_back(median(samples));
   }
   return medians;
 }

@@ -67,13 +67,13 @@ struct State {
   levin::CheckpointState state;
 };
 
-void report(levin::Communicator& communicator, const std::string& what, int64_t tensors, double seconds) {
+void report(levin::Communicator& communicator, const std::string& label, int64_t tensors, double seconds) {
   if (communicator.rank() == 0)
-    fmt::print("{{\"case\": \"{}, {} tensors\", \"value\": {:.4f}, \"unit\": \"s\"}}\n", what, tensors, seconds);
+    fmt::print("{{\"case\": \"{}, {} tensors\", \"value\": {:.4f}, \"unit\": \"s\"}}\n", label, tensors, seconds);
 }
 
 /// Of ours and theirs, turn by turn, the quartiles of their ratio.
-void report(levin::Communicator& communicator, const std::string& what, int64_t tensors, const std::vector<double>& ours,
+void report(levin::Communicator& communicator, const std::string& label, int64_t tensors, const std::vector<double>& ours,
             const std::vector<double>& theirs) {
   std::vector<double> ratios;
   for (size_t i = 0; i < ours.size(); i++) ratios.push_back(ours[i] / theirs[i]);
@@ -81,7 +81,7 @@ void report(levin::Communicator& communicator, const std::string& what, int64_t 
   if (communicator.rank() == 0)
     fmt::print(
         "{{\"case\": \"{}, {} tensors\", \"ours\": {:.6f}, \"peer\": {:.6f}, \"unit\": \"s\", \"ratio\": [{:.3f}, {:.3f}, {:.3f}]}}\n",
-        what, tensors, median(ours), median(theirs), ratios[1], ratios[turns / 2], ratios[turns - 2]);
+        label, tensors, median(ours), median(theirs), ratios[1], ratios[turns / 2], ratios[turns - 2]);
 }
 
 void save(levin::Communicator& communicator, int64_t tensors, const std::string& folder) {

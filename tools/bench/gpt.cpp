@@ -63,7 +63,7 @@ class Steps {
   }
 
   // All ranks have done their work.
-  void meet() {
+  void synchronize() {
     session_.accelerator().synchronize();
     session_.communicator().barrier();
   }
@@ -91,15 +91,15 @@ levin::StrategyConfig strategy_of(const std::string& text) {
   return levin::SingleDevice{};
 }
 
-void speed(Steps& steps, int64_t count, const std::string& what) {
+void speed(Steps& steps, int64_t count, const std::string& label) {
   for (int i = 0; i < 3; i++) steps.step();
-  steps.meet();
+  steps.synchronize();
   const auto began = std::chrono::steady_clock::now();
   for (int64_t i = 0; i < count; i++) steps.step();
-  steps.meet();
+  steps.synchronize();
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   if (steps.session().rank() == 0)
-    fmt::print("{{\"case\": \"{}\", \"value\": {}, \"unit\": \"tokens/s\", \"parameters\": {}}}\n", what,
+    fmt::print("{{\"case\": \"{}\", \"value\": {}, \"unit\": \"tokens/s\", \"parameters\": {}}}\n", label,
                static_cast<double>(count) * steps.tokens_of_a_step() / seconds, steps.parameters());
 }
 
@@ -115,7 +115,7 @@ double windows_pss() {
   return bytes;
 }
 
-void memory(Steps& steps, const std::string& what) {
+void memory(Steps& steps, const std::string& label) {
   for (int i = 0; i < 2; i++) steps.step();
   auto& session = steps.session();
   rusage usage{};
@@ -127,7 +127,7 @@ void memory(Steps& steps, const std::string& what) {
   session.communicator().all_reduce(most, levin::ReduceOp::max).wait();
   session.communicator().all_reduce(windows).wait();
   if (session.rank() != 0) return;
-  fmt::print("{{\"case\": \"{}\", \"value\": {}, \"unit\": \"bytes\", \"parameters\": {}, \"resident\": {}, \"windows\": {}}}\n", what,
+  fmt::print("{{\"case\": \"{}\", \"value\": {}, \"unit\": \"bytes\", \"parameters\": {}, \"resident\": {}, \"windows\": {}}}\n", label,
              most[0].item<double>(), steps.parameters(), most[1].item<double>(), windows.item<double>());
 }
 
@@ -167,10 +167,10 @@ int main(int argc, char** argv) {
   for (int i = 6; i < argc; i++)
     if (!set_option(argv[i], size, config)) return fmt::print(stderr, "invalid option {}; {}", argv[i], usage), 78;
   Steps steps(mpi, config, size);
-  const std::string what =
+  const std::string label =
       fmt::format("{}{} on {} ranks", strategy, precision == "32-true" ? "" : ", " + precision, steps.session().size());
   if (mode == "speed")
-    speed(steps, argc > 3 ? levin::parse_number<int64_t>(argv[3]).value() : 5, what);
+    speed(steps, argc > 3 ? levin::parse_number<int64_t>(argv[3]).value() : 5, label);
   else
-    memory(steps, what);
+    memory(steps, label);
 }

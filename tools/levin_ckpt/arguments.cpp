@@ -24,11 +24,11 @@ std::optional<Arguments> read_arguments(const Words& words, const std::string& u
   try {
     po::options_description all;
     all.add(options).add_options()("words", po::value<Words>());
-    po::positional_options_description places;
-    places.add("words", -1);
+    po::positional_options_description positions;
+    positions.add("words", -1);
     using namespace po::command_line_style;
     po::store(
-        po::command_line_parser(words).options(all).positional(places).style(allow_long | long_allow_next | long_allow_adjacent).run(),
+        po::command_line_parser(words).options(all).positional(positions).style(allow_long | long_allow_next | long_allow_adjacent).run(),
         arguments.options);
     po::notify(arguments.options);
   } catch (const po::error& error) {
@@ -36,9 +36,9 @@ std::optional<Arguments> read_arguments(const Words& words, const std::string& u
   }
   if (arguments.options.count("words")) arguments.words = arguments.options["words"].as<Words>();
   const bool more = usage.ends_with("…");
-  const auto wanted = static_cast<size_t>(std::count(usage.begin(), usage.end(), ' '));
-  if (arguments.words.size() < wanted) fail(fmt::format("{} names given, {} needed", arguments.words.size(), wanted));
-  if (arguments.words.size() > wanted && !more) fail(fmt::format("{} is one argument too many", quote(arguments.words[wanted])));
+  const auto needed = static_cast<size_t>(std::count(usage.begin(), usage.end(), ' '));
+  if (arguments.words.size() < needed) fail(fmt::format("{} names given, {} needed", arguments.words.size(), needed));
+  if (arguments.words.size() > needed && !more) fail(fmt::format("{} is one argument too many", quote(arguments.words[needed])));
   return arguments;
 }
 

@@ -26,9 +26,9 @@ double difference(T a, T b) {
                                        : static_cast<uint64_t>(b) - static_cast<uint64_t>(a));
     }
   } else {
-    const auto one = static_cast<double>(a), other = static_cast<double>(b);
-    if (one == other || (std::isnan(one) && std::isnan(other))) return 0;  // infinities among them
-    return std::abs(one - other);
+    const auto x = static_cast<double>(a), y = static_cast<double>(b);
+    if (x == y || (std::isnan(x) && std::isnan(y))) return 0;  // infinities among them
+    return std::abs(x - y);
   }
 }
 
@@ -39,10 +39,10 @@ template <class T>
 double largest_difference(const std::byte* a, const std::byte* b, size_t count) {
   double largest = 0;
   for (size_t i = 0; i < count; i++) {
-    T one, other;
-    std::memcpy(&one, a + i * sizeof(T), sizeof(T));
-    std::memcpy(&other, b + i * sizeof(T), sizeof(T));
-    largest = larger(difference(one, other), largest);
+    T x, y;
+    std::memcpy(&x, a + i * sizeof(T), sizeof(T));
+    std::memcpy(&y, b + i * sizeof(T), sizeof(T));
+    largest = larger(difference(x, y), largest);
   }
   return largest;
 }
@@ -68,14 +68,15 @@ double largest_difference(const TensorSource& a, const TensorEntry& in_a, const 
   constexpr int64_t chunk = 1 << 18;
   const auto compare = largest_difference_of(in_a.dtype);
   const size_t element = c10::elementSize(in_a.dtype);
-  std::vector<std::byte> one(chunk * element), other(chunk * element);
+  std::vector<std::byte> bytes_a(chunk * element), bytes_b(chunk * element);
   double largest = 0;
   for (int64_t begin = 0, numel = in_a.numel(); begin < numel; begin += chunk) {
     const int64_t end = std::min(numel, begin + chunk);
     const auto count = static_cast<size_t>(end - begin);
-    a.read(in_a.name, begin, end, one.data());
-    b.read(in_b.name, begin, end, other.data());
-    if (std::memcmp(one.data(), other.data(), count * element) != 0) largest = larger(compare(one.data(), other.data(), count), largest);
+    a.read(in_a.name, begin, end, bytes_a.data());
+    b.read(in_b.name, begin, end, bytes_b.data());
+    if (std::memcmp(bytes_a.data(), bytes_b.data(), count * element) != 0)
+      largest = larger(compare(bytes_a.data(), bytes_b.data(), count), largest);
   }
   return largest;
 }
@@ -99,9 +100,9 @@ int diff(const Words& words) {
       lines.push_back(fmt::format("{} ({}) is in {} alone", name, tensor->form(), a->path().string()));
       continue;
     }
-    if (const auto& other = *found->second; tensor->dtype != other.dtype || tensor->shape != other.shape) {
-      lines.push_back(fmt::format("{} is {} and {}", name, tensor->form(), other.form()));
-    } else if (const double largest = largest_difference(*a, *tensor, *b, other); largest != 0) {
+    if (const auto& bytes_b = *found->second; tensor->dtype != bytes_b.dtype || tensor->shape != bytes_b.shape) {
+      lines.push_back(fmt::format("{} is {} and {}", name, tensor->form(), bytes_b.form()));
+    } else if (const double largest = largest_difference(*a, *tensor, *b, bytes_b); largest != 0) {
       values.emplace_back(std::isnan(largest) ? INFINITY : largest,
                           fmt::format("{} ({}): {}", name, tensor->form(), value_text(largest, 6)));
     } else {
@@ -110,7 +111,7 @@ int diff(const Words& words) {
   }
   for (const auto& [name, tensor] : in_b)
     if (!in_a.contains(name)) lines.push_back(fmt::format("{} ({}) is in {} alone", name, tensor->form(), b->path().string()));
-  std::stable_sort(values.begin(), values.end(), [](const auto& one, const auto& other) { return one.first > other.first; });
+  std::stable_sort(values.begin(), values.end(), [](const auto& left, const auto& right) { return left.first > right.first; });
   for (const auto& line : lines) std::cout << line << "\n";
   if (!values.empty()) std::cout << "largest differences:\n";
   for (const auto& [value, line] : values) std::cout << "  " << line << "\n";

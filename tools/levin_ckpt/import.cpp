@@ -23,8 +23,8 @@ int import_weights(const Words& words) {
     throw ConfigError(fmt::format("{} exists already", target.string()), "give a new folder, or remove this one", "checkpoint");
 
   const SafetensorsReader file(arguments->words[0]);
-  const auto said = file.metadata().find("step");
-  const int64_t of_file = said == file.metadata().end() ? 0 : parse_number<int64_t>(said->second).value_or(0);
+  const auto recorded = file.metadata().find("step");
+  const int64_t of_file = recorded == file.metadata().end() ? 0 : parse_number<int64_t>(recorded->second).value_or(0);
   const int64_t step = integer_option(*arguments, "step").value_or(std::max<int64_t>(of_file, 0));
   if (step < 0) throw ConfigError(fmt::format("--step {} is negative", step), "give 0 or more", "checkpoint");
   CheckpointState state;

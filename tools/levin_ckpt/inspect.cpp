@@ -41,7 +41,7 @@ Json parts_of(const Manifest& manifest) {
 }
 
 // All that is known, which is then shown in one of two ways.
-Json look_at(const TensorSource& source) {
+Json contents_of(const TensorSource& source) {
   Json about{{"path", source.path().string()}};
   const auto* checkpoint = dynamic_cast<const CheckpointReader*>(&source);
   if (checkpoint) {
@@ -90,7 +90,7 @@ void show_tree(const Json& about) {
   for (const auto& text : about["texts"]) leaves.emplace_back(text["name"], fmt::format("text, {}", size_text(text["bytes"])));
   std::sort(leaves.begin(), leaves.end());
   Words open;
-  for (const auto& [name, what] : leaves) {
+  for (const auto& [name, description] : leaves) {
     Words groups;
     size_t begin = 0;
     for (size_t slash; (slash = name.find('/', begin)) != std::string::npos; begin = slash + 1)
@@ -98,7 +98,7 @@ void show_tree(const Json& about) {
     const auto same = static_cast<size_t>(std::mismatch(open.begin(), open.end(), groups.begin(), groups.end()).first - open.begin());
     for (size_t i = same; i < groups.size(); i++) std::cout << std::string(2 * i, ' ') << groups[i] << "/\n";
     std::cout << fmt::format("{}{:<{}}  {}\n", std::string(2 * groups.size(), ' '), name.substr(begin),
-                             44 - std::min<size_t>(groups.size(), 8) * 2, what);
+                             44 - std::min<size_t>(groups.size(), 8) * 2, description);
     open = std::move(groups);
   }
 }
@@ -128,7 +128,7 @@ int inspect(const Words& words) {
   options.add_options()("json", po::bool_switch(), "as JSON, sizes in bytes");
   const auto arguments = read_arguments(words, "inspect CHECKPOINT", "what is in a checkpoint or a safetensors file", options);
   if (!arguments) return 0;
-  Json about = look_at(*open_tensor_source(arguments->words[0]));
+  Json about = contents_of(*open_tensor_source(arguments->words[0]));
   if (!arguments->options["json"].as<bool>()) {
     show(about);
     return 0;

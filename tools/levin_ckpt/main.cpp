@@ -25,7 +25,7 @@ constexpr std::array<Subcommand, 6> subcommands{{{"inspect", "what is in a check
 int run(const levin::ckpt::Words& words) {
   if (words.empty() || words[0] == "--help" || words[0] == "-h") {
     std::cout << "levin-ckpt SUBCOMMAND …; levin-ckpt SUBCOMMAND --help says more\n";
-    for (const auto& one : subcommands) std::cout << "  " << one.name << ": " << one.help << "\n";
+    for (const auto& subcommand : subcommands) std::cout << "  " << subcommand.name << ": " << subcommand.help << "\n";
     return words.empty() ? static_cast<int>(levin::ExitCode::bad_config) : 0;
   }
   if (words[0] == "--version") {
@@ -33,14 +33,14 @@ int run(const levin::ckpt::Words& words) {
     return 0;
   }
   std::vector<std::string> names;
-  for (const auto& one : subcommands) {
-    if (one.name == words[0]) return one.run({words.begin() + 1, words.end()});
-    names.emplace_back(one.name);
+  for (const auto& subcommand : subcommands) {
+    if (subcommand.name == words[0]) return subcommand.run({words.begin() + 1, words.end()});
+    names.emplace_back(subcommand.name);
   }
   throw levin::ConfigError(levin::quote(words[0]) + " is not a subcommand", "choose one of: " + levin::joined(names), "checkpoint");
 }
 
-int say(const std::string& message, levin::ExitCode code) {
+int report(const std::string& message, levin::ExitCode code) {
   std::cerr << message << "\n";
   return static_cast<int>(code);
 }
@@ -54,10 +54,10 @@ int main(int argc, char** argv) {
     if (!std::cout.flush()) throw levin::IoError("the output cannot be written", "is the disk full, or the pipe closed?", "checkpoint");
     return code;
   } catch (const levin::UsageError& error) {  // what one kind of file holds, and the other does not
-    return say(error.what() + std::string("; rename it, or leave it out"), ExitCode::bad_data);
+    return report(error.what() + std::string("; rename it, or leave it out"), ExitCode::bad_data);
   } catch (const levin::Error& error) {
-    return say(error.what(), error.exit_code());
+    return report(error.what(), error.exit_code());
   } catch (const std::exception& error) {
-    return say(error.what(), ExitCode::internal);
+    return report(error.what(), ExitCode::internal);
   }
 }

@@ -17,8 +17,8 @@ namespace {
 // What the best are by: of all checkpoints the same metric in the same direction.
 MonitorMode mode_of(const std::string& given, const std::vector<FoundCheckpoint>& checkpoints) {
   std::set<std::string> monitors, modes;
-  for (const auto& one : checkpoints) {
-    const auto& fields = one.manifest.fields;
+  for (const auto& checkpoint : checkpoints) {
+    const auto& fields = checkpoint.manifest.fields;
     if (!fields.contains("score")) continue;
     monitors.insert(fields.contains("monitor") ? fields.at("monitor") : "nothing");
     if (given.empty() && fields.contains("mode")) modes.insert(fields.at("mode"));
@@ -55,10 +55,10 @@ int prune(const Words& words) {
   RetentionPolicy policy{.save_top_k = best, .newest = keep};
   if (best > 0) policy.mode = mode_of(arguments->options["mode"].as<std::string>(), listing.checkpoints);
   std::vector<KeptCheckpoint> checkpoints;
-  for (const auto& one : listing.checkpoints) {
-    const auto score = one.manifest.fields.find("score");
-    checkpoints.push_back({one.path.filename().string(), one.manifest.step,
-                           score == one.manifest.fields.end() ? std::nullopt : parse_number<double>(score->second)});
+  for (const auto& checkpoint : listing.checkpoints) {
+    const auto score = checkpoint.manifest.fields.find("score");
+    checkpoints.push_back({checkpoint.path.filename().string(), checkpoint.manifest.step,
+                           score == checkpoint.manifest.fields.end() ? std::nullopt : parse_number<double>(score->second)});
   }
   const bool dry_run = arguments->options["dry_run"].as<bool>();
   for (const auto& name : checkpoints_to_remove(checkpoints, policy)) {

@@ -14,11 +14,11 @@ int verify(const Words& words) {
       read_arguments(words, "verify CHECKPOINT…", "every byte against its checksum; a folder of checkpoints stands for all of them", {});
   if (!arguments) return 0;
   int code = 0;
-  const auto fails = [&](const std::string& what, ExitCode with) {
-    std::cerr << what << "\n";
+  const auto fails = [&](const std::string& message, ExitCode with) {
+    std::cerr << message << "\n";
     if (code == 0) code = static_cast<int>(with);
   };
-  const auto look_at = [&](const std::filesystem::path& path) {
+  const auto check_path = [&](const std::filesystem::path& path) {
     try {
       const CheckpointReader reader(path);
       std::cout << fmt::format("{}: good, step {}, {} tensors, {}\n", path.string(), reader.manifest().step, reader.tensors().size(),
@@ -31,8 +31,8 @@ int verify(const Words& words) {
     const std::filesystem::path path = word;
     const auto listing = list_checkpoints(path);
     for (const auto& why : listing.refused) fails(why, ExitCode::bad_data);
-    for (const auto& one : listing.checkpoints) look_at(one.path);
-    if (listing.checkpoints.empty() && listing.refused.empty()) look_at(path);
+    for (const auto& checkpoint : listing.checkpoints) check_path(checkpoint.path);
+    if (listing.checkpoints.empty() && listing.refused.empty()) check_path(path);
   }
   return code;
 }

@@ -39,7 +39,7 @@ class LearningRateMonitor : public Callback {
   void on_train_batch_start(const Batch& batch, int64_t batch_idx) override;
 
  private:
-  void log(Interval moment);
+  void log(Interval due);
 
   LearningRateMonitorConfig config_;
   int64_t last_step_ = -1;  // an accumulation is logged once

@@ -37,8 +37,8 @@ class ProgressBar : public Callback {
   void on_predict_batch_end(const Tensor&, const Batch&, int64_t) override { show_if_due("predicting"); }
 
  private:
-  void show_if_due(const char* what);
-  void show(const char* what);
+  void show_if_due(const char* stage);
+  void show(const char* stage);
 
   bool bar_;
   Write write_;

@@ -58,7 +58,7 @@ class Timer : public Callback {
   void start(Stage stage) { spans_[index(stage)] = {Clock::now(), {}}; }
   void end(Stage stage) { spans_[index(stage)].end = Clock::now(); }
   bool over() const { return config_.duration && time_elapsed().value >= config_.duration->value; }
-  void say_so();
+  void log_stop();
 
   TimerConfig config_;
   std::array<Span, 4> spans_;  // of each Stage

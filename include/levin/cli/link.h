@@ -78,7 +78,7 @@ struct Link {
       link.source = detail::member_name<Source>();
       link.late = true;
       link.holds = [&parts] { return detail::chosen_config<TargetClass>(parts.model) && detail::is_chosen<SourceClass>(parts.data); };
-      link.apply = [&parts, set] { set(dynamic_cast<SourceClass&>(*parts.made_data)); };
+      link.apply = [&parts, set] { set(dynamic_cast<SourceClass&>(*parts.built_data_module)); };
     }
     parts.links.push_back(std::move(link));
   }

@@ -96,7 +96,7 @@ class ProgramOptions {
 
   void read_layer(const ConfigValue& layer, std::map<std::string, ConfigSource>& set);
   void read_given(std::vector<Given> given, std::map<std::string, ConfigSource>& set);
-  bool read_entry(const ConfigEntry& entry, const ConfigPlace& place);
+  bool read_entry(const ConfigEntry& entry, const ConfigLocation& location);
   std::vector<std::string> root_keys() const;
   std::vector<Given> given_by_environment(const std::vector<std::string>& environment) const;
   void apply_links(const std::map<std::string, ConfigSource>& set);

@@ -43,7 +43,7 @@ struct ProgramParts {
       for (const auto& link : links) options.add_link(link);
     };
     program.make_data = [this] {
-      return made_data = data.visit([]<class T>(const auto& config) -> std::shared_ptr<DataModule> {
+      return built_data_module = data.visit([]<class T>(const auto& config) -> std::shared_ptr<DataModule> {
         if constexpr (has_options<T>) {
           return std::make_shared<T>(config);
         } else {
@@ -76,7 +76,7 @@ struct ProgramParts {
   DataSlot data;
   Program program;
   std::vector<OptionLink> links;
-  std::shared_ptr<DataModule> made_data;
+  std::shared_ptr<DataModule> built_data_module;
 };
 
 }  // namespace detail

@@ -8,8 +8,8 @@ namespace levin {
 /// MPI or a backend failed, or the ranks disagree about a call (70).
 class CommunicatorError : public Error {
  public:
-  explicit CommunicatorError(const std::string& what, const std::string& remedy = {}, ExitCode code = ExitCode::internal)
-      : Error(code, "comm", what, remedy) {}
+  explicit CommunicatorError(const std::string& message, const std::string& remedy = {}, ExitCode code = ExitCode::internal)
+      : Error(code, "comm", message, remedy) {}
 };
 
 /// Another rank ended the job: this rank's wait ends with the other's reason (69).

@@ -7,7 +7,7 @@ namespace levin {
 class MpiRuntime;
 
 /// Where one rank lives.
-struct RankPlace {
+struct RankLocation {
   int rank = 0;
   std::string host;
   int local_rank = 0;      ///< rank within its host
@@ -20,11 +20,11 @@ class Topology {
  public:
   /// Collective over the runtime's communicator.
   static Topology discover(const MpiRuntime& runtime);
-  /// `places` in rank order; `leaders` has for each the first rank of its host (hosts may share a name).
-  Topology(std::vector<RankPlace> places, std::vector<int> leaders, int rank);
+  /// `locations` in rank order; `leaders` has for each the first rank of its host (hosts may share a name).
+  Topology(std::vector<RankLocation> locations, std::vector<int> leaders, int rank);
 
-  const std::vector<RankPlace>& places() const noexcept { return places_; }
-  const RankPlace& self() const noexcept { return places_[static_cast<size_t>(rank_)]; }
+  const std::vector<RankLocation>& locations() const noexcept { return locations_; }
+  const RankLocation& self() const noexcept { return locations_[static_cast<size_t>(rank_)]; }
   /// Number of hosts: sets of ranks that share memory.
   int hosts() const noexcept { return hosts_; }
   int local_size() const noexcept { return local_size_; }
@@ -32,7 +32,7 @@ class Topology {
   std::string describe() const;
 
  private:
-  std::vector<RankPlace> places_;
+  std::vector<RankLocation> locations_;
   std::vector<int> leaders_;
   int rank_ = 0, hosts_ = 1, local_size_ = 1;
 };

@@ -8,8 +8,8 @@ namespace levin {
 class ScalarType : public ConfigType {
  public:
   std::string allowed(const Constraints& constraints) const override;
-  void read(void* object, const ConfigValue& value, const ConfigPlace& place) const override;
-  void check(const void* object, const ConfigPlace& place) const override;
+  void read(void* object, const ConfigValue& value, const ConfigLocation& location) const override;
+  void check(const void* object, const ConfigLocation& location) const override;
   ConfigValue write(const void* object) const override;
 
  protected:
@@ -33,8 +33,8 @@ class OptionalType : public ConfigType {
  public:
   std::string name() const override { return inner().name(); }
   std::string allowed(const Constraints& constraints) const override { return inner().allowed(constraints) + ", or null"; }
-  void read(void* object, const ConfigValue& value, const ConfigPlace& place) const override;
-  void check(const void* object, const ConfigPlace& place) const override;
+  void read(void* object, const ConfigValue& value, const ConfigLocation& location) const override;
+  void check(const void* object, const ConfigLocation& location) const override;
   ConfigValue write(const void* object) const override;
   void make_absolute(void* object, const std::filesystem::path& base) const override;
   const StructType* as_struct() const noexcept override { return inner().as_struct(); }
@@ -55,8 +55,8 @@ class SequenceType : public ConfigType {
  public:
   std::string name() const override { return "list of " + item().name(); }
   std::string allowed(const Constraints& constraints) const override { return "a list [a, b] of: " + item().allowed(constraints); }
-  void read(void* object, const ConfigValue& value, const ConfigPlace& place) const override;
-  void check(const void* object, const ConfigPlace& place) const override;
+  void read(void* object, const ConfigValue& value, const ConfigLocation& location) const override;
+  void check(const void* object, const ConfigLocation& location) const override;
   ConfigValue write(const void* object) const override;
   void make_absolute(void* object, const std::filesystem::path& base) const override;
   bool is_compound() const noexcept override { return true; }
@@ -74,8 +74,8 @@ class MapType : public ConfigType {
  public:
   std::string name() const override { return "map of " + item().name(); }
   std::string allowed(const Constraints& constraints) const override { return "a map {key: value} of: " + item().allowed(constraints); }
-  void read(void* object, const ConfigValue& value, const ConfigPlace& place) const override;
-  void check(const void* object, const ConfigPlace& place) const override;
+  void read(void* object, const ConfigValue& value, const ConfigLocation& location) const override;
+  void check(const void* object, const ConfigLocation& location) const override;
   ConfigValue write(const void* object) const override;
   void make_absolute(void* object, const std::filesystem::path& base) const override;
   bool is_map() const noexcept override { return true; }
@@ -100,8 +100,8 @@ class ChoiceType : public ConfigType {
  public:
   explicit ChoiceType(std::vector<Alternative> alternatives);
   std::string name() const override;
-  void read(void* object, const ConfigValue& value, const ConfigPlace& place) const override;
-  void check(const void* object, const ConfigPlace& place) const override;
+  void read(void* object, const ConfigValue& value, const ConfigLocation& location) const override;
+  void check(const void* object, const ConfigLocation& location) const override;
   ConfigValue write(const void* object) const override;
   void make_absolute(void* object, const std::filesystem::path& base) const override;
   const ChoiceType* as_choice() const noexcept override { return this; }
@@ -115,7 +115,7 @@ class ChoiceType : public ConfigType {
   virtual void emplace(void* object, size_t index) const = 0;
 
  private:
-  void choose(void* object, const ConfigValue& name, const ConfigPlace& place, const ConfigPlace& place_of_name) const;
+  void choose(void* object, const ConfigValue& name, const ConfigLocation& location, const ConfigLocation& location_of_name) const;
   std::vector<Alternative> alternatives_;
 };
 

@@ -27,18 +27,18 @@ struct Constraints {
 };
 
 /// Where a config is being read: the path of the field, what is asked of it, and which paths have been set by whom.
-struct ConfigPlace {
+struct ConfigLocation {
   std::string path;
   const Constraints* constraints = nullptr;
   std::map<std::string, ConfigSource>* set = nullptr;
 
-  ConfigPlace field(std::string_view name, const Constraints* of_field) const;
-  ConfigPlace item(size_t index) const;
+  ConfigLocation field(std::string_view name, const Constraints* of_field) const;
+  ConfigLocation item(size_t index) const;
   void record(const ConfigSource& source) const;
   /// What was set below this path counts no longer.
   void forget_fields() const;
   /// Throws ConfigError `file:line:column: path: what; remedy`.
-  [[noreturn]] void fail(const ConfigSource& source, const std::string& what, const std::string& remedy = {}) const;
+  [[noreturn]] void fail(const ConfigSource& source, const std::string& message, const std::string& remedy = {}) const;
 };
 
 class StructType;
@@ -58,9 +58,9 @@ class ConfigType {
   /// The same for this object, where what is allowed is the object's own.
   virtual std::string allowed_for(const void* /*object*/, const Constraints& constraints) const { return allowed(constraints); }
   /// Sets the object. Fields that the value does not name keep what they have. ConfigError for what is not allowed.
-  virtual void read(void* object, const ConfigValue& value, const ConfigPlace& place) const = 0;
+  virtual void read(void* object, const ConfigValue& value, const ConfigLocation& location) const = 0;
   /// Refuses an object that breaks a constraint or a validate() of its own.
-  virtual void check(const void* object, const ConfigPlace& place) const = 0;
+  virtual void check(const void* object, const ConfigLocation& location) const = 0;
   virtual ConfigValue write(const void* object) const = 0;
   /// An object as its type makes it by default.
   virtual std::shared_ptr<void> make() const = 0;
@@ -100,8 +100,8 @@ class StructType : public ConfigType {
   StructType(std::string name, Make make, Validate validate, std::vector<ConfigField> fields);
 
   std::string name() const override { return name_; }
-  void read(void* object, const ConfigValue& value, const ConfigPlace& place) const override;
-  void check(const void* object, const ConfigPlace& place) const override;
+  void read(void* object, const ConfigValue& value, const ConfigLocation& location) const override;
+  void check(const void* object, const ConfigLocation& location) const override;
   ConfigValue write(const void* object) const override;
   std::shared_ptr<void> make() const override { return make_(); }
   void make_absolute(void* object, const std::filesystem::path& base) const override;
@@ -112,7 +112,7 @@ class StructType : public ConfigType {
   /// All keys, those of flattened structs among them.
   std::vector<std::string> keys() const;
   /// Sets one field; false when there is no such key.
-  bool read_entry(void* object, const ConfigEntry& entry, const ConfigPlace& place) const;
+  bool read_entry(void* object, const ConfigEntry& entry, const ConfigLocation& location) const;
   /// The field of this key, also of a flattened struct, or nullptr.
   const ConfigField* find(std::string_view key) const;
   /// The key of the field that lies at this place of the object and has this type; empty: none.

@@ -23,7 +23,7 @@ enum class ExitCode : int {
 /// Every error of Levin's: `[tag] what happened, with values; remedy`.
 class Error : public std::runtime_error {
  public:
-  Error(ExitCode code, std::string tag, const std::string& what, const std::string& remedy = {});
+  Error(ExitCode code, std::string tag, const std::string& message, const std::string& remedy = {});
 
   ExitCode exit_code() const noexcept { return code_; }
   const std::string& tag() const noexcept { return tag_; }
@@ -37,29 +37,29 @@ class Error : public std::runtime_error {
 /// Bad options or a bad config file (78).
 class ConfigError : public Error {
  public:
-  explicit ConfigError(const std::string& what, const std::string& remedy = {}, std::string tag = "config")
-      : Error(ExitCode::bad_config, std::move(tag), what, remedy) {}
+  explicit ConfigError(const std::string& message, const std::string& remedy = {}, std::string tag = "config")
+      : Error(ExitCode::bad_config, std::move(tag), message, remedy) {}
 };
 
 /// Data or a checkpoint that cannot be used (65).
 class DataError : public Error {
  public:
-  explicit DataError(const std::string& what, const std::string& remedy = {}, std::string tag = "data")
-      : Error(ExitCode::bad_data, std::move(tag), what, remedy) {}
+  explicit DataError(const std::string& message, const std::string& remedy = {}, std::string tag = "data")
+      : Error(ExitCode::bad_data, std::move(tag), message, remedy) {}
 };
 
 /// The system refused: a file, a window, memory (74).
 class IoError : public Error {
  public:
-  explicit IoError(const std::string& what, const std::string& remedy = {}, std::string tag = "io")
-      : Error(ExitCode::io_failed, std::move(tag), what, remedy) {}
+  explicit IoError(const std::string& message, const std::string& remedy = {}, std::string tag = "io")
+      : Error(ExitCode::io_failed, std::move(tag), message, remedy) {}
 };
 
 /// A call that the interface forbids: wrong shapes, wrong order, wrong dtype (70).
 class UsageError : public Error {
  public:
-  explicit UsageError(std::string tag, const std::string& what, const std::string& remedy = {})
-      : Error(ExitCode::internal, std::move(tag), what, remedy) {}
+  explicit UsageError(std::string tag, const std::string& message, const std::string& remedy = {})
+      : Error(ExitCode::internal, std::move(tag), message, remedy) {}
 };
 
 }  // namespace levin

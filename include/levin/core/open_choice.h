@@ -58,9 +58,9 @@ class OpenChoiceType : public ConfigType {
  public:
   std::string name() const override { return "list of names"; }
   std::string allowed_for(const void* object, const Constraints& constraints) const override;
-  void read(void* object, const ConfigValue& value, const ConfigPlace& place) const override;
+  void read(void* object, const ConfigValue& value, const ConfigLocation& location) const override;
   /// Also refuses the same component with the same fields twice.
-  void check(const void* object, const ConfigPlace& place) const override;
+  void check(const void* object, const ConfigLocation& location) const override;
   ConfigValue write(const void* object) const override;
   void make_absolute(void* object, const std::filesystem::path& base) const override;
   const OpenChoiceType* as_open_choice() const noexcept override { return this; }
@@ -70,8 +70,8 @@ class OpenChoiceType : public ConfigType {
   virtual const OpenChoice& of(const void* object) const = 0;
 
  private:
-  static OpenChoice::Item read_item(const OpenChoice& choice, const ConfigValue& value, const ConfigPlace& place);
-  static void read_entry(OpenChoice& choice, const ConfigEntry& entry, const ConfigPlace& place);
+  static OpenChoice::Item read_item(const OpenChoice& choice, const ConfigValue& value, const ConfigLocation& location);
+  static void read_entry(OpenChoice& choice, const ConfigEntry& entry, const ConfigLocation& location);
 };
 
 /// Components of one kind, chosen by name. The type of a config's field.
@@ -86,10 +86,10 @@ class Choices : public OpenChoice {
   }
   /// New components, in order.
   std::vector<std::shared_ptr<Base>> make(const Arguments&... arguments) const {
-    std::vector<std::shared_ptr<Base>> made;
+    std::vector<std::shared_ptr<Base>> components;
     for (const auto& [alternative, config] : effective_items())
-      made.push_back(static_cast<const Registry<Base, Arguments...>&>(*registry_).make(alternative, config.get(), arguments...));
-    return made;
+      components.push_back(static_cast<const Registry<Base, Arguments...>&>(*registry_).make(alternative, config.get(), arguments...));
+    return components;
   }
 
  protected:

@@ -16,7 +16,7 @@ class Prefetcher;
 }
 
 /// Where a loader works, and what its order is drawn from.
-struct LoaderPlace {
+struct LoaderPartition {
   int64_t rank = 0, world_size = 1;
   int64_t accumulate = 1;  ///< micro-batches per optimizer step
   uint64_t seed = 0;       ///< the same on all ranks
@@ -27,7 +27,7 @@ struct LoaderPlace {
 class DataLoader : public Loader {
  public:
   /// ConfigError for options that make no batch; DataError for a data set without samples.
-  DataLoader(std::shared_ptr<const Dataset> dataset, const DataLoaderOptions& options, const LoaderPlace& place = {});
+  DataLoader(std::shared_ptr<const Dataset> dataset, const DataLoaderOptions& options, const LoaderPartition& partition = {});
   ~DataLoader() override;
 
   void set_epoch(int64_t epoch) override;
@@ -55,7 +55,7 @@ class DataLoader : public Loader {
 
   std::shared_ptr<const Dataset> dataset_;
   DataLoaderOptions options_;
-  LoaderPlace place_;
+  LoaderPartition partition_;
   BatchPlan plan_;
   Sampler sampler_;
   int64_t epoch_ = 0, position_ = 0;

@@ -32,7 +32,7 @@ class Hdf5Array {
   int64_t rows() const noexcept { return shape_.front(); }
   size_t row_bytes() const noexcept { return row_bytes_; }
   /// "FILE: NAME", for messages.
-  const std::string& place() const noexcept { return place_; }
+  const std::string& location() const noexcept { return location_; }
 
   /// Rows [first, first + count) into `out`, which has count * row_bytes() bytes. UsageError for rows outside of [0, rows()).
   void read(int64_t first, int64_t count, void* out) const;
@@ -41,7 +41,7 @@ class Hdf5Array {
 
  private:
   std::unique_ptr<detail::File> file_;
-  std::string place_;
+  std::string location_;
   at::ScalarType dtype_ = at::ScalarType::Byte;
   std::vector<int64_t> shape_;
   size_t row_bytes_ = 0;

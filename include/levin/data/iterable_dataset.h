@@ -7,7 +7,7 @@
 namespace levin {
 
 /// Whose samples a stream has, and of which pass.
-struct StreamPlace {
+struct StreamPartition {
   int64_t rank = 0, world_size = 1;
   int64_t epoch = 0;
   uint64_t seed = 0;  ///< the same on all ranks
@@ -27,7 +27,7 @@ class IterableDataset {
  public:
   virtual ~IterableDataset() = default;
   /// The samples of one rank: no two ranks get the same one, unless that is meant. A rank has at least one.
-  virtual std::unique_ptr<SampleStream> open(const StreamPlace& place) const = 0;
+  virtual std::unique_ptr<SampleStream> open(const StreamPartition& partition) const = 0;
 };
 
 }  // namespace levin

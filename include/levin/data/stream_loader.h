@@ -17,7 +17,7 @@ class Communicator;
 class StreamLoader : public Loader {
  public:
   /// ConfigError for options that make no batch.
-  StreamLoader(std::shared_ptr<const IterableDataset> dataset, const DataLoaderOptions& options, const LoaderPlace& place,
+  StreamLoader(std::shared_ptr<const IterableDataset> dataset, const DataLoaderOptions& options, const LoaderPartition& partition,
                Communicator& communicator);
   ~StreamLoader() override;
 
@@ -39,7 +39,7 @@ class StreamLoader : public Loader {
   void make_padding();
 
   std::shared_ptr<const IterableDataset> dataset_;
-  LoaderPlace place_;
+  LoaderPartition partition_;
   std::vector<int64_t> sizes_;  // of this rank's batches in a step
   Communicator* communicator_;
   int64_t epoch_ = 0, read_ = 0, global_samples_ = 0, taken_ = 0;

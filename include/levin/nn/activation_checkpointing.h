@@ -14,6 +14,6 @@ struct Repeatable {
   std::function<void()> repeated;  ///< after the backward of the second computation
 };
 /// The outputs of compute(inputs), whose backward repeats it. A computation whose inputs need no gradient has one, too: for parameters.
-std::vector<Tensor> compute_twice(const std::vector<Tensor>& inputs, Repeatable what, ActivationCheckpointing keep);
+std::vector<Tensor> compute_twice(const std::vector<Tensor>& inputs, Repeatable computation, ActivationCheckpointing keep);
 
 }  // namespace levin::detail

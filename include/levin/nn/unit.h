@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "levin/core/whereabouts.h"
+#include "levin/core/trace_context.h"
 #include "levin/nn/activation_checkpointing.h"
 #include "levin/nn/build_context.h"
 #include "levin/nn/module_buffers.h"
@@ -47,8 +47,8 @@ class Unit<Result(Args...)> : public UnitBase {
   using UnitBase::UnitBase;
 
   Result forward(Args... args) {
-    UnitScope here(static_cast<const torch::nn::Module*>(this), typeid(*this));
-    (for_each_tensor(args, [&](const Tensor& input) { here.inputs().add(input); }), ...);
+    UnitScope scope(static_cast<const torch::nn::Module*>(this), typeid(*this));
+    (for_each_tensor(args, [&](const Tensor& input) { scope.inputs().add(input); }), ...);
     if (checkpointing_ != ActivationCheckpointing::none && at::GradMode::is_enabled()) return compute_twice(args...);
     if (!engine_) return compute(std::forward<Args>(args)...);
     engine_->enter([&](const auto& fn) { (for_each_tensor(args, fn), ...); });
@@ -67,20 +67,20 @@ class Unit<Result(Args...)> : public UnitBase {
     std::vector<Tensor> inputs;
     (for_each_tensor(args, [&](const Tensor& input) { inputs.push_back(input); }), ...);
     const auto kept = std::make_shared<Kept>(args...);
-    const auto place = [kept](const std::vector<Tensor>& tensors) {
+    const auto set_inputs = [kept](const std::vector<Tensor>& tensors) {
       size_t next = 0;
       std::apply([&](auto&... arg) { (for_each_tensor(arg, [&](Tensor& tensor) { tensor = tensors[next++]; }), ...); }, *kept);
     };
     const auto result = std::make_shared<std::optional<Result>>();
-    const auto run = [this, kept, place, result](const std::vector<Tensor>& tensors) {
+    const auto run = [this, kept, set_inputs, result](const std::vector<Tensor>& tensors) {
       const bool again = at::GradMode::is_enabled();
-      place(tensors);
+      set_inputs(tensors);
       std::optional<BufferGuard> once;  // the first computation has written its buffers
       if (again) once.emplace(*this);
       if (engine_) engine_->enter([](const auto&) {});
       result->emplace(std::apply([&](auto&... arg) { return compute(arg...); }, *kept));
       if (engine_ && !again) engine_->leave([](const auto&) {}), engine_->will_repeat();
-      place(std::vector<Tensor>(tensors.size(), at::empty({0})));  // the graph keeps them
+      set_inputs(std::vector<Tensor>(tensors.size(), at::empty({0})));  // the graph keeps them
       std::vector<Tensor> outputs;
       for_each_tensor(**result, [&](const Tensor& output) { outputs.push_back(output); });
       if (again) result->reset();

@@ -46,9 +46,9 @@ struct OptimizerSpec {
 OptimizerSpec custom(OptimizerFactory factory);
 
 /// The options of one segment of parameters.
-struct SegmentOptions {
+struct ParameterGroupOptions {
   double lr = 0, weight_decay = 0;
-  bool operator==(const SegmentOptions&) const = default;
+  bool operator==(const ParameterGroupOptions&) const = default;
 };
 
 /// Whether the whole of `name` fits the pattern of a ParameterRule.
@@ -60,6 +60,6 @@ size_t optimizer_of(const std::vector<OptimizerSpec>& specs, const std::string& 
 /// ConfigError for a pattern, of a rule or of an optimizer's parameters, that matches none of the model's parameter names.
 void check_patterns(const std::vector<OptimizerSpec>& specs, const std::vector<std::string>& parameter_names);
 /// The optimizer's own options, with those of the first rule that matches the name.
-SegmentOptions options_for(const OptimizerSpec& spec, const std::string& parameter_name);
+ParameterGroupOptions options_for(const OptimizerSpec& spec, const std::string& parameter_name);
 
 }  // namespace levin

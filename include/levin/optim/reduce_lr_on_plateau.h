@@ -50,7 +50,7 @@ struct PlateauState {
 };
 
 /// The state after a look at one more value.
-PlateauState look(const ReduceLROnPlateau& config, PlateauState state, double value);
+PlateauState observe(const ReduceLROnPlateau& config, PlateauState state, double value);
 /// `lr` after so many falls.
 double reduced_lr(const ReduceLROnPlateau& config, double lr, int64_t reductions);
 

@@ -78,9 +78,9 @@ class Strategy {
   void backward(const Tensor& loss, double weight);
   /// Sums the weights of all backwards since the optimizer's last step, and or-s the ranks' signals; all gradients are complete after it.
   /// Collective. UsageError where another rank meets for another optimizer, or froze other parameters of it.
-  StepTotals meet(uint32_t signals, size_t optimizer = 0);
+  StepTotals synchronize_step(uint32_t signals, size_t optimizer = 0);
   /// Every rank's signals, or-ed, outside of a step. Collective.
-  uint32_t agree(uint32_t signals);
+  uint32_t combine_signals(uint32_t signals);
   /// After meet: makes the mean gradient readable. Collective. UsageError for a total weight of 0: such a step must be skipped by
   /// zero_grad.
   void reduce(const StepTotals& totals, size_t optimizer = 0, Accumulation accumulation = Accumulation::mean);
@@ -133,7 +133,7 @@ class Strategy {
   const std::vector<NamedParameter>& parameters() const noexcept;
   double base_lr(size_t optimizer = 0) const;
   /// The options of an optimizer's parameter groups, before any schedule; of one of LibTorch's, of its groups.
-  std::vector<SegmentOptions> segment_options(size_t optimizer = 0) const;
+  std::vector<ParameterGroupOptions> parameter_group_options(size_t optimizer = 0) const;
   /// Null unless the optimizer is one of LibTorch's.
   const TorchOptimizer* custom_optimizer(size_t optimizer = 0) const noexcept;
   const std::vector<std::weak_ptr<UnitBase>>& units() const noexcept;

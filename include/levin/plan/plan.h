@@ -45,7 +45,7 @@ struct PlannedCollective {
 };
 
 /// The shape of the communicators of one role.
-struct Places {
+struct GroupShape {
   int64_t hosts = 1, local = 1;
   int64_t concurrent_groups = 1;  ///< communicators of this role that share a node, and its links
   int64_t ranks() const noexcept { return hosts * local; }
@@ -69,8 +69,8 @@ struct Plan {
 /// The ranks of a cluster.
 Ranks ranks_of(const ClusterConfig& cluster);
 /// The places of each role, by MeshRole.
-using RolePlaces = std::array<Places, 3>;
-RolePlaces places_of(const ShardingPlan& sharding, const ClusterConfig& cluster);
+using RoleShapes = std::array<GroupShape, 3>;
+RoleShapes role_shapes(const ShardingPlan& sharding, const ClusterConfig& cluster);
 Plan make_plan(const PlanModel& model, const ShardingPlan& sharding, const ClusterConfig& cluster, const Workload& work,
                int64_t alignment_bytes = 64);
 /// Memory alone. `ranks` may have hosts of different sizes.
@@ -80,7 +80,7 @@ MemoryPlan plan_memory(const PlanModel& model, const ShardingPlan& sharding, con
 std::vector<std::vector<PlannedCollective>> plan_collectives(const PlanModel& model, const ShardingPlan& sharding, const Ranks& ranks,
                                                              const Workload& work, int steps, int64_t alignment_bytes = 64);
 /// Seconds of a collective by itself.
-double collective_seconds(const PlannedCollective& collective, const Places& places, const ClusterConfig& cluster);
+double collective_seconds(const PlannedCollective& collective, const GroupShape& shape, const ClusterConfig& cluster);
 /// Whether a plan's memory fits into the cluster's devices, or into nodes with `node_bytes`. `reserved` bytes per rank are for anything
 /// else, such as activations.
 bool fits(const MemoryPlan& memory, const ClusterConfig& cluster, int64_t node_bytes, int64_t reserved = 0);

@@ -47,7 +47,7 @@ class Checkpoints {
   /// For the loop: a training begins, and ends with this exception. A rank waits a few seconds for the others, on a communicator of its
   /// own; where one of them does not come, or stands elsewhere, nothing is made. Throws nothing.
   void begin_training();
-  bool saves_on_exception() const noexcept { return aside_ != nullptr; }
+  bool saves_on_exception() const noexcept { return after_error_ != nullptr; }
   void save_on_exception(const std::string& why, const StateDict& last_step) noexcept;
 
   /// For the loop, when nothing refuses the training any more, before its first step: it is the branch of all folders from now on (see
@@ -58,7 +58,7 @@ class Checkpoints {
   const std::vector<std::filesystem::path>& abandoned() const noexcept { return abandoned_; }
   /// For the loop, in the middle of an epoch that a limit cuts short: the training resumes from here, so this is the place that
   /// checkpoints have until end_training, whatever the end of the epoch changes; parameters excepted. Collective.
-  void keep_place(const StateDict& loop);
+  void keep_state(const StateDict& loop);
   /// Whether a checkpoint of this folder has the end of the training.
   bool has_end(const std::filesystem::path& folder) const;
   /// Waits for what is still being written, and forgets the place. Collective.
@@ -77,24 +77,24 @@ class Checkpoints {
 
  private:
   struct Folder;
-  struct Place;
+  struct KeptState;
   Folder& folder_at(const std::filesystem::path& path, const CheckpointWriterOptions& options = {});
   void save(const CheckpointRequest& request, const StateDict& loop);
   void committed(Folder& folder, const SaveReport& report);
   void poll_folder(Folder& folder);
   template <class Act>
   void forgive(Folder& folder, const Act& act);
-  bool all_stand_there(const std::string& why, int64_t step);
+  bool all_ranks_at_step(const std::string& why, int64_t step);
 
   Session& session_;
   std::filesystem::path folder_;
   std::vector<CheckpointRequest> requests_;
   std::vector<std::unique_ptr<Folder>> folders_;
   std::vector<CheckpointRequest> on_exception_;
-  std::unique_ptr<Place> place_;
+  std::unique_ptr<KeptState> kept_;
   std::vector<std::filesystem::path> abandoned_, resumable_;
-  std::unique_ptr<Communicator> aside_;  // of ranks that have thrown
-  int failures_ = 0;                     // in a row
+  std::unique_ptr<Communicator> after_error_;  // of ranks that have thrown
+  int failures_ = 0;                           // in a row
   int64_t saved_step_ = -1;
   bool saved_for_stop_ = false;
 };

@@ -25,7 +25,7 @@ class GradientScaling {
   /// gradients are kept in its measure, that they may not overflow for it.
   void expect_weight(double weight);
   /// Looks at an optimizer's mean gradient, where that is wanted; with nonfinite_gradients: error an Error on all ranks. Collective.
-  void look(size_t optimizer, int64_t step);
+  void check_finite(size_t optimizer, int64_t step);
   /// Whether the update that comes is to be left out; asked once for each.
   bool skips(size_t optimizer);
   void end_update(bool skipped, int64_t step);

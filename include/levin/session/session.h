@@ -109,16 +109,16 @@ class Session : public StopAgreement {
   void update(size_t optimizer = 0);
   void zero_grad(size_t optimizer = 0) { strategy_->zero_grad(optimizer); }
   /// Where there is no step, as in a validation: all ranks see what any asked for. Collective.
-  void meet() { agree(strategy_->agree(wanted())); }
+  void exchange_requests() { set_agreed(strategy_->combine_signals(local_requests())); }
   void count_step() noexcept { progress_.step++; }
   /// Newly logged values, the same on all ranks, for schedules that wait for a plateau. A schedule looks at each new value once, when its
   /// interval is over.
   void note_values(const NamedValues& values);
-  /// After every step and epoch, as `moment` says: the schedules of this interval look at their new values. ConfigError, with the names
+  /// After every step and epoch, as `interval` says: the schedules of this interval look at their new values. ConfigError, with the names
   /// there are, where `logged`, all that was logged so far, lacks a monitored value; null: it may still be logged.
-  void step_schedulers(Interval moment, const NamedValues* logged);
+  void step_schedulers(Interval interval, const NamedValues* logged);
   /// Both.
-  void step_schedulers(Interval moment, const NamedValues& values) { note_values(values), step_schedulers(moment, &values); }
+  void step_schedulers(Interval interval, const NamedValues& values) { note_values(values), step_schedulers(interval, &values); }
 
   std::vector<GradientSlice> gradients(size_t optimizer = 0) { return strategy_->gradients(optimizer); }
   void write_parameters(const std::function<void(const std::string&, Tensor&)>& fn) { strategy_->write_parameters(fn); }

@@ -52,12 +52,12 @@ class StopAgreement {
 
  protected:
   /// This rank's wishes, its stop sources asked, for an or over the ranks; and the result.
-  uint32_t wanted() {
+  uint32_t local_requests() {
     for (const auto& source : sources_)
       if (const auto reason = source()) request_stop(*reason);
     return wanted_;
   }
-  void agree(uint32_t wishes_of_all) noexcept { agreed_ |= wishes_of_all; }
+  void set_agreed(uint32_t requests_of_all) noexcept { agreed_ |= requests_of_all; }
 
  private:
   static constexpr uint32_t validation_bit = 1u << 16, checkpoint_bit = 1u << 17, late_bit = 1u << 18, stop_bits = validation_bit - 1;

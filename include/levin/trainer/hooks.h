@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "levin/core/batch.h"
-#include "levin/core/whereabouts.h"
+#include "levin/core/trace_context.h"
 
 namespace levin {
 
@@ -82,20 +82,20 @@ class HookList {
   template <class... Parameters, class... Args>
   void call(const char* name, void (Hooks::*hook)(Parameters...), Args&&... args) const {
     for (Hooks* hooks : hooks_) {
-      const HookScope here(name, &typeid(*hooks), batch_among(args...));
+      const HookScope scope(name, &typeid(*hooks), batch_among(args...));
       (hooks->*hook)(args...);
     }
   }
   void call_others(const char* name, void (Hooks::*hook)()) const {
     for (Hooks* hooks : hooks_) {
       if (std::find(monitors_.begin(), monitors_.end(), hooks) != monitors_.end()) continue;
-      const HookScope here(name, &typeid(*hooks));
+      const HookScope scope(name, &typeid(*hooks));
       (hooks->*hook)();
     }
   }
   void call_monitors(const char* name, void (Hooks::*hook)()) const {
     for (Hooks* hooks : monitors_) {
-      const HookScope here(name, &typeid(*hooks));
+      const HookScope scope(name, &typeid(*hooks));
       (hooks->*hook)();
     }
   }
@@ -104,10 +104,10 @@ class HookList {
   template <class... Args>
   static const Batch* batch_among(const Args&... args) noexcept {
     const Batch* batch = nullptr;
-    [[maybe_unused]] const auto look = [&](const auto& arg) {
+    [[maybe_unused]] const auto check = [&](const auto& arg) {
       if constexpr (std::is_same_v<std::decay_t<decltype(arg)>, Batch>) batch = &arg;
     };
-    (look(args), ...);
+    (check(args), ...);
     return batch;
   }
 

@@ -44,7 +44,7 @@ class Trainer {
   /// How many callbacks of this class there are.
   template <class T>
   int64_t count_callbacks() const {
-    return std::count_if(callbacks_.begin(), callbacks_.end(), [](const auto& one) { return dynamic_cast<const T*>(one.get()); });
+    return std::count_if(callbacks_.begin(), callbacks_.end(), [](const auto& callback) { return dynamic_cast<const T*>(callback.get()); });
   }
 
   /// In place of what the module's configure_optimizers gives; a schedule alone replaces its schedule. UsageError at fit when the module

@@ -1,20 +1,20 @@
-#include "levin/comm/agree.h"
+#include "levin/comm/same_on_all_ranks.h"
 
 #include "levin_test.h"
 
-using levin::agree;
+using levin::check_same_on_all_ranks;
 using levin::ExitCode;
-using levin::Standing;
+using levin::RankStatus;
 using levin::test::runtime;
 
-BOOST_AUTO_TEST_SUITE(comm_agree)
+BOOST_AUTO_TEST_SUITE(comm_same_on_all_ranks)
 
 namespace {
 const auto contains = [](const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; };
 }
 
 BOOST_AUTO_TEST_CASE(all_are_well_and_alike) {
-  const auto result = agree(runtime(), {ExitCode::finished, "", {{"program", "abc"}, {"configuration", "def"}}});
+  const auto result = check_same_on_all_ranks(runtime(), {ExitCode::finished, "", {{"program", "abc"}, {"configuration", "def"}}});
   BOOST_TEST(result.good());
   BOOST_TEST(result.rank == -1);
   BOOST_TEST(result.message == "");
@@ -23,10 +23,10 @@ BOOST_AUTO_TEST_CASE(all_are_well_and_alike) {
 BOOST_AUTO_TEST_CASE(the_first_bad_rank_is_heard) {
   const int last = runtime().size() - 1;
   for (int first_bad = 0; first_bad <= last; first_bad++) {
-    Standing mine;
+    RankStatus mine;
     if (runtime().rank() >= first_bad)
       mine = {ExitCode::io_failed, fmt::format("no file on rank {}{}", runtime().rank(), std::string(100000, '.')), {{"program", "x"}}};
-    const auto result = agree(runtime(), mine);
+    const auto result = check_same_on_all_ranks(runtime(), mine);
     BOOST_TEST((result.code == ExitCode::io_failed));
     BOOST_TEST(result.rank == first_bad);
     BOOST_TEST(contains(result.message, fmt::format("no file on rank {}.", first_bad)));
@@ -36,8 +36,9 @@ BOOST_AUTO_TEST_CASE(the_first_bad_rank_is_heard) {
 
 BOOST_AUTO_TEST_CASE(a_difference_names_ranks_and_values) {
   if (runtime().size() == 1) return;
-  const bool odd = runtime().rank() >= 1;
-  const auto result = agree(runtime(), {ExitCode::finished, "", {{"program", "same"}, {"LibTorch", odd ? "2.12.0" : "2.11.0"}}});
+  const bool differs = runtime().rank() >= 1;
+  const auto result =
+      check_same_on_all_ranks(runtime(), {ExitCode::finished, "", {{"program", "same"}, {"LibTorch", differs ? "2.12.0" : "2.11.0"}}});
   BOOST_TEST((result.code == ExitCode::bad_config));
   BOOST_TEST(result.rank == 1);
   const std::string ranks = runtime().size() == 2 ? "rank 1 differs" : fmt::format("ranks 1-{} differ", runtime().size() - 1);
@@ -45,11 +46,11 @@ BOOST_AUTO_TEST_CASE(a_difference_names_ranks_and_values) {
     BOOST_CHECK_MESSAGE(contains(result.message, part), result.message);
 }
 
-BOOST_AUTO_TEST_CASE(one_rank_has_more_to_say) {
+BOOST_AUTO_TEST_CASE(one_rank_has_more_values) {
   if (runtime().size() == 1) return;
-  Standing mine{ExitCode::finished, "", {{"program", "same"}}};
+  RankStatus mine{ExitCode::finished, "", {{"program", "same"}}};
   if (runtime().rank() == 1) mine.must_be_equal.emplace_back("plug-in", "cuda\n13");
-  const auto result = agree(runtime(), mine);
+  const auto result = check_same_on_all_ranks(runtime(), mine);
   BOOST_CHECK_MESSAGE(contains(result.message, "rank 0 has nothing, rank 1 has plug-in cuda 13"), result.message);
 }
 

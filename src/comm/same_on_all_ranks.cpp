@@ -1,4 +1,4 @@
-#include "levin/comm/agree.h"
+#include "levin/comm/same_on_all_ranks.h"
 
 #include "levin/comm/host_values.h"
 #include "levin/comm/mpi_runtime.h"
@@ -17,10 +17,11 @@ std::vector<std::string> lines_of(const std::string& text) {
   return lines;
 }
 
-std::string first_difference(const std::string& one, const std::string& other, int rank) {
-  const auto left = lines_of(one), right = lines_of(other);
-  for (size_t i = 0; i < std::max(left.size(), right.size()); i++) {
-    const std::string a = i < left.size() ? left[i] : "nothing", b = i < right.size() ? right[i] : "nothing";
+std::string first_difference(const std::string& expected, const std::string& actual, int rank) {
+  const auto expected_lines = lines_of(expected), actual_lines = lines_of(actual);
+  for (size_t i = 0; i < std::max(expected_lines.size(), actual_lines.size()); i++) {
+    const std::string a = i < expected_lines.size() ? expected_lines[i] : "nothing",
+                      b = i < actual_lines.size() ? actual_lines[i] : "nothing";
     if (a != b) return fmt::format("rank 0 has {}, rank {} has {}", a, rank, b);
   }
   return {};
@@ -28,7 +29,7 @@ std::string first_difference(const std::string& one, const std::string& other, i
 
 }  // namespace
 
-Agreement agree(const MpiRuntime& runtime, const Standing& mine) {
+Agreement check_same_on_all_ranks(const MpiRuntime& runtime, const RankStatus& mine) {
   const int size = runtime.size();
   const auto first_rank_with = [&](bool me) {
     int mine_or_none = me ? runtime.rank() : size, first = size;
@@ -49,20 +50,21 @@ Agreement agree(const MpiRuntime& runtime, const Standing& mine) {
   }
   const std::string first_text = broadcast_text(runtime.communicator(), text, 0);
   const char differs = text == first_text ? 0 : 1;
-  const int odd = first_rank_with(differs != 0);
-  if (odd == size) return {};
+  const int differing = first_rank_with(differs != 0);
+  if (differing == size) return {};
   std::vector<char> all(static_cast<size_t>(size));
   check_mpi(MPI_Allgather(&differs, 1, MPI_CHAR, all.data(), 1, MPI_CHAR, runtime.communicator()), "MPI_Allgather");
-  std::vector<int> odd_ranks;
+  std::vector<int> differing_ranks;
   for (int i = 0; i < size; i++)
-    if (all[static_cast<size_t>(i)]) odd_ranks.push_back(i);
-  const std::string odd_text = broadcast_text(runtime.communicator(), text, odd);
-  return {ExitCode::bad_config, odd,
-          fmt::format(
-              "[comm] the ranks did not start alike: {} {} from rank 0: {}; start the same program with the same options and libraries "
-              "on every host",
-              odd_ranks.size() == 1 ? "rank" : "ranks", detail::format_ranges(odd_ranks) + (odd_ranks.size() == 1 ? " differs" : " differ"),
-              first_difference(first_text, odd_text, odd))};
+    if (all[static_cast<size_t>(i)]) differing_ranks.push_back(i);
+  const std::string differing_text = broadcast_text(runtime.communicator(), text, differing);
+  return {
+      ExitCode::bad_config, differing,
+      fmt::format("[comm] the ranks did not start alike: {} {} from rank 0: {}; start the same program with the same options and libraries "
+                  "on every host",
+                  differing_ranks.size() == 1 ? "rank" : "ranks",
+                  detail::format_ranges(differing_ranks) + (differing_ranks.size() == 1 ? " differs" : " differ"),
+                  first_difference(first_text, differing_text, differing))};
 }
 
 }  // namespace levin

@@ -86,20 +86,20 @@ class UnitScope {
 
 /// Where this thread is: a line for the hook, one for the innermost unit in it, one for the batch, each with a newline before it. For
 /// signal handlers, too.
-void describe_whereabouts(FixedText& text) noexcept;
+void describe_trace_context(FixedText& text) noexcept;
 /// The same lines for the newest exception that left a hook or a unit of this thread; empty once another one was entered.
-const std::string& place_of_error() noexcept;
+const std::string& error_context() noexcept;
 
 /// Hooks may be entered while this lives: the place of the error is the same afterwards.
-class ErrorPlaceKept {
+class KeepErrorContext {
  public:
-  ErrorPlaceKept() : place_(place_of_error()) {}
-  ~ErrorPlaceKept();
-  ErrorPlaceKept(const ErrorPlaceKept&) = delete;
-  ErrorPlaceKept& operator=(const ErrorPlaceKept&) = delete;
+  KeepErrorContext() : context_(error_context()) {}
+  ~KeepErrorContext();
+  KeepErrorContext(const KeepErrorContext&) = delete;
+  KeepErrorContext& operator=(const KeepErrorContext&) = delete;
 
  private:
-  std::string place_;
+  std::string context_;
 };
 
 /// An error in words for people: one of LibTorch's is cut to its cause, and the place of the error follows, if it is known.

@@ -1,4 +1,4 @@
-#include "levin/core/whereabouts.h"
+#include "levin/core/trace_context.h"
 
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/ones.h>
@@ -11,22 +11,22 @@
 
 using namespace levin;
 
-BOOST_AUTO_TEST_SUITE(core_whereabouts)
+BOOST_AUTO_TEST_SUITE(core_trace_context)
 
 namespace {
 
 struct Model {};
 
-std::string here() {
+std::string trace_context() {
   char memory[512];
   FixedText text(memory, sizeof(memory));
-  describe_whereabouts(text);
+  describe_trace_context(text);
   return std::string(text.view());
 }
 
 /// What is said of the error that `call` throws.
 template <class Call>
-std::string told(Call&& call) {
+std::string explained(Call&& call) {
   try {
     call();
   } catch (const std::exception& error) {
@@ -44,36 +44,36 @@ BOOST_AUTO_TEST_CASE(hooks_and_units_nest) {
   const RunScope::Names names{{&block, "body.0"}};
   int64_t step = 7;
   const Batch batch{{"x", at::ones({2, 3})}, {"label", at::ones({2}, at::kLong)}, {"weight", at::ones({})}};
-  BOOST_TEST(here() == "");
+  BOOST_TEST(trace_context() == "");
   {
     const RunScope run(names, step);
     const HookScope hook("training_step", &typeid(Model), &batch);
     const std::string in_hook = "\n  in training_step of Model, step 7",
                       of_batch = "\n  batch: x 2x3 float32, label 2 int64, weight scalar float32";
-    BOOST_TEST(here() == in_hook + of_batch);
+    BOOST_TEST(trace_context() == in_hook + of_batch);
     {
       UnitScope unit(&block, typeid(Model));
-      BOOST_TEST(here() == in_hook + "\n  in unit body.0 (Model)" + of_batch);
+      BOOST_TEST(trace_context() == in_hook + "\n  in unit body.0 (Model)" + of_batch);
       UnitScope inner(&model, typeid(std::vector<Model>));
       for (int i = 1; i <= 5; i++) inner.inputs().add(at::ones({i, 1, 1, 1, 1, 1, 1}));
-      BOOST_TEST(here() == in_hook +
-                               "\n  in unit vector, inputs 1x1x1x1x1x1 float32, 2x1x1x1x1x1 float32, 3x1x1x1x1x1 float32, "
-                               "4x1x1x1x1x1 float32, …" +
-                               of_batch);
+      BOOST_TEST(trace_context() == in_hook +
+                                        "\n  in unit vector, inputs 1x1x1x1x1x1 float32, 2x1x1x1x1x1 float32, 3x1x1x1x1x1 float32, "
+                                        "4x1x1x1x1x1 float32, …" +
+                                        of_batch);
       step = 8;
       const HookScope callback("on_train_batch_end");
-      BOOST_TEST(here() == "\n  in on_train_batch_end, step 8");
+      BOOST_TEST(trace_context() == "\n  in on_train_batch_end, step 8");
     }
     step = 7;
-    BOOST_TEST(here() == in_hook + of_batch);
-    std::thread([] { BOOST_TEST(here() == ""); }).join();
+    BOOST_TEST(trace_context() == in_hook + of_batch);
+    std::thread([] { BOOST_TEST(trace_context() == ""); }).join();
   }
-  BOOST_TEST(here() == "");
+  BOOST_TEST(trace_context() == "");
 }
 
-BOOST_AUTO_TEST_CASE(an_error_is_told_with_the_innermost_place_that_it_left) {
+BOOST_AUTO_TEST_CASE(an_error_has_the_innermost_scope_that_it_left) {
   const Model model;
-  const auto text = told([&] {
+  const auto text = explained([&] {
     const HookScope hook("training_step");
     const UnitScope outer(&model, typeid(int)), inner(&model, typeid(Model));
     multiply();
@@ -84,17 +84,17 @@ BOOST_AUTO_TEST_CASE(an_error_is_told_with_the_innermost_place_that_it_left) {
 BOOST_AUTO_TEST_CASE(an_error_that_was_caught_is_forgotten) {
   const Model model;
   const auto caught = [&] {
-    told([&] {
+    explained([&] {
       const UnitScope unit(&model, typeid(Model));
       throw std::runtime_error("caught");
     });
   };
-  BOOST_TEST(told([&] {
+  BOOST_TEST(explained([&] {
                const HookScope hook("outer");
                caught();
                throw std::runtime_error("made friendlier");
              }) == "made friendlier\n  in outer\n  in unit Model");
-  BOOST_TEST(told([&] {
+  BOOST_TEST(explained([&] {
                const HookScope hook("outer");
                caught();
                { const UnitScope good(&model, typeid(Model)); }
@@ -102,17 +102,17 @@ BOOST_AUTO_TEST_CASE(an_error_that_was_caught_is_forgotten) {
              }) == "another\n  in outer");
   caught();
   { const HookScope good("good"); }
-  BOOST_TEST(told([] { throw std::runtime_error("outside"); }) == "outside");
+  BOOST_TEST(explained([] { throw std::runtime_error("outside"); }) == "outside");
 }
 
-BOOST_AUTO_TEST_CASE(hooks_called_for_an_error_do_not_hide_its_place) {
+BOOST_AUTO_TEST_CASE(hooks_called_for_an_error_keep_its_context) {
   try {
     const HookScope hook("training_step");
     throw std::runtime_error("broken");
   } catch (const std::exception& error) {
     {
-      const ErrorPlaceKept kept;
-      told([] {
+      const KeepErrorContext kept;
+      explained([] {
         const HookScope on_exception("on_exception");
         throw std::runtime_error("and again");
       });
@@ -128,9 +128,9 @@ BOOST_AUTO_TEST_CASE(long_messages_of_torch_are_cut) {
     for (int i = 0; i < count; i++) text += "line\n";
     return text;
   };
-  BOOST_TEST(told([&] { TORCH_CHECK(false, lines(20)); }) == "[torch] line\nline\nline\nline\nline\nline");
-  BOOST_TEST(told([&] { TORCH_CHECK(false, "a\nException raised from here"); }) == "[torch] a");
-  BOOST_TEST(told([&] { TORCH_CHECK(false, ""); }).starts_with("[torch]"));
+  BOOST_TEST(explained([&] { TORCH_CHECK(false, lines(20)); }) == "[torch] line\nline\nline\nline\nline\nline");
+  BOOST_TEST(explained([&] { TORCH_CHECK(false, "a\nException raised from here"); }) == "[torch] a");
+  BOOST_TEST(explained([&] { TORCH_CHECK(false, ""); }).starts_with("[torch]"));
 }
 
 BOOST_AUTO_TEST_CASE(text_that_does_not_fit_is_cut) {

@@ -10,7 +10,7 @@ namespace levin {
 class MpiRuntime;
 
 /// What one rank brings to an agreement.
-struct Standing {
+struct RankStatus {
   ExitCode code = ExitCode::finished;  ///< finished: this rank is well
   std::string message;                 ///< why not, when it is not
   /// What must be equal on all ranks, by name: {"configuration", "8c1f…"}, {"LibTorch", "2.11.0"}. Values are hashes or short texts.
@@ -27,6 +27,6 @@ struct Agreement {
 
 /// Collective over the runtime's ranks: are all well, and do they agree? The first bad rank's code and message win; else a difference
 /// is bad_config, and its message names the ranks that differ from rank 0 and the first one's values. Never throws what a rank brings.
-Agreement agree(const MpiRuntime& runtime, const Standing& mine);
+Agreement check_same_on_all_ranks(const MpiRuntime& runtime, const RankStatus& mine);
 
 }  // namespace levin

@@ -1,4 +1,4 @@
-#include "levin/core/whereabouts.h"
+#include "levin/core/trace_context.h"
 
 #include <c10/util/Exception.h>
 
@@ -12,14 +12,14 @@
 namespace levin {
 namespace {
 
-struct Here {
+struct TraceContext {
   const RunScope* run;
   const HookScope* hook;
   const UnitScope* unit;  // innermost, in the hook
-  bool noted;             // the newest error's place
+  bool recorded;          // the newest error's place
 };
 // Memory of this kind is there from a thread's start, so that a signal handler finds it.
-[[gnu::tls_model("initial-exec")]] constinit thread_local Here here{};
+[[gnu::tls_model("initial-exec")]] constinit thread_local TraceContext context{};
 
 std::string& note() {
   thread_local std::string text;
@@ -27,17 +27,17 @@ std::string& note() {
 }
 
 // The innermost one that an exception leaves notes the place; all around it are still there.
-void left(int exceptions_before) noexcept {
+void record_error(int exceptions_before) noexcept {
   const bool by_exception = std::uncaught_exceptions() > exceptions_before;
-  if (by_exception && !here.noted) try {
+  if (by_exception && !context.recorded) try {
       char memory[1024];
       FixedText text(memory, sizeof(memory));
-      describe_whereabouts(text);
+      describe_trace_context(text);
       note().assign(text.view());
     } catch (const std::exception&) {  // no memory: the error itself is enough
       return;
     }
-  here.noted = by_exception;
+  context.recorded = by_exception;
 }
 
 // "Toy" of N12_GLOBAL__N_13ToyE: the last name before its template arguments, without allocation.
@@ -68,8 +68,10 @@ std::string cause_of(const c10::Error& error) {
 
 }  // namespace
 
-RunScope::RunScope(const Names& names, const int64_t& step) noexcept : names_(names), step_(step), outer_(here.run) { here.run = this; }
-RunScope::~RunScope() { here.run = outer_; }
+RunScope::RunScope(const Names& names, const int64_t& step) noexcept : names_(names), step_(step), outer_(context.run) {
+  context.run = this;
+}
+RunScope::~RunScope() { context.run = outer_; }
 
 const std::string& RunScope::name_of(const void* module) const noexcept {
   static const std::string none;
@@ -79,22 +81,22 @@ const std::string& RunScope::name_of(const void* module) const noexcept {
 }
 
 HookScope::HookScope(const char* name, const std::type_info* of, const Batch* batch) noexcept
-    : name_(name), of_(of), batch_(batch), outer_(here.hook), unit_(here.unit), exceptions_(std::uncaught_exceptions()) {
-  here.hook = this;
-  here.unit = nullptr;
-  here.noted = false;
+    : name_(name), of_(of), batch_(batch), outer_(context.hook), unit_(context.unit), exceptions_(std::uncaught_exceptions()) {
+  context.hook = this;
+  context.unit = nullptr;
+  context.recorded = false;
 }
 
 HookScope::~HookScope() {
-  left(exceptions_);
-  here.hook = outer_;
-  here.unit = unit_;
+  record_error(exceptions_);
+  context.hook = outer_;
+  context.unit = unit_;
 }
 
 void HookScope::describe(FixedText& text) const noexcept {
   text << "\n  in " << name_;
   if (of_) text << " of " << class_name(*of_);
-  if (here.run) text << ", step " << here.run->step();
+  if (context.run) text << ", step " << context.run->step();
 }
 
 void HookScope::describe_batch(FixedText& text) const noexcept {
@@ -113,41 +115,41 @@ void HookScope::describe_batch(FixedText& text) const noexcept {
 }
 
 UnitScope::UnitScope(const void* module, const std::type_info& type) noexcept
-    : module_(module), type_(&type), outer_(here.unit), exceptions_(std::uncaught_exceptions()) {
-  here.unit = this;
-  here.noted = false;
+    : module_(module), type_(&type), outer_(context.unit), exceptions_(std::uncaught_exceptions()) {
+  context.unit = this;
+  context.recorded = false;
 }
 
 UnitScope::~UnitScope() {
-  left(exceptions_);
-  here.unit = outer_;
+  record_error(exceptions_);
+  context.unit = outer_;
 }
 
 void UnitScope::describe(FixedText& text) const noexcept {
-  const std::string_view name = here.run ? std::string_view(here.run->name_of(module_)) : std::string_view();
+  const std::string_view name = context.run ? std::string_view(context.run->name_of(module_)) : std::string_view();
   text << "\n  in unit " << name << (name.empty() ? "" : " (") << class_name(*type_) << (name.empty() ? "" : ")");
   if (!inputs_.empty()) inputs_.describe(text << ", inputs ");
 }
 
-void describe_whereabouts(FixedText& text) noexcept {
-  if (here.hook) here.hook->describe(text);
-  if (here.unit) here.unit->describe(text);
-  if (here.hook) here.hook->describe_batch(text);
+void describe_trace_context(FixedText& text) noexcept {
+  if (context.hook) context.hook->describe(text);
+  if (context.unit) context.unit->describe(text);
+  if (context.hook) context.hook->describe_batch(text);
 }
 
-const std::string& place_of_error() noexcept {
-  static const std::string nowhere;
-  return here.noted ? note() : nowhere;
+const std::string& error_context() noexcept {
+  static const std::string none;
+  return context.recorded ? note() : none;
 }
 
-ErrorPlaceKept::~ErrorPlaceKept() {
-  here.noted = !place_.empty();
-  if (here.noted) note().swap(place_);
+KeepErrorContext::~KeepErrorContext() {
+  context.recorded = !context_.empty();
+  if (context.recorded) note().swap(context_);
 }
 
 std::string explain(const std::exception& error) {
   const auto* torch = dynamic_cast<const c10::Error*>(&error);
-  return (torch ? cause_of(*torch) : std::string(error.what())) + place_of_error();
+  return (torch ? cause_of(*torch) : std::string(error.what())) + error_context();
 }
 
 }  // namespace levin
