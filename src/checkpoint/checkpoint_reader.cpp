@@ -39,9 +39,8 @@ std::unordered_map<std::string, const StoredDataset*> compare(const std::vector<
     if (set->offset != other.offset || set->bytes != other.bytes)
       refuse(fmt::format("{}: the file has {} bytes at byte {}, the manifest {} at {}", quote(name), other.bytes, other.offset, set->bytes,
                          set->offset));
-    if (set->part && (other.is_text || other.entry.shape != std::vector<int64_t>{set->part->end - set->part->begin}))
-      refuse(
-          fmt::format("{}: the file has {}, the manifest {} elements", quote(name), other.entry.form(), set->part->end - set->part->begin));
+    if (set->part && (other.is_text || other.entry.shape != set->part->slab.extent))
+      refuse(fmt::format("{}: the file has {}, the manifest {}", quote(name), other.entry.form(), detail::text_of(set->part->slab)));
     agreed.insert(by_name.extract(found));
   }
   if (!by_name.empty()) refuse(fmt::format("{} is in the file but not in the manifest", quote(by_name.begin()->first)));
@@ -71,11 +70,14 @@ class CheckpointReader::Implementation {
       : path_(checkpoint), communicator_(communicator), options_(options) {
     const bool first = !communicator || communicator->rank() == 0;
     // Rank 0 alone reads what is small: on many ranks a file system would suffer.
+    std::string text;
     on_all_ranks(communicator, "checkpoint", [&] {
-      if (first) manifest_ = Manifest::read(checkpoint);
-    });
-    if (const auto text = broadcast_text(communicator, communicator && first ? manifest_.to_text() : std::string()); !first)
+      if (!first) return;
+      text = Manifest::read_text(checkpoint);
       manifest_ = Manifest::from_text(text, checkpoint / Manifest::file_name);
+    });
+    text = broadcast_text(communicator, text);
+    if (!first) manifest_ = Manifest::from_text(text, checkpoint / Manifest::file_name);
     on_all_ranks(communicator, "checkpoint", [&] {
       for (const auto& file : manifest_.files) files_.push_back(File::open_to_read(checkpoint / file.name));
     });
@@ -102,18 +104,19 @@ class CheckpointReader::Implementation {
   }
 
   void read(const std::string& name, int64_t begin, int64_t end, void* memory) const {
-    const auto found = index_.find(name);
-    if (found == index_.end()) throw DataError(fmt::format("{} has no tensor {}", path_.string(), quote(name)), {}, "checkpoint");
-    const auto& tensor = tensors_[found->second];
+    const auto number = number_of(name);
+    const auto& tensor = tensors_[number];
     if (begin < 0 || begin > end || end > tensor.numel())
       throw DataError(
           fmt::format("{}: elements [{}, {}) of {} requested, it has {}", path_.string(), begin, end, quote(name), tensor.numel()), {},
           "checkpoint");
-    const bool later = comes_later(name);
-    for (const auto* set : datasets_[found->second]) {
-      const int64_t from = std::max(begin, set->part ? set->part->begin : 0), to = std::min(end, set->part ? set->part->end : end);
-      if (from < to) read_from(*set, static_cast<int64_t>(c10::elementSize(tensor.dtype)), from, to, begin, memory, later);
-    }
+    read(number, Hyperslab::range(begin, end), static_cast<std::byte*>(memory));
+  }
+
+  void read(const std::string& name, const Hyperslab& slab, void* memory) const {
+    const auto number = number_of(name);
+    detail::check_slab(path_, tensors_[number], slab);
+    read(number, detail::simplified(slab, tensors_[number].shape), static_cast<std::byte*>(memory));
   }
 
   std::filesystem::path path_;
@@ -132,16 +135,50 @@ class CheckpointReader::Implementation {
     return std::any_of(beginnings.begin(), beginnings.end(), [&](const auto& prefix) { return name.starts_with(prefix); });
   }
 
-  // Elements [from, to) of a tensor, which this data set has, into memory that begins with element `begin`.
-  void read_from(const Manifest::Dataset& set, int64_t element, int64_t from, int64_t to, int64_t begin, void* memory, bool later) const {
-    const int64_t first = set.part ? set.part->begin : 0;
+  size_t number_of(const std::string& name) const {
+    const auto found = index_.find(name);
+    if (found == index_.end()) throw DataError(fmt::format("{} has no tensor {}", path_.string(), quote(name)), {}, "checkpoint");
+    return found->second;
+  }
+
+  void read(size_t number, const Hyperslab& wanted, std::byte* memory) const {
+    const auto& tensor = tensors_[number];
+    const auto element = static_cast<int64_t>(c10::elementSize(tensor.dtype));
+    const bool later = comes_later(tensor.name);
+    const auto whole = Hyperslab::range(0, tensor.numel());
+    for (const auto* set : datasets_[number]) {
+      const auto& stored = set->part ? set->part->slab : whole;
+      if (stored.flattened && wanted.flattened) {
+        const int64_t from = std::max(wanted.offset[0], stored.offset[0]),
+                      to = std::min(wanted.offset[0] + wanted.extent[0], stored.offset[0] + stored.extent[0]);
+        if (from < to) read_run(*set, element, {from - stored.offset[0], from - wanted.offset[0], to - from}, memory, later);
+        continue;
+      }
+      for (const auto& runs : detail::runs_between(stored, wanted, tensor.shape)) {
+        if (runs.single())
+          read_run(*set, element, runs.run(), memory, later);
+        else
+          read_runs(*set, {runs, static_cast<uint64_t>(element), memory}, later);
+      }
+    }
+  }
+
+  void read_run(const Manifest::Dataset& set, int64_t element, const detail::SlabRun& run, std::byte* memory, bool later) const {
     const auto bytes = [&](int64_t elements) { return static_cast<uint64_t>(elements * element); };
-    auto* target = static_cast<std::byte*>(memory) + bytes(from - begin);
+    auto* target = memory + bytes(run.to);
     const auto& file = files_[set.file];
     if (later)
-      detail::read_verified(file, set, bytes(from - first), bytes(to - first), target);
+      detail::read_verified(file, set, bytes(run.from), bytes(run.from + run.elements), target);
     else
-      file.read_at(target, bytes(to - from), set.offset + bytes(from - first));
+      file.read_at(target, bytes(run.elements), set.offset + bytes(run.from));
+  }
+
+  void read_runs(const Manifest::Dataset& set, detail::RunCopier runs, bool later) const {
+    const auto& file = files_[set.file];
+    if (later)
+      detail::read_verified(file, set, std::move(runs));
+    else
+      runs.read_rest([&](uint64_t begin, uint64_t end, std::byte* to) { file.read_at(to, end - begin, set.offset + begin); });
   }
 
   void take(const std::vector<int64_t>& numbers) {
@@ -187,6 +224,9 @@ const TensorEntry* CheckpointReader::find(const std::string& name) const noexcep
 }
 void CheckpointReader::read(const std::string& name, int64_t begin, int64_t end, void* memory) const {
   implementation_->read(name, begin, end, memory);
+}
+void CheckpointReader::read(const std::string& name, const Hyperslab& slab, void* memory) const {
+  implementation_->read(name, slab, memory);
 }
 void CheckpointReader::together(const std::function<void()>& reads) const {
   on_all_ranks(implementation_->communicator_, "checkpoint", reads);

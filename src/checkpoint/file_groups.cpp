@@ -1,6 +1,7 @@
 #include "file_groups.h"
 
 #include <algorithm>
+#include <compare>
 #include <tuple>
 
 #include "levin/checkpoint/manifest.h"
@@ -63,32 +64,61 @@ FileGroups make_file_groups(Communicator* communicator, int64_t nodes_per_file, 
   return groups;
 }
 
-std::vector<Range> united(std::vector<Range> ranges) {
-  std::sort(ranges.begin(), ranges.end(),
-            [](const Range& a, const Range& b) { return std::tie(a.tensor, a.begin, a.end) < std::tie(b.tensor, b.begin, b.end); });
-  std::vector<Range> result;
-  for (const auto& range : ranges)
-    if (!result.empty() && result.back().tensor == range.tensor && range.begin <= result.back().end)
-      result.back().end = std::max(result.back().end, range.end);
+bool Region::is_whole(const TensorEntry& entry) const { return slab == Hyperslab::range(0, entry.numel()); }
+
+bool operator<(const Region& a, const Region& b) {
+  const bool a_is_box = !a.slab.flattened, b_is_box = !b.slab.flattened;
+  if (const auto order = std::tie(a.tensor, a_is_box, a.slab.offset) <=> std::tie(b.tensor, b_is_box, b.slab.offset); order != 0)
+    return order < 0;
+  return a_is_box && a.slab.extent < b.slab.extent;
+}
+
+std::vector<Region> united(std::vector<Region> regions) {
+  std::sort(regions.begin(), regions.end());
+  std::vector<Region> result;
+  for (auto& region : regions) {
+    auto* last = result.empty() || result.back().tensor != region.tensor ? nullptr : &result.back().slab;
+    if (last && *last == region.slab) continue;
+    if (last && last->flattened && region.slab.flattened && region.slab.offset[0] <= last->offset[0] + last->extent[0])
+      last->extent[0] = std::max(last->extent[0], region.slab.offset[0] + region.slab.extent[0] - last->offset[0]);
     else
-      result.push_back(range);
+      result.push_back(std::move(region));
+  }
   return result;
 }
 
-std::vector<TensorEntry> entries_of(const std::vector<Range>& ranges, const std::vector<TensorEntry>& tensors) {
+std::vector<TensorEntry> entries_of(const std::vector<Region>& regions, const std::vector<TensorEntry>& tensors) {
   std::vector<TensorEntry> entries;
-  for (const auto& range : ranges) {
-    const auto& tensor = tensors[static_cast<size_t>(range.tensor)];
-    if (range.begin == 0 && range.end == tensor.numel()) {
+  for (const auto& region : regions) {
+    const auto& tensor = tensors[static_cast<size_t>(region.tensor)];
+    if (region.is_whole(tensor)) {
       entries.push_back(tensor);
       continue;
     }
     Manifest::Dataset set;
     set.name = tensor.name;
-    set.part = Manifest::Part{range.begin, range.end, tensor.shape};
-    entries.push_back({set.stored_name(), tensor.dtype, {range.end - range.begin}});
+    set.part = Manifest::Part{region.slab, tensor.shape};
+    entries.push_back({set.stored_name(), tensor.dtype, region.slab.extent});
   }
   return entries;
+}
+
+void append(std::vector<int64_t>& numbers, const Region& region) {
+  const auto& [offset, extent, flattened] = region.slab;
+  numbers.insert(numbers.end(), {region.tensor, flattened ? 0 : static_cast<int64_t>(offset.size())});
+  numbers.insert(numbers.end(), offset.begin(), offset.end());
+  numbers.insert(numbers.end(), extent.begin(), extent.end());
+}
+
+Region take_region(const std::vector<int64_t>& numbers, size_t& at) {
+  Region region{numbers[at], {}};
+  region.slab.flattened = numbers[at + 1] == 0;
+  const auto dimensions = std::max<std::ptrdiff_t>(numbers[at + 1], 1);
+  const auto offset = numbers.begin() + static_cast<std::ptrdiff_t>(at) + 2;
+  region.slab.offset.assign(offset, offset + dimensions);
+  region.slab.extent.assign(offset + dimensions, offset + 2 * dimensions);
+  at += 2 + 2 * static_cast<size_t>(dimensions);
+  return region;
 }
 
 }  // namespace levin::detail

@@ -23,15 +23,25 @@ struct FileGroups {
 /// is a rank alone. UsageError, on all ranks, for numbers that cannot be.
 FileGroups make_file_groups(Communicator* communicator, int64_t nodes_per_file, int64_t ranks_per_file);
 
-/// Elements [begin, end) of a tensor, by its number: what a file has of it in one data set, or a rank in its memory.
-struct Range {
-  int64_t tensor = 0, begin = 0, end = 0;
+/// Elements of a tensor, by its number: what a file has of it in one data set, or a rank in its memory. A box that is contiguous in the
+/// tensor is a range.
+struct Region {
+  int64_t tensor = 0;
+  Hyperslab slab;
+
+  bool is_whole(const TensorEntry& entry) const;
+  /// By tensor, ranges before boxes, by where they begin.
+  friend bool operator<(const Region& a, const Region& b);
 };
 
-/// What ranges are together, in as few as can be, in the order of tensors. Where they overlap, too.
-std::vector<Range> united(std::vector<Range> ranges);
+/// What regions are together, in order: ranges in as few as can be, also where they overlap, and each box once.
+std::vector<Region> united(std::vector<Region> regions);
 
-/// The data sets of these ranges: the tensor where it is the whole, else a part, which has one dimension.
-std::vector<TensorEntry> entries_of(const std::vector<Range>& ranges, const std::vector<TensorEntry>& tensors);
+/// The data sets of these regions: the tensor where it is the whole, else a part, a range with one dimension.
+std::vector<TensorEntry> entries_of(const std::vector<Region>& regions, const std::vector<TensorEntry>& tensors);
+
+/// Regions as numbers, to exchange them, and back: takes those of one region, from `at` on.
+void append(std::vector<int64_t>& numbers, const Region& region);
+Region take_region(const std::vector<int64_t>& numbers, size_t& at);
 
 }  // namespace levin::detail

@@ -6,7 +6,6 @@
 namespace levin::detail {
 
 void HashingReader::add(uint64_t begin, uint64_t end, uint64_t wanted_begin, uint64_t wanted_end, std::byte* to) {
-  constexpr uint64_t chunk_bytes = 128 << 10;
   while (begin < end) {
     const bool inside = begin >= wanted_begin && begin < wanted_end;
     const uint64_t chunk_end = std::min({begin + chunk_bytes, end, inside ? wanted_end : begin < wanted_begin ? wanted_begin : end});
@@ -16,6 +15,17 @@ void HashingReader::add(uint64_t begin, uint64_t end, uint64_t wanted_begin, uin
     file_.read_at(target, bytes, begin);
     hash_.add(target, bytes);
     begin = chunk_end;
+  }
+}
+
+void HashingReader::add_each(uint64_t begin, uint64_t end,
+                             const std::function<void(uint64_t begin, const std::byte* bytes, uint64_t count)>& use) {
+  memory_.resize(chunk_bytes);
+  for (uint64_t count = 0; begin < end; begin += count) {
+    count = std::min(chunk_bytes, end - begin);
+    file_.read_at(memory_.data(), count, begin);
+    hash_.add(memory_.data(), count);
+    use(begin, memory_.data(), count);
   }
 }
 

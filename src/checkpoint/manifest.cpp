@@ -1,6 +1,7 @@
 #include "levin/checkpoint/manifest.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <xxhash.h>
 
 #include <algorithm>
@@ -13,6 +14,7 @@
 #include "../core/file.h"
 #include "levin/core/error.h"
 #include "levin/core/text.h"
+#include "slabs.h"
 
 namespace levin {
 namespace {
@@ -105,32 +107,45 @@ Json parse(std::string_view text, const Reader& reader) {
 }
 
 void read_part(const Json& json, Manifest::Dataset& set, const Reader& reader) {
-  if (json.contains("elements") != json.contains("shape"))
-    reader.refuse(fmt::format("has only one of \"elements\" and \"shape\" of {}", quote(set.name)));
-  if (!json.contains("elements")) return;
-  const Json &range = reader.list(json, "elements"), &sizes = reader.list(json, "shape");
-  if (range.size() != 2) reader.refuse(fmt::format("has \"elements\" of {} that are not [begin, end]", quote(set.name)));
-  const auto number = [&](const Json& value, const char* name) { return static_cast<int64_t>(reader.whole_number_in(value, name)); };
-  Manifest::Part part{number(range[0], "elements"), number(range[1], "elements"), {}};
+  const bool is_range = json.contains("elements"), is_box = json.contains("box");
+  if (is_range && is_box) reader.refuse(fmt::format("has both \"elements\" and \"box\" of {}", quote(set.name)));
+  if ((is_range || is_box) != json.contains("shape"))
+    reader.refuse(fmt::format("has only one of \"{}\" and \"shape\" of {}", is_box ? "box" : "elements", quote(set.name)));
+  if (!is_range && !is_box) return;
+  const auto numbers = [&](const Json& object, const char* name) {
+    std::vector<int64_t> values;
+    for (const auto& value : reader.list(object, name)) values.push_back(static_cast<int64_t>(reader.whole_number_in(value, name)));
+    return values;
+  };
+  Manifest::Part part{{}, numbers(json, "shape")};
   int64_t numel = 1;
-  for (const auto& size : sizes) {
-    part.shape.push_back(number(size, "shape"));
-    if (__builtin_mul_overflow(numel, part.shape.back(), &numel))
-      reader.refuse(fmt::format("gives {} a shape that overflows", quote(set.name)));
+  for (const int64_t size : part.shape)
+    if (__builtin_mul_overflow(numel, size, &numel)) reader.refuse(fmt::format("gives {} a shape that overflows", quote(set.name)));
+  if (is_range) {
+    const auto range = numbers(json, "elements");
+    if (range.size() != 2) reader.refuse(fmt::format("has \"elements\" of {} that are not [begin, end]", quote(set.name)));
+    if (range[0] >= range[1] || range[1] > numel)
+      reader.refuse(fmt::format("has elements [{}, {}) of {}, which has {}", range[0], range[1], quote(set.name), numel));
+    part.slab = Hyperslab::range(range[0], range[1]);
+  } else {
+    const Json& box = reader.member(json, "box");
+    reader.members_are(box, {"offset", "extent"}, "box");
+    part.slab = {numbers(box, "offset"), numbers(box, "extent"), false};
+    if (!detail::fits(part.slab, part.shape) || detail::elements_of(part.slab) == 0 || part.shape.size() > detail::most_box_dimensions)
+      reader.refuse(fmt::format("has {} of {}, whose shape is {}", detail::text_of(part.slab), quote(set.name), part.shape));
   }
-  if (part.begin >= part.end || part.end > numel)
-    reader.refuse(fmt::format("has elements [{}, {}) of {}, which has {}", part.begin, part.end, quote(set.name), numel));
   set.part = std::move(part);
 }
 
 void add_dataset(Manifest& manifest, const Json& json, uint64_t& end_before, const Reader& reader) {
-  const bool several = manifest.files.size() > 1;
-  if (several)
+  if (manifest.version > 2)
+    reader.members_are(json, {"name", "file", "elements", "box", "shape", "offset", "bytes", "blocks"}, "data set");
+  else if (manifest.version == 2)
     reader.members_are(json, {"name", "file", "elements", "shape", "offset", "bytes", "blocks"}, "data set");
   else
     reader.members_are(json, {"name", "offset", "bytes", "blocks"}, "data set");
   Manifest::Dataset set{reader.text(json, "name"), reader.whole_number(json, "offset"), reader.whole_number(json, "bytes"), {}};
-  if (several) {
+  if (manifest.version > 1) {
     set.file = reader.whole_number(json, "file");
     if (set.file >= manifest.files.size() || (!manifest.datasets.empty() && set.file < manifest.datasets.back().file))
       reader.refuse(fmt::format("puts {} into file {} of {}, or out of order", quote(set.name), set.file, manifest.files.size()));
@@ -163,20 +178,23 @@ void check_names(const Manifest& manifest, const Reader& reader) {
     for (const auto* set : sets)
       if (!set->part || !sets.front()->part || set->part->shape != sets.front()->part->shape)
         reader.refuse(fmt::format("has {} twice", quote(name)));
-    std::sort(sets.begin(), sets.end(), [](const auto* a, const auto* b) { return a->part->begin < b->part->begin; });
-    int64_t end = 0, numel = 1;
-    for (const int64_t size : sets.front()->part->shape) numel *= size;
-    for (const auto* set : sets) {
-      if (set->part->begin != end) reader.refuse(fmt::format("has elements {} of {} missing or duplicated", end, quote(name)));
-      end = set->part->end;
-    }
-    if (end != numel) reader.refuse(fmt::format("has elements {} of {} missing or duplicated", end, quote(name)));
+    const auto& shape = sets.front()->part->shape;
+    std::vector<Hyperslab> slabs;
+    for (const auto* set : sets) slabs.push_back(set->part->slab);
+    if (const auto element = detail::first_miscounted_element(std::move(slabs), shape))
+      reader.refuse(fmt::format("has elements {} of {} missing or duplicated", *element, quote(name)));
   }
 }
 
 }  // namespace
 
-std::string Manifest::Dataset::stored_name() const { return part ? fmt::format("{}/{}-{}", name, part->begin, part->end) : name; }
+std::string Manifest::Dataset::stored_name() const {
+  if (!part) return name;
+  std::string stored = name;
+  for (size_t i = 0; i < part->slab.offset.size(); i++)
+    stored += fmt::format("{}{}-{}", i == 0 ? '/' : ',', part->slab.offset[i], part->slab.offset[i] + part->slab.extent[i]);
+  return stored;
+}
 
 std::string Manifest::state_file(size_t number, size_t files) { return files == 1 ? "state.h5" : fmt::format("state.{}.h5", number); }
 
@@ -187,31 +205,31 @@ uint64_t Manifest::file_bytes() const {
 }
 
 std::string Manifest::to_text() const {
-  const bool several = files.size() > 1;
   Json json;
   json["format"] = format_name;
-  json["version"] = several ? 2 : 1;
+  json["version"] = newest_version;
   json["step"] = step;
   json["epoch"] = epoch;
   json["saved_at"] = saved_at;
   json["fields"] = Json::object();
   for (const auto& [name, value] : fields) json["fields"][name] = value;
-  for (const auto& file : files) {
-    const Json entry{{"name", file.name}, {"bytes", file.bytes}, {"metadata", hash_text(file.metadata_hash)}};
-    if (several)
-      json["files"].push_back(entry);
-    else
-      json["file"] = entry;
-  }
+  for (const auto& file : files)
+    json["files"].push_back(Json{{"name", file.name}, {"bytes", file.bytes}, {"metadata", hash_text(file.metadata_hash)}});
   // One line a data set: a person can look for a name, and a diff stays small.
   std::string text = json.dump(-1, ' ', false, Json::error_handler_t::replace);
   text.pop_back();
   text += ",\n\"datasets\":[";
   for (const auto& set : datasets) {
     text += &set == datasets.data() ? "\n" : ",\n";
-    text += fmt::format("{{\"name\":{},", Json(set.name).dump(-1, ' ', false, Json::error_handler_t::replace));
-    if (several) text += fmt::format("\"file\":{},", set.file);
-    if (set.part) text += fmt::format("\"elements\":[{},{}],\"shape\":{},", set.part->begin, set.part->end, Json(set.part->shape).dump());
+    text += fmt::format("{{\"name\":{},\"file\":{},", Json(set.name).dump(-1, ' ', false, Json::error_handler_t::replace), set.file);
+    if (set.part) {
+      const auto& [offset, extent, flattened] = set.part->slab;
+      if (flattened)
+        text += fmt::format("\"elements\":[{},{}],", offset[0], offset[0] + extent[0]);
+      else
+        text += fmt::format("\"box\":{{\"offset\":{},\"extent\":{}}},", Json(offset).dump(), Json(extent).dump());
+      text += fmt::format("\"shape\":{},", Json(set.part->shape).dump());
+    }
     text += fmt::format("\"offset\":{},\"bytes\":{},\"blocks\":[", set.offset, set.bytes);
     for (const auto& block : set.blocks)
       text += fmt::format("{}[{},\"{}\"]", &block == set.blocks.data() ? "" : ",", block.bytes, hash_text(block.hash));
@@ -238,11 +256,13 @@ Manifest Manifest::from_text(std::string_view text, const std::filesystem::path&
   if (version == 0 || version > static_cast<uint64_t>(newest_version))
     reader.refuse(fmt::format("has version {}, this program reads versions up to {}", version, newest_version),
                   "use the Levin version that wrote it, or a newer one");
-  const bool several = version > 1;
-  reader.members_are(json, {"format", "version", "step", "epoch", "saved_at", "fields", several ? "files" : "file", "datasets", "checksum"},
+  const bool lists_files = version > 1;
+  reader.members_are(json,
+                     {"format", "version", "step", "epoch", "saved_at", "fields", lists_files ? "files" : "file", "datasets", "checksum"},
                      "manifest");
 
   Manifest manifest;
+  manifest.version = static_cast<int64_t>(version);
   manifest.step = static_cast<int64_t>(reader.whole_number(json, "step"));
   manifest.epoch = static_cast<int64_t>(reader.whole_number(json, "epoch"));
   const Json& saved_at = reader.member(json, "saved_at");
@@ -253,26 +273,28 @@ Manifest Manifest::from_text(std::string_view text, const std::filesystem::path&
   for (const auto& [name, value] : fields.items()) manifest.fields[name] = reader.text_in(value, name.c_str());
 
   manifest.files.clear();
-  if (several && reader.list(json, "files").size() > most_files) reader.refuse(fmt::format("has more than {} files", most_files));
-  if (several)
+  if (lists_files && reader.list(json, "files").size() > most_files) reader.refuse(fmt::format("has more than {} files", most_files));
+  if (lists_files)
     for (const auto& file : reader.list(json, "files")) add_file(manifest, file, reader);
   else
     add_file(manifest, reader.member(json, "file"), reader);
-  if (several && manifest.files.size() < 2) reader.refuse(fmt::format("has {} files where there are several", manifest.files.size()));
+  if (manifest.files.size() < (version == 2 ? 2 : 1)) reader.refuse(fmt::format("has too few files: {}", manifest.files.size()));
   uint64_t end_before = 0;
   for (const auto& set : reader.list(json, "datasets")) add_dataset(manifest, set, end_before, reader);
   check_names(manifest, reader);
   return manifest;
 }
 
-Manifest Manifest::read(const std::filesystem::path& checkpoint) {
+Manifest Manifest::read(const std::filesystem::path& checkpoint) { return from_text(read_text(checkpoint), checkpoint / file_name); }
+
+std::string Manifest::read_text(const std::filesystem::path& checkpoint) {
   const auto path = checkpoint / file_name;
   const auto file = detail::File::open_to_read(path);
   const auto bytes = file.size();
   if (bytes > most_bytes) Reader(path).refuse(fmt::format("has {} bytes, more than the {} of the largest manifest", bytes, most_bytes));
   std::string text(bytes, '\0');
   file.read_at(text.data(), text.size(), 0);
-  return from_text(text, path);
+  return text;
 }
 
 }  // namespace levin

@@ -1,17 +1,20 @@
 #include "save_job.h"
 
+#include <fmt/ranges.h>
 #include <xxhash.h>
 
 #include <algorithm>
 #include <chrono>
 #include <tuple>
 
+#include "coverage.h"
 #include "levin/checkpoint/manifest.h"
 #include "levin/comm/communicator.h"
 #include "levin/comm/host_values.h"
 #include "levin/comm/node_group.h"
 #include "levin/core/error.h"
 #include "levin/core/text.h"
+#include "slabs.h"
 
 namespace levin::detail {
 namespace {
@@ -36,18 +39,25 @@ std::string first_difference(const std::string& first, const std::string& mine) 
 }
 
 // Of the pieces, which must be of these tensors.
-std::vector<Range> ranges_of(const CheckpointState& state, const KnownLayout& known) {
-  std::vector<Range> ranges;
+std::vector<Region> regions_of(const CheckpointState& state, const KnownLayout& known) {
+  std::vector<Region> regions;
   for (const auto& piece : state.pieces) {
     const auto found = known.index.find(piece.name);
     if (found == known.index.end()) refuse(fmt::format("a piece of the unknown tensor {}", quote(piece.name)));
-    const int64_t numel = state.tensors[found->second].numel();
-    if (piece.begin < 0 || piece.begin > piece.end || piece.end > numel)
-      refuse(fmt::format("a piece of {} with elements [{}, {}) of {}", quote(piece.name), piece.begin, piece.end, numel));
-    ranges.push_back({static_cast<int64_t>(found->second), piece.begin, piece.end});
+    const auto& tensor = state.tensors[found->second];
+    if (!fits(piece.slab, tensor.shape))
+      refuse(piece.slab.flattened
+                 ? fmt::format("a piece of {} with {} of {}", quote(piece.name), text_of(piece.slab), tensor.numel())
+                 : fmt::format("a piece of {}, which is {}, with {}", quote(piece.name), tensor.form(), text_of(piece.slab)));
+    regions.push_back({static_cast<int64_t>(found->second), simplified(piece.slab, tensor.shape)});
+    if (!regions.back().slab.flattened && tensor.shape.size() > most_box_dimensions)
+      refuse(fmt::format("a piece of {} is a box of {} dimensions, at most {} are supported; provide ranges of the flattened tensor",
+                         quote(piece.name), tensor.shape.size(), most_box_dimensions));
   }
-  return ranges;
+  return regions;
 }
+
+bool is_box(const Region& region) { return !region.slab.flattened; }
 
 }  // namespace
 
@@ -85,23 +95,28 @@ void SaveJob::check(const CheckpointState& state, bool changed) const {
   if (info_.step < 0 || info_.epoch < 0) refuse(fmt::format("step {} and epoch {} must not be negative", info_.step, info_.epoch));
 }
 
+std::string SaveJob::key_of(const CheckpointState& state, const std::string& tensors, bool of_pieces) const {
+  auto key = is_first() ? layout_key(state.tensors, state.texts) : tensors;
+  for (const auto& [name, slab, data] : state.pieces)
+    if (of_pieces || !slab.flattened) key += fmt::format("{} {} {} {}\n", name, slab.flattened, slab.offset, slab.extent);
+  return key;
+}
+
 void SaveJob::begin(const CheckpointState& state, KnownLayout& known) {
   const auto key = layout_key(state.tensors, {});
-  auto own_key = is_first() ? layout_key(state.tensors, state.texts) : key;
-  if (groups_.count() > 1)
-    for (const auto& piece : state.pieces) own_key += fmt::format("{} {} {}\n", piece.name, piece.begin, piece.end);
-  const bool changed = agree_on_tensors(key, !known.files || own_key != known.key);
+  const bool changed = agree_on_tensors(key, !known.files || key_of(state, key, known.of_pieces) != known.key);
 
   KnownLayout another;
   if (changed)
     for (size_t i = 0; i < state.tensors.size(); i++) another.index.emplace(state.tensors[i].name, i);
-  std::vector<Range> pieces;
+  std::vector<Region> pieces;
   on_all_ranks(communicator_, "checkpoint", [&] {
     if (is_first()) check(state, changed);
-    pieces = ranges_of(state, changed ? another : known);
+    pieces = regions_of(state, changed ? another : known);
   });
   if (changed) {
-    another.key = std::move(own_key);
+    another.of_pieces = groups_.count() > 1 || all_sum(communicator_, std::any_of(pieces.begin(), pieces.end(), is_box) ? 1 : 0) > 0;
+    another.key = key_of(state, key, another.of_pieces);
     known = make_layout_of_all(state, pieces, std::move(another));
   }
   files_ = known.files;
@@ -110,41 +125,51 @@ void SaveJob::begin(const CheckpointState& state, KnownLayout& known) {
   on_all_ranks(communicator_, "checkpoint", [&] { make_parts(state, pieces, known); });
 }
 
-// What the data sets of this rank's file are: whole tensors where there is one file, else what its ranks have of them.
-std::vector<Range> SaveJob::ranges_of_file(const CheckpointState& state, const std::vector<Range>& pieces) const {
-  std::vector<Range> ranges;
+// What the data sets of this rank's file are: whole tensors where there is one file, else what its ranks have of them. In one file, too, a
+// tensor with boxes is stored as its ranks have it.
+std::vector<Region> SaveJob::regions_of_file(const CheckpointState& state, const std::vector<Region>& pieces, bool of_pieces) const {
   const bool several = groups_.count() > 1;
+  std::vector<Region> regions;
+  std::vector<bool> whole(state.tensors.size(), !several);
+  if (of_pieces) {
+    std::vector<int64_t> numbers{static_cast<int64_t>(groups_.mine), 0};
+    for (const auto& piece : pieces)
+      if (elements_of(piece.slab) > 0) {
+        append(numbers, piece);
+        numbers[1]++;
+      }
+    numbers = all_gather_values(communicator_, numbers);
+    for (size_t at = 0; at < numbers.size();) {
+      const bool mine = numbers[at] == static_cast<int64_t>(groups_.mine);
+      const auto count = numbers[at + 1];
+      at += 2;
+      for (int64_t i = 0; i < count; i++)
+        if (auto region = take_region(numbers, at); mine) regions.push_back(std::move(region));
+    }
+    for (const auto& region : regions)
+      if (is_box(region)) whole[static_cast<size_t>(region.tensor)] = false;
+    std::erase_if(regions, [&](const auto& region) { return whole[static_cast<size_t>(region.tensor)]; });
+  }
   if (is_first())
     for (size_t i = 0; i < state.tensors.size(); i++)
-      if (const int64_t numel = state.tensors[i].numel(); !several || numel == 0) ranges.push_back({static_cast<int64_t>(i), 0, numel});
-  if (!several) return ranges;
-  std::vector<int64_t> numbers{static_cast<int64_t>(groups_.mine), 0};
-  for (const auto& piece : pieces)
-    if (piece.begin < piece.end) {
-      numbers.insert(numbers.end(), {piece.tensor, piece.begin, piece.end});
-      numbers[1]++;
-    }
-  numbers = all_gather_values(communicator_, numbers);
-  for (size_t at = 0; at < numbers.size();) {
-    const bool mine = numbers[at] == static_cast<int64_t>(groups_.mine);
-    const auto end = at + 2 + 3 * static_cast<size_t>(numbers[at + 1]);
-    for (at += 2; at < end; at += 3)
-      if (mine) ranges.push_back({numbers[at], numbers[at + 1], numbers[at + 2]});
-  }
-  return united(std::move(ranges));
+      if (const int64_t numel = state.tensors[i].numel(); whole[i] || numel == 0)
+        regions.push_back({static_cast<int64_t>(i), Hyperslab::range(0, numel)});
+  return united(std::move(regions));
 }
 
-KnownLayout SaveJob::make_layout_of_all(const CheckpointState& state, const std::vector<Range>& pieces, KnownLayout known) {
-  const auto ranges = ranges_of_file(state, pieces);
+KnownLayout SaveJob::make_layout_of_all(const CheckpointState& state, const std::vector<Region>& pieces, KnownLayout known) {
+  const auto regions = regions_of_file(state, pieces, known.of_pieces);
   std::vector<int64_t> numbers;
   on_all_ranks(communicator_, "checkpoint", [&] {
     if (!makes_file()) return;
     known.mine = std::make_shared<const FileLayout>(
-        make_layout(entries_of(ranges, state.tensors), is_first() ? state.texts : std::vector<TextEntry>(), options_.alignment));
-    numbers = {static_cast<int64_t>(known.mine->file_bytes), static_cast<int64_t>(known.mine->metadata_hash)};
-    for (size_t i = 0; i < ranges.size(); i++)
-      numbers.insert(numbers.end(),
-                     {ranges[i].tensor, ranges[i].begin, ranges[i].end, static_cast<int64_t>(known.mine->tensors[i].offset)});
+        make_layout(entries_of(regions, state.tensors), is_first() ? state.texts : std::vector<TextEntry>(), options_.alignment));
+    numbers = {static_cast<int64_t>(known.mine->file_bytes), static_cast<int64_t>(known.mine->metadata_hash),
+               static_cast<int64_t>(regions.size())};
+    for (size_t i = 0; i < regions.size(); i++) {
+      append(numbers, regions[i]);
+      numbers.push_back(static_cast<int64_t>(known.mine->tensors[i].offset));
+    }
   });
   std::vector<KnownLayout::StateFile> files(groups_.count());
   for (size_t number = 0; number < files.size(); number++) {
@@ -155,13 +180,13 @@ KnownLayout SaveJob::make_layout_of_all(const CheckpointState& state, const std:
     file.bytes = static_cast<uint64_t>(received[0]);
     file.metadata_hash = static_cast<uint64_t>(received[1]);
     if (mine) known.first_dataset = known.datasets;
-    known.datasets += (received.size() - 2) / 4;
+    known.datasets += static_cast<size_t>(received[2]);
     if (!mine && !is_first()) continue;
-    for (size_t at = 2; at < received.size(); at += 4) {
-      const Range range{received[at], received[at + 1], received[at + 2]};
-      const uint64_t element = c10::elementSize(state.tensors[static_cast<size_t>(range.tensor)].dtype);
-      file.ranges.push_back(range);
-      file.extents.push_back({static_cast<uint64_t>(received[at + 3]), static_cast<uint64_t>(range.end - range.begin) * element});
+    for (size_t at = 3; at < received.size(); at++) {
+      auto region = take_region(received, at);
+      const uint64_t element = c10::elementSize(state.tensors[static_cast<size_t>(region.tensor)].dtype);
+      file.extents.push_back({static_cast<uint64_t>(received[at]), static_cast<uint64_t>(elements_of(region.slab)) * element});
+      file.regions.push_back(std::move(region));
     }
   }
   known.files = std::make_shared<const std::vector<KnownLayout::StateFile>>(std::move(files));
@@ -189,19 +214,19 @@ void SaveJob::make_files() {
   });
 }
 
-void SaveJob::make_parts(const CheckpointState& state, const std::vector<Range>& pieces, const KnownLayout& known) {
+void SaveJob::make_parts(const CheckpointState& state, const std::vector<Region>& pieces, const KnownLayout& known) {
   const auto& file = (*known.files)[groups_.mine];
   for (size_t i = 0; i < pieces.size(); i++) {
     const auto& piece = pieces[i];
-    if (piece.begin == piece.end) continue;
-    const auto after = std::upper_bound(file.ranges.begin(), file.ranges.end(), piece, [](const Range& a, const Range& b) {
-      return std::tie(a.tensor, a.begin) < std::tie(b.tensor, b.begin);
-    });
-    const auto set = static_cast<size_t>(after - file.ranges.begin()) - 1;
+    const auto elements = static_cast<uint64_t>(elements_of(piece.slab));
+    if (elements == 0) continue;
+    // A box has its own; a range is in the last that begins where it does, or before.
+    const auto after = std::upper_bound(file.regions.begin(), file.regions.end(), piece);
+    const auto set = static_cast<size_t>(after - file.regions.begin()) - 1;
     const uint64_t element = c10::elementSize(state.tensors[static_cast<size_t>(piece.tensor)].dtype),
-                   begin = static_cast<uint64_t>(piece.begin - file.ranges[set].begin) * element;
-    parts_.push_back({static_cast<const std::byte*>(state.pieces[i].data), static_cast<uint64_t>(piece.end - piece.begin) * element,
-                      file.extents[set].offset + begin, static_cast<int64_t>(known.first_dataset + set), begin});
+                   begin = static_cast<uint64_t>(piece.slab.offset[0] - file.regions[set].slab.offset[0]) * element;
+    parts_.push_back({static_cast<const std::byte*>(state.pieces[i].data), elements * element, file.extents[set].offset + begin,
+                      static_cast<int64_t>(known.first_dataset + set), begin});
   }
   if (is_first()) {
     tensors_ = state.tensors;
@@ -248,71 +273,23 @@ Manifest SaveJob::make_manifest() const {
   for (const auto& file : *files_) {
     const size_t number = manifest.files.size();
     manifest.files.push_back({Manifest::state_file(number, files_->size()), file.bytes, file.metadata_hash});
-    for (size_t i = 0; i < file.ranges.size(); i++) {
-      const auto& range = file.ranges[i];
-      const auto& tensor = tensors_[static_cast<size_t>(range.tensor)];
+    for (size_t i = 0; i < file.regions.size(); i++) {
+      const auto& region = file.regions[i];
+      const auto& tensor = tensors_[static_cast<size_t>(region.tensor)];
       auto& set = manifest.datasets.emplace_back(Manifest::Dataset{tensor.name, file.extents[i].offset, file.extents[i].bytes, {}});
       set.file = number;
-      if (range.begin > 0 || range.end < tensor.numel()) set.part = Manifest::Part{range.begin, range.end, tensor.shape};
+      if (!region.is_whole(tensor)) set.part = Manifest::Part{region.slab, tensor.shape};
     }
   }
   for (size_t i = 0; i < texts_.size(); i++)
     manifest.datasets.push_back({texts_[i].name, layout_->texts[i].offset, layout_->texts[i].bytes, {}});
-  check_blocks(manifest);
-  check_tensors();
+  std::vector<Region> regions;
+  for (const auto& file : *files_) regions.insert(regions.end(), file.regions.begin(), file.regions.end());
+  add_blocks(manifest, blocks_, regions, tensors_);
+  check_tensors(std::move(regions), tensors_);
   std::stable_sort(manifest.datasets.begin(), manifest.datasets.end(),
                    [](const auto& a, const auto& b) { return std::tie(a.file, a.offset) < std::tie(b.file, b.offset); });
   return manifest;
-}
-
-// Every byte of every data set was written, and once; the checksums go to the manifest.
-void SaveJob::check_blocks(Manifest& manifest) const {
-  std::vector<Range> ranges;
-  for (const auto& file : *files_) ranges.insert(ranges.end(), file.ranges.begin(), file.ranges.end());
-  auto blocks = blocks_;
-  std::sort(blocks.begin(), blocks.end(),
-            [](const auto& a, const auto& b) { return std::tie(a.dataset, a.begin) < std::tie(b.dataset, b.begin); });
-  std::vector<uint64_t> written(manifest.datasets.size());
-  const auto element = [&](size_t set, uint64_t byte) {
-    if (set >= ranges.size()) return byte;
-    const auto& [tensor, begin, end] = ranges[set];
-    return static_cast<uint64_t>(begin) + byte / c10::elementSize(tensors_[static_cast<size_t>(tensor)].dtype);
-  };
-  const auto refuse_gap = [&](size_t set, uint64_t end) {
-    refuse(fmt::format("no rank provides elements [{}, {}) of {}", element(set, written[set]), element(set, end),
-                       quote(manifest.datasets[set].name)));
-  };
-  for (const auto& block : blocks) {
-    const auto set = static_cast<size_t>(block.dataset);
-    if (block.begin > written[set]) refuse_gap(set, block.begin);
-    if (block.begin < written[set])
-      refuse(fmt::format("more than one rank writes elements [{}, {}) of {}", element(set, block.begin),
-                         element(set, std::min(written[set], block.begin + block.bytes)), quote(manifest.datasets[set].name)));
-    written[set] += block.bytes;
-    manifest.datasets[set].blocks.push_back({block.bytes, block.hash});
-  }
-  for (size_t i = 0; i < written.size(); i++)
-    if (written[i] < manifest.datasets[i].bytes) refuse_gap(i, manifest.datasets[i].bytes);
-}
-
-// The data sets of all files are all of every tensor, and each element is in one.
-void SaveJob::check_tensors() const {
-  std::vector<Range> ranges;
-  for (const auto& file : *files_) ranges.insert(ranges.end(), file.ranges.begin(), file.ranges.end());
-  std::sort(ranges.begin(), ranges.end(),
-            [](const auto& a, const auto& b) { return std::tie(a.tensor, a.begin) < std::tie(b.tensor, b.begin); });
-  std::vector<int64_t> ends(tensors_.size());
-  const auto wrong = [&](size_t tensor, int64_t begin, int64_t end, const char* problem) {
-    refuse(fmt::format("{} elements [{}, {}) of {}", problem, begin, end, quote(tensors_[tensor].name)));
-  };
-  for (const auto& range : ranges) {
-    const auto tensor = static_cast<size_t>(range.tensor);
-    if (range.begin > ends[tensor]) wrong(tensor, ends[tensor], range.begin, "no rank provides");
-    if (range.begin < ends[tensor]) wrong(tensor, range.begin, std::min(ends[tensor], range.end), "more than one rank writes");
-    ends[tensor] = range.end;
-  }
-  for (size_t i = 0; i < ends.size(); i++)
-    if (ends[i] < tensors_[i].numel()) wrong(i, ends[i], tensors_[i].numel(), "no rank provides");
 }
 
 void SaveJob::commit(bool write_last) {

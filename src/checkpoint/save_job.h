@@ -18,11 +18,12 @@ namespace levin::detail {
 struct KnownLayout {
   struct StateFile {
     uint64_t bytes = 0, metadata_hash = 0;
-    std::vector<Range> ranges;  ///< of the tensors: a data set each; on rank 0 and the ranks that write the file
+    std::vector<Region> regions;  ///< of the tensors, in order: a data set each; on rank 0 and the ranks that write the file
     std::vector<FileLayout::Extent> extents;
   };
 
   std::string key;                                ///< of what this rank brought
+  bool of_pieces = false;                         ///< the data sets depend on the ranks' pieces: several files, or boxes
   std::unordered_map<std::string, size_t> index;  ///< of a tensor's name
   std::shared_ptr<const std::vector<StateFile>> files;
   size_t datasets = 0, first_dataset = 0;  ///< all tensors' data sets in all files; the number of the first in this rank's
@@ -57,13 +58,13 @@ class SaveJob {
   /// All have the same tensors; has any rank others than before, or other pieces?
   bool agree_on_tensors(const std::string& key, bool changed);
   void check(const CheckpointState& state, bool changed) const;
-  KnownLayout make_layout_of_all(const CheckpointState& state, const std::vector<Range>& pieces, KnownLayout known);
-  std::vector<Range> ranges_of_file(const CheckpointState& state, const std::vector<Range>& pieces) const;
+  /// Another key: other data sets. `tensors`: the key of them alone.
+  std::string key_of(const CheckpointState& state, const std::string& tensors, bool of_pieces) const;
+  KnownLayout make_layout_of_all(const CheckpointState& state, const std::vector<Region>& pieces, KnownLayout known);
+  std::vector<Region> regions_of_file(const CheckpointState& state, const std::vector<Region>& pieces, bool of_pieces) const;
   void make_files();
-  void make_parts(const CheckpointState& state, const std::vector<Range>& pieces, const KnownLayout& known);
+  void make_parts(const CheckpointState& state, const std::vector<Region>& pieces, const KnownLayout& known);
   Manifest make_manifest() const;
-  void check_blocks(Manifest& manifest) const;
-  void check_tensors() const;
 
   bool is_first() const;
   bool makes_file() const;

@@ -8,6 +8,8 @@
 #include "levin/comm/communicator.h"
 #include "levin/comm/host_values.h"
 #include "levin/core/error.h"
+#include "levin/core/text.h"
+#include "slab_runs.h"
 
 namespace levin {
 
@@ -16,6 +18,23 @@ std::map<std::string, const TensorEntry*> TensorSource::with_prefix(const std::s
   for (const auto& tensor : tensors())
     if (tensor.name.starts_with(prefix)) found.emplace(tensor.name.substr(prefix.size()), &tensor);
   return found;
+}
+
+void TensorSource::read(const std::string& name, const Hyperslab& slab, void* memory) const {
+  const auto* tensor = find(name);
+  if (!tensor) throw DataError(fmt::format("{} has no tensor {}", path().string(), quote(name)), {}, "checkpoint");
+  detail::check_slab(path(), *tensor, slab);
+  const auto wanted = detail::simplified(slab, tensor->shape);
+  if (wanted.flattened) {
+    read(name, wanted.offset[0], wanted.offset[0] + wanted.extent[0], memory);
+    return;
+  }
+  const uint64_t element = c10::elementSize(tensor->dtype);
+  for (auto& runs : detail::runs_between(Hyperslab::range(0, tensor->numel()), wanted, tensor->shape))
+    detail::RunCopier(std::move(runs), element, static_cast<std::byte*>(memory))
+        .read_rest([&](uint64_t begin, uint64_t end, std::byte* to) {
+          read(name, static_cast<int64_t>(begin / element), static_cast<int64_t>(end / element), to);
+        });
 }
 
 std::unique_ptr<TensorSource> open_tensor_source(const std::filesystem::path& path, Communicator* communicator) {

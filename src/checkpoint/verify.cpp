@@ -85,4 +85,20 @@ void read_verified(const File& file, const Manifest::Dataset& set, uint64_t begi
   }
 }
 
+void read_verified(const File& file, const Manifest::Dataset& set, RunCopier runs) {
+  HashingReader reader(file);
+  uint64_t block_begin = 0;
+  for (const auto& block : set.blocks) {
+    if (runs.done()) break;
+    const uint64_t end = block_begin + block.bytes;
+    if (runs.next_begin() < end) {
+      reader.reset();
+      reader.add_each(set.offset + block_begin, set.offset + end,
+                      [&](uint64_t begin, const std::byte* bytes, uint64_t count) { runs.take(begin - set.offset, bytes, count); });
+      check(reader, file, set, block, set.offset + block_begin);
+    }
+    block_begin = end;
+  }
+}
+
 }  // namespace levin::detail

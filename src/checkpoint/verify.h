@@ -5,6 +5,7 @@
 
 #include "../core/file.h"
 #include "levin/checkpoint/manifest.h"
+#include "slab_runs.h"
 
 namespace levin {
 class Communicator;
@@ -21,5 +22,7 @@ void verify(const std::vector<File>& files, const Manifest& manifest, Communicat
 /// Bytes [begin, end) of a data set, read and compared with the checksums of their blocks in one pass; of blocks at the ends the other
 /// bytes are read, too. DataError for a block that does not match.
 void read_verified(const File& file, const Manifest::Dataset& set, uint64_t begin, uint64_t end, void* memory);
+/// The same with runs of the data set's bytes.
+void read_verified(const File& file, const Manifest::Dataset& set, RunCopier runs);
 
 }  // namespace levin::detail

@@ -197,7 +197,9 @@ void GroupOptimizer::add_state(StateUse use, const std::string& prefix, const st
       // The part of `values`, elements `held` of the group, that belongs to this parameter and is wanted.
       const auto add = [&](StateTensor& state, Range held, const Tensor& values) {
         const Range part = intersect(intersect(range, held), needed);
-        if (part.size() > 0) state.parts.push_back({part.begin - range.begin, values.narrow(0, part.begin - held.begin, part.size())});
+        if (part.size() > 0)
+          state.parts.push_back(
+              {Hyperslab::range(part.begin - range.begin, part.end - range.begin), values.narrow(0, part.begin - held.begin, part.size())});
       };
       const auto names = optimizer_ ? optimizer_->state_names() : std::vector<std::string>();
       for (size_t i = 0; i < names.size(); i++) {

@@ -13,14 +13,14 @@ std::vector<StateTensor> Strategy::state(StateUse use, bool weights_only) const 
       auto& state = all[static_cast<size_t>(parameter)];
       state.dtype = group.layout().dtype;
       if (const Range part = intersect(range, needed); part.size() > 0)
-        state.parts.push_back({part.begin - range.begin, group.store().values(part)});
+        state.parts.push_back({Hyperslab::range(part.begin - range.begin, part.end - range.begin), group.store().values(part)});
     }
   }
   for (const auto& [name, tensor] : engine.current_buffers()) {
     if (use == StateUse::load && !tensor.is_contiguous()) tensor.set_data(tensor.contiguous());
     StateTensor buffer{"model/" + name, tensor.scalar_type(), tensor.sizes().vec()};
     if ((use == StateUse::load || engine.mesh->rank() == 0) && tensor.numel() > 0)
-      buffer.parts.push_back({0, tensor.detach().contiguous().view(-1)});
+      buffer.parts.push_back({Hyperslab::range(0, tensor.numel()), tensor.detach().contiguous().view(-1)});
     all.push_back(std::move(buffer));
   }
   if (weights_only || engine.specs.empty()) return all;

@@ -11,16 +11,16 @@
 
 namespace levin::detail {
 
-void StateWriter::add_piece(const std::string& name, int64_t begin, const Tensor& values) {
+void StateWriter::add_piece(const std::string& name, const Hyperslab& slab, const Tensor& values) {
   if (values.numel() == 0) return;
   kept_.push_back(values.detach().cpu().contiguous());  // itself, where it is in host memory
   if (copies_) kept_.back() = kept_.back().clone();
-  state_.pieces.push_back({name, begin, begin + values.numel(), kept_.back().const_data_ptr()});
+  state_.pieces.push_back({name, slab, kept_.back().const_data_ptr()});
 }
 
 void StateWriter::add_of_rank_0(const std::string& name, const Tensor& tensor) {
   state_.tensors.push_back({name, tensor.scalar_type(), tensor.sizes().vec()});
-  if (session_.rank() == 0) add_piece(name, 0, tensor);
+  if (session_.rank() == 0) add_range(name, 0, tensor);
 }
 
 // Names, dtypes and shapes are rank 0's, too: other ranks may keep other tensors, or none.
@@ -31,14 +31,14 @@ void StateWriter::add_tensors_of_rank_0(const std::vector<std::pair<std::string,
     state_.tensors.push_back(
         {form[0].get<std::string>(), static_cast<c10::ScalarType>(form[1].get<int>()), form[2].get<std::vector<int64_t>>()});
   if (session_.rank() != 0) return;
-  for (const auto& [name, tensor] : mine) add_piece(name, 0, tensor);
+  for (const auto& [name, tensor] : mine) add_range(name, 0, tensor);
 }
 
 void StateWriter::add_of_each_rank(const std::string& name, const Tensor& mine) {
   std::vector<int64_t> shape = mine.sizes().vec();
   shape.insert(shape.begin(), session_.size());
   state_.tensors.push_back({name, mine.scalar_type(), shape});
-  add_piece(name, session_.rank() * mine.numel(), mine);
+  add_range(name, session_.rank() * mine.numel(), mine);
 }
 
 void StateWriter::add_rows(const std::string& name, const Tensor& mine) {
@@ -65,7 +65,7 @@ void StateWriter::add_rows(const std::string& name, const Tensor& mine) {
   std::vector<int64_t> shape(known + 3, known + 3 + known[2]);
   shape[0] = rows;
   state_.tensors.push_back({name, static_cast<c10::ScalarType>(known[1]), shape});
-  add_piece(name, mine.size(0) > 0 ? begin * (mine.numel() / mine.size(0)) : 0, mine);
+  add_range(name, mine.size(0) > 0 ? begin * (mine.numel() / mine.size(0)) : 0, mine);
   add_of_rank_0(name + rows_of_ranks, at::tensor(of_ranks, at::kLong));
 }
 
@@ -96,7 +96,7 @@ void StateWriter::add(Stateful& stateful) {
 void StateWriter::add_model(bool weights_only) {
   for (const auto& tensor : session_.strategy().state(StateUse::save, weights_only)) {
     state_.tensors.push_back({tensor.name, tensor.dtype, tensor.shape});
-    for (const auto& part : tensor.parts) add_piece(tensor.name, part.begin, part.values);
+    for (const auto& part : tensor.parts) add_piece(tensor.name, part.slab, part.values);
   }
 }
 

@@ -38,7 +38,11 @@ class StateWriter {
   void add_tensors_of_rank_0(const std::vector<std::pair<std::string, Tensor>>& mine);
   void add_of_each_rank(const std::string& name, const Tensor& mine);
   void add_rows(const std::string& name, const Tensor& mine);
-  void add_piece(const std::string& name, int64_t begin, const Tensor& values);
+  void add_piece(const std::string& name, const Hyperslab& slab, const Tensor& values);
+  /// A range of the flattened tensor.
+  void add_range(const std::string& name, int64_t begin, const Tensor& values) {
+    add_piece(name, Hyperslab::range(begin, begin + values.numel()), values);
+  }
 
   Session& session_;
   Communicator& communicator_;

@@ -26,7 +26,7 @@ void load_part(const StateTensor::Part& part, const TensorSource& source, const 
   const auto& values = part.values;
   const bool direct = values.is_cpu() && values.is_contiguous() && values.scalar_type() == entry.dtype;
   const Tensor memory = direct ? values : at::empty(values.sizes(), at::TensorOptions(entry.dtype));
-  source.read(entry.name, part.begin, part.begin + values.numel(), memory.mutable_data_ptr());
+  source.read(entry.name, part.slab, memory.mutable_data_ptr());
   if (!direct) values.copy_(memory);
 }
 

@@ -80,7 +80,8 @@ Sample::Sample(int64_t step, int rank, int ranks, int64_t extra) {
     // In two pieces, the later one first.
     const int64_t middle = begin + (end - begin) / 3;
     for (auto [from, to] : {std::pair(middle, end), std::pair(begin, middle)})
-      state.pieces.push_back({kind.name, from, to, data ? data + from * static_cast<int64_t>(tensor.element_size()) : nullptr});
+      state.pieces.push_back(
+          {kind.name, Hyperslab::range(from, to), data ? data + from * static_cast<int64_t>(tensor.element_size()) : nullptr});
     tensors.push_back(tensor);
   }
   state.texts = {{"loops", "{\"step\": " + std::to_string(step) + "}"},

@@ -189,8 +189,8 @@ BOOST_AUTO_TEST_CASE(an_invalid_state_is_an_error_and_leaves_nothing) {
   };
   refused("a", on_last([](auto& state) { state.pieces[0].name = "model/conv1"; }), ranks.last,
           "a piece of the unknown tensor \"model/conv1\"");
-  refused("a", on_last([](auto& state) { state.pieces[1].end = 601; }), ranks.last, "of 600");
-  refused("a", on_last([](auto& state) { state.pieces[1].begin = -1; }), ranks.last,
+  refused("a", on_last([](auto& state) { state.pieces[1].slab.extent[0] = 601 - state.pieces[1].slab.offset[0]; }), ranks.last, "of 600");
+  refused("a", on_last([](auto& state) { state.pieces[1].slab.offset[0] = -1; }), ranks.last,
           "a piece of \"model/conv1.weight\" with elements [-1, ");
   if (ranks.size > 1) {
     refused("a", on_last([](auto& state) { state.tensors[0].shape = {600}; }), ranks.last,
@@ -200,7 +200,7 @@ BOOST_AUTO_TEST_CASE(an_invalid_state_is_an_error_and_leaves_nothing) {
   // Found out by rank 0, when all is written.
   refused("a", on_last([](auto& state) { state.pieces.erase(state.pieces.begin()); }), 0, "no rank provides");
   refused("a", on_last([](auto& state) {
-            state.pieces.push_back({"rng/state", 5000, 5056, state.pieces[0].data});
+            state.pieces.push_back({"rng/state", levin::Hyperslab::range(5000, 5056), state.pieces[0].data});
           }),
           0, "more than one rank writes elements [5000, 5056) of \"rng/state\"");
 

@@ -221,6 +221,61 @@ def test_several_files(made):
     check(len(list(Path("run/checkpoints").glob("[!.]*/"))) == 1, "one is left")
 
 
+def test_version_2(made):
+    """A checkpoint of manifest version 2, which fsdp wrote on two hosts after 3 of 6 steps; and the weights after the sixth."""
+    fixture = Path(__file__).resolve().parent / "fixtures/version_2.tar.gz"
+    subprocess.run(["tar", "-xzf", fixture], check=True)
+    old = Path("step=000003").resolve()
+    manifest = json.loads((old / "manifest.json").read_text())
+    check(manifest["version"] == 2 and any("elements" in one for one in manifest["datasets"]), manifest)
+    Ckpt("verify", old).says("good, step 3")
+    whole = {}
+    for one in manifest["datasets"]:
+        if one["name"].startswith("state/"):
+            continue
+        begin, end = one.get("elements", (None, None))
+        with h5py.File(old / manifest["files"][one["file"]]["name"]) as file:
+            values = file[one["name"] if begin is None else f"{one['name']}/{begin}-{end}"][()]
+        if begin is None:
+            whole[one["name"]] = values
+        else:
+            whole.setdefault(one["name"], numpy.full(one["shape"], numpy.nan, values.dtype)).reshape(-1)[begin:end] = values
+    Ckpt("export", old, "all.safetensors", "--prefix", "")
+    read = safetensors.numpy.load_file("all.safetensors")
+    check(read.keys() == whole.keys() and len(read) == 36, read.keys())
+    for name, values in whole.items():
+        check(read[name].dtype == values.dtype and numpy.array_equal(read[name], values), name)
+
+    weights_after = safetensors.numpy.load_file("step=000006.safetensors")
+    for ranks in ("1", "2", "3", "1+1"):
+        run("fit", "--run_dir", f"on {ranks}", "--ckpt_path", old, "--trainer.max_epochs", 1, "--trainer.precision", "64-true", "--trainer.strategy", "fsdp",
+            "--trainer.enable_model_summary", "false", "--model.middle", "true", "--data.samples", 48, ranks=ranks)
+        Ckpt("export", Path(f"on {ranks}/checkpoints/step=000006"), f"{ranks}.safetensors")
+        found = safetensors.numpy.load_file(f"{ranks}.safetensors")
+        check(found.keys() == weights_after.keys(), found.keys())
+        if ranks in ("2", "1+1"):  # dropout and batch norm depend on the samples of a rank
+            for name, values in weights_after.items():
+                check(numpy.allclose(found[name], values, rtol=1e-9, atol=1e-12), f"{name} on {ranks}")
+
+
+def test_boxes(made):
+    """A matrix 6x10 of 0, 1, … that two ranks wrote by columns, in one file."""
+    os.mkdir("boxes")
+    subprocess.run(["tar", "-xzf", Path(__file__).resolve().parent / "fixtures/boxes.tar.gz", "-C", "boxes"], check=True)
+    Ckpt("verify", "boxes").says("good, step 0, 1 tensors")
+    Ckpt("inspect", "boxes").says("manifest version 3", "6x10 float64, 480 B, 4 parts")
+    about = json.loads(Ckpt("inspect", "boxes", "--json").out)
+    check(about["manifest_version"] == 3 and about["tensors"] == [{"name": "model/w", "dtype": "float64", "shape": [6, 10], "bytes": 480}], about)
+    check(sorted((one["offset"], one["extent"]) for one in about["parts"]) == [([0, 0], [6, 2]), ([0, 2], [6, 3]), ([0, 5], [6, 2]), ([0, 7], [6, 3])], about)
+    Ckpt("export", "boxes", "boxes.safetensors")
+    matrix = safetensors.numpy.load_file("boxes.safetensors")["w"]
+    check(numpy.array_equal(matrix, numpy.arange(60.0).reshape(6, 10)), matrix)
+    Ckpt("import", "boxes.safetensors", "whole")
+    Ckpt("diff", "boxes", "whole").says("1 tensors are the same, 0 differ")
+    flip(Path("boxes/state.h5"), json.loads(Path("boxes/manifest.json").read_text())["datasets"][2]["offset"])
+    Ckpt("verify", "boxes", expected=65).says('"model/w" is corrupt')
+
+
 def test_the_guides_python_loads_a_model_with_batch_norm(made):
     """With what it needs of PyTorch, which is not installed here: from_numpy is strict, as PyTorch's, and as_tensor takes scalars, too."""
     guide = (Path(__file__).resolve().parent / "../../docs/checkpoints.md").read_text()

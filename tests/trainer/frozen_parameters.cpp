@@ -49,7 +49,7 @@ struct Freezing : Toy {
     trainer().session().read_parameters([&](const std::string& name, const Tensor& value) { found[name] = value.clone(); });
     for (const auto& state : trainer().session().strategy().state(levin::StateUse::load))
       for (const auto& part : state.parts)
-        if (state.name.starts_with("optimizer/")) found[fmt::format("{} {}", state.name, part.begin)] = part.values.clone();
+        if (state.name.starts_with("optimizer/")) found[fmt::format("{} {}", state.name, part.slab.offset[0])] = part.values.clone();
     return found;
   }
   Body body{nullptr};

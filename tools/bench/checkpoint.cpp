@@ -59,7 +59,7 @@ struct State {
     for (int64_t i = 0; i < tensors; i++) {
       const auto name = fmt::format("model/layer.{}.weight", i);
       state.tensors.push_back({name, at::kFloat, {numel}});
-      state.pieces.push_back({name, begin, end, memory.const_data_ptr<float>() + i * (end - begin)});
+      state.pieces.push_back({name, levin::Hyperslab::range(begin, end), memory.const_data_ptr<float>() + i * (end - begin)});
     }
   }
   int64_t bytes() const { return memory.numel() * 4; }
@@ -125,7 +125,7 @@ void load(levin::Communicator& communicator, int64_t tensors, const std::string&
     times.push_back(seconds_of(communicator, [&] {
       const levin::CheckpointReader reader(std::filesystem::path(folder) / "bench", communicator, {.verify_on_read = {"model/"}});
       reader.together([&] {
-        for (const auto& piece : state.state.pieces) reader.read(piece.name, piece.begin, piece.end, const_cast<void*>(piece.data));
+        for (const auto& piece : state.state.pieces) reader.read(piece.name, piece.slab, const_cast<void*>(piece.data));
       });
     }));
   times.erase(times.begin());

@@ -34,7 +34,7 @@ int import_weights(const Words& words) {
     file.read(tensor.name, 0, tensor.numel(), bytes.data());
     const auto name = "model/" + tensor.name;
     state.tensors.push_back({name, tensor.dtype, tensor.shape});
-    state.pieces.push_back({name, 0, tensor.numel(), bytes.data()});
+    state.pieces.push_back({name, Hyperslab::range(0, tensor.numel()), bytes.data()});
   }
   CheckpointWriter writer(target.parent_path(), {.write_last = false, .remove_leftovers = false});
   const auto report = writer.save(

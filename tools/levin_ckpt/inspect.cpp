@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <iostream>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "arguments.h"
@@ -23,13 +24,33 @@ std::string utc(double seconds_since_1970) {
   return text;
 }
 
+// Where tensors are stored in parts, of several files or as boxes.
+Json parts_of(const Manifest& manifest) {
+  auto parts = Json::array();
+  for (const auto& set : manifest.datasets) {
+    if (!set.part) continue;
+    const auto& [offset, extent, flattened] = set.part->slab;
+    Json part{{"name", set.name}, {"file", manifest.files[set.file].name}};
+    if (flattened)
+      part["elements"] = {offset[0], offset[0] + extent[0]};
+    else
+      part.update({{"offset", offset}, {"extent", extent}});
+    parts.push_back(std::move(part));
+  }
+  return parts;
+}
+
 // All that is known, which is then shown in one of two ways.
 Json contents_of(const TensorSource& source) {
   Json about{{"path", source.path().string()}};
   const auto* checkpoint = dynamic_cast<const CheckpointReader*>(&source);
   if (checkpoint) {
     const auto& manifest = checkpoint->manifest();
-    about.update({{"step", manifest.step}, {"epoch", manifest.epoch}, {"saved_at", utc(manifest.saved_at)}, {"fields", manifest.fields}});
+    about.update({{"manifest_version", manifest.version},
+                  {"step", manifest.step},
+                  {"epoch", manifest.epoch},
+                  {"saved_at", utc(manifest.saved_at)},
+                  {"fields", manifest.fields}});
   } else {
     about["fields"] = dynamic_cast<const SafetensorsReader&>(source).metadata();
   }
@@ -46,6 +67,7 @@ Json contents_of(const TensorSource& source) {
   }
   if (checkpoint)
     for (const auto& [name, text] : checkpoint->texts()) about["texts"].push_back({{"name", name}, {"bytes", text.size()}});
+  if (checkpoint) about["parts"] = parts_of(checkpoint->manifest());
   about["totals"] = {{"tensors", source.tensors().size()}, {"elements", elements}, {"bytes", bytes}, {"texts", about["texts"].size()}};
   if (checkpoint) {
     about["totals"]["file_bytes"] = checkpoint->manifest().file_bytes();
@@ -57,8 +79,14 @@ Json contents_of(const TensorSource& source) {
 // Names by groups; a group is printed when it begins.
 void show_tree(const Json& about) {
   std::vector<std::pair<std::string, std::string>> leaves;
-  for (const auto& tensor : about["tensors"])
-    leaves.emplace_back(tensor["name"], fmt::format("{}, {}", tensor["form"].get<std::string>(), size_text(tensor["bytes"])));
+  std::map<std::string, size_t> parts;
+  if (about.contains("parts"))
+    for (const auto& part : about["parts"]) parts[part["name"]]++;
+  for (const auto& tensor : about["tensors"]) {
+    const auto count = parts.find(tensor["name"]);
+    leaves.emplace_back(tensor["name"], fmt::format("{}, {}{}", tensor["form"].get<std::string>(), size_text(tensor["bytes"]),
+                                                    count == parts.end() ? "" : fmt::format(", {} parts", count->second)));
+  }
   for (const auto& text : about["texts"]) leaves.emplace_back(text["name"], fmt::format("text, {}", size_text(text["bytes"])));
   std::sort(leaves.begin(), leaves.end());
   Words open;
@@ -78,8 +106,8 @@ void show_tree(const Json& about) {
 void show(const Json& about) {
   std::cout << about["path"].get<std::string>() << "\n";
   if (about.contains("step"))
-    std::cout << fmt::format("step {}, epoch {}, saved {}\n", about["step"].get<int64_t>(), about["epoch"].get<int64_t>(),
-                             about["saved_at"].get<std::string>());
+    std::cout << fmt::format("step {}, epoch {}, saved {}, manifest version {}\n", about["step"].get<int64_t>(),
+                             about["epoch"].get<int64_t>(), about["saved_at"].get<std::string>(), about["manifest_version"].get<int64_t>());
   for (const auto& [name, value] : about["fields"].items())
     std::cout << sanitized(name) << ": " << sanitized(value.get<std::string>()) << "\n";
   show_tree(about);

@@ -40,6 +40,7 @@ class CheckpointReader : public TensorSource {
   const TensorEntry* find(const std::string& name) const noexcept override;
   /// Of a tensor that is verified on reading, DataError for a block that does not match its checksum; `memory` is then not to be used.
   void read(const std::string& name, int64_t begin, int64_t end, void* memory) const override;
+  void read(const std::string& name, const Hyperslab& slab, void* memory) const override;
   /// Collective: runs this rank's reads, and throws on all ranks what one of them threw.
   void together(const std::function<void()>& reads) const;
   std::string weights_prefix() const override { return "model/"; }

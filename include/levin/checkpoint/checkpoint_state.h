@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "levin/core/hyperslab.h"
+
 namespace levin {
 
 /// A tensor of a checkpoint.
@@ -19,11 +21,11 @@ struct TensorEntry {
   friend bool operator==(const TensorEntry&, const TensorEntry&) = default;
 };
 
-/// A part of a tensor that this rank has: elements [begin, end) of it in row-major order.
+/// A shard of a tensor that this rank has.
 struct TensorPiece {
   std::string name;
-  int64_t begin = 0, end = 0;
-  const void* data = nullptr;  ///< of element `begin`
+  Hyperslab slab;              ///< that are not ranges of the flattened tensor: of at most 8 dimensions
+  const void* data = nullptr;  ///< its elements, packed in row-major order
 };
 
 /// A small text without zero bytes. What is not text is a tensor of uint8.

@@ -26,6 +26,7 @@ class SafetensorsReader : public TensorSource {
   const std::filesystem::path& path() const noexcept override;
   const std::vector<TensorEntry>& tensors() const noexcept override;
   const TensorEntry* find(const std::string& name) const noexcept override;
+  using TensorSource::read;
   void read(const std::string& name, int64_t begin, int64_t end, void* memory) const override;
   std::string weights_prefix() const override { return {}; }
   /// The writer's "__metadata__".

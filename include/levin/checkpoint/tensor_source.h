@@ -25,6 +25,8 @@ class TensorSource {
   /// Elements [begin, end) of a tensor in row-major order. DataError for an unknown tensor, elements outside of it, or a dtype that cannot
   /// be loaded. Threads may read concurrently.
   virtual void read(const std::string& name, int64_t begin, int64_t end, void* memory) const = 0;
+  /// The elements of a slab, which are packed into `memory` in row-major order, whatever slabs the writers had. Errors as above.
+  virtual void read(const std::string& name, const Hyperslab& slab, void* memory) const;
   /// The prefix of the names of a model's weights: "model/", or empty.
   virtual std::string weights_prefix() const = 0;
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "levin/core/hyperslab.h"
 #include "levin/core/tensor.h"
 
 namespace levin {
@@ -16,8 +17,8 @@ enum class StateUse { save, load };
 /// A tensor of a training's state, and this rank's parts of it.
 struct StateTensor {
   struct Part {
-    int64_t begin = 0;  ///< in the whole tensor, in row-major order
-    Tensor values;      ///< [n], the state itself, not a copy
+    Hyperslab slab;  ///< in the whole tensor
+    Tensor values;   ///< of the slab's extent; the state itself, not a copy
   };
 
   std::string name;  ///< "model/conv1.weight", "optimizer/adamw/exp_avg/conv1.weight"

@@ -1,0 +1,77 @@
+#include "coverage.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <tuple>
+
+#include "levin/core/error.h"
+#include "levin/core/text.h"
+#include "slabs.h"
+
+namespace levin::detail {
+namespace {
+
+constexpr const char *nobody = "no rank provides", *several_ranks = "more than one rank writes";
+
+[[noreturn]] void refuse_coverage(const char* who, const std::string& elements, const std::string& name) {
+  throw UsageError("checkpoint", fmt::format("{} {} of {}", who, elements, quote(name)));
+}
+
+void check_ranges(const std::vector<Hyperslab>& sorted, const TensorEntry& tensor) {
+  int64_t end = 0;
+  const auto range = [](int64_t from, int64_t to) { return text_of(Hyperslab::range(from, to)); };
+  for (const auto& slab : sorted) {
+    const int64_t begin = slab.offset[0], slab_end = begin + slab.extent[0];
+    if (begin > end) refuse_coverage(nobody, range(end, begin), tensor.name);
+    if (begin < end) refuse_coverage(several_ranks, range(begin, std::min(end, slab_end)), tensor.name);
+    end = slab_end;
+  }
+  if (end < tensor.numel()) refuse_coverage(nobody, range(end, tensor.numel()), tensor.name);
+}
+
+}  // namespace
+
+void add_blocks(Manifest& manifest, std::vector<WrittenBlock> blocks, const std::vector<Region>& regions,
+                const std::vector<TensorEntry>& tensors) {
+  std::sort(blocks.begin(), blocks.end(),
+            [](const auto& a, const auto& b) { return std::tie(a.dataset, a.begin) < std::tie(b.dataset, b.begin); });
+  std::vector<uint64_t> written(manifest.datasets.size());
+  // A box is one piece, of one rank or of several.
+  const auto elements = [&](size_t set, uint64_t begin, uint64_t end) {
+    if (set >= regions.size()) return text_of(Hyperslab::range(static_cast<int64_t>(begin), static_cast<int64_t>(end)));
+    const auto& [tensor, slab] = regions[set];
+    if (!slab.flattened) return text_of(slab);
+    const uint64_t element = c10::elementSize(tensors[static_cast<size_t>(tensor)].dtype);
+    return text_of(
+        Hyperslab::range(slab.offset[0] + static_cast<int64_t>(begin / element), slab.offset[0] + static_cast<int64_t>(end / element)));
+  };
+  for (const auto& block : blocks) {
+    const auto set = static_cast<size_t>(block.dataset);
+    const auto& name = manifest.datasets[set].name;
+    if (block.begin > written[set]) refuse_coverage(nobody, elements(set, written[set], block.begin), name);
+    if (block.begin < written[set])
+      refuse_coverage(several_ranks, elements(set, block.begin, std::min(written[set], block.begin + block.bytes)), name);
+    written[set] += block.bytes;
+    manifest.datasets[set].blocks.push_back({block.bytes, block.hash});
+  }
+  for (size_t i = 0; i < written.size(); i++)
+    if (const uint64_t bytes = manifest.datasets[i].bytes; written[i] < bytes)
+      refuse_coverage(nobody, elements(i, written[i], bytes), manifest.datasets[i].name);
+}
+
+void check_tensors(std::vector<Region> regions, const std::vector<TensorEntry>& tensors) {
+  std::sort(regions.begin(), regions.end());
+  for (size_t i = 0, at = 0; i < tensors.size(); i++) {
+    std::vector<Hyperslab> slabs;
+    for (; at < regions.size() && regions[at].tensor == static_cast<int64_t>(i); at++) slabs.push_back(std::move(regions[at].slab));
+    if (slabs.empty() || slabs.back().flattened) {  // ranges come before boxes
+      check_ranges(slabs, tensors[i]);
+    } else if (const auto miscount = first_miscount(slabs, tensors[i].shape)) {
+      refuse_coverage(miscount->several ? several_ranks : nobody, fmt::format("elements from index {}", miscount->index), tensors[i].name);
+    }
+  }
+}
+
+}  // namespace levin::detail
