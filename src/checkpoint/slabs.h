@@ -11,7 +11,7 @@ namespace levin::detail {
 
 using Shape = std::vector<int64_t>;
 
-/// Boxes that are not contiguous are stored of tensors of at most so many dimensions.
+/// Of a tensor with more dimensions only contiguous boxes are stored.
 constexpr size_t most_box_dimensions = 8;
 
 int64_t elements_of(const Hyperslab& slab);
@@ -19,20 +19,20 @@ int64_t elements_of(const Hyperslab& slab);
 bool fits(const Hyperslab& slab, const Shape& shape);
 /// DataError, which names `path`, where a slab does not fit the tensor that it is requested of.
 void check_slab(const std::filesystem::path& path, const TensorEntry& tensor, const Hyperslab& slab);
-/// As a range where its elements follow one another in the tensor. The slab fits the shape.
+/// The slab as a range, if its elements are contiguous in the tensor. The slab fits the shape.
 Hyperslab simplified(const Hyperslab& slab, const Shape& shape);
 /// In the order of the tensor: of a range up to 2 * dimensions - 1. None is empty.
 std::vector<Hyperslab> boxes_of(const Hyperslab& slab, const Shape& shape);
 /// "elements [5, 17)", "elements at offset [0, 2] with extent [4, 2]"
 std::string text_of(const Hyperslab& slab);
 
-/// An element that no slab has, or that several have.
+/// An element that no slab covers, or several.
 struct Miscount {
   std::vector<int64_t> index;
   bool several = false;
 };
 
-/// The first in row-major order; nothing where the slabs, which fit the shape, have every element once. The tensor has at most
+/// The first in row-major order; none if the slabs, which fit the shape, cover every element once. The tensor has at most
 /// most_box_dimensions.
 std::optional<Miscount> first_miscount(const std::vector<Hyperslab>& slabs, const Shape& shape);
 /// Its number in row-major order. Where all slabs are ranges, the tensor has any number of dimensions.

@@ -24,7 +24,7 @@ struct TensorEntry {
 /// A shard of a tensor that this rank has.
 struct TensorPiece {
   std::string name;
-  Hyperslab slab;              ///< that are not ranges of the flattened tensor: of at most 8 dimensions
+  Hyperslab slab;              ///< a box that is no range of the flattened tensor has at most 8 dimensions
   const void* data = nullptr;  ///< its elements, packed in row-major order
 };
 
