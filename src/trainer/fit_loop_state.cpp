@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include "fit_loop.h"
 #include "levin/core/error.h"
 #include "levin/session/state_reader.h"

@@ -1,5 +1,6 @@
 #include "train_step.h"
 
+#include <string>
 #include <utility>
 
 #include "levin/core/error.h"

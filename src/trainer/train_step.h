@@ -12,6 +12,7 @@ namespace levin {
 class Loader;
 class LogCollection;
 class Run;
+class Session;
 
 /// The processing of a micro-batch in a training: forward, backward and, when a step is due, the update. Calls are collective: all ranks
 /// make them for the same micro-batch.
