@@ -20,15 +20,11 @@ constexpr const char *nobody = "no rank provides", *several_ranks = "more than o
 }
 
 void check_ranges(const std::vector<Hyperslab>& sorted, const TensorEntry& tensor) {
-  int64_t end = 0;
-  const auto range = [](int64_t from, int64_t to) { return text_of(Hyperslab::range(from, to)); };
-  for (const auto& slab : sorted) {
-    const int64_t begin = slab.offset[0], slab_end = begin + slab.extent[0];
-    if (begin > end) refuse_coverage(nobody, range(end, begin), tensor.name);
-    if (begin < end) refuse_coverage(several_ranks, range(begin, std::min(end, slab_end)), tensor.name);
-    end = slab_end;
-  }
-  if (end < tensor.numel()) refuse_coverage(nobody, range(end, tensor.numel()), tensor.name);
+  const auto found = first_break(sorted, tensor.numel());
+  if (!found) return;
+  const auto [end, next_begin, next_end] = *found;
+  if (next_begin > end) refuse_coverage(nobody, text_of(Hyperslab::range(end, next_begin)), tensor.name);
+  refuse_coverage(several_ranks, text_of(Hyperslab::range(next_begin, std::min(end, next_end))), tensor.name);
 }
 
 }  // namespace

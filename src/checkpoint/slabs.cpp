@@ -142,6 +142,15 @@ std::optional<Miscount> first_miscount(const std::vector<Hyperslab>& slabs, cons
   return std::nullopt;
 }
 
+std::optional<RangeBreak> first_break(const std::vector<Hyperslab>& sorted_ranges, int64_t numel) {
+  int64_t end = 0;
+  for (const auto& range : sorted_ranges) {
+    if (range.offset[0] != end) return RangeBreak{end, range.offset[0], range.offset[0] + range.extent[0]};
+    end += range.extent[0];
+  }
+  return end == numel ? std::nullopt : std::optional(RangeBreak{end, numel, numel});
+}
+
 std::optional<int64_t> first_miscounted_element(std::vector<Hyperslab> slabs, const Shape& shape) {
   if (std::any_of(slabs.begin(), slabs.end(), [](const auto& slab) { return !slab.flattened; })) {
     const auto miscount = first_miscount(slabs, shape);
@@ -151,12 +160,8 @@ std::optional<int64_t> first_miscounted_element(std::vector<Hyperslab> slabs, co
     return element;
   }
   std::sort(slabs.begin(), slabs.end(), [](const auto& a, const auto& b) { return a.offset < b.offset; });
-  int64_t end = 0;
-  for (const auto& slab : slabs) {
-    if (slab.offset[0] != end) return end;
-    end += slab.extent[0];
-  }
-  return end == product_of(shape.begin(), shape.end()) ? std::nullopt : std::optional(end);
+  const auto found = first_break(slabs, product_of(shape.begin(), shape.end()));
+  return found ? std::optional(found->end) : std::nullopt;
 }
 
 }  // namespace levin::detail

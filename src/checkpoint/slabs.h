@@ -35,6 +35,14 @@ struct Miscount {
 /// The first in row-major order; none if the slabs, which fit the shape, cover every element once. The tensor has at most
 /// most_box_dimensions.
 std::optional<Miscount> first_miscount(const std::vector<Hyperslab>& slabs, const Shape& shape);
+/// Where sorted ranges stop to follow one another: all before cover [0, end) once, and the next is [next_begin, next_end). Both are numel
+/// where the ranges end too early.
+struct RangeBreak {
+  int64_t end = 0, next_begin = 0, next_end = 0;
+};
+
+/// None if the ranges cover [0, numel) once.
+std::optional<RangeBreak> first_break(const std::vector<Hyperslab>& sorted_ranges, int64_t numel);
 /// Its number in row-major order. Where all slabs are ranges, the tensor has any number of dimensions.
 std::optional<int64_t> first_miscounted_element(std::vector<Hyperslab> slabs, const Shape& shape);
 
