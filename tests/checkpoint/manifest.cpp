@@ -49,18 +49,23 @@ Manifest with_boxes() {
   return manifest;
 }
 
-// The text with something replaced and its checksum made right again: what a person with bad intentions would write.
+// The text with its checksum made right again.
+std::string with_checksum(const std::string& text) {
+  const size_t body = text.rfind(",\n\"checksum\":\"");
+  return text.substr(0, body) + fmt::format(",\n\"checksum\":\"{:016x}\"}}\n", XXH3_64bits(text.data(), body));
+}
+
+// The text with something replaced: what a person with bad intentions would write.
 std::string forged(const std::string& from, const std::string& to, const Manifest& manifest = sample()) {
   std::string text = manifest.to_text();
   const auto found = text.find(from);
   BOOST_REQUIRE_MESSAGE(found != std::string::npos, from);
   text.replace(found, from.size(), to);
-  const size_t body = text.rfind(",\n\"checksum\":\"");
-  return text.substr(0, body) + fmt::format(",\n\"checksum\":\"{:016x}\"}}\n", XXH3_64bits(text.data(), body));
+  return with_checksum(text);
 }
 
-void refused(const std::string& from, const std::string& to, const std::string& why) {
-  check_throws<DataError>([&] { Manifest::from_text(forged(from, to), "folder/manifest.json"); },
+void refused(const std::string& from, const std::string& to, const std::string& why, const Manifest& manifest = sample()) {
+  check_throws<DataError>([&] { Manifest::from_text(forged(from, to, manifest), "folder/manifest.json"); },
                           {"[checkpoint]", "folder/manifest.json", why});
 }
 
@@ -151,8 +156,7 @@ BOOST_AUTO_TEST_CASE(boxes) {
       },
       "whose shape is [2, 2, 2, 2, 2, 2, 2, 2, 2]");
   const auto refused_text = [](const std::string& from, const std::string& to, const std::string& why) {
-    check_throws<DataError>([&] { Manifest::from_text(forged(from, to, with_boxes()), "folder/manifest.json"); },
-                            {"folder/manifest.json", why});
+    refused(from, to, why, with_boxes());
   };
   refused_text("\"offset\":[1,2]", "\"offset\":[-1,2]", "has a \"offset\" that is not an integer in [0, 2^63)");
   refused_text("\"offset\":[1,2]", "\"offset\":[1,9223372036854775808]", "has a \"offset\" that is not an integer");
@@ -175,9 +179,7 @@ BOOST_AUTO_TEST_CASE(earlier_versions) {
     std::string text = manifest.to_text();
     for (const auto& [from, to] : changes)
       for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size()) text.replace(at, from.size(), to);
-    const size_t body = text.rfind(",\n\"checksum\":\"");
-    text = text.substr(0, body) + fmt::format(",\n\"checksum\":\"{:016x}\"}}\n", XXH3_64bits(text.data(), body));
-    const auto found = Manifest::from_text(text, "m");
+    const auto found = Manifest::from_text(with_checksum(text), "m");
     BOOST_TEST(found.version == version);
     manifest.version = version;
     BOOST_CHECK(found == manifest);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <list>
 #include <random>
 
@@ -101,6 +102,13 @@ struct Ranks {
   std::unique_ptr<Communicator> communicator = Communicator::create_cpu(runtime());
   int rank = communicator->rank(), size = communicator->size(), last = size - 1;
   SharedFolder folder{*communicator};
+
+  /// Rank 0 calls `change` while no other rank reads or writes.
+  void on_first(const std::function<void()>& change) const {
+    communicator->barrier();
+    if (rank == 0) change();
+    communicator->barrier();
+  }
 
   /// Columns of a matrix, of which each of `parts` has as many as the others, or one more.
   static Hyperslab columns(const Sizes& shape, int part, int parts) {
@@ -294,9 +302,7 @@ BOOST_AUTO_TEST_CASE(wrong_slabs_are_refused_and_nothing_is_left) {
                                        {{}, {}}})
       check_throws<DataError>([&] { reader.read("model/w", slab, values.data()); }, {"of \"model/w\" requested, it has"});
     check_throws<DataError>([&] { reader.read("model/none", Hyperslab{{0, 0}, {1, 1}}, values.data()); }, {"has no tensor \"model/none\""});
-    ranks.communicator->barrier();
-    if (ranks.rank == 0) fs::remove_all(ranks.folder.path / "a");
-    ranks.communicator->barrier();
+    ranks.on_first([&] { fs::remove_all(ranks.folder.path / "a"); });
   }
 }
 
@@ -308,27 +314,21 @@ BOOST_AUTO_TEST_CASE(a_corrupt_box_is_named) {
   const auto manifest = Manifest::read(path);
   BOOST_TEST(manifest.datasets.size() == 2u * static_cast<size_t>(ranks.size));
   for (const auto& set : manifest.datasets) {
-    ranks.communicator->barrier();
-    if (ranks.rank == 0) flip(path / "state.h5", (set.offset + set.bytes - 1) * 8 + 1);
-    ranks.communicator->barrier();
+    ranks.on_first([&] { flip(path / "state.h5", (set.offset + set.bytes - 1) * 8 + 1); });
     check_throws<DataError>([&] { CheckpointReader(path, *ranks.communicator); }, {"\"model/w\" is corrupt"});
     const CheckpointReader reader(path, *ranks.communicator, {.verify_on_read = {"model/"}});
     std::vector<double> values(60);
     for (const Hyperslab& slab : Slabs{Hyperslab::range(0, 60), {{1, 0}, {2, 10}}, set.part->slab, {{0, set.part->slab.offset[1]}, {3, 1}}})
       check_throws<DataError>([&] { reader.read("model/w", slab, values.data()); }, {"\"model/w\" is corrupt"});
-    ranks.communicator->barrier();
-    if (ranks.rank == 0) flip(path / "state.h5", (set.offset + set.bytes - 1) * 8 + 1);
-    ranks.communicator->barrier();
+    ranks.on_first([&] { flip(path / "state.h5", (set.offset + set.bytes - 1) * 8 + 1); });
   }
   // A manifest is refused before a file that it names is opened.
-  ranks.communicator->barrier();
-  if (ranks.rank == 0) {
+  ranks.on_first([&] {
     auto hostile = manifest;
     hostile.datasets.back().part->slab.extent[1] = INT64_MAX;
     write_bytes(path / Manifest::file_name, hostile.to_text());
     fs::remove(path / "state.h5");
-  }
-  ranks.communicator->barrier();
+  });
   check_throws<DataError>(
       [&] { CheckpointReader(path, *ranks.communicator); },
       {"manifest.json has elements at offset [0, ", fmt::format("{}] of \"model/w\", whose shape is [6, 10]", INT64_MAX)});
