@@ -158,7 +158,7 @@ ConfigValue value_of_text(const std::string& text, const std::string& path, cons
   for (const auto& option : options) compound |= option.path == path && option.type->is_compound();
   compound |= !find_option(options, path) && find_map(options, path);
   if (compound && (text.starts_with('[') || text.starts_with('{'))) {
-    // Lines and columns within an option's text are no help.
+    // Errors name the option, not a line and column within its text.
     struct Stamp {
       static void all(ConfigValue& value, const ConfigSource& source) {
         value.source = source;

@@ -13,7 +13,7 @@
 namespace levin::detail {
 namespace {
 
-// The first few: a list of thousands is no help.
+// The first few: nobody reads a list of thousands.
 void list(std::vector<std::string>& lines, const char* title, const std::vector<std::string>& names) {
   if (names.empty()) return;
   constexpr size_t most = 10;

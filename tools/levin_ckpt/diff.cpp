@@ -100,9 +100,9 @@ int diff(const Words& words) {
       lines.push_back(fmt::format("{} ({}) is in {} alone", name, tensor->form(), a->path().string()));
       continue;
     }
-    if (const auto& bytes_b = *found->second; tensor->dtype != bytes_b.dtype || tensor->shape != bytes_b.shape) {
-      lines.push_back(fmt::format("{} is {} and {}", name, tensor->form(), bytes_b.form()));
-    } else if (const double largest = largest_difference(*a, *tensor, *b, bytes_b); largest != 0) {
+    if (const auto& entry_b = *found->second; tensor->dtype != entry_b.dtype || tensor->shape != entry_b.shape) {
+      lines.push_back(fmt::format("{} is {} and {}", name, tensor->form(), entry_b.form()));
+    } else if (const double largest = largest_difference(*a, *tensor, *b, entry_b); largest != 0) {
       values.emplace_back(std::isnan(largest) ? INFINITY : largest,
                           fmt::format("{} ({}): {}", name, tensor->form(), value_text(largest, 6)));
     } else {
