@@ -69,7 +69,7 @@ struct EvaluationLoop::StageHooks {
 EvaluationLoop::EvaluationLoop(Run& run, Stage stage)
     : run_(run), session_(run.session()), module_(run.module()), stage_(stage), moments_(StageHooks::of(stage)) {
   auto& data = run.data();
-  const auto specs = call("the dataloaders", data, [&] { return (data.*moments_.loaders)(); });
+  const auto specs = call_hook("the dataloaders", data, [&] { return (data.*moments_.loaders)(); });
   const bool has_data = !specs.empty() && std::all_of(specs.begin(), specs.end(), [](const auto& spec) { return spec.has_data(); });
   if (!has_data && stage == Stage::fit && specs.size() <= 1) return;
   if (!has_data)
@@ -103,7 +103,7 @@ NamedValues EvaluationLoop::pass(int64_t most, bool log, bool may_be_interrupted
   predictions_.clear();
   session_.strategy().broadcast_buffers();
 
-  call(moments_.model_eval.name, module_, [&] { (module_.*moments_.model_eval.hook)(); });
+  call_hook(moments_.model_eval.name, module_, [&] { (module_.*moments_.model_eval.hook)(); });
   hooks.call(moments_.start.name, moments_.start.hook);
   hooks.call(moments_.epoch_start.name, moments_.epoch_start.hook);
   NamedValues values;
@@ -122,7 +122,7 @@ NamedValues EvaluationLoop::pass(int64_t most, bool log, bool may_be_interrupted
   if (log) run_.logging().log_metrics(values);
   hooks.call(moments_.end.name, moments_.end.hook);
   mode.restore();
-  if (moments_.model_train.hook) call(moments_.model_train.name, module_, [&] { (module_.*moments_.model_train.hook)(); });
+  if (moments_.model_train.hook) call_hook(moments_.model_train.name, module_, [&] { (module_.*moments_.model_train.hook)(); });
   return values;
 }
 
@@ -131,7 +131,7 @@ void EvaluationLoop::run_source(size_t dataloader_idx, int64_t batches) {
   run_.begin_pass(batches);
   loader.set_epoch(0);
   for (int64_t batch_idx = 0; batch_idx < batches; batch_idx++) {
-    Batch* batch = call("reading the next batch", loader, [&] { return loader.next(); });
+    Batch* batch = call_hook("reading the next batch", loader, [&] { return loader.next(); });
     if (!batch) break;
     batch->set_dataloader_idx(static_cast<int64_t>(dataloader_idx));
     const PaddingGuard padding(module_, *batch);
@@ -154,7 +154,7 @@ void EvaluationLoop::step(const Batch& batch, int64_t batch_idx) {
   hooks.call(moments_.batch_start.name, moments_.batch_start.hook, batch, batch_idx);
   logs_.begin_batch(batch);
   const auto in_autocast = [&](const char* name, auto step) {
-    return call(name, module_, batch, [&] {
+    return call_hook(name, module_, batch, [&] {
       const auto autocast = session_.autocast();
       return (module_.*step)(batch);
     });

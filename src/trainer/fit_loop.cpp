@@ -70,7 +70,7 @@ void FitLoop::run(const LoadFrom& from) {
   hooks_.call("on_fit_start", &Hooks::on_fit_start);
   if (!saved) sanity_check();  // it would change what resumes
   auto& data = run_.data();
-  loader_ = run_.make_loader(call("train_dataloader", data, [&] { return data.train_dataloader(); }), /*training=*/true);
+  loader_ = run_.make_loader(call_hook("train_dataloader", data, [&] { return data.train_dataloader(); }), /*training=*/true);
   batches_ = Run::allowed_batches(config_.limit_train_batches, *loader_, "limit_train_batches");
   if (batches_ == 0 && session_.rank() == 0)
     session_.runtime().log().warning("[trainer] {}: there is nothing to train",
@@ -189,7 +189,7 @@ void FitLoop::run_epoch() {
     more = !enough();
   }
   for (; more && batch_idx_ < batches_; batch_idx_++) {
-    Batch* batch = call("reading the next training batch", *loader_, [&] { return loader_->next(); });
+    Batch* batch = call_hook("reading the next training batch", *loader_, [&] { return loader_->next(); });
     if (!batch) break;
     train_batch(*batch);
     done = batch_idx_ + 1;

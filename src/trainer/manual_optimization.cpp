@@ -40,9 +40,9 @@ bool ManualOptimizer::step(bool clip) {
     const auto& config = optimization_->run_.config().session;
     optimization_->run_.hooks().call("on_before_optimizer_step", &Hooks::on_before_optimizer_step, std::string_view(name_));
     if (clip)
-      call("configure_gradient_clipping", module,
-           [&] { module.configure_gradient_clipping(name_, config.gradient_clip_val, config.gradient_clip_algorithm); });
-    call("optimizer_step", module, [&] { module.optimizer_step(name_, [this] { session().update(index_); }); });
+      call_hook("configure_gradient_clipping", module,
+                [&] { module.configure_gradient_clipping(name_, config.gradient_clip_val, config.gradient_clip_algorithm); });
+    call_hook("optimizer_step", module, [&] { module.optimizer_step(name_, [this] { session().update(index_); }); });
     optimization_->stepped_ = true;
   }
   zero_grad();
@@ -76,7 +76,7 @@ void ManualOptimization::backward(const Tensor& loss) {
                        "call step or zero_grad first");
   const auto& hooks = run_.hooks();
   hooks.call("on_before_backward", &Hooks::on_before_backward, loss);
-  call("backward", module_, *batch_, [&] { session_.backward(loss, module_.weight_of(*batch_)); });
+  call_hook("backward", module_, *batch_, [&] { session_.backward(loss, module_.weight_of(*batch_)); });
   hooks.call("on_after_backward", &Hooks::on_after_backward);
 }
 

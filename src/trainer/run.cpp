@@ -16,11 +16,11 @@ void Run::set_callbacks(std::vector<std::shared_ptr<Callback>> callbacks) {
 }
 
 void Run::transfer(Batch& batch) {
-  call("on_before_batch_transfer", data_, batch, [&] { data_.on_before_batch_transfer(batch); });
-  call("on_before_batch_transfer", module_, batch, [&] { module_.on_before_batch_transfer(batch); });
-  call("transfer_batch_to_device", data_, batch, [&] { data_.transfer_batch_to_device(batch, session()); });
-  call("on_after_batch_transfer", data_, batch, [&] { data_.on_after_batch_transfer(batch); });
-  call("on_after_batch_transfer", module_, batch, [&] { module_.on_after_batch_transfer(batch); });
+  call_hook("on_before_batch_transfer", data_, batch, [&] { data_.on_before_batch_transfer(batch); });
+  call_hook("on_before_batch_transfer", module_, batch, [&] { module_.on_before_batch_transfer(batch); });
+  call_hook("transfer_batch_to_device", data_, batch, [&] { data_.transfer_batch_to_device(batch, session()); });
+  call_hook("on_after_batch_transfer", data_, batch, [&] { data_.on_after_batch_transfer(batch); });
+  call_hook("on_after_batch_transfer", module_, batch, [&] { module_.on_after_batch_transfer(batch); });
 }
 
 void Run::end_train_epoch(LogCollection& logs) {

@@ -30,10 +30,6 @@ class Run {
     LoggerConnector& logging;
     RunReport& report;
   };
-  /// Batches of this rank in the pass under way, and how many there will be (0: unknown).
-  struct BatchProgress {
-    int64_t done = 0, total = 0;
-  };
   static constexpr int64_t unlimited = std::numeric_limits<int64_t>::max();
 
   Run(const Environment& environment, Module& module, DataModule& data) : environment_(environment), module_(module), data_(data) {}

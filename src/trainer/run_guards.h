@@ -15,18 +15,6 @@
 
 namespace levin {
 
-/// Calls what is not in a HookList: an error in it names it.
-template <class Callee, class Call>
-decltype(auto) call(const char* name, const Callee& callee, const Call& body) {
-  const HookScope scope(name, &typeid(callee));
-  return body();
-}
-template <class Callee, class Call>
-decltype(auto) call(const char* name, const Callee& callee, const Batch& batch, const Call& body) {
-  const HookScope scope(name, &typeid(callee), &batch);
-  return body();
-}
-
 /// The module and its data know the Trainer that runs them.
 class ModuleInRun {
  public:

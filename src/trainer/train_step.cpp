@@ -38,7 +38,7 @@ class AutomaticStep : public TrainStep {
       micro_batch_++;
       last |= micro_batch_ == run_.config().accumulate_grad_batches;
       if (last) session_.expect_step();
-      call("backward", module_, batch, [&] { session_.backward(loss, module_.weight_of(batch)); });
+      call_hook("backward", module_, batch, [&] { session_.backward(loss, module_.weight_of(batch)); });
       hooks.call("on_after_backward", &Hooks::on_after_backward);
     }
     if (last) update();
@@ -56,9 +56,9 @@ class AutomaticStep : public TrainStep {
       session_.update();  // of nothing: a training without an optimizer measures what the rest takes
     } else {
       const auto& clip = run_.config().session;
-      call("configure_gradient_clipping", module_,
-           [&] { module_.configure_gradient_clipping(optimizer_, clip.gradient_clip_val, clip.gradient_clip_algorithm); });
-      call("optimizer_step", module_, [&] { module_.optimizer_step(optimizer_, [this] { session_.update(); }); });
+      call_hook("configure_gradient_clipping", module_,
+                [&] { module_.configure_gradient_clipping(optimizer_, clip.gradient_clip_val, clip.gradient_clip_algorithm); });
+      call_hook("optimizer_step", module_, [&] { module_.optimizer_step(optimizer_, [this] { session_.update(); }); });
     }
     count_step();
   }
@@ -110,7 +110,7 @@ void TrainStep::begin() {
 }
 
 Tensor TrainStep::training_step(const Batch& batch) {
-  return call("training_step", module_, batch, [&] {
+  return call_hook("training_step", module_, batch, [&] {
     const auto autocast = session_.autocast();
     return module_.training_step(batch);
   });

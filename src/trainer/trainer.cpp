@@ -59,7 +59,7 @@ Trainer::~Trainer() = default;
 void Trainer::attach_callbacks(Run& run) {
   auto& module = run.module();
   auto callbacks = callbacks_;
-  for (const auto& own : call("configure_callbacks", module, [&] { return module.configure_callbacks(); })) {
+  for (const auto& own : call_hook("configure_callbacks", module, [&] { return module.configure_callbacks(); })) {
     std::erase_if(callbacks, [&](const auto& callback) { return typeid(*callback) == typeid(*own); });
     callbacks.push_back(own);
   }
@@ -68,10 +68,10 @@ void Trainer::attach_callbacks(Run& run) {
 }
 
 void Trainer::prepare_model(Stage stage, Module& module) {
-  call("configure_model", module, [&] { session_.configure(module); });
+  call_hook("configure_model", module, [&] { session_.configure(module); });
   const bool train = stage == Stage::fit;
   if (session_.strategy().holds(module) && (trains_ || !train)) return;
-  call("the strategy's setup", module, [&] { session_.setup(module, train ? optimizers_of(module) : std::vector<OptimizerSpec>()); });
+  call_hook("the strategy's setup", module, [&] { session_.setup(module, train ? optimizers_of(module) : std::vector<OptimizerSpec>()); });
   trains_ = train;
 }
 
@@ -85,12 +85,12 @@ void Trainer::run(Stage stage, Module& module, DataModule& data, const std::func
   try {
     attach_callbacks(run);
     prepare_data(data, session_.topology(), session_.communicator());
-    call("setup", data, [&] { data.setup(stage); });
+    call_hook("setup", data, [&] { data.setup(stage); });
     run.hooks().call("setup", &Hooks::setup, stage);
     prepare_model(stage, module);
     names = names_of(module);  // configure_model may have added modules
     body(run);
-    call("teardown", data, [&] { data.teardown(stage); });
+    call_hook("teardown", data, [&] { data.teardown(stage); });
     run.hooks().call("teardown", &Hooks::teardown, stage);
   } catch (const CommunicatorAborted&) {
     throw;  // another rank's error, which that rank reports
@@ -98,8 +98,8 @@ void Trainer::run(Stage stage, Module& module, DataModule& data, const std::func
     const std::string message = explain(error);
     session_.communicator().abort(message);
     const KeepErrorContext kept;
-    for (const auto& callback : run.callbacks()) call("on_exception", *callback, [&] { callback->on_exception(message); });
-    call("on_exception", data, [&] { data.on_exception(message); });
+    for (const auto& callback : run.callbacks()) call_hook("on_exception", *callback, [&] { callback->on_exception(message); });
+    call_hook("on_exception", data, [&] { data.on_exception(message); });
     throw;
   }
 }
@@ -110,7 +110,7 @@ void Trainer::replace_optimizer(const std::optional<OptimizerConfig>& optimizer,
 }
 
 std::vector<OptimizerSpec> Trainer::optimizers_of(Module& module) const {
-  auto specs = call("configure_optimizers", module, [&] { return module.configure_optimizers(); });
+  auto specs = call_hook("configure_optimizers", module, [&] { return module.configure_optimizers(); });
   if (!optimizer_ && !lr_scheduler_) return specs;
   if (specs.size() > 1 || (specs.empty() && !optimizer_))
     throw UsageError("trainer", fmt::format("options replace the optimizer or its schedule, and the model configures {}", specs.size()),
@@ -190,11 +190,7 @@ const std::vector<std::shared_ptr<Callback>>& Trainer::callbacks() const noexcep
 
 DataModule* Trainer::datamodule() const noexcept { return run_ ? &run_->data() : nullptr; }
 
-Trainer::BatchProgress Trainer::batch_progress() const noexcept {
-  if (!run_) return {};
-  const auto& progress = run_->batch_progress();
-  return {progress.done, progress.total};
-}
+BatchProgress Trainer::batch_progress() const noexcept { return run_ ? run_->batch_progress() : BatchProgress{}; }
 
 bool Trainer::validates() const noexcept { return run_ && run_->validates(); }
 

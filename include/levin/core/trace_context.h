@@ -58,11 +58,21 @@ class HookScope {
   int exceptions_;
 };
 
-/// call(), under a HookScope.
+/// body(), under a HookScope: an error in it names the hook, the class that is called and the batch.
 template <class Call>
-auto call_hook(const char* name, const Call& call) {
+decltype(auto) call_hook(const char* name, const Call& body) {
   const HookScope scope(name);
-  return call();
+  return body();
+}
+template <class Callee, class Call>
+decltype(auto) call_hook(const char* name, const Callee& callee, const Call& body) {
+  const HookScope scope(name, &typeid(callee));
+  return body();
+}
+template <class Callee, class Call>
+decltype(auto) call_hook(const char* name, const Callee& callee, const Batch& batch, const Call& body) {
+  const HookScope scope(name, &typeid(callee), &batch);
+  return body();
 }
 
 /// The forward of a unit.
@@ -84,7 +94,7 @@ class UnitScope {
   ShapeNotes inputs_;
 };
 
-/// Appends this thread's context: a line each for the hook, the innermost unit in it and the batch, each with a newline before it. For
+/// Appends this thread's context: a line each for the hook, the innermost unit in it and the batch, each with a newline before it.
 /// Async-signal-safe.
 void describe_trace_context(FixedText& text) noexcept;
 /// The same lines for the newest exception that left a hook or a unit of this thread; empty once another hook or unit was entered.

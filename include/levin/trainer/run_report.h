@@ -6,6 +6,11 @@
 
 namespace levin {
 
+/// Batches of this rank in the pass under way, and how many there will be (0: unknown); for progress bars.
+struct BatchProgress {
+  int64_t done = 0, total = 0;
+};
+
 /// The results of a run, for run.json and the last lines of a job.
 struct RunReport {
   int64_t steps = 0, epochs = 0;

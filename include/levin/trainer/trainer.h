@@ -91,10 +91,6 @@ class Trainer {
 
   int64_t global_step() const noexcept { return session_.progress().step; }
   int64_t current_epoch() const noexcept { return session_.progress().epoch; }
-  /// Batches of this rank in the pass under way, and how many there will be (0: unknown); for progress bars.
-  struct BatchProgress {
-    int64_t done = 0, total = 0;
-  };
   BatchProgress batch_progress() const noexcept;
   /// Whether the training has validation data; known from on_train_start on.
   bool validates() const noexcept;
