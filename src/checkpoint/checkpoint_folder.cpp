@@ -121,4 +121,11 @@ std::optional<fs::path> read_last(const fs::path& folder) {
   return folder / name;
 }
 
+fs::path follow_last(const fs::path& path) {
+  std::error_code unseen;
+  if (path.filename() != "last" || !fs::is_regular_file(fs::symlink_status(path, unseen))) return path;
+  if (const auto checkpoint = read_last(path.parent_path())) return *checkpoint;
+  throw DataError(fmt::format("{} names no checkpoint of its folder", path.string()), "give the checkpoint's folder", "checkpoint");
+}
+
 }  // namespace levin

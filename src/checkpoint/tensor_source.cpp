@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "foreign_file.h"
+#include "levin/checkpoint/checkpoint_folder.h"
 #include "levin/checkpoint/checkpoint_reader.h"
 #include "levin/checkpoint/safetensors.h"
 #include "levin/comm/communicator.h"
@@ -43,10 +44,14 @@ std::unique_ptr<TensorSource> open_tensor_source(const std::filesystem::path& pa
   on_all_ranks(communicator, "checkpoint", [&] {
     if (communicator && communicator->rank() != 0) return;  // rank 0 alone looks, so that all ranks open the same
     std::error_code unseen;
-    if (fs::is_directory(path, unseen)) {
-      if (const auto format = detail::foreign_folder(path))
-        throw DataError(fmt::format("{} is {}", path.string(), format.kind), format.remedy, "checkpoint");
-      checkpoint = path.string();
+    const fs::path file = follow_last(path);
+    if (fs::is_symlink(path, unseen) && !fs::exists(path, unseen))
+      throw DataError(fmt::format("{} links to {}, which is missing", path.string(), fs::read_symlink(path, unseen).string()),
+                      "use another checkpoint", "checkpoint");
+    if (fs::is_directory(file, unseen)) {
+      if (const auto format = detail::foreign_folder(file))
+        throw DataError(fmt::format("{} is {}", file.string(), format.kind), format.remedy, "checkpoint");
+      checkpoint = file.string();
     }
     if (path.extension() == ".h5") checkpoint = path.has_parent_path() ? path.parent_path().string() : ".";
   });

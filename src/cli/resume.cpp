@@ -8,6 +8,7 @@
 #include "levin/checkpoint/checkpoint_folder.h"
 #include "levin/checkpoint/checkpoint_reader.h"
 #include "levin/comm/communicator.h"
+#include "levin/comm/host_values.h"
 #include "levin/core/error.h"
 #include "levin/core/log.h"
 #include "levin/core/number_text.h"
@@ -105,7 +106,10 @@ std::unique_ptr<CheckpointReader> find_checkpoint(const std::string& ckpt_path, 
   if (!fs::exists(path, unseen))
     throw ConfigError(fmt::format("--ckpt_path {} does not exist", path.string()), "give a checkpoint's folder, auto, last, best or none",
                       "checkpoint");
-  return std::make_unique<CheckpointReader>(path, communicator, CheckpointReaderOptions{.verify_on_read = read_once_by_trainers()});
+  const auto checkpoint = broadcast_text(communicator, on_all_ranks(communicator, "checkpoint", [&] {
+                                           return communicator.rank() == 0 ? follow_last(path).string() : std::string();
+                                         }));
+  return std::make_unique<CheckpointReader>(checkpoint, communicator, CheckpointReaderOptions{.verify_on_read = read_once_by_trainers()});
 }
 
 std::unique_ptr<CheckpointReader> another_checkpoint(const std::string& ckpt_path, const std::optional<fs::path>& run_folder,

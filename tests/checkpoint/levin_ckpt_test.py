@@ -77,6 +77,9 @@ def test_inspect(made):
     shown = Ckpt("inspect", checkpoint).says(f"step {manifest['step']}, epoch 0", "model/\n  first.bias", "8x4 float32, 128 B", "monitor: val_loss",
                                              "optimizer/\n  adamw/\n    exp_avg/\n      first.bias", "text, ", "scalar int64, 8 B").out
     check(all(name.rpartition("/")[2] in shown for name in all_tensors(checkpoint)), shown)
+    newest = checkpoint.parent / "last"
+    Ckpt("inspect", newest).says(newest.read_text().strip())
+    Ckpt("diff", newest, newest.parent / newest.read_text().strip()).says("0 differ")
     about = json.loads(Ckpt("inspect", checkpoint, "--json").out)
     tensors = all_tensors(checkpoint)
     check({one["name"]: (one["dtype"], tuple(one["shape"]), one["bytes"]) for one in about["tensors"]} ==
@@ -99,6 +102,9 @@ def test_verify(made):
     told = Ckpt("verify", "copy", expected=65).says('"model/first.weight" is corrupt')
     check(told.out.count(": good, step") == len(made) - 1, told.out)
     Ckpt("verify", *(Path("copy", name) for name in names[1:]))
+    check(Ckpt("verify", "copy/last").out.startswith("copy/step="), "the checkpoint that last names")
+    Path("copy/last").write_text("step=999\n")
+    Ckpt("verify", "copy/last", expected=65).says("copy/last names no checkpoint of its folder")
     Ckpt("verify", Path("copy", names[1]), Path("copy", names[0]), expected=65).says(f"{names[1]}: good", "is corrupt")
     flip(Path("copy", names[1], "state.h5"), 20)
     Ckpt("verify", Path("copy", names[1]), expected=65).says("metadata is corrupt")
@@ -321,6 +327,8 @@ def test_mistakes(made):
     Ckpt("inspekt", expected=78).says('"inspekt" is not a subcommand; choose one of: inspect, verify')
     Ckpt("diff", made[0], expected=78).says("1 names given, 2 needed", "levin-ckpt diff A B")
     Ckpt("inspect", made[0], made[1], expected=78).says("is one argument too many")
+    os.symlink("step=9", "dangling")
+    Ckpt("inspect", "dangling", expected=65).says("dangling links to step=9, which is missing")
     Ckpt("export", made[0], "--format", "pickle", "a", expected=78).says("allowed: safetensors")
     Ckpt("export", made[0], "no/where.safetensors", expected=74).says("cannot create")
     with open("/dev/full", "w") as full:

@@ -28,7 +28,7 @@ int verify(const Words& words) {
     }
   };
   for (const auto& word : arguments->words) {
-    const std::filesystem::path path = word;
+    const std::filesystem::path path = follow_last(word);
     const auto listing = list_checkpoints(path);
     for (const auto& why : listing.refused) fails(why, ExitCode::bad_data);
     for (const auto& checkpoint : listing.checkpoints) check_path(checkpoint.path);

@@ -40,4 +40,8 @@ std::vector<std::string> remove_leftovers(const std::filesystem::path& folder);
 /// The name in the text file `last`, a hint only: nothing where there is none, or it names nothing that is there.
 std::optional<std::filesystem::path> read_last(const std::filesystem::path& folder);
 
+/// The checkpoint that a path to a folder's text file `last` stands for; any other path as it is. DataError where `last` names no
+/// checkpoint.
+std::filesystem::path follow_last(const std::filesystem::path& path);
+
 }  // namespace levin
