@@ -80,6 +80,7 @@ def test_inspect(made):
     newest = checkpoint.parent / "last"
     Ckpt("inspect", newest).says(newest.read_text().strip())
     Ckpt("diff", newest, newest.parent / newest.read_text().strip()).says("0 differ")
+    Ckpt("export", newest, "newest.safetensors").says("newest.safetensors: ")
     about = json.loads(Ckpt("inspect", checkpoint, "--json").out)
     tensors = all_tensors(checkpoint)
     check({one["name"]: (one["dtype"], tuple(one["shape"]), one["bytes"]) for one in about["tensors"]} ==

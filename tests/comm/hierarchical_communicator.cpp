@@ -30,7 +30,6 @@ std::unique_ptr<Communicator> make_communicator() {
   return Communicator::create_cpu(runtime(), options);
 }
 
-/// What the others get when they wait for ranks that never come.
 // All ranks have come; the abort of a rank that leaves first may reach another while it leaves.
 void meet_before_an_abort(Communicator& comm) {
   try {
@@ -39,6 +38,7 @@ void meet_before_an_abort(Communicator& comm) {
   }
 }
 
+/// What the others get when they wait for ranks that never come.
 CommunicatorAborted wait_for_the_end(Communicator& comm) {
   try {
     for (;;) comm.all_reduce(at::zeros({10})).wait();

@@ -3,6 +3,7 @@
 #include <iostream>
 
 #include "arguments.h"
+#include "levin/checkpoint/checkpoint_folder.h"
 #include "levin/checkpoint/checkpoint_reader.h"
 #include "levin/checkpoint/safetensors.h"
 #include "levin/core/error.h"
@@ -20,7 +21,7 @@ int export_weights(const Words& words) {
   if (const auto& format = arguments->options["format"].as<std::string>(); format != "safetensors")
     throw ConfigError(fmt::format("--format {} is not supported", sanitized(format)), "allowed: safetensors", "checkpoint");
   const auto& prefix = arguments->options["prefix"].as<std::string>();
-  const CheckpointReader checkpoint(arguments->words[0]);
+  const CheckpointReader checkpoint(follow_last(arguments->words[0]));
   std::vector<TensorEntry> tensors;
   std::vector<std::string> names;
   uint64_t bytes = 0;
