@@ -58,9 +58,8 @@ class CheckpointWriter::Implementation {
       if (!options_.staging_directory.empty()) detail::CopyBuffer().reserve(1, 1, options_.staging_directory);  // probe: throws if unusable
       detail::check_hints(options_.mpi_io_hints);
       if (!is_first()) return;
-      {
-        const detail::PartialCheckpoint probe(folder_, "probe", Manifest::state_file(0, 1), options_.mpi_io_hints);
-      }  // throws if unwritable
+      // Throws if the folder is not writable.
+      { const detail::PartialCheckpoint probe(folder_, "probe", Manifest::state_file(0, 1), options_.mpi_io_hints); }
       if (options_.remove_leftovers) remove_leftovers(folder_);
     });
     groups_ = detail::make_file_groups(communicator_, options_.nodes_per_file, options_.ranks_per_file);
