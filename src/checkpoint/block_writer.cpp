@@ -9,7 +9,7 @@
 namespace levin::detail {
 
 std::vector<WrittenBlock> write_parts(File& file, std::vector<Part> parts, bool shared, WriteProgress& progress) {
-  // Small enough for a core's cache: what the copy into the page cache has read, the hash finds there.
+  // Fits a core's cache: the hash hits the lines that the copy into the page cache has just loaded.
   constexpr uint64_t chunk_bytes = 128 << 10;
   std::sort(parts.begin(), parts.end(), [](const Part& a, const Part& b) { return a.file_offset < b.file_offset; });
   Xxh3 hash;

@@ -32,8 +32,8 @@ std::string next_target(const fs::path& folder) {
   }
 }
 
-// A directory without a valid manifest may be somebody's notes.
-bool was_a_checkpoint(const fs::path& directory) {
+// Without this check, a user's own directory would move, too.
+bool looks_like_checkpoint(const fs::path& directory) {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(directory, error)) {
     const auto name = entry.path().filename().string();
@@ -42,7 +42,7 @@ bool was_a_checkpoint(const fs::path& directory) {
   return false;
 }
 
-std::vector<std::string> abandoned_names(const fs::path& folder, std::optional<int64_t> resumed_step) {
+std::vector<std::string> names_to_abandon(const fs::path& folder, std::optional<int64_t> resumed_step) {
   std::vector<std::string> names, valid;
   for (const auto& found : list_checkpoints(folder).checkpoints) {
     valid.push_back(found.path.filename().string());
@@ -53,14 +53,14 @@ std::vector<std::string> abandoned_names(const fs::path& folder, std::optional<i
     for (const auto& entry : fs::directory_iterator(folder, error)) {
       const auto name = entry.path().filename().string();
       if (is_checkpoint_name(name) && is_real_directory(entry.path()) && std::find(valid.begin(), valid.end(), name) == valid.end() &&
-          was_a_checkpoint(entry.path()))
+          looks_like_checkpoint(entry.path()))
         names.push_back(name);
     }
   std::sort(names.begin(), names.end());
   return names;
 }
 
-void name_the_newest(const fs::path& folder) {
+void rewrite_last(const fs::path& folder) {
   const auto listing = list_checkpoints(folder);
   std::error_code unseen;
   if (listing.checkpoints.empty())
@@ -73,14 +73,14 @@ void move_all(const fs::path& folder, const PendingMoves& moves) {
   const auto target = folder / moves.target;
   std::error_code error;
   fs::create_directory(target, error);
-  if (error) detail::throw_io_error(fmt::format("cannot make {}", target.string()), error.value());
+  if (error) detail::throw_io_error(fmt::format("cannot create {}", target.string()), error.value());
   for (const auto& name : moves.names) {
     if (!is_real_directory(folder / name)) continue;  // moved before the process was killed
     if (std::rename((folder / name).c_str(), (target / name).c_str()) != 0)
       detail::throw_io_error(fmt::format("cannot move {} to {}", (folder / name).string(), target.string()), errno);
   }
   detail::sync_directory(target);
-  name_the_newest(folder);
+  rewrite_last(folder);
   fs::remove(folder / PendingMoves::file_name, error);
   if (error) detail::throw_io_error(fmt::format("cannot remove {}", (folder / PendingMoves::file_name).string()), error.value());
   detail::sync_directory(folder);
@@ -129,7 +129,7 @@ bool is_abandoned_branch(const std::string& name) {
 
 AbandonedBranch open_branch(const fs::path& folder, std::optional<int64_t> resumed_step) {
   if (const auto pending = PendingMoves::read(folder)) move_all(folder, *pending);
-  PendingMoves moves{.target = {}, .names = abandoned_names(folder, resumed_step)};
+  PendingMoves moves{.target = {}, .names = names_to_abandon(folder, resumed_step)};
   if (moves.names.empty()) return {};
   moves.target = next_target(folder);
   moves.write(folder);

@@ -25,8 +25,9 @@ bool is_older_than(const fs::path& path, std::chrono::seconds age) {
   return !error && fs::file_time_type::clock::now() - time > age;
 }
 
-// Nobody writes there any more: the first file's lock is free, or there is no file yet (whoever was about to make it begins anew).
-bool is_dead(const fs::path& directory) {
+// No process writes the directory: the lock of its first file is free, or the file does not exist. A process that is about to create that
+// file notices the removal and retries.
+bool is_abandoned_write(const fs::path& directory) {
   auto file = directory / Manifest::state_file(0, 1);
   std::error_code unseen;
   if (!fs::exists(fs::symlink_status(file, unseen))) file = directory / Manifest::state_file(0, 2);
@@ -98,9 +99,9 @@ std::vector<std::string> remove_leftovers(const fs::path& folder) {
     const auto name = path.filename().string();
     if (!name.starts_with('.') || name.find(detail::partial_mark) == std::string::npos) continue;
     const auto status = fs::symlink_status(path, unseen);
-    const bool dead =
-        fs::is_directory(status) ? is_dead(path) : fs::is_regular_file(status) && is_older_than(path, std::chrono::minutes(1));
-    if (dead && fs::remove_all(path, unseen) > 0) removed.push_back(name);
+    const bool abandoned =
+        fs::is_directory(status) ? is_abandoned_write(path) : fs::is_regular_file(status) && is_older_than(path, std::chrono::minutes(1));
+    if (abandoned && fs::remove_all(path, unseen) > 0) removed.push_back(name);
   }
   std::sort(removed.begin(), removed.end());
   return removed;

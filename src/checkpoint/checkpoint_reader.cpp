@@ -18,20 +18,20 @@ using detail::StoredDataset;
 
 namespace {
 
-/// One of the files, and what the manifest says of it.
-struct Described {
+/// A file with its data sets in the manifest.
+struct ManifestFile {
   const File& file;
-  std::vector<const Manifest::Dataset*> sets;
+  std::vector<const Manifest::Dataset*> datasets;
 };
 
-// Both say where things are; only what they agree on is read.
-std::unordered_map<std::string, const StoredDataset*> compare(const std::vector<StoredDataset>& stored, const Described& described) {
+// Manifest and HDF5 metadata must agree on every location before anything is read.
+std::unordered_map<std::string, const StoredDataset*> compare(const std::vector<StoredDataset>& stored, const ManifestFile& described) {
   const auto refuse = [&](const std::string& why) {
     throw DataError(fmt::format("{}: {}", described.file.path().string(), why), "use a checkpoint that Levin wrote", "checkpoint");
   };
   std::unordered_map<std::string, const StoredDataset*> by_name, agreed;
   for (const auto& set : stored) by_name.emplace(set.entry.name, &set);
-  for (const auto* set : described.sets) {
+  for (const auto* set : described.datasets) {
     const auto name = set->stored_name();
     const auto found = by_name.find(name);
     if (found == by_name.end()) refuse(fmt::format("{} is in the manifest but not in the file", quote(name)));
@@ -47,12 +47,12 @@ std::unordered_map<std::string, const StoredDataset*> compare(const std::vector<
   return agreed;
 }
 
-// What the manifest does not say of its data sets, as numbers: for each dtype (-1: a text), dimensions, shape.
-std::vector<int64_t> types_and_shapes(const Described& described) {
+// The HDF5 metadata that the manifest lacks, as numbers to broadcast; for each data set dtype (-1: text), number of dimensions, shape.
+std::vector<int64_t> types_and_shapes(const ManifestFile& described) {
   const auto stored = detail::read_contents(described.file);
   const auto by_name = compare(stored, described);
   std::vector<int64_t> numbers;
-  for (const auto* set : described.sets) {
+  for (const auto* set : described.datasets) {
     const auto& found = *by_name.at(set->stored_name());
     const auto& shape = set->part ? set->part->shape : found.entry.shape;
     numbers.push_back(found.is_text ? -1 : static_cast<int64_t>(found.entry.dtype));
@@ -69,7 +69,7 @@ class CheckpointReader::Implementation {
   Implementation(const std::filesystem::path& checkpoint, Communicator* communicator, const CheckpointReaderOptions& options)
       : path_(checkpoint), communicator_(communicator), options_(options) {
     const bool first = !communicator || communicator->rank() == 0;
-    // Rank 0 alone reads what is small: on many ranks a file system would suffer.
+    // Only rank 0 reads the manifest: thousands of readers of one small file would overload a parallel file system.
     std::string text;
     on_all_ranks(communicator, "checkpoint", [&] {
       if (!first) return;
@@ -81,17 +81,17 @@ class CheckpointReader::Implementation {
     on_all_ranks(communicator, "checkpoint", [&] {
       for (const auto& file : manifest_.files) files_.push_back(File::open_to_read(checkpoint / file.name));
     });
-    detail::verify(files_, manifest_, communicator, [this](const std::string& name) { return comes_later(name); });
+    detail::verify(files_, manifest_, communicator, [this](const std::string& name) { return verified_on_read(name); });
 
-    // HDF5 opens a file on one rank, another for each.
+    // Each file is opened by HDF5 on one rank only; the files are distributed over the ranks.
     const auto ranks = static_cast<size_t>(communicator ? communicator->size() : 1),
                rank = static_cast<size_t>(communicator ? communicator->rank() : 0);
     std::vector<std::vector<int64_t>> numbers(files_.size());
     on_all_ranks(communicator, "checkpoint", [&] {
       for (size_t i = rank; i < files_.size(); i += ranks) {
-        Described described{files_[i], {}};
+        ManifestFile described{files_[i], {}};
         for (const auto& set : manifest_.datasets)
-          if (set.file == i) described.sets.push_back(&set);
+          if (set.file == i) described.datasets.push_back(&set);
         numbers[i] = types_and_shapes(described);
       }
     });
@@ -100,7 +100,7 @@ class CheckpointReader::Implementation {
       const auto received = broadcast_values(communicator, std::move(numbers[i]), static_cast<int>(i % ranks));
       all.insert(all.end(), received.begin(), received.end());
     }
-    on_all_ranks(communicator, "checkpoint", [&] { take(all); });
+    on_all_ranks(communicator, "checkpoint", [&] { add_datasets(all); });
   }
 
   void read(const std::string& name, int64_t begin, int64_t end, void* memory) const {
@@ -123,16 +123,16 @@ class CheckpointReader::Implementation {
   Communicator* communicator_;
   CheckpointReaderOptions options_;
   Manifest manifest_;
-  std::vector<File> files_;  ///< the manifest's
+  std::vector<File> files_;  ///< in the order of the manifest
   std::vector<TensorEntry> tensors_;
-  std::vector<std::vector<const Manifest::Dataset*>> datasets_;  ///< of each tensor: all of it, or its parts
+  std::vector<std::vector<const Manifest::Dataset*>> datasets_;  ///< by tensor: the whole tensor, or its parts
   std::unordered_map<std::string, size_t> index_;
   std::map<std::string, std::string> texts_;
 
  private:
-  bool comes_later(const std::string& name) const {
-    const auto& beginnings = options_.verify_on_read;
-    return std::any_of(beginnings.begin(), beginnings.end(), [&](const auto& prefix) { return name.starts_with(prefix); });
+  bool verified_on_read(const std::string& name) const {
+    const auto& prefixes = options_.verify_on_read;
+    return std::any_of(prefixes.begin(), prefixes.end(), [&](const auto& prefix) { return name.starts_with(prefix); });
   }
 
   size_t number_of(const std::string& name) const {
@@ -144,44 +144,44 @@ class CheckpointReader::Implementation {
   void read(size_t number, const Hyperslab& wanted, std::byte* memory) const {
     const auto& tensor = tensors_[number];
     const auto element = static_cast<int64_t>(c10::elementSize(tensor.dtype));
-    const bool later = comes_later(tensor.name);
+    const bool verify = verified_on_read(tensor.name);
     const auto whole = Hyperslab::range(0, tensor.numel());
     for (const auto* set : datasets_[number]) {
       const auto& stored = set->part ? set->part->slab : whole;
       if (stored.flattened && wanted.flattened) {
         const int64_t from = std::max(wanted.offset[0], stored.offset[0]),
                       to = std::min(wanted.offset[0] + wanted.extent[0], stored.offset[0] + stored.extent[0]);
-        if (from < to) read_run(*set, element, {from - stored.offset[0], from - wanted.offset[0], to - from}, memory, later);
+        if (from < to) read_run(*set, element, {from - stored.offset[0], from - wanted.offset[0], to - from}, memory, verify);
         continue;
       }
       for (const auto& runs : detail::runs_between(stored, wanted, tensor.shape)) {
         if (runs.single())
-          read_run(*set, element, runs.run(), memory, later);
+          read_run(*set, element, runs.run(), memory, verify);
         else
-          read_runs(*set, {runs, static_cast<uint64_t>(element), memory}, later);
+          read_runs(*set, {runs, static_cast<uint64_t>(element), memory}, verify);
       }
     }
   }
 
-  void read_run(const Manifest::Dataset& set, int64_t element, const detail::SlabRun& run, std::byte* memory, bool later) const {
+  void read_run(const Manifest::Dataset& set, int64_t element, const detail::SlabRun& run, std::byte* memory, bool verify) const {
     const auto bytes = [&](int64_t elements) { return static_cast<uint64_t>(elements * element); };
     auto* target = memory + bytes(run.to);
     const auto& file = files_[set.file];
-    if (later)
+    if (verify)
       detail::read_verified(file, set, bytes(run.from), bytes(run.from + run.elements), target);
     else
       file.read_at(target, bytes(run.elements), set.offset + bytes(run.from));
   }
 
-  void read_runs(const Manifest::Dataset& set, detail::RunCopier runs, bool later) const {
+  void read_runs(const Manifest::Dataset& set, detail::RunCopier runs, bool verify) const {
     const auto& file = files_[set.file];
-    if (later)
+    if (verify)
       detail::read_verified(file, set, std::move(runs));
     else
       runs.read_rest([&](uint64_t begin, uint64_t end, std::byte* to) { file.read_at(to, end - begin, set.offset + begin); });
   }
 
-  void take(const std::vector<int64_t>& numbers) {
+  void add_datasets(const std::vector<int64_t>& numbers) {
     size_t at = 0;
     for (const auto& set : manifest_.datasets) {
       const int64_t dtype = numbers.at(at), dims = numbers.at(at + 1);
@@ -255,11 +255,11 @@ NewestCheckpoint newest_checkpoint(const std::vector<std::filesystem::path>& fol
       broadcast_values(&communicator, std::vector<int64_t>{static_cast<int64_t>(paths.size()), static_cast<int64_t>(refused.size())});
   paths.resize(static_cast<size_t>(count[0]));
   refused.resize(static_cast<size_t>(count[1]));
-  for (auto& why : refused) why = broadcast_text(&communicator, why);
+  for (auto& message : refused) message = broadcast_text(&communicator, message);
   while (!paths.empty()) {
     const std::filesystem::path path = broadcast_text(&communicator, paths.back());
     paths.pop_back();
-    // Where there is no other to take in its place, a reader must know before anything is loaded.
+    // The last candidate has no replacement, so corruption must be found before anything is loaded.
     const bool last = paths.empty();
     try {
       found.reader = std::make_unique<CheckpointReader>(path, communicator, last ? CheckpointReaderOptions() : options);
@@ -268,7 +268,7 @@ NewestCheckpoint newest_checkpoint(const std::vector<std::filesystem::path>& fol
       throw;
     } catch (const CommunicatorError&) {
       throw;
-    } catch (const Error& error) {  // the same on all ranks
+    } catch (const Error& error) {  // thrown on all ranks
       refused.emplace_back(error.what());
     }
   }

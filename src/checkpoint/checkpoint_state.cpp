@@ -7,7 +7,7 @@
 namespace levin {
 namespace {
 
-// Of what a file or a caller says; what cannot be counted is refused elsewhere.
+// Saturates: shapes from files or callers may overflow, and are refused elsewhere.
 int64_t product(int64_t a, int64_t b) {
   int64_t result = 0;
   return __builtin_mul_overflow(a, b, &result) ? std::numeric_limits<int64_t>::max() : result;

@@ -21,7 +21,7 @@ namespace {
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-/// Something that another thread does, and whether it is done.
+/// Work on another thread, with its completion flag and exception.
 class Background {
  public:
   explicit Background(std::function<void()> work)
@@ -43,7 +43,7 @@ class Background {
  private:
   std::exception_ptr failure_;
   std::atomic<bool> done_{false};
-  std::jthread thread_;  // the last member: it begins when the others are there, and ends before they go
+  std::jthread thread_;  // last member: starts after the others are initialized, joins before they are destroyed
 };
 
 }  // namespace
@@ -55,15 +55,16 @@ class CheckpointWriter::Implementation {
     on_all_ranks(communicator_, "checkpoint", [&] {
       if (!std::has_single_bit(options_.alignment) || options_.alignment < 4096)
         throw UsageError("checkpoint", fmt::format("alignment is {} bytes", options_.alignment), "use a power of two of at least 4096");
-      if (!options_.staging_directory.empty()) detail::CopyBuffer().reserve(1, 1, options_.staging_directory);  // or it says why not
+      if (!options_.staging_directory.empty()) detail::CopyBuffer().reserve(1, 1, options_.staging_directory);  // probe: throws if unusable
       detail::check_hints(options_.mpi_io_hints);
       if (!is_first()) return;
-      { const detail::PartialCheckpoint probe(folder_, "probe", Manifest::state_file(0, 1), options_.mpi_io_hints); }  // and gone again
+      // Throws if the folder is not writable.
+      { const detail::PartialCheckpoint probe(folder_, "probe", Manifest::state_file(0, 1), options_.mpi_io_hints); }
       if (options_.remove_leftovers) remove_leftovers(folder_);
     });
     groups_ = detail::make_file_groups(communicator_, options_.nodes_per_file, options_.ranks_per_file);
   }
-  ~Implementation() { give_up(); }
+  ~Implementation() { cancel(); }
 
   SaveReport save(const CheckpointInfo& info, const CheckpointState& state) {
     finish({});
@@ -80,7 +81,7 @@ class CheckpointWriter::Implementation {
     try {
       begin_async(state);
     } catch (...) {
-      give_up();
+      cancel();
       throw;
     }
     blocked_seconds_ = seconds_since(start_);
@@ -92,7 +93,7 @@ class CheckpointWriter::Implementation {
     try {
       return advance(written, all);
     } catch (...) {
-      give_up();
+      cancel();
       throw;
     }
   }
@@ -112,7 +113,7 @@ class CheckpointWriter::Implementation {
  private:
   bool is_first() const { return !communicator_ || communicator_->rank() == 0; }
 
-  void give_up() noexcept {
+  void cancel() noexcept {
     if (job_) job_->progress().cancelled = true;
     background_.reset();
     job_.reset();
@@ -133,7 +134,7 @@ class CheckpointWriter::Implementation {
     on_all_ranks(communicator_, "checkpoint", [&] {
       room = buffer_.reserve(bytes, communicator_ && communicator_->node() ? communicator_->node()->size() : 1, options_.staging_directory);
     });
-    if (all_sum(communicator_, room ? 0 : 1) > 0) {  // all ranks go the same way
+    if (all_sum(communicator_, room ? 0 : 1) > 0) {  // the ranks must agree: if one lacks room, all save in the foreground
       finished_ = save_now(*job_, start_);
       job_.reset();
       return;
@@ -143,7 +144,7 @@ class CheckpointWriter::Implementation {
     on_all_ranks(communicator_, "checkpoint", [&] { background_ = std::make_unique<Background>([job = job_.get()] { job->write(); }); });
   }
 
-  // Ranks meet once in every call, so none of them can see another's end of a phase before the others do.
+  // One all-reduce per call: all ranks see the end of a phase in the same call.
   std::optional<SaveReport> advance(uint64_t* written, uint64_t* all) {
     const bool done = !background_ || background_->done();
     const auto sums = all_sum(communicator_, std::vector<double>{done ? 0.0 : 1.0, static_cast<double>(job_->progress().bytes),
@@ -173,12 +174,12 @@ class CheckpointWriter::Implementation {
   detail::FileGroups groups_;
   detail::KnownLayout layout_;
   detail::CopyBuffer buffer_;
-  std::unique_ptr<SaveJob> job_;            ///< the save in the background
-  std::unique_ptr<Background> background_;  ///< writing, then committing; it uses job_ and buffer_
+  std::unique_ptr<SaveJob> job_;            ///< the background save
+  std::unique_ptr<Background> background_;  ///< writes, then commits; uses job_ and buffer_
   bool committing_ = false;
   Clock::time_point start_;
   double blocked_seconds_ = 0;
-  std::optional<SaveReport> finished_;  ///< of a save that had no memory for a copy
+  std::optional<SaveReport> finished_;  ///< of a save_async that had no room for a copy
 };
 
 CheckpointWriter::CheckpointWriter(Communicator& communicator, std::filesystem::path folder, CheckpointWriterOptions options)

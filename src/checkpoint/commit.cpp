@@ -19,25 +19,25 @@ namespace {
 
 namespace fs = std::filesystem;
 
-void make_folder(const fs::path& folder) {
+void create_folder(const fs::path& folder) {
   std::error_code error;
   fs::create_directories(folder, error);
   if (error)
-    throw IoError(fmt::format("cannot create the directory {}: {}", folder.string(), error.message()),
-                  "save in a folder that can be written", "checkpoint");
+    throw IoError(fmt::format("cannot create the directory {}: {}", folder.string(), error.message()), "save to a writable directory",
+                  "checkpoint");
 }
 
-// In place of what has the name already. Exchanging the two leaves no moment without a checkpoint of this name.
+// Replaces an existing checkpoint. RENAME_EXCHANGE: at every moment a complete checkpoint has the name.
 void rename_over(const fs::path& from, const fs::path& to) {
   if (rename(from.c_str(), to.c_str()) == 0) return;
   const auto fail = [&](int error) { throw_io_error(fmt::format("cannot rename {} to {}", from.string(), to.filename().string()), error); };
   if (errno != EEXIST && errno != ENOTEMPTY && errno != ENOTDIR) fail(errno);
   fs::path old = from;
   if (renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) != 0) {
-    old += "-replaced";  // not every file system can exchange
+    old += "-replaced";  // for file systems without RENAME_EXCHANGE
     if (rename(to.c_str(), old.c_str()) != 0 || rename(from.c_str(), to.c_str()) != 0) fail(errno);
   }
-  std::error_code unseen;  // what stays is a leftover
+  std::error_code unseen;  // on failure, remove_leftovers removes it later
   fs::remove_all(old, unseen);
 }
 
@@ -53,15 +53,15 @@ PartialCheckpoint::PartialCheckpoint(const fs::path& folder, std::string name, c
   if (!is_checkpoint_name(name_))
     throw UsageError("checkpoint", fmt::format("invalid checkpoint name {}", quote(name_)),
                      "use at most 200 bytes, no slash, no leading dot or \"abandoned-\", and not \"last\"");
-  make_folder(folder_);
-  // Again where somebody who removes leftovers came between making and locking.
+  create_folder(folder_);
+  // Another process's remove_leftovers can remove the directory before it is locked.
   for (int attempt = 0; attempt < 3; attempt++)
-    if (make(file_name)) return;
+    if (create(file_name)) return;
   throw IoError(fmt::format("another process removed {} during its creation", path_.string()), "let only one job use the directory",
                 "checkpoint");
 }
 
-bool PartialCheckpoint::make(const std::string& file_name) {
+bool PartialCheckpoint::create(const std::string& file_name) {
   for (int number = 0;; number++) {
     path_ = folder_ / fmt::format(".{}{}{}-{}", name_, partial_mark, getpid(), number);
     if (mkdir(path_.c_str(), 0775) == 0) break;

@@ -7,23 +7,23 @@
 
 namespace levin::detail {
 
-/// A directory `.NAME.partial-…` in a folder, which becomes the checkpoint NAME, or nothing. While it lives, nobody takes it for a
-/// leftover.
+/// A directory `.NAME.partial-…` in a folder: commit() renames it to the checkpoint NAME, the destructor removes it otherwise. A lock on
+/// its file protects it from remove_leftovers.
 class PartialCheckpoint {
  public:
-  /// Makes the folder where there is none, the directory, and an empty file in it.
+  /// Creates the folder if it is missing, the directory, and an empty file in it. UsageError for an invalid name, else IoError.
   PartialCheckpoint(const std::filesystem::path& folder, std::string name, const std::string& file_name, MpiIoHints hints = {});
-  /// Removes the directory, unless it was committed.
   ~PartialCheckpoint();
   PartialCheckpoint(const PartialCheckpoint&) = delete;
   PartialCheckpoint& operator=(const PartialCheckpoint&) = delete;
 
   const std::filesystem::path& path() const noexcept { return path_; }
-  /// Writes the manifest and gives the directory its name, in place of a checkpoint that has this name.
+  /// Writes the manifest and renames the directory; replaces an existing checkpoint atomically where the file system can. IoError.
   void commit(const std::string& manifest_text, bool sync);
 
  private:
-  bool make(const std::string& file_name);
+  /// False if another process removed the directory meanwhile.
+  bool create(const std::string& file_name);
 
   std::filesystem::path folder_, path_;
   std::string name_;
@@ -33,7 +33,7 @@ class PartialCheckpoint {
 };
 
 enum class Lock { taken, held_by_another, impossible };
-/// A file's lock, which goes with its process, even when that is killed.
+/// Locks a file without waiting. The kernel releases the lock when the process ends, even if it is killed.
 Lock try_lock(const File& file);
 
 constexpr const char* partial_mark = ".partial-";

@@ -24,7 +24,7 @@ constexpr size_t alignment_bytes = 64, huge_page_bytes = 2 << 20;
 
 size_t aligned(size_t bytes, size_t to) { return (bytes + to - 1) / to * to; }
 
-// What is free on the machine and in the control group (a batch job's or a container's share).
+// Free memory of the machine, within the limit of the control group (of a batch job or container).
 size_t available_bytes() {
   size_t available = std::numeric_limits<size_t>::max();
   std::ifstream machine("/proc/meminfo");
@@ -36,9 +36,9 @@ size_t available_bytes() {
   return available;
 }
 
-// Past the caches: a place that is written by memcpy is first read into them, which costs half as much again. memcpy itself goes past
-// them for pieces of hundreds of MB alone.
-void copy_past_caches(std::byte* to, const std::byte* from, size_t bytes) {
+// Non-temporal stores: memcpy first reads each destination line into the cache, which adds half the memory traffic. glibc's memcpy uses
+// non-temporal stores only for blocks of hundreds of MB.
+void copy_non_temporal(std::byte* to, const std::byte* from, size_t bytes) {
   size_t done = 0;
 #if __SSE2__
   constexpr size_t line_bytes = 64;
@@ -77,7 +77,7 @@ size_t CopyBuffer::bytes_for(const std::vector<Part>& parts) {
 bool CopyBuffer::map_file(size_t bytes, const std::filesystem::path& directory) {
   const int file = open(directory.c_str(), O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
   if (file < 0) throw_io_error(fmt::format("cannot create a file in the staging directory {}", directory.string()), errno);
-  // All of its room now: a page that the disk has no room for would be a SIGBUS later.
+  // Allocate all blocks now: on a full disk the first store into a page would raise SIGBUS.
   if (posix_fallocate(file, 0, static_cast<off_t>(bytes)) == 0)
     if (void* start = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0); start != MAP_FAILED)
       memory_ = static_cast<std::byte*>(start), bytes_ = bytes;
@@ -85,13 +85,13 @@ bool CopyBuffer::map_file(size_t bytes, const std::filesystem::path& directory) 
   return memory_;
 }
 
-bool CopyBuffer::reserve(size_t bytes, int neighbours, const std::filesystem::path& directory) {
+bool CopyBuffer::reserve(size_t bytes, int ranks_on_host, const std::filesystem::path& directory) {
   if (bytes <= bytes_) return true;
   release();
   bytes = aligned(bytes, huge_page_bytes);
   if (!directory.empty()) return map_file(bytes, directory);
-  // Without a look first, the kernel would grant it and end somebody when it is filled.
-  if (available_bytes() / static_cast<size_t>(neighbours) < bytes + bytes / 8) return false;
+  // Linux overcommits: the mmap below would succeed, and the OOM killer would end a process when the pages are touched.
+  if (available_bytes() / static_cast<size_t>(ranks_on_host) < bytes + bytes / 8) return false;
   void* start = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (start == MAP_FAILED) return false;
   memory_ = static_cast<std::byte*>(start);
@@ -121,20 +121,20 @@ std::vector<Part> CopyBuffer::copy(std::vector<Part> parts, int threads) {
     offset += aligned(part.bytes, alignment_bytes);
     total += part.bytes;
   }
-  // Each thread copies a stretch [begin, end) of all the bytes.
-  const auto copy_stretch = [&pieces](size_t begin, size_t end) {
+  // Each thread copies bytes [begin, end) of the concatenated pieces.
+  const auto copy_range = [&pieces](size_t begin, size_t end) {
     size_t at = 0;
     for (const auto& piece : pieces) {
       const size_t from = std::max(begin, at), to = std::min(end, at + piece.bytes);
-      if (from < to) copy_past_caches(piece.to + (from - at), piece.from + (from - at), to - from);
+      if (from < to) copy_non_temporal(piece.to + (from - at), piece.from + (from - at), to - from);
       at += piece.bytes;
     }
   };
   const auto count = static_cast<size_t>(std::max(threads, 1));
   {
     std::vector<std::jthread> helpers;
-    for (size_t i = 1; i < count; i++) helpers.emplace_back(copy_stretch, total * i / count, total * (i + 1) / count);
-    copy_stretch(0, total / count);
+    for (size_t i = 1; i < count; i++) helpers.emplace_back(copy_range, total * i / count, total * (i + 1) / count);
+    copy_range(0, total / count);
   }
   return parts;
 }

@@ -7,8 +7,8 @@
 
 namespace levin::detail {
 
-/// Memory, or a mapped file, that a state is copied into before it is written in the background. It only grows, and its pages are there
-/// before they are needed, so a copy costs no more than memcpy does.
+/// The staging buffer of background saves: memory, or a mapped file. It grows only, and reserve() faults its pages in, so a copy costs no
+/// more than a memcpy.
 class CopyBuffer {
  public:
   CopyBuffer() = default;
@@ -16,13 +16,13 @@ class CopyBuffer {
   CopyBuffer(const CopyBuffer&) = delete;
   CopyBuffer& operator=(const CopyBuffer&) = delete;
 
-  /// False when there is no room for so many bytes, while `neighbours` ranks of this host ask for as much. With a `directory` they lie in a
-  /// nameless file there, which goes with the process. IoError for a directory in which no file can be made.
-  bool reserve(size_t bytes, int neighbours, const std::filesystem::path& directory = {});
-  /// Copies the parts, with so many threads, and returns them with their data here.
+  /// False if there is no room for `bytes` on each of the `ranks_on_host` ranks that share the memory of this host. With a `directory`, the
+  /// buffer is an unnamed file there, which vanishes with the process. IoError if no file can be created in it.
+  bool reserve(size_t bytes, int ranks_on_host, const std::filesystem::path& directory = {});
+  /// Copies the parts by `threads` threads, and returns them with `data` pointing into the buffer.
   std::vector<Part> copy(std::vector<Part> parts, int threads);
 
-  /// Of what parts need here.
+  /// Size of the buffer that the parts need.
   static size_t bytes_for(const std::vector<Part>& parts);
 
  private:

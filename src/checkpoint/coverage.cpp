@@ -13,17 +13,17 @@
 namespace levin::detail {
 namespace {
 
-constexpr const char *nobody = "no rank provides", *several_ranks = "more than one rank writes";
+constexpr const char *no_rank = "no rank provides", *several_ranks = "more than one rank writes";
 
-[[noreturn]] void refuse_coverage(const char* who, const std::string& elements, const std::string& name) {
-  throw UsageError("checkpoint", fmt::format("{} {} of {}", who, elements, quote(name)));
+[[noreturn]] void refuse_coverage(const char* problem, const std::string& elements, const std::string& name) {
+  throw UsageError("checkpoint", fmt::format("{} {} of {}", problem, elements, quote(name)));
 }
 
 void check_ranges(const std::vector<Hyperslab>& sorted, const TensorEntry& tensor) {
   const auto found = first_break(sorted, tensor.numel());
   if (!found) return;
   const auto [end, next_begin, next_end] = *found;
-  if (next_begin > end) refuse_coverage(nobody, text_of(Hyperslab::range(end, next_begin)), tensor.name);
+  if (next_begin > end) refuse_coverage(no_rank, text_of(Hyperslab::range(end, next_begin)), tensor.name);
   refuse_coverage(several_ranks, text_of(Hyperslab::range(next_begin, std::min(end, next_end))), tensor.name);
 }
 
@@ -34,7 +34,7 @@ void add_blocks(Manifest& manifest, std::vector<WrittenBlock> blocks, const std:
   std::sort(blocks.begin(), blocks.end(),
             [](const auto& a, const auto& b) { return std::tie(a.dataset, a.begin) < std::tie(b.dataset, b.begin); });
   std::vector<uint64_t> written(manifest.datasets.size());
-  // A box is one piece, of one rank or of several.
+  // For messages. A box is named as a whole.
   const auto elements = [&](size_t set, uint64_t begin, uint64_t end) {
     if (set >= regions.size()) return text_of(Hyperslab::range(static_cast<int64_t>(begin), static_cast<int64_t>(end)));
     const auto& [tensor, slab] = regions[set];
@@ -46,7 +46,7 @@ void add_blocks(Manifest& manifest, std::vector<WrittenBlock> blocks, const std:
   for (const auto& block : blocks) {
     const auto set = static_cast<size_t>(block.dataset);
     const auto& name = manifest.datasets[set].name;
-    if (block.begin > written[set]) refuse_coverage(nobody, elements(set, written[set], block.begin), name);
+    if (block.begin > written[set]) refuse_coverage(no_rank, elements(set, written[set], block.begin), name);
     if (block.begin < written[set])
       refuse_coverage(several_ranks, elements(set, block.begin, std::min(written[set], block.begin + block.bytes)), name);
     written[set] += block.bytes;
@@ -54,18 +54,18 @@ void add_blocks(Manifest& manifest, std::vector<WrittenBlock> blocks, const std:
   }
   for (size_t i = 0; i < written.size(); i++)
     if (const uint64_t bytes = manifest.datasets[i].bytes; written[i] < bytes)
-      refuse_coverage(nobody, elements(i, written[i], bytes), manifest.datasets[i].name);
+      refuse_coverage(no_rank, elements(i, written[i], bytes), manifest.datasets[i].name);
 }
 
 void check_tensors(std::vector<Region> regions, const std::vector<TensorEntry>& tensors) {
   std::sort(regions.begin(), regions.end());
-  for (size_t i = 0, at = 0; i < tensors.size(); i++) {
+  for (size_t i = 0, next = 0; i < tensors.size(); i++) {
     std::vector<Hyperslab> slabs;
-    for (; at < regions.size() && regions[at].tensor == static_cast<int64_t>(i); at++) slabs.push_back(std::move(regions[at].slab));
-    if (slabs.empty() || slabs.back().flattened) {  // ranges come before boxes
+    for (; next < regions.size() && regions[next].tensor == static_cast<int64_t>(i); next++) slabs.push_back(std::move(regions[next].slab));
+    if (slabs.empty() || slabs.back().flattened) {  // sorted: boxes are last
       check_ranges(slabs, tensors[i]);
     } else if (const auto miscount = first_miscount(slabs, tensors[i].shape)) {
-      refuse_coverage(miscount->several ? several_ranks : nobody, fmt::format("elements from index {}", miscount->index), tensors[i].name);
+      refuse_coverage(miscount->several ? several_ranks : no_rank, fmt::format("elements from index {}", miscount->index), tensors[i].name);
     }
   }
 }

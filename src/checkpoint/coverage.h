@@ -7,12 +7,12 @@
 
 namespace levin::detail {
 
-/// Gives the checksums of blocks to the manifest's data sets: those of the regions, in their order, and then of texts. UsageError for bytes
-/// that no rank has written, or two have.
+/// Adds the blocks to the manifest's data sets, which are the regions, in order, and then the texts. UsageError for bytes that no rank or
+/// more than one rank has written.
 void add_blocks(Manifest& manifest, std::vector<WrittenBlock> blocks, const std::vector<Region>& regions,
                 const std::vector<TensorEntry>& tensors);
 
-/// UsageError where the regions are not all of every tensor, or have an element twice.
+/// UsageError unless the regions cover every element of every tensor exactly once.
 void check_tensors(std::vector<Region> regions, const std::vector<TensorEntry>& tensors);
 
 }  // namespace levin::detail

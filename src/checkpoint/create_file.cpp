@@ -13,7 +13,7 @@
 namespace levin::detail {
 namespace {
 
-/// An MPI_Info that goes with its scope.
+/// Owns an MPI_Info.
 struct Info {
   explicit Info(const MpiIoHints& hints) {
     MPI_Info_create(&value);
@@ -25,11 +25,11 @@ struct Info {
   MPI_Info value = MPI_INFO_NULL;
 };
 
-std::string words_of(int error) {
-  std::array<char, MPI_MAX_ERROR_STRING> words{};
+std::string mpi_message(int error) {
+  std::array<char, MPI_MAX_ERROR_STRING> text{};
   int length = 0;
-  MPI_Error_string(error, words.data(), &length);
-  return sanitized(words.data());
+  MPI_Error_string(error, text.data(), &length);
+  return sanitized(text.data());
 }
 
 }  // namespace
@@ -54,7 +54,7 @@ File create_file(const std::filesystem::path& path, const MpiIoHints& hints) {
   int error = MPI_File_open(MPI_COMM_SELF, path.c_str(), mode, info.value, &file);
   if (error == MPI_SUCCESS) error = MPI_File_close(&file);
   if (error != MPI_SUCCESS)
-    throw IoError(fmt::format("MPI cannot create {}: {}", path.string(), words_of(error)),
+    throw IoError(fmt::format("MPI cannot create {}: {}", path.string(), mpi_message(error)),
                   "choose a writable directory, or remove mpi_io_hints", "checkpoint");
   auto created = File::open_to_write(path);
   struct stat about {};

@@ -9,11 +9,11 @@ namespace levin::detail {
 
 using MpiIoHints = std::map<std::string, std::string>;
 
-/// UsageError for what is no MPI_Info, or where MPI does not run.
+/// UsageError if the hints are not valid for an MPI_Info, or if MPI is not running.
 void check_hints(const MpiIoHints& hints);
 
-/// A new file, as File::create makes it; where there are hints through MPI_File_open, which may give them to the file system (Lustre's
-/// stripes, which are a file's for good). IoError. MPI's thread is the one that calls.
+/// Creates a new file as File::create does. With hints, creates it by MPI_File_open, which can pass them to the file system: Lustre fixes
+/// the stripes of a file at its creation. IoError. Call it on a thread that may call MPI.
 File create_file(const std::filesystem::path& path, const MpiIoHints& hints);
 
 }  // namespace levin::detail

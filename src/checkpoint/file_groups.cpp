@@ -13,7 +13,7 @@
 namespace levin::detail {
 namespace {
 
-// Of each rank the first rank of its node.
+// By rank: the first rank of its node.
 std::vector<int64_t> node_leaders(Communicator* communicator) {
   if (!communicator) return {0};
   auto leader = static_cast<double>(communicator->rank());
@@ -38,7 +38,7 @@ FileGroups make_file_groups(Communicator* communicator, int64_t nodes_per_file, 
   if (nodes_per_file == 0 && ranks_per_file == 0) return groups;
   const auto ranks = static_cast<size_t>(communicator ? communicator->size() : 1),
              rank = static_cast<size_t>(communicator ? communicator->rank() : 0);
-  std::vector<int64_t> units(ranks);  // of each rank: its node, or itself, by number
+  std::vector<int64_t> units(ranks);  // by rank: index of its node, or the rank itself
   if (nodes_per_file > 0) {
     const auto leaders = node_leaders(communicator);
     auto nodes = leaders;
@@ -49,11 +49,12 @@ FileGroups make_file_groups(Communicator* communicator, int64_t nodes_per_file, 
     for (size_t i = 0; i < ranks; i++) units[i] = static_cast<int64_t>(i);
   }
   groups.first_ranks.clear();
-  const int64_t together_of = std::max(nodes_per_file, ranks_per_file);
+  const int64_t units_per_file = std::max(nodes_per_file, ranks_per_file);
   for (size_t i = 0; i < ranks; i++) {
-    const auto group = static_cast<size_t>(units[i] / together_of);
-    if (group == groups.first_ranks.size()) groups.first_ranks.push_back(static_cast<int>(i));  // leaders come in order
-    if (i == rank) groups.mine = group;
+    const auto group = static_cast<size_t>(units[i] / units_per_file);
+    if (group == groups.first_ranks.size())
+      groups.first_ranks.push_back(static_cast<int>(i));  // groups appear in order of their first ranks
+    if (i == rank) groups.file = group;
   }
   on_all_ranks(communicator, "checkpoint", [&] {
     if (groups.count() > Manifest::most_files)
@@ -73,7 +74,7 @@ bool operator<(const Region& a, const Region& b) {
   return a_is_box && a.slab.extent < b.slab.extent;
 }
 
-std::vector<Region> united(std::vector<Region> regions) {
+std::vector<Region> merged(std::vector<Region> regions) {
   std::sort(regions.begin(), regions.end());
   std::vector<Region> result;
   for (auto& region : regions) {
@@ -110,14 +111,14 @@ void append(std::vector<int64_t>& numbers, const Region& region) {
   numbers.insert(numbers.end(), extent.begin(), extent.end());
 }
 
-Region take_region(const std::vector<int64_t>& numbers, size_t& at) {
-  Region region{numbers[at], {}};
-  region.slab.flattened = numbers[at + 1] == 0;
-  const auto dimensions = std::max<std::ptrdiff_t>(numbers[at + 1], 1);
-  const auto offset = numbers.begin() + static_cast<std::ptrdiff_t>(at) + 2;
+Region take_region(const std::vector<int64_t>& numbers, size_t& position) {
+  Region region{numbers[position], {}};
+  region.slab.flattened = numbers[position + 1] == 0;
+  const auto dimensions = std::max<std::ptrdiff_t>(numbers[position + 1], 1);
+  const auto offset = numbers.begin() + static_cast<std::ptrdiff_t>(position) + 2;
   region.slab.offset.assign(offset, offset + dimensions);
   region.slab.extent.assign(offset + dimensions, offset + 2 * dimensions);
-  at += 2 + 2 * static_cast<size_t>(dimensions);
+  position += 2 + 2 * static_cast<size_t>(dimensions);
   return region;
 }
 

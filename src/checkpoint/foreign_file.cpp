@@ -23,9 +23,9 @@ struct Magic {
 constexpr std::array formats{
     Magic{"PK\3\4", "a zip archive, as torch.save writes", convert},
     Magic{"\x80\2", "a pickle, as torch.save writes", convert},
-    Magic{"\x89HDF\r\n\x1a\n", "an HDF5 file", "give the folder of a checkpoint, or convert the weights to safetensors"},
+    Magic{"\x89HDF\r\n\x1a\n", "an HDF5 file", "give the directory of a checkpoint, or convert the weights to safetensors"},
     Magic{"GGUF", "a GGUF file", "use the weights from which it was converted"},
-    Magic{"version ", "a Git LFS pointer, a text that stands for the file", "fetch the file itself: git lfs pull"},
+    Magic{"version ", "a Git LFS pointer, not the file itself", "fetch the file: git lfs pull"},
     Magic{"{", "JSON",
           "give the safetensors file itself; an index of a model in several files is not supported: merge the parts into one file"},
 };

@@ -9,16 +9,16 @@
 
 namespace levin::detail {
 
-/// Reads and hashes in one pass, by pieces that a core's cache holds.
+/// Reads and hashes a file in one pass, in chunks that fit a core's cache.
 class HashingReader {
  public:
   explicit HashingReader(const File& file) : file_(file) { hash_.reset(); }
 
   void reset() { hash_.reset(); }
-  /// Hashes bytes [begin, end) of the file, and leaves those of [wanted_begin, wanted_end) at `to`: what is hashed there is what lies
-  /// there.
+  /// Hashes bytes [begin, end) of the file, and stores bytes [wanted_begin, wanted_end) at `to`. The hash is computed from the stored
+  /// bytes, not from a second read.
   void add(uint64_t begin, uint64_t end, uint64_t wanted_begin = 0, uint64_t wanted_end = 0, std::byte* to = nullptr);
-  /// Hashes bytes [begin, end) of the file, and gives them to `use`, piece by piece.
+  /// Hashes bytes [begin, end) of the file, and passes them to `use` in chunks.
   void add_each(uint64_t begin, uint64_t end, const std::function<void(uint64_t begin, const std::byte* bytes, uint64_t count)>& use);
   uint64_t value() const { return hash_.value(); }
 

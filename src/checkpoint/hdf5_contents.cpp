@@ -12,15 +12,15 @@ namespace {
 
 constexpr size_t most_depth = 64, most_datasets = 10'000'000;
 
-class Walk {
+class ContentsReader {
  public:
-  explicit Walk(const File& file) : path_(file.path().string()), file_bytes_(file.size()), file_(open_hdf5(file)) {
+  explicit ContentsReader(const File& file) : path_(file.path().string()), file_bytes_(file.size()), file_(open_hdf5(file)) {
     if (!file_.good()) refuse("is not an HDF5 file, or is corrupt");
   }
 
-  std::vector<StoredDataset> all() {
+  std::vector<StoredDataset> read() {
     visit_group({"", 0});
-    // A list instead of recursion: a hostile file must not choose the depth of our stack.
+    // No recursion: the nesting of a hostile file must not overflow the stack.
     while (!groups_.empty()) {
       const auto group = groups_.back();
       groups_.pop_back();
@@ -55,13 +55,13 @@ class Walk {
     const Hdf5Section section;
     std::vector<Link> links;
     hsize_t index = 0;
-    const auto note = [](hid_t, const char* name, const H5L_info_t* info, void* data) -> herr_t {
-      auto& noted = *static_cast<std::vector<Link>*>(data);
-      if (noted.size() >= most_datasets) return -1;
-      noted.push_back({name, info->type});
+    const auto append = [](hid_t, const char* name, const H5L_info_t* info, void* data) -> herr_t {
+      auto& list = *static_cast<std::vector<Link>*>(data);
+      if (list.size() >= most_datasets) return -1;
+      list.push_back({name, info->type});
       return 0;
     };
-    if (H5Literate_by_name(file_, group.name.empty() ? "/" : group.name.c_str(), H5_INDEX_NAME, H5_ITER_NATIVE, &index, note, &links,
+    if (H5Literate_by_name(file_, group.name.empty() ? "/" : group.name.c_str(), H5_INDEX_NAME, H5_ITER_NATIVE, &index, append, &links,
                            H5P_DEFAULT) < 0)
       refuse("is a group that cannot be read", group.name.empty() ? "/" : group.name);
     return links;
@@ -75,7 +75,7 @@ class Walk {
       if (link.type != H5L_TYPE_HARD) refuse("is a link of an unknown kind", name);
       if (link.name.find('/') != std::string::npos || link.name.empty() || first_bad_byte(name) != std::string::npos)
         refuse("is not a valid name", name);
-      const Hdf5Section section;  // for one object at a time
+      const Hdf5Section section;  // per object: other threads can use HDF5 in between
       H5O_info_t info;
       if (H5Oget_info_by_name2(file_, name.c_str(), &info, H5O_INFO_BASIC, H5P_DEFAULT) < 0) refuse("cannot be read", name);
       if (!addresses_.insert(info.addr).second) refuse("is hard-linked under a second name", name);
@@ -108,6 +108,6 @@ class Walk {
 
 }  // namespace
 
-std::vector<StoredDataset> read_contents(const File& file) { return Walk(file).all(); }
+std::vector<StoredDataset> read_contents(const File& file) { return ContentsReader(file).read(); }
 
 }  // namespace levin::detail

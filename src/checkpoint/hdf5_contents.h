@@ -10,14 +10,14 @@ namespace levin::detail {
 
 /// A data set in a file.
 struct StoredDataset {
-  TensorEntry entry;  ///< of a text: a name, and uint8 of its bytes
+  TensorEntry entry;  ///< for a text: its name, and its bytes as uint8
   bool is_text = false;
   uint64_t offset = 0, bytes = 0;
 };
 
-/// All data sets of an HDF5 file, by offset. No data are read, and nothing of it is trusted: DataError, which names `path` and the data
-/// set, for anything but hard links in a tree of groups, contiguous layouts, the types that checkpoints have, and places inside of the
-/// file; so for soft and external links, external storage, virtual and chunked data sets, filters, references.
+/// Lists all data sets of an untrusted HDF5 file, by offset, without reading data. Accepts only a tree of groups with hard links,
+/// contiguous data sets inside of the file, and the types of checkpoints. DataError, with the file and the data set, for anything else,
+/// such as soft and external links, external storage, virtual and chunked data sets, filters and references.
 std::vector<StoredDataset> read_contents(const File& file);
 
 }  // namespace levin::detail

@@ -27,7 +27,7 @@ constexpr int most_depth = 8;
 
 std::string hash_text(uint64_t hash) { return fmt::format("{:016x}", hash); }
 
-/// Reads with the names of what it reads, and nothing but what is of the right type.
+/// Typed access to JSON values. Errors name the file and the member.
 class Reader {
  public:
   explicit Reader(std::filesystem::path path) : path_(std::move(path)) {}
@@ -74,7 +74,7 @@ class Reader {
   std::filesystem::path path_;
 };
 
-// Only what lies beside the manifest, whatever the name says. The bytes of all files can be counted.
+// The name must be a plain file name: a manifest must not reach files outside of its directory. The total size must not overflow.
 void add_file(Manifest& manifest, const Json& json, const Reader& reader) {
   reader.members_are(json, {"name", "bytes", "metadata"}, "file");
   Manifest::File file{reader.text(json, "name"), reader.whole_number(json, "bytes"), reader.hash(reader.member(json, "metadata"))};
@@ -88,7 +88,7 @@ void add_file(Manifest& manifest, const Json& json, const Reader& reader) {
   manifest.files.push_back(std::move(file));
 }
 
-// Strict: no key twice, nothing nested deeper than a manifest is.
+// Strict: duplicate keys and deep nesting are errors.
 Json parse(std::string_view text, const Reader& reader) {
   std::vector<std::set<std::string>> names;
   const auto check = [&](int depth, Json::parse_event_t event, Json& value) {
@@ -156,20 +156,20 @@ void add_dataset(Manifest& manifest, const Json& json, uint64_t& end_before, con
   if (set.bytes > 0 && (set.offset < end_before || set.offset > file_bytes || set.bytes > file_bytes - set.offset))
     reader.refuse(fmt::format("puts {} at byte {} ({} bytes), which overlaps another or leaves the file of {} bytes", quote(set.name),
                               set.offset, set.bytes, file_bytes));
-  uint64_t left = set.bytes;
+  uint64_t remaining = set.bytes;
   for (const auto& block : reader.list(json, "blocks")) {
     if (!block.is_array() || block.size() != 2) reader.refuse(fmt::format("has a block of {} that is not a pair", quote(set.name)));
     const uint64_t bytes = reader.whole_number_in(block[0], "block");
-    if (bytes == 0 || bytes > left) reader.refuse(fmt::format("has blocks that do not fit {}", quote(set.name)));
-    left -= bytes;
+    if (bytes == 0 || bytes > remaining) reader.refuse(fmt::format("has blocks that do not fit {}", quote(set.name)));
+    remaining -= bytes;
     set.blocks.push_back({bytes, reader.hash(block[1])});
   }
-  if (left > 0) reader.refuse(fmt::format("has no checksum for {} bytes of {}", left, quote(set.name)));
+  if (remaining > 0) reader.refuse(fmt::format("has no checksum for {} bytes of {}", remaining, quote(set.name)));
   if (set.bytes > 0) end_before = set.offset + set.bytes;
   manifest.datasets.push_back(std::move(set));
 }
 
-// A name is one data set's, or that of parts which are all of a tensor, each element once.
+// A name belongs to one data set, or to parts that cover every element of a tensor once.
 void check_names(const Manifest& manifest, const Reader& reader) {
   std::map<std::string, std::vector<const Manifest::Dataset*>> by_name;
   for (const auto& set : manifest.datasets) by_name[set.name].push_back(&set);
@@ -215,7 +215,7 @@ std::string Manifest::to_text() const {
   for (const auto& [name, value] : fields) json["fields"][name] = value;
   for (const auto& file : files)
     json["files"].push_back(Json{{"name", file.name}, {"bytes", file.bytes}, {"metadata", hash_text(file.metadata_hash)}});
-  // One line a data set: a person can look for a name, and a diff stays small.
+  // One line per data set, for grep and diff.
   std::string text = json.dump(-1, ' ', false, Json::error_handler_t::replace);
   text.pop_back();
   text += ",\n\"datasets\":[";
@@ -291,7 +291,7 @@ std::string Manifest::read_text(const std::filesystem::path& checkpoint) {
   const auto path = checkpoint / file_name;
   const auto file = detail::File::open_to_read(path);
   const auto bytes = file.size();
-  if (bytes > most_bytes) Reader(path).refuse(fmt::format("has {} bytes, more than the {} of the largest manifest", bytes, most_bytes));
+  if (bytes > most_bytes) Reader(path).refuse(fmt::format("has {} bytes, a manifest has at most {}", bytes, most_bytes));
   std::string text(bytes, '\0');
   file.read_at(text.data(), text.size(), 0);
   return text;

@@ -16,11 +16,11 @@ std::vector<std::string> checkpoints_to_remove(const std::vector<KeptCheckpoint>
 
   std::stable_sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.step > b.step; });
   keep_first(policy.newest);
-  // 0: a score, 1: none, 2: a NaN. A stable sort leaves equal ones with the later step first.
-  const auto kind = [](const KeptCheckpoint& checkpoint) { return !checkpoint.score ? 1 : std::isnan(*checkpoint.score) ? 2 : 0; };
+  // 0: has a score, 1: has none, 2: NaN. The stable sort keeps the later step first among ties.
+  const auto score_class = [](const KeptCheckpoint& checkpoint) { return !checkpoint.score ? 1 : std::isnan(*checkpoint.score) ? 2 : 0; };
   std::stable_sort(sorted.begin(), sorted.end(), [&](const KeptCheckpoint& a, const KeptCheckpoint& b) {
-    if (const int kind_a = kind(a), kind_b = kind(b); kind_a != kind_b) return kind_a < kind_b;
-    if (kind(a) != 0) return false;
+    if (const int class_a = score_class(a), class_b = score_class(b); class_a != class_b) return class_a < class_b;
+    if (score_class(a) != 0) return false;
     return policy.mode == MonitorMode::min ? *a.score < *b.score : *a.score > *b.score;
   });
   keep_first(policy.save_top_k);

@@ -47,7 +47,7 @@ class SafetensorsReader::Implementation {
     if (found == index_.end()) refuse(fmt::format("has no tensor {}", quote(name)), "levin-ckpt inspect lists its tensors");
     const auto& tensor = header_.tensors[found->second];
     if (begin < 0 || begin > end || end > tensor.numel())
-      refuse(fmt::format("was asked for elements [{}, {}) of {}, which has {}", begin, end, quote(name), tensor.numel()),
+      refuse(fmt::format("has {} elements in {}, elements [{}, {}) were requested", tensor.numel(), quote(name), begin, end),
              "read within the tensor");
     if (!SafetensorsHeader::is_loaded(tensor.dtype))
       refuse(fmt::format("has {} of dtype {}, which Levin does not load", quote(name), c10::getDtypeNames(tensor.dtype).first),
@@ -55,11 +55,11 @@ class SafetensorsReader::Implementation {
     const auto element = c10::elementSize(tensor.dtype);
     file_.read_at(memory, static_cast<size_t>(end - begin) * element,
                   data_begin_ + header_.offsets[found->second] + static_cast<uint64_t>(begin) * element);
-    // Any other byte would be neither true nor false.
+    // A bool of any other value is undefined behaviour.
     if (tensor.dtype == c10::ScalarType::Bool)
       for (auto *byte = static_cast<uint8_t*>(memory), *last = byte + (end - begin); byte != last; byte++)
         if (*byte > 1)
-          refuse(fmt::format("has {} in {}, whose dtype is bool", *byte, quote(name)), "save it as uint8, or with 0 and 1 alone");
+          refuse(fmt::format("has the value {} in {}, whose dtype is bool", *byte, quote(name)), "save it as uint8, or with 0 and 1 only");
   }
 
   const std::filesystem::path path_;
@@ -84,7 +84,7 @@ class SafetensorsReader::Implementation {
     if (length > SafetensorsHeader::most_bytes)
       refuse(fmt::format("is not a safetensors file: its header would have {} bytes, more than {}", length, SafetensorsHeader::most_bytes),
              "give a safetensors file");
-    if (length > size - sizeof length) refuse(fmt::format("is truncated: it has {} bytes, and its header alone {}", size, length));
+    if (length > size - sizeof length) refuse(fmt::format("is truncated: it has {} bytes, its header has {}", size, length));
     std::string text(length, '\0');
     file_.read_at(text.data(), text.size(), sizeof length);
     return text;

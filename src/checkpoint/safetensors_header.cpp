@@ -17,7 +17,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr std::string_view metadata_name = "__metadata__";
-constexpr size_t most_dims = 32;  // HDF5's limit, too
+constexpr size_t most_dims = 32;  // as HDF5
 
 constexpr std::array<std::pair<std::string_view, at::ScalarType>, 19> dtypes{{{"F64", at::ScalarType::Double},
                                                                               {"F32", at::ScalarType::Float},
@@ -43,13 +43,13 @@ constexpr auto save_again = "save it again with Python's safetensors: save_file(
 
 bool is_name(const std::string& name) { return first_bad_byte(name) == std::string::npos && name.find('\n') == std::string::npos; }
 
-/// Takes each tensor out as soon as it is parsed, so that a hostile header never makes it hold more JSON than one tensor's.
+/// Converts each tensor as soon as it is parsed: a hostile header never holds more JSON in memory than one tensor.
 class Parser {
  public:
   Parser(uint64_t data_bytes, const std::filesystem::path& path) : data_bytes_(data_bytes), path_(path) {}
 
   SafetensorsHeader parse(std::string_view text) {
-    // Python's safetensors refuses zero bytes, too; our JSON parser would take one as the end of the text.
+    // The JSON parser would treat a zero byte as the end of the text. Python's safetensors refuses them, too.
     if (const auto zero = text.find('\0'); zero != std::string_view::npos)
       refuse(fmt::format("has a header with a zero byte at {}", zero), "pad the header with spaces");
     if (!text.starts_with('{')) {
@@ -76,12 +76,12 @@ class Parser {
     throw DataError(fmt::format("{} {}", path_.string(), why), remedy, "checkpoint");
   }
 
-  // Depth 1 is the header, 2 a tensor or the metadata, 3 a list in a tensor.
+  // Depth 1: the header; 2: a tensor or the metadata; 3: a list in a tensor.
   bool check_event(int depth, Json::parse_event_t event, Json& value) {
     using Event = Json::parse_event_t;
     if (depth > 3 || (depth == 3 && event != Event::value) || (depth == 2 && event == Event::object_start))
       refuse(fmt::format("has a header that is nested too deeply in {}", quote(name_)));
-    if (depth == 1 && event == Event::value && name_ == metadata_name && value.is_null()) return false;  // as Python's: no metadata
+    if (depth == 1 && event == Event::value && name_ == metadata_name && value.is_null()) return false;  // as in Python's safetensors
     if (depth == 1 && (event == Event::value || event == Event::array_start))
       refuse(fmt::format("has a header in which {} is not an object", quote(name_)));
     if (event == Event::array_start) items_ = 0;
@@ -135,7 +135,7 @@ class Parser {
     for (const auto& size : list(object, "shape")) {
       found.entry.shape.push_back(integer(size, "a size"));
       if (__builtin_mul_overflow(bytes, found.entry.shape.back(), &bytes))
-        refuse(fmt::format("has {} with more bytes than 64 bits count", quote(name_)));
+        refuse(fmt::format("has {} with a size that overflows", quote(name_)));
     }
     const auto& offsets = list(object, "data_offsets");
     if (offsets.size() != 2) refuse(fmt::format("has {} with {} offsets, not 2", quote(name_), offsets.size()));
@@ -194,10 +194,10 @@ SafetensorsHeader SafetensorsHeader::from_text(std::string_view text, uint64_t d
 
 SafetensorsHeader SafetensorsHeader::for_tensors(std::vector<TensorEntry> tensors, std::map<std::string, std::string> metadata) {
   const auto refuse = [](const std::string& why) { throw UsageError("checkpoint", why); };
-  // By falling size of the elements, as Python's safetensors does.
+  // By decreasing size of the elements, as Python's safetensors does: aligns every tensor.
   std::sort(tensors.begin(), tensors.end(), [](const TensorEntry& a, const TensorEntry& b) {
-    const auto of_a = c10::elementSize(a.dtype), of_b = c10::elementSize(b.dtype);
-    return of_a != of_b ? of_a > of_b : a.name < b.name;
+    const auto size_a = c10::elementSize(a.dtype), size_b = c10::elementSize(b.dtype);
+    return size_a != size_b ? size_a > size_b : a.name < b.name;
   });
   SafetensorsHeader header{.tensors = std::move(tensors), .offsets = {}, .metadata = std::move(metadata)};
   std::set<std::string> names;
@@ -207,7 +207,7 @@ SafetensorsHeader SafetensorsHeader::for_tensors(std::vector<TensorEntry> tensor
       refuse(fmt::format("{} is not a valid name for a tensor of a safetensors file", quote(tensor.name)));
     if (!names.insert(tensor.name).second) refuse(fmt::format("{} is given twice", quote(tensor.name)));
     if (name_of(tensor.dtype).empty())
-      refuse(fmt::format("{} is of dtype {}, which safetensors files do not hold", quote(tensor.name), c10::toString(tensor.dtype)));
+      refuse(fmt::format("{} has dtype {}, which safetensors does not support", quote(tensor.name), c10::toString(tensor.dtype)));
     header.offsets.push_back(offset);
     offset += static_cast<uint64_t>(tensor.bytes());
   }

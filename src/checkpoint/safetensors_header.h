@@ -16,20 +16,20 @@ namespace levin::detail {
 /// The header of a safetensors file: its length (64 bits, little-endian), and JSON.
 struct SafetensorsHeader {
   static constexpr uint64_t length_bytes = 8, most_bytes = 100'000'000;
-  /// The remedy for a file that Python's safetensors does not read, either.
+  /// Remedy for a file that Python's safetensors refuses, too.
   static constexpr auto corrupt = "copy or download the file again";
 
-  std::vector<TensorEntry> tensors;  ///< in the order of their bytes
-  std::vector<uint64_t> offsets;     ///< of each, from the header's end
+  std::vector<TensorEntry> tensors;  ///< by offset
+  std::vector<uint64_t> offsets;     ///< by tensor, in bytes from the end of the header
   std::map<std::string, std::string> metadata;
 
-  /// Whether tensors of this dtype can be read; others (fp8, complex) are only listed.
+  /// Whether tensors of this dtype can be read. Others (fp8, complex) are only listed.
   static bool is_loaded(c10::ScalarType dtype);
-  /// DataError, which names `path`, for an invalid header, and where the tensors do not fill exactly `data_bytes` without gaps.
+  /// DataError, with `path`, for an invalid header, or if the tensors do not fill exactly `data_bytes` without gaps.
   static SafetensorsHeader from_text(std::string_view text, uint64_t data_bytes, const std::filesystem::path& path);
-  /// A header with offsets for the tensors, sorted so that each is aligned. UsageError for names and dtypes that the format does not hold.
+  /// A header for the tensors, sorted so that each is aligned. UsageError for names and dtypes that the format does not support.
   static SafetensorsHeader for_tensors(std::vector<TensorEntry> tensors, std::map<std::string, std::string> metadata);
-  /// Padded with spaces, so that the data are aligned.
+  /// The JSON, padded with spaces to align the data.
   std::string to_text() const;
 };
 

@@ -21,37 +21,37 @@ namespace {
 
 [[noreturn]] void refuse(const std::string& message) { throw UsageError("checkpoint", message); }
 
-// Of two keys with a line for each tensor.
-std::string first_difference(const std::string& first, const std::string& mine) {
+// Compares two layout keys, which have one line per tensor.
+std::string first_difference(const std::string& first, const std::string& other) {
   size_t a = 0, b = 0;
-  while (a < first.size() || b < mine.size()) {
-    const auto line = [](const std::string& text, size_t& at) {
-      if (at >= text.size()) return std::string("nothing");
-      const size_t end = text.find('\n', at);
-      const auto found = text.substr(at, end - at);
-      at = end + 1;
+  while (a < first.size() || b < other.size()) {
+    const auto line = [](const std::string& text, size_t& begin) {
+      if (begin >= text.size()) return std::string("nothing");
+      const size_t end = text.find('\n', begin);
+      const auto found = text.substr(begin, end - begin);
+      begin = end + 1;
       return quote(found);
     };
-    const auto expected = line(first, a), actual = line(mine, b);
-    if (expected != actual) return fmt::format("rank 0 has {} where it has {}", expected, actual);
+    const auto expected = line(first, a), actual = line(other, b);
+    if (expected != actual) return fmt::format("rank 0 has {}, this rank {}", expected, actual);
   }
   return "the order";
 }
 
-// Of the pieces, which must be of these tensors.
+// The regions of this rank's pieces, in the same order. UsageError for a piece that does not fit its tensor.
 std::vector<Region> regions_of(const CheckpointState& state, const KnownLayout& known) {
   std::vector<Region> regions;
   for (const auto& piece : state.pieces) {
     const auto found = known.index.find(piece.name);
-    if (found == known.index.end()) refuse(fmt::format("a piece of the unknown tensor {}", quote(piece.name)));
+    if (found == known.index.end()) refuse(fmt::format("invalid piece: unknown tensor {}", quote(piece.name)));
     const auto& tensor = state.tensors[found->second];
     if (!fits(piece.slab, tensor.shape))
       refuse(piece.slab.flattened
-                 ? fmt::format("a piece of {} with {} of {}", quote(piece.name), text_of(piece.slab), tensor.numel())
-                 : fmt::format("a piece of {}, which is {}, with {}", quote(piece.name), tensor.form(), text_of(piece.slab)));
+                 ? fmt::format("invalid piece: {} of {}, which has {}", text_of(piece.slab), quote(piece.name), tensor.numel())
+                 : fmt::format("invalid piece: {} of {}, which is {}", text_of(piece.slab), quote(piece.name), tensor.form()));
     regions.push_back({static_cast<int64_t>(found->second), simplified(piece.slab, tensor.shape)});
     if (!regions.back().slab.flattened && tensor.shape.size() > most_box_dimensions)
-      refuse(fmt::format("a piece of {} is a box of {} dimensions, at most {} are supported; provide ranges of the flattened tensor",
+      refuse(fmt::format("invalid piece: {} has {} dimensions, boxes have at most {}; provide ranges of the flattened tensor",
                          quote(piece.name), tensor.shape.size(), most_box_dimensions));
   }
   return regions;
@@ -80,14 +80,14 @@ bool SaveJob::agree_on_tensors(const std::string& key, bool changed) {
   if (same) return changed;
   const auto first = broadcast_text(communicator_, key);
   on_all_ranks(communicator_, "checkpoint", [&] {
-    if (first != key) refuse(fmt::format("its tensors differ from rank 0's: {}", first_difference(first, key)));
+    if (first != key) refuse(fmt::format("the tensors differ from rank 0's: {}", first_difference(first, key)));
   });
   return true;
 }
 
 void SaveJob::check(const CheckpointState& state, bool changed) const {
   if (changed) check_names_and_shapes(state.tensors, state.texts);
-  for (const auto& [name, text] : state.texts)  // they change while the layout stays
+  for (const auto& [name, text] : state.texts)  // texts can change while the layout does not
     if (text.find('\0') != std::string::npos) refuse(fmt::format("{} has a zero byte; save it as a tensor of uint8", quote(name)));
   for (const auto& [name, value] : info_.fields)
     if (first_bad_byte(name) != std::string::npos || first_bad_byte(value) != std::string::npos)
@@ -95,56 +95,58 @@ void SaveJob::check(const CheckpointState& state, bool changed) const {
   if (info_.step < 0 || info_.epoch < 0) refuse(fmt::format("step {} and epoch {} must not be negative", info_.step, info_.epoch));
 }
 
-std::string SaveJob::key_of(const CheckpointState& state, const std::string& tensors, bool of_pieces) const {
+std::string SaveJob::key_of(const CheckpointState& state, const std::string& tensors, bool with_ranges) const {
   auto key = is_first() ? layout_key(state.tensors, state.texts) : tensors;
   for (const auto& [name, slab, data] : state.pieces)
-    if (of_pieces || !slab.flattened) key += fmt::format("{} {} {} {}\n", name, slab.flattened, slab.offset, slab.extent);
+    if (with_ranges || !slab.flattened) key += fmt::format("{} {} {} {}\n", name, slab.flattened, slab.offset, slab.extent);
   return key;
 }
 
 void SaveJob::begin(const CheckpointState& state, KnownLayout& known) {
   const auto key = layout_key(state.tensors, {});
-  const bool changed = agree_on_tensors(key, !known.files || key_of(state, key, known.of_pieces) != known.key);
+  const bool changed = agree_on_tensors(key, !known.files || key_of(state, key, known.depends_on_pieces) != known.key);
 
-  KnownLayout another;
+  KnownLayout updated;
   if (changed)
-    for (size_t i = 0; i < state.tensors.size(); i++) another.index.emplace(state.tensors[i].name, i);
+    for (size_t i = 0; i < state.tensors.size(); i++) updated.index.emplace(state.tensors[i].name, i);
   std::vector<Region> pieces;
   on_all_ranks(communicator_, "checkpoint", [&] {
     if (is_first()) check(state, changed);
-    pieces = regions_of(state, changed ? another : known);
+    pieces = regions_of(state, changed ? updated : known);
   });
   if (changed) {
-    another.of_pieces = groups_.count() > 1 || all_sum(communicator_, std::any_of(pieces.begin(), pieces.end(), is_box) ? 1 : 0) > 0;
-    another.key = key_of(state, key, another.of_pieces);
-    known = make_layout_of_all(state, pieces, std::move(another));
+    updated.depends_on_pieces =
+        groups_.count() > 1 || all_sum(communicator_, std::any_of(pieces.begin(), pieces.end(), is_box) ? 1 : 0) > 0;
+    updated.key = key_of(state, key, updated.depends_on_pieces);
+    known = make_layouts(state, pieces, std::move(updated));
   }
   files_ = known.files;
-  layout_ = known.mine;
+  layout_ = known.layout;
   make_files();
   on_all_ranks(communicator_, "checkpoint", [&] { make_parts(state, pieces, known); });
 }
 
-// What the data sets of this rank's file are: whole tensors where there is one file, else what its ranks have of them. In one file, too, a
-// tensor with boxes is stored as its ranks have it.
-std::vector<Region> SaveJob::regions_of_file(const CheckpointState& state, const std::vector<Region>& pieces, bool of_pieces) const {
+// The data sets of this rank's file: in a single file whole tensors, in one of several files the merged pieces of its ranks. A tensor with
+// boxes is stored as pieces in a single file, too.
+std::vector<Region> SaveJob::regions_of_file(const CheckpointState& state, const std::vector<Region>& pieces,
+                                             bool depends_on_pieces) const {
   const bool several = groups_.count() > 1;
   std::vector<Region> regions;
   std::vector<bool> whole(state.tensors.size(), !several);
-  if (of_pieces) {
-    std::vector<int64_t> numbers{static_cast<int64_t>(groups_.mine), 0};
+  if (depends_on_pieces) {
+    std::vector<int64_t> numbers{static_cast<int64_t>(groups_.file), 0};
     for (const auto& piece : pieces)
       if (elements_of(piece.slab) > 0) {
         append(numbers, piece);
         numbers[1]++;
       }
     numbers = all_gather_values(communicator_, numbers);
-    for (size_t at = 0; at < numbers.size();) {
-      const bool mine = numbers[at] == static_cast<int64_t>(groups_.mine);
-      const auto count = numbers[at + 1];
-      at += 2;
+    for (size_t position = 0; position < numbers.size();) {
+      const bool own = numbers[position] == static_cast<int64_t>(groups_.file);
+      const auto count = numbers[position + 1];
+      position += 2;
       for (int64_t i = 0; i < count; i++)
-        if (auto region = take_region(numbers, at); mine) regions.push_back(std::move(region));
+        if (auto region = take_region(numbers, position); own) regions.push_back(std::move(region));
     }
     for (const auto& region : regions)
       if (is_box(region)) whole[static_cast<size_t>(region.tensor)] = false;
@@ -154,38 +156,38 @@ std::vector<Region> SaveJob::regions_of_file(const CheckpointState& state, const
     for (size_t i = 0; i < state.tensors.size(); i++)
       if (const int64_t numel = state.tensors[i].numel(); whole[i] || numel == 0)
         regions.push_back({static_cast<int64_t>(i), Hyperslab::range(0, numel)});
-  return united(std::move(regions));
+  return merged(std::move(regions));
 }
 
-KnownLayout SaveJob::make_layout_of_all(const CheckpointState& state, const std::vector<Region>& pieces, KnownLayout known) {
-  const auto regions = regions_of_file(state, pieces, known.of_pieces);
+KnownLayout SaveJob::make_layouts(const CheckpointState& state, const std::vector<Region>& pieces, KnownLayout known) {
+  const auto regions = regions_of_file(state, pieces, known.depends_on_pieces);
   std::vector<int64_t> numbers;
   on_all_ranks(communicator_, "checkpoint", [&] {
     if (!makes_file()) return;
-    known.mine = std::make_shared<const FileLayout>(
+    known.layout = std::make_shared<const FileLayout>(
         make_layout(entries_of(regions, state.tensors), is_first() ? state.texts : std::vector<TextEntry>(), options_.alignment));
-    numbers = {static_cast<int64_t>(known.mine->file_bytes), static_cast<int64_t>(known.mine->metadata_hash),
+    numbers = {static_cast<int64_t>(known.layout->file_bytes), static_cast<int64_t>(known.layout->metadata_hash),
                static_cast<int64_t>(regions.size())};
     for (size_t i = 0; i < regions.size(); i++) {
       append(numbers, regions[i]);
-      numbers.push_back(static_cast<int64_t>(known.mine->tensors[i].offset));
+      numbers.push_back(static_cast<int64_t>(known.layout->tensors[i].offset));
     }
   });
   std::vector<KnownLayout::StateFile> files(groups_.count());
   for (size_t number = 0; number < files.size(); number++) {
-    const bool mine = number == groups_.mine;
+    const bool own = number == groups_.file;
     const auto received =
-        broadcast_values(communicator_, mine && makes_file() ? numbers : std::vector<int64_t>(), groups_.first_ranks[number]);
+        broadcast_values(communicator_, own && makes_file() ? numbers : std::vector<int64_t>(), groups_.first_ranks[number]);
     auto& file = files[number];
     file.bytes = static_cast<uint64_t>(received[0]);
     file.metadata_hash = static_cast<uint64_t>(received[1]);
-    if (mine) known.first_dataset = known.datasets;
+    if (own) known.first_dataset = known.datasets;
     known.datasets += static_cast<size_t>(received[2]);
-    if (!mine && !is_first()) continue;
-    for (size_t at = 3; at < received.size(); at++) {
-      auto region = take_region(received, at);
+    if (!own && !is_first()) continue;
+    for (size_t position = 3; position < received.size(); position++) {
+      auto region = take_region(received, position);
       const uint64_t element = c10::elementSize(state.tensors[static_cast<size_t>(region.tensor)].dtype);
-      file.extents.push_back({static_cast<uint64_t>(received[at]), static_cast<uint64_t>(elements_of(region.slab)) * element});
+      file.extents.push_back({static_cast<uint64_t>(received[position]), static_cast<uint64_t>(elements_of(region.slab)) * element});
       file.regions.push_back(std::move(region));
     }
   }
@@ -193,7 +195,7 @@ KnownLayout SaveJob::make_layout_of_all(const CheckpointState& state, const std:
   return known;
 }
 
-// The directory and the first file are rank 0's; the others need the directory, and their ranks need them.
+// Order: rank 0 creates the directory and the first file, then other ranks the other files, then the remaining ranks open them.
 void SaveJob::make_files() {
   const bool first = is_first();
   on_all_ranks(communicator_, "checkpoint", [&] {
@@ -215,12 +217,12 @@ void SaveJob::make_files() {
 }
 
 void SaveJob::make_parts(const CheckpointState& state, const std::vector<Region>& pieces, const KnownLayout& known) {
-  const auto& file = (*known.files)[groups_.mine];
+  const auto& file = (*known.files)[groups_.file];
   for (size_t i = 0; i < pieces.size(); i++) {
     const auto& piece = pieces[i];
     const auto elements = static_cast<uint64_t>(elements_of(piece.slab));
     if (elements == 0) continue;
-    // A box has its own; a range is in the last that begins where it does, or before.
+    // A box has its own data set. A range lies in the last data set that begins at or before it.
     const auto after = std::upper_bound(file.regions.begin(), file.regions.end(), piece);
     const auto set = static_cast<size_t>(after - file.regions.begin()) - 1;
     const uint64_t element = c10::elementSize(state.tensors[static_cast<size_t>(piece.tensor)].dtype),
@@ -246,7 +248,7 @@ void SaveJob::write() {
   if (layout_)
     for (const auto& [offset, bytes] : layout_->metadata) file_.write_at(bytes.data(), bytes.size(), offset);
   if (options_.fsync) file_.sync();
-  if (options_.fsync && layout_ && !is_first()) sync_directory(file_.path().parent_path());  // rank 0 syncs it on its own host
+  if (options_.fsync && layout_ && !is_first()) sync_directory(file_.path().parent_path());  // commit() syncs it on rank 0's host only
   file_.close();
 }
 
@@ -297,7 +299,7 @@ void SaveJob::commit(bool write_last) {
   partial_->commit(make_manifest().to_text(), options_.fsync);
   if (write_last) try {
       replace_file(folder_ / "last", info_.name + "\n", options_.fsync);
-    } catch (const IoError&) {  // a hint only, and the checkpoint is committed
+    } catch (const IoError&) {  // `last` is a hint only
     }
 }
 

@@ -26,7 +26,7 @@ bool SharedPages::write(const void* data, size_t bytes, uint64_t offset) {
   if (!start_ || offset + bytes > bytes_) return false;
   static const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
   const uint64_t begin = offset / page * page;
-  // Where there is no room for a page the first store into it would be a SIGBUS; this says so before.
+  // On a full tmpfs the first store into a page would raise SIGBUS; populating it returns an error instead.
   constexpr int populate_write = 23;  // MADV_POPULATE_WRITE, since Linux 5.14
   if (madvise(start_ + begin, offset + bytes - begin, populate_write) != 0) return false;
   std::memcpy(start_ + offset, data, bytes);

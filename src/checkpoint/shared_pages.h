@@ -6,17 +6,17 @@
 
 namespace levin::detail {
 
-/// The pages of a file that several ranks of a host write. Calls of pwrite take turns at the file's lock; where a file is memory (tmpfs)
-/// the ranks can write side by side into mappings of it.
+/// Concurrent writes of several ranks of a host into one file on tmpfs, through a mapping. Calls of pwrite would serialize on the inode's
+/// lock.
 class SharedPages {
  public:
-  /// `use` false: nothing is mapped. The file has its size already.
+  /// Maps the file if `use` and if it is on tmpfs. The file must already have its final size.
   SharedPages(const File& file, bool use);
   ~SharedPages();
   SharedPages(const SharedPages&) = delete;
   SharedPages& operator=(const SharedPages&) = delete;
 
-  /// False, and nothing is written, where there is no mapping, or no room for these pages: then pwrite says why.
+  /// False, with nothing written, if the file is not mapped or has no room for these pages; pwrite then reports the error.
   bool write(const void* data, size_t bytes, uint64_t offset);
 
  private:

@@ -78,17 +78,17 @@ void RunCopier::take(uint64_t begin, const std::byte* bytes, uint64_t count) {
 void RunCopier::read_rest(const std::function<void(uint64_t begin, uint64_t end, std::byte* to)>& read) {
   constexpr uint64_t chunk_bytes = 128 << 10;
   std::vector<std::byte> chunk;
-  for (uint64_t place = 0; !done();) {
+  for (uint64_t chunk_end = 0; !done();) {
     const uint64_t run_bytes = static_cast<uint64_t>(runs_.run().elements) * element_bytes_;
     if (run_bytes >= chunk_bytes || static_cast<uint64_t>(runs_.step()) * element_bytes_ >= chunk_bytes) {
       read(next_begin(), next_begin() + run_bytes, memory_ + static_cast<uint64_t>(runs_.run().to) * element_bytes_);
       runs_.next();
       continue;
     }
-    const uint64_t begin = std::max(place, next_begin());
-    place = std::min(begin + chunk_bytes, end());
-    chunk.resize(place - begin);
-    read(begin, place, chunk.data());
+    const uint64_t begin = std::max(chunk_end, next_begin());
+    chunk_end = std::min(begin + chunk_bytes, end());
+    chunk.resize(chunk_end - begin);
+    read(begin, chunk_end, chunk.data());
     take(begin, chunk.data(), chunk.size());
   }
 }

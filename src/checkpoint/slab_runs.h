@@ -9,15 +9,16 @@
 
 namespace levin::detail {
 
-/// Elements that follow one another in two packed slabs of a tensor: `elements` of them, from `from` on in the one and `to` in the other.
+/// A run of elements that are contiguous in two packed slabs of a tensor: `elements` of them, at position `from` in the first slab and `to`
+/// in the second.
 struct SlabRun {
   int64_t from = 0, to = 0, elements = 0;
 };
 
-/// The elements of a box that two slabs have, as runs, in the order of the first.
+/// Iterates over the runs of a box that lies in both slabs, in the order of the first slab.
 class SlabRuns {
  public:
-  /// Where the elements of a slab are, packed in row-major order: element `index` at the sum of index * stride, less the first.
+  /// Row-major packing of a slab: the element at `index` has position sum(index * strides) - first.
   struct Packing {
     Packing(const Hyperslab& slab, const Shape& shape);
     int64_t position(const std::vector<int64_t>& index) const;
@@ -30,37 +31,37 @@ class SlabRuns {
   bool done() const noexcept { return done_; }
   const SlabRun& run() const noexcept { return run_; }
   void next();
-  /// Is all one run?
+  /// Whether the box is a single run.
   bool single() const noexcept { return extent_.empty(); }
-  /// From the beginning of a run to that of the next, in the first slab.
+  /// Distance between the beginnings of consecutive runs, in elements of the first slab.
   int64_t step() const noexcept { return single() ? run_.elements : from_strides_.back(); }
-  /// Behind the last element, in the first slab.
+  /// Position behind the last element, in the first slab.
   int64_t end() const noexcept { return end_; }
 
  private:
-  std::vector<int64_t> extent_, index_, from_strides_, to_strides_;  ///< of the dimensions outside of a run
+  std::vector<int64_t> extent_, index_, from_strides_, to_strides_;  ///< of the dimensions that a run does not span
   SlabRun run_;
   int64_t end_ = 0;
   bool done_ = false;
 };
 
-/// What both slabs have: several boxes where one is a range.
+/// The intersection of two slabs: one SlabRuns per common box, of which a range can have several.
 std::vector<SlabRuns> runs_between(const Hyperslab& from, const Hyperslab& to, const Shape& shape);
 
-/// Copies runs into memory, as bytes of the first slab come in order.
+/// Copies runs from the first slab, whose bytes arrive in order, into `memory`, the second slab.
 class RunCopier {
  public:
   RunCopier(SlabRuns runs, uint64_t element_bytes, std::byte* memory)
       : runs_(std::move(runs)), element_bytes_(element_bytes), memory_(memory) {}
 
   bool done() const noexcept { return runs_.done(); }
-  /// Where the next run begins and all end, in bytes of the first slab.
+  /// Byte position of the next run, and behind the last, in the first slab.
   uint64_t next_begin() const noexcept { return static_cast<uint64_t>(runs_.run().from) * element_bytes_; }
   uint64_t end() const noexcept { return static_cast<uint64_t>(runs_.end()) * element_bytes_; }
-  /// Bytes [begin, begin + count) of the first slab.
+  /// Copies from bytes [begin, begin + count) of the first slab.
   void take(uint64_t begin, const std::byte* bytes, uint64_t count);
-  /// Reads the rest by `read`, which leaves bytes [begin, end) of the first slab at `to`: each run alone where runs or the gaps
-  /// between them are long, else chunks with several.
+  /// Copies the remaining runs through `read`, which stores bytes [begin, end) of the first slab at `to`. Long runs, and runs with long
+  /// gaps, are read one by one; others in chunks that contain several runs.
   void read_rest(const std::function<void(uint64_t begin, uint64_t end, std::byte* to)>& read);
 
  private:

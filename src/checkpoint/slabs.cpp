@@ -14,7 +14,7 @@
 namespace levin::detail {
 namespace {
 
-// The largest number where it overflows: such shapes are refused elsewhere.
+// Saturates on overflow: such shapes are refused elsewhere.
 int64_t product_of(Shape::const_iterator begin, Shape::const_iterator end) {
   int64_t product = 1;
   for (; begin != end; ++begin)
@@ -22,12 +22,12 @@ int64_t product_of(Shape::const_iterator begin, Shape::const_iterator end) {
   return product;
 }
 
-/// Splits a range by the rows of each dimension: the rest of a row, whole rows, the beginning of a row.
+/// Splits a range into boxes, recursively by dimension: the end of a row, whole rows, the beginning of a row.
 class RangeSplitter {
  public:
   explicit RangeSplitter(const Shape& shape) : shape_(shape), offset_(shape.size()), extent_(shape.size(), 1) {}
 
-  // Elements [begin, end) of dimensions from `dimension` on, at the offset of those before.
+  // Adds elements [begin, end) of the subtensor at offset_[0 … dimension - 1].
   void add(size_t dimension, int64_t begin, int64_t end) {
     if (begin >= end) return;
     if (dimension == shape_.size()) {
@@ -83,7 +83,7 @@ void check_slab(const std::filesystem::path& path, const TensorEntry& tensor, co
 
 Hyperslab simplified(const Hyperslab& slab, const Shape& shape) {
   if (slab.flattened) return slab;
-  // Whole in the last dimensions, partial in one, a single index in those before.
+  // Contiguous means: full extent in the last dimensions, any extent in one, a single index in the dimensions before it.
   size_t partial = shape.size();
   while (partial > 0 && slab.extent[partial - 1] == shape[partial - 1]) partial--;
   const int64_t elements = elements_of(slab);
@@ -111,9 +111,9 @@ std::string text_of(const Hyperslab& slab) {
   return fmt::format("elements at offset {} with extent {}", slab.offset, slab.extent);
 }
 
-// How many slabs have an element is the sum over all corners before it: +1 where a box begins, in one dimension -1 where it ends, in
-// several the product. So the first corner that is not the whole tensor's is the first element that is not counted once. Pairs of slabs
-// need no comparison.
+// An n-dimensional difference array: each box adds +1 or -1 at its corners (the product over dimensions of +1 at the begin and -1 at the
+// end), and the prefix sum at an element is the number of boxes that cover it. The whole tensor is subtracted, so the first corner with a
+// nonzero sum, in row-major order, is the first element that is not covered exactly once. No pair of slabs is compared.
 std::optional<Miscount> first_miscount(const std::vector<Hyperslab>& slabs, const Shape& shape) {
   using Corner = std::array<int64_t, most_box_dimensions>;
   std::vector<std::pair<Corner, int64_t>> corners;

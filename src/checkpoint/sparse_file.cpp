@@ -11,14 +11,14 @@
 namespace levin::detail {
 namespace {
 
-/// HDF5's view of it: its own members first.
+/// An open SparseFile as a file of the driver; HDF5 requires H5FD_t as the first member.
 struct OpenFile {
   H5FD_t base{};
   SparseFile* memory = nullptr;
   haddr_t allocated = 0;
 };
 
-/// What the property list hands to open.
+/// Driver info that the property list passes to open.
 struct Info {
   SparseFile* memory;
 };
@@ -55,7 +55,7 @@ herr_t read(H5FD_t* file, H5FD_mem_t, hid_t, haddr_t offset, size_t bytes, void*
 int compare(const H5FD_t* a, const H5FD_t* b) { return of(a)->memory < of(b)->memory ? -1 : of(a)->memory > of(b)->memory ? 1 : 0; }
 
 herr_t features(const H5FD_t*, unsigned long* flags) {
-  // As the drivers of real files, so that places come out the same.
+  // The features of HDF5's file drivers, so that allocation behaves the same.
   *flags = H5FD_FEAT_AGGREGATE_METADATA | H5FD_FEAT_ACCUMULATE_METADATA | H5FD_FEAT_DATA_SIEVE | H5FD_FEAT_AGGREGATE_SMALLDATA;
   return 0;
 }
@@ -64,7 +64,7 @@ H5FD_class_t make_driver() {
   H5FD_class_t driver{};
 #if H5_VERSION_GE(1, 14, 0)
   driver.version = H5FD_CLASS_VERSION;
-  driver.value = static_cast<H5FD_class_value_t>(500);  // the library keeps those from 512 on for registered drivers, and to 255 its own
+  driver.value = static_cast<H5FD_class_value_t>(500);  // 256 to 511 are for testing; HDF5 uses those below and assigns those above
 #endif
   driver.name = "levin_sparse_memory";
   driver.maxaddr = HADDR_MAX;
@@ -90,7 +90,8 @@ H5FD_class_t make_driver() {
 }  // namespace
 
 void SparseFile::use_for(hid_t access) {
-  // Registered once, as HDF5's own drivers are: H5Fclose would use the driver after its last user had let it go. Guarded by HDF5's lock.
+  // Registered once and never unregistered: H5Fclose would use the driver after the last property list has released it. Guarded by the
+  // Hdf5Section of the caller.
   static const H5FD_class_t driver = make_driver();
   static hid_t id = -1;
   if (H5Iget_type(id) != H5I_VFL) id = H5FDregister(&driver);
@@ -101,22 +102,22 @@ void SparseFile::use_for(hid_t access) {
 void SparseFile::write(uint64_t offset, const char* data, size_t bytes) {
   while (bytes > 0) {
     const uint64_t begin = offset % page_bytes;
-    const size_t now = std::min(bytes, static_cast<size_t>(page_bytes - begin));
+    const size_t count = std::min(bytes, static_cast<size_t>(page_bytes - begin));
     auto& page = pages_.try_emplace(offset - begin, page_bytes, '\0').first->second;
-    std::memcpy(page.data() + begin, data, now);
-    offset += now, data += now, bytes -= now;
+    std::memcpy(page.data() + begin, data, count);
+    offset += count, data += count, bytes -= count;
   }
 }
 
 void SparseFile::read(uint64_t offset, char* data, size_t bytes) const {
   while (bytes > 0) {
     const uint64_t begin = offset % page_bytes;
-    const size_t now = std::min(bytes, static_cast<size_t>(page_bytes - begin));
+    const size_t count = std::min(bytes, static_cast<size_t>(page_bytes - begin));
     if (const auto page = pages_.find(offset - begin); page != pages_.end())
-      std::memcpy(data, page->second.data() + begin, now);
+      std::memcpy(data, page->second.data() + begin, count);
     else
-      std::memset(data, 0, now);
-    offset += now, data += now, bytes -= now;
+      std::memset(data, 0, count);
+    offset += count, data += count, bytes -= count;
   }
 }
 

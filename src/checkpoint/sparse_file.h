@@ -8,18 +8,17 @@
 
 namespace levin::detail {
 
-/// A file in memory that HDF5 writes to, of which only pages that were written exist: a layout of many GB is a few pages of metadata. HDF5
-/// has a driver for files in memory, which takes the memory of the whole file; and on a disk a layout could fail for want of room, after
-/// which HDF5 1.10 crashes at MPI_Finalize.
+/// A sparse file in memory for HDF5: only written pages exist, so the layout of many GB takes a few pages of metadata. HDF5's core driver
+/// would allocate the whole file, and on a full disk HDF5 1.10 fails and then crashes in MPI_Finalize.
 class SparseFile {
  public:
   static constexpr size_t page_bytes = 4096;
 
-  /// Makes `access` (a file access property list) create this file; its name then means nothing. Inside a Hdf5Section.
+  /// Sets the driver of `access`, a file access property list, to this file; the name of the file is ignored. Call it in a Hdf5Section.
   void use_for(hid_t access);
 
   uint64_t bytes() const noexcept { return bytes_; }
-  /// By offset, a multiple of page_bytes. What is not there is zero.
+  /// Written pages by offset, a multiple of page_bytes. All other bytes are zero.
   const std::map<uint64_t, std::string>& pages() const noexcept { return pages_; }
 
   void write(uint64_t offset, const char* data, size_t bytes);

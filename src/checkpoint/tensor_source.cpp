@@ -42,7 +42,7 @@ std::unique_ptr<TensorSource> open_tensor_source(const std::filesystem::path& pa
   namespace fs = std::filesystem;
   std::string checkpoint;
   on_all_ranks(communicator, "checkpoint", [&] {
-    if (communicator && communicator->rank() != 0) return;  // rank 0 alone looks, so that all ranks open the same
+    if (communicator && communicator->rank() != 0) return;  // only rank 0 decides, so that all ranks open the same file
     std::error_code unseen;
     const fs::path file = follow_last(path);
     if (fs::is_symlink(path, unseen) && !fs::exists(path, unseen))
@@ -56,8 +56,8 @@ std::unique_ptr<TensorSource> open_tensor_source(const std::filesystem::path& pa
     if (path.extension() == ".h5") checkpoint = path.has_parent_path() ? path.parent_path().string() : ".";
   });
   checkpoint = broadcast_text(communicator, checkpoint);
-  const auto make = [&]<class Reader>(std::in_place_type_t<Reader>, const fs::path& at) -> std::unique_ptr<TensorSource> {
-    return communicator ? std::make_unique<Reader>(at, *communicator) : std::make_unique<Reader>(at);
+  const auto make = [&]<class Reader>(std::in_place_type_t<Reader>, const fs::path& source) -> std::unique_ptr<TensorSource> {
+    return communicator ? std::make_unique<Reader>(source, *communicator) : std::make_unique<Reader>(source);
   };
   if (!checkpoint.empty()) return make(std::in_place_type<CheckpointReader>, checkpoint);
   std::error_code error;

@@ -13,19 +13,19 @@
 namespace levin::detail {
 namespace {
 
-[[noreturn]] void damaged(const File& file, const std::string& name, uint64_t begin, uint64_t end) {
+[[noreturn]] void throw_mismatch(const File& file, const std::string& name, uint64_t begin, uint64_t end) {
   throw DataError(fmt::format("{}: {} is corrupt: checksum mismatch in bytes [{}, {}) of the file", file.path().string(), name, begin, end),
                   "use another checkpoint", "checkpoint");
 }
 
 void check(const HashingReader& reader, const File& file, const Manifest::Dataset& set, const Manifest::Block& block, uint64_t begin) {
-  if (reader.value() != block.hash) damaged(file, quote(set.name), begin, begin + block.bytes);
+  if (reader.value() != block.hash) throw_mismatch(file, quote(set.name), begin, begin + block.bytes);
 }
 
 }  // namespace
 
 void verify(const std::vector<File>& files, const Manifest& manifest, Communicator* communicator,
-            const std::function<bool(const std::string& name)>& later) {
+            const std::function<bool(const std::string& name)>& skip) {
   const auto rank = static_cast<uint64_t>(communicator ? communicator->rank() : 0),
              ranks = static_cast<uint64_t>(communicator ? communicator->size() : 1);
   on_all_ranks(communicator, "checkpoint", [&] {
@@ -43,20 +43,20 @@ void verify(const std::vector<File>& files, const Manifest& manifest, Communicat
         if (set.file == i) extents.push_back({set.offset, set.bytes});
       auto& reader = readers[i];
       for (const auto& [begin, end] : gaps_between(extents, manifest.files[i].bytes)) reader.add(begin, end);
-      if (reader.value() != manifest.files[i].metadata_hash) damaged(files[i], "metadata", 0, manifest.files[i].bytes);
+      if (reader.value() != manifest.files[i].metadata_hash) throw_mismatch(files[i], "metadata", 0, manifest.files[i].bytes);
     }
     std::vector<const Manifest::Dataset*> sets;
-    uint64_t all_bytes = 0, seen_bytes = 0;
+    uint64_t all_bytes = 0, previous_bytes = 0;
     for (const auto& set : manifest.datasets)
-      if (!later(set.name)) sets.push_back(&set), all_bytes += set.bytes;
+      if (!skip(set.name)) sets.push_back(&set), all_bytes += set.bytes;
     for (const auto* set : sets) {
       const auto& file = files[set->file];
       auto& reader = readers[set->file];
       uint64_t begin = set->offset;
       for (const auto& block : set->blocks) {
-        // Rank r's are the blocks whose middle is in the r-th part of the bytes.
-        const auto middle = static_cast<unsigned __int128>(seen_bytes) + block.bytes / 2;
-        seen_bytes += block.bytes;
+        // Rank r verifies the blocks whose middle lies in the r-th part of all bytes.
+        const auto middle = static_cast<unsigned __int128>(previous_bytes) + block.bytes / 2;
+        previous_bytes += block.bytes;
         if (static_cast<uint64_t>(middle * ranks / all_bytes) == rank) {
           reader.reset();
           reader.add(begin, begin + block.bytes);

@@ -13,16 +13,15 @@ class Communicator;
 
 namespace levin::detail {
 
-/// The manifest's files against its checksums: their sizes, HDF5's own bytes (those of a file on one rank), the blocks of all data sets but
-/// those that come `later` (each rank about as many bytes as the others). DataError, on all ranks, for the first that does not match.
-/// Collective; a null communicator is a rank alone.
+/// Verifies the files of a manifest: their sizes, the HDF5 metadata (each file on one rank), and the blocks of all data sets except those
+/// to `skip` (distributed evenly by bytes). DataError, on all ranks, for the first mismatch. Collective; null communicator: a single rank.
 void verify(const std::vector<File>& files, const Manifest& manifest, Communicator* communicator,
-            const std::function<bool(const std::string& name)>& later);
+            const std::function<bool(const std::string& name)>& skip);
 
-/// Bytes [begin, end) of a data set, read and compared with the checksums of their blocks in one pass; of blocks at the ends the other
-/// bytes are read, too. DataError for a block that does not match.
+/// Reads bytes [begin, end) of a data set, and verifies their blocks in the same pass, including the rest of blocks at the ends. DataError
+/// for a checksum mismatch.
 void read_verified(const File& file, const Manifest::Dataset& set, uint64_t begin, uint64_t end, void* memory);
-/// The same with runs of the data set's bytes.
+/// The same for runs of the data set.
 void read_verified(const File& file, const Manifest::Dataset& set, RunCopier runs);
 
 }  // namespace levin::detail

@@ -1,5 +1,5 @@
 #pragma once
-// xxh3 by the widest instructions that this machine has, where the library can choose them at run time.
+// xxh3 with the widest SIMD instructions of this machine, where the library supports run-time dispatch.
 #include <xxhash.h>
 #if defined(__x86_64__) && __has_include(<xxh_x86dispatch.h>)
 #include <xxh_x86dispatch.h>
@@ -11,7 +11,7 @@
 
 namespace levin::detail {
 
-/// The xxh3 (64 bits) of bytes that come in pieces.
+/// Streaming xxh3, 64 bits.
 class Xxh3 {
  public:
   void reset() { XXH3_64bits_reset(state_.get()); }

@@ -20,7 +20,7 @@ const ConfigOption* find_option(const std::vector<ConfigOption>& options, const 
   return nullptr;
 }
 
-// The map that a path leads into: "model.weights" for "model.weights.cat".
+// The map option that contains a path: "model.weights" for "model.weights.cat".
 const ConfigOption* find_map(const std::vector<ConfigOption>& options, const std::string& path) {
   for (const auto& option : options)
     if (option.type->is_map() && path.size() > option.path.size() + 1 && path.starts_with(option.path) && path[option.path.size()] == '.')
@@ -33,13 +33,13 @@ po::options_description declare(const std::vector<ConfigOption>& options) {
   const auto text = [] { return po::value<std::string>(); };
   declared.add_options()("help", text(), "")("version", po::bool_switch(), "")("print_config", po::bool_switch(), "")("config", text(), "")(
       "subcommand", po::value<std::vector<std::string>>(), "");
-  std::set<std::string> any_below;  // Boost refuses a name that two patterns fit
+  std::set<std::string> any_below;  // Boost refuses a name that matches two patterns
   const auto is_below = [&](const std::string& path) {
     return std::any_of(any_below.begin(), any_below.end(), [&](const auto& map) { return path.starts_with(map); });
   };
   std::set<std::string> names{"help", "version", "print_config", "config", "subcommand"};
   for (const auto& option : options) {
-    // Alternatives of a choice may have fields of the same name: one option for all of them.
+    // Alternatives of a choice may share a field name: they share one option.
     if (names.insert(option.path).second) declared.add_options()(option.path.c_str(), text(), "");
     if (option.type->as_choice() && names.insert(option.path + ".name").second)
       declared.add_options()((option.path + ".name").c_str(), text(), "");
@@ -51,7 +51,7 @@ po::options_description declare(const std::vector<ConfigOption>& options) {
   return declared;
 }
 
-// Boost lets a value be left out only where it could never be a separate word: --flag true is ours.
+// Boost supports optional values only as --flag=true; --flag true is handled here.
 std::vector<po::option> with_optional_value(std::vector<std::string>& words, const std::vector<ConfigOption>& options,
                                             const std::vector<std::string>& groups) {
   const std::string name = words.front().starts_with("--") ? words.front().substr(2) : "";
@@ -113,7 +113,7 @@ CommandLine parse_command_line(const std::vector<std::string>& arguments, const 
     for (const auto& option : parsed.options) {
       const std::string value = option.value.empty() ? "" : option.value.front();
       std::string path = option.string_key;
-      // Boost lets --a --b 2 mean that a is "--b".
+      // Boost parses --a --b 2 as a = "--b".
       if (value.starts_with("--") && option.original_tokens.size() == 2) fail_missing(path, options);
       if (path == "subcommand" && option.position_key >= 0)
         line.subcommands.push_back(value);
@@ -126,7 +126,7 @@ CommandLine parse_command_line(const std::vector<std::string>& arguments, const 
       else if (path == "config")
         line.config_files.push_back(value);
       else {
-        // --trainer.strategy.name is --trainer.strategy.
+        // --trainer.strategy.name is an alias of --trainer.strategy.
         if (path.ends_with(".name") && !find_option(options, path)) {
           const auto* choice = find_option(options, path.substr(0, path.size() - 5));
           if (choice && choice->type->as_choice()) path.resize(path.size() - 5);

@@ -1,17 +1,17 @@
 #pragma once
-// Components that every program can choose by name.
+// Callbacks and loggers that every program offers by name.
 #include <string>
 
 #include "levin/cli/run.h"
 
 namespace levin::cli {
 
-/// Levin's callbacks and loggers, and the program's own. UsageError where two have one name.
+/// Levin's callbacks and loggers, and the program's own. UsageError for a duplicate name.
 CallbackRegistry known_callbacks(const Program& program);
 LoggerRegistry known_loggers(const Program& program);
 
-/// The model summary, the progress bar and, for a run with a folder, checkpoints, unless they are switched off or there is one already.
-/// ConfigError where one is named and switched off, or there are several summaries or bars.
+/// Adds the model summary, the progress bar and, for a run with a folder, checkpoints, unless switched off or already present. ConfigError
+/// if one is configured and switched off, or if several summaries or progress bars are configured.
 void add_default_callbacks(Trainer& trainer, bool has_folder);
 
 }  // namespace levin::cli

@@ -26,7 +26,7 @@ namespace levin::cli {
 namespace {
 
 constexpr int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
-constexpr size_t stack_bytes = 256 << 10;  // libbacktrace reads the debug information of all libraries
+constexpr size_t stack_bytes = 256 << 10;  // libbacktrace reads the debug information of all libraries on this stack
 
 const char* name_of(int number) noexcept {
   switch (number) {
@@ -82,7 +82,7 @@ struct CrashReport::State {
   bool several_hosts = false;
   std::string file, partial_file, json_begin;
 
-  // The crashing thread. The first to get here owns the report.
+  // The first thread that crashes owns the report.
   std::atomic<pid_t> thread{0};
   std::atomic<size_t> stage{0};
   int number = 0;
@@ -98,7 +98,7 @@ struct CrashReport::State {
   std::terminate_handler terminate_before = nullptr;
   stack_t stack{}, stack_before{};
 
-  static std::atomic<State*> installed;  // a handler can reach nothing else
+  static std::atomic<State*> installed;  // global, because a signal handler takes no arguments
 
   void describe_cause() noexcept {
     if (ranks > 1) ((text << "rank ") << int64_t{rank}) << " on " << host << ": ";
@@ -139,18 +139,18 @@ struct CrashReport::State {
   }
 
   void describe_context() noexcept {
-    if (cause.view().find("\n  in ") == std::string_view::npos) describe_trace_context(text);  // an exception's message has its own
+    if (cause.view().find("\n  in ") == std::string_view::npos) describe_trace_context(text);  // the message of an exception already has it
   }
 
   void claim() noexcept {
     NodeGroup* group = node;
     if (!group) return;
     speaks = group->abort(text.view());
-    if (speaks && several_hosts) {  // ranks of several hosts may crash at once; by then all know of the same one
+    if (speaks && several_hosts) {  // ranks of several hosts may crash at once; wait until all know the winner
       nap(500);
       speaks = group->aborted_by_this_rank();
     }
-    if (!speaks) nap(8000);  // until the launcher ends this rank; going first would end the one that speaks
+    if (!speaks) nap(8000);  // until the launcher ends this rank: exiting first would end the reporting rank
   }
 
   void walk() noexcept {
@@ -159,12 +159,12 @@ struct CrashReport::State {
   void name_functions() noexcept {
     if (speaks) trace.demangle();
   }
-  void say_the_stack() noexcept {
+  void describe_stack() noexcept {
     if (!speaks) return;
     text << "  stack, innermost first:";
     trace.describe(text, 7);
   }
-  // Printed twice: the cause is reported even if the stack trace takes longer than the job lives.
+  // Called twice: the cause is printed even if the job ends during the stack trace.
   void print() noexcept {
     if (!speaks) return;
     text << "\n";
@@ -191,15 +191,15 @@ struct CrashReport::State {
     if (close(out) == 0) rename(partial_file.c_str(), file.c_str());
   }
 
-  void let_others_stop() noexcept {
+  void wait_for_others() noexcept {
     if (ranks > 1 && speaks) nap(300);
   }
 
-  // If a stage crashes itself or takes too long, the next one begins.
-  [[noreturn]] void go_on() noexcept {
-    constexpr void (State::*stages[])() noexcept = {&State::describe_cause, &State::describe_context, &State::claim,         &State::print,
-                                                    &State::walk,           &State::name_functions,   &State::say_the_stack, &State::print,
-                                                    &State::record,         &State::let_others_stop};
+  // A crash or a timeout inside a stage starts the next stage.
+  [[noreturn]] void run_stages() noexcept {
+    constexpr void (State::*stages[])() noexcept = {&State::describe_cause, &State::describe_context, &State::claim,          &State::print,
+                                                    &State::walk,           &State::name_functions,   &State::describe_stack, &State::print,
+                                                    &State::record,         &State::wait_for_others};
     for (size_t next; (next = stage++) < std::size(stages);) {
       alarm(stages[next] == &State::claim ? 10 : stages[next] == &State::walk ? 6 : 2);
       (this->*stages[next])();
@@ -226,7 +226,7 @@ struct CrashReport::State {
     } else if (nobody != gettid() && number != SIGALRM) {
       while (true) nap(1000);  // the first thread ends the process
     }
-    state.go_on();
+    state.run_stages();
   }
 
   [[noreturn]] static void on_terminate() noexcept {
@@ -255,7 +255,7 @@ CrashReport::CrashReport(int rank, int ranks) {
   gethostname(state_->host, sizeof(state_->host) - 1);
   prepare_symbols();
   State::installed = state_.get();
-  // An alternate signal stack, for stack overflows. Other threads have none.
+  // An alternate signal stack reports stack overflows, on this thread only.
   void* stack = mmap(nullptr, stack_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
   if (stack != MAP_FAILED) {
     state_->stack.ss_sp = stack;

@@ -12,7 +12,7 @@ namespace po = boost::program_options;
 
 constexpr unsigned columns = 110, description_columns = 62;
 
-// The word for a value in "--trainer.max_epochs INTEGER".
+// The placeholder of a value: "--trainer.max_epochs INTEGER".
 std::string value_word(const ConfigOption& option) {
   if (option.type->is_bool()) return "[true|false]";
   if (option.type->as_choice()) return "NAME";
@@ -41,7 +41,7 @@ struct Section {
   std::vector<std::pair<std::string, std::string>> rows;
 };
 
-// The options under a caption, and one section for each alternative of a choice among them. No caption: they join the section before.
+// The options under a caption, then one section per alternative of each choice. Without a caption they join the previous section.
 void add_sections(const std::vector<ConfigOption>& options, const std::string& caption, std::vector<Section>& sections) {
   if (!caption.empty()) sections.push_back({caption, {}});
   const size_t own = sections.size() - 1;

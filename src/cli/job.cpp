@@ -52,7 +52,7 @@ int Job::run() {
   auto checkpoint = find_checkpoint();
   const auto init_from = open_init_from(checkpoint.get());
   const InitialWeights init{init_from.get(), settings_.run.init_rename, settings_.run.init_exclude};
-  // A start that is refused leaves the config of an earlier one as it is.
+  // A refused attempt must not change the config of an earlier one.
   if (subcommand_ == "fit")
     trainer_.add_callback(std::make_shared<LambdaCallback>(LambdaHooks{.on_train_start = [this](Trainer&, Module&) { begin_training(); }}));
   std::error_code unseen;
@@ -97,8 +97,9 @@ void Job::write_config() const {
   if (mpi_.rank() == 0 && !folder_.empty()) write_text(folder_ / "config.yaml", to_yaml(settings_.as_given));
 }
 
-// Nothing refuses the start any more: the run is this training from now on. A job that is killed leaves a record without an exit. Every
-// rank has the record, since the rank that fails first writes it; none trains before rank 0 has written, so that no error is overwritten.
+// Called when nothing can refuse the attempt any more: from now on the run is this training. A killed job leaves a record without an exit.
+// Every rank prepares the record, because the rank that fails first writes it. No rank trains before rank 0 has written, so that no error
+// is overwritten.
 void Job::begin_training() {
   if (folder_.empty()) return;
   record_.first_step = trainer_.global_step();
@@ -117,7 +118,7 @@ bool Job::is_of_this_run(const CheckpointReader& checkpoint) const {
   return run_folder && holds_checkpoint(*run_folder, checkpoint.path());
 }
 
-// Whether the test after the training that was run before came to its end, too.
+// Whether the previous attempt also completed the test after the training.
 bool Job::was_tested() {
   const bool tested =
       mpi_.rank() == 0 && settings_.trainer.test_after_fit && ended_well(record_.previous, "trainer.test_after_fit", "true");
@@ -126,7 +127,7 @@ bool Job::was_tested() {
   return tested_before;
 }
 
-// The checkpoint from which a training resumes, or whose weights are evaluated.
+// The checkpoint that the training resumes from, or whose weights are evaluated.
 std::unique_ptr<CheckpointReader> Job::find_checkpoint() {
   if (settings_.trainer.fast_dev_run.batches > 0) return nullptr;
   const auto& log = mpi_.log();
@@ -144,11 +145,11 @@ std::unique_ptr<CheckpointReader> Job::find_checkpoint() {
   return found;
 }
 
-// In place of one found corrupt while it was loaded, before the training has seen anything of it.
-std::unique_ptr<CheckpointReader> Job::another_checkpoint(const CheckpointReader& damaged, const std::string& why) {
+// Replaces a checkpoint that was found corrupt during loading, before the training starts.
+std::unique_ptr<CheckpointReader> Job::another_checkpoint(const CheckpointReader& corrupt, const std::string& why) {
   const auto& log = mpi_.log();
   auto found = cli::another_checkpoint(effective_ckpt_path(settings_.run, subcommand_), named_folder(settings_.run, settings_.runs),
-                                       damaged.path(), why, communicator(), log);
+                                       corrupt.path(), why, communicator(), log);
   if (!found) return found;
   if (mpi_.rank() == 0) log.warning("[checkpoint] skipped: {}", why);
   log.info("[cli] {} {} instead: step {}, epoch {}", subcommand_ == "fit" ? "resumes from" : "uses", found->path().string(),
@@ -179,7 +180,7 @@ void Job::evaluate(Module& module, DataModule& data, const LoadFrom& from) {
   }
 }
 
-// The data are set up before the model, whose options are linked to them.
+// Sets up the data before the model, whose options are linked to them.
 void Job::apply_links(DataModule& data) {
   data.attach(&trainer_);
   prepare_data(data, trainer_.session().topology(), communicator());
@@ -188,7 +189,7 @@ void Job::apply_links(DataModule& data) {
   record_.config = options_.write(/*linked=*/true);
 }
 
-// Relative, if it lies below the working directory of the start.
+// Relative if it lies below the initial working directory.
 std::string Job::folder_for_reader() const {
   const auto below = folder_.lexically_relative(settings_.directory);
   return (below.empty() || *below.begin() == ".." ? folder_ : below).string();
@@ -205,7 +206,7 @@ void Job::finish(int code) {
   if (report.samples > 0)
     fmt::print("{:.0f} samples/s in training, {} steps, {}\n", report.samples_per_second(), report.steps,
                trainer_.session().strategy().describe());
-  if (report.skipped_steps > 0) fmt::print("{} of the steps were skipped, since their gradients were not finite\n", report.skipped_steps);
+  if (report.skipped_steps > 0) fmt::print("{} steps were skipped: their gradients were not finite\n", report.skipped_steps);
   if (report.stop_reason != "finished") fmt::print("ended: {}\n", report.stop_reason);
   if (trainer_.session().must_exit() && trainer_.checkpoints().saved_for_stop())
     fmt::print("the state is saved; to resume, start the program with --run_dir {}\n", folder_for_reader());

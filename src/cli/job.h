@@ -27,9 +27,9 @@ struct Settings {
   RunConfig run;
   JobConfig job;
   PlanConfig plan;
-  ConfigValue as_given;               // before paths were made absolute: what config.yaml keeps
+  ConfigValue as_given;               // with paths as given, not absolute: the contents of config.yaml
   std::optional<ConfigValue> before;  // config.yaml of the attempt that this one resumes
-  std::filesystem::path directory;    // in which the program was started
+  std::filesystem::path directory;    // initial working directory
   std::filesystem::path runs;         // parent of run directories without a run_dir
 };
 
@@ -43,7 +43,7 @@ class Job {
   Job& operator=(const Job&) = delete;
 
   Communicator& communicator() { return trainer_.session().communicator().cpu(); }
-  /// The exit code. What it throws, `failed` records.
+  /// Returns the exit code. The caller passes exceptions to failed().
   int run();
   void failed(const std::string& message, int code) noexcept;
 
@@ -53,7 +53,7 @@ class Job {
   bool was_tested();
   bool is_of_this_run(const CheckpointReader& checkpoint) const;
   std::unique_ptr<CheckpointReader> find_checkpoint();
-  std::unique_ptr<CheckpointReader> another_checkpoint(const CheckpointReader& damaged, const std::string& why);
+  std::unique_ptr<CheckpointReader> another_checkpoint(const CheckpointReader& corrupt, const std::string& why);
   std::unique_ptr<TensorSource> open_init_from(const CheckpointReader* checkpoint);
   void fit(Module& module, DataModule& data, const LoadFrom& from);
   void evaluate(Module& module, DataModule& data, const LoadFrom& from);
@@ -72,7 +72,7 @@ class Job {
   RunLock lock_;
   std::filesystem::path folder_;
   std::optional<StopSignals> signals_;
-  bool tests_ = false;  // a training that is complete still has its test to do
+  bool tests_ = false;  // a complete training still has to run its test
 };
 
 }  // namespace levin::cli

@@ -25,11 +25,11 @@ std::string signed_message(const MpiRuntime& mpi, const std::exception& error) {
   return fmt::format("rank {} on {}: {}", mpi.rank(), host, explain(error));
 }
 
-// The rank that the abort word names reports.
+// Whether this rank won the abort word, and therefore reports.
 bool was_first(MpiRuntime& mpi, Communicator& communicator, const std::exception& error) {
   if (dynamic_cast<const CommunicatorAborted*>(&error)) return false;
   communicator.abort(explain(error));
-  // Ranks of several hosts may fail at once; by then all have heard of it, and know the same one.
+  // Ranks of several hosts may fail at once: wait until all know the winner.
   if (const auto* node = communicator.node(); node && node->size() < communicator.size()) std::this_thread::sleep_for(500ms);
   try {
     communicator.barrier();
@@ -64,10 +64,10 @@ int end_job(MpiRuntime& mpi, Communicator& communicator, const std::exception& e
   if (was_first(mpi, communicator, error)) {
     record(message, code);
     report(message, code);
-    std::this_thread::sleep_for(300ms);  // the others put down what they hold
+    std::this_thread::sleep_for(300ms);  // time for the other ranks to unwind
     MPI_Abort(mpi.communicator(), code);
   }
-  std::this_thread::sleep_for(8s);  // until the launcher ends this rank; it does not come back from this
+  std::this_thread::sleep_for(8s);  // the launcher ends this rank meanwhile
   std::_Exit(code);
 }
 

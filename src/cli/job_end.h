@@ -1,5 +1,5 @@
 #pragma once
-// How a job ends that did not go well: one message, one exit code, no rank left behind.
+// The end of a failed job: one message, one exit code, no hanging rank.
 #include <exception>
 #include <functional>
 #include <string>
@@ -12,9 +12,9 @@ class MpiRuntime;
 namespace levin::cli {
 
 int exit_code_of(const std::exception& error) noexcept;
-/// Prints a line on standard error; gives the code back.
+/// Prints a line on standard error and returns the code.
 int report(const std::string& message, int code);
-/// Writes down how the job ended; must not throw.
+/// Records the end of the job; must not throw.
 using Record = std::function<void(const std::string& message, int code)>;
 /// For an error while ranks may be in collectives: the rank with the first error records and reports it, and ends all others.
 int end_job(MpiRuntime& mpi, Communicator& communicator, const std::exception& error, const Record& record);

@@ -1,4 +1,4 @@
-// The part of ProgramOptions that is about links.
+// The links of ProgramOptions.
 #include <algorithm>
 
 #include "command_line.h"

@@ -16,7 +16,7 @@
 namespace levin::cli {
 namespace {
 
-// A finished unit's parameters have served: their sizes are known.
+// Frees the parameters of each finished unit: only their sizes are needed.
 class ShapesOnly : public BuildContext {
  public:
   void adopt(const std::shared_ptr<UnitBase>& unit) override {
@@ -38,7 +38,7 @@ struct Row {
   bool chosen = false;
 };
 
-// What can be had on this cluster, with what is configured among them, or before them where its options are its own.
+// The strategies for this cluster. The configured one replaces its row, or comes first if its options differ from all rows.
 std::vector<Row> rows_of(const StrategyConfig& chosen, const Ranks& ranks) {
   std::vector<Row> rows;
   if (ranks.all == 1)
@@ -99,13 +99,13 @@ void print_collectives(const std::string& name, const Plan& plan, const ClusterC
   }
 }
 
-void print_row(const Row& row, const Plan& plan, const ClusterConfig& cluster, bool there_is_room, bool best) {
+void print_row(const Row& row, const Plan& plan, const ClusterConfig& cluster, bool fits_memory, bool best) {
   const auto& [sharding, memory, collectives, time] = plan;
   const auto& first = memory.first;
   std::printf("%c%c %-20s %9s %9s %9s %9s %9s %9s %4s %9s %9s %9s %9s\n", row.chosen ? '*' : ' ', best ? '>' : ' ', row.name.c_str(),
               bytes_text(first.parameters).c_str(), bytes_text(first.gradients).c_str(), bytes_text(first.optimizer).c_str(),
               bytes_text(first.total()).c_str(), bytes_text(memory.other.total()).c_str(),
-              bytes_text(memory.node(cluster.devices_per_node)).c_str(), there_is_room ? "yes" : "no", seconds_text(time.total()).c_str(),
+              bytes_text(memory.node(cluster.devices_per_node)).c_str(), fits_memory ? "yes" : "no", seconds_text(time.total()).c_str(),
               seconds_text(time.compute_seconds).c_str(), seconds_text(time.communication_seconds).c_str(),
               seconds_text(time.update_seconds).c_str());
 }
@@ -170,7 +170,7 @@ void print_plan(const PlanConfig& config, const TrainerConfig& trainer, const st
                   ? fmt::format("; the model was compared with a simulator up to {} ranks only", most_ranks_checked).c_str()
                   : "");
   for (const auto& spec : specs)
-    if (spec.factory) std::printf("What the custom optimizer remembers is not counted.\n");
+    if (spec.factory) std::printf("The state of the custom optimizer is not counted.\n");
   std::printf("\n%-23s %29s %9s %9s %9s %4s %9s %9s %9s %9s\n", "", "a node's first rank has", "in all", "others", "node", "fits", "step",
               "compute", "waits", "update");
   std::printf("%-23s %9s %9s %9s\n", "   strategy", "params", "grads", "optimizer");
@@ -188,7 +188,7 @@ void print_plan(const PlanConfig& config, const TrainerConfig& trainer, const st
     if (!rows[i].chosen || fits(plans[i].memory, cluster, available, reserved)) continue;
     const auto& memory = plans[i].memory;
     const bool own = cluster.own_memory();
-    throw ConfigError(fmt::format("strategy {} needs {} {}, and there are {}", rows[i].name,
+    throw ConfigError(fmt::format("strategy {} needs {} {}, {} are available", rows[i].name,
                                   bytes_text(own ? memory.first.total() + reserved
                                                  : memory.node(cluster.devices_per_node) + reserved * cluster.devices_per_node),
                                   own ? "on a device" : "on a node", bytes_text(own ? cluster.device_memory->value : available)),

@@ -22,13 +22,13 @@ struct PlanConfig {
   Bytes reserved{0};
 };
 LEVIN_CONFIG(PlanConfig, (cluster, "", flattened),
-             (batch, "samples of a rank's micro-batch, or tokens where a parameter is used for each of them", greater_than(0)),
-             (flops, "floating-point operations of a rank's micro-batch, forward and backward; null: 6 a parameter and sample",
+             (batch, "samples of a rank's micro-batch, or tokens for a language model", greater_than(0)),
+             (flops, "floating-point operations of a rank's micro-batch, forward and backward; null: 6 per parameter and sample",
               greater_than(0)),
-             (reserved, "memory of a rank for all but parameters, gradients and optimizer state, such as activations"))
+             (reserved, "memory of a rank that is not counted, such as activations"))
 
-/// Prints what a training needs of a cluster, for each strategy. Without MPI; the data are asked only where they decide on the model.
-/// ConfigError where the chosen strategy does not fit.
+/// Prints memory, collectives and time of a step for each strategy. Needs no MPI, and sets up the data only if a model option is linked to
+/// them. ConfigError if the configured strategy does not fit.
 void print_plan(const PlanConfig& config, const TrainerConfig& trainer, const std::optional<OptimizerConfig>& optimizer,
                 ProgramOptions& options, const Program& program);
 

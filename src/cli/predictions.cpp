@@ -17,7 +17,7 @@
 namespace levin::cli {
 namespace {
 
-// Every HDF5 object is a hid_t with its own close function.
+// Closes an HDF5 object by the function of its kind.
 class Handle {
  public:
   Handle(hid_t id, herr_t (*close)(hid_t), const std::filesystem::path& file) : id_(id), close_(close) {
@@ -44,7 +44,7 @@ void write(hid_t file, const std::string& name, const Tensor& tensor, hid_t type
     throw IoError(fmt::format("HDF5 cannot write {}", path.string()), "check whether the file system is full", "cli");
 }
 
-// Every rank's rows [n_r, ...] as one tensor, in rank order.
+// All-gathers rows [n_r, ...] of every rank into one tensor, in rank order.
 Tensor gather(const Tensor& mine, const std::vector<int64_t>& counts, Communicator& communicator) {
   const int64_t most = *std::max_element(counts.begin(), counts.end());
   std::vector<int64_t> shape = mine.sizes().vec();
@@ -60,7 +60,7 @@ Tensor gather(const Tensor& mine, const std::vector<int64_t>& counts, Communicat
   return at::cat(parts);
 }
 
-// All ranks' predictions of one loader, in rank order.
+// The predictions of all ranks for one loader, in rank order.
 struct Table {
   Tensor index, rows;
 };
@@ -74,7 +74,7 @@ Table table_of(int64_t dataloader_idx, const std::vector<Prediction>& prediction
     rows.push_back(prediction.rows.to(at::kCPU, at::kDouble));
     indices.insert(indices.end(), prediction.indices.begin(), prediction.indices.end());
   }
-  // A rank without samples learns the width of a row from the others.
+  // A rank without samples gets the width of a row from the others.
   const auto counts = all_gather_value(communicator, static_cast<int64_t>(indices.size()));
   const int64_t width = all_max(communicator, rows.empty() ? 0 : rows.front().numel() / std::max<int64_t>(1, rows.front().size(0)));
   const Tensor mine = rows.empty() ? at::zeros({0, width}, at::kDouble) : at::cat(rows).view({static_cast<int64_t>(indices.size()), -1});

@@ -12,7 +12,7 @@
 namespace levin {
 namespace {
 
-// Variables that are not options. LEVIN_RUN_DIR is both, where the program has a --run_dir.
+// Variables that are not options. LEVIN_RUN_DIR is also an option if the program has a --run_dir.
 constexpr std::array<std::string_view, 5> other_variables{"LEVIN_CACHE", "LEVIN_RUN_DIR", "LEVIN_SITE", "LEVIN_LAUNCH", "LEVIN_LIBTORCH"};
 
 constexpr size_t longest_argument = 1 << 20;
@@ -45,7 +45,7 @@ std::vector<std::string> ProgramOptions::root_keys() const {
 bool ProgramOptions::read_entry(const ConfigEntry& entry, const ConfigLocation& location) {
   for (const auto& group : groups_) {
     if (group.name != entry.key) continue;
-    // A group whose every line is a comment says nothing; null for an optional choice is said on purpose, by --print_config among others.
+    // A group with commented lines only sets nothing. An explicit null, as --print_config writes it, resets an optional choice.
     group.type->read(group.object, entry.value, location.field(group.name, nullptr));
     return true;
   }
@@ -61,7 +61,7 @@ void ProgramOptions::read_layer(const ConfigValue& layer, std::map<std::string, 
     if (read_entry(entry, location) || entry.key.starts_with("x-")) continue;
     const auto known = root_keys();
     auto nearest = nearest_name(entry.key, known);
-    if (nearest.empty())  // max_epochs without its group
+    if (nearest.empty())  // such as max_epochs without its group
       for (const auto& option : options())
         if (option.path.ends_with("." + entry.key)) nearest = option.path;
     location.field(entry.key.size() <= 80 ? entry.key : quote(entry.key), nullptr)
@@ -70,7 +70,7 @@ void ProgramOptions::read_layer(const ConfigValue& layer, std::map<std::string, 
   }
 }
 
-// Shorter paths first: --trainer.strategy.prefetch 2 --trainer.strategy fsdp means the prefetch of fsdp.
+// Shorter paths first: in --trainer.strategy.prefetch 2 --trainer.strategy fsdp, prefetch is a field of fsdp.
 void ProgramOptions::read_given(std::vector<Given> given, std::map<std::string, ConfigSource>& set) {
   std::stable_sort(given.begin(), given.end(), [](const Given& a, const Given& b) { return a.path.size() < b.path.size(); });
   for (auto& option : given) read_layer(ConfigValue::at_path(option.path, std::move(option.value)), set);
@@ -116,7 +116,7 @@ std::vector<ProgramOptions::Given> ProgramOptions::given_by_environment(const st
 }
 
 ProgramCommand ProgramOptions::parse(const ProgramInput& input) {
-  // Help is for those whose other options may be wrong.
+  // Help works even if other options are invalid.
   std::vector<std::string> group_names;
   for (const auto& group : groups_) group_names.push_back(group.name);
   for (size_t i = 0; i < input.arguments.size(); ++i) {

@@ -29,12 +29,12 @@ bool changes_the_meaning(const std::string& path) {
   static constexpr const char* parts[] = {
       "model", "data", "optimizer", "lr_scheduler", "trainer.precision", "trainer.accumulate_grad_batches", "seed_everything"};
   static constexpr const char* harmless[] = {"data.num_workers", "data.prefetch_factor", "data.pin_memory", "data.batch_size",
-                                             "data.global_batch_size"};  // what they make is compared by the trainer
+                                             "data.global_batch_size"};  // the trainer compares their effect
   const auto is_in = [&](const char* group) { return within(path, group); };
   return std::any_of(std::begin(parts), std::end(parts), is_in) && std::none_of(std::begin(harmless), std::end(harmless), is_in);
 }
 
-// The best by its score, in the direction that its callback was given: each says both in its manifest.
+// The best by score; the manifest of a checkpoint has its score and the direction.
 fs::path best_in(const std::vector<fs::path>& folders) {
   const FoundCheckpoint* best = nullptr;
   double best_score = 0;
@@ -87,20 +87,20 @@ std::unique_ptr<CheckpointReader> find_checkpoint(const std::string& ckpt_path, 
                                                   Communicator& communicator, const Log& log) {
   if (ckpt_path == "none" || (ckpt_path == "auto" && !run_folder)) return nullptr;
   if (!run_folder && (ckpt_path == "last" || ckpt_path == "best"))
-    throw ConfigError(fmt::format("--ckpt_path {} names no run", ckpt_path), "give the run's --run_dir or --run_name", "checkpoint");
+    throw ConfigError(fmt::format("--ckpt_path {} needs a run", ckpt_path), "give the run's --run_dir or --run_name", "checkpoint");
   const auto folders = checkpoint_folders(run_folder.value_or(""));
   const auto& folder = folders.front();
   if (ckpt_path == "auto" || ckpt_path == "last") {
     auto newest = newest_checkpoint(folders, communicator, {.verify_on_read = read_once_by_trainers()});
     log_refused(newest, communicator, log);
     if (!newest.reader && ckpt_path == "last")
-      throw ConfigError(fmt::format("--ckpt_path last, and {} has no checkpoint", folder.string()),
+      throw ConfigError(fmt::format("--ckpt_path last: {} has no checkpoint", folder.string()),
                         "give the --run_dir or --run_name of a run with checkpoints", "checkpoint");
     return std::move(newest.reader);
   }
   const fs::path path = ckpt_path == "best" ? best_in(folders) : fs::path(ckpt_path);
   if (path.empty())
-    throw ConfigError(fmt::format("--ckpt_path best, and no checkpoint in {} has a score", folder.string()),
+    throw ConfigError(fmt::format("--ckpt_path best: no checkpoint in {} has a score", folder.string()),
                       "give the ModelCheckpoint a monitor, or use --ckpt_path last", "checkpoint");
   std::error_code unseen;
   if (!fs::exists(path, unseen))
@@ -113,15 +113,14 @@ std::unique_ptr<CheckpointReader> find_checkpoint(const std::string& ckpt_path, 
 }
 
 std::unique_ptr<CheckpointReader> another_checkpoint(const std::string& ckpt_path, const std::optional<fs::path>& run_folder,
-                                                     const fs::path& damaged, const std::string& why, Communicator& communicator,
+                                                     const fs::path& corrupt, const std::string& why, Communicator& communicator,
                                                      const Log& log) {
   if (ckpt_path != "auto" && ckpt_path != "last") return nullptr;
-  auto newest = newest_checkpoint(checkpoint_folders(run_folder.value_or("")), communicator, {}, {damaged});  // verified as a whole
+  auto newest = newest_checkpoint(checkpoint_folders(run_folder.value_or("")), communicator, {}, {corrupt});  // verified fully
   log_refused(newest, communicator, log);
   if (!newest.reader)
-    throw DataError(
-        fmt::format("{} has no intact checkpoint; the newest turned out to be corrupt: {}", damaged.parent_path().string(), why),
-        "start over with --ckpt_path none", "checkpoint");
+    throw DataError(fmt::format("{} has no intact checkpoint; the newest is corrupt: {}", corrupt.parent_path().string(), why),
+                    "start over with --ckpt_path none", "checkpoint");
   return std::move(newest.reader);
 }
 
@@ -134,18 +133,19 @@ std::unique_ptr<TensorSource> open_init_from(const fs::path& init_from, Communic
   return open_tensor_source(init_from, &communicator);
 }
 
-void compare_configs(const ConfigValue& before, const ConfigValue& now, const std::vector<std::string>& allowed, const Log& log) {
+void compare_configs(const ConfigValue& before, const ConfigValue& current, const std::vector<std::string>& allowed, const Log& log) {
   std::map<std::string, std::pair<std::string, std::string>> both;
   for (auto& [path, text] : flatten(before)) both[path].first = text;
-  for (auto& [path, text] : flatten(now)) both[path].second = text;
+  for (auto& [path, text] : flatten(current)) both[path].second = text;
   std::vector<std::string> refused;
   for (const auto& [path, texts] : both) {
-    const auto& [then, today] = texts;
-    if (then == today || !taken_over(path, "fit")) continue;
-    const auto difference = fmt::format("{}: {} before, {} now", path, then.empty() ? "nothing" : then, today.empty() ? "nothing" : today);
-    const bool may = !changes_the_meaning(path) ||
-                     std::any_of(allowed.begin(), allowed.end(), [&p = path](const auto& group) { return within(p, group); });
-    if (may)
+    const auto& [previous_text, current_text] = texts;
+    if (previous_text == current_text || !taken_over(path, "fit")) continue;
+    const auto difference = fmt::format("{}: {} before, {} now", path, previous_text.empty() ? "nothing" : previous_text,
+                                        current_text.empty() ? "nothing" : current_text);
+    const bool is_allowed = !changes_the_meaning(path) ||
+                            std::any_of(allowed.begin(), allowed.end(), [&p = path](const auto& group) { return within(p, group); });
+    if (is_allowed)
       log.info("[cli] {}", difference);
     else
       refused.push_back(difference);

@@ -27,7 +27,7 @@ ProgramOptions describe(const std::string& name, Settings& settings, const Progr
                           {"validate", "evaluate on the validation data"},
                           {"test", "evaluate on the test data"},
                           {"predict", "write predictions for the test data"},
-                          {"plan", "print what a training needs of a cluster: bytes, collectives, time"}});
+                          {"plan", "print memory, collectives and time of a training step on a cluster"}});
   options.add_group("trainer", "how to train", settings.trainer);
   program.add_groups(options);
   options.add_group("optimizer", "in place of the model's own optimizer", settings.optimizer);
@@ -52,14 +52,14 @@ std::filesystem::path working_directory() {
   return directory;
 }
 
-// `--run_name ""` comes from an unset shell variable; a config file may well leave the name empty.
+// `--run_name ""` usually comes from an unset shell variable; in a config file an empty name is valid.
 void check_run_name(const ProgramCommand& command, const RunConfig& config) {
   const auto given = command.set.find("run_name");
   if (config.run_name.empty() && given != command.set.end() && given->second.origin && given->second.line == 0)
     throw ConfigError(fmt::format("{}: run_name is empty", given->second.text()), "give a name, or leave the option out");
 }
 
-// All that user code sees is absolute, so that a change of the working directory in it moves no file of the run.
+// User code sees absolute paths only, so that it can change the working directory without moving files of the run.
 void make_paths_absolute(Settings& settings, ProgramOptions& options) {
   options.make_paths_absolute(settings.directory);
   auto& path = settings.run.ckpt_path;
@@ -81,7 +81,7 @@ int run_job(const Settings& settings, ProgramOptions& options, const Program& pr
   }
 }
 
-// For one process; of several the first one does it.
+// Runs in one process; rank 0 runs it if there are several.
 int plan(const Settings& settings, ProgramOptions& options, const Program& program) {
   try {
     if (is_rank_zero()) print_plan(settings.plan, settings.trainer, settings.optimizer, options, program);
@@ -126,10 +126,10 @@ int run_program(int argc, const char* const* argv, const Program& program) {
     settings.as_given = options.write();
     make_paths_absolute(settings, options);
     if (command.subcommand == "plan") return plan(settings, options, program);
-    if (settings.trainer.session.num_threads == 0) threads_of_environment(variable);  // an invalid one is refused on all ranks
+    if (settings.trainer.session.num_threads == 0) threads_of_environment(variable);  // refuses an invalid value on all ranks
     if (settings.trainer.devices.value.value_or(1) > 1 && !started_by_launcher(variable))
       throw explain_devices(*settings.trainer.devices.value, 1, {argv, argv + argc});
-    AcceleratorRegistry().create(settings.trainer.session.accelerator);  // its plug-in comes before any other use of LibTorch
+    AcceleratorRegistry().create(settings.trainer.session.accelerator);  // loads its plug-in before any other use of LibTorch
   } catch (const Error& error) {
     status = {error.exit_code(), error.what(), {}};
     if (!started_by_launcher(variable)) return report(error.what(), static_cast<int>(error.exit_code()));

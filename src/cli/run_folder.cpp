@@ -16,7 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t longest_name = 255;  // of a file on Linux
+constexpr size_t longest_name = 255;  // limit for file names on Linux
 
 // mkdir is atomic, so two jobs started together do not share a number.
 fs::path next_number(const fs::path& parent) {
@@ -27,7 +27,7 @@ fs::path next_number(const fs::path& parent) {
   }
 }
 
-// Elsewhere, on a faster or larger file system: a link in the run's folder leads there, so that who looks for them finds them.
+// With a checkpoint_dir, on a faster or larger file system, the run's folder gets a link to it.
 void place_checkpoints(const fs::path& target, const fs::path& folder) {
   const auto link = folder / "checkpoints";
   fs::create_directories(target);
@@ -51,7 +51,7 @@ fs::path make(const RunConfig& config, const fs::path& runs, const std::string& 
     return folder;
   } catch (const fs::filesystem_error& error) {
     throw IoError(fmt::format("cannot create the run directory {}: {}", error.path1().string(), error.code().message()),
-                  "give a --run_dir that can be written", "cli");
+                  "give a writable --run_dir", "cli");
   }
 }
 
@@ -74,9 +74,9 @@ std::optional<fs::path> named_folder(const RunConfig& config, const fs::path& ru
 }
 
 RunLock::RunLock(const fs::path& folder) : file_(open((folder / ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666)) {
-  if (file_ < 0 || flock(file_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return;  // some file systems know no locks
+  if (file_ < 0 || flock(file_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return;  // some file systems do not support locks
   close(std::exchange(file_, -1));
-  throw ConfigError(fmt::format("another job uses {}", folder.string()), "wait for its end, or give another --run_dir or --run_name",
+  throw ConfigError(fmt::format("another job uses {}", folder.string()), "wait until it ends, or give another --run_dir or --run_name",
                     "cli");
 }
 

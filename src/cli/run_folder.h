@@ -46,11 +46,11 @@ LEVIN_CONFIG(RunConfig, (run_dir, "directory of the run's files; empty: runs/PRO
 /// The directory of a run that was given a run_dir or, in `runs`, a run_name.
 std::optional<std::filesystem::path> named_folder(const RunConfig& config, const std::filesystem::path& runs);
 
-/// The mark that one job uses a run's folder; it is gone when the process is.
+/// Locks a run's folder for one job. The kernel releases the lock when the process ends.
 class RunLock {
  public:
   RunLock() = default;
-  /// Called by one rank. ConfigError if another job holds the lock.
+  /// Call it on one rank. ConfigError if another job holds the lock.
   explicit RunLock(const std::filesystem::path& folder);
   ~RunLock();
   RunLock(RunLock&& other) noexcept : file_(std::exchange(other.file_, -1)) {}
@@ -63,12 +63,12 @@ class RunLock {
   int file_ = -1;
 };
 
-/// Makes the folder of this run, the same on all ranks, and takes its lock on rank 0. What evaluates a training's run gets a folder in it.
-/// IoError, on all ranks, when it cannot be made or written. Collective.
+/// Creates the folder of this run, the same on all ranks, and locks it on rank 0. An evaluation of a training's run gets a subfolder.
+/// IoError, on all ranks, if it cannot be created or written. Collective.
 std::filesystem::path make_run_folder(MpiRuntime& mpi, const RunConfig& config, const std::filesystem::path& runs,
                                       const std::string& subcommand, RunLock& lock);
 
-/// Replaces a file as a whole. IoError when it cannot be written.
+/// Replaces a file atomically. IoError if it cannot be written.
 void write_text(const std::filesystem::path& file, const std::string& text);
 
 }  // namespace levin::cli

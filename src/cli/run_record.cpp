@@ -38,7 +38,7 @@ std::string utc(std::chrono::system_clock::time_point time) {
   return text;
 }
 
-// run.json as the attempt before left it.
+// run.json of the previous attempt.
 Json previous_record(const RunRecord& record) { return Json::parse(record.previous, nullptr, /*allow_exceptions=*/false); }
 
 Json earlier_attempts(const Json& previous) {
@@ -54,7 +54,7 @@ Json attempt(const RunRecord& record, int ranks) {
   return json;
 }
 
-// An attempt that creates none keeps those of the previous attempt.
+// An attempt that creates no checkpoint folders keeps those of the previous attempt.
 void add_checkpoint_folders(Json& json, const RunRecord& record, const Json& previous) {
   if (!record.checkpoint_folders.empty())
     json["checkpoint_folders"] = record.checkpoint_folders;

@@ -34,7 +34,7 @@ bool inner_object(std::string_view object) noexcept {
                                  "libopen-", "libpthread", "ld-linux", "linux-vdso"});
 }
 
-// Templates and inlined functions of libraries are in the user's program; the mangled names are for a program whose malloc is broken.
+// By name, because templates and inlined functions of libraries lie in the user's program. Mangled prefixes serve if demangling failed.
 bool inner_function(std::string_view name) noexcept {
   return has_any_prefix(name, {"at::", "c10::", "torch::", "std::", "levin::", "__gnu_cxx::", "_start", "_ZN2at", "_ZN3c10", "_ZN5torch",
                                "_ZNK5torch", "_ZNSt", "_ZSt", "_ZN5levin", "_ZNK5levin"});
@@ -46,7 +46,7 @@ bool inner_file(std::string_view path) noexcept {
   return false;
 }
 
-// "Toy::fail" of "void (anonymous namespace)::Toy::fail<int>(at::Tensor const&) const".
+// "Toy::fail" for "void (anonymous namespace)::Toy::fail<int>(at::Tensor const&) const".
 std::string_view shorten(std::string_view name, char* to, size_t room) noexcept {
   constexpr std::string_view anonymous = "(anonymous namespace)::", call = "operator()";
   size_t length = 0, depth = 0;
@@ -60,7 +60,7 @@ std::string_view shorten(std::string_view name, char* to, size_t room) noexcept 
     if (step == 1 && first == '(' && depth == 0) break;
     if (first == '>' && depth > 0) depth--;
     if (step == 1 && first == ' ' && depth == 0)
-      length = 0;  // what was before is the type of the result
+      length = 0;  // drop the return type
     else if (depth == 0 && first != '<' && first != '>')
       std::memcpy(to + std::exchange(length, length + step), name.data(), step);
     if (first == '<') depth++;
@@ -134,7 +134,7 @@ void StackTrace::demangle() noexcept {
   }
 }
 
-// Frames that make one line: the same function again and again, or what lies between two of the user's.
+// Number of frames that share a line: a recursive function, or library frames between two user frames.
 size_t StackTrace::run_of(size_t first) const noexcept {
   size_t end = first + 1;
   const auto same = [&](const Frame& frame) {
@@ -147,7 +147,7 @@ size_t StackTrace::run_of(size_t first) const noexcept {
 void StackTrace::describe(FixedText& text, size_t lines) const noexcept {
   for (size_t i = 0; i < count_ && lines > 0; lines--) {
     const size_t run = run_of(i);
-    const Frame& frame = frames_[i].inner ? frames_[i + run - 1] : frames_[i];  // of the inner ones, what the user called
+    const Frame& frame = frames_[i].inner ? frames_[i + run - 1] : frames_[i];  // of library frames, the one that the user called
     text << "\n    " << cut_to(frame.function, 100);
     if (frame.file[0] != 0) (text << " at " << last_part(frame.file) << ":") << static_cast<int64_t>(frame.line);
     if (run > 1) (text << " and ") << static_cast<int64_t>(run - 1) << " more";

@@ -7,15 +7,15 @@
 
 namespace levin::cli {
 
-/// The stack of a thread that has crashed, in memory that is there before. What LibTorch, MPI and Levin did inside is folded, so that the
-/// user's functions are seen.
+/// The stack of a crashed thread, in preallocated memory. Frames inside LibTorch, MPI and Levin are folded, so that the user's functions
+/// stand out.
 class StackTrace {
  public:
-  /// This thread's frames from the one at `address` on, with their symbols. Without malloc.
+  /// Collects this thread's frames, starting at `address`, with their symbols. Does not call malloc.
   void collect(uintptr_t address) noexcept;
-  /// Makes names readable; needs malloc, which may be what has broken.
+  /// Demangles the names. Calls malloc, whose heap may be corrupt.
   void demangle() noexcept;
-  /// At most `lines` lines, each with a newline before it, innermost first.
+  /// Appends at most `lines` lines, each preceded by a newline, innermost first.
   void describe(FixedText& text, size_t lines) const noexcept;
 
  private:
@@ -23,9 +23,9 @@ class StackTrace {
   struct Frame {
     char function[1024];
     char file[256];
-    char object[64];  // the library or program
+    char object[64];  // library or program
     int line;
-    bool inner;  // not the user's
+    bool inner;  // in a library
   };
   void add(uintptr_t address) noexcept;
   size_t run_of(size_t first) const noexcept;

@@ -16,7 +16,7 @@ LEVIN_CONFIG(JobConfig, (stop_after_steps,
                          "code 75",
                          at_least(1)))
 
-/// Ends a training as a batch system's limit would.
+/// Stops a training as a batch system's time limit would.
 class StopAfterSteps : public Callback {
  public:
   explicit StopAfterSteps(int64_t steps) : steps_(steps) {}
@@ -24,7 +24,7 @@ class StopAfterSteps : public Callback {
     if (trainer().checkpoints().folder().empty())
       throw ConfigError("stop_after_steps without checkpoints", "leave enable_checkpointing on, and save_weights_only off", "cli");
   }
-  /// The request travels with the step that begins here.
+  /// The ranks exchange the request in the step that begins here.
   void on_train_batch_start(const Batch&, int64_t) override {
     if (trainer().report().steps + 1 >= steps_) trainer().session().request_stop(StopReason::restart);
   }

@@ -5,7 +5,7 @@
 namespace levin::cli {
 namespace {
 
-volatile std::sig_atomic_t arrived = 0;  // a handler can reach nothing else
+volatile std::sig_atomic_t arrived = 0;  // global, because a signal handler takes no arguments
 
 void note(int signal) {
   if (arrived != 0) {

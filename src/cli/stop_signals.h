@@ -6,8 +6,8 @@
 
 namespace levin::cli {
 
-/// While it lives, SIGINT and SIGTERM ask for a stop after the step or evaluation batch under way; a second one ends the program at once.
-/// The handlers set a flag and nothing else, and those from before are put back.
+/// While it lives, SIGINT and SIGTERM request a stop after the current step or evaluation batch; a second signal ends the program at once.
+/// The handlers only set a flag. The destructor restores the previous handlers.
 class StopSignals {
  public:
   StopSignals();
@@ -15,7 +15,7 @@ class StopSignals {
   StopSignals(const StopSignals&) = delete;
   StopSignals& operator=(const StopSignals&) = delete;
 
-  /// The reason to stop of the signal that this rank got: a StopAgreement::StopSource.
+  /// A StopAgreement::StopSource: the stop reason of the signal that this rank received.
   static std::optional<StopReason> reason() noexcept;
 
  private:

@@ -7,12 +7,12 @@
 namespace levin::cli {
 namespace {
 
-backtrace_state* state = nullptr;  // libbacktrace has no way to give it back
+backtrace_state* state = nullptr;  // libbacktrace cannot free it
 
 void ignore(void*, const char*, int) {}
 
 struct Search {
-  Symbol symbols[16];  // inlined functions, and last the one that they are in
+  Symbol symbols[16];  // inlined functions, and last their caller
   size_t count = 0;
 };
 
@@ -29,7 +29,7 @@ void find_symbols(uintptr_t address, void (*found)(void* context, const Symbol& 
     if (count < std::size(symbols)) symbols[count++] = {function, file, line};
     return 0;
   };
-  // Little debug information has names without their namespaces and classes; the linker's table has all, but of no inlined functions.
+  // With -g1, debug information lacks namespaces and classes; the linker's table has them, but lacks inlined functions.
   const auto by_table = [](void* data, uintptr_t, const char* name, uintptr_t, uintptr_t) {
     if (auto& [symbols, count] = *static_cast<Search*>(data); name) symbols[count - 1].function = name;
   };

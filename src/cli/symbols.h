@@ -1,19 +1,19 @@
 #pragma once
-// Names of code addresses. There are two sources, of which the build takes one: symbols.cpp with libbacktrace, and symbols_by_linker.cpp.
+// Symbols of code addresses, by libbacktrace (symbols.cpp) or by dladdr (symbols_by_linker.cpp); the build selects one.
 #include <cstdint>
 
 namespace levin::cli {
 
-/// Once, before anything goes wrong.
+/// Call it once, before a crash.
 void prepare_symbols() noexcept;
 
-/// The symbol of an address: pointers may be null, and live until the next call.
+/// The symbol of an address. Pointers may be null, and are valid until the next call.
 struct Symbol {
-  const char* function;  ///< as the linker has it
+  const char* function;  ///< mangled
   const char* file;
   int line;
 };
-/// Calls found for each function that is inlined at the address, innermost first, or once. Without malloc.
+/// Calls `found` for each function inlined at the address, innermost first, then for their caller. Does not call malloc.
 void find_symbols(uintptr_t address, void (*found)(void* context, const Symbol& symbol), void* context) noexcept;
 
 }  // namespace levin::cli

@@ -38,7 +38,7 @@ Size size_of(const ConfigValue& value) {
   return size;
 }
 
-// Builds values from the parser's events, so that a limit stops the parser at once and a document is never held twice.
+// Builds values from the parser's events, so that limits apply during parsing and the document is held in memory once.
 class Builder : public YAML::EventHandler {
  public:
   Builder(std::string_view document, const std::string& origin, const YamlLimits& limits)
@@ -86,7 +86,7 @@ class Builder : public YAML::EventHandler {
     throw ConfigError(fmt::format("{}: {}", source.text(), message), remedy);
   }
 
-  // The parser's own words for a line that is indented with a tab do not name it.
+  // The parser's message for a line indented with a tab does not mention the tab.
   void check_indentation(const YAML::Mark& mark) const {
     size_t begin = 0;
     for (int line = 0; line < mark.line && begin < document_.size(); ++line)
@@ -129,7 +129,7 @@ class Builder : public YAML::EventHandler {
     if (const auto name = name_of_blank(key); !name.empty())
       fail(mark, fmt::format("the key {} begins with {}", quote(key), name), "indent with spaces");
   }
-  // The parser takes the end of the file for the end of a quotation.
+  // The parser accepts the end of the file as a closing quotation mark.
   void check_closed(const YAML::Mark& mark) const {
     const auto start = static_cast<size_t>(mark.pos);
     if (mark.pos < 0 || start >= document_.size() || (document_[start] != '"' && document_[start] != '\'')) return;
@@ -147,7 +147,7 @@ class Builder : public YAML::EventHandler {
     if (open_.size() + size.depth > limits_.depth) fail(mark, fmt::format("values are nested deeper than {}", limits_.depth));
   }
 
-  // YAML's merge key: the entries of a map, or of a list of maps, unless the map has the key itself; the first map of a list wins.
+  // YAML's merge key adds the entries of a map or of a list of maps. The map's own keys win, then the first map of the list.
   static constexpr auto merge_remedy = "write <<: *name, or <<: [*first, *second]";
   void merge(std::vector<ConfigEntry>& entries, size_t index) {
     ConfigEntry merged = std::move(entries[index]);

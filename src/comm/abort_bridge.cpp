@@ -29,7 +29,7 @@ AbortBridge::AbortBridge(MPI_Comm leaders, std::shared_ptr<NodeGroup> node, std:
 }
 
 AbortBridge::~AbortBridge() {
-  // The duplicate is never freed: a message may be on its way, and would be taken for one of the next communicator with its number.
+  // The duplicate is never freed: a message in flight could match a receive on a later communicator that reuses its context id.
   if (finished() || !sent_) return;
   int done = 0;
   MPI_Testall(static_cast<int>(requests_.size()), requests_.data(), &done, MPI_STATUSES_IGNORE);
@@ -49,7 +49,7 @@ void AbortBridge::poll_now() noexcept {
   try {
     receive();
     if (!sent_ && node_->aborted()) send();
-  } catch (const std::exception&) {  // MPI has failed, which the operations under way say, too
+  } catch (const std::exception&) {  // MPI has failed: the operations in progress report it
   }
 }
 
@@ -65,7 +65,8 @@ void AbortBridge::receive() {
 
 void AbortBridge::send() {
   const auto notice = node_->abort_notice();
-  if (std::find(local_ranks_.begin(), local_ranks_.end(), notice.by_rank) == local_ranks_.end()) return;  // its own leader sends it
+  if (std::find(local_ranks_.begin(), local_ranks_.end(), notice.by_rank) == local_ranks_.end())
+    return;  // the leader of that rank sends it
   sent_ = std::make_unique<Message>();
   sent_->by_rank = notice.by_rank;
   std::memcpy(sent_->reason, notice.reason.data(), std::min(notice.reason.size(), sizeof(sent_->reason) - 1));
@@ -76,7 +77,7 @@ void AbortBridge::send() {
     if (i != rank)
       check_mpi(MPI_Isend(sent_.get(), sizeof(Message), MPI_BYTE, i, tag, leaders_, &requests_.emplace_back(MPI_REQUEST_NULL)),
                 "MPI_Isend");
-  // A connection may have to be made first, which takes calls of both sides.
+  // The first message of a pair sets up a connection, which needs MPI calls on both sides.
   for (const auto end = Clock::now() + 1s; !done && Clock::now() < end; sched_yield())
     check_mpi(MPI_Testall(static_cast<int>(requests_.size()), requests_.data(), &done, MPI_STATUSES_IGNORE), "MPI_Testall");
 }

@@ -10,17 +10,17 @@
 
 namespace levin::detail {
 
-/// Carries abort words between nodes. Every node's leader has one end; it sends its node's abort word to the other leaders, and writes
-/// those that it receives. It must be polled: by the leader's communication thread, or else by every wait of the leader.
+/// Propagates aborts between nodes. Each node's leader has a bridge: it sends the abort word of its node to the other leaders, and writes
+/// received ones on its node. The leader's communication thread must poll it; without that thread, every wait of the leader must.
 class AbortBridge {
  public:
-  /// Collective over `leaders`, of which it takes a duplicate. `local_ranks` are this node's, by their numbers in abort notices.
+  /// Collective over `leaders`, which it duplicates. `local_ranks` are the ranks of this node, in the numbering of abort notices.
   AbortBridge(MPI_Comm leaders, std::shared_ptr<NodeGroup> node, std::vector<int> local_ranks);
   ~AbortBridge();
   AbortBridge(const AbortBridge&) = delete;
   AbortBridge& operator=(const AbortBridge&) = delete;
 
-  /// Costs next to nothing when called often.
+  /// Rate-limited, so frequent calls are cheap.
   void poll() noexcept;
   void poll_now() noexcept;
 

@@ -50,13 +50,12 @@ bool message_matches(const CallHeader& send, const CallHeader& recv) noexcept {
 CommunicatorError count_disagreement(int sender, int64_t sent, int receiver, int64_t expected, const Call& call) {
   return CommunicatorError(fmt::format("the ranks disagree in {}: rank {} sends {} elements to rank {}, which expects {}", call.describe(),
                                        sender, sent, receiver, expected),
-                           "give input_counts[r] on each rank the value of this rank's entry in output_counts of rank r");
+                           "make input_counts[r] of each rank s equal output_counts[s] of rank r");
 }
 
 void check_tensor(const Tensor& tensor) {
   if (!tensor.defined() || !tensor.device().is_cpu() || !tensor.is_contiguous())
-    throw UsageError("comm", "a collective on a tensor that is undefined, not contiguous or not in CPU memory",
-                     "give tensor.contiguous().cpu()");
+    throw UsageError("comm", "invalid tensor: it is undefined, not contiguous or not in CPU memory", "pass tensor.contiguous().cpu()");
 }
 
 void check_pair(const Tensor& whole, const Tensor& part, int size) {
@@ -64,20 +63,20 @@ void check_pair(const Tensor& whole, const Tensor& part, int size) {
   check_tensor(part);
   if (whole.numel() != part.numel() * size || whole.scalar_type() != part.scalar_type())
     throw UsageError("comm",
-                     fmt::format("the whole has {} elements of {} and this rank's part {} of {}", whole.numel(),
+                     fmt::format("the whole tensor has {} elements of {}, this rank's part {} of {}", whole.numel(),
                                  c10::toString(whole.scalar_type()), part.numel(), c10::toString(part.scalar_type())),
-                     fmt::format("the whole of {} ranks has {} times as many elements of the same dtype", size, size));
+                     fmt::format("with {} ranks the whole tensor must have {} times the elements of a part, and its dtype", size, size));
 }
 
 void check_root(int root, int size) {
   if (root < 0 || root >= size)
-    throw UsageError("comm", fmt::format("broadcast from rank {} of {}", root, size), "give a rank of the communicator");
+    throw UsageError("comm", fmt::format("broadcast from rank {} of {}", root, size), "pass a rank of the communicator");
 }
 
 void check_divisible(const Tensor& whole, int size) {
   if (whole.numel() % size != 0)
     throw UsageError("comm", fmt::format("gather_shared of {} elements by {} ranks", whole.numel(), size),
-                     "give a multiple of the number of ranks");
+                     "pass a multiple of the number of ranks");
 }
 
 void check_transfers(std::span<const Transfer> transfers, int size) {
@@ -87,7 +86,7 @@ void check_transfers(std::span<const Transfer> transfers, int size) {
       throw UsageError(
           "comm",
           fmt::format("a {} rank {} of {}", transfer.direction == Transfer::Direction::send ? "send to" : "recv from", transfer.peer, size),
-          "give a rank of the communicator");
+          "pass a rank of the communicator");
   }
 }
 
@@ -96,7 +95,7 @@ void check_sides(const Tensor& output, const Tensor& input, bool has_counts) {
   throw UsageError("comm",
                    fmt::format("all_to_all from {} elements of {} to {} of {}", input.numel(), c10::toString(input.scalar_type()),
                                output.numel(), c10::toString(output.scalar_type())),
-                   "give an output of the input's dtype and, in equal parts, its number of elements");
+                   "pass an output with the dtype of the input and, with equal parts, its number of elements");
 }
 
 std::vector<int64_t> check_counts(const Tensor& tensor, std::span<const int64_t> counts, int size) {
@@ -110,7 +109,7 @@ std::vector<int64_t> check_counts(const Tensor& tensor, std::span<const int64_t>
                      counts.empty() ? fmt::format("all_to_all of {} elements in equal parts by {} ranks", tensor.numel(), size)
                                     : fmt::format("all_to_all of {} elements in {} parts with a sum of {} by {} ranks", tensor.numel(),
                                                   counts.size(), std::accumulate(counts.begin(), counts.end(), int64_t{0}), size),
-                     "give a count that is not negative for each rank; their sum is the tensor's number of elements");
+                     "pass one non-negative count per rank; their sum must be the number of elements");
   return {counts.begin(), counts.end()};
 }
 

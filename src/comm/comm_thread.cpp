@@ -18,7 +18,7 @@ struct CommThread::Task {
     } catch (...) {
       error = std::current_exception();
     }
-    operation = nullptr;  // its tensors
+    operation = nullptr;  // releases its tensors
     done = true;
     done.notify_all();
   }
@@ -85,7 +85,7 @@ std::shared_ptr<CommThread::Task> CommThread::next() {
 
 void CommThread::loop() {
   prctl(PR_SET_NAME, "levin-comm");
-  prctl(PR_SET_TIMERSLACK, 1000);  // naps of some 20 us must not take 50 more
+  prctl(PR_SET_TIMERSLACK, 1000);  // the default slack of 50 us would extend naps of about 20 us
   while (const auto task = next()) task->run();
 }
 

@@ -10,18 +10,18 @@
 
 namespace levin::detail {
 
-/// Runs a communicator's operations one after the other, on its own thread, so that they progress while the caller computes. Without
-/// a thread (MPI below MPI_THREAD_MULTIPLE) an operation runs, and throws, at once on the caller's thread.
+/// Runs a communicator's operations in order on a separate thread, so that they progress while the caller computes. Without a thread (MPI
+/// below MPI_THREAD_MULTIPLE), an operation runs, and throws, immediately on the caller's thread.
 class CommThread {
  public:
-  /// `idle` is called every few milliseconds while there is nothing to do; it must not throw. It may be empty.
+  /// The thread calls `idle` every few milliseconds while the queue is empty. It must not throw; it may be empty.
   CommThread(bool threaded, std::function<void()> idle);
-  /// Runs what is left.
+  /// Runs the remaining operations.
   ~CommThread();
   CommThread(const CommThread&) = delete;
   CommThread& operator=(const CommThread&) = delete;
 
-  /// The Work throws what the operation threw.
+  /// The Work rethrows the operation's error.
   Work run(std::function<void()> operation);
   bool threaded() const noexcept { return thread_.joinable(); }
   bool busy();

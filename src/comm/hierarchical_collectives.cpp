@@ -1,4 +1,4 @@
-// How HierarchicalCommunicator moves data.
+// The collectives of HierarchicalCommunicator.
 #include <algorithm>
 #include <limits>
 #include <utility>
@@ -9,7 +9,7 @@
 namespace levin::detail {
 namespace {
 
-constexpr size_t most_bytes = std::numeric_limits<int>::max();  // that MPI can count
+constexpr size_t most_bytes = std::numeric_limits<int>::max();  // the limit of MPI's int counts
 
 ReduceOp without_mean(ReduceOp op) { return op == ReduceOp::mean ? ReduceOp::sum : op; }
 
@@ -42,7 +42,8 @@ bool HierarchicalCommunicator::direct(const Tensor& tensor) {
   return true;
 }
 
-// Each host gets its part of all others' partial sums. Not MPI_Ireduce_scatter: Open MPI sends all bytes to one host there.
+// Each host receives its cut of the partial sums of all other hosts. MPI_Ireduce_scatter is not used: Open MPI implements it as a reduction
+// to one host.
 void HierarchicalCommunicator::sum_between(const std::byte* partials, const std::vector<Cut>& cuts, std::byte* output, at::ScalarType dtype,
                                            ReduceOp op) {
   const auto wide_dtype = partial_dtype(dtype);
@@ -106,7 +107,7 @@ Work HierarchicalCommunicator::all_reduce(const Tensor& tensor, ReduceOp op, std
       lane_->barrier();
       move_bytes(own, output, n * element);
     }
-    lane_->barrier();  // no rank reads the result any more
+    lane_->barrier();  // all ranks have read the result
     in_flight_ = Tensor();
   });
 }
@@ -129,7 +130,7 @@ Work HierarchicalCommunicator::reduce_scatter(const Tensor& output, const Tensor
         sum_between(data_of(input), cuts, own, dtype, op);
         continue;
       }
-      std::vector<Piece> pieces;  // a host's ranks one after the other
+      std::vector<Piece> pieces;  // ordered by host
       std::vector<Cut> cuts;
       for (const auto& ranks : hosts_) {
         cuts.push_back({pieces.size() * n, ranks.size() * n});
@@ -152,7 +153,7 @@ void HierarchicalCommunicator::gather(const Tensor& output, const Tensor& input,
   for (size_t begin = 0; begin < bytes; begin += chunk) {
     const size_t n = std::min(chunk, bytes - begin);
     InterNodeLink::Parts parts;
-    size_t before = 0;  // ranks of earlier hosts
+    size_t before = 0;  // number of ranks on earlier hosts
     for (const auto& ranks : hosts_) {
       if (as_it_is)
         parts.add(before * bytes + begin, n);

@@ -42,14 +42,14 @@ HierarchicalCommunicator::HierarchicalCommunicator(MPI_Comm ranks, std::unique_p
 }
 
 HierarchicalCommunicator::~HierarchicalCommunicator() {
-  // A rank that unwinds joins no collective: others must not wait for it, nor it for them.
-  if (std::uncaught_exceptions() > 0 && thread_->busy()) abort("it left while collectives were under way");
+  // A rank that unwinds takes part in no further collectives: without an abort the ranks would wait for each other.
+  if (std::uncaught_exceptions() > 0 && thread_->busy()) abort("it left while collectives were in progress");
   thread_.reset();
-  if (bridge_ && node_->aborted()) bridge_->poll_now();  // the other hosts must hear of it
+  if (bridge_ && node_->aborted()) bridge_->poll_now();  // notify the other hosts
   node_->on_idle(nullptr);
   int finalized = 0;
   MPI_Finalized(&finalized);
-  // After an abort messages may be on their way, which would be taken for those of the next communicator with this one's number.
+  // After an abort messages may be in flight; they could match receives on a later communicator that reuses this context id.
   const bool keep_ranks = finalized || node_->aborted() || !mpi_transfers_->complete();
   if (link_ && link_->abandoned()) {
     link_->keep(area_);
@@ -95,7 +95,7 @@ void HierarchicalCommunicator::make_area() {
     node_transfers_ = std::make_unique<NodeTransfers>(*lane_, book_, card_addresses, inboxes, inbox, rank_);
     return;
   }
-  throw IoError("shared memory has no room for the buffers of collectives between hosts: 256 KiB on each",
+  throw IoError("not enough shared memory for the buffers of collectives between hosts: 256 KiB per rank",
                 "enlarge it (mount -o remount,size=..., docker run --shm-size=...), or use another window_directory", "comm");
 }
 
@@ -105,7 +105,7 @@ void HierarchicalCommunicator::idle() {
     sched_yield();
     return;
   }
-  const timespec nap{0, nap_nanoseconds};  // leaves the core to the computation
+  const timespec nap{0, nap_nanoseconds};  // leave the core to the computation
   nanosleep(&nap, nullptr);
 }
 
@@ -130,7 +130,7 @@ void HierarchicalCommunicator::match_call(const Call& call, const Tensor* tensor
   lane_->exchange_structs(Header{call.header, tensor ? book_.locate(*tensor) : WindowBook::Location{}}, std::span(all));
   bool same = std::all_of(all.begin(), all.end(), [&](const Header& other) { return other.call == all[0].call; });
   if (leads()) {
-    // Equal where the largest and the smallest hash are: the smallest is the complement's largest.
+    // All hashes are equal if their maximum equals their minimum, the complement of the maximum complement.
     const uint64_t hash = XXH3_64bits(&call.header, sizeof(call.header));
     const auto [largest, complement, mismatch] = link_->all_max({hash, ~hash, same ? uint64_t{0} : 1});
     same = mismatch == 0 && largest == ~complement;
@@ -154,7 +154,7 @@ void HierarchicalCommunicator::throw_disagreement(const Call& call) {
   if (leads()) {
     std::vector<Verdict> hosts(hosts_.size());
     std::ranges::copy(link_->all_gather(std::as_bytes(std::span(&verdict, 1))), std::as_writable_bytes(std::span(hosts)).begin());
-    // The lowest rank that is in another call than rank 0.
+    // Find the lowest rank whose call differs from rank 0's.
     verdict = hosts[0];
     for (size_t i = 1; i < hosts.size() && verdict.rank < 0; i++) {
       verdict.mismatch = hosts[i].first.header != verdict.first.header ? hosts[i].first : hosts[i].mismatch;
@@ -178,7 +178,7 @@ void HierarchicalCommunicator::barrier(std::string_view label) {
 }
 
 Tensor HierarchicalCommunicator::allocate(int64_t numel, at::ScalarType dtype) {
-  if (numel < 0) throw UsageError("comm", fmt::format("allocate({}) elements", numel), "give a number that is not negative");
+  if (numel < 0) throw UsageError("comm", fmt::format("allocate({}) elements", numel), "pass a non-negative number");
   Tensor tensor;
   thread_
       ->run([&, call = next(Call(Kind::allocate, {}, dtype, numel))] {
@@ -195,7 +195,7 @@ Tensor HierarchicalCommunicator::allocate(int64_t numel, at::ScalarType dtype) {
           return;
         }
         if (failure) std::rethrow_exception(failure);
-        throw IoError("another host has too little room for a shared window", "enlarge its /dev/shm", "comm");
+        throw IoError("another host has not enough shared memory for a window", "enlarge its /dev/shm", "comm");
       })
       .wait();
   return tensor;

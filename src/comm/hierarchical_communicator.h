@@ -16,15 +16,15 @@
 
 namespace levin::detail {
 
-/// Collectives among the ranks of several hosts, in two levels: shared windows inside a node, MPI between the nodes' leaders. Operations
-/// run in order on a communication thread of each rank, where MPI allows one. Every operation starts with a meeting that finds ranks which
-/// disagree. Data go in chunks: the node's ranks sum, each a slice, into the leader's window; the leaders exchange; all take the result.
-/// Partial sums of halves stay in fp32. Leaders exchange directly and sum in the order of the nodes; an all_reduce of more than
-/// `direct_hosts` nodes is MPI's. Chunks grow with the number of nodes. Messages go from rank to rank: by windows inside a node, by MPI
-/// between.
+/// Collectives over several hosts, in two levels: shared windows inside a node, MPI between the nodes' leaders. Operations run in order on
+/// each rank's communication thread, if MPI's thread level allows it. Every operation starts with an exchange that detects ranks that
+/// disagree. Data move in chunks: each rank of a node sums a slice into the leader's window, the leaders exchange, and all ranks copy the
+/// result. Partial sums of fp16 and bf16 are fp32. Leaders exchange directly and sum in node order; an all_reduce over more than
+/// `direct_hosts` nodes uses MPI's. Chunks grow with the number of nodes. Point-to-point messages travel through windows inside a node, and
+/// through MPI between nodes.
 class HierarchicalCommunicator final : public Communicator {
  public:
-  /// Takes a duplicate of `ranks`. `node` are those on this host. Collective. One that is split from another has that one's bridge.
+  /// Duplicates `ranks`; `node` is the group of the ranks on this host. A communicator split from `origin` shares its bridge. Collective.
   HierarchicalCommunicator(MPI_Comm ranks, std::unique_ptr<NodeGroup> node, bool threaded, int direct_hosts,
                            const HierarchicalCommunicator* origin = nullptr);
   ~HierarchicalCommunicator() override;
@@ -46,7 +46,7 @@ class HierarchicalCommunicator final : public Communicator {
   NodeGroup* node() noexcept override { return node_.get(); }
 
  private:
-  /// Elements of a tensor, and where they go in a chunk.
+  /// `count` elements, at `from` in a tensor and `to` in a chunk.
   struct Piece {
     size_t from, to, count;
   };
@@ -54,17 +54,17 @@ class HierarchicalCommunicator final : public Communicator {
   void find_hosts();
   void make_area();
   void idle();
-  /// The call with the next sequence number.
+  /// Assigns the next sequence number.
   Call next(Call call);
-  /// Checks that all ranks are in this call, and notes where their tensors are. On the communication thread, as all below.
+  /// Checks that all ranks are in this call, and locates their tensors. This and the functions below run on the communication thread.
   void match_call(const Call& call, const Tensor* tensor = nullptr);
   [[noreturn]] void throw_disagreement(const Call& call);
-  /// The same value on all ranks of the node: the leader's.
+  /// Returns the leader's value on all ranks of the node.
   template <class T>
   T from_leader(const T& mine);
-  /// Throws on all ranks where a pair's counts differ.
+  /// Throws on all ranks if the counts of any pair differ.
   void check_pairs(const Tensor& sent, const Tensor& expected, const Call& call);
-  /// all_to_all's data.
+  /// Moves the data of all_to_all.
   void exchange_parts(const Tensor& output, const std::vector<int64_t>& expected, const Tensor& input, const std::vector<int64_t>& sent,
                       std::string_view label);
   Message message(bool sends, const Tensor& tensor, int peer, std::string_view label) const;
@@ -76,41 +76,41 @@ class HierarchicalCommunicator final : public Communicator {
   bool direct_sums() const noexcept { return static_cast<int>(hosts_.size()) <= direct_hosts_; }
   size_t local_size() const noexcept { return hosts_[host_].size(); }
   std::byte* stage(size_t local_rank) const { return area_->part(static_cast<int>(local_rank)); }
-  std::byte* partial() const { return area_->part(0) + chunk_bytes_; }     // the leader's
-  std::byte* result() const { return area_->part(0) + 2 * chunk_bytes_; }  // the leader's
+  std::byte* partial() const { return area_->part(0) + chunk_bytes_; }     // of the leader
+  std::byte* result() const { return area_->part(0) + 2 * chunk_bytes_; }  // of the leader
 
-  /// partial() <- op over the node's ranks of the pieces of `input`.
+  /// partial() <- op over the ranks of the node of the pieces of `input`.
   void sum_in_node(const Tensor& input, std::span<const Piece> pieces, ReduceOp op);
   struct Cut {
     size_t begin, count;
   };
-  /// Leader: cut i of `partials` (elements) is summed over the hosts on host i, where it is finished in `output`.
+  /// On leaders, a reduce-scatter over the hosts: host i reduces cut i of `partials` (in elements) into `output`.
   void sum_between(const std::byte* partials, const std::vector<Cut>& cuts, std::byte* output, at::ScalarType dtype, ReduceOp op);
-  /// Leader: all of `partials` is summed over the hosts on each, and finished in `output`.
+  /// On leaders, an all-reduce of `partials` over the hosts into `output`.
   void all_reduce_between(const std::byte* partials, size_t count, std::byte* output, at::ScalarType dtype, ReduceOp op);
-  /// received_, with room for this.
+  /// received_, enlarged to at least `bytes`.
   std::byte* receive_buffer(size_t bytes);
-  /// Whether `tensor` can be given to MPI as it is: this rank is alone on its host, and sums need no wider dtype.
+  /// Whether MPI can use `tensor` without a copy: this rank is alone on its host, and sums need no wider dtype.
   bool direct(const Tensor& tensor);
-  /// Both all-gathers. A shared `output` is written once a node.
+  /// Implements all_gather and gather_shared. A shared `output` is written once per node.
   void gather(const Tensor& output, const Tensor& input, bool shared);
 
-  std::shared_ptr<NodeGroup> node_;  // of the caller's thread
-  std::unique_ptr<NodeGroup> lane_;  // of the communication thread
+  std::shared_ptr<NodeGroup> node_;  // for the caller's thread
+  std::unique_ptr<NodeGroup> lane_;  // for the communication thread
   bool threaded_;
   int direct_hosts_;
   MPI_Comm ranks_ = MPI_COMM_NULL;
-  std::vector<std::vector<int>> hosts_;  // their ranks in local order, in the order of the first
+  std::vector<std::vector<int>> hosts_;  // ranks of each host in local order; hosts ordered by first rank
   size_t host_ = 0, local_rank_ = 0;
-  std::vector<int> local_ranks_;         // by rank: its number in this node, or -1
-  std::unique_ptr<InterNodeLink> link_;  // of leaders
+  std::vector<int> local_ranks_;         // by rank: local rank on this node, or -1
+  std::unique_ptr<InterNodeLink> link_;  // only on leaders
   std::shared_ptr<AbortBridge> bridge_;
   std::shared_ptr<SharedWindow> area_;
   size_t chunk_bytes_ = 0;
   std::shared_ptr<std::vector<std::byte>> received_;
-  Tensor in_flight_;  // what MPI uses directly
+  Tensor in_flight_;  // the tensor that MPI uses without a copy
   WindowBook book_;
-  std::vector<std::byte*> addresses_;  // of the node's ranks' tensors, where all can be read in place
+  std::vector<std::byte*> addresses_;  // tensors of the node's ranks, if all can be read in place; else empty
   std::unique_ptr<NodeTransfers> node_transfers_;
   std::unique_ptr<MpiTransfers> mpi_transfers_;
   std::atomic<uint64_t> sequence_{0};

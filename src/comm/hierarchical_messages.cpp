@@ -1,4 +1,4 @@
-// Messages between pairs of ranks of several hosts, and all_to_all, which is made of them.
+// Point-to-point messages of HierarchicalCommunicator, and all_to_all on top of them.
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/tensor.h>
 

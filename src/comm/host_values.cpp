@@ -16,7 +16,7 @@ namespace {
 
 Tensor view(void* data, size_t count, at::ScalarType dtype) { return at::from_blob(data, {static_cast<int64_t>(count)}, dtype); }
 
-/// An error on its way to other ranks.
+/// An error in a form that can be sent to other ranks.
 struct Report {
   ExitCode code = ExitCode::internal;
   std::string component, remedy, message;
@@ -58,7 +58,7 @@ std::string host_name() {
   return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "host";
 }
 
-/// Throws the lowest failed rank's error, given two collectives: the largest number, and a text of one rank.
+/// Throws the error of the lowest failed rank, by two collectives: a maximum over the ranks, and a broadcast of a text.
 void rethrow(int rank, int size, const std::exception_ptr& failure, std::string_view component, const std::function<int(int)>& largest,
              const std::function<std::string(std::string, int)>& broadcast_from) {
   if (failure) try {
@@ -71,7 +71,7 @@ void rethrow(int rank, int size, const std::exception_ptr& failure, std::string_
   if (size == 1) return;
   const int source = size - largest(failure ? size - rank : 0);
   if (source == size) return;
-  // One text: the numbers and words that make up the error, with their lengths.
+  // One text to broadcast: exit code and lengths, then the strings of the error.
   std::string text;
   if (source == rank) {
     const auto [code, tag, remedy, message] = report_of(failure, component);
@@ -118,7 +118,7 @@ std::vector<std::byte> all_gather_bytes(ValueRanks ranks, std::span<const std::b
   auto end = all.begin();
   for (size_t rank = 0; rank < sizes.size(); rank++) {
     const auto begin = all.begin() + static_cast<std::ptrdiff_t>(rank * most);
-    end = std::copy(begin, begin + sizes[rank], end);  // forwards, to where it is or before
+    end = std::copy(begin, begin + sizes[rank], end);  // compacts in place: the target never lies behind the source
   }
   all.erase(end, all.end());
   return all;

@@ -7,7 +7,7 @@
 namespace levin::detail {
 namespace {
 
-// Up to this many bytes a rank a message goes through slots: one barrier and a copy cost less than two barriers.
+// Up to this many bytes per rank, a collective uses slots: one barrier and a copy cost less than two barriers.
 constexpr size_t slot_bytes = 16 << 10;
 
 std::vector<std::byte*> moved(std::vector<std::byte*> addresses, size_t bytes) {
@@ -29,7 +29,8 @@ IntraNodeCommunicator::IntraNodeCommunicator(std::unique_ptr<NodeGroup> group) :
   slots_ = group_->allocate(4 * slot_bytes + cards + counts);
   Pointers card_addresses, inboxes;
   for (int i = 0; i < size_; i++) {
-    inboxes.push_back(slots_->part(i) + 2 * slot_bytes);  // the stage of a small memory: no rank is in both kinds of call
+    inboxes.push_back(slots_->part(i) +
+                      2 * slot_bytes);  // shared with the stage of a small window: no rank is in a collective and in a message at once
     card_addresses.push_back(slots_->part(i) + 4 * slot_bytes);
     counts_.push_back(reinterpret_cast<int64_t*>(card_addresses.back() + cards));
   }
@@ -66,7 +67,7 @@ bool IntraNodeCommunicator::find_shared(const Tensor& tensor, size_t which, Poin
 
 bool IntraNodeCommunicator::use_slots(size_t bytes, Pointers& addresses) const {
   if (bytes > slot_bytes) return false;
-  // The slots of the collective before last are free: all ranks have met in the last one.
+  // The slots of the collective before last are free: all ranks have since entered the last one.
   const size_t offset = (sequence() & 1) * slot_bytes;
   for (int i = 0; i < size_; i++) addresses.push_back(slots_->part(i) + offset);
   return true;
@@ -79,7 +80,7 @@ void IntraNodeCommunicator::prepare_stage() {
       stage_bytes_ = bytes;
       return;
     }
-  stage_ = slots_;  // its second half
+  stage_ = slots_;  // uses the second half of the slots
   stage_bytes_ = slot_bytes;
   stage_offset_ = 2 * slot_bytes;
 }
@@ -105,7 +106,7 @@ Work IntraNodeCommunicator::all_reduce(const Tensor& tensor, ReduceOp op, std::s
   } else {
     match_call(call, &tensor);
     if (find_shared(tensor, 0, addresses)) {
-      // Each rank reduces its slice, and writes it to all.
+      // Each rank reduces its slice, and writes it to all ranks.
       const size_t begin = slice_begin(count, element, rank_, size_), end = slice_begin(count, element, rank_ + 1, size_);
       const Pointers slices = moved(std::move(addresses), begin * element);
       reduce(slices, {slices.data(), slices.size()}, end - begin, dtype, op);
@@ -154,7 +155,7 @@ Work IntraNodeCommunicator::reduce_scatter(const Tensor& output, const Tensor& i
     match_call(call, &input);
     if (find_shared(input, 0, addresses)) {
       reduce_to(data_of(output), moved(std::move(addresses), rank * output.nbytes()), count, dtype, op);
-      group_->barrier();  // no rank reads this rank's input any more
+      group_->barrier();  // all ranks have read this rank's input
       return {};
     }
     prepare_stage();
@@ -251,7 +252,7 @@ Work IntraNodeCommunicator::broadcast(const Tensor& tensor, int root, std::strin
 void IntraNodeCommunicator::barrier(std::string_view label) { match_call(Call(Kind::barrier, label)); }
 
 Tensor IntraNodeCommunicator::allocate(int64_t numel, at::ScalarType dtype) {
-  if (numel < 0) throw UsageError("comm", fmt::format("allocate({}) elements", numel), "give a number that is not negative");
+  if (numel < 0) throw UsageError("comm", fmt::format("allocate({}) elements", numel), "pass a non-negative number");
   match_call(Call(Kind::allocate, {}, dtype, numel));
   const size_t bytes = static_cast<size_t>(numel) * c10::elementSize(dtype);
   return book_.add(group_->allocate(bytes), rank_, numel, dtype);

@@ -11,11 +11,11 @@
 
 namespace levin::detail {
 
-/// Collectives among the ranks of one node, through shared windows and flags alone. Every collective starts with an exchange of headers,
-/// which is its first barrier and finds ranks that disagree before data moves. Then data takes one of three ways:
-/// - small: through slots, two in turn, so that the header's barrier is the only one;
-/// - in place: tensors in allocate()'s windows are read and written where they are;
-/// - staged: other tensors go through a staging window in chunks.
+/// Collectives inside one node, through shared windows and flags only. Every collective starts with an exchange of headers, which is its
+/// first barrier and detects ranks that disagree before data move. Data then take one of three paths:
+/// - small: through double-buffered slots, so that the exchange of headers is the only barrier;
+/// - in place: tensors in windows of allocate() are read and written directly;
+/// - staged: other tensors are copied through a staging window in chunks.
 /// Every call runs on the caller's thread and is complete when it returns.
 class IntraNodeCommunicator final : public Communicator {
  public:
@@ -39,7 +39,7 @@ class IntraNodeCommunicator final : public Communicator {
   NodeGroup* node() noexcept override { return group_.get(); }
 
  private:
-  /// A rank's call header, which must be equal on all ranks, and the locations of its tensors.
+  /// The header of a call, which must be equal on all ranks, and the locations of this rank's tensors.
   struct Header {
     CallHeader call;
     uint64_t offsets[2];
@@ -48,20 +48,20 @@ class IntraNodeCommunicator final : public Communicator {
   static_assert(sizeof(Header) <= 56);  // travels in the flag's cache line
   using Pointers = std::vector<std::byte*>;
 
-  /// Exchanges headers, and throws when the ranks disagree.
+  /// Exchanges headers, and throws if the ranks disagree.
   void match_call(Call call, const Tensor* first = nullptr, const Tensor* second = nullptr);
-  /// Fills `addresses` with every rank's address of the call's first (0) or second (1) tensor, when all lie in one window.
+  /// Sets `addresses` to every rank's first (`which` = 0) or second (1) tensor of the call, and returns true, if all lie in one window.
   bool find_shared(const Tensor& tensor, size_t which, Pointers& addresses) const;
-  /// `addresses` becomes every rank's slot for the next collective.
+  /// Sets `addresses` to every rank's slot for this collective, and returns true, if `bytes` fit.
   bool use_slots(size_t bytes, Pointers& addresses) const;
-  /// Every rank's staging buffer for the number-th chunk of this collective.
+  /// Sets `addresses` to every rank's staging buffer for chunk `number` of this collective.
   void use_stage(size_t number, Pointers& addresses) const;
-  /// Makes the staging window at its first use: small memories get small chunks.
+  /// Creates the staging window at its first use, with smaller chunks if shared memory is short.
   void prepare_stage();
   void all_reduce_staged(std::byte* data, size_t count, at::ScalarType dtype, ReduceOp op);
-  /// This rank's counts, which all ranks may read from the next meeting on.
+  /// Publishes this rank's counts; all ranks may read them after the next exchange.
   void publish_counts(std::span<const int64_t> sent, std::span<const int64_t> expected);
-  /// The largest part of all; throws on all ranks where a pair's counts differ.
+  /// Returns the largest part of all ranks; throws on all ranks if the counts of any pair differ.
   int64_t check_published(std::span<const int64_t> sent, std::span<const int64_t> expected, const Call& call);
 
   std::unique_ptr<NodeGroup> group_;
@@ -69,8 +69,8 @@ class IntraNodeCommunicator final : public Communicator {
   std::vector<Header> headers_;
   WindowBook book_;
   std::shared_ptr<SharedWindow> slots_, stage_;
-  size_t stage_bytes_ = 0, stage_offset_ = 0;  // of a chunk
-  std::vector<int64_t*> counts_;               // every rank's, of all_to_all: two in turn of [sent, expected]
+  size_t stage_bytes_ = 0, stage_offset_ = 0;  // size and offset of a chunk
+  std::vector<int64_t*> counts_;               // by rank: counts of all_to_all, [sent, expected], double-buffered
   std::unique_ptr<NodeTransfers> transfers_;
 };
 

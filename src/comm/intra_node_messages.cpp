@@ -1,4 +1,4 @@
-// all_to_all and messages between the ranks of a node.
+// all_to_all and point-to-point messages of IntraNodeCommunicator.
 #include <algorithm>
 
 #include "intra_node_communicator.h"
@@ -6,7 +6,7 @@
 namespace levin::detail {
 
 void IntraNodeCommunicator::publish_counts(std::span<const int64_t> sent, std::span<const int64_t> expected) {
-  // Two in turn, as slots.
+  // Double-buffered, as the slots.
   int64_t* mine = counts_[static_cast<size_t>(rank_)] + (sequence() & 1) * 2 * headers_.size();
   std::copy(expected.begin(), expected.end(), std::copy(sent.begin(), sent.end(), mine));
 }
@@ -48,7 +48,7 @@ Work IntraNodeCommunicator::all_to_all(const Tensor& output, std::span<const int
     match_call(call, &input);
   }
   const size_t element = input.element_size(), rank = static_cast<size_t>(rank_);
-  std::vector<size_t> from, to;  // where parts begin, in bytes
+  std::vector<size_t> from, to;  // offsets of the parts, in bytes
   for (size_t i = 0, input_bytes = 0, output_bytes = 0; i < headers_.size(); i++) {
     from.push_back(input_bytes);
     to.push_back(output_bytes);
@@ -60,12 +60,12 @@ Work IntraNodeCommunicator::all_to_all(const Tensor& output, std::span<const int
     move_bytes(data_of(output), data_of(input), input.nbytes());
     return {};
   }
-  // Equal parts in windows are read where they are. Where parts differ a rank does not know where the others' begin.
+  // Equal parts in windows are read in place. With different counts a rank does not know the offsets of the others' parts.
   Pointers addresses;
   if (!call.header.has_counts && find_shared(input, 0, addresses)) {
     for (size_t i = 0; i < addresses.size(); i++)
       move_bytes(data_of(output) + to[i], addresses[i] + from[rank], static_cast<size_t>(expected[i]) * element);
-    group_->barrier();  // no rank reads this rank's input any more
+    group_->barrier();  // all ranks have read this rank's input
     return {};
   }
   prepare_stage();

@@ -10,13 +10,13 @@
 namespace levin {
 namespace {
 
-/// The environment variables of a launcher for the number of ranks and this process's rank; null if it has none.
+/// A launcher's environment variables for the number of ranks and for this process's rank; null if it sets none.
 struct Launcher {
   const char *size, *rank;
-  bool rank_proves_start = true;  // false: set for a batch script, too
+  bool rank_proves_start = true;  // false: batch scripts have it, too
 };
 
-// The nearest launcher first: mpirun starts its daemons by srun, so Slurm's variables count only where no other launcher has spoken.
+// The innermost launcher first: mpirun starts its daemons by srun, so Slurm's variables count only without those of other launchers.
 constexpr std::array<Launcher, 6> launchers{{{"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"},
                                              {"PMI_SIZE", "PMI_RANK"},
                                              {nullptr, "PMIX_RANK"},
@@ -67,7 +67,7 @@ std::string check_launcher(int mpi_size, const GetVariable& get_variable) {
     if (ranks && *ranks > 1 && (launcher.rank_proves_start || !one_rank)) refuse(launcher.size, *ranks, fmt::format("{} ranks", *ranks));
     if (ranks) one_rank = true;
   }
-  // PALS and PMIx set a rank's number, but not the number of ranks.
+  // PALS and PMIx set the rank, but not the number of ranks.
   for (const auto& launcher : launchers) {
     if (mpi_size != 1) break;
     if (const auto rank = number_of(get_variable, launcher.rank); rank && *rank > 0 && launcher.rank_proves_start)

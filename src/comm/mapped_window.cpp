@@ -54,7 +54,7 @@ std::shared_ptr<SharedWindow> map_window(const WindowRequest& request, const Gat
     code = errno;
   } else {
     window = std::make_shared<MappedWindow>(start, total, request.bytes);
-    std::memset(window->part(request.rank), 0, request.bytes[rank]);  // fills in the page tables, so that the first step need not
+    std::memset(window->part(request.rank), 0, request.bytes[rank]);  // fault the pages in now, not in the first step
   }
   if (!all_good(gather_errno(code), "map", failure)) return nullptr;
   return window;
@@ -63,7 +63,7 @@ std::shared_ptr<SharedWindow> map_window(const WindowRequest& request, const Gat
 std::shared_ptr<SharedWindow> private_window(size_t bytes) {
   const size_t mapped = std::max(whole_pages(bytes), page_bytes);
   void* start = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (start == MAP_FAILED) throw IoError(fmt::format("no memory for a window of {} bytes: {}", mapped, std::strerror(errno)), {}, "comm");
+  if (start == MAP_FAILED) throw IoError(fmt::format("cannot allocate a window of {} bytes: {}", mapped, std::strerror(errno)), {}, "comm");
   madvise(start, mapped, MADV_HUGEPAGE);
   return std::make_shared<MappedWindow>(start, mapped, std::vector<size_t>{bytes});
 }

@@ -10,7 +10,7 @@
 namespace levin {
 namespace {
 
-// For each rank the lowest world rank of its node.
+// By rank: the lowest world rank of its node.
 std::vector<int> nodes_of(Communicator& world) {
   auto& cpu = world.cpu();
   if (cpu.size() == 1) return {0};
@@ -67,19 +67,19 @@ int MeshLayout::coordinate(MeshAxis axis, int rank) const noexcept {
 }
 
 MeshGroup MeshLayout::group(MeshAxes axes, int rank) const {
-  const auto along = [&](int of) {  // the part that a rank plays in its group
+  const auto along = [&](int of) {  // row-major coordinate of a rank in its group
     int part = 0;
     for (const MeshAxis axis : axes) part = part * extent(axis) + coordinate(axis, of);
     return part;
   };
-  const auto across = [&](int of) {  // which of the groups is the rank's
+  const auto across = [&](int of) {  // number of the group that a rank belongs to
     int number = 0;
     for (size_t axis = 0; axis < extents_.size(); axis++)
       if (std::find(axes.begin(), axes.end(), static_cast<MeshAxis>(axis)) == axes.end())
         number = number * extents_[axis] + coordinate(static_cast<MeshAxis>(axis), of);
     return number;
   };
-  std::map<int, size_t> indices;  // of each part, in the order of the lowest ranks that play it
+  std::map<int, size_t> indices;  // by coordinate, in order of the lowest rank that has it
   std::vector<std::pair<size_t, int>> found;
   const int mine = across(rank);
   for (int other = 0; other < size(); other++) {

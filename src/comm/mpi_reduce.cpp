@@ -39,7 +39,7 @@ MPI_Datatype mpi_type(at::ScalarType dtype) {
     case at::kShort: return MPI_INT16_T;
     case at::kInt: return MPI_INT32_T;
     case at::kLong: return MPI_INT64_T;
-    default: throw CommunicatorError(fmt::format("MPI does not reduce {}", c10::toString(dtype)));
+    default: throw CommunicatorError(fmt::format("MPI cannot reduce {}", c10::toString(dtype)));
   }
 }
 

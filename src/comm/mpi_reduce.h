@@ -6,18 +6,18 @@
 
 namespace levin::detail {
 
-/// MPI's name for the dtype of partial results (see partial_dtype).
+/// The MPI datatype of partial results (see partial_dtype).
 MPI_Datatype mpi_type(at::ScalarType dtype);
 
-/// MPI's operations, but for Levin's own minimum and maximum of floating-point numbers, where MPI may lose a NaN, and sum of 8 and 16 bits,
-/// which Open MPI saturates on some CPUs and wraps on others.
+/// MPI's reduction operations, with two replacements: minimum and maximum of floating-point numbers, in which MPI may lose a NaN, and sums
+/// of 8- and 16-bit integers, which Open MPI saturates on some CPUs and wraps on others.
 class MpiOps {
  public:
   MpiOps() = default;
   ~MpiOps();
   MpiOps(const MpiOps&) = delete;
   MpiOps& operator=(const MpiOps&) = delete;
-  /// `op` is not the mean.
+  /// `op` must not be the mean.
   MPI_Op get(at::ScalarType dtype, ReduceOp op);
 
  private:

@@ -28,9 +28,10 @@ bool running() {
 MpiRuntime::MpiRuntime() {
   int finalized = 0;
   MPI_Finalized(&finalized);
-  if (finalized) throw UsageError("comm", "MPI was finished before MpiRuntime was made", "make it first; MPI cannot be started twice");
+  if (finalized)
+    throw UsageError("comm", "MPI is already finalized", "create MpiRuntime before MPI_Finalize; MPI cannot be initialized again");
   if (!running()) {
-    setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);  // a thread that waits in Open MPI would else take a core from the computation
+    setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);  // else a thread that waits in Open MPI spins, and takes a core from the computation
     check_mpi(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &thread_level_), "MPI_Init_thread");
     started_here_ = true;
   }
@@ -38,11 +39,13 @@ MpiRuntime::MpiRuntime() {
 }
 
 MpiRuntime::MpiRuntime(MPI_Comm communicator) {
-  if (!running()) throw UsageError("comm", "a communicator was given while MPI is not running", "call MPI_Init before, MPI_Finalize after");
+  if (!running())
+    throw UsageError("comm", "MPI is not running", "call MPI_Init before MpiRuntime is created, MPI_Finalize after it is destroyed");
   int between_groups = 0;
   if (communicator != MPI_COMM_NULL) MPI_Comm_test_inter(communicator, &between_groups);
   if (communicator == MPI_COMM_NULL || between_groups)
-    throw UsageError("comm", communicator == MPI_COMM_NULL ? "MPI_COMM_NULL was given" : "an inter-communicator was given",
+    throw UsageError("comm",
+                     communicator == MPI_COMM_NULL ? "the communicator is MPI_COMM_NULL" : "the communicator is an inter-communicator",
                      "give an intra-communicator that this rank is in");
   adopt(communicator);
 }
@@ -56,14 +59,14 @@ void MpiRuntime::adopt(MPI_Comm communicator) {
 }
 
 MpiRuntime::~MpiRuntime() {
-  if (!running()) return;  // the program around us was quicker
+  if (!running()) return;  // the host program has already finalized MPI
   MPI_Comm_free(&communicator_);
   if (started_here_) MPI_Finalize();
 }
 
 void MpiRuntime::end_job(int exit_code) const noexcept {
   MPI_Abort(communicator_, exit_code);
-  std::_Exit(exit_code);  // MPI_Abort comes back only when it has failed
+  std::_Exit(exit_code);  // MPI_Abort returns only on failure
 }
 
 }  // namespace levin

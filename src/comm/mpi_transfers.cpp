@@ -8,7 +8,7 @@ namespace levin::detail {
 namespace {
 
 enum Tag : int { from_sender = 1, from_receiver, data };
-constexpr size_t most_bytes = size_t{1} << 30;  // of one MPI message
+constexpr size_t most_bytes = size_t{1} << 30;  // limit for one MPI message
 
 // Each message has its own tag: MPI may report the headers of two messages of a pair in either order.
 int data_tag(const CallHeader& call) { return Tag::data + static_cast<int>(call.sequence & 0x3fff); }

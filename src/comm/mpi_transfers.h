@@ -10,18 +10,18 @@
 
 namespace levin::detail {
 
-/// Messages between ranks of different nodes, by MPI. Both sides exchange their calls first; data follow when those agree.
+/// Messages between ranks of different nodes, by MPI. Both sides exchange their calls first; data follow if the calls agree.
 class MpiTransfers {
  public:
-  /// Messages travel on `ranks`, on which nothing else sends.
+  /// Messages use `ranks`, which must carry no other point-to-point traffic.
   MpiTransfers(MPI_Comm ranks, int self);
-  /// Keeps the tensors of messages that are not complete for ever: MPI may still use them.
+  /// Leaks the tensors of incomplete messages: MPI may still use them.
   ~MpiTransfers();
   MpiTransfers(const MpiTransfers&) = delete;
   MpiTransfers& operator=(const MpiTransfers&) = delete;
 
   void start(std::span<const Message> messages);
-  /// Moves what can be moved without waiting; whether a message came further.
+  /// Advances all messages without waiting; returns whether any message progressed.
   bool progress();
   bool complete() const noexcept { return active_.empty(); }
   /// Throws the first disagreement among completed messages.
@@ -33,7 +33,7 @@ class MpiTransfers {
 
   MPI_Comm ranks_;
   int self_;
-  std::vector<uint64_t> sent_, received_;  // messages so far, by peer
+  std::vector<uint64_t> sent_, received_;  // number of messages so far, by peer
   std::vector<std::unique_ptr<Active>> active_;
   std::exception_ptr failure_;
 };

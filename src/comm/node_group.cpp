@@ -17,9 +17,9 @@
 namespace levin {
 namespace {
 
-/// A rank's flag and what it gives to an exchange. The first 56 bytes share the flag's cache line.
+/// A rank's flag and its contribution to an exchange, of which the first 56 bytes share the cache line of the flag.
 struct alignas(128) Slot {
-  std::atomic<uint64_t> stamp;  // barriers passed so far << 8 | number of bytes given in this one
+  std::atomic<uint64_t> stamp;  // number of barriers so far << 8 | bytes in this exchange
   std::byte bytes[NodeGroup::max_bytes];
 };
 static_assert(sizeof(Slot) == 128 && NodeGroup::max_bytes < 256);
@@ -39,7 +39,7 @@ struct AbortWord {
     return true;
   }
   AbortNotice read() const {
-    // Bounded: the one that writes the reason may be killed meanwhile.
+    // Bounded: the writer may have been killed in the middle.
     AbortNotice notice;
     for (int tries = 0, before = version.load(std::memory_order_acquire); before != 0 && tries < 10000; tries++) {
       notice = {by_rank, std::string(reason, strnlen(reason, sizeof(reason)))};
@@ -53,8 +53,8 @@ struct AbortWord {
   }
 };
 
-/// A rank's part of the control window; only rank 0's abort word is used. Two slots in turn: a rank can be at most one barrier ahead,
-/// so what it writes there does not disturb those that still read. All zero at first.
+/// A rank's part of the control window, zero-filled; only rank 0's abort word is used. The slots are double-buffered: a rank is at most one
+/// barrier ahead, so it never overwrites a slot that others still read.
 struct ControlPart {
   Slot slots[2];
   alignas(128) AbortWord abort;
@@ -69,8 +69,8 @@ inline void relax() {
 #endif
 }
 
-// With more ranks than cores the one waited for may need this core: yield soon. Else a yield only gives the core to strangers, for
-// a whole time slice: wait out the usual unevenness of two ranks (some 100 us) first.
+// Oversubscribed: the awaited rank may need this core, so yield soon. Otherwise a yield gives the core to other processes for a whole time
+// slice, so first spin through the usual skew between ranks (some 100 us).
 constexpr int few_spins = 200, many_spins = 5000;
 
 /// Whether the node has a core for each of its ranks. Collective.
@@ -86,7 +86,7 @@ struct Family {
   std::string directory;
   std::shared_ptr<SharedWindow> abort_window;
   int global_rank = 0;
-  int spins = few_spins;  // before a wait yields its core
+  int spins = few_spins;  // spins before a wait yields its core
   AbortWord* abort() const { return &reinterpret_cast<ControlPart*>(abort_window->part(0))->abort; }
 };
 
@@ -102,10 +102,9 @@ void yield_core(const Family& family) {
 
 [[noreturn]] void throw_failure(const detail::WindowFailure& failure, const std::string& directory) {
   if (failure.code == ENOSPC || failure.code == EDQUOT)
-    throw IoError(fmt::format("{} has too little room for a shared window: need {} bytes, have {} bytes", directory, failure.need_bytes,
-                              failure.free_bytes),
-                  "enlarge it (mount -o remount,size=..., docker run --shm-size=...), or use another window_directory or private memory",
-                  "comm");
+    throw IoError(
+        fmt::format("{} is too small for a shared window: need {} bytes, have {} bytes", directory, failure.need_bytes, failure.free_bytes),
+        "enlarge it (mount -o remount,size=..., docker run --shm-size=...), or use another window_directory or private memory", "comm");
   throw IoError(fmt::format("cannot {} a shared window of {} bytes in {}, on rank {} of the node: {}", failure.call, failure.need_bytes,
                             directory, failure.rank, std::strerror(failure.code)),
                 "ranks of one node must see the same directory; use another one, or private memory", "comm");
@@ -177,7 +176,7 @@ class SharedGroup final : public NodeGroup {
     const std::string name = fmt::format("{}-{}c{}", name_, number_++, color);
     detail::WindowRequest request{fmt::format("{}/{}", family_.directory, name), std::vector(members.size(), sizeof(ControlPart)),
                                   static_cast<int>(index)};
-    // All parts of the split are made in step, so that one part's failure is everybody's.
+    // All groups of the split are created in lockstep, so that a failure of one is a failure of all.
     detail::WindowFailure failure;
     auto control = detail::map_window(
         request, [this](int code) { return gather_errno(code); }, failure);
@@ -199,7 +198,7 @@ class SharedGroup final : public NodeGroup {
   AbortNotice abort_notice() const override { return abort_->read(); }
 
  private:
-  /// The barrier: raise this rank's flag, wait for the others'.
+  /// Barrier with payload: raise this rank's flag, wait for the flags of the others.
   void exchange_stamps(std::span<const std::byte> mine, std::span<std::byte> all) {
     if (aborted()) throw_aborted();
     const uint64_t stamp = ++epoch_ << 8 | mine.size();
@@ -245,7 +244,7 @@ class SharedGroup final : public NodeGroup {
   AbortWord* abort_;
   std::vector<ControlPart*> parts_;
   uint64_t epoch_ = 0;
-  int number_ = 0;  // windows and groups so far: a part of their files' names
+  int number_ = 0;  // number of windows and groups so far, used in file names
 };
 
 struct CommunicatorHandle {

@@ -10,33 +10,33 @@ constexpr size_t inbox_chunks = 4;
 
 }  // namespace
 
-// Two offers in turn: a rank posts one message of a pair at a time, and completes it after the other side has posted it. When it writes
-// the next offer but one, the other side has read this one.
+// Offers are double-buffered: a rank posts one message of a pair at a time, and completes it after the other side has posted it. When it
+// reuses an offer, the other side has read it.
 struct alignas(128) NodeTransfers::Offer {
   Call call;
   uint64_t offset;
   uint32_t window;
 };
 
-// In the sender's part, one for each receiver. Counters run through all messages of the pair.
+// In the sender's part, one per receiver. Counters cover all messages of the pair.
 struct alignas(128) NodeTransfers::Outgoing {
   Offer offers[2];
-  alignas(128) std::atomic<uint64_t> started;  // messages in calls so far
-  std::atomic<uint64_t> posted;                // messages whose offers are there
-  std::atomic<uint64_t> pushed;                // chunks
+  alignas(128) std::atomic<uint64_t> started;  // number of messages in calls so far
+  std::atomic<uint64_t> posted;                // number of messages with an offer
+  std::atomic<uint64_t> pushed;                // number of chunks written to the inbox
 };
 
-// In the receiver's part, one for each sender.
+// In the receiver's part, one per sender.
 struct alignas(128) NodeTransfers::Incoming {
   Offer offers[2];
-  alignas(128) std::atomic<uint64_t> started, posted;  // as Outgoing's
-  std::atomic<uint64_t> granted, done;                 // the last message that was given the inbox; that was copied from its window
-  std::atomic<uint64_t> drained;                       // chunks
+  alignas(128) std::atomic<uint64_t> started, posted;  // as in Outgoing
+  std::atomic<uint64_t> granted, done;                 // last message that may use the inbox; last one copied from its window
+  std::atomic<uint64_t> drained;                       // number of chunks read from the inbox
 };
 
 struct NodeTransfers::Active {
   const Message message;
-  const uint64_t number;  // from 1 on
+  const uint64_t number;  // counts from 1
   std::byte* data;
   size_t bytes, moved = 0;
   uint64_t first_chunk = 0;
@@ -68,7 +68,7 @@ NodeTransfers::Incoming& NodeTransfers::incoming(int from, int to) const {
 }
 
 void NodeTransfers::start(std::span<const Message> messages) {
-  // Receives first: who sees this rank's send, sees whether it receives, too. See check_crossing.
+  // Receives first: a peer that sees this rank's send must also see whether it receives (see check_crossing).
   for (const bool sends : {false, true})
     for (const auto& message : messages) {
       if (message.sends != sends) continue;
@@ -188,7 +188,7 @@ bool NodeTransfers::drain(Active& message) {
   return finish(message);
 }
 
-// The peer sends to this rank, which receives nothing from it, and does not receive either: both would wait for ever.
+// Deadlock detection: this rank and the peer send to each other, and neither has a matching recv in its call.
 void NodeTransfers::check_crossing(const Active& message) {
   const int self = group_.rank(), peer = message.message.peer;
   if (outgoing(peer, self).started.load(std::memory_order_acquire) <= received_[static_cast<size_t>(peer)].started) return;
@@ -198,7 +198,7 @@ void NodeTransfers::check_crossing(const Active& message) {
                          : fmt::format("ranks {} and {} send to each other, and neither receives",
                                        std::min(self_name_, message.message.peer_name), std::max(self_name_, message.message.peer_name));
   group_.abort(words);
-  throw CommunicatorError(words, "give the send and the recv that cross to one transfer()");
+  throw CommunicatorError(words, "put the send and the recv that cross into one transfer()");
 }
 
 void NodeTransfers::rethrow() {

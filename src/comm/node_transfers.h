@@ -10,24 +10,24 @@
 
 namespace levin::detail {
 
-/// A send or recv under way: the same on a node and between nodes.
+/// A send or recv in progress, inside a node or between nodes.
 struct Message {
   bool sends = false;
   Tensor tensor;
-  int peer = 0;       ///< where it is looked up: the rank in the node or in the communicator
-  int peer_name = 0;  ///< for errors: the rank in the communicator
+  int peer = 0;       ///< the other rank, in the node or in the communicator, depending on the transport
+  int peer_name = 0;  ///< the same rank in the communicator, for errors
   Call call;
 };
 
-/// Messages between ranks of one node, through shared memory alone. Each ordered pair of ranks has two cards: the sender's, with what it
-/// sends, and the receiver's, with what it expects. When both are there and agree, the receiver copies a tensor that lies in a window
-/// where it is; others pass through the receiver's inbox in chunks, one message at a time. A rank grants its inbox only to a sender that
-/// is in its own call, so no cycle of ranks can wait for inboxes.
+/// Messages between ranks of one node, through shared memory only. Each ordered pair of ranks has two cards: the sender's, which describes
+/// the sent message, and the receiver's, which describes the expected one. When both are posted and agree, the receiver copies a tensor in
+/// a window directly; other tensors pass through the receiver's inbox in chunks, one message at a time. A rank grants its inbox only to a
+/// sender that appears in its own call, so no cycle of ranks can wait for inboxes.
 class NodeTransfers {
  public:
-  /// Of shared memory that it needs in each rank's part, zero-filled.
+  /// Size of the zero-filled shared memory that the cards need in each rank's part.
   static size_t card_bytes(int ranks);
-  /// `cards` and `inboxes` are every rank's, by the node's rank; a part starts at a multiple of 128 bytes. `self_name` as
+  /// `cards` and `inboxes` are the addresses for all ranks of the node, multiples of 128 bytes. `self_name` is this rank, as in
   /// Message::peer_name.
   NodeTransfers(NodeGroup& group, const WindowBook& book, std::vector<std::byte*> cards, std::vector<std::byte*> inboxes,
                 size_t inbox_bytes, int self_name);
@@ -35,7 +35,7 @@ class NodeTransfers {
 
   /// Starts messages; their tensors must live until all are complete.
   void start(std::span<const Message> messages);
-  /// Moves what can be moved without waiting; whether anything moved.
+  /// Advances all messages without waiting; returns whether any message progressed.
   bool progress();
   bool complete() const noexcept { return active_.empty(); }
   /// Throws the first disagreement among completed messages.
@@ -66,7 +66,7 @@ class NodeTransfers {
   struct Progress {
     uint64_t started = 0, completed = 0;
   };
-  std::vector<Progress> sent_, received_;  // messages so far, by peer
+  std::vector<Progress> sent_, received_;  // number of messages so far, by peer
   std::exception_ptr failure_;
 };
 

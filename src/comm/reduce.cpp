@@ -10,7 +10,7 @@
 namespace levin::detail {
 namespace {
 
-/// The accumulation type of a dtype: halves in fp32, integers without a sign because their overflow must wrap.
+/// The accumulation type of a dtype: fp32 for fp16 and bf16; unsigned for integers, whose overflow must wrap.
 template <class T>
 struct Wide {
   using type = typename std::conditional_t<std::is_integral_v<T>, std::make_unsigned<T>, std::type_identity<T>>::type;
@@ -30,7 +30,7 @@ struct Sum {
     return static_cast<T>(a + b);
   }
 };
-// A NaN of any rank is a NaN for all.
+// Propagates NaN.
 struct Min {
   template <class T>
   static T apply(T a, T b) {
@@ -44,12 +44,12 @@ struct Max {
   }
 };
 
-// Blocks stay in the first cache, so that every source is read and every output written once, whatever the number of ranks.
+// Blocks fit the L1 cache, so that memory traffic is one read per source and one write per output, for any number of ranks.
 constexpr size_t block = 1024;
 
 template <class T, class Op, class Out = T>
 void reduce_blocks(std::span<std::byte* const> outputs, std::span<const std::byte* const> sources, size_t count, bool mean) {
-  // Order of integers matters to min and max, which need no wider type.
+  // min and max need the sign of integers, and no wider type.
   using A = std::conditional_t<std::is_same_v<Op, Sum> || !std::is_integral_v<T>, typename Wide<T>::type, T>;
   alignas(64) A sum[block];
   alignas(64) Out result[block];
@@ -90,7 +90,7 @@ void reduce_typed(std::span<std::byte* const> outputs, std::span<const std::byte
   }
 }
 
-/// The type of partial results: halves in fp32, all else as it is.
+/// The type of partial results: fp32 for fp16 and bf16, otherwise unchanged.
 template <class T>
 using Partial = std::conditional_t<std::is_integral_v<T>, T, typename Wide<T>::type>;
 
@@ -131,7 +131,7 @@ void with_type(at::ScalarType dtype, Visit visit) {
     case Short: return visit(int16_t());
     case Int: return visit(int32_t());
     case Long: return visit(int64_t());
-    default: return;  // refused by check_reducible
+    default: return;  // check_reducible refuses these
   }
   // NOLINTEND(bugprone-branch-clone)
 }

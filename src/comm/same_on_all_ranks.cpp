@@ -7,7 +7,7 @@
 namespace levin {
 namespace {
 
-/// "name=value" lines, so that ranks of different programs can still be compared.
+/// Lines of "name=value", which ranks of different programs can compare.
 std::vector<std::string> lines_of(const std::string& text) {
   std::vector<std::string> lines;
   for (size_t begin = 0, end; begin < text.size(); begin = end + 1) {

@@ -16,8 +16,8 @@
 namespace levin::detail {
 namespace {
 
-// A file of slots, each large enough for the largest buffer, behind a table of buffers and slots. Of a slot that is empty the file has no
-// pages. They are reserved before anybody writes to them: a write to a page that a full file system cannot give is a SIGBUS.
+// The layout of the pool's file: a table of buffers and slots, then the slots, each large enough for the largest buffer. Empty slots have
+// no pages. Pages are reserved before any rank writes to them: on a full file system a store into a missing page raises SIGBUS.
 class Slots {
  public:
   explicit Slots(const std::vector<size_t>& bytes) : bytes_(bytes) {
@@ -29,11 +29,11 @@ class Slots {
   size_t file_bytes() const noexcept { return begin_ + bytes_.size() * stride_; }
   size_t needed_bytes() const noexcept { return begin_ + std::min<size_t>(2, bytes_.size()) * stride_; }
 
-  // All zero at first.
+  // Zero-initialized. An entry describes a buffer, and the slot with the same index.
   struct Entry {
-    int holders, slot;     // of a buffer
-    size_t reserved;       // of the slot with the same number
-    uint64_t released_at;  // 0: it is held, or empty
+    int holders, slot;     // of the buffer
+    size_t reserved;       // bytes of the slot
+    uint64_t released_at;  // of the slot; 0: held or empty
   };
   struct Table {
     std::atomic<int> locked;
@@ -69,7 +69,7 @@ class MappedBufferPool : public SharedBufferPool, private Slots {
     const auto slot = static_cast<size_t>(state.slot);
     unlock();
     if (code != 0)
-      throw IoError(fmt::format("no memory for a shared buffer of {} bytes in {}: {}", bytes_[buffer], directory_, std::strerror(code)),
+      throw IoError(fmt::format("cannot allocate a shared buffer of {} bytes in {}: {}", bytes_[buffer], directory_, std::strerror(code)),
                     "enlarge it, or use private memory", "comm");
     return start_ + begin_ + slot * stride_;
   }
@@ -77,7 +77,7 @@ class MappedBufferPool : public SharedBufferPool, private Slots {
   void release(size_t buffer) noexcept override {
     try {
       lock();
-    } catch (...) {  // the job is ending
+    } catch (...) {  // the job was aborted
       return;
     }
     if (Entry& state = entry(buffer); --state.holders == 0) {
@@ -110,7 +110,7 @@ class MappedBufferPool : public SharedBufferPool, private Slots {
     return code;
   }
 
-  // Empties all but `buffers_kept` of the free slots, the oldest first.
+  // Empties free slots, oldest first, until `buffers_kept` remain.
   void keep(size_t most) {
     for (;;) {
       size_t free = 0, oldest = 0;
@@ -156,7 +156,7 @@ std::shared_ptr<SharedBufferPool> private_buffer_pool(const std::vector<size_t>&
   if (start == MAP_FAILED) {
     const int code = errno;
     if (descriptor >= 0) close(descriptor);
-    throw IoError(fmt::format("no memory for buffers of {} bytes: {}", slots.file_bytes(), std::strerror(code)), {}, "comm");
+    throw IoError(fmt::format("cannot allocate buffers of {} bytes: {}", slots.file_bytes(), std::strerror(code)), {}, "comm");
   }
   return std::make_shared<MappedBufferPool>(slots, start, descriptor, "memory", [] {});
 }

@@ -18,7 +18,7 @@ namespace {
 
 struct HardwareMap {
   HardwareMap() {
-    // Cores and memory are all that is asked for: looking for devices takes longer than everything else.
+    // Cores and memory only: discovering devices would dominate the time.
     if (hwloc_topology_init(&value) != 0) throw CommunicatorError("hwloc_topology_init failed");
     hwloc_topology_set_all_types_filter(value, HWLOC_TYPE_FILTER_KEEP_NONE);
     hwloc_topology_set_type_filter(value, HWLOC_OBJ_CORE, HWLOC_TYPE_FILTER_KEEP_ALL);
@@ -41,7 +41,7 @@ struct Bitmap {
   Bitmap& operator=(const Bitmap&) = delete;
 };
 
-/// Fills in the cores that the calling thread may use (MPI has its own threads), and their NUMA domain.
+/// Sets the cores that the calling thread may run on (MPI's threads may have others), and their NUMA domain.
 void find_cores(RankLocation& location) {
   const HardwareMap map;
   const Bitmap cpus, domains;
@@ -55,7 +55,7 @@ void find_cores(RankLocation& location) {
   location.numa_domain = hwloc_bitmap_weight(domains.value) == 1 ? hwloc_bitmap_first(domains.value) : -1;
 }
 
-/// One rank's line in the gathered text: leader, NUMA domain, number of cores, cores, host.
+/// A rank's line in the gathered text: leader, NUMA domain, number of cores, cores, host.
 std::string encode(const RankLocation& location, int leader) {
   std::string text = fmt::format("{} {} {}", leader, location.numa_domain, location.cores.size());
   for (int core : location.cores) text += fmt::format(" {}", core);
@@ -70,7 +70,7 @@ std::string_view take_until(std::string_view& rest, char end) {
   return taken;
 }
 
-// No stream reads them: it would follow the program's locale.
+// Not a stream, which would follow the program's locale.
 int take_number(std::string_view& rest) {
   const auto number = parse_number<int>(take_until(rest, ' '));
   if (!number) throw CommunicatorError("the gathered placement of ranks has an invalid number");
@@ -88,7 +88,7 @@ std::string gather(const MpiRuntime& runtime, const std::string& mine) {
   return all;
 }
 
-/// The first rank among those that share memory with this one: names its host, for two containers may have one name.
+/// The first rank that shares memory with this rank. It identifies the host: two containers may have the same host name.
 int find_leader(const MpiRuntime& runtime) {
   MPI_Comm node = MPI_COMM_NULL;
   check_mpi(MPI_Comm_split_type(runtime.communicator(), MPI_COMM_TYPE_SHARED, runtime.rank(), MPI_INFO_NULL, &node), "MPI_Comm_split_type");
@@ -99,7 +99,7 @@ int find_leader(const MpiRuntime& runtime) {
   return leader;
 }
 
-/// A host's placements by local rank, equal ones together: what two hosts must have in common to share a line.
+/// The placements of a host by local rank, equal ones merged. Hosts with equal texts share a line.
 std::string describe_host(const std::vector<const RankLocation*>& ranks) {
   std::string text;
   for (size_t first = 0, last; first < ranks.size(); first = last) {

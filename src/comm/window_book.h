@@ -10,21 +10,22 @@
 
 namespace levin::detail {
 
-/// The windows that a communicator has given out, so that tensors on them are read and written where they are, by all ranks of a node.
+/// The windows that a communicator has allocated. It translates tensors to window locations, so that all ranks of a node access them in
+/// place.
 class WindowBook {
  public:
-  /// A tensor's location: a window's number, or 0 outside all windows, and the bytes before the tensor in this rank's part.
+  /// The location of a tensor: id of its window (0: in no window), and byte offset in the rank's part.
   struct Location {
     uint64_t offset = 0;
     uint32_t window = 0;
   };
 
-  /// This rank's part of a new window as a tensor [numel], which keeps the window alive.
+  /// Registers a window and returns this rank's part as a tensor [numel], which keeps the window alive.
   Tensor add(const std::shared_ptr<SharedWindow>& window, int rank, int64_t numel, at::ScalarType dtype);
   Location locate(const Tensor& tensor) const;
-  /// Every rank's address of its tensor, when all places lie in one window; else empty. `tensor` is this rank's, and keeps the window.
+  /// The addresses of all ranks' tensors if they lie in one window, else empty. `tensor` is this rank's, and keeps the window alive.
   std::vector<std::byte*> addresses(const std::vector<Location>& locations, int rank, const Tensor& tensor) const;
-  /// Address of `rank`'s tensor in this process, and what keeps it mapped; null where this rank has dropped the window.
+  /// The address of `rank`'s tensor in this process, and its window; null if this rank has dropped the window.
   std::pair<const std::byte*, std::shared_ptr<SharedWindow>> find(const Location& location, int rank) const;
 
  private:

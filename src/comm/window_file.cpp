@@ -22,7 +22,7 @@ size_t free_bytes(const std::string& path) {
 }  // namespace
 
 int reserve_pages(int descriptor, size_t offset, size_t bytes) {
-  constexpr size_t chunk_bytes = size_t{16} << 20;  // a signal ends fallocate, which then gives back what it had of this call
+  constexpr size_t chunk_bytes = size_t{16} << 20;  // a signal interrupts fallocate, which then undoes this call
   for (size_t done = 0; done < bytes;) {
     const size_t chunk = std::min(chunk_bytes, bytes - done);
     const int code = posix_fallocate(descriptor, static_cast<off_t>(offset + done), static_cast<off_t>(chunk));
@@ -64,7 +64,7 @@ bool WindowFile::open_on_all(size_t bytes, size_t needed, const GatherErrno& gat
   failure.free_bytes = free_bytes(path_);
   int code = 0;
   if (maker_) {
-    // An early check that avoids filling the file system; the reservation decides.
+    // Fail early instead of filling the file system; the reservation has the last word.
     code = failure.free_bytes < needed ? ENOSPC : open();
     if (code == 0 && ftruncate(descriptor_, static_cast<off_t>(bytes)) != 0) code = errno;
   }

@@ -37,7 +37,7 @@ const char* remedy_of_write(int error, bool checkpoint) {
     case EFBIG: return "raise the limit of file sizes (ulimit -f)";
     case EROFS:
     case EACCES:
-    case EPERM: return checkpoint ? "save in a folder that can be written" : "write to a folder with write permission";
+    case EPERM: return checkpoint ? "save to a writable directory" : "write to a folder with write permission";
     case ENOENT: return "make the folder visible to all hosts, and do not remove it while a job writes to it";
     default: return remedy_of_any(error);
   }

@@ -37,7 +37,7 @@ auto on_every_node(const ProcessGroups& groups, OnNoSpace on_no_space, const Mak
   auto result = make(*all.node(), OnNoSpace::return_null);
   if (all_min(all, result ? 1 : 0) != 0) return result;
   if (on_no_space == OnNoSpace::fail)
-    throw IoError("a host's shared memory (such as /dev/shm) has too little room for what its ranks share of the parameters",
+    throw IoError("a host's shared memory (such as /dev/shm) is too small for the parameters that its ranks share",
                   "enlarge its /dev/shm, or use another window_directory or private memory", "parallel");
   return decltype(result)();
 }

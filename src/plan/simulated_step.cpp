@@ -49,7 +49,7 @@ void StepRecorder::wait(std::optional<size_t>& in_flight) {
   if (in_flight) add({.kind = StepEvent::Kind::wait, .index = *std::exchange(in_flight, std::nullopt)});
 }
 
-void StepRecorder::now(const PlannedCollective& collective) {
+void StepRecorder::run(const PlannedCollective& collective) {
   std::optional<size_t> index = start(collective);
   wait(index);
 }
@@ -96,7 +96,7 @@ void StepRecorder::average(size_t group, double) {
   auto sum = collective(group, CollectiveOp::all_reduce, sharding.dtype, false);
   sum.role = MeshRole::replicas;
   sum.bytes /= sharding.shards, sum.bytes_between_nodes /= sharding.shards;
-  now(sum);
+  run(sum);
 }
 
 void StepRecorder::start_publish(size_t group) {
@@ -107,12 +107,12 @@ void StepRecorder::start_publish(size_t group) {
 }
 
 void StepRecorder::synchronize_shards() {
-  if (synchronizes_shards_) now({.op = CollectiveOp::barrier, .role = MeshRole::shards});
+  if (synchronizes_shards_) run({.op = CollectiveOp::barrier, .role = MeshRole::shards});
 }
 
 void StepRecorder::exchange(size_t values) {
   const auto bytes = static_cast<int64_t>(values * sizeof(double)) * ranks_;
-  if (ranks_ > 1) now({.op = CollectiveOp::exchange, .bytes = bytes, .bytes_between_nodes = bytes});
+  if (ranks_ > 1) run({.op = CollectiveOp::exchange, .bytes = bytes, .bytes_between_nodes = bytes});
 }
 
 StepSimulator::StepSimulator(const PlanModel& model, const ShardingPlan& plan, const Ranks& ranks, const Workload& work,
@@ -136,14 +136,13 @@ StepSimulator::StepSimulator(const PlanModel& model, const ShardingPlan& plan, c
   arrange();
 }
 
-// A unit inside another is used where its first parameter stands.
+// A nested unit is used at the position of its first parameter.
 void StepSimulator::arrange() {
   std::vector<char> placed(units_.size());
   for (size_t i = 0; i < model_.parameters.size(); i++) {
     const auto unit = static_cast<size_t>(model_.parameters[i].unit);
-    std::vector<size_t> path;  // units around it that have no place yet, the innermost first
-    for (size_t around = unit; around != 0 && !placed[around]; around = static_cast<size_t>(model_.units[around].parent))
-      path.push_back(around);
+    std::vector<size_t> path;  // enclosing units that are not placed yet, innermost first
+    for (size_t outer = unit; outer != 0 && !placed[outer]; outer = static_cast<size_t>(model_.units[outer].parent)) path.push_back(outer);
     for (; !path.empty(); path.pop_back()) {
       placed[path.back()] = 1;
       units_[static_cast<size_t>(model_.units[path.back()].parent)].items.push_back({true, path.back()});
@@ -171,13 +170,13 @@ void StepSimulator::forward_of_items(size_t unit, bool graph, bool repeated) {
   }
 }
 
-// A checkpointed unit is computed without a graph, and once more with one in the backward.
+// A checkpointed unit runs forward without a graph, and again with a graph in the backward.
 void StepSimulator::forward(size_t unit, bool graph, bool repeated) {
   const bool checkpointed = model_.units[unit].checkpointed, has_backward = graph && !checkpointed;
   schedule_.enter(unit, /*forward=*/!repeated);
   forward_of_items(unit, has_backward, repeated);
   schedule_.leave(unit, has_backward);
-  if (has_backward) units_[unit].backwards_to_come++;
+  if (has_backward) units_[unit].pending_backwards++;
   if (graph && checkpointed) schedule_.will_repeat(unit);
 }
 
@@ -194,12 +193,12 @@ void StepSimulator::backward(size_t unit) {
   schedule_.unshard(unit);
   schedule_.begin_unit_backward(unit, /*ends=*/true);
   leave_backward();
-  backward_of_items(unit, --units_[unit].backwards_to_come == 0);
+  backward_of_items(unit, --units_[unit].pending_backwards == 0);
   leave_backward();
   leaving_ = unit;
 }
 
-// A unit's input is often the output of the unit before it, whose parameters are unsharded before this one's are resharded.
+// A unit is left late: its input is often the output of the previous unit, whose parameters are unsharded before these are resharded.
 void StepSimulator::leave_backward() {
   if (const auto unit = std::exchange(leaving_, std::nullopt)) schedule_.end_unit_backward(*unit);
 }
@@ -221,7 +220,7 @@ void StepSimulator::backward_of_items(size_t unit, bool last) {
 }
 
 void StepSimulator::micro_batch(bool last) {
-  for (auto& unit : units_) unit.backwards_to_come = 0;
+  for (auto& unit : units_) unit.pending_backwards = 0;
   forward_of_items(0, /*graph=*/true, /*repeated=*/false);
   if (last && optimizers_.size() == 1) schedule_.expect_step(0);
   schedule_.begin_backward(optimizers_);
@@ -235,7 +234,8 @@ double StepSimulator::update_bytes(size_t optimizer) const {
   for (size_t g = 0; g < layout_.size(); g++) {
     if (!layout_[g].trained || static_cast<size_t>(layout_[g].optimizer) != optimizer) continue;
     const int64_t owned = layout_[g].bytes(layout_[g].dtype) / sharding_[g].shards;
-    bytes += static_cast<double>(owned) * (3 + 2 * model_.state_tensors[optimizer]);  // parameters and states are read and written
+    bytes += static_cast<double>(owned) *
+             (3 + 2 * model_.state_tensors[optimizer]);  // reads the gradient; reads and writes parameters and states
   }
   return bytes;
 }

@@ -7,17 +7,17 @@
 
 namespace levin::detail {
 
-/// An event on a rank in a step.
+/// An event of a step on one rank.
 struct StepEvent {
   enum class Kind {
-    compute,             ///< a forward of `amount` parameters; a backward counts twice
-    memory,              ///< `amount` bytes of memory traffic, of the update
-    acquire_parameters,  ///< the whole parameters of `group` get memory
-    release_parameters,  ///< and lose it
-    acquire_gradients,   ///< the whole gradients of `group` get memory
-    release_gradients,   ///< and lose it
-    start,               ///< the collective starts, as the `index`-th of the step
-    wait                 ///< for the `index`-th
+    compute,             ///< forward over `amount` parameters; a backward counts as two
+    memory,              ///< `amount` bytes of memory traffic in the update
+    acquire_parameters,  ///< allocates the whole parameters of `group`
+    release_parameters,  ///< frees them
+    acquire_gradients,   ///< allocates the whole gradients of `group`
+    release_gradients,   ///< frees them
+    start,               ///< starts `collective`, number `index` of the step
+    wait                 ///< waits for collective number `index`
   };
   Kind kind;
   size_t group = 0, index = 0;
@@ -25,7 +25,7 @@ struct StepEvent {
   PlannedCollective collective = {};
 };
 
-/// Notes a schedule's actions as events.
+/// Records the actions of a schedule as events.
 class StepRecorder final : public StepActions {
  public:
   StepRecorder(const std::vector<GroupLayout>& layout, const std::vector<GroupSharding>& sharding, const ShardingPlan& plan,
@@ -42,7 +42,7 @@ class StepRecorder final : public StepActions {
   void reset_gradients(size_t group) override { release_gradients(group); }
   void start_publish(size_t group) override;
   void finish_publish(size_t group) override { wait(state_[group].publish); }
-  void barrier() override { now({.op = CollectiveOp::barrier}); }
+  void barrier() override { run({.op = CollectiveOp::barrier}); }
   void synchronize_shards() override;
 
   void exchange(size_t values);
@@ -53,13 +53,13 @@ class StepRecorder final : public StepActions {
 
  private:
   struct Group {
-    std::optional<size_t> all_gather, reduction, publish;  // in flight
-    bool has_gradients = false;                            // whole gradients have memory
+    std::optional<size_t> all_gather, reduction, publish;  // collectives in flight
+    bool has_gradients = false;                            // whole gradients are allocated
   };
   PlannedCollective collective(size_t group, CollectiveOp op, c10::ScalarType dtype, bool in_window) const;
   size_t start(const PlannedCollective& collective);
   void wait(std::optional<size_t>& in_flight);
-  void now(const PlannedCollective& collective);
+  void run(const PlannedCollective& collective);
   void release_gradients(size_t group);
   void add(const StepEvent& event) { events_.push_back(event); }
 
@@ -72,27 +72,27 @@ class StepRecorder final : public StepActions {
   size_t collectives_ = 0;
 };
 
-/// Runs the schedule of a model's steps in the order in which autograd would, if units are used in the model's order.
+/// Replays the schedule of a model's steps in the order of autograd, assuming that the forward uses units in the model's order.
 class StepSimulator {
  public:
   StepSimulator(const PlanModel& model, const ShardingPlan& plan, const Ranks& ranks, const Workload& work, int64_t alignment_bytes);
   StepSimulator(const StepSimulator&) = delete;
   StepSimulator& operator=(const StepSimulator&) = delete;
 
-  /// The events of the coming step. The first step prefetches nothing.
+  /// Simulates the next step and returns its events. The first step prefetches nothing.
   std::vector<StepEvent> step();
   const std::vector<GroupLayout>& layout() const noexcept { return layout_; }
   const std::vector<GroupSharding>& sharding() const noexcept { return sharding_; }
 
  private:
-  /// Part of a unit: one of its own parameters, or a nested unit.
+  /// A parameter of a unit, or a nested unit.
   struct Item {
     bool is_unit;
     size_t index;
   };
   struct Unit {
     std::vector<Item> items;    // in order of use
-    int backwards_to_come = 0;  // of its forwards with a graph, repeated computations apart
+    int pending_backwards = 0;  // forwards with a graph whose backward is still due; recomputation does not count
   };
 
   void arrange();
@@ -113,10 +113,10 @@ class StepSimulator {
   StepRecorder recorder_;
   StepSchedule schedule_;
   std::vector<Unit> units_;
-  std::vector<std::pair<size_t, size_t>> member_of_;  // by parameter: its group, and which member it is
+  std::vector<std::pair<size_t, size_t>> member_of_;  // by parameter: group, and index in the group
   std::vector<char> absent_;                          // by parameter
   std::vector<size_t> optimizers_;
-  std::optional<size_t> leaving_;  // a unit whose backward is over but for its input's gradient
+  std::optional<size_t> leaving_;  // unit whose backward is complete except for the gradient of its input
 };
 
 }  // namespace levin::detail

@@ -34,7 +34,7 @@ CheckpointInfo info_of(const CheckpointRequest& request, const StateDict& loop) 
 }
 
 bool is_same_folder(const std::filesystem::path& a, const std::filesystem::path& b) {
-  std::error_code unseen;  // links lead to the same folder
+  std::error_code unseen;  // equivalent() follows links
   return std::filesystem::equivalent(a.empty() ? "." : a, b.empty() ? "." : b, unseen);
 }
 
@@ -46,8 +46,8 @@ struct Checkpoints::Folder {
 
   std::filesystem::path path;
   CheckpointWriter writer;
-  std::vector<std::function<void(const SaveReport&)>> done;  // of the save under way
-  bool saves_end = false, has_end = false;                   // the save under way, the newest checkpoint: of the training's end
+  std::vector<std::function<void(const SaveReport&)>> done;  // of the save in progress
+  bool saves_end = false, has_end = false;                   // the save in progress, the newest checkpoint: at the training's end
 };
 
 struct Checkpoints::KeptState {
@@ -74,11 +74,11 @@ void Checkpoints::use(const std::filesystem::path& folder, const CheckpointWrite
 void Checkpoints::request(CheckpointRequest request) { requests_.push_back(std::move(request)); }
 
 // An error is the same on all ranks, so either all continue or none.
-template <class Act>
-void Checkpoints::forgive(Folder& folder, const Act& act) {
+template <class Write>
+void Checkpoints::tolerate_io_error(Folder& folder, const Write& write) {
   constexpr int most_failures = 3;
   try {
-    act();
+    write();
   } catch (const IoError& error) {
     folder.done.clear();
     if (++failures_ == most_failures) throw;
@@ -93,14 +93,14 @@ void Checkpoints::committed(Folder& folder, const SaveReport& report) {
 }
 
 void Checkpoints::poll_folder(Folder& folder) {
-  forgive(folder, [&] {
+  tolerate_io_error(folder, [&] {
     if (const auto report = folder.writer.poll()) committed(folder, *report);
   });
 }
 
 void Checkpoints::save(const CheckpointRequest& request, const StateDict& loop) {
   auto& folder = folder_at(request.folder);
-  forgive(folder, [&] {
+  tolerate_io_error(folder, [&] {
     if (const auto report = folder.writer.finish()) committed(folder, *report);
   });
   const bool use_kept = kept_ && !request.weights_only;
@@ -110,7 +110,7 @@ void Checkpoints::save(const CheckpointRequest& request, const StateDict& loop) 
   const auto& saved_loop = use_kept ? kept_->loop : loop;
   const auto info = info_of(request, saved_loop);
   folder.saves_end = saved_loop.contains("ended") && saved_loop.get<bool>("ended");
-  forgive(folder, [&] {
+  tolerate_io_error(folder, [&] {
     if (request.done) folder.done.push_back(request.done);
     if (request.in_background)
       folder.writer.save_async(info, writer.state());
@@ -150,7 +150,7 @@ bool Checkpoints::begin_branch(const CheckpointReader* from, bool of_this_run) {
                                        moved.folder.string(), fmt::join(moved.names, ", "));
     }
   });
-  std::string folders;  // each with a NUL behind it
+  std::string folders;  // NUL-terminated paths
   for (const auto& folder : abandoned_) folders += folder.string() + '\0';
   folders = broadcast_text(host, folders);
   abandoned_.clear();
@@ -168,8 +168,8 @@ void Checkpoints::at_boundary(const std::function<StateDict()>& loop) {
   for (auto& folder : folders_)
     if (folder->writer.saving()) poll_folder(*folder);
   if (requests_.empty()) return;
-  const StateDict now = loop();
-  for (const auto& request : std::exchange(requests_, {})) save(request, now);
+  const StateDict state = loop();
+  for (const auto& request : std::exchange(requests_, {})) save(request, state);
 }
 
 bool Checkpoints::save_for_stop(const std::function<StateDict()>& loop) {
@@ -184,7 +184,7 @@ bool Checkpoints::save_for_stop(const std::function<StateDict()>& loop) {
 }
 
 void Checkpoints::request_on_exception(CheckpointRequest request) {
-  folder_at(request.folder);  // one that cannot be written is found now
+  folder_at(request.folder);  // throws now if it cannot be written
   std::erase_if(on_exception_, [&](const auto& pending) { return pending.folder == request.folder && pending.name == request.name; });
   on_exception_.push_back(std::move(request));
 }
@@ -224,13 +224,13 @@ void Checkpoints::save_on_exception(const std::string& why, const StateDict& las
       detail::StateWriter writer(session_, *after_error_);
       gather(writer, session_, request.weights_only, last_step);
       const auto info = info_of(request, last_step);
-      CheckpointWriter folder(*after_error_, request.folder, {.remove_leftovers = false});  // another save may be under way
+      CheckpointWriter folder(*after_error_, request.folder, {.remove_leftovers = false});  // another save may be in progress
       const auto report = folder.save(info, writer.state());
-      log.info("[checkpoint] the last complete step, {}, is saved: {}", info.step, report.path.string());
+      log.info("[checkpoint] saved the last complete step, {}: {}", info.step, report.path.string());
     }
-  } catch (const CommunicatorAborted&) {  // not all have come
+  } catch (const CommunicatorAborted&) {  // a rank is missing
   } catch (const std::exception& error) {
-    if (session_.rank() == 0) log.warning("[checkpoint] nothing is saved after the exception: {}", error.what());
+    if (session_.rank() == 0) log.warning("[checkpoint] cannot save after the exception: {}", error.what());
   } catch (...) {  // a hook threw a non-exception; the first error is the one to report
   }
 }
@@ -239,11 +239,11 @@ void Checkpoints::finish() {
   using Clock = std::chrono::steady_clock;
   auto logged_at = Clock::now();
   for (auto& folder : folders_)
-    forgive(*folder, [&] {
+    tolerate_io_error(*folder, [&] {
       const auto report = folder->writer.finish([&](uint64_t written, uint64_t all) {
         if (Clock::now() - logged_at < std::chrono::seconds(2)) return;
         logged_at = Clock::now();
-        session_.runtime().log().info("[checkpoint] {:.0f} of {:.0f} MB are written", static_cast<double>(written) / 1e6,
+        session_.runtime().log().info("[checkpoint] {:.0f} of {:.0f} MB written", static_cast<double>(written) / 1e6,
                                       static_cast<double>(all) / 1e6);
       });
       if (report) committed(*folder, *report);

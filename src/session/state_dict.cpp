@@ -9,14 +9,14 @@
 namespace levin {
 namespace {
 
-// JSON has no words for these.
-constexpr std::pair<const char*, double> special[] = {{"nan", std::numeric_limits<double>::quiet_NaN()},
-                                                      {"inf", std::numeric_limits<double>::infinity()},
-                                                      {"-inf", -std::numeric_limits<double>::infinity()}};
+// JSON cannot represent these.
+constexpr std::pair<const char*, double> non_finite[] = {{"nan", std::numeric_limits<double>::quiet_NaN()},
+                                                         {"inf", std::numeric_limits<double>::infinity()},
+                                                         {"-inf", -std::numeric_limits<double>::infinity()}};
 
 nlohmann::json to_json_number(double value) {
   if (std::isfinite(value)) return value;
-  for (const auto& [name, number] : special)
+  for (const auto& [name, number] : non_finite)
     if (value == number || (std::isnan(value) && std::isnan(number))) return {{"number", name}};
   return {};
 }
@@ -27,9 +27,9 @@ StateDict::Value from_json(const nlohmann::json& value) {
   if (value.is_number_float()) return value.get<double>();
   if (value.is_string()) return value.get<std::string>();
   if (value.is_object() && value.size() == 1 && value.contains("number"))
-    for (const auto& [name, number] : special)
+    for (const auto& [name, number] : non_finite)
       if (value["number"] == name) return number;
-  throw std::runtime_error("a value is neither a number, a text nor a boolean");
+  throw std::runtime_error("a value is neither a number nor a string nor a boolean");
 }
 
 }  // namespace
@@ -42,7 +42,8 @@ const StateDict::Value& StateDict::find(std::string_view name) const {
 }
 
 void StateDict::refuse(std::string_view name) {
-  throw DataError(fmt::format("the state's value \"{}\" has another type", name), "resume with the program that wrote it", "session");
+  throw DataError(fmt::format("the value \"{}\" of the state has an unexpected type", name), "resume with the program that wrote it",
+                  "session");
 }
 
 std::string StateDict::to_json() const {
@@ -52,8 +53,8 @@ std::string StateDict::to_json() const {
       object[name] = to_json_number(*number);
     else if (const auto* integer = std::get_if<int64_t>(&value))
       object[name] = *integer;
-    else if (const auto* truth = std::get_if<bool>(&value))
-      object[name] = *truth;
+    else if (const auto* boolean = std::get_if<bool>(&value))
+      object[name] = *boolean;
     else if (const auto* text = std::get_if<std::string>(&value))
       object[name] = *text;
   }

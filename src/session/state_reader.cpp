@@ -18,14 +18,14 @@ StateReader::StateReader(Session& session, const LoadFrom& from) : session_(sess
 
 std::string StateReader::path() const { return checkpoint_->path().string(); }
 
-// False for one that is damaged, on all ranks. What was read of it is in the model then.
-bool StateReader::load_tensors(bool weights_only, std::exception_ptr& damage) {
-  auto offered = checkpoint_->with_prefix("");
-  std::erase_if(offered, [&](const auto& entry) {
+// False, on all ranks, if the checkpoint is corrupt; the model then holds a mixture of old and new values.
+bool StateReader::load_tensors(bool weights_only, std::exception_ptr& corruption) {
+  auto available = checkpoint_->with_prefix("");
+  std::erase_if(available, [&](const auto& entry) {
     return !entry.first.starts_with("model/") && (weights_only || !entry.first.starts_with("optimizer/"));
   });
-  detail::define_buffers(session_.strategy(), offered, "model/");
-  const TensorMatch match(session_.strategy().state(StateUse::load, weights_only), offered, /*convert=*/false);
+  detail::define_buffers(session_.strategy(), available, "model/");
+  const TensorMatch match(session_.strategy().state(StateUse::load, weights_only), available, /*convert=*/false);
   if (const auto differences = match.differences(); !differences.empty()) {
     const auto message = fmt::format("{} does not fit the model; {}", path(), differences);
     if (from_.strict) throw DataError(message, "resume with the model that wrote it, or pass --ckpt_strict false", "checkpoint");
@@ -34,16 +34,16 @@ bool StateReader::load_tensors(bool weights_only, std::exception_ptr& damage) {
   try {
     checkpoint_->together([&] { match.load(*checkpoint_); });
   } catch (const DataError&) {
-    damage = std::current_exception();
+    corruption = std::current_exception();
   } catch (const IoError&) {
-    damage = std::current_exception();
+    corruption = std::current_exception();
   }
-  return !damage;
+  return !corruption;
 }
 
 void StateReader::load_model(bool weights_only) {
-  for (std::exception_ptr damage; !load_tensors(weights_only, damage); damage = nullptr) try {
-      std::rethrow_exception(damage);
+  for (std::exception_ptr corruption; !load_tensors(weights_only, corruption); corruption = nullptr) try {
+      std::rethrow_exception(corruption);
     } catch (const Error& error) {
       checkpoint_ = from_.instead ? from_.instead(*checkpoint_, error.what()) : nullptr;
       if (!checkpoint_) throw;
@@ -66,7 +66,8 @@ const StateDict& StateReader::loop() {
   if (!loop_.empty()) return loop_;
   const auto found = checkpoint_->texts().find(detail::state_prefix + detail::loop_state);
   if (found == checkpoint_->texts().end())
-    throw DataError(fmt::format("{} has weights alone", path()), "resume from another; this one is for evaluations", "checkpoint");
+    throw DataError(fmt::format("{} contains weights only", path()), "resume from another checkpoint; this one is for evaluation",
+                    "checkpoint");
   loop_.add_json(found->second, path());
   return loop_;
 }

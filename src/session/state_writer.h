@@ -14,32 +14,32 @@ class Session;
 
 namespace detail {
 
-/// Collects the state of a checkpoint, where a step is complete. Collective. A state NAME is stored as
+/// Collects the state of a checkpoint, at a step boundary. Collective. A state NAME is stored as
 ///
 ///     state/NAME           numbers, texts and booleans: JSON, rank 0's
 ///     NAME/KEY             tensors: rank 0's, EachRank as [ranks, ...], RankRows as [rows, ...] with NAME/KEY.ranks [ranks]
 ///
-/// beside model/NAME and optimizer/OPTIMIZER/STATE/NAME, the whole tensors of all ranks' parts.
+/// next to model/NAME and optimizer/OPTIMIZER/STATE/NAME, whole tensors assembled from the shards of all ranks.
 class StateWriter {
  public:
-  /// `communicator`: of host memory, over the session's ranks.
+  /// `communicator` is for tensors in host memory, over the session's ranks.
   StateWriter(Session& session, Communicator& communicator) : session_(session), communicator_(communicator) {}
 
   void add_model(bool weights_only);
-  /// Copies what is added from now on: it stays as it is, whatever the training changes.
+  /// From now on, added tensors are copied, so that the training can change the originals.
   void keep_copies() noexcept { copies_ = true; }
   void add(Stateful& stateful);
   void add(const std::string& name, const StateDict& dict);
-  /// Valid as long as this lives and the tensors it refers to do not change.
+  /// Valid while the writer exists and tensors that were added without a copy do not change.
   const CheckpointState& state() const noexcept { return state_; }
 
  private:
-  void add_of_rank_0(const std::string& name, const Tensor& tensor);
-  void add_tensors_of_rank_0(const std::vector<std::pair<std::string, Tensor>>& mine);
-  void add_of_each_rank(const std::string& name, const Tensor& mine);
-  void add_rows(const std::string& name, const Tensor& mine);
+  void add_from_rank_0(const std::string& name, const Tensor& tensor);
+  void add_tensors_from_rank_0(const std::vector<std::pair<std::string, Tensor>>& tensors);
+  void add_each_rank(const std::string& name, const Tensor& values);
+  void add_rows(const std::string& name, const Tensor& values);
   void add_piece(const std::string& name, const Hyperslab& slab, const Tensor& values);
-  /// A range of the flattened tensor.
+  /// Adds a range of the flattened tensor.
   void add_range(const std::string& name, int64_t begin, const Tensor& values) {
     add_piece(name, Hyperslab::range(begin, begin + values.numel()), values);
   }

@@ -343,7 +343,7 @@ BOOST_AUTO_TEST_CASE(weights_alone_cannot_be_resumed) {
   const Trained first({.dirpath = folder.path, .save_weights_only = true}, 1);
   CheckpointReader reader(folder.path / "step=000005", first.trainer->session().communicator().cpu());
   for (const auto& tensor : reader.tensors()) BOOST_TEST(tensor.name.starts_with("model/"));
-  check_all_throw<levin::DataError>([&] { Trained({.dirpath = folder.path}, 2, {&reader}); }, {"has weights alone"});
+  check_all_throw<levin::DataError>([&] { Trained({.dirpath = folder.path}, 2, {&reader}); }, {"contains weights only"});
 }
 
 BOOST_AUTO_TEST_CASE(a_failed_save_is_a_warning_and_the_third_an_error) {

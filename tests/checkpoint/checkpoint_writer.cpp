@@ -188,14 +188,14 @@ BOOST_AUTO_TEST_CASE(an_invalid_state_is_an_error_and_leaves_nothing) {
     });
   };
   refused("a", on_last([](auto& state) { state.pieces[0].name = "model/conv1"; }), ranks.last,
-          "a piece of the unknown tensor \"model/conv1\"");
-  refused("a", on_last([](auto& state) { state.pieces[1].slab.extent[0] = 601 - state.pieces[1].slab.offset[0]; }), ranks.last, "of 600");
-  refused("a", on_last([](auto& state) { state.pieces[1].slab.offset[0] = -1; }), ranks.last,
-          "a piece of \"model/conv1.weight\" with elements [-1, ");
+          "invalid piece: unknown tensor \"model/conv1\"");
+  refused("a", on_last([](auto& state) { state.pieces[1].slab.extent[0] = 601 - state.pieces[1].slab.offset[0]; }), ranks.last,
+          "\"model/conv1.weight\", which has 600");
+  refused("a", on_last([](auto& state) { state.pieces[1].slab.offset[0] = -1; }), ranks.last, "invalid piece: elements [-1, ");
   if (ranks.size > 1) {
     refused("a", on_last([](auto& state) { state.tensors[0].shape = {600}; }), ranks.last,
-            "its tensors differ from rank 0's: rank 0 has \"model/conv1.weight 6 8 3 5 5\" where it has \"model/conv1.weight 6 600\"");
-    refused("a", on_last([](auto& state) { state.tensors.pop_back(); }), ranks.last, "where it has nothing");
+            "the tensors differ from rank 0's: rank 0 has \"model/conv1.weight 6 8 3 5 5\", this rank \"model/conv1.weight 6 600\"");
+    refused("a", on_last([](auto& state) { state.tensors.pop_back(); }), ranks.last, ", this rank nothing");
   }
   // Found out by rank 0, when all is written.
   refused("a", on_last([](auto& state) { state.pieces.erase(state.pieces.begin()); }), 0, "no rank provides");

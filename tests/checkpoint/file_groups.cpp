@@ -216,7 +216,7 @@ BOOST_AUTO_TEST_CASE(elements_of_no_rank_and_of_two) {
         state.pieces.push_back({"rng/state", levin::Hyperslab::range(0, 5056), memory.data()});
       },
       "more than one rank writes elements");
-  refused([](auto& state) { state.pieces[0].name = "unknown"; }, "a piece of the unknown tensor \"unknown\"");
+  refused([](auto& state) { state.pieces[0].name = "unknown"; }, "invalid piece: unknown tensor \"unknown\"");
   writer.save({.name = "a", .step = 2}, sample.state);
   check_sample(CheckpointReader(ranks.folder.path / "a", *ranks.communicator), 2, ranks.rank, ranks.size);
 }

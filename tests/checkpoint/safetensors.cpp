@@ -254,7 +254,7 @@ BOOST_AUTO_TEST_CASE(a_bool_is_one_of_two) {
   levin::write_safetensors(file, {{"a", at::kBool, {1}}}, {}, [](size_t, int64_t, int64_t, void* memory) { std::memset(memory, 2, 1); });
   bool value = false;
   check_throws<DataError>([&] { SafetensorsReader(file).read("a", 0, 1, &value); },
-                          {"has 2 in \"a\", whose dtype is bool", "save it as uint8"});
+                          {"has the value 2 in \"a\", whose dtype is bool", "save it as uint8"});
 }
 
 BOOST_AUTO_TEST_CASE(a_failed_write_leaves_what_was_there) {
@@ -280,7 +280,7 @@ BOOST_AUTO_TEST_CASE(a_failed_write_leaves_what_was_there) {
       [&] {
         levin::write_safetensors(file, {{"a", at::kComplexDouble, {}}}, {}, never);
       },
-      {"which safetensors files do not hold"});
+      {"which safetensors does not support"});
   BOOST_TEST(bytes_of(file) == before);
   BOOST_TEST(names_in(folder.path) == std::vector<std::string>{"a.safetensors"});
   fs::create_directory(folder.path / "d");

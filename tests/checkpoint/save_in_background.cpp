@@ -149,7 +149,7 @@ BOOST_AUTO_TEST_CASE(an_invalid_state_of_one_rank_is_an_error_on_all) {
   auto state = sample.state;
   if (ranks.rank == ranks.last) state.pieces[0].name = "unknown";
   check_throws<levin::UsageError>([&] { writer.save_async({.name = "a", .step = 2}, state); },
-                                  {"a piece of the unknown tensor \"unknown\""});
+                                  {"invalid piece: unknown tensor \"unknown\""});
   BOOST_TEST(!writer.saving());
   ranks.communicator->barrier();
   BOOST_TEST(names_in(ranks.folder.path).empty());

@@ -270,7 +270,7 @@ BOOST_AUTO_TEST_CASE(wrong_slabs_are_refused_and_nothing_is_left) {
     refused([](auto& state) { state.pieces.push_back(state.pieces.front()); },
             {"more than one rank writes elements at offset [0, ", "of \"model/w\""});
     for (const auto& [slab, text] :
-         std::vector<std::pair<Hyperslab, std::string>>{{{{0, 8}, {6, 3}}, "with elements at offset [0, 8] with extent [6, 3]"},
+         std::vector<std::pair<Hyperslab, std::string>>{{{{0, 8}, {6, 3}}, "invalid piece: elements at offset [0, 8] with extent [6, 3]"},
                                                         {{{1, 0}, {6, 3}}, "offset [1, 0]"},
                                                         {{{0, -1}, {6, 3}}, "offset [0, -1]"},
                                                         {{{0, 3}, {6, -1}}, "extent [6, -1]"},
@@ -280,16 +280,16 @@ BOOST_AUTO_TEST_CASE(wrong_slabs_are_refused_and_nothing_is_left) {
                                                         {{{0, 0, 0}, {6, 3, 1}}, "offset [0, 0, 0]"},
                                                         {{{0, 0}, {6}}, "extent [6]"},
                                                         {{{}, {}}, "offset []"}})
-      refused(with(slab), {"a piece of \"model/w\", which is 6x10 float64, ", text});
-    refused(with({{0, 0}, {6, 3}, true}), {"a piece of \"model/w\" with elements"});
-    refused(with({{58}, {3}, true}), {"a piece of \"model/w\" with elements [58, 61) of 60"});
+      refused(with(slab), {"of \"model/w\", which is 6x10 float64", text});
+    refused(with({{0, 0}, {6, 3}, true}), {"invalid piece: elements", "of \"model/w\", which has 60"});
+    refused(with({{58}, {3}, true}), {"invalid piece: elements [58, 61) of \"model/w\", which has 60"});
     if (ranks.size == 1)
       refused(
           [&](auto& state) {
             state.tensors.push_back({"model/deep", at::kByte, Sizes(9, 2)});
             state.pieces.push_back({"model/deep", {Sizes(9, 0), {2, 2, 2, 2, 2, 2, 2, 2, 1}}, memory.data()});
           },
-          {"\"model/deep\" is a box of 9 dimensions, at most 8 are supported", "provide ranges"});
+          {"\"model/deep\" has 9 dimensions, boxes have at most 8", "provide ranges"});
     const auto good = ranks.matrix(7);
     const CheckpointReader reader(writer.save({.name = "a"}, good.state).path, *ranks.communicator);
     std::vector<double> values(60);

@@ -95,9 +95,9 @@ BOOST_AUTO_TEST_CASE(a_disk_without_any_room) {
 BOOST_AUTO_TEST_CASE(a_read_only_folder_is_known_at_once) {
   Ranks ranks;
   check_throws<IoError>([&] { CheckpointWriter(*ranks.communicator, ranks.disks / "read_only"); },
-                        {"[checkpoint]", "Read-only file system", "save in a folder that can be written"});
+                        {"[checkpoint]", "Read-only file system", "save to a writable directory"});
   check_throws<IoError>([&] { CheckpointWriter(*ranks.communicator, ranks.disks / "read_only/new"); },
-                        {"[checkpoint]", "Read-only file system", "save in a folder that can be written"});
+                        {"[checkpoint]", "Read-only file system", "save to a writable directory"});
 }
 
 BOOST_AUTO_TEST_SUITE_END()

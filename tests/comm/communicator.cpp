@@ -242,7 +242,7 @@ BOOST_AUTO_TEST_CASE(ops_that_a_type_does_not_have) {
   check_throws<levin::UsageError>([&] { comm->all_reduce(at::zeros({3}, at::kBool)); }, {"sum of Bool", "max for or"});
   check_throws<levin::UsageError>([&] { comm->all_reduce(at::zeros({3}, at::kComplexFloat)); }, {"ComplexFloat"});
   check_throws<levin::UsageError>([&] { comm->all_reduce(at::zeros({3, 4}).t()); }, {"not contiguous"});
-  check_throws<levin::UsageError>([&] { comm->all_gather(at::zeros({3 * comm->size() + 1}), at::zeros({3})); }, {"the whole has"});
+  check_throws<levin::UsageError>([&] { comm->all_gather(at::zeros({3 * comm->size() + 1}), at::zeros({3})); }, {"the whole tensor has"});
   check_throws<levin::UsageError>([&] { comm->broadcast(at::zeros({3}), comm->size()); }, {"broadcast from rank"});
 }
 

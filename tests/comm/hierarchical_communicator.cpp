@@ -185,7 +185,7 @@ BOOST_AUTO_TEST_CASE(a_rank_that_unwinds_does_not_leave_the_others_waiting) {
       throw std::runtime_error("left");
     }
     std::this_thread::sleep_for(300ms);
-    BOOST_TEST(std::string(wait_for_the_end(*comm).what()).find("while collectives were under way") != std::string::npos);
+    BOOST_TEST(std::string(wait_for_the_end(*comm).what()).find("while collectives were in progress") != std::string::npos);
   } catch (const std::runtime_error&) {
   }
   BOOST_TEST(seconds_since(start) < 5);

@@ -49,7 +49,7 @@ BOOST_AUTO_TEST_CASE(too_large_is_an_error_on_all_ranks) {
   const size_t have = free_bytes();
   group->barrier();
   check_throws<levin::IoError>([&] { group->allocate(64 << 20); },
-                               {"/dev/shm has too little room", std::to_string((64 << 20) * static_cast<size_t>(group->size())),
+                               {"/dev/shm is too small", std::to_string((64 << 20) * static_cast<size_t>(group->size())),
                                 fmt::format("have {} bytes", have), "docker run --shm-size"});
   BOOST_TEST(!group->allocate(64 << 20, OnNoSpace::return_null));
   BOOST_TEST(!group->allocate(group->rank() == 0 ? 64 << 20 : 0, OnNoSpace::return_null));
@@ -102,7 +102,7 @@ BOOST_AUTO_TEST_CASE(collectives_go_on_in_a_full_memory) {
 BOOST_AUTO_TEST_CASE(no_room_for_a_group) {
   auto group = NodeGroup::create(runtime().communicator());
   auto windows = take_all(*group);
-  check_throws<levin::IoError>([&] { NodeGroup::create(runtime().communicator()); }, {"/dev/shm has too little room"});
+  check_throws<levin::IoError>([&] { NodeGroup::create(runtime().communicator()); }, {"/dev/shm is too small"});
 }
 
 BOOST_AUTO_TEST_SUITE_END()

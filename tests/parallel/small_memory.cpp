@@ -79,7 +79,7 @@ BOOST_AUTO_TEST_CASE(node_is_an_error_on_all_ranks) {
   const auto communicator = levin::Communicator::create_cpu(levin::test::runtime());
   auto strategy = Strategy::create(DDP{ShareParameters::node}, *communicator);
   Net net(too_large);
-  levin::test::check_throws<levin::IoError>([&] { strategy->setup(net, {}); }, {"too little room", "private memory"});
+  levin::test::check_throws<levin::IoError>([&] { strategy->setup(net, {}); }, {"is too small", "private memory"});
   BOOST_TEST(static_cast<int>(levin::IoError("").exit_code()) == 74);
   communicator->barrier();
 }

@@ -8,8 +8,8 @@
 
 namespace levin {
 
-// A folder of checkpoints: each is a directory with a manifest.json and a file. What is not yet, or no longer, a checkpoint has a name
-// `.NAME.partial-…`. Nothing here is collective: one rank looks and tells the others.
+// A folder of checkpoints. Each checkpoint is a directory with a manifest.json and HDF5 files; while it is written or removed the directory
+// is called `.NAME.partial-…`. These functions are not collective: one rank calls them and broadcasts the result.
 
 struct FoundCheckpoint {
   std::filesystem::path path;
@@ -17,27 +17,27 @@ struct FoundCheckpoint {
 };
 
 struct CheckpointListing {
-  std::vector<FoundCheckpoint> checkpoints;  ///< by step, then by time: the newest is the last
-  std::vector<std::string> refused;          ///< why a directory is none: its manifest is missing or cannot be used
+  std::vector<FoundCheckpoint> checkpoints;  ///< by step, then by time; the newest is last
+  std::vector<std::string> refused;          ///< an error for each directory whose manifest is missing or invalid
 };
 
-/// Whether a directory of this name can be a checkpoint: at most 200 bytes of UTF-8, without a path, not hidden, neither the text file
-/// `last` nor an abandoned branch (see branch.h).
+/// Whether `name` is valid for a checkpoint: at most 200 bytes of UTF-8, no slash, no leading dot, neither `last` nor the name of an
+/// abandoned branch (see branch.h).
 bool is_checkpoint_name(const std::string& name);
 
-/// The checkpoints whose manifests are valid; whether their files are as well, a reader finds out. Those that a new branch is moving are
-/// left out. A folder that does not exist has none. Symbolic links are not followed.
+/// The checkpoints with valid manifests; CheckpointReader verifies their files. Skips checkpoints that open_branch is moving, and symbolic
+/// links. A missing folder gives an empty listing. IoError if the folder cannot be listed.
 CheckpointListing list_checkpoints(const std::filesystem::path& folder);
-/// Those of several folders together.
+/// The checkpoints of several folders, in one listing.
 CheckpointListing list_checkpoints(const std::vector<std::filesystem::path>& folders);
 
-/// Removes a checkpoint: it is none from the first moment on, even when the removal is cut off. IoError when that fails.
+/// Removes a checkpoint atomically: an interrupted removal leaves no checkpoint, only leftovers. IoError on failure.
 void remove_checkpoint(const std::filesystem::path& checkpoint);
 
-/// Removes what interrupted saves and removals left behind, and returns the names. What a living process is writing stays.
+/// Removes leftovers of interrupted saves and removals, and returns their names. A directory that a running process writes stays.
 std::vector<std::string> remove_leftovers(const std::filesystem::path& folder);
 
-/// The name in the text file `last`, a hint only: nothing where there is none, or it names nothing that is there.
+/// The checkpoint that the text file `last` names, a hint only; nullopt if the file or the checkpoint is missing.
 std::optional<std::filesystem::path> read_last(const std::filesystem::path& folder);
 
 /// The checkpoint that a path to a folder's text file `last` stands for; any other path as it is. DataError where `last` names no

@@ -14,21 +14,22 @@ namespace levin {
 class Communicator;
 
 struct CheckpointReaderOptions {
-  /// Beginnings of names ("model/"): the checksums of these tensors are compared in the pass that reads them, and not before. What is
-  /// not read of them is not compared.
+  /// Prefixes of names ("model/"). Tensors with such a name are verified in the pass that reads them instead of at opening; blocks that
+  /// nobody reads are not verified.
   std::vector<std::string> verify_on_read = {};
 };
 
-/// A checkpoint that has been found whole: its manifest, every byte of its file against the checksums, and then what HDF5 says of it (see
-/// docs/architecture.md for what is refused). Nothing is read from other files, and no code of the checkpoint's is run. It was written by
-/// any number of ranks, and each rank reads what it likes.
+/// A verified checkpoint: its manifest, every byte of its files against the checksums, and then the HDF5 metadata (docs/architecture.md
+/// lists what is refused). Reads no other files and executes nothing from the checkpoint. Any number of ranks can have written it, and
+/// each rank can read any elements.
 class CheckpointReader : public TensorSource {
  public:
-  /// Verifies and opens, alone. DataError (65), which names the file, and the tensor or "metadata", for a checkpoint that is not whole.
+  /// Verifies and opens the checkpoint in this process alone. DataError (65), with the file and the tensor (or "metadata"), if it is
+  /// corrupt.
   explicit CheckpointReader(const std::filesystem::path& checkpoint, const CheckpointReaderOptions& options = {})
       : CheckpointReader(checkpoint, nullptr, options) {}
-  /// The same by all ranks of `communicator` (for tensors in host memory), each of which reads its part of the file for the checksums; an
-  /// error on one is the same error on all. Collective. All of the rest is not.
+  /// Collective over `communicator` (for tensors in host memory): each rank verifies its share of the bytes, and an error on one rank is
+  /// thrown on all. Other members are local unless marked collective.
   CheckpointReader(const std::filesystem::path& checkpoint, Communicator& communicator, const CheckpointReaderOptions& options = {})
       : CheckpointReader(checkpoint, &communicator, options) {}
   ~CheckpointReader() override;
@@ -38,14 +39,14 @@ class CheckpointReader : public TensorSource {
   const std::filesystem::path& path() const noexcept override;
   const std::vector<TensorEntry>& tensors() const noexcept override;
   const TensorEntry* find(const std::string& name) const noexcept override;
-  /// Of a tensor that is verified on reading, DataError for a block that does not match its checksum; `memory` is then not to be used.
+  /// For a tensor that is verified on reading: DataError if a block does not match its checksum; the contents of `memory` are then invalid.
   void read(const std::string& name, int64_t begin, int64_t end, void* memory) const override;
   void read(const std::string& name, const Hyperslab& slab, void* memory) const override;
-  /// Collective: runs this rank's reads, and throws on all ranks what one of them threw.
+  /// Collective: runs this rank's reads; an error on one rank is thrown on all.
   void together(const std::function<void()>& reads) const;
   std::string weights_prefix() const override { return "model/"; }
   const Manifest& manifest() const noexcept;
-  /// All texts by name, as they were written.
+  /// All texts, by name.
   const std::map<std::string, std::string>& texts() const noexcept;
 
  private:
@@ -55,17 +56,17 @@ class CheckpointReader : public TensorSource {
   std::unique_ptr<Implementation> implementation_;
 };
 
-/// What newest_checkpoint found.
+/// The result of newest_checkpoint.
 struct NewestCheckpoint {
-  std::unique_ptr<CheckpointReader> reader;  ///< null when no checkpoint is whole
-  std::vector<std::string> refused;          ///< why newer ones, and directories without a good manifest, were passed over
+  std::unique_ptr<CheckpointReader> reader;  ///< null if no checkpoint is intact
+  std::vector<std::string> refused;          ///< an error for each newer checkpoint and for each directory without a valid manifest
 };
 
-/// The newest checkpoint of a folder, by its manifest's step, that is whole, but for those that were `passed_over`. Collective; all ranks
-/// find the same one. The last one that is left is verified as a whole, whatever the options say: nothing could be taken in its place.
+/// The newest intact checkpoint of a folder, by the step in its manifest, except those in `passed_over`. Collective; all ranks get the same
+/// checkpoint. The last remaining candidate is verified fully, whatever the options: no other could replace it.
 NewestCheckpoint newest_checkpoint(const std::filesystem::path& folder, Communicator& communicator,
                                    const CheckpointReaderOptions& options = {}, const std::vector<std::filesystem::path>& passed_over = {});
-/// The same among the checkpoints of several folders.
+/// The same over several folders.
 NewestCheckpoint newest_checkpoint(const std::vector<std::filesystem::path>& folders, Communicator& communicator,
                                    const CheckpointReaderOptions& options = {}, const std::vector<std::filesystem::path>& passed_over = {});
 

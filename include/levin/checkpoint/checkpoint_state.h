@@ -11,34 +11,34 @@ namespace levin {
 
 /// A tensor of a checkpoint.
 struct TensorEntry {
-  std::string name;  ///< "model/conv1.weight": groups of HDF5's, and a last part; dots mean nothing
+  std::string name;  ///< path in the HDF5 file: "model/conv1.weight"; dots have no meaning
   c10::ScalarType dtype = c10::ScalarType::Float;
-  std::vector<int64_t> shape;  ///< the whole tensor's; empty: a scalar
+  std::vector<int64_t> shape;  ///< of the whole tensor; empty: a scalar
 
   int64_t numel() const;
   int64_t bytes() const;
-  std::string form() const;  ///< "8x4 float64", for people
+  std::string form() const;  ///< "8x4 float64", for messages
   friend bool operator==(const TensorEntry&, const TensorEntry&) = default;
 };
 
-/// A shard of a tensor that this rank has.
+/// This rank's shard of a tensor.
 struct TensorPiece {
   std::string name;
-  Hyperslab slab;              ///< a box that is no range of the flattened tensor has at most 8 dimensions
-  const void* data = nullptr;  ///< its elements, packed in row-major order
+  Hyperslab slab;              ///< a box that is not contiguous in the tensor has at most 8 dimensions
+  const void* data = nullptr;  ///< the slab's elements, packed in row-major order
 };
 
-/// A small text without zero bytes. What is not text is a tensor of uint8.
+/// A small text without zero bytes. Store binary data as a tensor of uint8.
 struct TextEntry {
   std::string name, text;
   friend bool operator==(const TextEntry&, const TextEntry&) = default;
 };
 
-/// What one rank brings to a save.
+/// One rank's input to a save.
 struct CheckpointState {
   std::vector<TensorEntry> tensors;  ///< the same on all ranks, in the same order
-  std::vector<TextEntry> texts;      ///< rank 0's are written
-  std::vector<TensorPiece> pieces;   ///< this rank's; those of all ranks cover every element exactly once
+  std::vector<TextEntry> texts;      ///< only rank 0's are written
+  std::vector<TensorPiece> pieces;   ///< this rank's; the pieces of all ranks cover every element exactly once
 };
 
 }  // namespace levin

@@ -15,69 +15,68 @@ class Communicator;
 
 struct CheckpointWriterOptions {
   bool fsync = true;             ///< a committed checkpoint survives a power failure
-  bool write_last = true;        ///< the text file `last` names the newest
-  bool remove_leftovers = true;  ///< of dead saves, at the start
-  int copy_threads = 1;          ///< of each rank, in the copy of a save in the background
-  uint64_t alignment = 4096;     ///< tensors of so many bytes begin at multiples of it in the file: a power of two, at least 4096
-  /// A folder on a disk of each host's own (NVMe), in which the copies of saves in the background lie, as nameless files, instead of in
-  /// memory; empty: in memory.
+  bool write_last = true;        ///< write the text file `last`, which names the newest checkpoint
+  bool remove_leftovers = true;  ///< remove leftovers of dead saves in the constructor
+  int copy_threads = 1;          ///< threads per rank that copy the state of a background save
+  uint64_t alignment = 4096;     ///< bytes, a power of two, at least 4096; tensors of at least this size begin at multiples of it
+  /// Directory on a disk local to each host (NVMe) for the copies of background saves, as unnamed files. Empty: the copies stay in memory.
   std::filesystem::path staging_directory = {};
-  /// Nodes whose ranks write a file of their own, state.0.h5, state.1.h5, …; 0: all write one, state.h5.
+  /// Number of nodes whose ranks share a file: state.0.h5, state.1.h5, …. 0: all ranks write state.h5.
   int64_t nodes_per_file = 0;
-  int64_t ranks_per_file = 0;  ///< the same with numbers of ranks; one of the two at most
-  /// For MPI_File_open, which makes the files where there are any: {striping_factor: "8"}. MPI ignores those that it does not know.
+  int64_t ranks_per_file = 0;  ///< number of ranks that share a file; excludes nodes_per_file
+  /// Hints for MPI_File_open, which then creates the files: {striping_factor: "8"}. MPI ignores unknown hints.
   std::map<std::string, std::string> mpi_io_hints = {};
 };
 
-/// What a checkpoint is called and where in the training it was made.
+/// The name of a checkpoint and its place in the training.
 struct CheckpointInfo {
-  std::string name;  ///< of its directory
+  std::string name;  ///< name of its directory
   int64_t step = 0, epoch = 0;
-  std::map<std::string, std::string> fields = {};  ///< the caller's own, in the manifest; rank 0's are written
+  std::map<std::string, std::string> fields = {};  ///< user fields for the manifest; only rank 0's are written
 };
 
-/// A committed checkpoint; the same on all ranks but for the times.
+/// A committed checkpoint; the same on all ranks except for the times.
 struct SaveReport {
   std::filesystem::path path;
-  uint64_t bytes = 0;          ///< of its files
+  uint64_t bytes = 0;          ///< total size of its files
   double seconds = 0;          ///< from the call to the commit
-  double blocked_seconds = 0;  ///< of these the caller was kept waiting, in save_async's call
-  bool in_background = false;  ///< false where save_async found no room for a copy
+  double blocked_seconds = 0;  ///< time that the call of save or save_async blocked the caller
+  bool in_background = false;  ///< false also if save_async had no room for a copy
 };
 
-/// Writes checkpoints into a folder: all ranks into one HDF5 file, or groups of them each into one, every rank its pieces. Members are
-/// collective, on the communicator's ranks (one for tensors in host memory); one thread at a time uses it.
+/// Writes checkpoints into a folder. Every rank writes its pieces, all into one HDF5 file or each group of ranks into one. All members
+/// except saving() and the destructor are collective over the communicator (for tensors in host memory). Not thread-safe.
 ///
-/// An error on one rank is the same error on all ranks and names that rank: IoError (74) for what a file system refuses, UsageError for a
-/// state that cannot be written (tensors that differ between ranks, elements that no rank has or two have). Nothing is committed then, what
-/// was written is removed, and checkpoints that are there stay as they are.
+/// An error on one rank is thrown on all ranks and names that rank: IoError (74) if the file system fails, UsageError if the state is
+/// invalid (tensors differ between ranks, elements missing or provided twice). Nothing is then committed, partial files are removed, and
+/// existing checkpoints remain.
 class CheckpointWriter {
  public:
-  /// Makes the folder, removes leftovers of dead saves, and tries to write. IoError where that fails: a run learns of it before its first
-  /// step.
+  /// Creates the folder, removes leftovers of dead saves, and creates a probe file: an unwritable folder is an IoError before the
+  /// first step.
   CheckpointWriter(Communicator& communicator, std::filesystem::path folder, CheckpointWriterOptions options = {});
-  /// The same by a process alone, without MPI.
+  /// The same for a single process, without MPI.
   explicit CheckpointWriter(std::filesystem::path folder, CheckpointWriterOptions options = {});
-  /// Gives up a save that is under way.
+  /// Cancels a save in progress.
   ~CheckpointWriter();
   CheckpointWriter(const CheckpointWriter&) = delete;
   CheckpointWriter& operator=(const CheckpointWriter&) = delete;
 
-  /// Returns when the checkpoint is committed. First waits for a save in the background: its report is lost, its failure
-  /// is thrown (finish() first tells them).
+  /// Returns when the checkpoint is committed. First waits for a background save: throws its error, drops its report (call finish() first
+  /// to get both).
   SaveReport save(const CheckpointInfo& info, const CheckpointState& state);
 
-  /// Returns when the state is copied, and writes in the background. First waits for a save before it, as save does. All ranks
-  /// then call poll() at the same places, after each step, say, until it has a report or throws: that is where they agree and commit.
+  /// Returns when the state is copied, and writes it in the background. First waits for an earlier save, as save() does. All ranks then
+  /// call poll() at the same points, such as after each step, until it returns a report or throws: the ranks agree and commit in poll().
   void save_async(const CheckpointInfo& info, const CheckpointState& state);
-  /// Nothing while the save is under way, or when there is none; else its report, once.
+  /// The report of a completed save, once; nullopt while it is in progress, or without a save.
   std::optional<SaveReport> poll();
-  /// Is there a save whose report or failure poll() and finish() will give? The same on all ranks.
+  /// Whether poll() or finish() still has a report or an error to deliver. Local; the same on all ranks.
   bool saving() const noexcept;
 
-  /// Called again and again in finish, with the bytes that all ranks have written and will have written.
+  /// Called repeatedly by finish() with the bytes written so far and the bytes to write, summed over all ranks.
   using Progress = std::function<void(uint64_t written_bytes, uint64_t all_bytes)>;
-  /// Waits for the save under way, and returns its report; nothing when there is none.
+  /// Waits for a save in progress and returns its report; nullopt without a save.
   std::optional<SaveReport> finish(const Progress& progress = {});
 
  private:

@@ -8,22 +8,22 @@
 
 namespace levin {
 
-/// A checkpoint, as the decision about keeping it sees it.
+/// What retention needs to know of a checkpoint.
 struct KeptCheckpoint {
   std::string name;
   int64_t step = 0;
-  std::optional<double> score;  ///< of the monitored metric
+  std::optional<double> score;  ///< value of the monitored metric
 };
 
 struct RetentionPolicy {
-  int64_t save_top_k = 1;                 ///< how many of the best are kept; -1: all
-  MonitorMode mode = MonitorMode::min;    ///< which scores are better
-  int64_t newest = 2;                     ///< of the newest, whatever save_top_k says: one may turn out to be damaged
-  std::vector<std::string> protect = {};  ///< names that stay
+  int64_t save_top_k = 1;                 ///< number of best checkpoints to keep; -1: all
+  MonitorMode mode = MonitorMode::min;    ///< whether lower or higher scores are better
+  int64_t newest = 2;                     ///< number of newest checkpoints to keep in any case: one may prove corrupt
+  std::vector<std::string> protect = {};  ///< names of checkpoints to keep in any case
 };
 
-/// The names of the checkpoints that are to be removed. Best is the best score, a NaN the worst; of those without a score, and of equal
-/// ones, the later step.
+/// The names of the checkpoints to remove. Ranking, best first: by score, then checkpoints without a score, then NaN scores; ties go to the
+/// later step.
 std::vector<std::string> checkpoints_to_remove(const std::vector<KeptCheckpoint>& checkpoints, const RetentionPolicy& policy);
 
 }  // namespace levin

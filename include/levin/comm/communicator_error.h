@@ -12,7 +12,7 @@ class CommunicatorError : public Error {
       : Error(code, "comm", message, remedy) {}
 };
 
-/// Another rank ended the job: this rank's wait ends with the other's reason (69).
+/// Another rank ended the job, with this reason; thrown from a wait of this rank (69).
 class CommunicatorAborted : public Error {
  public:
   CommunicatorAborted(int by_rank, const std::string& reason)

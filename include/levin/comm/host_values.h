@@ -16,12 +16,12 @@
 
 #include "levin/comm/communicator.h"
 
-// Collectives on values of the host: numbers, texts, errors. All are collective over the communicator's ranks, block until the result is
-// there, and throw CommunicatorAborted after an abort. They run on communicator.cpu(), so every communicator will do.
+// Collectives on host values: numbers, texts, errors. All are collective over the communicator, block until the result is available, and
+// throw CommunicatorAborted after an abort. They run on communicator.cpu(), so any communicator is valid.
 
 namespace levin {
 
-/// The ranks of a communicator; from a null pointer, this process alone.
+/// The ranks of a communicator; a null pointer stands for this process alone.
 class ValueRanks {
  public:
   ValueRanks(Communicator& communicator) : communicator_(&communicator.cpu()) {}  // NOLINT(google-explicit-constructor)
@@ -38,7 +38,7 @@ class ValueRanks {
 namespace detail {
 /// data [count] <- op over ranks of data.
 void reduce_values(ValueRanks ranks, void* data, size_t count, at::ScalarType dtype, ReduceOp op);
-/// data [bytes] <- root's; the ranks give the same number of bytes.
+/// data [bytes] <- root's data. All ranks pass the same number of bytes.
 void broadcast_bytes(ValueRanks ranks, void* data, size_t bytes, int root);
 /// Every rank's bytes in rank order; `sizes` becomes every rank's number of bytes.
 std::vector<std::byte> all_gather_bytes(ValueRanks ranks, std::span<const std::byte> mine, std::vector<int64_t>& sizes);
@@ -60,34 +60,35 @@ std::vector<T> reduced(ValueRanks ranks, std::vector<T> values, ReduceOp op) {
 }
 }  // namespace detail
 
-/// The sum over all ranks of one number, or of each of several; the ranks give equally many. T is double, float, int32_t or int64_t.
+/// The sum over all ranks, of a number or element-wise of a vector, whose length is the same on all ranks. T is double, float, int32_t or
+/// int64_t.
 template <class T>
 T all_sum(ValueRanks ranks, T value) {
   return detail::reduced(ranks, std::move(value), ReduceOp::sum);
 }
-/// The largest over all ranks.
+/// The maximum over all ranks, as all_sum.
 template <class T>
 T all_max(ValueRanks ranks, T value) {
   return detail::reduced(ranks, std::move(value), ReduceOp::max);
 }
-/// The smallest over all ranks.
+/// The minimum over all ranks, as all_sum.
 template <class T>
 T all_min(ValueRanks ranks, T value) {
   return detail::reduced(ranks, std::move(value), ReduceOp::min);
 }
 
-/// Root's text. The other ranks' arguments are ignored, and may differ in length.
+/// Returns root's text. Arguments of other ranks are ignored, and may differ in length.
 std::string broadcast_text(ValueRanks ranks, std::string text, int root = 0);
 /// The same over an MPI communicator, before a Communicator exists.
 std::string broadcast_text(MPI_Comm ranks, std::string text, int root = 0);
-/// Root's value, of a trivially copyable type.
+/// Returns root's value, of a trivially copyable type.
 template <class T>
 T broadcast_value(ValueRanks ranks, T value, int root = 0) {
   static_assert(std::is_trivially_copyable_v<T>);
   detail::broadcast_bytes(ranks, &value, sizeof(T), root);
   return value;
 }
-/// Root's values. The other ranks' arguments are ignored, and may differ in length.
+/// Returns root's values. Arguments of other ranks are ignored, and may differ in length.
 template <class T>
 std::vector<T> broadcast_values(ValueRanks ranks, std::vector<T> values, int root = 0) {
   static_assert(std::is_trivially_copyable_v<T>);
@@ -96,7 +97,7 @@ std::vector<T> broadcast_values(ValueRanks ranks, std::vector<T> values, int roo
   return values;
 }
 
-/// All ranks' values in rank order; ranks may give different numbers of them. `counts`, where given, becomes each rank's number.
+/// The values of all ranks, in rank order; their number may differ between ranks. `counts`, if given, receives each rank's number.
 template <class T>
 std::vector<T> all_gather_values(ValueRanks ranks, const std::vector<T>& mine, std::vector<int64_t>* counts = nullptr) {
   static_assert(std::is_trivially_copyable_v<T> && !std::is_same_v<T, bool>);
@@ -114,10 +115,10 @@ std::vector<T> all_gather_value(ValueRanks ranks, const T& mine) {
   return all_gather_values(ranks, std::vector<T>{mine});
 }
 
-/// If any rank has a failure, every rank throws the error of the lowest such rank, with its exit code, component and remedy; the words
-/// begin with "rank N (its host): ". The class follows from the exit code: IoError, DataError, ConfigError, UsageError, else Error. An
+/// If any rank has a failure, every rank throws the error of the lowest such rank, with its exit code, component and remedy; the
+/// message begins with "rank N (HOST): ". The class follows from the exit code: IoError, DataError, ConfigError, UsageError, else Error. An
 /// exception that is not a levin::Error becomes a UsageError of `component`. CommunicatorAborted is thrown at once: the other ranks get it
-/// where they wait. One rank alone throws its own exception.
+/// in their waits. A single rank throws its own exception.
 void rethrow_on_all_ranks(ValueRanks ranks, const std::exception_ptr& failure, std::string_view component = "comm");
 /// The same over an MPI communicator, before a Communicator exists.
 void rethrow_on_all_ranks(MPI_Comm ranks, const std::exception_ptr& failure, std::string_view component = "comm");

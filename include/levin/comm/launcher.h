@@ -16,8 +16,8 @@ std::optional<int> launcher_rank(const GetVariable& get_variable);
 
 /// Compares the ranks that MPI sees with those that the launcher started. ConfigError, naming both sides, when MPI sees one rank and the
 /// launcher (OMPI_COMM_WORLD_SIZE, PMI_SIZE, PALS_*, FLUX_JOB_SIZE, SLURM_STEP_NUM_TASKS) started several: the program was built with
-/// another MPI, and every rank would train alone. Returns a warning when there are fewer ranks than the allocation has tasks
-/// (SLURM_NTASKS), else an empty text.
+/// another MPI, and every rank would train alone. Returns a warning if there are fewer ranks than tasks in the allocation (SLURM_NTASKS),
+/// else an empty text.
 std::string check_launcher(int mpi_size, const GetVariable& get_variable);
 
 }  // namespace levin

@@ -7,15 +7,15 @@
 
 namespace levin {
 
-/// MPI, either started here or lent by the program around us. Levin works on a duplicate of the communicator it is given, and gets
-/// errors as exceptions on it; it never touches MPI_COMM_WORLD's settings.
+/// MPI, started by this object or by the host program. Levin works on a duplicate of the given communicator, on which MPI errors become
+/// exceptions; it never changes MPI_COMM_WORLD.
 class MpiRuntime {
  public:
-  /// Starts MPI (thread level MULTIPLE where it is to be had) and finishes it in the destructor, where all ranks must come; in a program
-  /// that has started MPI already, uses MPI_COMM_WORLD and finishes nothing. Silent unless a log is given.
+  /// Initializes MPI (requesting MPI_THREAD_MULTIPLE) and finalizes it in the destructor, which is then collective. If MPI is already
+  /// initialized, uses MPI_COMM_WORLD and does not finalize. Logs nothing before set_log.
   MpiRuntime();
-  /// Uses a duplicate of `communicator`, collectively over its ranks; MPI must be running, and is left running. UsageError when it is
-  /// not, or `communicator` is none of one group.
+  /// Uses a duplicate of `communicator`; does not finalize MPI. Collective. UsageError if MPI is not running, or if `communicator` is not
+  /// an intra-communicator.
   explicit MpiRuntime(MPI_Comm communicator);
   ~MpiRuntime();
   MpiRuntime(const MpiRuntime&) = delete;
@@ -27,7 +27,7 @@ class MpiRuntime {
   /// MPI_THREAD_SINGLE … MPI_THREAD_MULTIPLE, as provided.
   int thread_level() const noexcept { return thread_level_; }
 
-  /// Ends all ranks at once with this exit code: for a rank that cannot end together with the others.
+  /// Ends all ranks immediately with this exit code (MPI_Abort): for a rank that cannot shut down together with the others.
   [[noreturn]] void end_job(int exit_code) const noexcept;
 
   const Log& log() const noexcept { return log_; }
@@ -42,7 +42,7 @@ class MpiRuntime {
   Log log_;
 };
 
-/// Throws a CommunicatorError that names the call and MPI's own words when `code` is not MPI_SUCCESS.
+/// Throws a CommunicatorError with the name of the call and MPI's message if `code` is not MPI_SUCCESS.
 void check_mpi(int code, const char* call);
 
 }  // namespace levin

@@ -13,7 +13,7 @@ class MpiRuntime;
 struct RankStatus {
   ExitCode code = ExitCode::finished;  ///< finished: this rank has no error
   std::string message;                 ///< the error otherwise
-  /// Values that must be equal on all ranks, by name: {"configuration", "8c1f…"}, {"LibTorch", "2.11.0"}. Values are hashes or short texts.
+  /// Hashes or short texts that must be equal on all ranks, by name: {"configuration", "8c1f…"}, {"LibTorch", "2.11.0"}.
   std::vector<std::pair<std::string, std::string>> must_be_equal;
 };
 
@@ -25,9 +25,9 @@ struct Agreement {
   bool good() const noexcept { return code == ExitCode::finished; }
 };
 
-/// Checks that no rank has an error and that all have equal values. Collective over the runtime's ranks. The result is the error of the
-/// lowest rank with one; otherwise a difference is bad_config, with a message that names the ranks that differ from rank 0 and the first
-/// one's values. Never throws a rank's error.
+/// Checks that no rank has an error and that all have equal values. Collective over the runtime's ranks. Returns the error of the lowest
+/// failed rank; without an error, a difference is bad_config, with a message that names the ranks that differ from rank 0 and the values of
+/// the first of them. Never throws a rank's error.
 Agreement check_same_on_all_ranks(const MpiRuntime& runtime, const RankStatus& mine);
 
 }  // namespace levin

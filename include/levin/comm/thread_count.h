@@ -9,18 +9,18 @@ namespace levin {
 
 class Topology;
 
-/// How many threads a rank computes with, and what decided it: "OMP_NUM_THREADS=2".
+/// The number of compute threads of a rank, and the reason for it: "OMP_NUM_THREADS=2".
 struct ThreadCount {
   int64_t threads;
   std::string reason;
 };
 
-/// OMP_NUM_THREADS; of a list, one number for each level of nesting, the first. Nothing where it is unset or empty. ConfigError where it is
-/// not a positive integer.
+/// OMP_NUM_THREADS, or the first number of a list (one per nesting level). nullopt if it is unset or empty. ConfigError if it is not a
+/// positive integer.
 std::optional<int64_t> threads_of_environment(const GetVariable& get_variable);
 
-/// `configured` where it is positive, else OMP_NUM_THREADS, else this rank's share of its cores: ranks of a host that may run on the same
-/// cores divide them.
+/// `configured` if positive, else OMP_NUM_THREADS, else this rank's share of its cores: ranks bound to the same cores of a host divide
+/// them.
 ThreadCount choose_threads(int64_t configured, const Topology& topology, const GetVariable& get_variable);
 
 }  // namespace levin

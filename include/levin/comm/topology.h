@@ -11,8 +11,8 @@ struct RankLocation {
   int rank = 0;
   std::string host;
   int local_rank = 0;      ///< rank within its host
-  int numa_domain = 0;     ///< of the cores it may use; -1 when they span several
-  std::vector<int> cores;  ///< that it may use, by hwloc's logical index
+  int numa_domain = 0;     ///< domain of its cores; -1 if they span several
+  std::vector<int> cores;  ///< cores that it may run on, as logical indices of hwloc
 };
 
 /// The ranks of the job by host, NUMA domain and core.
@@ -20,7 +20,7 @@ class Topology {
  public:
   /// Collective over the runtime's communicator.
   static Topology discover(const MpiRuntime& runtime);
-  /// `locations` in rank order; `leaders` has for each the first rank of its host (hosts may share a name).
+  /// `locations` and `leaders` are in rank order; a leader is the first rank of a host (hosts may share a name).
   Topology(std::vector<RankLocation> locations, std::vector<int> leaders, int rank);
 
   const std::vector<RankLocation>& locations() const noexcept { return locations_; }
@@ -28,7 +28,7 @@ class Topology {
   /// Number of hosts: sets of ranks that share memory.
   int hosts() const noexcept { return hosts_; }
   int local_size() const noexcept { return local_size_; }
-  /// The rank map: a line a host, hosts with equal placements on one line.
+  /// The rank map: one line per host; hosts with equal placements share a line.
   std::string describe() const;
 
  private:

@@ -4,13 +4,14 @@
 
 namespace levin {
 
-/// The elements of a tensor that a shard has, as in HDF5 and openPMD: in each dimension `extent` of them from `offset` on. A flattened one
-/// has a single dimension, whatever the tensor has: a range of its elements in row-major order. Flat groups shard by such ranges. Each is
-/// up to 2 * dimensions - 1 boxes; as a range it stays one piece, with one write, one read and one list of checksums.
+/// A subset of a tensor's elements, as in HDF5 and openPMD: `extent[i]` indices from `offset[i]` in each dimension i. If `flattened`, the
+/// slab has one dimension: a range of the tensor's elements in row-major order. Flat groups shard by ranges. Split into boxes, a range can
+/// need up to 2 * dimensions - 1 of them; as a range it takes one write, one read and one list of checksums.
 ///
-///     of a tensor [4, 6]    columns 2 and 3     {{0, 2}, {4, 2}}
-///                           rows 1 and 2        {{1, 0}, {2, 6}}
-///                           elements [5, 17)    Hyperslab::range(5, 17)
+///     Slabs of a tensor [4, 6]:
+///     columns 2 and 3     {{0, 2}, {4, 2}}
+///     rows 1 and 2        {{1, 0}, {2, 6}}
+///     elements [5, 17)    Hyperslab::range(5, 17)
 struct Hyperslab {
   std::vector<int64_t> offset, extent;
   bool flattened = false;

@@ -10,22 +10,22 @@
 
 namespace levin {
 
-/// Named values that a restart needs: of a callback, a module, a loop. A checkpoint keeps rank 0's, with rank 0's names and shapes,
-/// whatever other ranks set. What differs between ranks is set as EachRank or RankRows, on all ranks.
+/// Named values of a callback, a module or a loop that a checkpoint stores. A checkpoint keeps the values of rank 0, with rank 0's names
+/// and shapes, and ignores those of other ranks. Set values that differ between ranks as EachRank or RankRows, on all ranks.
 class StateDict {
  public:
-  /// A tensor of this rank, [...], the same shape on all ranks. Loaded as one Tensor [ranks, ...], in rank order.
+  /// A tensor of this rank, [...], of the same shape on all ranks. Loaded as one Tensor [ranks, ...], in rank order.
   struct EachRank {
     Tensor value;
   };
-  /// Rows of this rank, [rows, ...]; ranks may have different numbers of rows. Loaded as one Tensor [all rows, ...], in rank order, and
-  /// a Tensor NAME.ranks [ranks] int64 with each rank's number of rows.
+  /// Rows of this rank, [rows, ...]; the number of rows may differ between ranks. Loaded as one Tensor [all rows, ...], in rank order, and
+  /// a Tensor NAME.ranks, int64 [ranks], with the number of rows of each rank.
   struct RankRows {
     Tensor value;
   };
   using Value = std::variant<bool, int64_t, double, std::string, Tensor, EachRank, RankRows>;
 
-  /// Adds or replaces a value. Integers are kept as int64, other numbers as double: bit for bit, NaN and infinities too.
+  /// Adds or replaces a value. Integers are stored as int64, other numbers as double, bit for bit, NaN and infinities included.
   template <class T>
   void set(std::string_view name, const T& value) {
     if constexpr (std::same_as<T, bool> || std::same_as<T, Tensor> || std::same_as<T, EachRank> || std::same_as<T, RankRows>)
@@ -47,9 +47,9 @@ class StateDict {
   bool empty() const noexcept { return values_.empty(); }
   const std::map<std::string, Value, std::less<>>& values() const noexcept { return values_; }
 
-  /// All but tensors, as JSON.
+  /// All values except tensors, as JSON.
   std::string to_json() const;
-  /// Adds the values of such a text. DataError, which names `where`, for another.
+  /// Adds the values of a text that to_json made. DataError, with `where`, for any other text.
   void add_json(const std::string& text, const std::string& where);
 
  private:

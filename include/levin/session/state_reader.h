@@ -11,28 +11,28 @@ class CheckpointReader;
 class Session;
 struct LoadFrom;
 
-/// Gives a checkpoint's state, as StateWriter wrote it, to a training on any number of ranks. DataError for a state that does not fit.
+/// Restores the state that StateWriter stored in a checkpoint, on any number of ranks. DataError for a state that does not fit.
 class StateReader {
  public:
-  /// `from` has a checkpoint.
+  /// `from.checkpoint` must not be null.
   StateReader(Session& session, const LoadFrom& from);
 
-  /// Parameters, buffers and optimizer states. Collective. Missing and unexpected tensors, and other shapes or dtypes, are listed by name
-  /// in one error; where loading is not strict, in a warning, and what fits is loaded. If corruption is found during loading, the next
-  /// checkpoint of LoadFrom::instead is loaded.
+  /// Loads parameters, buffers and optimizer states. Collective. One error lists all missing and unexpected tensors and all tensors of
+  /// other shapes or dtypes; if loading is not strict, a warning lists them, and the rest is loaded. If corruption is found during loading,
+  /// loads the next checkpoint of LoadFrom::instead.
   void load_model(bool weights_only);
-  /// Of the loop and the session. DataError for a checkpoint of weights alone.
+  /// State of the loop and the session. DataError for a weights-only checkpoint.
   const StateDict& loop();
-  /// False where the checkpoint has no state of this name.
+  /// Loads the state of `stateful`. False if the checkpoint has no state of its name.
   bool load(Stateful& stateful) const;
-  /// Empty where there is none of this name.
+  /// The state of this name; empty if the checkpoint has none.
   StateDict dict(const std::string& name) const;
 
-  /// The one that was loaded.
+  /// The loaded checkpoint: the one given, or the replacement of a corrupt one.
   const CheckpointReader& checkpoint() const noexcept { return *checkpoint_; }
 
  private:
-  bool load_tensors(bool weights_only, std::exception_ptr& damage);
+  bool load_tensors(bool weights_only, std::exception_ptr& corruption);
   Tensor read_tensor(const std::string& name) const;
   std::string path() const;
 

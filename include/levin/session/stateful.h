@@ -7,20 +7,20 @@
 
 namespace levin {
 
-/// An object whose state belongs to a training: a scheduler, a sampler, a callback, a metric, the user's own. Session::attach registers
-/// it; Session::save and Trainer's checkpoints then keep its state, and a restore gives it back.
+/// An object whose state belongs to a training, such as a scheduler, a sampler, a callback or a metric. Session::attach registers it;
+/// Session::save and Trainer's checkpoints then store its state, and a restore loads it.
 class Stateful {
  public:
   virtual ~Stateful() = default;
-  /// Its name in checkpoints, such as "callbacks/EMA": unique in a training, the same on all ranks and in every attempt.
+  /// Name in checkpoints, such as "callbacks/EMA": unique in a training, the same on all ranks and in every attempt.
   virtual std::string state_name() const = 0;
-  /// Called on all ranks where a step is complete. An empty dictionary is not stored.
+  /// Called on all ranks at a step boundary. An empty dictionary is not stored.
   virtual void save(StateDict& state) = 0;
-  /// Called on all ranks, only where the checkpoint has a state of this name.
+  /// Called on all ranks, only if the checkpoint has a state of this name.
   virtual void load(const StateDict& state) = 0;
 };
 
-/// A Stateful made of functions, for an object that already saves and loads itself.
+/// A Stateful made of two functions, for an object that already saves and loads itself.
 class FunctionState : public Stateful {
  public:
   using Save = std::function<void(StateDict&)>;
