@@ -49,9 +49,10 @@ class FlatGroup {
   void collect_gradients(std::vector<size_t>* absent);
   /// UsageError, with the parameter's name of `names`, if a parameter's data were moved out of the group.
   void check_in_place(const std::vector<std::string>& names) const;
-  /// See GradientReducer. start_reduce and average_gradients are collective.
+  /// See GradientReducer. start_reduce and start_sum_over_replicas are collective.
   void start_reduce() { storage_.reducer->start(); }
   void finish_reduce();
+  void start_sum_over_replicas() { storage_.reducer->start_sum_over_replicas(); }
   void average_gradients(double factor);
   bool reducing() const noexcept { return trained() && storage_.reducer->in_flight(); }
   /// Multiplies the gradients of the step so far.

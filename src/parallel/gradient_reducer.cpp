@@ -49,8 +49,17 @@ bool GradientReducer::finish() {
   return false;
 }
 
+void GradientReducer::start_sum_over_replicas() {
+  if (communicators_.replicas) replicas_work_ = communicators_.replicas->all_reduce(mean_);
+}
+
+void GradientReducer::reset() {
+  finish();
+  if (replicas_work_) std::exchange(replicas_work_, std::nullopt)->wait();
+}
+
 void GradientReducer::average(double factor) {
-  if (communicators_.replicas) communicators_.replicas->all_reduce(mean_).wait();
+  if (replicas_work_) std::exchange(replicas_work_, std::nullopt)->wait();
   if (factor != 1) mean_.mul_(factor);
 }
 

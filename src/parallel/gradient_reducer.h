@@ -9,8 +9,8 @@
 namespace levin {
 
 /// Turns this rank's gradients of one flat group into the mean gradient of the elements that it updates. One class per
-/// GroupSharding::Reducer. In a step: start, finish, average, once all gradients of the backward are in `gradients`. All ranks call start
-/// and average of their groups in the same order.
+/// GroupSharding::Reducer. In a step: start, finish once all gradients of a backward are in `gradients`; at its end
+/// [start_sum_over_replicas,] average. All ranks call the collective ones for their groups in the same order.
 class GradientReducer {
  public:
   /// `gradients` [numel], `mean` [owned]; both in the group's dtype, or `gradients` in the compute dtype.
@@ -25,7 +25,7 @@ class GradientReducer {
   /// [owned], after average: the mean gradient. May be an alias of gradients().
   const Tensor& mean() const noexcept { return mean_; }
   /// Whether a reduction was started and not finished: gradients must not be written.
-  bool in_flight() const noexcept { return work_.has_value(); }
+  bool in_flight() const noexcept { return work_ || replicas_work_; }
 
   /// Gives `gradients` memory, with zeros where no parameter is. Nothing if it has.
   virtual void acquire() {}
@@ -34,17 +34,19 @@ class GradientReducer {
   virtual void start() = 0;
   /// Waits for it. Returns whether `gradients` lost their memory.
   virtual bool finish();
-  /// mean <- sum times `factor`. Collective where shards have replicas.
+  /// Starts the sum of `mean` over replicas, where a shard has some. Collective. After the finish of the step's last backward.
+  void start_sum_over_replicas();
+  /// mean <- sum times `factor`. Waits for the sum over replicas.
   virtual void average(double factor);
   /// Multiplies the gradients of the step so far. Not while in_flight().
   virtual void scale(double factor) { gradients_.mul_(factor); }
   /// Forgets the gradients of the step; waits for a reduction in flight.
-  virtual void reset() { finish(); }
+  virtual void reset();
 
  protected:
   Tensor gradients_, mean_;
   GroupCommunicators communicators_;
-  std::optional<Work> work_;
+  std::optional<Work> work_, replicas_work_;
 };
 
 /// One rank.

@@ -20,6 +20,7 @@ class GroupActions final : public StepActions {
   void collect_gradients(size_t group) override { groups_[group].collect_gradients(&absent_); }
   void start_reduce(size_t group) override { groups_[group].start_reduce(); }
   void finish_reduce(size_t group) override { groups_[group].finish_reduce(); }
+  void start_sum_over_replicas(size_t group) override { groups_[group].start_sum_over_replicas(); }
   void average(size_t group, double factor) override { groups_[group].average_gradients(factor); }
   void reset_gradients(size_t group) override { groups_[group].reset_gradients(); }
   void start_publish(size_t group) override { published_.push_back(groups_[group].store().publish()); }

@@ -52,7 +52,8 @@ Session::Session(MpiRuntime& runtime, const SessionConfig& config, uint64_t seed
       domains_(by_numa_domain(config.strategy, runtime, topology_, *communicator_)),
       mesh_(std::make_unique<Mesh>(domains_ ? *domains_ : *communicator_, model_parallel)),
       strategy_(Strategy::create(config.strategy, *mesh_, accelerator().alignment_bytes(), runtime.log(),
-                                 check_planned_memory(domains_ ? &available_memory_of_domain : &available_memory, runtime.log()))),
+                                 check_planned_memory(domains_ ? &available_memory_of_domain : &available_memory, runtime.log()),
+                                 autocast_dtype(config.precision))),
       scaling_(config, *strategy_, runtime),
       exceptions_(std::uncaught_exceptions()) {
   if (const auto why = device().is_cpu() ? slow_because(config_.precision, CpuFeatures::of_this_one()) : ""; !why.empty() && rank() == 0)

@@ -35,12 +35,13 @@ class Strategy {
  public:
   ~Strategy();
   /// Resolves `config` for the communicator's ranks; ConfigError as of resolve_strategy. `alignment_bytes` of every parameter. `check`
-  /// checks memory in setup, on CPUs; null: no check. Collective.
+  /// checks memory in setup, on CPUs; null: no check. `autocast_dtype`: of a mixed precision, in which units' matrices are then unsharded
+  /// (ShardingPlan::matrix_dtype). Collective.
   static std::unique_ptr<Strategy> create(const StrategyConfig& config, Communicator& communicator, int64_t alignment_bytes = 64,
-                                          Log log = {}, MemoryCheck check = {});
+                                          Log log = {}, MemoryCheck check = {}, std::optional<c10::ScalarType> autocast_dtype = {});
   /// The same on a mesh, which outlives the strategy: gradients and weights are summed over mesh.loss(), signals over all ranks.
   static std::unique_ptr<Strategy> create(const StrategyConfig& config, Mesh& mesh, int64_t alignment_bytes = 64, Log log = {},
-                                          MemoryCheck check = {});
+                                          MemoryCheck check = {}, std::optional<c10::ScalarType> autocast_dtype = {});
 
   std::string describe() const { return plan().describe(); }
   /// setup may change it: `auto`, a custom optimizer, or too little shared memory.
