@@ -137,14 +137,14 @@ void FlatGroup::finish_reduce() {
   for (auto& member : members_) member.mutable_grad() = Tensor();
 }
 
-void FlatGroup::average_gradients(double factor) {
+void FlatGroup::average_gradients(double factor, const Tensor& device_factor) {
   const at::NoGradGuard no_grad;
-  storage_.reducer->average(factor);
+  storage_.reducer->average(factor, device_factor);
 }
 
-void FlatGroup::scale_gradients(double factor) {
+void FlatGroup::scale_gradients(double factor, const Tensor& device_factor) {
   const at::NoGradGuard no_grad;
-  if (trained()) storage_.reducer->scale(factor);
+  if (trained()) storage_.reducer->scale(factor, device_factor);
 }
 
 void FlatGroup::reset_gradients() {

@@ -58,12 +58,19 @@ void GradientReducer::reset() {
   if (replicas_work_) std::exchange(replicas_work_, std::nullopt)->wait();
 }
 
-void GradientReducer::average(double factor) {
-  if (replicas_work_) std::exchange(replicas_work_, std::nullopt)->wait();
-  if (factor != 1) mean_.mul_(factor);
+void GradientReducer::multiply(const Tensor& values, double factor, const Tensor& device_factor) {
+  if (device_factor.defined())
+    values.mul_(device_factor.mul(factor));
+  else if (factor != 1)
+    values.mul_(factor);
 }
 
-void PeerReadReducer::average(double factor) { scaled_sum(mean_, peers_, factor); }
+void GradientReducer::average(double factor, const Tensor& device_factor) {
+  if (replicas_work_) std::exchange(replicas_work_, std::nullopt)->wait();
+  multiply(mean_, factor, device_factor);
+}
+
+void PeerReadReducer::average(double factor, const Tensor&) { scaled_sum(mean_, peers_, factor); }
 
 ShardedReducer::ShardedReducer(FlatBuffer gradients, Tensor mean, GroupCommunicators communicators, const GroupLayout& layout,
                                at::ScalarType reduce_dtype)
@@ -98,9 +105,9 @@ bool ShardedReducer::finish() {
   return true;
 }
 
-void ShardedReducer::scale(double factor) {
-  if (buffer_.filled()) gradients_.mul_(factor);
-  if (accumulated_) mean_.mul_(factor);
+void ShardedReducer::scale(double factor, const Tensor& device_factor) {
+  if (buffer_.filled()) multiply(gradients_, factor, device_factor);
+  if (accumulated_) multiply(mean_, factor, device_factor);
 }
 
 void ShardedReducer::reset() {

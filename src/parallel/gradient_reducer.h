@@ -36,14 +36,16 @@ class GradientReducer {
   virtual bool finish();
   /// Starts the sum of `mean` over replicas, where a shard has some. Collective. After the finish of the step's last backward.
   void start_sum_over_replicas();
-  /// mean <- sum times `factor`. Waits for the sum over replicas.
-  virtual void average(double factor);
-  /// Multiplies the gradients of the step so far. Not while in_flight().
-  virtual void scale(double factor) { gradients_.mul_(factor); }
+  /// mean <- sum times `factor`, and times `device_factor` [] on a device, if it is defined. Waits for the sum over replicas.
+  virtual void average(double factor, const Tensor& device_factor);
+  /// Multiplies the gradients of the step so far by both. Not while in_flight().
+  virtual void scale(double factor, const Tensor& device_factor) { multiply(gradients_, factor, device_factor); }
   /// Forgets the gradients of the step; waits for a reduction in flight.
   virtual void reset();
 
  protected:
+  static void multiply(const Tensor& values, double factor, const Tensor& device_factor);
+
   Tensor gradients_, mean_;
   GroupCommunicators communicators_;
   std::optional<Work> work_, replicas_work_;
@@ -78,7 +80,7 @@ class PeerReadReducer final : public GradientReducer {
   PeerReadReducer(Tensor gradients, Tensor mean, GroupCommunicators communicators, std::vector<Tensor> peers)
       : GradientReducer(std::move(gradients), std::move(mean), communicators), peers_(std::move(peers)) {}
   void start() override {}
-  void average(double factor) override;
+  void average(double factor, const Tensor& device_factor) override;
 
  private:
   std::vector<Tensor> peers_;
@@ -95,7 +97,7 @@ class ShardedReducer final : public GradientReducer {
   void release() override { buffer_.drop(); }
   void start() override;
   bool finish() override;
-  void scale(double factor) override;
+  void scale(double factor, const Tensor& device_factor) override;
   void reset() override;
 
  private:

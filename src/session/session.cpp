@@ -165,8 +165,10 @@ double Session::scheduled(size_t optimizer, double lr) const {
 void Session::update(size_t optimizer) {
   const auto off = no_autocast();
   const bool skip = scaling_.skips(optimizer);
-  if (!skip) strategy_->update([&](double lr) { return specs_.empty() ? lr : scheduled(optimizer, lr); }, optimizer);
-  scaling_.end_update(skip, progress_.step);
+  if (!skip)
+    strategy_->update([&](double lr) { return specs_.empty() ? lr : scheduled(optimizer, lr); }, optimizer,
+                      scaling_.skip_on_device(optimizer));
+  scaling_.end_update(optimizer, skip, progress_.step);
 }
 
 bool Session::step() {
@@ -204,6 +206,12 @@ std::vector<OptimizerValues> Session::optimizer_values() const {
 const ReduceLROnPlateau* Session::plateau_schedule(size_t optimizer) const {
   const auto& chosen = specs_[optimizer].lr_scheduler;
   return chosen ? std::get_if<ReduceLROnPlateau>(&*chosen) : nullptr;
+}
+
+bool Session::monitors_steps() const {
+  for (size_t i = 0; i < specs_.size(); i++)
+    if (const auto* schedule = plateau_schedule(i); schedule && schedule->interval == Interval::step) return true;
+  return false;
 }
 
 void Session::note_values(const NamedValues& values) {
