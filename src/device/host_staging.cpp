@@ -38,6 +38,7 @@ struct HostStaging::Device {
 };
 
 HostStaging::HostStaging(int64_t buffer_bytes) : buffer_bytes_(buffer_bytes) {}
+HostStaging::HostStaging(HostStaging&&) noexcept = default;
 HostStaging::~HostStaging() = default;
 
 Tensor HostStaging::read(const Tensor& values) {

@@ -12,6 +12,7 @@ class HostStaging {
  public:
   /// `buffer_bytes` of each buffer, allocated with the first read.
   explicit HostStaging(int64_t buffer_bytes = int64_t{32} << 20);
+  HostStaging(HostStaging&&) noexcept;
   ~HostStaging();
 
   /// The values, contiguous in host memory; the tensor itself, where it is. Waits for the work that is queued on the current stream.
