@@ -5,7 +5,6 @@
 #include <ATen/ops/dropout.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/layer_norm.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/rms_norm.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
@@ -22,16 +21,13 @@ namespace {
 
 constexpr double epsilon = 1e-5;
 
-torch::nn::Linear make_linear(int64_t inputs, int64_t outputs, bool bias, double deviation) {
-  torch::nn::Linear linear(torch::nn::LinearOptions(inputs, outputs).bias(bias));
+levin::Linear make_linear(int64_t inputs, int64_t outputs, bool bias, double deviation) {
+  levin::Linear linear(torch::nn::LinearOptions(inputs, outputs).bias(bias));
   const at::NoGradGuard no_grad;
   linear->weight.normal_(0, deviation);
   if (bias) linear->bias.zero_();
   return linear;
 }
-
-// In one pass; LibTorch's own forward adds the bias of a batch of sequences in a second one.
-Tensor linear(const torch::nn::Linear& layer, const Tensor& x) { return at::linear(x, layer->weight, layer->bias); }
 
 // Pairs (i, i + half) of each head are turned by the angles of their place: x [n, heads, T, head width].
 Tensor rotate(const Tensor& x, const Tensor& angles) {
@@ -86,18 +82,18 @@ Tensor BlockImpl::drop(const Tensor& x) { return at::dropout(x, shape_.dropout, 
 Tensor BlockImpl::attend(const Tensor& x, const Tensor& angles) {
   const int64_t rows = x.size(0), length = x.size(1);
   const auto heads = [&](const Tensor& part) { return part.view({rows, length, shape_.heads, shape_.head_width()}).transpose(1, 2); };
-  const auto parts = linear(qkv_, x).split(shape_.width, -1);  // whose gradients are put together in one pass
+  const auto parts = qkv_(x).split(shape_.width, -1);  // whose gradients are put together in one pass
   Tensor q = heads(parts[0]), k = heads(parts[1]);
   if (angles.defined()) q = rotate(q, angles), k = rotate(k, angles);
   const Tensor mixed = at::scaled_dot_product_attention(q, k, heads(parts[2]), {}, is_training() ? shape_.dropout : 0, /*is_causal=*/true);
-  return linear(attention_out_, mixed.transpose(1, 2).reshape({rows, length, shape_.width}));
+  return attention_out_(mixed.transpose(1, 2).reshape({rows, length, shape_.width}));
 }
 
 Tensor BlockImpl::think(const Tensor& x) {
-  const Tensor h = linear(mlp_in_, x);
-  if (shape_.activation == Activation::gelu) return linear(mlp_out_, at::gelu(h));
+  const Tensor h = mlp_in_(x);
+  if (shape_.activation == Activation::gelu) return mlp_out_(at::gelu(h));
   const int64_t half = h.size(-1) / 2;
-  return linear(mlp_out_, at::silu(h.narrow(-1, 0, half)) * h.narrow(-1, half, half));
+  return mlp_out_(at::silu(h.narrow(-1, 0, half)) * h.narrow(-1, half, half));
 }
 
 Tensor BlockImpl::compute(Tensor x, Tensor angles) {

@@ -1,7 +1,6 @@
 #pragma once
-#include <torch/nn/modules/linear.h>
-
 #include "levin/core/config.h"
+#include "levin/nn/linear.h"
 #include "levin/nn/unit.h"
 
 namespace gpt {
@@ -66,7 +65,7 @@ class BlockImpl : public levin::Unit<Tensor(Tensor, Tensor)> {
 
   GptShape shape_;
   Norm norm1_, norm2_;
-  torch::nn::Linear qkv_{nullptr}, attention_out_{nullptr}, mlp_in_{nullptr}, mlp_out_{nullptr};
+  levin::Linear qkv_{nullptr}, attention_out_{nullptr}, mlp_in_{nullptr}, mlp_out_{nullptr};
 };
 LEVIN_UNIT(Block);
 

@@ -148,7 +148,7 @@ void print_plan(const PlanConfig& config, const TrainerConfig& trainer, const st
   work.clip_by_norm = trainer.session.gradient_clip_val && trainer.session.gradient_clip_algorithm == ClipAlgorithm::norm;
   int64_t parameters = 0;
   for (const auto& row : rows) {
-    const auto sharding = resolve_strategy(row.config, ranks);
+    const auto sharding = resolve_strategy(row.config, ranks, autocast_dtype(trainer.session.precision));
     auto model = describe_model(*module, specs, dtype, sharding.options.min_num_params);
     if (trainer.session.activation_checkpointing != ActivationCheckpointing::none)
       for (size_t unit = 1; unit < model.units.size(); unit++) model.units[unit].checkpointed |= model.units[unit].parent == 0;

@@ -166,13 +166,13 @@ std::unique_ptr<NcclCommunicator> NcclCommunicator::create(const MpiRuntime& run
 }
 
 NcclCommunicator::NcclCommunicator(std::shared_ptr<Communicator> host, std::shared_ptr<NcclLink> link, c10::Device device,
-                                   std::chrono::seconds limit, std::string hosts)
+                                   std::chrono::seconds limit, std::string hosts, std::optional<c10::cuda::CUDAStream> stream)
     : host_(std::move(host)),
       link_(std::move(link)),
       device_(device),
       limit_(limit),
       hosts_(std::move(hosts)),
-      stream_(c10::cuda::getStreamFromPool(/*isHighPriority=*/true, device.index())),
+      stream_(stream ? *stream : c10::cuda::getStreamFromPool(/*isHighPriority=*/true, device.index())),
       watch_(std::make_unique<NcclWatch>(link_, *host_, device)) {
   rank_ = host_->rank();
   size_ = host_->size();
@@ -349,7 +349,7 @@ std::unique_ptr<Communicator> NcclCommunicator::split(int color, int key) {
   const c10::cuda::CUDAGuard guard(device_);
   std::shared_ptr<Communicator> host = host_->split(color, key);
   auto link = link_->split(color, key, poll_of(*host), limit_, hosts_);
-  return std::unique_ptr<NcclCommunicator>(new NcclCommunicator(std::move(host), std::move(link), device_, limit_, hosts_));
+  return std::unique_ptr<NcclCommunicator>(new NcclCommunicator(std::move(host), std::move(link), device_, limit_, hosts_, stream_));
 }
 
 void NcclCommunicator::abort(const std::string& reason) noexcept {

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,9 @@ namespace levin {
 /// Collectives and messages between GPUs by NCCL. They run in order on the communicator's stream, after what is on the caller's stream.
 /// Work::wait() makes the caller's stream wait for the result, and synchronize() the host, which polls the abort word. cpu() carries that
 /// word and the meeting of the ranks.
+///
+/// Communicators split from each other share that stream: a device runs their collectives one after the other, in the order in which the
+/// rank starts them, which must therefore agree on all ranks.
 ///
 /// Unlike the CPU's, it does not compare what the ranks call; labels and counts that differ are not reported. Sums are in NCCL's order and,
 /// for fp16 and bf16, in NCCL's precision.
@@ -50,7 +54,7 @@ class NcclCommunicator final : public Communicator {
 
  private:
   NcclCommunicator(std::shared_ptr<Communicator> host, std::shared_ptr<NcclLink> link, c10::Device device, std::chrono::seconds limit,
-                   std::string hosts);
+                   std::string hosts, std::optional<c10::cuda::CUDAStream> stream = {});
   void check(const Tensor& tensor) const;
   void check_parts(const Tensor& whole, const Tensor& part) const;
   std::vector<int64_t> check_counts(const Tensor& tensor, std::span<const int64_t> counts) const;

@@ -11,8 +11,10 @@
 
 #include <cmath>
 #include <map>
+#include <optional>
 #include <tuple>
 
+#include "levin/core/error.h"
 #include "levin/optim/clip.h"
 
 namespace levin {
@@ -26,6 +28,12 @@ float count_step(OptimizerState& state) {
   return steps;
 }
 const Tensor& step_of(const OptimizerState& state) { return state.device_step.defined() ? state.device_step : state.step; }
+
+// Of an update that `skip` may leave out: the device's counter is exact, the host's counts it.
+void count_step_unless(OptimizerState& state, const Tensor& skip) {
+  ++*state.step.mutable_data_ptr<float>();
+  state.device_step.add_(1).sub_(skip);
+}
 
 // The update on fp32 copies of a slice in fp16 or bf16, whose squares and quotients would vanish. LibTorch's fused Adam does so by itself;
 // on CPUs its fused SGD leaves most of such a slice as it is (2.11), and its fused Adagrad divides zeros by an eps that fp16 cannot hold.
@@ -53,14 +61,27 @@ class FusedSgd : public FlatOptimizer {
   }
 
   void step(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, double lr, double weight_decay) const override {
-    const bool first = count_step(state) == 1;
-    in_float32(parameters, gradients, state.tensors, [&](const Tensor& wide_parameters, const Tensor& wide_gradients, auto& states) {
-      at::_fused_sgd_({wide_parameters}, {wide_gradients}, states, weight_decay, config_.momentum, lr, config_.dampening, config_.nesterov,
-                      /*maximize=*/false, first);
-    });
+    update(parameters, gradients, state, lr, weight_decay, count_step(state) == 1);
+  }
+
+  // The first gradient becomes the momentum, which with dampening is not the sum of that gradient's part and a momentum of zeros.
+  bool skips_on_device() const override { return config_.momentum == 0 || config_.dampening == 0; }
+  void step_unless(const Tensor& skip, const std::vector<SliceUpdate>& slices) const override {
+    for (const auto& slice : slices) {
+      count_step_unless(slice.state, skip);
+      update(slice.parameters, slice.gradients, slice.state, slice.lr, slice.weight_decay, /*first=*/false, skip);
+    }
   }
 
  private:
+  void update(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, double lr, double weight_decay, bool first,
+              const std::optional<Tensor>& skip = {}) const {
+    in_float32(parameters, gradients, state.tensors, [&](const Tensor& wide_parameters, const Tensor& wide_gradients, auto& states) {
+      at::_fused_sgd_({wide_parameters}, {wide_gradients}, states, weight_decay, config_.momentum, lr, config_.dampening, config_.nesterov,
+                      /*maximize=*/false, first, /*grad_scale=*/{}, skip);
+    });
+  }
+
   SGD config_;
 };
 
@@ -76,7 +97,12 @@ class FusedAdam : public FlatOptimizer {
     update(parameters, gradients, state.tensors[0], state.tensors[1], step_of(state), lr, weight_decay);
   }
 
-  void step_all(const std::vector<SliceUpdate>& slices) const override {
+  void step_all(const std::vector<SliceUpdate>& slices) const override { step_together(slices, std::nullopt); }
+  bool skips_on_device() const override { return true; }
+  void step_unless(const Tensor& skip, const std::vector<SliceUpdate>& slices) const override { step_together(slices, skip); }
+
+ private:
+  void step_together(const std::vector<SliceUpdate>& slices, const std::optional<Tensor>& skip) const {
     struct Lists {
       std::vector<Tensor> parameters, gradients, exp_avgs, exp_avg_sqs, steps;
     };
@@ -97,13 +123,14 @@ class FusedAdam : public FlatOptimizer {
     }
     for (auto& [key, lists] : together) {
       at::_foreach_add_(lists.steps, 1);
-      update(lists.parameters, lists.gradients, lists.exp_avgs, lists.exp_avg_sqs, lists.steps, std::get<0>(key), std::get<1>(key));
+      update(lists.parameters, lists.gradients, lists.exp_avgs, lists.exp_avg_sqs, lists.steps, std::get<0>(key), std::get<1>(key), skip);
+      if (skip)
+        for (const auto& steps : lists.steps) steps.sub_(*skip);
     }
   }
 
- private:
   void update(at::TensorList parameters, at::TensorList gradients, at::TensorList exp_avgs, at::TensorList exp_avg_sqs,
-              at::TensorList steps, double lr, double weight_decay) const {
+              at::TensorList steps, double lr, double weight_decay, const std::optional<Tensor>& skip = {}) const {
     constexpr auto fused = [](auto&&... args) {
       if constexpr (std::is_same_v<Config, AdamW>) {
         at::_fused_adamw_(args...);
@@ -112,7 +139,7 @@ class FusedAdam : public FlatOptimizer {
       }
     };
     fused(parameters, gradients, exp_avgs, exp_avg_sqs, at::TensorList(), steps, lr, config_.beta1, config_.beta2, weight_decay,
-          config_.eps, /*amsgrad=*/false, /*maximize=*/false);
+          config_.eps, /*amsgrad=*/false, /*maximize=*/false, /*grad_scale=*/std::optional<Tensor>(), skip);
   }
 
   Config config_;
@@ -126,14 +153,27 @@ class FusedAdagrad : public FlatOptimizer {
 
   void step(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, double lr, double weight_decay) const override {
     count_step(state);
-    in_float32(parameters, gradients, state.tensors, [&](const Tensor& wide_parameters, const Tensor& wide_gradients, auto& states) {
-      at::_fused_adagrad_({wide_parameters}, {wide_gradients}, {states[0]}, {step_of(state)}, lr, config_.lr_decay, weight_decay,
-                          config_.eps,
-                          /*maximize=*/false);
-    });
+    update(parameters, gradients, state, step_of(state), lr, weight_decay);
+  }
+
+  bool skips_on_device() const override { return true; }
+  void step_unless(const Tensor& skip, const std::vector<SliceUpdate>& slices) const override {
+    for (const auto& slice : slices) {
+      const Tensor steps = slice.state.device_step.add(1);
+      count_step_unless(slice.state, skip);
+      update(slice.parameters, slice.gradients, slice.state, steps, slice.lr, slice.weight_decay, skip);
+    }
   }
 
  private:
+  void update(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, const Tensor& steps, double lr, double weight_decay,
+              const std::optional<Tensor>& skip = {}) const {
+    in_float32(parameters, gradients, state.tensors, [&](const Tensor& wide_parameters, const Tensor& wide_gradients, auto& states) {
+      at::_fused_adagrad_({wide_parameters}, {wide_gradients}, {states[0]}, {steps}, lr, config_.lr_decay, weight_decay, config_.eps,
+                          /*maximize=*/false, /*grad_scale=*/{}, skip);
+    });
+  }
+
   Adagrad config_;
 };
 
@@ -254,6 +294,10 @@ OptimizerState FlatOptimizer::make_state(const Tensor& parameters) const {
 
 void FlatOptimizer::step_all(const std::vector<SliceUpdate>& slices) const {
   for (const auto& slice : slices) step(slice.parameters, slice.gradients, slice.state, slice.lr, slice.weight_decay);
+}
+
+void FlatOptimizer::step_unless(const Tensor&, const std::vector<SliceUpdate>&) const {
+  throw UsageError("optim", "this optimizer skips no updates on a device", "ask skips_on_device first");
 }
 
 void LayerWiseOptimizer::step(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, double lr,

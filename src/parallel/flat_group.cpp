@@ -43,7 +43,6 @@ FlatGroup::FlatGroup(GroupLayout layout, GroupStorage storage, const std::vector
       meter_(options.meter),
       parameters_(options.parameters) {
   const at::NoGradGuard no_grad;
-  store().begin_write();
   adopt_parameters(tensors, values);
   if (trained()) adopt_gradients();
   store().reshard();
@@ -51,22 +50,23 @@ FlatGroup::FlatGroup(GroupLayout layout, GroupStorage storage, const std::vector
 }
 
 void FlatGroup::adopt_parameters(const std::vector<Tensor>& tensors, const InitialValues& values) {
-  const bool writes = store().writes();
+  const Tensor initial = store().begin_write();
+  const bool writes = store().writes() || !initial.is_same(store().whole());
   std::vector<Tensor> views;
   for (const auto& [parameter, range] : layout_.parameters) {
     members_.push_back(tensors[static_cast<size_t>(parameter)]);
     views.push_back(cut(store().whole(), range).view(members_.back().sizes()));
+    const Tensor target = cut(initial, range).view(members_.back().sizes());
     if (values)
-      values(members_.back(), writes ? views.back() : at::empty_like(views.back()));
+      values(members_.back(), writes ? target : at::empty_like(target));
     else if (writes)
-      views.back().copy_(members_.back());
+      target.copy_(members_.back());
   }
   store().share_initial(/*equal=*/static_cast<bool>(values));
   for (size_t i = 0; i < members_.size(); i++) {
     members_[i].set_data(views[i]);
     homes_.push_back(home_of(members_[i]));
   }
-  store().write_back();
 }
 
 void FlatGroup::adopt_gradients() {
@@ -137,14 +137,14 @@ void FlatGroup::finish_reduce() {
   for (auto& member : members_) member.mutable_grad() = Tensor();
 }
 
-void FlatGroup::average_gradients(double factor) {
+void FlatGroup::average_gradients(double factor, const Tensor& device_factor) {
   const at::NoGradGuard no_grad;
-  storage_.reducer->average(factor);
+  storage_.reducer->average(factor, device_factor);
 }
 
-void FlatGroup::scale_gradients(double factor) {
+void FlatGroup::scale_gradients(double factor, const Tensor& device_factor) {
   const at::NoGradGuard no_grad;
-  if (trained()) storage_.reducer->scale(factor);
+  if (trained()) storage_.reducer->scale(factor, device_factor);
 }
 
 void FlatGroup::reset_gradients() {

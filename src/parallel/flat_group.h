@@ -49,13 +49,14 @@ class FlatGroup {
   void collect_gradients(std::vector<size_t>* absent);
   /// UsageError, with the parameter's name of `names`, if a parameter's data were moved out of the group.
   void check_in_place(const std::vector<std::string>& names) const;
-  /// See GradientReducer. start_reduce and average_gradients are collective.
+  /// See GradientReducer. start_reduce and start_sum_over_replicas are collective.
   void start_reduce() { storage_.reducer->start(); }
   void finish_reduce();
-  void average_gradients(double factor);
+  void start_sum_over_replicas() { storage_.reducer->start_sum_over_replicas(); }
+  void average_gradients(double factor, const Tensor& device_factor);
   bool reducing() const noexcept { return trained() && storage_.reducer->in_flight(); }
-  /// Multiplies the gradients of the step so far.
-  void scale_gradients(double factor);
+  /// Multiplies the gradients of the step so far, by `device_factor` [], too, if it is defined.
+  void scale_gradients(double factor, const Tensor& device_factor = {});
   /// Forgets the gradients of the step. Until the next backward .grad is undefined, as after torch's zero_grad: the first gradient is moved
   /// into the buffer, which saves writing zeros and adding to them.
   void reset_gradients();

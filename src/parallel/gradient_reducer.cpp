@@ -49,12 +49,28 @@ bool GradientReducer::finish() {
   return false;
 }
 
-void GradientReducer::average(double factor) {
-  if (communicators_.replicas) communicators_.replicas->all_reduce(mean_).wait();
-  if (factor != 1) mean_.mul_(factor);
+void GradientReducer::start_sum_over_replicas() {
+  if (communicators_.replicas) replicas_work_ = communicators_.replicas->all_reduce(mean_);
 }
 
-void PeerReadReducer::average(double factor) { scaled_sum(mean_, peers_, factor); }
+void GradientReducer::reset() {
+  finish();
+  if (replicas_work_) std::exchange(replicas_work_, std::nullopt)->wait();
+}
+
+void GradientReducer::multiply(const Tensor& values, double factor, const Tensor& device_factor) {
+  if (device_factor.defined())
+    values.mul_(device_factor.mul(factor));
+  else if (factor != 1)
+    values.mul_(factor);
+}
+
+void GradientReducer::average(double factor, const Tensor& device_factor) {
+  if (replicas_work_) std::exchange(replicas_work_, std::nullopt)->wait();
+  multiply(mean_, factor, device_factor);
+}
+
+void PeerReadReducer::average(double factor, const Tensor&) { scaled_sum(mean_, peers_, factor); }
 
 ShardedReducer::ShardedReducer(FlatBuffer gradients, Tensor mean, GroupCommunicators communicators, const GroupLayout& layout,
                                at::ScalarType reduce_dtype)
@@ -89,9 +105,9 @@ bool ShardedReducer::finish() {
   return true;
 }
 
-void ShardedReducer::scale(double factor) {
-  if (buffer_.filled()) gradients_.mul_(factor);
-  if (accumulated_) mean_.mul_(factor);
+void ShardedReducer::scale(double factor, const Tensor& device_factor) {
+  if (buffer_.filled()) multiply(gradients_, factor, device_factor);
+  if (accumulated_) multiply(mean_, factor, device_factor);
 }
 
 void ShardedReducer::reset() {

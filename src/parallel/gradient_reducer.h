@@ -9,8 +9,8 @@
 namespace levin {
 
 /// Turns this rank's gradients of one flat group into the mean gradient of the elements that it updates. One class per
-/// GroupSharding::Reducer. In a step: start, finish, average, once all gradients of the backward are in `gradients`. All ranks call start
-/// and average of their groups in the same order.
+/// GroupSharding::Reducer. In a step: start, finish once all gradients of a backward are in `gradients`; at its end
+/// [start_sum_over_replicas,] average. All ranks call the collective ones for their groups in the same order.
 class GradientReducer {
  public:
   /// `gradients` [numel], `mean` [owned]; both in the group's dtype, or `gradients` in the compute dtype.
@@ -25,7 +25,7 @@ class GradientReducer {
   /// [owned], after average: the mean gradient. May be an alias of gradients().
   const Tensor& mean() const noexcept { return mean_; }
   /// Whether a reduction was started and not finished: gradients must not be written.
-  bool in_flight() const noexcept { return work_.has_value(); }
+  bool in_flight() const noexcept { return work_ || replicas_work_; }
 
   /// Gives `gradients` memory, with zeros where no parameter is. Nothing if it has.
   virtual void acquire() {}
@@ -34,17 +34,21 @@ class GradientReducer {
   virtual void start() = 0;
   /// Waits for it. Returns whether `gradients` lost their memory.
   virtual bool finish();
-  /// mean <- sum times `factor`. Collective where shards have replicas.
-  virtual void average(double factor);
-  /// Multiplies the gradients of the step so far. Not while in_flight().
-  virtual void scale(double factor) { gradients_.mul_(factor); }
+  /// Starts the sum of `mean` over replicas, where a shard has some. Collective. After the finish of the step's last backward.
+  void start_sum_over_replicas();
+  /// mean <- sum times `factor`, and times `device_factor` [] on a device, if it is defined. Waits for the sum over replicas.
+  virtual void average(double factor, const Tensor& device_factor);
+  /// Multiplies the gradients of the step so far by both. Not while in_flight().
+  virtual void scale(double factor, const Tensor& device_factor) { multiply(gradients_, factor, device_factor); }
   /// Forgets the gradients of the step; waits for a reduction in flight.
-  virtual void reset() { finish(); }
+  virtual void reset();
 
  protected:
+  static void multiply(const Tensor& values, double factor, const Tensor& device_factor);
+
   Tensor gradients_, mean_;
   GroupCommunicators communicators_;
-  std::optional<Work> work_;
+  std::optional<Work> work_, replicas_work_;
 };
 
 /// One rank.
@@ -76,7 +80,7 @@ class PeerReadReducer final : public GradientReducer {
   PeerReadReducer(Tensor gradients, Tensor mean, GroupCommunicators communicators, std::vector<Tensor> peers)
       : GradientReducer(std::move(gradients), std::move(mean), communicators), peers_(std::move(peers)) {}
   void start() override {}
-  void average(double factor) override;
+  void average(double factor, const Tensor& device_factor) override;
 
  private:
   std::vector<Tensor> peers_;
@@ -93,7 +97,7 @@ class ShardedReducer final : public GradientReducer {
   void release() override { buffer_.drop(); }
   void start() override;
   bool finish() override;
-  void scale(double factor) override;
+  void scale(double factor, const Tensor& device_factor) override;
   void reset() override;
 
  private:

@@ -20,12 +20,16 @@ class GroupActions final : public StepActions {
   void collect_gradients(size_t group) override { groups_[group].collect_gradients(&absent_); }
   void start_reduce(size_t group) override { groups_[group].start_reduce(); }
   void finish_reduce(size_t group) override { groups_[group].finish_reduce(); }
-  void average(size_t group, double factor) override { groups_[group].average_gradients(factor); }
+  void start_sum_over_replicas(size_t group) override { groups_[group].start_sum_over_replicas(); }
+  void average(size_t group, double factor) override { groups_[group].average_gradients(factor, device_factor_); }
   void reset_gradients(size_t group) override { groups_[group].reset_gradients(); }
   void start_publish(size_t group) override { published_.push_back(groups_[group].store().publish()); }
   void finish_publish(size_t group) override;
   void barrier() override { ranks_.communicators().all->barrier(); }
   void synchronize_shards() override { ranks_.synchronize_shards(); }
+
+  /// The coming averages are multiplied by it, too; undefined: by nothing.
+  void set_device_factor(Tensor factor) { device_factor_ = std::move(factor); }
 
   /// Parameters that had no gradient for the first time since the last call.
   std::vector<size_t> take_absent() { return std::exchange(absent_, {}); }
@@ -35,6 +39,7 @@ class GroupActions final : public StepActions {
   ProcessGroups& ranks_;
   std::vector<Work> published_;
   std::vector<size_t> absent_;
+  Tensor device_factor_;
 };
 
 // All groups' collectives are in flight before the first is waited for.

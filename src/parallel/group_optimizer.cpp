@@ -64,11 +64,15 @@ bool GroupOptimizer::reducing() const {
   return std::any_of(trained_.begin(), trained_.end(), [](const auto* group) { return group->reducing(); });
 }
 
-void GroupOptimizer::scale_gradients(double scale) {
+void GroupOptimizer::scale_gradients(const GradientScale& scale) {
   next_gradient_scale_ = scale;
-  if (scale == gradient_scale_ || reducing()) return;
+  const bool same_on_device = scale.device.is_same(gradient_scale_.device);
+  if ((scale.host == gradient_scale_.host && same_on_device) || reducing()) return;
+  Tensor on_device;
+  if (!same_on_device && scale.device.defined())
+    on_device = gradient_scale_.device.defined() ? scale.device.div(gradient_scale_.device) : scale.device;
   if (backwards_ > 0)
-    for (auto* group : trained_) group->scale_gradients(scale / gradient_scale_);
+    for (auto* group : trained_) group->scale_gradients(scale.host / gradient_scale_.host, on_device);
   gradient_scale_ = scale;
 }
 
@@ -140,7 +144,15 @@ void GroupOptimizer::step_custom(const std::function<double(double)>& schedule) 
     if (const int64_t steps = custom_->steps(); steps > 0) custom_->set_steps(steps);
 }
 
-void GroupOptimizer::update(const std::function<double(double)>& schedule, const std::function<void(const Tensor&)>& sum_over_shards) {
+bool GroupOptimizer::skips_on_device() const { return !custom_ && (!optimizer_ || optimizer_->skips_on_device()); }
+
+void GroupOptimizer::uncount_update() {
+  for (auto* group : trained_)
+    for (auto& slice : group->slices()) slice.state.step.sub_(1);
+}
+
+void GroupOptimizer::update(const std::function<double(double)>& schedule, const std::function<void(const Tensor&)>& sum_over_shards,
+                            const Tensor& skip) {
   at::NoGradGuard no_grad;
   const auto options_of = [&](const FlatGroup::Slice& slice) {
     const auto& base = group_options_[static_cast<size_t>(slice.group_range.group_id)];
@@ -157,7 +169,9 @@ void GroupOptimizer::update(const std::function<double(double)>& schedule, const
       }
       for (auto& part : parts.emplace_back(trained_parts(*group, slice))) slices.push_back({group, &part});
       slice.state.step.add_(1);
-      if (slice.state.device_step.defined()) slice.state.device_step.add_(1);
+      if (!slice.state.device_step.defined()) continue;
+      slice.state.device_step.add_(1);
+      if (skip.defined()) slice.state.device_step.sub_(skip);
     }
   if (custom_) {
     step_custom(schedule);
@@ -170,7 +184,10 @@ void GroupOptimizer::update(const std::function<double(double)>& schedule, const
       const auto [lr, weight_decay] = options_of(*slice);
       updates.push_back({slice->parameters, slice->gradients, slice->state, lr, weight_decay});
     }
-    optimizer_->step_all(updates);
+    if (skip.defined())
+      optimizer_->step_unless(skip, updates);
+    else
+      optimizer_->step_all(updates);
   }
   for (auto* group : trained_) group->end_update();
 }

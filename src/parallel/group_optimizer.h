@@ -12,6 +12,12 @@ namespace levin {
 
 class TorchOptimizer;
 
+/// What gradients are accumulated times: host * device, a float64 number on the device. Undefined: 1.
+struct GradientScale {
+  double host = 1;
+  Tensor device;
+};
+
 /// The part of a step that belongs to one optimizer: the weights of its backwards, the scale of its gradients, clipping, the update of the
 /// shards of its groups, and its state. Calls are local unless marked collective. The order of a step is StepSchedule's; gradients are
 /// readable between its reduce and update.
@@ -42,8 +48,8 @@ class GroupOptimizer {
   void forget_weights() noexcept { weight_ = 0, backwards_ = 0, gradient_scale_ = next_gradient_scale_; }
   /// Gradients are accumulated times `scale`; those accumulated so far are rescaled. Where a reduction is in flight it applies from the
   /// next step on. See Strategy::scale_gradients.
-  void scale_gradients(double scale);
-  double gradient_scale() const noexcept { return gradient_scale_; }
+  void scale_gradients(const GradientScale& scale);
+  const GradientScale& gradient_scale() const noexcept { return gradient_scale_; }
   bool reducing() const;
 
   /// By parameter, those that stay as they are until the next call, with their optimizer state: update leaves them out. Empty: none. The
@@ -63,8 +69,13 @@ class GroupOptimizer {
   void clip_by_value(double limit);
   /// Updates this rank's shards; inside StepSchedule::update, which publishes them. `schedule` maps a base learning rate to that of this
   /// step. `sum_over_shards`, collective, adds up a float64 tensor over the ranks among whom parameters are sharded; layer-wise optimizers
-  /// call it once.
-  void update(const std::function<double(double)>& schedule, const std::function<void(const Tensor&)>& sum_over_shards);
+  /// call it once. `skip`: see FlatOptimizer::step_unless; undefined: not skipped.
+  void update(const std::function<double(double)>& schedule, const std::function<void(const Tensor&)>& sum_over_shards,
+              const Tensor& skip = {});
+  /// Whether update takes `skip` for slices on a device.
+  bool skips_on_device() const;
+  /// The last update was skipped.
+  void uncount_update();
   /// This rank's shard of each parameter's mean gradient; parameters without elements here are left out.
   std::vector<GradientSlice> gradients() const;
 
@@ -91,7 +102,7 @@ class GroupOptimizer {
   std::vector<char> frozen_;        // by parameter; empty: none
   double weight_ = 0;
   int64_t backwards_ = 0;
-  double gradient_scale_ = 1, next_gradient_scale_ = 1;
+  GradientScale gradient_scale_, next_gradient_scale_;
 };
 
 }  // namespace levin

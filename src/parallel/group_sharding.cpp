@@ -39,7 +39,10 @@ c10::ScalarType scalar_type_of(TransferDtype dtype) {
 bool overlaps_communication(const Ranks& ranks) { return ranks.all > 1 && (!ranks.share_memory || ranks.hosts > 1); }
 
 LayoutOptions layout_options(const ShardingPlan& plan, int64_t alignment_bytes) {
-  return {.ranks = plan.ranks, .alignment_bytes = alignment_bytes, .by_unit = plan.by_unit()};
+  return {.ranks = plan.ranks,
+          .alignment_bytes = alignment_bytes,
+          .separate_matrices = plan.matrix_dtype().has_value(),
+          .by_unit = plan.by_unit()};
 }
 
 GroupSharding shard_group(const GroupLayout& layout, const ShardingPlan& plan, const Ranks& ranks) {
@@ -53,6 +56,9 @@ GroupSharding shard_group(const GroupLayout& layout, const ShardingPlan& plan, c
   if (group.reshards() && plan.options.param_dtype && c10::isFloatingType(layout.dtype))
     group.compute_dtype = scalar_type_of(*plan.options.param_dtype);
   group.reduce_dtype = group.compute_dtype;
+  // Autocast would round these matrices anyway, and widen their gradients before the sum.
+  if (const auto dtype = plan.matrix_dtype(); dtype && group.reshards() && layout.matrices && layout.dtype == c10::ScalarType::Float)
+    group.compute_dtype = *dtype;
   if (group.drops_gradients() && plan.options.reduce_dtype) group.reduce_dtype = scalar_type_of(*plan.options.reduce_dtype);
   return group;
 }

@@ -42,13 +42,14 @@ Range GroupLayout::shard(int rank, int ranks) const {
 std::vector<GroupLayout> make_layout(const std::vector<ParameterInfo>& parameters, const LayoutOptions& options) {
   std::vector<GroupLayout> groups;
   std::vector<int64_t> bytes;  // of each group
-  std::vector<size_t> open;    // groups that still take parameters, one a (dtype, trained, unit, optimizer)
+  std::vector<size_t> open;    // groups that still take parameters, one a (dtype, trained, unit, optimizer, matrices)
   for (size_t i = 0; i < parameters.size(); i++) {
     const auto& info = parameters[i];
     const int unit = options.by_unit ? info.unit : 0;
+    const bool matrix = options.separate_matrices && unit != 0 && info.dim >= 2;
     auto found = std::find_if(open.begin(), open.end(), [&](size_t g) {
       return groups[g].dtype == info.dtype && groups[g].trained == info.trained && groups[g].unit == unit &&
-             groups[g].optimizer == info.optimizer;
+             groups[g].optimizer == info.optimizer && groups[g].matrices == matrix;
     });
     const int64_t size = info.numel * static_cast<int64_t>(c10::elementSize(info.dtype));
     if (found != open.end() && unit == 0) {
@@ -58,6 +59,7 @@ std::vector<GroupLayout> make_layout(const std::vector<ParameterInfo>& parameter
     if (found == open.end()) {
       GroupLayout group;
       group.dtype = info.dtype, group.trained = info.trained, group.unit = unit, group.optimizer = info.optimizer;
+      group.matrices = matrix;
       groups.push_back(std::move(group));
       bytes.push_back(0);
       open.push_back(groups.size() - 1);

@@ -36,6 +36,7 @@ struct GroupLayout {
   bool trained = true;
   int unit = 0;
   int optimizer = 0;
+  bool matrices = false;                          ///< of a unit, where matrices are separate: those with two dimensions or more
   int64_t numel = 0;                              ///< padded to ranks x alignment
   std::vector<ParameterRange> parameters;         ///< each starts aligned
   std::vector<ParameterGroupRange> group_ranges;  ///< cover all elements; padding belongs to the range before it
@@ -51,6 +52,7 @@ struct LayoutOptions {
   int64_t alignment_bytes = 64;                   ///< of each parameter's first byte and each shard's, in bytes
   int64_t first_bucket_bytes = int64_t{1} << 20;  ///< size limit in bytes of the root unit's first group, reduced last
   int64_t bucket_bytes = int64_t{25} << 20;       ///< size limit in bytes of the root unit's other groups; a unit's group has none
+  bool separate_matrices = false;                 ///< a unit's parameters with two dimensions or more get a group of their kind
   bool by_unit = false;                           ///< separate groups for each unit; otherwise everything is the root unit's
 };
 

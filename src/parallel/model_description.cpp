@@ -21,7 +21,7 @@ ModelDescription describe_model(const std::vector<NamedParameter>& parameters, c
     if (found == options.end()) found = options.insert(options.end(), own);
     model.shape.parameters.push_back({name, tensor.numel(), dtype_of(tensor), tensor.requires_grad(),
                                       tree.unit_of.at(tensor.unsafeGetTensorImpl()), static_cast<int>(found - options.begin()),
-                                      static_cast<int>(optimizer)});
+                                      static_cast<int>(optimizer), tensor.dim()});
   }
   model.shape.units.clear();
   for (const auto& unit : tree.units)

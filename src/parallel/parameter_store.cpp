@@ -1,6 +1,8 @@
 #include "parameter_store.h"
 
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/where.h>
+#include <ATen/ops/zeros.h>
 #include <c10/core/GradMode.h>
 
 #include <utility>
@@ -67,11 +69,33 @@ void ShardedStore::reshard() {
   buffer_.drop();
 }
 
-void ShardedStore::write_back() { shard_.copy_(ParameterStore::shard()); }
+void ShardedStore::write_back() {
+  const Tensor part = ParameterStore::shard();
+  if (part.scalar_type() == shard_.scalar_type()) {
+    shard_.copy_(part);
+    return;
+  }
+  const Tensor before = shard_.to(part.device());
+  shard_.copy_(at::where(part.ne(before.to(part.scalar_type())), part.to(before.scalar_type()), before));
+}
 
-void ShardedStore::begin_write() {
+Tensor ShardedStore::begin_write() {
   buffer_.fill();
+  if (whole_.scalar_type() != shard_.scalar_type())
+    return initial_ = at::zeros({whole_.numel()}, whole_.options().dtype(shard_.scalar_type()));
   if (writes()) whole_.zero_();
+  return whole_;
+}
+
+void ShardedStore::share_initial(bool equal) {
+  if (!initial_.defined()) {
+    share_initial_whole(equal);
+    write_back();
+    return;
+  }
+  if (communicators_.all->size() > 1 && !equal) communicators_.all->broadcast(initial_, 0).wait();
+  shard_.copy_(initial_.narrow(0, owned_.begin, owned_.size()));
+  initial_.reset();
 }
 
 Work NodeGatheredStore::start_all_gather() {
@@ -86,7 +110,7 @@ void NodeGatheredStore::write_back() {
 
 bool NodeGatheredStore::writes() const { return first_of_node(*communicators_.all); }
 
-void NodeGatheredStore::share_initial(bool equal) {
+void NodeGatheredStore::share_initial_whole(bool equal) {
   if (!equal) broadcast_to_nodes(*communicators_.all, whole_);
 }
 

@@ -39,7 +39,8 @@ class ParameterStore {
   virtual void finish_unshard() {}
   /// Frees the memory of `whole`; what was written into it is lost unless write_back followed.
   virtual void reshard() {}
-  /// Copies values written into `whole` to the shards. Collective.
+  /// Copies values written into `whole` to the shards. Where `whole` has a narrower dtype, elements that were not written keep their bits.
+  /// Collective.
   virtual void write_back() {}
   /// After updates of shards: starts making them visible in every rank's `whole`. Collective. Stores that need only a barrier, which is
   /// common to all groups, and stores that unshard again do nothing.
@@ -47,9 +48,10 @@ class ParameterStore {
 
   /// Whether this rank writes initial values, or those of Strategy::write_parameters, into `whole`. Others see what it wrote.
   virtual bool writes() const { return true; }
-  /// Memory for writing all of `whole`, its padding zero. Local.
-  virtual void begin_write() {}
-  /// Initial values are in `whole` of the ranks that write: all ranks get rank 0's, or, where `equal`, each writer's. Collective.
+  /// Gives `whole` memory. Returns where initial values are written, its padding zero: `whole`, by the ranks that write, or, where that
+  /// has a narrower dtype than the shards, memory in theirs, by all ranks. Local.
+  virtual Tensor begin_write() { return whole_; }
+  /// Initial values are written: all ranks get rank 0's, or, where `equal`, each writer's, and shards their part. Collective.
   virtual void share_initial(bool equal);
 
   /// The elements that this rank fills while a checkpoint is loaded; values(range) lies within.
@@ -100,15 +102,18 @@ class ShardedStore : public ParameterStore {
   void finish_unshard() final;
   void reshard() final;
   void write_back() override;
-  void begin_write() final;
+  Tensor begin_write() final;
+  void share_initial(bool equal) final;
   Range load_range() const final { return owned_; }
   Tensor values(Range range) const final { return shard_.narrow(0, range.begin - owned_.begin, range.size()); }
 
  protected:
   virtual Work start_all_gather();
+  virtual void share_initial_whole(bool equal) { ParameterStore::share_initial(equal); }
 
   FlatBuffer buffer_;
   Tensor shard_, sent_;  // sent_: the shard in the compute dtype, while it is on the way
+  Tensor initial_;       // the whole in the shard's dtype, from begin_write to share_initial
   std::string label_;
   std::optional<Work> all_gather_;
 };
@@ -119,10 +124,10 @@ class NodeGatheredStore final : public ShardedStore {
   using ShardedStore::ShardedStore;
   void write_back() override;
   bool writes() const override;
-  void share_initial(bool equal) override;
 
  protected:
   Work start_all_gather() override;
+  void share_initial_whole(bool equal) override;
 };
 
 }  // namespace levin

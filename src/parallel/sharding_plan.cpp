@@ -94,8 +94,9 @@ ShareParameters share_parameters_of(const StrategyConfig& config) {
   return std::visit([](const auto& strategy) { return named(strategy).options.share_parameters; }, config);
 }
 
-ShardingPlan resolve_strategy(const StrategyConfig& config, const Ranks& ranks) {
+ShardingPlan resolve_strategy(const StrategyConfig& config, const Ranks& ranks, std::optional<c10::ScalarType> autocast_dtype) {
   ShardingPlan plan;
+  plan.autocast_dtype = autocast_dtype;
   auto chosen = std::visit([](const auto& strategy) { return named(strategy); }, config);
   plan.name = chosen.name, plan.options = chosen.options, plan.ranks = ranks.all;
   if (plan.name == "single_device" && ranks.all > 1)

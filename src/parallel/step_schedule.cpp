@@ -30,7 +30,9 @@ StepSchedule::Options StepSchedule::options_of(const ShardingPlan& plan, const R
   return {.reshard_after_forward = options.reshard_after_forward,
           .reduce_every_backward = options.reduce_every_backward,
           .prefetch = overlaps ? static_cast<size_t>(std::min(options.prefetch, options.limit_all_gathers)) : 0,
-          .in_flight = overlaps ? size_t{1} : 0};
+          .in_flight = !overlaps             ? size_t{0}
+                       : plan.matrix_dtype() ? size_t{2}
+                                             : size_t{1}};  // a unit has one group, or two
 }
 
 std::vector<StepSchedule::Unit> StepSchedule::units_of(const std::vector<UnitShape>& units) {
@@ -133,15 +135,15 @@ void StepSchedule::repeated(size_t unit) {
 }
 
 void StepSchedule::expect_step(size_t optimizer) {
-  if (watches_) begin({optimizer}, /*reduce=*/true);
+  if (watches_) begin({optimizer}, /*reduce=*/true, /*last=*/true);
 }
 
 void StepSchedule::begin_backward(const std::vector<size_t>& optimizers) {
-  if (drops_gradients_ && !begun_) begin(optimizers, options_.reduce_every_backward);
+  if (drops_gradients_ && !begun_) begin(optimizers, options_.reduce_every_backward, /*last=*/false);
 }
 
-void StepSchedule::begin(const std::vector<size_t>& optimizers, bool reduce) {
-  begun_ = true, reduces_ = reduce;
+void StepSchedule::begin(const std::vector<size_t>& optimizers, bool reduce, bool last) {
+  begun_ = true, reduces_ = reduce, last_ = last;
   waiting_.clear();
   for (size_t g = 0; g < groups_.size(); g++) {
     auto& group = state_[g];
@@ -200,7 +202,20 @@ void StepSchedule::start_in_backward(size_t g) {
   start_reduce(g);
   if (!sharding.drops_gradients()) return;
   in_flight_.push_back(g);
-  for (; in_flight_.size() > options_.in_flight; in_flight_.pop_front()) finish_reduce(in_flight_.front());
+  while (in_flight_.size() > options_.in_flight) finish_oldest();
+}
+
+// Between replicas the last backward of a step sums, too. Sums of shards and of replicas alternate in one order on all ranks: a device runs
+// the collectives of both groups one after the other.
+void StepSchedule::finish_oldest() {
+  const size_t g = in_flight_.front();
+  in_flight_.pop_front();
+  finish_reduce(g);
+  if (last_) sum_over_replicas(g);
+}
+
+void StepSchedule::sum_over_replicas(size_t g) {
+  if (groups_[g].sharding.replicas > 1 && !std::exchange(state_[g].summed, true)) actions_.start_sum_over_replicas(g);
 }
 
 void StepSchedule::start_reduce(size_t g) {
@@ -224,7 +239,7 @@ void StepSchedule::end_backward(const std::vector<size_t>& optimizers) {
       collect(waiting_.back());
       if (reduces_) start_in_backward(waiting_.back());
     }
-    for (; !in_flight_.empty(); in_flight_.pop_front()) finish_reduce(in_flight_.front());
+    while (!in_flight_.empty()) finish_oldest();
   }
   for (const size_t optimizer : optimizers) for_groups_of(optimizer, [&](size_t g) { collect(g); });
   reshard_all();
@@ -241,6 +256,13 @@ void StepSchedule::synchronize(size_t optimizer, const std::function<void()>& ex
 }
 
 void StepSchedule::reduce(size_t optimizer, double factor) {
+  for (size_t g = groups_.size(); g-- > 0;) {
+    const auto& [sharding, unit, trained_by, members] = groups_[g];
+    if (trained_by != optimizer || !sharding.trained || sharding.replicas == 1) continue;
+    start_reduce(g);
+    finish_reduce(g);
+    sum_over_replicas(g);
+  }
   for_groups_of(optimizer, [&](size_t g) {
     start_reduce(g);
     finish_reduce(g);
@@ -266,7 +288,7 @@ void StepSchedule::reset(size_t optimizer) {
   begin_step();
   for_groups_of(optimizer, [&](size_t g) {
     actions_.reset_gradients(g);
-    state_[g].reducing = state_[g].reduced = false;
+    state_[g].reducing = state_[g].reduced = state_[g].summed = false;
   });
 }
 

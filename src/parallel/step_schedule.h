@@ -8,7 +8,7 @@
 namespace levin {
 
 /// The actions of a schedule on flat groups, identified by their index in the layout. The engine does it (GroupActions); a plan notes the
-/// memory, the collectives and the seconds. start_*, average, barrier and synchronize_shards are collective.
+/// memory, the collectives and the seconds. start_*, barrier and synchronize_shards are collective.
 class StepActions {
  public:
   virtual ~StepActions() = default;
@@ -20,7 +20,8 @@ class StepActions {
   virtual void collect_gradient(size_t group, size_t member) = 0;  ///< into the group's gradients, which have memory from the first on
   virtual void collect_gradients(size_t group) = 0;                ///< of all members; zeros for absent gradients
   virtual void start_reduce(size_t group) = 0;
-  virtual void finish_reduce(size_t group) = 0;  ///< waits for it; sharded gradients lose their memory
+  virtual void finish_reduce(size_t group) = 0;            ///< waits for it; sharded gradients lose their memory
+  virtual void start_sum_over_replicas(size_t group) = 0;  ///< of the shard's sum, after finish_reduce; average waits for it
   virtual void average(size_t group, double factor) = 0;
   virtual void reset_gradients(size_t group) = 0;
   virtual void start_publish(size_t group) = 0;  ///< updated shards become every rank's parameters
@@ -100,6 +101,7 @@ class StepSchedule {
     bool unsharded = false, unsharding = false;  // unsharding: the all-gather is in flight
     bool expected = false, started = false;      // in this backward; started: its reduction
     bool reducing = false, reduced = false;      // reduced: sharded gradients of the last backward are in the mean
+    bool summed = false;                         // the sum over replicas has started
     size_t missing = 0;                          // gradients, in this backward
     std::vector<char> arrived;                   // by member
   };
@@ -116,10 +118,12 @@ class StepSchedule {
   void reshard(size_t unit);
   void reshard_if_done(size_t unit);
   void prefetch(size_t unit, bool forward);
-  void begin(const std::vector<size_t>& optimizers, bool reduce);
+  void begin(const std::vector<size_t>& optimizers, bool reduce, bool last);
   void collect(size_t group);
   void start_reduce(size_t group);
   void finish_reduce(size_t group);
+  void finish_oldest();
+  void sum_over_replicas(size_t group);
   void start_in_backward(size_t group);
   void start_ready();
   bool repeats_concern(size_t unit) const;
@@ -135,7 +139,8 @@ class StepSchedule {
   std::vector<size_t> waiting_;       // groups whose reduction has not started in this backward; the last starts first
   std::deque<size_t> in_flight_;
   std::vector<char> read_by_peers_;  // by optimizer
-  bool watches_ = false, drops_gradients_ = false, begun_ = false, reduces_ = false;
+  bool watches_ = false, drops_gradients_ = false, begun_ = false;
+  bool reduces_ = false, last_ = false;  // this backward; last_: it ends the step
 };
 
 }  // namespace levin

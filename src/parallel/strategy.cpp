@@ -23,7 +23,8 @@ Strategy::~Strategy() = default;
 
 const ShardingPlan& Strategy::plan() const noexcept { return engine_->plan; }
 const MemoryMeter& Strategy::memory() const noexcept { return engine_->meter; }
-double Strategy::gradient_scale() const noexcept { return engine_->gradient_scale; }
+c10::Device Strategy::device() const noexcept { return engine_->communicator->device(); }
+double Strategy::gradient_scale() const noexcept { return engine_->gradient_scale.host; }
 const std::vector<NamedParameter>& Strategy::parameters() const noexcept { return engine_->parameters; }
 const std::vector<std::weak_ptr<UnitBase>>& Strategy::units() const noexcept { return engine_->units; }
 double Strategy::base_lr(size_t optimizer) const { return engine_->optimizers[optimizer].base_lr(); }
@@ -90,8 +91,10 @@ void Strategy::backward(const Tensor& loss, double weight) {
   if (engine.communicator->size() == 1 && weight > 0 && std::all_of(engine.optimizers.begin(), engine.optimizers.end(), fresh))
     engine.unit = weight;
   engine.schedule->begin_backward(active);
-  const double seed = weight / engine.unit * engine.gradient_scale;
-  if (seed == 1)
+  const double seed = weight / engine.unit * engine.gradient_scale.host;
+  if (const auto& scale = engine.gradient_scale.device; scale.defined())
+    loss.backward(scale.mul(seed).to(loss.scalar_type()).view(loss.sizes()));
+  else if (seed == 1)
     loss.backward();
   else
     loss.backward(at::scalar_tensor(seed, loss.options().requires_grad(false)).view(loss.sizes()));
@@ -115,9 +118,9 @@ void Strategy::check_absent(const std::vector<size_t>& absent, const Tensor& los
       detail::name_and_shape(engine.parameters[absent.front()]));
 }
 
-void Strategy::scale_gradients(double scale) {
-  engine_->gradient_scale = scale;
-  for (auto& optimizer : engine_->optimizers) optimizer.scale_gradients(scale);
+void Strategy::scale_gradients(double scale, const Tensor& on_device) {
+  engine_->gradient_scale = {scale, on_device};
+  for (auto& optimizer : engine_->optimizers) optimizer.scale_gradients(engine_->gradient_scale);
 }
 
 void Strategy::toggle(std::optional<size_t> optimizer) {
@@ -186,7 +189,9 @@ void Strategy::reduce(const StepTotals& totals, size_t optimizer, Accumulation a
     throw UsageError("parallel", fmt::format("a step with a total weight of {}", totals.weight), "skip the step: no rank had a sample");
   auto& gradients = engine_->optimizers[optimizer];
   const double calls = accumulation == Accumulation::sum ? static_cast<double>(gradients.backwards()) : 1;
-  engine_->schedule->reduce(optimizer, calls * engine_->unit / (totals.weight * gradients.gradient_scale()));
+  const auto& [scale, scale_on_device] = gradients.gradient_scale();
+  engine_->actions.set_device_factor(scale_on_device.defined() ? scale_on_device.reciprocal() : Tensor());
+  engine_->schedule->reduce(optimizer, calls * engine_->unit / (totals.weight * scale));
   gradients.zero_frozen_gradients();
   gradients.forget_weights();
 }
@@ -210,11 +215,21 @@ void Strategy::clip_by_value(double limit, size_t optimizer) { engine_->optimize
 
 std::vector<GradientSlice> Strategy::gradients(size_t optimizer) { return engine_->optimizers[optimizer].gradients(); }
 
-void Strategy::update(const std::function<double(double)>& schedule, size_t optimizer) {
+void Strategy::update(const std::function<double(double)>& schedule, size_t optimizer, const Tensor& skip) {
   auto& engine = *engine_;
-  engine.schedule->update(
-      optimizer, [&] { engine.optimizers[optimizer].update(schedule, [&](const Tensor& squares) { engine.sum_over_shards(squares); }); });
+  engine.schedule->update(optimizer, [&] {
+    engine.optimizers[optimizer].update(
+        schedule, [&](const Tensor& squares) { engine.sum_over_shards(squares); }, skip);
+  });
 }
+
+bool Strategy::skips_on_device() const {
+  const auto& engine = *engine_;
+  return !engine.communicator->device().is_cpu() && !engine.plan.options.offload_optimizer && !engine.plan.options.offload_parameters &&
+         std::all_of(engine.optimizers.begin(), engine.optimizers.end(), [](const auto& optimizer) { return optimizer.skips_on_device(); });
+}
+
+void Strategy::uncount_update(size_t optimizer) { engine_->optimizers[optimizer].uncount_update(); }
 
 void Strategy::zero_grad(size_t optimizer) {
   engine_->schedule->reset(optimizer);

@@ -77,9 +77,10 @@ struct Strategy::Engine {
   std::vector<std::unique_ptr<detail::UnitHooks>> unit_hooks;
   std::unique_ptr<detail::GradientHooks> gradient_hooks;
 
-  std::vector<Tensor> toggled_off;      // require no gradient because of toggle
-  std::optional<size_t> toggled;        // the only optimizer that backward is for
-  double unit = 1, gradient_scale = 1;  // gradients are accumulated times weight / unit * gradient_scale
+  std::vector<Tensor> toggled_off;  // require no gradient because of toggle
+  std::optional<size_t> toggled;    // the only optimizer that backward is for
+  double unit = 1;                  // gradients are accumulated times weight / unit * gradient_scale
+  GradientScale gradient_scale;
   bool backward_done = false, warned_of_absent = false;
   std::vector<char> searched{1};  // by optimizer: its first loss, for tensors that no module registers
 };

@@ -41,17 +41,18 @@ class Strategy::Collector : public BuildContext {
 };
 
 std::unique_ptr<Strategy> Strategy::create(const StrategyConfig& config, Communicator& communicator, int64_t alignment_bytes, Log log,
-                                           MemoryCheck check) {
+                                           MemoryCheck check, std::optional<c10::ScalarType> autocast_dtype) {
   auto mesh = std::make_unique<Mesh>(communicator);
-  auto strategy = create(config, *mesh, alignment_bytes, std::move(log), std::move(check));
+  auto strategy = create(config, *mesh, alignment_bytes, std::move(log), std::move(check), autocast_dtype);
   strategy->engine_->own_mesh = std::move(mesh);
   return strategy;
 }
 
-std::unique_ptr<Strategy> Strategy::create(const StrategyConfig& config, Mesh& mesh, int64_t alignment_bytes, Log log, MemoryCheck check) {
+std::unique_ptr<Strategy> Strategy::create(const StrategyConfig& config, Mesh& mesh, int64_t alignment_bytes, Log log, MemoryCheck check,
+                                           std::optional<c10::ScalarType> autocast_dtype) {
   auto engine = std::make_unique<Engine>(mesh, alignment_bytes, std::move(log), std::move(check));
   engine->automatic = std::holds_alternative<AutoStrategy>(config);
-  engine->use_plan(resolve_strategy(config, engine->ranks.ranks()));
+  engine->use_plan(resolve_strategy(config, engine->ranks.ranks(), autocast_dtype));
   return std::unique_ptr<Strategy>(new Strategy(std::move(engine)));
 }
 
@@ -86,7 +87,7 @@ void Strategy::setup(torch::nn::Module& module, std::vector<OptimizerSpec> optim
   auto& engine = *engine_;
   toggle(std::nullopt);
   engine.discard(module);
-  if (engine.automatic) engine.use_plan(resolve_strategy(AutoStrategy{}, engine.ranks.ranks()));
+  if (engine.automatic) engine.use_plan(resolve_strategy(AutoStrategy{}, engine.ranks.ranks(), engine.plan.autocast_dtype));
   engine.specs = std::move(optimizers);
   engine.parameters = detail::parameters_of(module);
   detail::check_same_model(module, *engine.communicator);
@@ -117,7 +118,7 @@ void Strategy::Engine::discard(const torch::nn::Module& next) {
   meter = {};
   pools = std::make_unique<BufferPools>(meter);
   make_schedule({}, {});
-  gradient_scale = 1;
+  gradient_scale = {};
   backward_done = warned_of_absent = false;
 }
 

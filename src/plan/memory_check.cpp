@@ -32,7 +32,7 @@ class NodeMemory {
 
   std::optional<Alternative> strategy_within(int64_t bytes) const {
     for (const auto& [name, config] : planned_strategies()) {
-      auto plan = resolve_strategy(config, request_.ranks);
+      auto plan = resolve_strategy(config, request_.ranks, request_.plan.autocast_dtype);
       if (plan.name == request_.plan.name && plan.placements == request_.plan.placements) continue;
       if (const int64_t node = needed(plan); node <= bytes) return Alternative{name, std::move(plan), node};
     }

@@ -114,7 +114,7 @@ StepTime step_time(const std::vector<StepEvent>& events, const PlanModel& model,
   const double of_parameter = forward_seconds(cluster, work) / std::max(1.0, static_cast<double>(model.numel()));
   StepTime time;
   const auto shapes_by_role = role_shapes(sharding, cluster);
-  std::array<double, 3> idle{};  // from when each communicator is
+  std::array<double, 3> idle{};  // from when each communicator is; a device runs one collective after the other
   std::vector<double> done;      // of each collective
   double now = 0;
   for (const auto& event : events) {
@@ -128,7 +128,7 @@ StepTime step_time(const std::vector<StepEvent>& events, const PlanModel& model,
       const auto& shape = shapes_by_role[static_cast<size_t>(event.collective.role)];
       const double seconds = collective_seconds(event.collective, shape, cluster);
       if (in_background(shape, cluster)) {
-        double& busy_until = idle[static_cast<size_t>(event.collective.role)];
+        double& busy_until = idle[cluster.own_memory() ? 0 : static_cast<size_t>(event.collective.role)];
         done.push_back(busy_until = std::max(busy_until, now) + seconds);
       } else {
         done.push_back(now += seconds);

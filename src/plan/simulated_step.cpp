@@ -90,14 +90,15 @@ void StepRecorder::finish_reduce(size_t group) {
   release_gradients(group);
 }
 
-void StepRecorder::average(size_t group, double) {
+void StepRecorder::start_sum_over_replicas(size_t group) {
   const auto& sharding = sharding_[group];
-  if (sharding.replicas == 1) return;
   auto sum = collective(group, CollectiveOp::all_reduce, sharding.dtype, false);
   sum.role = MeshRole::replicas;
   sum.bytes /= sharding.shards, sum.bytes_between_nodes /= sharding.shards;
-  run(sum);
+  state_[group].replicas = start(sum);
 }
+
+void StepRecorder::average(size_t group, double) { wait(state_[group].replicas); }
 
 void StepRecorder::start_publish(size_t group) {
   const auto publish = sharding_[group].publish;

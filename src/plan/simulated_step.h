@@ -38,6 +38,7 @@ class StepRecorder final : public StepActions {
   void collect_gradients(size_t group) override;
   void start_reduce(size_t group) override;
   void finish_reduce(size_t group) override;
+  void start_sum_over_replicas(size_t group) override;
   void average(size_t group, double factor) override;
   void reset_gradients(size_t group) override { release_gradients(group); }
   void start_publish(size_t group) override;
@@ -53,8 +54,8 @@ class StepRecorder final : public StepActions {
 
  private:
   struct Group {
-    std::optional<size_t> all_gather, reduction, publish;  // collectives in flight
-    bool has_gradients = false;                            // whole gradients are allocated
+    std::optional<size_t> all_gather, reduction, replicas, publish;  // collectives in flight
+    bool has_gradients = false;                                      // whole gradients are allocated
   };
   PlannedCollective collective(size_t group, CollectiveOp op, c10::ScalarType dtype, bool in_window) const;
   size_t start(const PlannedCollective& collective);

@@ -52,7 +52,8 @@ Session::Session(MpiRuntime& runtime, const SessionConfig& config, uint64_t seed
       domains_(by_numa_domain(config.strategy, runtime, topology_, *communicator_)),
       mesh_(std::make_unique<Mesh>(domains_ ? *domains_ : *communicator_, model_parallel)),
       strategy_(Strategy::create(config.strategy, *mesh_, accelerator().alignment_bytes(), runtime.log(),
-                                 check_planned_memory(domains_ ? &available_memory_of_domain : &available_memory, runtime.log()))),
+                                 check_planned_memory(domains_ ? &available_memory_of_domain : &available_memory, runtime.log()),
+                                 autocast_dtype(config.precision))),
       scaling_(config, *strategy_, runtime),
       exceptions_(std::uncaught_exceptions()) {
   if (const auto why = device().is_cpu() ? slow_because(config_.precision, CpuFeatures::of_this_one()) : ""; !why.empty() && rank() == 0)
@@ -164,8 +165,10 @@ double Session::scheduled(size_t optimizer, double lr) const {
 void Session::update(size_t optimizer) {
   const auto off = no_autocast();
   const bool skip = scaling_.skips(optimizer);
-  if (!skip) strategy_->update([&](double lr) { return specs_.empty() ? lr : scheduled(optimizer, lr); }, optimizer);
-  scaling_.end_update(skip, progress_.step);
+  if (!skip)
+    strategy_->update([&](double lr) { return specs_.empty() ? lr : scheduled(optimizer, lr); }, optimizer,
+                      scaling_.skip_on_device(optimizer));
+  scaling_.end_update(optimizer, skip, progress_.step);
 }
 
 bool Session::step() {
@@ -203,6 +206,12 @@ std::vector<OptimizerValues> Session::optimizer_values() const {
 const ReduceLROnPlateau* Session::plateau_schedule(size_t optimizer) const {
   const auto& chosen = specs_[optimizer].lr_scheduler;
   return chosen ? std::get_if<ReduceLROnPlateau>(&*chosen) : nullptr;
+}
+
+bool Session::monitors_steps() const {
+  for (size_t i = 0; i < specs_.size(); i++)
+    if (const auto* schedule = plateau_schedule(i); schedule && schedule->interval == Interval::step) return true;
+  return false;
 }
 
 void Session::note_values(const NamedValues& values) {

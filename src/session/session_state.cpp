@@ -45,7 +45,8 @@ void Session::attach(Stateful& stateful) {
 
 void Session::detach(const Stateful& stateful) noexcept { std::erase(stateful_, &stateful); }
 
-void Session::add_progress(StateDict& state) const {
+void Session::add_progress(StateDict& state) {
+  scaling_.settle();  // before the numbers of updates are read
   state.set("epoch", progress_.epoch);
   state.set("step", progress_.step);
   state.set("seed", seed_);
@@ -84,10 +85,10 @@ void Session::restore_progress(const StateDict& state) {
 SaveReport Session::save(const std::filesystem::path& checkpoint, const std::map<std::string, std::string>& fields) {
   const auto path = std::filesystem::absolute(checkpoint).lexically_normal();
   auto& cpu = communicator_->cpu();
-  detail::StateWriter writer(*this, cpu);
-  writer.add_model(/*weights_only=*/false);
   StateDict progress;
   add_progress(progress);
+  detail::StateWriter writer(*this, cpu);
+  writer.add_model(/*weights_only=*/false);
   writer.add(detail::loop_state, progress);
   for (auto* stateful : stateful_) writer.add(*stateful);
   const CheckpointInfo info{.name = path.filename().string(), .step = progress_.step, .epoch = progress_.epoch, .fields = fields};

@@ -13,7 +13,7 @@ namespace levin::detail {
 
 void StateWriter::add_piece(const std::string& name, const Hyperslab& slab, const Tensor& values) {
   if (values.numel() == 0) return;
-  kept_.push_back(values.detach().cpu().contiguous());  // an alias if the tensor is already in host memory
+  kept_.push_back(staging_.read(values));  // an alias if the tensor is already in host memory
   if (copies_) kept_.back() = kept_.back().clone();
   state_.pieces.push_back({name, slab, kept_.back().const_data_ptr()});
 }

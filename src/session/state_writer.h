@@ -5,6 +5,7 @@
 
 #include "levin/checkpoint/checkpoint_state.h"
 #include "levin/core/tensor.h"
+#include "levin/device/host_staging.h"
 #include "levin/session/stateful.h"
 
 namespace levin {
@@ -47,6 +48,7 @@ class StateWriter {
   Session& session_;
   Communicator& communicator_;
   CheckpointState state_;
+  HostStaging staging_;
   std::vector<Tensor> kept_;
   bool copies_ = false;
 };

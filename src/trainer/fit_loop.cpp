@@ -82,6 +82,9 @@ void FitLoop::run(const LoadFrom& from) {
   module_.train();
   started_ = validated_ = std::chrono::steady_clock::now();
   if (saved) restore(*saved);
+  // Where each step's values decide about the next, or may be saved after an exception, they are read at once.
+  logs_later_ = !session_.device().is_cpu() && !session_.monitors_steps() && !checkpoints_.saves_on_exception();
+  counted_skips_ = session_.scaling().skipped_steps();
   begin(saved ? &*saved : nullptr, from.of_this_run);
   hooks_.call("on_train_start", &Hooks::on_train_start);
   run_epochs();
@@ -99,6 +102,7 @@ void FitLoop::begin(StateReader* saved, bool of_this_run) {
 
 // ModelCheckpoint asks for the end's checkpoint in on_train_end.
 void FitLoop::end() {
+  settle();
   const auto loop_state = [this] { return state(); };
   if (session_.must_exit())
     checkpoints_.save_for_stop(loop_state);
@@ -195,6 +199,7 @@ void FitLoop::run_epoch() {
     done = batch_idx_ + 1;
     if (enough()) break;
   }
+  settle();
   stop_clock();
   if (session_.must_exit()) return;  // in the middle of the epoch
   // A limit may end the training in the middle of an epoch; with a higher one it resumes there, so checkpoints keep this state.
@@ -209,7 +214,10 @@ void FitLoop::run_epoch() {
 }
 
 void FitLoop::at_boundary() {
-  checkpoints_.at_boundary([this] { return state(); });
+  checkpoints_.at_boundary([this] {
+    settle();
+    return state();
+  });
   note_complete_step();
 }
 
@@ -222,10 +230,9 @@ void FitLoop::train_batch(Batch& batch) {
   }
   hooks_.call("on_train_batch_start", &Hooks::on_train_batch_start, batch, batch_idx_);
   module_.begin_batch();
-  const int64_t skipped_before = session_.scaling().skipped_steps();
   const Tensor loss = step_->run(batch, last_batch());
   run_.report().samples += loader_->global_samples();
-  run_.report().skipped_steps += session_.scaling().skipped_steps() - skipped_before;
+  count_skipped();
   all_batches_++;
   const bool complete = step_->micro_batch() == 0;
   if (complete) note_complete_step();
@@ -256,12 +263,40 @@ void FitLoop::step_schedulers(Interval interval) {
 bool FitLoop::last_batch() const noexcept { return batch_idx_ + 1 == batches_ || loader_->at_end(); }
 
 void FitLoop::log_if_due() {
+  log_started();
   if (session_.progress().step % *config_.log_every_n_steps != 0) return;
-  auto values = logs_.step_values(session_.mesh().data_communicator());
-  if (const auto* scaler = session_.scaling().loss_scaler(); scaler && !config_.barebones)
-    values.insert(values.end(),
-                  {{"loss_scale", scaler->scale()}, {"skipped_steps", static_cast<double>(session_.scaling().skipped_steps())}});
-  run_.logging().log_metrics(values);
+  if (const int64_t step = session_.progress().step; logs_later_)
+    started_log_ = StartedLog{step, logs_.start_step_values()};
+  else
+    log_step(step, logs_.step_values(session_.mesh().data_communicator()));
+}
+
+void FitLoop::log_started() {
+  if (!started_log_) return;
+  const auto [step, started] = *std::exchange(started_log_, std::nullopt);
+  log_step(step, LogCollection::finish_step_values(*started, session_.mesh().data_communicator()));
+  session_.note_values(run_.logging().take_new_metrics());
+}
+
+// With the scale that the step left.
+void FitLoop::log_step(int64_t step, NamedValues values) {
+  auto& scaling = session_.scaling();
+  scaling.settle(step);
+  if (const auto* scaler = scaling.known_loss_scaler(); scaler && !config_.barebones)
+    values.insert(values.end(), {{"loss_scale", scaler->scale()}, {"skipped_steps", static_cast<double>(scaling.known_skipped_steps())}});
+  run_.logging().log_metrics(values, std::max<int64_t>(0, step - 1));
+}
+
+// Waits for the device, so that a state holds all results of its steps. Collective.
+void FitLoop::settle() {
+  log_started();
+  session_.scaling().settle();
+  count_skipped();
+}
+
+void FitLoop::count_skipped() {
+  const int64_t skipped = session_.scaling().known_skipped_steps();
+  run_.report().skipped_steps += skipped - std::exchange(counted_skips_, skipped);
 }
 
 bool FitLoop::validation_is_due() const noexcept {
@@ -278,6 +313,7 @@ void FitLoop::validate_if_due() {
 }
 
 void FitLoop::validate() {
+  settle();
   stop_clock();
   session_.forget_validation();
   module_.on_validation_model_zero_grad();

@@ -40,6 +40,10 @@ class FitLoop {
   void note_complete_step();
   void train_batch(Batch& batch);
   void log_if_due();
+  void log_started();
+  void log_step(int64_t step, NamedValues values);
+  void settle();
+  void count_skipped();
   void validate_if_due();
   void validate();
   void end_batch();
@@ -68,8 +72,16 @@ class FitLoop {
   int64_t all_batches_ = 0;  // of all epochs
   bool validation_interrupted_ = false;
   bool validated_once_ = false;
-  StateDict complete_;     // state() after the last step, where it may be saved after an exception
-  bool in_epoch_ = false;  // between an epoch's first batch and its end
+  /// Values of a step that are on their way from the device, and are logged in the step after.
+  struct StartedLog {
+    int64_t step;
+    std::shared_ptr<const LogCollection::StepValues> values;
+  };
+  std::optional<StartedLog> started_log_;
+  bool logs_later_ = false;
+  int64_t counted_skips_ = 0;  // of the scaling's, in the report
+  StateDict complete_;         // state() after the last step, where it may be saved after an exception
+  bool in_epoch_ = false;      // between an epoch's first batch and its end
   std::chrono::steady_clock::time_point clock_, started_, validated_;
 };
 

@@ -4,6 +4,7 @@
 #include <ATen/ops/fmax.h>
 #include <ATen/ops/fmin.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/stack.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -11,6 +12,7 @@
 #include <limits>
 
 #include "levin/core/error.h"
+#include "levin/device/host_copy.h"
 #include "levin/metrics/metric_sync.h"
 
 namespace levin {
@@ -97,6 +99,9 @@ struct LogCollection::Entry {
 
   double last_weight = 0;
 
+  std::string step_name() const { return on_epoch ? logged + "_step" + dataloader : name; }
+  /// Undefined unless the last value is on a device.
+  const Tensor& last_on_device() const noexcept { return last_on_device_; }
   void set_last(double value) { last_ = value, last_on_device_.reset(); }
   void set_last(const Tensor& value) { last_on_device_ = value; }
   // Waits for the device that the last value is on.
@@ -174,12 +179,54 @@ NamedValues LogCollection::step_values(Communicator& communicator) {
     entry.step.add(entry.last_value(), entry.last_weight);
     entry.step.publish();
     due.push_back(&entry.step);
-    names.push_back(entry.on_epoch ? entry.logged + "_step" + entry.dataloader : entry.name);
+    names.push_back(entry.step_name());
   }
   NamedValues values;
   if (due.empty()) return values;
   const auto computed = compute_synchronised(due, communicator);
   for (size_t i = 0; i < due.size(); i++) values.emplace_back(names[i], computed[i].item<double>());
+  return values;
+}
+
+class LogCollection::StepValues {
+ public:
+  struct Value {
+    std::string name;
+    double weight;
+    double on_host;  // unless it is copied
+    bool copied;
+  };
+  std::vector<Value> values;
+  std::optional<HostCopy> copy;  // of the copied values, in their order
+};
+
+std::shared_ptr<const LogCollection::StepValues> LogCollection::start_step_values() const {
+  auto started = std::make_shared<StepValues>();
+  std::vector<Tensor> on_device;
+  for (const auto& entry : entries_) {
+    if (!entry.on_step || !entry.options.logger) continue;
+    const auto& tensor = entry.last_on_device();
+    started->values.push_back({entry.step_name(), entry.last_weight, tensor.defined() ? 0 : entry.last_value(), tensor.defined()});
+    if (tensor.defined()) on_device.push_back(tensor);
+  }
+  if (!on_device.empty()) started->copy.emplace(at::stack(on_device));
+  return started;
+}
+
+NamedValues LogCollection::finish_step_values(const StepValues& started, Communicator& communicator) {
+  const double* copied = started.copy ? started.copy->get().const_data_ptr<double>() : nullptr;
+  std::deque<LoggedValue> metrics;
+  std::vector<Metric*> due;
+  for (const auto& value : started.values) {
+    auto& metric = metrics.emplace_back(ReduceFx::mean);
+    metric.add(value.copied ? *copied++ : value.on_host, value.weight);
+    metric.publish();
+    due.push_back(&metric);
+  }
+  NamedValues values;
+  if (due.empty()) return values;
+  const auto computed = compute_synchronised(due, communicator);
+  for (size_t i = 0; i < due.size(); i++) values.emplace_back(started.values[i].name, computed[i].item<double>());
   return values;
 }
 

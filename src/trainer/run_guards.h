@@ -66,22 +66,31 @@ class LogTarget {
   LogCollection* before_;
 };
 
-/// LibTorch settings of the configuration for all of its operations: deterministic, and, in a training, detect_anomaly.
+/// LibTorch settings of the configuration for all of its operations: deterministic, benchmark, matmul_precision, and, in a training,
+/// detect_anomaly.
 class NumericFlags {
  public:
   NumericFlags(const TrainerConfig& config, Stage stage)
       : deterministic_(at::globalContext().deterministicAlgorithms()),
         warn_only_(at::globalContext().deterministicAlgorithmsWarnOnly()),
+        benchmark_(at::globalContext().benchmarkCuDNN()),
+        matmul_precision_(at::globalContext().float32MatmulPrecision()),
         anomaly_(AnomalyMode::is_enabled()),
         check_nan_(AnomalyMode::should_check_nan()) {
     if (config.deterministic != Deterministic::no) {
       setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);  // without it cuBLAS is not deterministic, and LibTorch refuses it
       at::globalContext().setDeterministicAlgorithms(true, config.deterministic == Deterministic::warn);
     }
+    if (config.benchmark || config.deterministic != Deterministic::no)
+      at::globalContext().setBenchmarkCuDNN(config.benchmark.value_or(false));
+    if (config.matmul_precision) at::globalContext().setFloat32MatmulPrecision(std::string(enum_name(*config.matmul_precision)));
     if (config.detect_anomaly && stage == Stage::fit) AnomalyMode::set_enabled(true);
   }
   ~NumericFlags() {
-    at::globalContext().setDeterministicAlgorithms(deterministic_, warn_only_);
+    auto& context = at::globalContext();
+    context.setDeterministicAlgorithms(deterministic_, warn_only_);
+    context.setBenchmarkCuDNN(benchmark_);
+    if (context.float32MatmulPrecision() != matmul_precision_) context.setFloat32MatmulPrecision(name_of(matmul_precision_));
     AnomalyMode::set_enabled(anomaly_, check_nan_);
   }
   NumericFlags(const NumericFlags&) = delete;
@@ -89,7 +98,12 @@ class NumericFlags {
 
  private:
   using AnomalyMode = torch::autograd::AnomalyMode;
-  bool deterministic_, warn_only_, anomaly_, check_nan_;
+  static const char* name_of(at::Float32MatmulPrecision precision) {
+    return precision == at::Float32MatmulPrecision::HIGHEST ? "highest" : precision == at::Float32MatmulPrecision::HIGH ? "high" : "medium";
+  }
+  bool deterministic_, warn_only_, benchmark_;
+  at::Float32MatmulPrecision matmul_precision_;
+  bool anomaly_, check_nan_;
 };
 
 /// The module and all of its parts are in eval mode, and afterwards each in the mode that it was in.

@@ -7,6 +7,7 @@
 #include "evaluation_loop.h"
 #include "fit_loop.h"
 #include "levin/core/error.h"
+#include "levin/device/work_stream.h"
 #include "levin/session/state_reader.h"
 #include "levin/trainer/log_collection.h"
 #include "levin/trainer/module.h"
@@ -82,6 +83,7 @@ void Trainer::run(Stage stage, Module& module, DataModule& data, const std::func
   RunScope::Names names = names_of(module);
   const RunScope scope(names, session_.progress().step);
   const NumericFlags flags(config_, stage);
+  const WorkStream stream(session_.device());
   try {
     attach_callbacks(run);
     prepare_data(data, session_.topology(), session_.communicator());

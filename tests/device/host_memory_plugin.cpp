@@ -15,6 +15,9 @@
 
 #include <atomic>
 #include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <mutex>
 #include <utility>
 
 #include "levin/comm/communicator.h"
@@ -26,6 +29,41 @@ namespace {
 
 using at::Tensor;
 const c10::Device the_device(c10::kMTIA, 0);
+
+// Times that the host waits for the device's work of the same step: reads, and waits for events.
+std::atomic<int64_t> synchronizations = 0;
+
+// Asynchronous copies to the host, which arrive when their event is waited for: a value that is read before is NaN or nonsense.
+class CopyQueue {
+ public:
+  void add(const Tensor& to, const Tensor& source) {
+    const std::lock_guard lock(mutex_);
+    copies_.emplace_back(to, source.clone());
+    queued_++;
+    if (to.is_contiguous()) std::memset(to.mutable_data_ptr(), 0xff, to.nbytes());
+  }
+  int64_t queued() {
+    const std::lock_guard lock(mutex_);
+    return queued_;
+  }
+  void run(int64_t until) {
+    const std::lock_guard lock(mutex_);
+    for (; done_ < until; done_++, copies_.pop_front()) copies_.front().first.copy_(copies_.front().second);
+  }
+  void begin_step() { earlier_ = queued(); }
+  int64_t of_earlier_steps() const { return earlier_; }
+
+ private:
+  std::mutex mutex_;
+  std::deque<std::pair<Tensor, Tensor>> copies_;
+  int64_t queued_ = 0, done_ = 0;
+  std::atomic<int64_t> earlier_ = 0;
+};
+CopyQueue queue;
+
+// Streams have numbers, the default one 0. Work is done at once on all of them.
+thread_local c10::StreamId current_stream = 0;
+std::atomic<c10::StreamId> last_stream = 0;
 
 // ---- the device, for LibTorch ----
 
@@ -45,13 +83,30 @@ struct Guard final : c10::impl::DeviceGuardImplInterface {
   c10::Device getDevice() const override { return the_device; }
   void setDevice(c10::Device) const override {}
   void uncheckedSetDevice(c10::Device) const noexcept override {}
-  c10::Stream getStream(c10::Device) const override { return c10::Stream(c10::Stream::DEFAULT, the_device); }
-  c10::Stream exchangeStream(c10::Stream stream) const override { return stream; }
+  c10::Stream getStream(c10::Device) const override { return c10::Stream(c10::Stream::UNSAFE, the_device, current_stream); }
+  c10::Stream getStreamFromGlobalPool(c10::Device, bool) const override {
+    return c10::Stream(c10::Stream::UNSAFE, the_device, ++last_stream % 32 + 1);
+  }
+  c10::Stream exchangeStream(c10::Stream stream) const override {
+    return c10::Stream(c10::Stream::UNSAFE, the_device, std::exchange(current_stream, stream.id()));
+  }
   c10::DeviceIndex deviceCount() const noexcept override { return 1; }
-  void record(void**, const c10::Stream&, const c10::DeviceIndex, const c10::EventFlag) const override {}
+  // An event is the number of copies to the host that were queued before it.
+  void record(void** event, const c10::Stream&, const c10::DeviceIndex, const c10::EventFlag) const override {
+    if (!*event) *event = new int64_t;
+    *static_cast<int64_t*>(*event) = queue.queued();
+  }
   void block(void*, const c10::Stream&) const override {}
-  bool queryEvent(void*) const override { return true; }
-  void destroyEvent(void*, const c10::DeviceIndex) const noexcept override {}
+  bool queryEvent(void* event) const override {
+    queue.run(*static_cast<int64_t*>(event));
+    return true;
+  }
+  void synchronizeEvent(void* event) const override {
+    const int64_t until = *static_cast<int64_t*>(event);
+    if (until > queue.of_earlier_steps()) synchronizations++;
+    queue.run(until);
+  }
+  void destroyEvent(void* event, const c10::DeviceIndex) const noexcept override { delete static_cast<int64_t*>(event); }
 };
 
 struct Hooks final : at::MTIAHooksInterface {
@@ -82,12 +137,16 @@ Tensor empty_strided(c10::SymIntArrayRef size, c10::SymIntArrayRef stride, std::
   return at::detail::empty_strided_generic(C10_AS_INTARRAYREF_SLOW(size), C10_AS_INTARRAYREF_SLOW(stride), &memory,
                                            c10::DispatchKeySet(c10::DispatchKey::MTIA), c10::dtype_or_default(dtype));
 }
-// Reads of the device by the host, which would wait for it there.
-std::atomic<int64_t> synchronizations = 0;
 thread_local bool in_fallback = false;
 
 Tensor copy_from(const Tensor& self, const Tensor& to, bool non_blocking) {
-  if (!in_fallback && !non_blocking && to.is_cpu() && !self.is_cpu()) synchronizations++;
+  if (!in_fallback && to.is_cpu() && !self.is_cpu()) {
+    if (non_blocking) {
+      queue.add(to, on_host(self));
+      return to;
+    }
+    synchronizations++;
+  }
   on_host(to).copy_(on_host(self));
   return to;
 }
@@ -128,6 +187,9 @@ void fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
 }  // namespace
 
 extern "C" __attribute__((visibility("default"))) int64_t host_memory_synchronizations() { return synchronizations; }
+// Waits for events that are recorded after it count as synchronizations.
+extern "C" __attribute__((visibility("default"))) int64_t host_memory_stream() { return current_stream; }
+extern "C" __attribute__((visibility("default"))) void host_memory_begin_step() { queue.begin_step(); }
 
 C10_REGISTER_GUARD_IMPL(MTIA, Guard)
 namespace at {
@@ -226,7 +288,10 @@ class HostMemory : public levin::Accelerator {
   }
   int64_t alignment_bytes() const override { return 256; }
   void seed(uint64_t seed) const override { cpu_->seed(seed); }
-  void synchronize() const override {}
+  void synchronize() const override {
+    synchronizations++;
+    queue.run(queue.queued());
+  }
 
  private:
   std::unique_ptr<levin::Accelerator> cpu_ = levin::make_cpu_accelerator();

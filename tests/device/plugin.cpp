@@ -1,16 +1,24 @@
 #include "levin/device/plugin.h"
 
 #include <ATen/ops/allclose.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/sin.h>
 #include <dlfcn.h>
 #include <link.h>
 
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <limits>
+#include <set>
 
 #include "../trainer/toy.h"
+#include "folder_of_ranks.h"
 #include "levin/comm/communicator.h"
 #include "levin/device/accelerator.h"
+#include "levin/device/host_copy.h"
+#include "levin/device/host_staging.h"
 #include "levin/nn/unit.h"
 #include "levin_test.h"
 
@@ -24,15 +32,20 @@ namespace {
 std::string built(const std::string& file) { return std::filesystem::read_symlink("/proc/self/exe").parent_path() / "device" / file; }
 std::string host_memory() { return built("liblevin_host_memory.so"); }
 
-// Reads of the device by the host until now.
-int64_t synchronizations() {
+template <class Function>
+Function* function_of_plugin(const char* name) {
   void* library = dlopen(host_memory().c_str(), RTLD_LAZY | RTLD_NOLOAD);
   BOOST_REQUIRE(library);
-  const auto count = reinterpret_cast<int64_t (*)()>(dlsym(library, "host_memory_synchronizations"));
+  const auto function = reinterpret_cast<Function*>(dlsym(library, name));
   dlclose(library);
-  BOOST_REQUIRE(count);
-  return count();
+  BOOST_REQUIRE(function);
+  return function;
 }
+
+// Times that the host waited for the device until now.
+int64_t synchronizations() { return function_of_plugin<int64_t()>("host_memory_synchronizations")(); }
+// From now on waits for events that were recorded before are none.
+void begin_step() { function_of_plugin<void()>("host_memory_begin_step")(); }
 
 std::vector<std::string> loaded(const std::string& part_of_name) {
   std::pair<std::string, std::vector<std::string>> search{part_of_name, {}};
@@ -133,6 +146,217 @@ BOOST_AUTO_TEST_CASE(shards_as_one_rank_does) {
     const auto found = train(runtime(), config);
     BOOST_REQUIRE(found.size() == expected.size());
     for (size_t i = 0; i < found.size(); i++) BOOST_TEST(at::allclose(found[i], expected[i], 1e-9, 1e-12));
+  }
+}
+
+namespace {
+
+// Counts the host's waits at the begin of every step.
+struct Counted : levin::test::Toy {
+  levin::Tensor training_step(const levin::Batch& batch) override {
+    counts.push_back(synchronizations());
+    streams.insert(function_of_plugin<int64_t()>("host_memory_stream")());
+    begin_step();
+    levin::Tensor loss = at::mse_loss(net(batch["x"]), batch["y"]);
+    if (static_cast<int64_t>(counts.size()) == bad_step) loss = loss * std::numeric_limits<double>::infinity();
+    log("train_loss", loss);
+    return loss;
+  }
+  std::vector<levin::OptimizerSpec> configure_optimizers() override { return {spec}; }
+  std::vector<int64_t> counts;
+  std::set<int64_t> streams;
+  int64_t bad_step = -1;  // counted from 1: its gradient is not finite
+};
+
+struct Counting {
+  std::shared_ptr<Counted> module;
+  std::unique_ptr<levin::Trainer> trainer;
+  std::shared_ptr<levin::test::MemoryLogger> logger = std::make_shared<levin::test::MemoryLogger>();
+};
+
+std::vector<double> logged(const Counting& counting, const std::string& name) {
+  std::vector<double> values;
+  for (const auto& row : counting.logger->rows)
+    if (const double* value = levin::find_value(row.values, name)) values.push_back(*value);
+  return values;
+}
+
+Counting count(const levin::TrainerConfig& config, ToyData& data, const std::function<void(Counted&)>& set = {}) {
+  Counting counting{nullptr, std::make_unique<levin::Trainer>(config, runtime(), 3)};
+  counting.trainer->add_logger(counting.logger);
+  counting.module = counting.trainer->build<Counted>();
+  if (set) set(*counting.module);
+  counting.trainer->fit(*counting.module, data);
+  return counting;
+}
+
+}  // namespace
+
+// Clipping, logging every step, and skipping: under every strategy the host waits for nothing that its own step queued.
+BOOST_AUTO_TEST_CASE(no_step_waits_for_itself) {
+  const std::vector<levin::StrategyConfig> strategies{levin::DDP{}, levin::Zero1{}, levin::Zero2{}, levin::FSDP{},
+                                                      levin::HSDP{{.shard_group_size = 1}}};
+  using levin::NonfiniteGradients, levin::Precision;
+  for (const auto& strategy : strategies)
+    for (const auto policy : {NonfiniteGradients::ignore, NonfiniteGradients::skip, NonfiniteGradients::error})
+      for (const levin::OptimizerSpec& spec :
+           {levin::OptimizerSpec(levin::AdamW{.lr = 0.01}), levin::OptimizerSpec(levin::SGD{.lr = 0.01, .momentum = 0.9}),
+            levin::OptimizerSpec(levin::Adagrad{.lr = 0.01})}) {
+        auto config = config_on(host_memory());
+        config.session.strategy = strategy;
+        config.session.nonfinite_gradients = policy;
+        config.accumulate_grad_batches = 1;
+        config.log_every_n_steps = 1;
+        config.max_epochs = 1;
+        ToyData data;
+        const auto bad_step = policy == NonfiniteGradients::skip ? 3 : -1;
+        const auto counting = count(config, data, [&](Counted& module) { module.spec = spec, module.bad_step = bad_step; });
+        BOOST_REQUIRE(counting.module->counts.size() == 5);
+        BOOST_TEST(counting.module->counts.back() == counting.module->counts[1]);
+        BOOST_TEST((counting.module->streams.size() == 1 && !counting.module->streams.contains(0)));  // not the default stream
+        BOOST_TEST(function_of_plugin<int64_t()>("host_memory_stream")() == 0);
+        BOOST_TEST(counting.trainer->report().skipped_steps == (bad_step > 0 ? 1 : 0));
+      }
+}
+
+// The device skips, and the host counts, names, logs and saves the same as where the host decides.
+BOOST_AUTO_TEST_CASE(skipped_steps_are_those_of_the_cpu) {
+  for (const levin::OptimizerSpec& spec :
+       {levin::OptimizerSpec(levin::AdamW{.lr = 0.01}), levin::OptimizerSpec(levin::SGD{.lr = 0.01, .momentum = 0.9}),
+        levin::OptimizerSpec(levin::Adagrad{.lr = 0.01}), levin::OptimizerSpec(levin::RMSprop{.lr = 0.01})})
+    for (const int64_t bad_step : {1, 3, 5, 10}) {
+      const auto run = [&](const std::string& accelerator) {
+        auto config = config_on(accelerator);
+        config.session.nonfinite_gradients = levin::NonfiniteGradients::skip;
+        config.accumulate_grad_batches = 1;
+        config.log_every_n_steps = 2;
+        ToyData data;
+        return count(config, data, [&](Counted& module) { module.spec = spec, module.bad_step = bad_step; });
+      };
+      const auto device = run(host_memory()), host = run("cpu");
+      BOOST_TEST(at::allclose(device.module->net->weight.cpu(), host.module->net->weight, 1e-9, 1e-12));
+      BOOST_TEST(device.trainer->report().skipped_steps == 1);
+      BOOST_TEST(device.trainer->session().scaling().skipped_steps() == 1);
+      BOOST_TEST(device.trainer->session().strategy().optimizer_steps(0) == 9);
+      BOOST_TEST(host.trainer->session().strategy().optimizer_steps(0) == 9);
+      const auto &rows = device.logger->rows, &expected = host.logger->rows;
+      BOOST_REQUIRE(rows.size() == expected.size());
+      for (size_t i = 0; i < rows.size(); i++) {
+        BOOST_TEST(rows[i].step == expected[i].step);
+        BOOST_TEST(rows[i].epoch == expected[i].epoch);
+        BOOST_REQUIRE(rows[i].values.size() == expected[i].values.size());
+        for (size_t j = 0; j < rows[i].values.size(); j++) {
+          const auto& [name, value] = rows[i].values[j];
+          const auto& [expected_name, expected_value] = expected[i].values[j];
+          BOOST_TEST(name == expected_name);
+          BOOST_TEST((value == expected_value || std::abs(value - expected_value) <= 1e-9 * std::abs(value)));
+        }
+      }
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_nonfinite_gradient_names_its_step) {
+  auto config = config_on(host_memory());
+  config.session.nonfinite_gradients = levin::NonfiniteGradients::error;
+  config.accumulate_grad_batches = 1;
+  for (const int64_t bad_step : {1, 4, 10}) {
+    ToyData data;
+    check_throws<levin::Error>([&] { count(config, data, [&](Counted& module) { module.bad_step = bad_step; }); },
+                               {fmt::format("the gradient of step {} is not finite", bad_step - 1)});
+  }
+}
+
+// Copies of this device arrive when they are waited for, so that a buffer that is emptied too early holds nonsense.
+BOOST_AUTO_TEST_CASE(large_tensors_are_staged) {
+  const auto device = levin::AcceleratorRegistry().create(host_memory())->device(0, 1);
+  for (const int64_t bytes : {4, 64, 1000, 1 << 20}) {
+    levin::HostStaging staging(bytes);
+    for (const int64_t numel : {0, 1, 2, 16, 17, 1000, 4096})
+      for (const auto dtype : {at::kFloat, at::kDouble, at::kHalf, at::kLong, at::kBool}) {
+        if (bytes < static_cast<int64_t>(c10::elementSize(dtype))) continue;
+        const auto values = at::arange(numel, at::kDouble).to(dtype);
+        BOOST_TEST(at::equal(staging.read(values.to(device)), values));
+      }
+    const auto matrix = at::arange(600, at::kFloat).view({20, 30});
+    BOOST_TEST(at::equal(staging.read(matrix.to(device).t()), matrix.t()));
+  }
+  const auto host = at::arange(4);
+  BOOST_TEST(levin::HostStaging().read(host).is_alias_of(host));
+}
+
+BOOST_AUTO_TEST_CASE(a_copy_to_the_host_arrives_when_it_is_read) {
+  const auto device = levin::AcceleratorRegistry().create(host_memory())->device(0, 1);
+  const auto values = at::arange(3, at::kDouble).to(device);
+  const levin::HostCopy copy(values), same = copy;
+  values.fill_(7);  // after the copy, in the order of the device
+  const auto before = synchronizations();
+  begin_step();
+  BOOST_TEST(at::equal(same.get(), at::arange(3, at::kDouble)));
+  BOOST_TEST(at::equal(copy.get(), at::arange(3, at::kDouble)));
+  BOOST_TEST(synchronizations() == before);
+  levin::HostCopy(values).get();
+  BOOST_TEST(synchronizations() == before + 1);
+}
+
+// A state that is saved right after a skipped step, whose skip the host does not know yet.
+BOOST_AUTO_TEST_CASE(a_saved_state_holds_final_values) {
+  const levin::test::FolderOfRanks folder;
+  auto config = config_on(host_memory()).session;
+  config.nonfinite_gradients = levin::NonfiniteGradients::skip;
+  config.gradient_clip_val = 0.5;
+  const auto open = [&] {
+    auto session = std::make_unique<levin::Session>(runtime(), config, 3);
+    auto module = session->build<Counted>();
+    module->spec = levin::AdamW{.lr = 0.01};
+    session->setup(*module);
+    return std::pair(std::move(session), std::move(module));
+  };
+  const auto train = [&](levin::Session& session, Counted& module, int64_t begin, int64_t end) {
+    for (int64_t step = begin; step < end; step++) {
+      const auto x = at::sin(at::arange(8, at::kDouble) + step + session.rank()).view({2, 4}).to(session.device());
+      const double factor = step == 2 ? std::numeric_limits<double>::infinity() : 1;
+      session.backward(module.net(x).square().mean() * factor, 2);
+      BOOST_TEST(session.step());
+      if (step == 2) session.save(folder.path / "saved");
+    }
+    std::vector<levin::Tensor> values;
+    session.read_parameters([&](const std::string&, const levin::Tensor& value) { values.push_back(value.detach().cpu().clone()); });
+    return values;
+  };
+  const auto [unbroken, module] = open();
+  const auto expected = train(*unbroken, *module, 0, 6);
+  const auto [resumed, again] = open();
+  resumed->restore(folder.path / "saved");
+  BOOST_TEST(resumed->progress().step == 3);
+  BOOST_TEST(resumed->scaling().skipped_steps() == 1);
+  BOOST_TEST(resumed->strategy().optimizer_steps(0) == 2);
+  const auto values = train(*resumed, *again, 3, 6);
+  for (size_t i = 0; i < expected.size(); i++) BOOST_TEST(at::equal(values[i], expected[i]));
+  BOOST_TEST(resumed->strategy().optimizer_steps(0) == 5);
+  resumed->communicator().barrier();
+}
+
+// The scale of the loss is updated on the device.
+BOOST_AUTO_TEST_CASE(scales_the_loss_as_the_cpu_does) {
+  const auto run = [&](const std::string& accelerator) {
+    auto config = config_on(accelerator);
+    config.session.precision = levin::Precision::float16_mixed;
+    config.session.loss_scaling = {.init_scale = 64, .growth_factor = 4, .backoff_factor = 0.25, .growth_interval = 3};
+    config.accumulate_grad_batches = 1;
+    config.log_every_n_steps = 1;
+    ToyData data;
+    return count(config, data, [](Counted& module) { module.bad_step = 6; });
+  };
+  const auto device = run(host_memory()), host = run("cpu");
+  BOOST_TEST(device.module->counts[5] == device.module->counts[1]);
+  BOOST_TEST(device.module->counts[10 - 1] == device.module->counts[6]);  // between them an epoch ended
+  BOOST_TEST(device.trainer->report().skipped_steps == 1);
+  BOOST_TEST(device.trainer->session().scaling().loss_scaler()->scale() == host.trainer->session().scaling().loss_scaler()->scale());
+  BOOST_TEST(at::allclose(device.module->net->weight.cpu(), host.module->net->weight, 1e-2, 1e-3));
+  for (const char* name : {"loss_scale", "skipped_steps"}) {
+    const auto values = logged(device, name), expected = logged(host, name);
+    BOOST_TEST((runtime().rank() != 0 || values.size() == 10u));
+    BOOST_TEST(values == expected, boost::test_tools::per_element());
   }
 }
 

@@ -17,6 +17,7 @@
 #include "levin/core/error.h"
 #include "levin/parallel/strategy.h"
 #include "levin/plan/memory_check.h"
+#include "levin/session/precision.h"
 #include "levin_test.h"
 #include "random_model.h"
 
@@ -529,6 +530,67 @@ BOOST_AUTO_TEST_CASE(units_are_gathered_in_another_dtype) {
   BOOST_TEST(loss().item<double>() < 0.9 * before);
   for (const auto& state : strategy->state(levin::StateUse::save)) BOOST_TEST(state.dtype == at::kFloat);
   communicator->barrier();
+}
+
+// Autocast rounds matrices where they are used, a unit where they are unsharded: with the same bits.
+BOOST_AUTO_TEST_CASE(a_mixed_precision_unshards_matrices_in_its_dtype) {
+  const auto communicator = world();
+  const auto train_in = [&](std::optional<levin::TransferDtype> param_dtype, at::ScalarType weights, bool checkpointed) {
+    auto config = private_fsdp;
+    config.sharding.param_dtype = param_dtype;
+    auto strategy = Strategy::create(config, *communicator, 64, {}, {}, at::kBFloat16);
+    const auto context = strategy->open_build_context();
+    at::manual_seed(3);
+    const auto model = std::make_shared<Tower>(16, 3);
+    strategy->setup(*model, {levin::AdamW{.lr = 0.01}});
+    if (checkpointed) strategy->checkpoint_activations(levin::ActivationCheckpointing::units);
+    if (communicator->size() == 1) weights = at::kFloat;
+    BOOST_TEST(model->squares[0]->linear->weight.scalar_type() == weights);
+    BOOST_TEST(model->squares[0]->linear->bias.scalar_type() == at::kFloat);
+    for (int step = 0; step < 5; step++) {
+      for (int micro = 0; micro < 2; micro++) {
+        Tensor loss;
+        {
+          const levin::Autocast autocast(at::kCPU, at::kBFloat16);
+          loss = model->forward(at::full({4, 16}, 0.3 * (micro + 1) + communicator->rank())).to(at::kFloat).pow(2).mean();
+        }
+        if (micro == 1) strategy->expect_step();
+        strategy->backward(loss, 4);
+      }
+      strategy->reduce(strategy->synchronize_step(0));
+      strategy->clip_by_norm(strategy->grad_norm(), 0.5);
+      strategy->update([](double lr) { return lr; });
+      strategy->zero_grad();
+    }
+    const auto state_of = [&] {
+      std::vector<Tensor> values;
+      for (const auto& state : strategy->state(levin::StateUse::save)) {
+        BOOST_TEST(state.dtype == at::kFloat);
+        const Tensor whole = at::zeros(state.shape);
+        for (const auto& [slab, part] : state.parts) {
+          BOOST_REQUIRE(slab.flattened);
+          whole.view(-1).narrow(0, slab.offset[0], slab.extent[0]).copy_(part);
+        }
+        communicator->all_reduce(whole).wait();
+        values.push_back(whole);
+      }
+      return values;
+    };
+    auto values = state_of();
+    strategy->write_parameters([](const std::string&, Tensor&) {});  // what is not written keeps its bits
+    const auto same = state_of();
+    for (size_t i = 0; i < values.size(); i++) BOOST_TEST(at::equal(values[i], same[i]));
+    strategy->write_parameters([](const std::string&, Tensor& tensor) { tensor.fill_(0.5); });
+    strategy->read_parameters([&](const std::string&, const Tensor& tensor) { BOOST_TEST(tensor.eq(0.5).all().item<bool>()); });
+    communicator->barrier();
+    return values;
+  };
+  for (const bool checkpointed : {false, true}) {
+    const auto whole = train_in(levin::TransferDtype::float32, at::kFloat, checkpointed),
+               halves = train_in({}, at::kBFloat16, checkpointed);
+    BOOST_REQUIRE(whole.size() == halves.size());
+    for (size_t i = 0; i < whole.size(); i++) BOOST_TEST(at::equal(whole[i], halves[i]));
+  }
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -6,6 +6,7 @@
 #include "levin/comm/node_group.h"
 #include "levin/parallel/strategy.h"
 #include "levin/plan/plan.h"
+#include "levin/session/precision.h"
 #include "levin_test.h"
 #include "planned_models.h"
 
@@ -65,11 +66,13 @@ class RecordingNode final : public NodeGroup {
 
 class RecordingCommunicator : public Communicator {
  public:
-  RecordingCommunicator(Communicator& inner, std::shared_ptr<Calls> calls)
-      : calls_(std::move(calls)), inner_(inner), node_(*inner.node(), calls_) {
+  /// `shares_memory`: false for ranks that hide it, as devices do.
+  RecordingCommunicator(Communicator& inner, std::shared_ptr<Calls> calls, bool shares_memory = true)
+      : calls_(std::move(calls)), inner_(inner), shares_memory_(shares_memory), node_(*inner.node(), calls_) {
     rank_ = inner.rank(), size_ = inner.size();
   }
-  RecordingCommunicator(std::unique_ptr<Communicator> inner, const std::shared_ptr<Calls>& calls) : RecordingCommunicator(*inner, calls) {
+  RecordingCommunicator(std::unique_ptr<Communicator> inner, const std::shared_ptr<Calls>& calls, bool shares_memory)
+      : RecordingCommunicator(*inner, calls, shares_memory) {
     owned_ = std::move(inner);
   }
 
@@ -102,11 +105,11 @@ class RecordingCommunicator : public Communicator {
   }
   Tensor allocate(int64_t numel, at::ScalarType dtype) override { return inner_.allocate(numel, dtype); }
   std::unique_ptr<Communicator> split(int color, int key) override {
-    return std::make_unique<RecordingCommunicator>(inner_.split(color, key), calls_);
+    return std::make_unique<RecordingCommunicator>(inner_.split(color, key), calls_, shares_memory_);
   }
   void abort(const std::string& reason) noexcept override { inner_.abort(reason); }
   Communicator& cpu() noexcept override;
-  NodeGroup* node() noexcept override { return &node_; }
+  NodeGroup* node() noexcept override { return shares_memory_ ? &node_ : nullptr; }
 
  protected:
   virtual void record(CollectiveOp op, const Tensor& whole) { calls_->push_back({op, static_cast<int64_t>(whole.nbytes()), size_}); }
@@ -115,6 +118,7 @@ class RecordingCommunicator : public Communicator {
 
  private:
   Communicator& inner_;
+  bool shares_memory_;
   std::unique_ptr<Communicator> owned_;
   RecordingNode node_;
   std::unique_ptr<Communicator> host_;
@@ -141,12 +145,16 @@ constexpr int64_t micro_batches = 2;
 constexpr int steps = 3;
 
 // Each step's collectives, with clipping by norm.
-std::vector<Calls> record_steps(Strategy& strategy, Gpt& model, Calls& calls) {
+std::vector<Calls> record_steps(Strategy& strategy, Gpt& model, Calls& calls, std::optional<c10::ScalarType> autocast_dtype = {}) {
   std::vector<Calls> recorded;
   for (int step = 0; step < steps; step++) {
     calls.clear();
     for (int64_t micro = 0; micro < micro_batches; micro++) {
-      const Tensor loss = model.loss(8);
+      Tensor loss;
+      {
+        const levin::Autocast autocast(at::kCPU, autocast_dtype);
+        loss = model.loss(8);
+      }
       if (micro + 1 == micro_batches) strategy.expect_step();
       strategy.backward(loss, 1);
     }
@@ -176,12 +184,21 @@ std::vector<Calls> planned_steps(const levin::PlanModel& model, const levin::Sha
 
 }  // namespace
 
+namespace {
+
+levin::Ranks ranks_of(Communicator& world) {
+  const int size = world.size(), local = world.node()->size();
+  levin::Ranks ranks{.all = size, .ranks_per_node = local};
+  if (local < size) ranks.hosts = 2, ranks.ranks_per_node = size % 2 == 0 ? size / 2 : 0;
+  return ranks;
+}
+
+}  // namespace
+
 BOOST_AUTO_TEST_CASE(a_plan_lists_what_the_engine_starts) {
   const auto world = Communicator::create_cpu(levin::test::runtime());
-  const auto* node = world->node();
   const int size = world->size();
-  levin::Ranks ranks{.all = size, .ranks_per_node = node->size()};
-  if (node->size() < size) ranks.hosts = 2, ranks.ranks_per_node = size % 2 == 0 ? size / 2 : 0;
+  const auto ranks = ranks_of(*world);
   auto configs = levin::test::planned_configs(size);
   const levin::ShardingOptions own{.share_parameters = levin::ShareParameters::none};
   auto ahead = own;
@@ -205,6 +222,59 @@ BOOST_AUTO_TEST_CASE(a_plan_lists_what_the_engine_starts) {
       const auto planned = planned_steps(described, strategy->plan(), ranks);
       for (int step = 0; step < steps; step++) {
         BOOST_TEST_INFO_SCOPE(name << (checkpointed ? ", checkpointed" : "") << ", step " << step);
+        BOOST_TEST(recorded[step] == planned[step], boost::test_tools::per_element());
+        BOOST_TEST((size == 1 || !recorded[step].empty()));
+      }
+      world->barrier();
+    }
+}
+
+// As on devices: ranks of a host share no tensors, and collectives overlap inside a host, too.
+BOOST_AUTO_TEST_CASE(a_plan_lists_what_ranks_without_shared_memory_start) {
+  const auto world = Communicator::create_cpu(levin::test::runtime());
+  const int size = world->size();
+  auto ranks = ranks_of(*world);
+  ranks.share_memory = false;
+  const levin::ShardingOptions halves{.shard_group_size = size % 2 == 0 ? size / 2 : 1};
+  auto late = halves;
+  late.reduce_every_backward = false;
+  std::vector<std::pair<std::string, levin::StrategyConfig>> configs{{"ddp", levin::DDP{}},
+                                                                     {"zero1", levin::Zero1{}},
+                                                                     {"zero2", levin::Zero2{}},
+                                                                     {"fsdp", levin::FSDP{}},
+                                                                     {"hsdp of halves", levin::HSDP{halves}},
+                                                                     {"hsdp of halves, late", levin::HSDP{late}}};
+  if (ranks.ranks_per_node > 0) configs.emplace_back("hsdp", levin::HSDP{});
+  for (const auto& autocast_dtype : {std::optional<c10::ScalarType>(), std::optional(c10::ScalarType::BFloat16)})
+    for (const auto& [name, config] : configs) {
+      const auto calls = std::make_shared<Calls>();
+      RecordingCommunicator communicator(*world, calls, /*shares_memory=*/false);
+      const auto strategy = Strategy::create(config, communicator, 64, {}, {}, autocast_dtype);
+      const auto& sharding = strategy->plan();
+      if (name == "hsdp") BOOST_TEST(sharding.shard_ranks == ranks.ranks_per_node);
+      // `plan` describes the same ranks as a cluster.
+      if (ranks.ranks_per_node > 0) {
+        const levin::ClusterConfig cluster{
+            .nodes = ranks.hosts, .devices_per_node = ranks.ranks_per_node, .device_memory = levin::Bytes{int64_t{1} << 30}};
+        const auto planned = levin::resolve_strategy(config, levin::ranks_of(cluster), autocast_dtype);
+        BOOST_TEST(planned.describe() == sharding.describe());
+        BOOST_TEST(planned.shard_ranks == sharding.shard_ranks);
+        BOOST_TEST(bool(planned.placements == sharding.placements));
+      }
+      std::shared_ptr<Gpt> model;
+      {
+        const auto context = strategy->open_build_context();
+        at::manual_seed(1);
+        model = std::make_shared<Gpt>(6);
+      }
+      const levin::OptimizerSpec spec = levin::AdamW{.lr = 0.01};
+      const auto described = levin::describe_model(*model, {spec}, {}, sharding.options.min_num_params);
+      strategy->setup(*model, {spec});
+      auto recorded = record_steps(*strategy, *model, *calls, autocast_dtype);
+      const auto planned = planned_steps(described, sharding, ranks);
+      for (int step = 0; step < steps; step++) {
+        std::erase_if(recorded[step], [](const Call& call) { return call.op == CollectiveOp::barrier; });  // of shard groups on CPUs
+        BOOST_TEST_INFO_SCOPE(name << (autocast_dtype ? ", mixed" : "") << ", step " << step);
         BOOST_TEST(recorded[step] == planned[step], boost::test_tools::per_element());
         BOOST_TEST((size == 1 || !recorded[step].empty()));
       }

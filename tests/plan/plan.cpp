@@ -184,16 +184,36 @@ BOOST_AUTO_TEST_CASE(collectives_by_hand) {
   BOOST_CHECK(
       collectives_of(plan_of(levin::FSDP{full_shard, own}, node)) ==
       (Expected{{all_gather, 512}, {all_gather, 512}, {reduce_scatter, 512}, {reduce_scatter, 256}, {exchange, 128}, {all_gather, 256}}));
-  // A copy a node: the ranks of a node synchronize before all ranks do, and sums of halves go between the nodes.
+  // A copy a node: the ranks of a node synchronize before all ranks do, and sums of halves go between the nodes during the backward.
   BOOST_CHECK(collectives_of(plan_of(levin::HSDP{own}, two)) == (Expected{{all_gather, 512},
                                                                           {all_gather, 512},
                                                                           {reduce_scatter, 512},
                                                                           {reduce_scatter, 256},
+                                                                          {all_reduce, 256},
+                                                                          {all_reduce, 128},
                                                                           {barrier, 0},
                                                                           {exchange, 128},
-                                                                          {all_reduce, 128},
-                                                                          {all_reduce, 256},
                                                                           {all_gather, 256}}));
+  // Under a mixed precision the matrix of the unit travels in half the bytes, its bias by itself in fp32; sums are in fp32.
+  auto model = tiny();
+  model.parameters[2].dim = 1;
+  const auto mixed = [&](const ShardingOptions& options) {
+    const levin::FSDP fsdp{full_shard, options};
+    return collectives_of(
+        levin::make_plan(model, levin::resolve_strategy(fsdp, levin::ranks_of(node), c10::ScalarType::BFloat16), node, {.flops = 780}));
+  };
+  BOOST_CHECK(mixed(own) == (Expected{{all_gather, 256},
+                                      {all_gather, 256},
+                                      {all_gather, 256},
+                                      {all_gather, 256},
+                                      {reduce_scatter, 256},
+                                      {reduce_scatter, 512},
+                                      {reduce_scatter, 256},
+                                      {exchange, 128},
+                                      {all_gather, 256}}));
+  auto wide = own;
+  wide.param_dtype = levin::TransferDtype::float32;
+  BOOST_CHECK(mixed(wide) == collectives_of(plan_of(levin::FSDP{full_shard, own}, node)));
 }
 
 BOOST_AUTO_TEST_CASE(seconds_by_hand) {

@@ -126,6 +126,45 @@ BOOST_AUTO_TEST_CASE(deterministic) {
   fit(config, data, [&](Toy& toy) { toy.in_step = ask; });
 }
 
+BOOST_AUTO_TEST_CASE(benchmark) {
+  ToyData data;
+  auto& context = at::globalContext();
+  const auto in_step = [&](const TrainerConfig& config) {
+    bool value = false;
+    fit(config, data, [&](Toy& toy) { toy.in_step = [&] { value = context.benchmarkCuDNN(); }; });
+    return value;
+  };
+  BOOST_TEST(!in_step({.max_steps = 1}));
+  BOOST_TEST(in_step({.max_steps = 1, .benchmark = true}));
+  BOOST_TEST(!context.benchmarkCuDNN());  // as it was
+  context.setBenchmarkCuDNN(true);
+  BOOST_TEST(in_step({.max_steps = 1}));
+  BOOST_TEST(!in_step({.max_steps = 1, .benchmark = false}));
+  BOOST_TEST(!in_step({.max_steps = 1, .deterministic = levin::Deterministic::yes}));
+  BOOST_TEST(context.benchmarkCuDNN());
+  context.setBenchmarkCuDNN(false);
+}
+
+BOOST_AUTO_TEST_CASE(matmul_precision) {
+  ToyData data;
+  auto& context = at::globalContext();
+  const auto in_step = [&](std::optional<levin::MatmulPrecision> precision) {
+    std::optional<at::Float32MatmulPrecision> value;
+    fit({.max_steps = 1, .matmul_precision = precision}, data,
+        [&](Toy& toy) { toy.in_step = [&] { value = context.float32MatmulPrecision(); }; });
+    return *value;
+  };
+  using at::Float32MatmulPrecision, levin::MatmulPrecision;
+  BOOST_TEST(bool(in_step(MatmulPrecision::medium) == Float32MatmulPrecision::MEDIUM));
+  BOOST_TEST(bool(context.float32MatmulPrecision() == Float32MatmulPrecision::HIGHEST));  // as it was
+  BOOST_TEST(bool(in_step({}) == Float32MatmulPrecision::HIGHEST));
+  context.setFloat32MatmulPrecision("high");
+  BOOST_TEST(bool(in_step({}) == Float32MatmulPrecision::HIGH));
+  BOOST_TEST(bool(in_step(MatmulPrecision::highest) == Float32MatmulPrecision::HIGHEST));
+  BOOST_TEST(bool(context.float32MatmulPrecision() == Float32MatmulPrecision::HIGH));
+  context.setFloat32MatmulPrecision("highest");
+}
+
 BOOST_AUTO_TEST_CASE(detect_anomaly) {
   struct Broken : Toy {
     levin::Tensor training_step(const levin::Batch& batch) override {

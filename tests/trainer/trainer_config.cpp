@@ -56,6 +56,8 @@ const std::map<std::string, std::string> test_of_field{
     {"max_time", "trainer_trainer/max_time"},
     {"overfit_batches", "trainer_trainer/overfit_batches"},
     {"deterministic", "trainer_trainer/deterministic"},
+    {"benchmark", "trainer_trainer/benchmark"},
+    {"matmul_precision", "trainer_trainer/matmul_precision"},
     {"detect_anomaly", "trainer_trainer/detect_anomaly"},
     {"barebones", "trainer_trainer/barebones"},
     {"max_steps", "trainer_trainer/max_steps"},

@@ -2,25 +2,34 @@
 //   gpt speed STRATEGY STEPS [PRECISION [ACCELERATOR [NAME=NUMBER ...]]]   tokens a second over all ranks
 //   gpt memory STRATEGY                                                    the most bytes a rank holds for parameters, gradients and
 //                                                                          the optimizer's state
+//   gpt blocked STRATEGY STEPS [...]                                       how long a checkpoint in the background keeps the training
+//   gpt profile STRATEGY STEPS [...]                                       the time of a step by kernel (on the CPU by operation)
 // STRATEGY: single, ddp, zero1, zero2, fsdp, and ddp-private to fsdp-private, which share no memory.
-// NAME: layers, width, heads, context, batch, vocabulary, and clip, the largest norm of the gradient. GPT-2 with 124 M parameters:
-// layers=12 width=768 heads=12 context=1024 batch=16 vocabulary=50304.
+// NAME: layers, width, heads, context, batch, vocabulary, clip, the largest norm of the gradient, and tf32=1 for products of fp32 in TF32.
+// GPT-2 with 124 M parameters: layers=12 width=768 heads=12 context=1024 batch=16 vocabulary=50304.
 #include "../../jobs/gpt/gpt.h"
 
+#include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/randint.h>
 #include <fmt/core.h>
+#include <fmt/ranges.h>
+#include <stdlib.h>
 #include <sys/resource.h>
+#include <torch/csrc/autograd/profiler_kineto.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <string>
 
 #include "levin/core/number_text.h"
 #include "levin/parallel/strategy.h"
+#include "levin/session/checkpoints.h"
 #include "levin/session/session.h"
 
 namespace {
@@ -131,6 +140,68 @@ void memory(Steps& steps, const std::string& label) {
              most[0].item<double>(), steps.parameters(), most[1].item<double>(), windows.item<double>());
 }
 
+// With an optimizer's state of two numbers for each parameter, in memory that the file system gives.
+void blocked(Steps& steps, int64_t count, const std::string& label) {
+  auto& session = steps.session();
+  std::string folder = (std::filesystem::temp_directory_path() / "levin-bench-XXXXXX").string();
+  if (!mkdtemp(folder.data())) throw std::runtime_error("cannot make " + folder);
+  std::vector<double> seconds;
+  {
+    levin::Checkpoints checkpoints(session);
+    checkpoints.use(folder);
+    checkpoints.begin_training();
+    for (int64_t i = 0; i <= count; i++) {
+      steps.step();
+      session.count_step();
+      steps.synchronize();
+      const auto began = std::chrono::steady_clock::now();
+      checkpoints.request({.folder = folder, .name = "newest", .in_background = true});
+      checkpoints.at_boundary([&] {
+        levin::StateDict state;
+        session.add_progress(state);
+        return state;
+      });
+      if (i > 0) seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count());
+      checkpoints.finish();
+    }
+  }
+  std::filesystem::remove_all(folder);
+  std::sort(seconds.begin(), seconds.end());
+  if (session.rank() == 0)
+    fmt::print("{{\"case\": \"{}\", \"value\": {}, \"unit\": \"ms blocked\", \"parameters\": {}}}\n", label,
+               1e3 * seconds[seconds.size() / 2], steps.parameters());
+}
+
+void profile(Steps& steps, int64_t count, const std::string& label) {
+  using torch::profiler::impl::ActivityType;
+  const bool on_cpu = steps.session().device().is_cpu();
+  const torch::profiler::impl::ProfilerConfig config(torch::profiler::impl::ProfilerState::KINETO);
+  const std::set<ActivityType> activities{on_cpu ? ActivityType::CPU : ActivityType::CUDA};
+  for (int i = 0; i < 3; i++) steps.step();
+  steps.synchronize();
+  torch::autograd::profiler::prepareProfiler(config, activities);
+  torch::autograd::profiler::enableProfiler(config, activities);
+  for (int64_t i = 0; i < count; i++) steps.step();
+  steps.synchronize();
+  const auto result = torch::autograd::profiler::disableProfiler();
+  std::map<std::string, std::pair<double, int64_t>> sums;  // ms and number, by name
+  double all = 0;
+  for (const auto& event : result->events()) {
+    if ((event.deviceType() == at::kCPU) != on_cpu) continue;
+    const double ms = static_cast<double>(event.durationNs()) / 1e6 / static_cast<double>(count);
+    sums[event.name()].first += ms, sums[event.name()].second++;
+    all += ms;
+  }
+  std::vector<std::pair<double, std::string>> lines;
+  for (const auto& [name, sum] : sums)
+    lines.emplace_back(sum.first, fmt::format("{:8.3f} ms {:6.1f} x {}", sum.first,
+                                              static_cast<double>(sum.second) / static_cast<double>(count), name.substr(0, 100)));
+  std::sort(lines.rbegin(), lines.rend());
+  if (steps.session().rank() != 0) return;
+  for (size_t i = 0; i < std::min<size_t>(lines.size(), 25); i++) fmt::print("{}\n", lines[i].second);
+  fmt::print("{{\"case\": \"{}\", \"value\": {}, \"unit\": \"ms of {} a step\"}}\n", label, all, on_cpu ? "operations" : "kernels");
+}
+
 // A word NAME=NUMBER; false for an unknown name or an invalid number.
 bool set_option(const std::string& word, Size& size, levin::SessionConfig& config) {
   const std::map<std::string, int64_t*> sizes{{"layers", &size.layers},   {"width", &size.width},      {"heads", &size.heads},
@@ -143,6 +214,8 @@ bool set_option(const std::string& word, Size& size, levin::SessionConfig& confi
   if (number.empty() || *end != '\0' || !(value > 0)) return false;
   if (name == "clip")
     config.gradient_clip_val = value;
+  else if (name == "tf32")
+    at::globalContext().setFloat32MatmulPrecision("high");
   else if (const auto found = sizes.find(name); found != sizes.end())
     *found->second = static_cast<int64_t>(value);
   else
@@ -153,7 +226,8 @@ bool set_option(const std::string& word, Size& size, levin::SessionConfig& confi
 }  // namespace
 
 int main(int argc, char** argv) {
-  constexpr const char* usage = "gpt speed STRATEGY STEPS [PRECISION [ACCELERATOR [NAME=NUMBER ...]]] | gpt memory STRATEGY\n";
+  constexpr const char* usage =
+      "gpt speed|blocked|profile STRATEGY STEPS [PRECISION [ACCELERATOR [NAME=NUMBER ...]]] | gpt memory STRATEGY\n";
   if (argc < 3) return std::fputs(usage, stderr), 78;
   const std::string mode = argv[1], strategy = argv[2];
   levin::MpiRuntime mpi;
@@ -169,8 +243,13 @@ int main(int argc, char** argv) {
   Steps steps(mpi, config, size);
   const std::string label =
       fmt::format("{}{} on {} ranks", strategy, precision == "32-true" ? "" : ", " + precision, steps.session().size());
+  const int64_t count = argc > 3 ? levin::parse_number<int64_t>(argv[3]).value() : 5;
   if (mode == "speed")
-    speed(steps, argc > 3 ? levin::parse_number<int64_t>(argv[3]).value() : 5, label);
+    speed(steps, count, label);
+  else if (mode == "blocked")
+    blocked(steps, count, label);
+  else if (mode == "profile")
+    profile(steps, count, label);
   else
     memory(steps, label);
 }

@@ -1,7 +1,8 @@
 // The time of a training step of Levin's Trainer, on an MLP over 60000 x 784 floats, batch 64, AdamW, one thread a rank:
 //   step overhead            the Trainer with a CSV logger, and a raw LibTorch loop, in turn in one process
 //   step hooks               manual optimization and five callbacks that do nothing, and the Trainer without them, in turn
-//   step single              epochs 2 and 3 of 784-16-10, with a CSV logger; Lightning's script does the same
+//   step single [CLIP]       epochs 2 and 3 of 784-16-10, with a CSV logger; Lightning's script does the same. CLIP: the largest norm of
+//                            the gradient
 //   step ddp WIDTH STEPS     784-WIDTH-WIDTH-10 on all ranks
 //   step alone WIDTH STEPS   the same, every rank by itself: what communication costs
 #include <ATen/Parallel.h>
@@ -21,6 +22,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -233,10 +235,11 @@ void hooks(levin::MpiRuntime& mpi) {
   print_pairs(ours, theirs);
 }
 
-void single(levin::MpiRuntime& mpi) {
+void single(levin::MpiRuntime& mpi, std::optional<double> clip) {
   const Folder folder;
   auto config = quiet_config();
   config.max_epochs = 3;
+  config.session.gradient_clip_val = clip;
   levin::Trainer trainer(config, mpi);
   trainer.add_logger(std::make_shared<levin::CSVLogger>(folder.path + "/metrics.csv"));
   auto model = trainer.build<Classifier>(16, false);
@@ -275,12 +278,12 @@ int main(int argc, char** argv) {
   } else if (mode == "hooks") {
     hooks(world);
   } else if (mode == "single") {
-    single(world);
+    single(world, argc > 2 ? std::optional(levin::parse_number<double>(argv[2]).value()) : std::nullopt);
   } else if ((mode == "ddp" || mode == "alone") && argc == 4) {
     levin::MpiRuntime self(MPI_COMM_SELF);
     wide(world, mode == "ddp" ? world : self, levin::parse_number<int64_t>(argv[2]).value(), levin::parse_number<int64_t>(argv[3]).value());
   } else {
-    fmt::print(stderr, "step overhead | hooks | single | ddp WIDTH STEPS | alone WIDTH STEPS\n");
+    fmt::print(stderr, "step overhead | hooks | single [CLIP] | ddp WIDTH STEPS | alone WIDTH STEPS\n");
     return 78;
   }
 }

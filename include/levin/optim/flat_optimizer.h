@@ -36,6 +36,11 @@ class FlatOptimizer {
   virtual void step(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, double lr, double weight_decay) const = 0;
   /// Updates slices that do not overlap; those on a device together, where a launch can take several.
   virtual void step_all(const std::vector<SliceUpdate>& slices) const;
+  /// Whether step_unless exists, which skips an update by a number on the device.
+  virtual bool skips_on_device() const { return false; }
+  /// step_all of slices on a device, which changes nothing where `skip` [], fp32 and on that device, is 1 instead of 0. The host does not
+  /// read it and counts the update in OptimizerState::step; uncount it when the skip is known.
+  virtual void step_unless(const Tensor& skip, const std::vector<SliceUpdate>& slices) const;
 };
 
 /// An optimizer whose step length depends on norms of each whole parameter. A slice may hold parts of several

@@ -16,6 +16,7 @@ struct ParameterInfo {
   int unit = 0;         ///< 0 is the root unit
   int group_id = 0;     ///< its parameter group: the set of optimizer options that applies to it
   int optimizer = 0;    ///< index of the optimizer that trains it
+  int64_t dim = 2;      ///< number of dimensions
 };
 
 /// A unit of a model without its module.

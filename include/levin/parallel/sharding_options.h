@@ -28,7 +28,8 @@ struct ShardingOptions {
   int64_t limit_all_gathers = 2;                 ///< all-gathers in flight at once
   std::optional<int64_t> shard_group_size = {};  ///< ranks that hold one copy together (hsdp); null: those of a host
   bool reduce_every_backward = true;
-  std::optional<TransferDtype> param_dtype = {};   ///< of all-gathers and compute; null: the parameters'
+  /// Of all-gathers and compute. Null: of matrices the compute dtype of a mixed precision, else the parameters' own.
+  std::optional<TransferDtype> param_dtype = {};
   std::optional<TransferDtype> reduce_dtype = {};  ///< of reductions; null: the gradients'
   bool offload_parameters = false;
   bool offload_optimizer = false;
@@ -41,7 +42,8 @@ LEVIN_CONFIG(ShardingOptions, (share_parameters, "how far ranks on CPUs share on
              (shard_group_size, "of hsdp: ranks that hold one copy together; null: those of a host", at_least(1)),
              (reduce_every_backward,
               "sharded gradients are reduced in every backward of an accumulation; false: in the last one, and whole until then"),
-             (param_dtype, "dtype that units are gathered and computed in; null: that of the parameters"),
+             (param_dtype,
+              "dtype that units are gathered and computed in; null: of matrices that of a mixed precision, else the parameters'"),
              (reduce_dtype, "dtype that gradients are summed in between ranks; null: their own"),
              (offload_parameters, "keep this rank's part of the parameters in host memory"),
              (offload_optimizer, "keep the optimizer's state in host memory, and update there"))

@@ -1,4 +1,7 @@
 #pragma once
+#include <c10/core/ScalarType.h>
+
+#include <optional>
 #include <string>
 
 #include "levin/comm/mesh.h"
@@ -38,7 +41,11 @@ struct ShardingPlan {
   ShardingOptions options;
   int shard_ranks = 1;  ///< ranks that hold one copy together; ranks / shard_ranks is the number of replicas
   int ranks = 1;
+  std::optional<c10::ScalarType> autocast_dtype;  ///< of a mixed precision
 
+  /// The dtype in which matrices of units are unsharded, where param_dtype does not say it and a mixed precision computes with them in
+  /// another one than the parameters' own. Vectors, such as biases and the weights of norms, keep theirs.
+  std::optional<c10::ScalarType> matrix_dtype() const noexcept { return by_unit() && !options.param_dtype ? autocast_dtype : std::nullopt; }
   /// Placements of a unit's groups. The root unit (0) is used throughout a step, so its parameters are never resharded.
   Placements of_unit(int unit) const noexcept;
   /// Whether only the first rank of a node writes parameters, and the others see what it wrote.
@@ -59,7 +66,7 @@ ShareParameters share_parameters_of(const StrategyConfig& config);
 /// Whether a shared copy is required, so that private memory in its place is an error.
 constexpr bool must_share(ShareParameters share) { return share == ShareParameters::node || share == ShareParameters::numa; }
 /// ConfigError for what these ranks cannot do: single_device on several ranks, shared memory on devices without it, a shard group that does
-/// not divide the ranks.
-ShardingPlan resolve_strategy(const StrategyConfig& config, const Ranks& ranks);
+/// not divide the ranks. `autocast_dtype`: of a mixed precision.
+ShardingPlan resolve_strategy(const StrategyConfig& config, const Ranks& ranks, std::optional<c10::ScalarType> autocast_dtype = {});
 
 }  // namespace levin

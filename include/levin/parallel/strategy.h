@@ -1,4 +1,6 @@
 #pragma once
+#include <c10/core/Device.h>
+
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -35,18 +37,21 @@ class Strategy {
  public:
   ~Strategy();
   /// Resolves `config` for the communicator's ranks; ConfigError as of resolve_strategy. `alignment_bytes` of every parameter. `check`
-  /// checks memory in setup, on CPUs; null: no check. Collective.
+  /// checks memory in setup, on CPUs; null: no check. `autocast_dtype`: of a mixed precision, in which units' matrices are then unsharded
+  /// (ShardingPlan::matrix_dtype). Collective.
   static std::unique_ptr<Strategy> create(const StrategyConfig& config, Communicator& communicator, int64_t alignment_bytes = 64,
-                                          Log log = {}, MemoryCheck check = {});
+                                          Log log = {}, MemoryCheck check = {}, std::optional<c10::ScalarType> autocast_dtype = {});
   /// The same on a mesh, which outlives the strategy: gradients and weights are summed over mesh.loss(), signals over all ranks.
   static std::unique_ptr<Strategy> create(const StrategyConfig& config, Mesh& mesh, int64_t alignment_bytes = 64, Log log = {},
-                                          MemoryCheck check = {});
+                                          MemoryCheck check = {}, std::optional<c10::ScalarType> autocast_dtype = {});
 
   std::string describe() const { return plan().describe(); }
   /// setup may change it: `auto`, a custom optimizer, or too little shared memory.
   const ShardingPlan& plan() const noexcept;
   /// Bytes of parameters, gradients and optimizer state on this rank.
   const MemoryMeter& memory() const noexcept;
+  /// Of its parameters.
+  c10::Device device() const noexcept;
 
   /// Notes the units of a model that is built while the context is open. Where parameters are sharded, a finished unit is sharded at once,
   /// its floating-point shards in `dtype`, and its tensors have no memory until setup (deferred).
@@ -66,7 +71,10 @@ class Strategy {
   /// Until it is called with null, the parameters of other optimizers require no gradient, and backward is for this one alone.
   void toggle(std::optional<size_t> optimizer);
   /// Gradients are accumulated times `scale`, on all ranks alike, and divided by it in reduce. Gradients accumulated so far are rescaled.
-  void scale_gradients(double scale);
+  /// `on_device`: a further factor, float64 without dimensions on the gradients' device, which the host does not read; do not write to it
+  /// afterwards.
+  void scale_gradients(double scale, const Tensor& on_device = {});
+  /// Without the factor on the device.
   double gradient_scale() const noexcept;
   /// The next backward is the last of this optimizer's step: between hosts and devices, reductions overlap it. On all ranks or none.
   /// Sharded gradients are reduced in every backward anyway, so all ranks make equally many, unless reduce_every_backward is off.
@@ -93,8 +101,14 @@ class Strategy {
   /// After reduce: this rank's shards of the mean gradient. Local.
   std::vector<GradientSlice> gradients(size_t optimizer = 0);
   /// After reduce, once: one optimizer step. `schedule` maps a parameter group's base learning rate to that of this step. All ranks read
-  /// the new parameters after it. Collective.
-  void update(const std::function<double(double)>& schedule, size_t optimizer = 0);
+  /// the new parameters after it. `skip`, where skips_on_device(): fp32 without dimensions on the gradients' device, the same on all ranks;
+  /// if it is 1 instead of 0, the parameters and the optimizer's state stay as they are. The host does not read it: it counts the update,
+  /// and calls uncount_update when it knows of the skip. Collective.
+  void update(const std::function<double(double)>& schedule, size_t optimizer = 0, const Tensor& skip = {});
+  /// Whether update takes `skip`: on devices, where updates are not offloaded and all optimizers can. The same on all ranks.
+  bool skips_on_device() const;
+  /// An earlier update of the optimizer was skipped: optimizer_steps does not count it. Local.
+  void uncount_update(size_t optimizer);
   /// Forgets gradients and weights of the step. Collective after a reduce without an update, else local.
   void zero_grad(size_t optimizer = 0);
 

@@ -116,6 +116,8 @@ class Session : public StopAgreement {
   /// Newly logged values, the same on all ranks, for schedules that wait for a plateau. A schedule reads each new value once, when its
   /// interval is over.
   void note_values(const NamedValues& values);
+  /// Whether a plateau schedule reads values after each step.
+  bool monitors_steps() const;
   /// After every step and epoch, as `interval` says: schedules of this interval read their new values. ConfigError, with the names
   /// there are, where `logged`, all that was logged so far, lacks a monitored value; null: it may still be logged.
   void step_schedulers(Interval interval, const NamedValues* logged);
@@ -159,7 +161,7 @@ class Session : public StopAgreement {
   /// matches no name, or maps two names to one.
   void load_weights(const InitialWeights& init);
   /// For a loop that writes its own checkpoints: step, epoch, seed, schedules, loss scale.
-  void add_progress(StateDict& state) const;
+  void add_progress(StateDict& state);
   void restore_progress(const StateDict& state);
   /// Steps and epochs done; the loop sets the epoch and the lengths, for schedules.
   Progress& progress() noexcept { return progress_; }

@@ -57,6 +57,11 @@ class LogCollection {
 
   /// The last batch's on_step values, over all ranks. Collective.
   NamedValues step_values(Communicator& communicator);
+  /// The same in two parts. The first is local and waits for no device: it starts copies of the values. They may be finished after later
+  /// batches, in the order of their starts.
+  class StepValues;
+  std::shared_ptr<const StepValues> start_step_values() const;
+  static NamedValues finish_step_values(const StepValues& values, Communicator& communicator);
   /// The epoch's values, over all ranks; the next epoch begins. Collective, one all-reduce for all of them.
   NamedValues epoch_values(Communicator& communicator);
   /// This rank's last values, for a progress bar.

@@ -14,6 +14,14 @@ namespace levin {
 enum class Deterministic { no, yes, warn };
 LEVIN_ENUM(Deterministic, (no, "false"), (yes, "true"), (warn, "warn"))
 
+/// How exactly matrix products of fp32 tensors are computed, by the values of torch.set_float32_matmul_precision.
+enum class MatmulPrecision {
+  highest,  ///< in fp32
+  high,     ///< in TF32, or as sums of bf16 products, where the hardware has them
+  medium    ///< in bf16 where the hardware has it
+};
+LEVIN_ENUM(MatmulPrecision, (highest, "highest"), (high, "high"), (medium, "medium"))
+
 /// The options of a Trainer. Names and meanings are Lightning's where it has them.
 struct TrainerConfig {
   SessionConfig session = {};
@@ -41,6 +49,8 @@ struct TrainerConfig {
   CallbackChoices callbacks = {};
   LoggerChoices logger = {};
   Deterministic deterministic = Deterministic::no;
+  std::optional<bool> benchmark = {};
+  std::optional<MatmulPrecision> matmul_precision = {};
   bool detect_anomaly = false;
   bool barebones = false;
   bool test_after_fit = false;
@@ -71,6 +81,8 @@ LEVIN_CONFIG(TrainerConfig, (session, "", flattened), (devices, "expected number
              (enable_checkpointing, "make checkpoints, after each epoch where no model_checkpoint says otherwise; null: true"),
              (callbacks, "callbacks by name"), (logger, "where metrics go: true (the csv logger), false, or loggers by name"),
              (deterministic, "refuse operations that are not deterministic; warn: only say so"),
+             (benchmark, "let cuDNN measure its algorithms for each new shape; null: LibTorch's setting, false with deterministic"),
+             (matmul_precision, "of matrix products in fp32; high allows TF32, medium bf16; null: LibTorch's setting"),
              (detect_anomaly, "name the operation whose gradient is NaN; slow"),
              (barebones, "measure raw speed: no logging, progress bar, summary or sanity check"),
              (test_after_fit, "test the trained model at the end of fit"))

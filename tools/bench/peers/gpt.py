@@ -1,6 +1,8 @@
 """PyTorch: a GPT with fused AdamW, one thread a rank; on CPUs one of 25 M parameters, on gloo, on GPUs one of 125 M, on NCCL. Tokens a
 second over all ranks. gpt.py single|ddp|fsdp STEPS [bf16] [cuda] [compile] [NAME=NUMBER ...]; started by torchrun where there are several
-ranks, or any strategy. NAME: layers, width, heads, context, batch, vocabulary, and clip, the largest norm of the gradient."""
+ranks, or any strategy. NAME: layers, width, heads, context, batch, vocabulary, clip, the largest norm of the gradient, and tf32=1 for
+products of fp32 in TF32. With the word profile: the time of a step by kernel; with the word blocked: how long
+torch.distributed.checkpoint.async_save keeps its caller (one rank)."""
 import os
 import sys
 import time
@@ -17,8 +19,10 @@ sizes = dict(zip(("layers", "width", "heads", "context", "batch", "vocabulary"),
                  (10, 1024, 16, 1024, 16, 256) if DEVICE == "cuda" else (8, 512, 8, 256, 4, 256)))
 given = dict(word.split("=") for word in sys.argv[3:] if "=" in word)
 CLIP = float(given.pop("clip", 0))
+if given.pop("tf32", None):
+    torch.set_float32_matmul_precision("high")
 if unknown := set(given) - set(sizes):
-    sys.exit(f"gpt.py: unknown option {', '.join(unknown)}; choose one of {', '.join(sizes)}, clip")
+    sys.exit(f"gpt.py: unknown option {', '.join(unknown)}; choose one of {', '.join(sizes)}, clip, tf32")
 LAYERS, WIDTH, HEADS, CONTEXT, BATCH, VOCABULARY = {**sizes, **{name: int(number) for name, number in given.items()}}.values()
 
 
@@ -50,6 +54,44 @@ class Gpt(nn.Module):
         for block in self.blocks:
             x = block(x)
         return F.linear(self.norm(x), self.tokens.weight)
+
+
+def profile(step, steps, meet):
+    from torch.profiler import ProfilerActivity, profile as record
+    activity = ProfilerActivity.CUDA if DEVICE == "cuda" else ProfilerActivity.CPU
+    with record(activities=[activity]) as recorded:
+        for _ in range(steps):
+            step()
+        meet()
+    sums = {}
+    for event in recorded.profiler.kineto_results.events():
+        if (event.device_type() == torch.autograd.DeviceType.CPU) == (DEVICE == "cpu"):
+            ms, count = sums.get(event.name(), (0, 0))
+            sums[event.name()] = ms + event.duration_ns() / 1e6 / steps, count + 1
+    for name, (ms, count) in sorted(sums.items(), key=lambda item: -item[1][0])[:25]:
+        print(f"{ms:8.3f} ms {count / steps:6.1f} x {name[:100]}")
+    report("profile", sum(ms for ms, _ in sums.values()), "ms of kernels a step" if DEVICE == "cuda" else "ms of operations a step")
+
+
+def blocked(model, optimizer, step, steps, meet, parameters):
+    import tempfile
+
+    from torch.distributed.checkpoint import async_save
+    from torch.distributed.checkpoint.state_dict import get_state_dict
+    with tempfile.TemporaryDirectory() as folder:
+        dist.init_process_group("cpu:gloo,cuda:nccl" if DEVICE == "cuda" else "gloo", init_method=f"file://{folder}/meeting", rank=0,
+                                world_size=1)
+        times = []
+        for turn in range(steps + 1):
+            step()
+            meet()
+            began = time.perf_counter()
+            weights, state = get_state_dict(model, optimizer)
+            saved = async_save({"model": weights, "optimizer": state}, checkpoint_id=f"{folder}/{turn}")
+            times.append(time.perf_counter() - began)
+            saved.result()
+        report("async_save", 1e3 * sorted(times[1:])[len(times[1:]) // 2], "ms blocked", parameters=parameters)
+        dist.destroy_process_group()
 
 
 def main():
@@ -104,6 +146,10 @@ def main():
     for _ in range(3):
         step()
     meet()
+    if "profile" in sys.argv[3:]:
+        return profile(step, steps, meet)
+    if "blocked" in sys.argv[3:]:
+        return blocked(model, optimizer, step, steps, meet, parameters)
     began = time.perf_counter()
     for _ in range(steps):
         step()

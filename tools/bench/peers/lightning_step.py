@@ -1,5 +1,5 @@
 """Lightning: the time of a training step of an MLP 784-16-10, batch 64, fused AdamW, one thread, a CSV logger every 50 steps; no bar,
-no checkpoints, no worker processes. Epochs 2 and 3 are timed. lightning_step.py [cuda]"""
+no checkpoints, no worker processes. Epochs 2 and 3 are timed. lightning_step.py [cuda] [clip=NORM]"""
 import logging
 import sys
 import tempfile
@@ -47,9 +47,10 @@ def main():
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     loader = DataLoader(TensorDataset(*samples()), batch_size=64, shuffle=True, num_workers=0)
     clock = Clock()
+    clip = next((float(word[5:]) for word in sys.argv[1:] if word.startswith("clip=")), None)
     with tempfile.TemporaryDirectory() as folder:
-        lightning.Trainer(max_epochs=3, accelerator="gpu" if "cuda" in sys.argv[1:] else "cpu", devices=1, logger=CSVLogger(folder), log_every_n_steps=50, callbacks=[clock],
-                          enable_progress_bar=False, enable_checkpointing=False, enable_model_summary=False).fit(Classifier(), loader)
+        lightning.Trainer(max_epochs=3, accelerator="gpu" if "cuda" in sys.argv[1:] else "cpu", devices=1, logger=CSVLogger(folder),
+                          log_every_n_steps=50, callbacks=[clock], gradient_clip_val=clip, enable_progress_bar=False, enable_checkpointing=False, enable_model_summary=False).fit(Classifier(), loader)
     report("MLP 784-16-10, batch 64", 1e6 * median(clock.epochs[1:]), "us/step", versions={"lightning": lightning.__version__})
 
 

@@ -1,5 +1,5 @@
 """PyTorch without a trainer: the time of a training step of an MLP 784-16-10, batch 64, fused AdamW, one thread, with shuffled batches from
-host memory. Epochs 2 and 3 are timed. mlp_step.py [cuda]"""
+host memory. Epochs 2 and 3 are timed. mlp_step.py [cuda] [clip=NORM]"""
 import sys
 import time
 
@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from common import median, mlp, report, samples
 
 DEVICE = "cuda" if "cuda" in sys.argv[1:] else "cpu"
+CLIP = next((float(word[5:]) for word in sys.argv[1:] if word.startswith("clip=")), 0)
 
 
 def main():
@@ -26,6 +27,8 @@ def main():
         for batch in batches:
             loss = F.cross_entropy(model(to_device(images[batch])), to_device(labels[batch]))
             loss.backward()
+            if CLIP:
+                torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
             optimizer.step()
             optimizer.zero_grad()
         if DEVICE == "cuda":
