@@ -9,7 +9,7 @@ void check_cuda(cudaError_t code, const char* call) {
 }
 
 void check_nccl(ncclResult_t code, const char* call, ncclComm_t communicator) {
-  if (code == ncclSuccess || code == ncclInProgress) return;
+  if (code == ncclSuccess) return;
   const char* details = ncclGetLastError(communicator);
   throw CudaError(
       fmt::format("{} failed: {}{}", call, ncclGetErrorString(code), details && *details ? fmt::format(" ({})", details) : std::string()),

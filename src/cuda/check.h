@@ -16,7 +16,7 @@ class CudaError : public Error {
 
 /// Throws a CudaError that names the call and CUDA's own words when `code` is not cudaSuccess.
 void check_cuda(cudaError_t code, const char* call);
-/// The same for NCCL; `communicator` may be null. ncclInProgress is no error.
+/// The same for NCCL; `communicator` may be null.
 void check_nccl(ncclResult_t code, const char* call, ncclComm_t communicator = nullptr);
 
 }  // namespace levin

@@ -35,9 +35,9 @@ class CudaAccelerator : public Accelerator {
     return {c10::kCUDA, static_cast<c10::DeviceIndex>(count == 1 ? 0 : local_rank)};
   }
 
-  std::unique_ptr<Communicator> communicator(const MpiRuntime& runtime, const std::string& window_directory,
+  std::unique_ptr<Communicator> communicator(const MpiRuntime& runtime, const CommunicatorOptions& options,
                                              c10::Device device) const override {
-    return NcclCommunicator::create(runtime, window_directory, device);
+    return NcclCommunicator::create(runtime, options, device);
   }
 
   int64_t alignment_bytes() const override { return 256; }

@@ -1,54 +1,30 @@
 #include "nccl_communicator.h"
 
 #include <ATen/ops/from_blob.h>
-#include <ATen/ops/zeros.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <cstring>
-#include <numeric>
+#include <exception>
 #include <thread>
 
 #include "levin/comm/host_values.h"
 #include "levin/comm/node_group.h"
 #include "levin/comm/topology.h"
+#include "nccl_arguments.h"
+#include "nccl_start.h"
 
 namespace levin {
 namespace {
 
-ncclDataType_t type_of(at::ScalarType dtype) {
-  switch (dtype) {
-    case at::kFloat: return ncclFloat32;
-    case at::kDouble: return ncclFloat64;
-    case at::kHalf: return ncclFloat16;
-    case at::kBFloat16: return ncclBfloat16;
-    case at::kLong: return ncclInt64;
-    case at::kInt: return ncclInt32;
-    case at::kChar: return ncclInt8;
-    case at::kByte: return ncclUint8;
-    default:
-      throw UsageError("cuda", fmt::format("a reduction of {}", c10::toString(dtype)),
-                       "NCCL reduces fp16, bf16, fp32, fp64, int8, uint8, int32 and int64");
-  }
-}
+using namespace std::chrono_literals;
+using detail::Call, detail::Kind;
+constexpr auto patience_at_the_end = 10s;  // after the timeout of an operation
 
-ncclRedOp_t operation_of(ReduceOp op, at::ScalarType dtype) {
-  if (op == ReduceOp::mean && !at::isFloatingType(dtype))
-    throw UsageError("cuda", fmt::format("the mean of {}", c10::toString(dtype)), "sum them, or convert to a floating-point dtype");
-  switch (op) {
-    case ReduceOp::sum: return ncclSum;
-    case ReduceOp::mean: return ncclAvg;
-    case ReduceOp::min: return ncclMin;
-    case ReduceOp::max: return ncclMax;
-  }
-  return ncclSum;
-}
-
-// Objects that a collective on the stream needs until its end.
+// Tensors that an operation on the stream needs until its end.
 struct Flight {
-  Flight(std::vector<Tensor> used, c10::cuda::CUDAStream on) : tensors(std::move(used)), stream(on) {}
+  Flight(std::vector<Tensor> used, c10::cuda::CUDAStream on, std::shared_ptr<NcclOperation> what)
+      : tensors(std::move(used)), stream(on), operation(std::move(what)) {}
   // Nobody has waited: the allocator must not give the memory away before the stream is through.
   ~Flight() {
     if (landed) return;
@@ -62,7 +38,7 @@ struct Flight {
 
   std::vector<Tensor> tensors;
   c10::cuda::CUDAStream stream;
-  c10::cuda::CUDAEvent done;
+  std::shared_ptr<NcclOperation> operation;
   bool landed = false;
 };
 
@@ -76,7 +52,7 @@ class NcclGroup {
   NcclGroup(const NcclGroup&) = delete;
   NcclGroup& operator=(const NcclGroup&) = delete;
   void add(ncclResult_t result) {
-    if (result_ == ncclSuccess || result_ == ncclInProgress) result_ = result;
+    if (result_ == ncclSuccess) result_ = result;
   }
   ncclResult_t end() {
     ended_ = true;
@@ -89,74 +65,48 @@ class NcclGroup {
   bool ended_ = false;
 };
 
-// Throws what ended the job.
-NcclLink::Poll poll_of(Communicator& host) {
-  return [node = host.node()] {
+// Throws what ended the job. A Work that lives on keeps the host's communicator.
+Poll poll_of(const std::shared_ptr<Communicator>& host) {
+  return [host] {
+    const auto* node = host->node();
     if (!node->aborted()) return;
     const auto notice = node->abort_notice();
     throw CommunicatorAborted(notice.by_rank, notice.reason);
   };
 }
 
-cudaUUID_t id_of(c10::Device device) {
-  cudaDeviceProp properties{};
-  check_cuda(cudaGetDeviceProperties(&properties, device.index()), "cudaGetDeviceProperties");
-  return properties.uuid;
-}
+bool mpi_is_for_threads(const MpiRuntime& runtime) { return runtime.thread_level() >= MPI_THREAD_MULTIPLE; }
 
-// Sets the device, and sees that no other rank of the host has it too; NCCL's words for that would be "invalid usage". All ranks get an
-// error where one does.
-void take_device(const MpiRuntime& runtime, NodeGroup& node, c10::Device device) {
-  const auto mine = on_all_ranks(runtime.communicator(), "cuda", [&] {
-    check_cuda(cudaSetDevice(device.index()), "cudaSetDevice");
-    return id_of(device);
-  });
-  std::vector<cudaUUID_t> all(static_cast<size_t>(node.size()));
-  node.exchange_structs(mine, std::span(all));
-  on_all_ranks(runtime.communicator(), "cuda", [&] {
-    for (int other = 0; other < node.size(); other++)
-      if (other != node.rank() && std::memcmp(&all[static_cast<size_t>(other)], &mine, sizeof(mine)) == 0)
-        throw ConfigError(fmt::format("{} ranks on a host, and its local ranks {} and {} have the same GPU", node.size(),
-                                      std::min(other, node.rank()), std::max(other, node.rank())),
-                          "start at most one rank for each GPU, and let a rank see all of its host's GPUs or its own alone", "cuda");
-  });
-}
-
-// For the message of a NCCL timeout.
-std::string hosts_of(const MpiRuntime& runtime) {
-  constexpr size_t most = 8;
-  std::vector<std::string> hosts;
-  const auto topology = Topology::discover(runtime);
-  for (const auto& location : topology.locations())
-    if (std::find(hosts.begin(), hosts.end(), location.host) == hosts.end()) hosts.push_back(location.host);
-  const bool cut = hosts.size() > most;
-  if (cut) hosts.resize(most);
-  return fmt::format("{} ranks on {}{}; rank {} on {} waited", runtime.size(), fmt::join(hosts, ", "), cut ? ", …" : "", runtime.rank(),
-                     topology.self().host);
-}
-
-// Rank 0's id, or its error on all ranks.
-ncclUniqueId share_id(const MpiRuntime& runtime) {
-  auto id = on_all_ranks(runtime.communicator(), "cuda", [&] {
-    ncclUniqueId id{};
-    if (runtime.rank() == 0) check_nccl(ncclGetUniqueId(&id), "ncclGetUniqueId");
-    return id;
-  });
-  check_mpi(MPI_Bcast(&id, sizeof(id), MPI_BYTE, 0, runtime.communicator()), "MPI_Bcast");
-  return id;
+Tensor plain_zeros(int64_t numel, at::ScalarType dtype, c10::Device device) {
+  const size_t bytes = static_cast<size_t>(numel) * c10::elementSize(dtype);
+  auto memory = c10::cuda::CUDACachingAllocator::get()->allocate(bytes);
+  void* const data = memory.get();
+  const auto deleter = memory.get_deleter();
+  Tensor tensor = at::for_blob(data, {numel})
+                      .context(memory.release_context(), deleter)
+                      .options(at::TensorOptions(dtype).device(device))
+                      .target_device(device)
+                      .make_tensor();
+  if (bytes > 0) check_cuda(cudaMemsetAsync(data, 0, bytes, c10::cuda::getCurrentCUDAStream(device.index())), "cudaMemsetAsync");
+  return tensor;
 }
 
 }  // namespace
 
-std::unique_ptr<NcclCommunicator> NcclCommunicator::create(const MpiRuntime& runtime, const std::string& window_directory,
-                                                           c10::Device device, std::chrono::seconds limit) {
-  const std::string hosts = hosts_of(runtime);
-  std::shared_ptr<Communicator> host = Communicator::create_cpu(runtime, window_directory);
+std::unique_ptr<NcclCommunicator> NcclCommunicator::create(const MpiRuntime& runtime, const CommunicatorOptions& options,
+                                                           c10::Device device) {
+  const auto topology = Topology::discover(runtime);
+  std::shared_ptr<Communicator> host = Communicator::create_cpu(runtime, options.window_directory);
   take_device(runtime, *host->node(), device);
-  const ncclUniqueId id = share_id(runtime);
+  const auto ids = share_ids(runtime);
+  Parts parts{host, nullptr, MPI_COMM_NULL, options.timeout, "world", levin::rank_names(topology), levin::ranks_and_hosts(topology)};
+  if (mpi_is_for_threads(runtime)) check_mpi(MPI_Comm_dup(runtime.communicator(), &parts.roll_call), "MPI_Comm_dup");
   try {
-    auto link = NcclLink::connect(id, runtime.rank(), runtime.size(), poll_of(*host), limit, hosts);
-    return std::unique_ptr<NcclCommunicator>(new NcclCommunicator(std::move(host), std::move(link), device, limit, hosts));
+    const auto& self = parts.rank_names[static_cast<size_t>(runtime.rank())];
+    parts.link =
+        NcclLink::connect(ids, runtime.rank(), runtime.size(),
+                          {device, poll_of(host), options.timeout, fmt::format("{}; {} waited", parts.ranks_and_hosts, self), parts.name});
+    return std::unique_ptr<NcclCommunicator>(new NcclCommunicator(std::move(parts), device));
   } catch (const CommunicatorAborted&) {
     throw;
   } catch (const std::exception& error) {
@@ -165,50 +115,63 @@ std::unique_ptr<NcclCommunicator> NcclCommunicator::create(const MpiRuntime& run
   }
 }
 
-NcclCommunicator::NcclCommunicator(std::shared_ptr<Communicator> host, std::shared_ptr<NcclLink> link, c10::Device device,
-                                   std::chrono::seconds limit, std::string hosts, std::optional<c10::cuda::CUDAStream> stream)
-    : host_(std::move(host)),
-      link_(std::move(link)),
+NcclCommunicator::NcclCommunicator(Parts parts, c10::Device device)
+    : parts_(std::move(parts)),
+      host_(parts_.host),
+      link_(parts_.link),
       device_(device),
-      limit_(limit),
-      hosts_(std::move(hosts)),
-      stream_(stream ? *stream : c10::cuda::getStreamFromPool(/*isHighPriority=*/true, device.index())),
-      watch_(std::make_unique<NcclWatch>(link_, *host_, device)) {
+      stream_(parts_.stream ? *parts_.stream : c10::cuda::getStreamFromPool(/*isHighPriority=*/true, device.index())),
+      exceptions_(std::uncaught_exceptions()),
+      memory_(std::make_shared<NcclMemory>(link_, stream_)),
+      watch_(std::make_unique<NcclWatch>(link_, host_, memory_, std::make_unique<RollCall>(parts_.roll_call),
+                                         NcclWatch::Options{device, parts_.timeout, parts_.name, parts_.rank_names})) {
   rank_ = host_->rank();
   size_ = host_->size();
 }
 
-NcclCommunicator::~NcclCommunicator() = default;
-
-void NcclCommunicator::check(const Tensor& tensor) const {
-  if (!tensor.defined() || tensor.device() != device_ || !tensor.is_contiguous())
-    throw UsageError("cuda",
-                     fmt::format("a collective on a tensor that is {}",
-                                 !tensor.defined()            ? std::string("undefined")
-                                 : tensor.device() != device_ ? fmt::format("on {}, not on {}", tensor.device().str(), device_.str())
-                                                              : std::string("not contiguous")),
-                     "give contiguous tensors of the communicator's device; cpu() takes those in host memory");
+NcclCommunicator::~NcclCommunicator() {
+  const bool unwinding = std::uncaught_exceptions() > exceptions_;
+  if (unwinding) host_->abort("an exception left the scope of its communicator");
+  if (unwinding || !watch_->wait_until_idle(parts_.timeout + patience_at_the_end)) link_->abort();
+  watch_.reset();
+  memory_->deregister_all();
+  link_->close();
 }
 
-Work NcclCommunicator::start(const char* call, std::vector<Tensor> tensors,
+Call NcclCommunicator::next(Call call, bool compared) {
+  call.header.sequence = ++sequence_;
+  if (compared) log_.add(call);
+  return call;
+}
+
+Work NcclCommunicator::start(const char* name, const Call& call, std::vector<Tensor> tensors,
                              const std::function<ncclResult_t(ncclComm_t, cudaStream_t)>& queue) {
-  sequence_++;
+  const auto poll = poll_of(host_);
+  poll();
   const c10::cuda::CUDAGuard guard(device_);
-  c10::cuda::CUDAEvent ready;
-  ready.record(c10::cuda::getCurrentCUDAStream(device_.index()));
-  ready.block(stream_);
-  link_->run(call, [&](ncclComm_t link) { return queue(link, stream_.stream()); });
-  auto flight = std::make_shared<Flight>(std::move(tensors), stream_);
-  flight->done.record(stream_);
-  const auto poll = poll_of(*host_);
+  const auto operation = std::make_shared<NcclOperation>(call);
+  operation->ready.record(c10::cuda::getCurrentCUDAStream(device_.index()));
+  operation->ready.block(stream_);
+  watch_->add(operation);
+  try {
+    link_->run(name, [&](ncclComm_t link) { return queue(link, stream_.stream()); });
+  } catch (const CommunicatorAborted&) {
+    throw;
+  } catch (const std::exception& error) {
+    host_->abort(error.what());  // the others wait for this rank
+    throw;
+  }
+  const auto flight = std::make_shared<Flight>(std::move(tensors), stream_, operation);
+  operation->done.record(stream_);
+  operation->queued = true;
   return Work(
       [flight, poll] {
         poll();
-        flight->done.block(c10::cuda::getCurrentCUDAStream(flight->stream.device_index()));
+        flight->operation->done.block(c10::cuda::getCurrentCUDAStream(flight->stream.device_index()));
         flight->landed = true;
       },
       [flight, poll] {
-        while (!flight->done.query()) {
+        while (!flight->operation->done.query()) {
           poll();
           std::this_thread::yield();
         }
@@ -216,106 +179,82 @@ Work NcclCommunicator::start(const char* call, std::vector<Tensor> tensors,
       });
 }
 
-Work NcclCommunicator::all_reduce(const Tensor& tensor, ReduceOp op, std::string_view) {
-  check(tensor);
-  const auto type = type_of(tensor.scalar_type());
-  const auto operation = operation_of(op, tensor.scalar_type());
-  return start("ncclAllReduce", {tensor}, [=](ncclComm_t link, cudaStream_t stream) {
-    return ncclAllReduce(tensor.const_data_ptr(), tensor.mutable_data_ptr(), static_cast<size_t>(tensor.numel()), type, operation, link,
-                         stream);
-  });
+Work NcclCommunicator::all_reduce(const Tensor& tensor, ReduceOp op, std::string_view label) {
+  check_on_device(tensor, device_);
+  const auto type = nccl_type(tensor.scalar_type());
+  const auto operation = nccl_operation(op, tensor.scalar_type());
+  return start("ncclAllReduce", next(Call(Kind::all_reduce, label, tensor.scalar_type(), tensor.numel(), op)), {tensor},
+               [=](ncclComm_t link, cudaStream_t stream) {
+                 return ncclAllReduce(tensor.const_data_ptr(), tensor.mutable_data_ptr(), static_cast<size_t>(tensor.numel()), type,
+                                      operation, link, stream);
+               });
 }
 
-Work NcclCommunicator::reduce_scatter(const Tensor& output, const Tensor& input, ReduceOp op, std::string_view) {
-  check(output), check(input);
-  check_parts(input, output);
-  const auto type = type_of(input.scalar_type());
-  const auto operation = operation_of(op, input.scalar_type());
-  return start("ncclReduceScatter", {output, input}, [=](ncclComm_t link, cudaStream_t stream) {
-    return ncclReduceScatter(input.const_data_ptr(), output.mutable_data_ptr(), static_cast<size_t>(output.numel()), type, operation, link,
-                             stream);
-  });
+Work NcclCommunicator::reduce_scatter(const Tensor& output, const Tensor& input, ReduceOp op, std::string_view label) {
+  check_parts_on_device(input, output, size_, device_);
+  const auto type = nccl_type(input.scalar_type());
+  const auto operation = nccl_operation(op, input.scalar_type());
+  return start("ncclReduceScatter", next(Call(Kind::reduce_scatter, label, input.scalar_type(), output.numel(), op)), {output, input},
+               [=](ncclComm_t link, cudaStream_t stream) {
+                 return ncclReduceScatter(input.const_data_ptr(), output.mutable_data_ptr(), static_cast<size_t>(output.numel()), type,
+                                          operation, link, stream);
+               });
 }
 
 // What is only moved travels as bytes, so every dtype will do.
-Work NcclCommunicator::all_gather(const Tensor& output, const Tensor& input, std::string_view) {
-  check(output), check(input);
-  check_parts(output, input);
-  return start("ncclAllGather", {output, input}, [=](ncclComm_t link, cudaStream_t stream) {
-    return ncclAllGather(input.const_data_ptr(), output.mutable_data_ptr(), input.nbytes(), ncclUint8, link, stream);
-  });
+Work NcclCommunicator::all_gather(const Tensor& output, const Tensor& input, std::string_view label) {
+  check_parts_on_device(output, input, size_, device_);
+  return start("ncclAllGather", next(Call(Kind::all_gather, label, input.scalar_type(), input.numel())), {output, input},
+               [=](ncclComm_t link, cudaStream_t stream) {
+                 return ncclAllGather(input.const_data_ptr(), output.mutable_data_ptr(), input.nbytes(), ncclUint8, link, stream);
+               });
 }
 
-Work NcclCommunicator::broadcast(const Tensor& tensor, int root, std::string_view) {
-  check(tensor);
-  if (root < 0 || root >= size_)
-    throw UsageError("cuda", fmt::format("broadcast from rank {} of {}", root, size_), "give a rank of the communicator");
-  return start("ncclBroadcast", {tensor}, [=](ncclComm_t link, cudaStream_t stream) {
-    return ncclBroadcast(tensor.const_data_ptr(), tensor.mutable_data_ptr(), tensor.nbytes(), ncclUint8, root, link, stream);
-  });
+Work NcclCommunicator::broadcast(const Tensor& tensor, int root, std::string_view label) {
+  check_on_device(tensor, device_);
+  check_rank("broadcast from", root, size_);
+  return start("ncclBroadcast", next(Call(Kind::broadcast, label, tensor.scalar_type(), tensor.numel(), ReduceOp::sum, root)), {tensor},
+               [=](ncclComm_t link, cudaStream_t stream) {
+                 return ncclBroadcast(tensor.const_data_ptr(), tensor.mutable_data_ptr(), tensor.nbytes(), ncclUint8, root, link, stream);
+               });
 }
 
 Work NcclCommunicator::gather_shared(const Tensor&, std::string_view) {
   throw UsageError("cuda", "gather_shared between GPUs, which share no memory", "use all_gather");
 }
 
-void NcclCommunicator::check_parts(const Tensor& whole, const Tensor& part) const {
-  if (whole.numel() != part.numel() * size_ || whole.scalar_type() != part.scalar_type())
-    throw UsageError("cuda",
-                     fmt::format("the whole has {} elements of {} and this rank's part {} of {}", whole.numel(),
-                                 c10::toString(whole.scalar_type()), part.numel(), c10::toString(part.scalar_type())),
-                     fmt::format("the whole of {} ranks has {} times as many elements of the same dtype", size_, size_));
-}
-
-Work NcclCommunicator::transfer(std::span<const Transfer> transfers, std::string_view) {
+Work NcclCommunicator::start_messages(const Call& call, const std::vector<Transfer>& messages) {
   std::vector<Tensor> tensors;
-  for (const auto& [direction, tensor, peer] : transfers) {
-    check(tensor);
-    if (peer < 0 || peer >= size_)
-      throw UsageError("cuda", fmt::format("a message to or from rank {} of {}", peer, size_), "give a rank of the communicator");
-    tensors.push_back(tensor);
-  }
-  return start("a group of ncclSend and ncclRecv", std::move(tensors),
-               [messages = std::vector(transfers.begin(), transfers.end())](ncclComm_t link, cudaStream_t stream) {
-                 NcclGroup group;
-                 for (const auto& [direction, tensor, peer] : messages)
-                   group.add(direction == Transfer::Direction::send
-                                 ? ncclSend(tensor.const_data_ptr(), tensor.nbytes(), ncclUint8, peer, link, stream)
-                                 : ncclRecv(tensor.mutable_data_ptr(), tensor.nbytes(), ncclUint8, peer, link, stream));
-                 return group.end();
-               });
+  for (const auto& message : messages) tensors.push_back(message.tensor);
+  return start("a group of ncclSend and ncclRecv", call, std::move(tensors), [&messages](ncclComm_t link, cudaStream_t stream) {
+    NcclGroup group;
+    for (const auto& [direction, tensor, peer] : messages)
+      group.add(direction == Transfer::Direction::send
+                    ? ncclSend(tensor.const_data_ptr(), tensor.nbytes(), ncclUint8, peer, link, stream)
+                    : ncclRecv(tensor.mutable_data_ptr(), tensor.nbytes(), ncclUint8, peer, link, stream));
+    return group.end();
+  });
 }
 
-std::vector<int64_t> NcclCommunicator::check_counts(const Tensor& tensor, std::span<const int64_t> counts) const {
-  if (counts.empty() && tensor.numel() % size_ == 0) return std::vector<int64_t>(static_cast<size_t>(size_), tensor.numel() / size_);
-  const bool fits = static_cast<int>(counts.size()) == size_ &&
-                    std::all_of(counts.begin(), counts.end(), [](int64_t n) { return n >= 0; }) &&
-                    std::accumulate(counts.begin(), counts.end(), int64_t{0}) == tensor.numel();
-  if (!fits)
-    throw UsageError("cuda", fmt::format("all_to_all of {} elements in {} parts by {} ranks", tensor.numel(), counts.size(), size_),
-                     "give a count that is not negative for each rank; their sum is the tensor's number of elements");
-  return {counts.begin(), counts.end()};
+Work NcclCommunicator::transfer(std::span<const Transfer> transfers, std::string_view label) {
+  for (const auto& transfer : transfers) {
+    check_on_device(transfer.tensor, device_);
+    check_rank("a message to or from", transfer.peer, size_);
+  }
+  if (transfers.empty()) return {};
+  const auto& first = transfers.front();
+  const auto kind = first.direction == Transfer::Direction::send ? Kind::send : Kind::recv;
+  const Call call(kind, label, first.tensor.scalar_type(), first.tensor.numel(), ReduceOp::sum, first.peer);
+  return start_messages(next(call, /*compared=*/false), {transfers.begin(), transfers.end()});
 }
 
 Work NcclCommunicator::all_to_all(const Tensor& output, std::span<const int64_t> output_counts, const Tensor& input,
                                   std::span<const int64_t> input_counts, std::string_view label) {
-  check(output), check(input);
-  const auto expected = check_counts(output, output_counts), sent = check_counts(input, input_counts);
-  if (output.scalar_type() != input.scalar_type() || (output_counts.empty() && input_counts.empty() && output.numel() != input.numel()))
-    throw UsageError("cuda",
-                     fmt::format("all_to_all from {} elements of {} to {} of {}", input.numel(), c10::toString(input.scalar_type()),
-                                 output.numel(), c10::toString(output.scalar_type())),
-                     "give an output of the input's dtype and, in equal parts, its number of elements");
-  std::vector<Transfer> transfers;
-  int64_t input_begin = 0, output_begin = 0;
-  for (int peer = 0; peer < size_; peer++) {
-    const int64_t to = sent[static_cast<size_t>(peer)], from = expected[static_cast<size_t>(peer)];
-    if (to > 0) transfers.push_back({Transfer::Direction::send, input.view({-1}).narrow(0, input_begin, to), peer});
-    if (from > 0) transfers.push_back({Transfer::Direction::recv, output.view({-1}).narrow(0, output_begin, from), peer});
-    input_begin += to;
-    output_begin += from;
-  }
-  return transfer(transfers, label);
+  const auto messages = messages_of_all_to_all(output, output_counts, input, input_counts, size_, device_);
+  const bool has_counts = !output_counts.empty() || !input_counts.empty();
+  Call call(Kind::all_to_all, label, input.scalar_type(), has_counts ? 0 : input.numel() / size_);
+  call.header.has_counts = has_counts;
+  return start_messages(next(call), messages);
 }
 
 void NcclCommunicator::barrier(std::string_view label) {
@@ -327,29 +266,29 @@ Tensor NcclCommunicator::allocate(int64_t numel, at::ScalarType dtype) {
   if (numel < 0) throw UsageError("cuda", fmt::format("allocate({}) elements", numel), "give a number that is not negative");
   sequence_++;
   const c10::cuda::CUDAGuard guard(device_);
-  const auto options = at::TensorOptions(dtype).device(device_);
-  const size_t bytes = static_cast<size_t>(numel) * c10::elementSize(dtype);
-  void* data = nullptr;
-  if (bytes == 0 || ncclMemAlloc(&data, bytes) != ncclSuccess) return at::zeros({numel}, options);
-  // The memory is freed when everything on the device is done; should a kernel hang by then, it must be ended first.
-  const auto free = [link = link_, device = device_, buffer = link_->add_buffer(data, bytes)](void* memory) {
-    if (std::uncaught_exceptions() > 0) link->abort();
-    const c10::cuda::OptionalCUDAGuard guard(device);
-    cudaDeviceSynchronize();
-    link->remove_buffer(buffer);
-    ncclMemFree(memory);
-  };
-  Tensor tensor = at::for_blob(data, {numel}).deleter(free).options(options).target_device(device_).make_tensor();
-  check_cuda(cudaMemsetAsync(data, 0, bytes, c10::cuda::getCurrentCUDAStream(device_.index())), "cudaMemsetAsync");
-  return tensor;
+  const Tensor tensor = numel > 0 ? memory_->allocate(numel, dtype, *host_) : Tensor();
+  return tensor.defined() ? tensor : plain_zeros(numel, dtype, device_);
 }
 
 std::unique_ptr<Communicator> NcclCommunicator::split(int color, int key) {
   sequence_++;
   const c10::cuda::CUDAGuard guard(device_);
-  std::shared_ptr<Communicator> host = host_->split(color, key);
-  auto link = link_->split(color, key, poll_of(*host), limit_, hosts_);
-  return std::unique_ptr<NcclCommunicator>(new NcclCommunicator(std::move(host), std::move(link), device_, limit_, hosts_, stream_));
+  Parts parts = parts_;
+  parts.stream = stream_;
+  parts.host = host_->split(color, key);
+  parts.name = fmt::format("{}/{}.{}", parts_.name, ++splits_, color);
+  parts.rank_names.clear();
+  for (const int rank : all_gather_value(*parts.host, rank_)) parts.rank_names.push_back(parts_.rank_names[static_cast<size_t>(rank)]);
+  if (parts_.roll_call != MPI_COMM_NULL) check_mpi(MPI_Comm_split(parts_.roll_call, color, key, &parts.roll_call), "MPI_Comm_split");
+  try {
+    parts.link = link_->split(color, key, {device_, poll_of(parts.host), parts_.timeout, parts_.ranks_and_hosts, parts.name});
+  } catch (const CommunicatorAborted&) {
+    throw;
+  } catch (const std::exception& error) {
+    host_->abort(error.what());  // the others wait for this rank
+    throw;
+  }
+  return std::unique_ptr<NcclCommunicator>(new NcclCommunicator(std::move(parts), device_));
 }
 
 void NcclCommunicator::abort(const std::string& reason) noexcept {

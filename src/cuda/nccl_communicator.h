@@ -2,15 +2,17 @@
 #include <c10/cuda/CUDAEvent.h>
 #include <c10/cuda/CUDAStream.h>
 
-#include <atomic>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "../comm/call_log.h"
 #include "levin/comm/communicator.h"
 #include "levin/comm/mpi_runtime.h"
+#include "levin/device/accelerator.h"
 #include "nccl_link.h"
+#include "nccl_memory.h"
 #include "nccl_watch.h"
 
 namespace levin {
@@ -22,16 +24,21 @@ namespace levin {
 /// Communicators split from each other share that stream: a device runs their collectives one after the other, in the order in which the
 /// rank starts them, which must therefore agree on all ranks.
 ///
-/// Unlike the CPU's, it does not compare what the ranks call; labels and counts that differ are not reported. Sums are in NCCL's order and,
-/// for fp16 and bf16, in NCCL's precision.
+/// An operation that is not through within the options' timeout, counted from when this rank's device has reached it, ends the job with an
+/// error that names it and the missing ranks. A rank that destroys its communicator during stack unwinding ends the other ranks' waits.
+///
+/// Unlike the CPU's, it does not compare what the ranks call before data move; call_hash shows afterwards that they differ. Sums are in
+/// NCCL's order and, for fp16 and bf16, in NCCL's precision.
 class NcclCommunicator final : public Communicator {
  public:
-  /// Collective. CudaError if NCCL fails or times out; ConfigError where two ranks of a host have the same GPU.
-  static std::unique_ptr<NcclCommunicator> create(const MpiRuntime& runtime, const std::string& window_directory, c10::Device device,
-                                                  std::chrono::seconds limit = std::chrono::seconds(300));
+  /// Collective. CudaError if NCCL fails, or ranks are missing after the options' timeout; ConfigError where two ranks of a host have the
+  /// same GPU.
+  static std::unique_ptr<NcclCommunicator> create(const MpiRuntime& runtime, const CommunicatorOptions& options, c10::Device device);
   ~NcclCommunicator() override;
 
   uint64_t sequence() const noexcept override { return sequence_.load(std::memory_order_relaxed); }
+  uint64_t call_hash() const noexcept override { return log_.hash(); }
+  std::string last_calls() const override { return log_.last_calls(); }
   using Communicator::all_to_all;
   Work all_reduce(const Tensor& tensor, ReduceOp op, std::string_view label) override;
   Work reduce_scatter(const Tensor& output, const Tensor& input, ReduceOp op, std::string_view label) override;
@@ -45,7 +52,7 @@ class NcclCommunicator final : public Communicator {
   Work transfer(std::span<const Transfer> transfers, std::string_view label) override;
   /// On the host; work that is queued on the GPUs may not be done.
   void barrier(std::string_view label) override;
-  /// From ncclMemAlloc and registered, where NCCL can; else LibTorch's.
+  /// From ncclMemAlloc and registered on all ranks, where all of them can; else LibTorch's on all.
   Tensor allocate(int64_t numel, at::ScalarType dtype) override;
   std::unique_ptr<Communicator> split(int color, int key) override;
   void abort(const std::string& reason) noexcept override;
@@ -53,20 +60,33 @@ class NcclCommunicator final : public Communicator {
   Communicator& cpu() noexcept override { return *host_; }
 
  private:
-  NcclCommunicator(std::shared_ptr<Communicator> host, std::shared_ptr<NcclLink> link, c10::Device device, std::chrono::seconds limit,
-                   std::string hosts, std::optional<c10::cuda::CUDAStream> stream = {});
-  void check(const Tensor& tensor) const;
-  void check_parts(const Tensor& whole, const Tensor& part) const;
-  std::vector<int64_t> check_counts(const Tensor& tensor, std::span<const int64_t> counts) const;
-  Work start(const char* call, std::vector<Tensor> tensors, const std::function<ncclResult_t(ncclComm_t, cudaStream_t)>& queue);
+  struct Parts {
+    std::shared_ptr<Communicator> host;
+    std::shared_ptr<NcclLink> link;
+    MPI_Comm roll_call;  // MPI_COMM_NULL where MPI is not for threads
+    std::chrono::milliseconds timeout;
+    std::string name;
+    std::vector<std::string> rank_names;
+    std::string ranks_and_hosts;
+    std::optional<c10::cuda::CUDAStream> stream;  // of the communicator it is split from
+  };
+  NcclCommunicator(Parts parts, c10::Device device);
+  /// The call with the next sequence number. `compared`: all ranks make the same one.
+  detail::Call next(detail::Call call, bool compared = true);
+  Work start(const char* name, const detail::Call& call, std::vector<Tensor> tensors,
+             const std::function<ncclResult_t(ncclComm_t, cudaStream_t)>& queue);
+  Work start_messages(const detail::Call& call, const std::vector<Transfer>& messages);
 
+  Parts parts_;
   std::shared_ptr<Communicator> host_;
   std::shared_ptr<NcclLink> link_;
   c10::Device device_;
-  std::chrono::seconds limit_;
-  std::string hosts_;
   c10::cuda::CUDAStream stream_;
+  int exceptions_;
   std::atomic<uint64_t> sequence_{0};
+  int splits_ = 0;
+  detail::CallLog log_;
+  std::shared_ptr<NcclMemory> memory_;
   std::unique_ptr<NcclWatch> watch_;
 };
 

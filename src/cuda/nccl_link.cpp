@@ -1,122 +1,153 @@
 #include "nccl_link.h"
 
-#include <sched.h>
-
 #include <exception>
-#include <thread>
+#include <vector>
 
 namespace levin {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using namespace std::chrono_literals;
-constexpr auto patience_at_the_end = 10s;
+constexpr auto patience_for_destroy = 10s;
+// A call that holds the communicator for longer waits for ranks that do not come.
+constexpr auto patience_for_a_call = 1s;
 
-ncclConfig_t without_blocking() {
+struct LinkConfig {
+  explicit LinkConfig(const std::string& name) {
+    config.blocking = 1;
+#if NCCL_VERSION_CODE >= NCCL_VERSION(2, 27, 0)
+    config.commName = name.c_str();
+#else
+    static_cast<void>(name);
+#endif
+  }
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
-  config.blocking = 0;
-  return config;
+};
+
+CudaError missing_ranks(const char* call, const NcclLink::Options& options) {
+  return CudaError(
+      fmt::format("{}: ranks are missing after {:g} s: {}", call, std::chrono::duration<double>(options.limit).count(), options.ranks),
+      "see whether every host reaches the others (NCCL_SOCKET_IFNAME chooses the network), and NCCL_DEBUG=INFO");
 }
 
-void pause(int tries) {
-  if (tries < 1000)
-    sched_yield();
-  else
-    std::this_thread::sleep_for(100us);
+void abort_late(ncclResult_t code, ncclComm_t link) {
+  if (code == ncclSuccess && link) ncclCommAbort(link);
 }
 
 }  // namespace
 
-std::shared_ptr<NcclLink> NcclLink::connect(const ncclUniqueId& id, int rank, int size, Poll poll, std::chrono::seconds limit,
-                                            const std::string& hosts) {
-  std::shared_ptr<NcclLink> link(new NcclLink(std::move(poll), limit));
-  auto config = without_blocking();
-  check_nccl(ncclCommInitRankConfig(&link->link_, size, id, rank, &config), "ncclCommInitRankConfig");
-  link->wait_until_ready("ncclCommInitRankConfig", hosts, true);
+std::shared_ptr<NcclLink> NcclLink::connect(std::span<const ncclUniqueId> ids, int rank, int size, Options options) {
+  std::shared_ptr<NcclLink> link(new NcclLink(std::move(options)));
+  struct Start {
+    std::vector<ncclUniqueId> ids;
+    std::string name;
+    ncclComm_t made = nullptr;
+  };
+  const auto start = std::make_shared<Start>(Start{{ids.begin(), ids.end()}, link->options_.name});
+  const auto call = [start, rank, size] {
+    LinkConfig config(start->name);
+#if NCCL_VERSION_CODE >= NCCL_VERSION(2, 23, 0)
+    if (start->ids.size() > 1)
+      return ncclCommInitRankScalable(&start->made, size, rank, static_cast<int>(start->ids.size()), start->ids.data(), &config.config);
+#endif
+    return ncclCommInitRankConfig(&start->made, size, start->ids.front(), rank, &config.config);
+  };
+  const auto code = call_with_limit(link->options_.device, link->options_.limit, link->options_.poll, call,
+                                    [start](ncclResult_t late) { abort_late(late, start->made); });
+  if (!code) throw missing_ranks("ncclCommInitRankConfig", link->options_);
+  check_nccl(*code, "ncclCommInitRankConfig");
+  link->link_ = start->made;
   return link;
 }
 
-std::shared_ptr<NcclLink> NcclLink::split(int color, int key, Poll poll, std::chrono::seconds limit, const std::string& hosts) {
-  std::shared_ptr<NcclLink> link(new NcclLink(std::move(poll), limit));
-  auto config = without_blocking();
-  {
-    const std::lock_guard lock(mutex_);
-    if (link_) check_nccl(ncclCommSplit(link_, color, key, &link->link_, &config), "ncclCommSplit", link_);
+std::shared_ptr<NcclLink> NcclLink::split(int color, int key, Options options) {
+  std::shared_ptr<NcclLink> child(new NcclLink(std::move(options)));
+  struct Split {
+    ncclComm_t parent;
+    std::string name;
+    ncclComm_t made = nullptr;
+  };
+  const std::unique_lock lock(mutex_);
+  // On every way out but the last the thread is in NCCL with this communicator, or has aborted it.
+  const auto state = std::make_shared<Split>(Split{link_.exchange(nullptr), child->options_.name});
+  if (!state->parent || aborted_) {
+    link_ = state->parent;
+    throw CudaError("ncclCommSplit after the communicator was aborted");
   }
-  wait_until_ready("ncclCommSplit", hosts, true);  // only then is the child there
-  link->wait_until_ready("ncclCommSplit", hosts, true);
-  return link;
+  const auto call = [state, color, key] {
+    LinkConfig config(state->name);
+    config.config.splitShare = 1;
+    return ncclCommSplit(state->parent, color, key, &state->made, &config.config);
+  };
+  const auto& its = child->options_;
+  const auto code = call_with_limit(its.device, its.limit, its.poll, call, [state](ncclResult_t late) {
+    abort_late(late, state->made);
+    ncclCommAbort(state->parent);
+  });
+  if (!code) throw missing_ranks("ncclCommSplit", its);
+  link_ = state->parent;
+  check_nccl(*code, "ncclCommSplit", state->parent);
+  child->link_ = state->made;
+  if (aborted_) {  // meanwhile
+    ncclCommAbort(link_.exchange(nullptr));
+    child->abort();
+  }
+  return child;
 }
 
-NcclLink::~NcclLink() {
-  if (std::uncaught_exceptions() > 0) abort();
-  if (!link_) return;
-  auto state = ncclCommFinalize(link_);
-  const auto end = Clock::now() + patience_at_the_end;
-  for (int tries = 0; state == ncclInProgress && Clock::now() < end; pause(tries++))
-    if (ncclCommGetAsyncError(link_, &state) != ncclSuccess) state = ncclInternalError;
-  if (state == ncclSuccess)
-    ncclCommDestroy(link_);
-  else
-    ncclCommAbort(link_);
-}
+NcclLink::~NcclLink() { close(); }
 
 void NcclLink::run(const char* call, const std::function<ncclResult_t(ncclComm_t)>& queue) {
+  ncclResult_t code = ncclInvalidUsage;
   {
     const std::lock_guard lock(mutex_);
-    if (link_) check_nccl(queue(link_), call, link_);
+    if (const auto link = link_.load(); link && !aborted_) {
+      code = queue(link);
+      if (code == ncclSuccess) return;
+    }
   }
-  wait_until_ready(call, {}, false);
+  options_.poll();  // where another rank was first, its reason is the cause
+  if (aborted_) throw CudaError(fmt::format("{} after the communicator was aborted", call));
+  check_nccl(code, call, link_);
 }
 
-void NcclLink::wait_until_ready(const char* call, const std::string& hosts, bool limited) {
-  const auto end = Clock::now() + limit_;
-  for (int tries = 0;; pause(tries++)) {
-    bool aborted = false;
-    {
-      const std::lock_guard lock(mutex_);
-      ncclResult_t state = ncclSuccess;
-      aborted = link_ == nullptr;
-      if (!aborted) {
-        check_nccl(ncclCommGetAsyncError(link_, &state), "ncclCommGetAsyncError", link_);
-        check_nccl(state, call, link_);
-        if (state == ncclSuccess) return;
-      }
-    }
-    poll_();
-    if (aborted) throw CudaError(fmt::format("{} after the communicator was aborted", call));
-    if (limited && Clock::now() > end) {
-      abort();
-      throw CudaError(fmt::format("{}: ranks are missing after {} s: {}", call, limit_.count(), hosts),
-                      "see whether every host reaches the others (NCCL_SOCKET_IFNAME chooses the network), and NCCL_DEBUG=INFO");
-    }
-  }
+ncclResult_t NcclLink::try_run(const std::function<ncclResult_t(ncclComm_t)>& call) noexcept {
+  const std::lock_guard lock(mutex_);
+  const auto link = link_.load();
+  return link && !aborted_ ? call(link) : ncclInvalidUsage;
 }
 
 void NcclLink::abort() noexcept {
-  const std::lock_guard lock(mutex_);
-  if (link_) ncclCommAbort(std::exchange(link_, nullptr));
+  aborted_ = true;
+  // NCCL's abort ends a call that waits for ranks, so it does not wait for the call. The thread of a split aborts itself.
+  const std::unique_lock lock(mutex_, patience_for_a_call);
+  if (const auto link = link_.exchange(nullptr)) ncclCommAbort(link);
+}
+
+void NcclLink::close() noexcept {
+  const std::unique_lock lock(mutex_, patience_for_a_call);
+  const auto link = link_.exchange(nullptr);
+  if (!link) return;
+  const auto call = [link] {
+    const auto code = ncclCommFinalize(link);
+    return code == ncclSuccess ? ncclCommDestroy(link) : code;
+  };
+  try {
+    const auto code = call_with_limit(
+        options_.device, patience_for_destroy, [] {}, call, [](ncclResult_t) {});
+    if (code && *code != ncclSuccess) ncclCommAbort(link);
+  } catch (const std::exception&) {  // no thread: the process is at its end
+  }
 }
 
 std::string NcclLink::failure() noexcept {
-  const std::lock_guard lock(mutex_);
-  if (!link_) return "aborted";
+  const std::unique_lock lock(mutex_, std::try_to_lock);
+  if (!lock) return "";
+  const auto link = link_.load();
+  if (!link) return "";
   ncclResult_t state = ncclSuccess;
-  const auto code = ncclCommGetAsyncError(link_, &state);
+  const auto code = ncclCommGetAsyncError(link, &state);
   if (code != ncclSuccess) state = code;
   return state == ncclSuccess || state == ncclInProgress ? "" : ncclGetErrorString(state);
-}
-
-void* NcclLink::add_buffer(void* data, size_t bytes) noexcept {
-  const std::lock_guard lock(mutex_);
-  void* buffer = nullptr;
-  if (link_ && ncclCommRegister(link_, data, bytes, &buffer) != ncclSuccess) buffer = nullptr;
-  return buffer;
-}
-
-void NcclLink::remove_buffer(void* buffer) noexcept {
-  const std::lock_guard lock(mutex_);
-  if (link_ && buffer) ncclCommDeregister(link_, buffer);
 }
 
 }  // namespace levin

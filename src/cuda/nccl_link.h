@@ -1,53 +1,58 @@
 #pragma once
+#include <c10/core/Device.h>
 #include <nccl.h>
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 
 #include "check.h"
+#include "nccl_call.h"
 
 namespace levin {
 
-/// An NCCL communicator in non-blocking mode: NCCL's calls return at once, and waits for it poll. Any thread may abort it meanwhile.
+/// A communicator of NCCL in blocking mode. What waits for other ranks to start, split or end it runs in a thread, with a limit. Any thread
+/// may abort it meanwhile.
 class NcclLink {
  public:
-  /// Called again and again in waits; throws when another rank has ended the job.
-  using Poll = std::function<void()>;
-
-  /// Collective over the ranks that have this `id`; the device is set before. CudaError if ranks are missing after `limit`; `hosts`
-  /// names ranks and hosts in its message.
-  static std::shared_ptr<NcclLink> connect(const ncclUniqueId& id, int rank, int size, Poll poll, std::chrono::seconds limit,
-                                           const std::string& hosts);
-  /// Collective; ranks of equal color, ordered by key.
-  std::shared_ptr<NcclLink> split(int color, int key, Poll poll, std::chrono::seconds limit, const std::string& hosts);
-  /// Waits for operations and frees the communicator; aborts it after a time-out or during stack unwinding.
+  struct Options {
+    c10::Device device;
+    Poll poll;
+    std::chrono::milliseconds limit;  ///< of start and split
+    std::string ranks;                ///< ranks and hosts, for the error of those that are missing
+    std::string name;                 ///< in NCCL's own log, where its version has names
+  };
+  /// Collective over the ranks that have these `ids`, the same on all; the device is set before. CudaError if ranks are missing after the
+  /// limit.
+  static std::shared_ptr<NcclLink> connect(std::span<const ncclUniqueId> ids, int rank, int size, Options options);
+  /// Collective; ranks of equal color, ordered by key. The child shares this one's resources where NCCL can.
+  std::shared_ptr<NcclLink> split(int color, int key, Options options);
   ~NcclLink();
   NcclLink(const NcclLink&) = delete;
   NcclLink& operator=(const NcclLink&) = delete;
 
-  /// Calls queue(communicator), and comes back when NCCL has put the operation on its stream.
+  /// Calls queue(communicator), which puts an operation on a stream.
   void run(const char* call, const std::function<ncclResult_t(ncclComm_t)>& queue);
-  /// Ends the kernels that wait for other ranks. Nothing can be run afterwards.
+  /// The same for calls that may fail and concern this rank alone. ncclInvalidUsage once aborted or closed.
+  ncclResult_t try_run(const std::function<ncclResult_t(ncclComm_t)>& call) noexcept;
+  /// Ends the kernels that wait for other ranks. Nothing can be run afterwards. Thread-safe.
   void abort() noexcept;
-  /// The asynchronous error of NCCL, or empty. Thread-safe.
+  /// Frees the communicator; all its operations are through. Nothing can be run afterwards.
+  void close() noexcept;
+  /// The asynchronous error of NCCL, or empty. Thread-safe; does not wait for a call in progress.
   std::string failure() noexcept;
 
-  /// Makes memory known to NCCL, so that it needs no copies; null where it cannot.
-  void* add_buffer(void* data, size_t bytes) noexcept;
-  void remove_buffer(void* buffer) noexcept;
-
  private:
-  NcclLink(Poll poll, std::chrono::seconds limit) : poll_(std::move(poll)), limit_(limit) {}
-  /// Until NCCL is no longer at work on what `call` began.
-  void wait_until_ready(const char* call, const std::string& hosts, bool limited);
+  explicit NcclLink(Options options) : options_(std::move(options)) {}
 
-  Poll poll_;
-  std::chrono::seconds limit_;
-  std::mutex mutex_;           // NCCL takes one call at a time
-  ncclComm_t link_ = nullptr;  // null once aborted
+  Options options_;
+  std::timed_mutex mutex_;                  // NCCL takes one call at a time
+  std::atomic<bool> aborted_ = false;       // or about to be
+  std::atomic<ncclComm_t> link_ = nullptr;  // null during a split, when NCCL cannot abort, and at the end
 };
 
 }  // namespace levin

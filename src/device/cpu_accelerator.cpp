@@ -14,8 +14,8 @@ class CpuAccelerator : public Accelerator {
   std::string name() const override { return "cpu"; }
   int device_count() const override { return 1; }
   c10::Device device(int, int) const override { return c10::Device(c10::kCPU); }
-  std::unique_ptr<Communicator> communicator(const MpiRuntime& runtime, const std::string& window_directory, c10::Device) const override {
-    return Communicator::create_cpu(runtime, window_directory);
+  std::unique_ptr<Communicator> communicator(const MpiRuntime& runtime, const CommunicatorOptions& options, c10::Device) const override {
+    return Communicator::create_cpu(runtime, options.window_directory);
   }
   int64_t alignment_bytes() const override { return 64; }
   void seed(uint64_t seed) const override {

@@ -86,7 +86,7 @@ class StepSchedule {
   // The end of a step.
   /// All gradients of the optimizer are on their way. `exchange` sends synchronize_values numbers to all ranks.
   void synchronize(size_t optimizer, const std::function<void()>& exchange);
-  static constexpr size_t synchronize_values = 4;
+  static constexpr size_t synchronize_values = 5;
   /// The mean gradients are ready: sums times `factor`.
   void reduce(size_t optimizer, double factor);
   /// `update` updates the shards; afterwards all ranks read the new parameters.

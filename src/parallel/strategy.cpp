@@ -9,6 +9,7 @@
 #include <cmath>
 #include <iterator>
 
+#include "../comm/call_log.h"
 #include "levin/comm/mesh.h"
 #include "levin/comm/node_group.h"
 #include "levin/core/error.h"
@@ -59,6 +60,20 @@ double Strategy::Engine::sum_over_loss(const std::vector<double>& all, size_t va
   double sum = 0;
   for (const int rank : mesh->loss().members) sum += all[static_cast<size_t>(rank) * values_per_rank];
   return sum;
+}
+
+std::vector<const Communicator*> Strategy::Engine::compared_communicators() const {
+  const auto& [all, shard, replicas] = ranks.communicators();
+  return {all, shard, replicas};
+}
+
+double Strategy::Engine::call_hash() const { return detail::combined_call_hash(compared_communicators()); }
+
+void Strategy::Engine::check_same_calls(const std::vector<double>& all) {
+  const auto hash_of = [&](int rank) { return all[static_cast<size_t>(rank + 1) * StepSchedule::synchronize_values - 1]; };
+  const auto& members = mesh->loss().members;
+  if (std::all_of(members.begin(), members.end(), [&](int rank) { return hash_of(rank) == hash_of(members.front()); })) return;
+  detail::throw_call_disagreement(*communicator, compared_communicators(), hash_of(mesh->rank()));
 }
 
 void Strategy::Engine::sum_over_shards(const Tensor& values) {
@@ -153,7 +168,7 @@ StepTotals Strategy::synchronize_step(uint32_t signals, size_t optimizer) {
   const double frozen_hash = frozen.empty() ? 0 : static_cast<double>(XXH3_64bits(frozen.data(), frozen.size()) >> 12) + 1;
   std::vector<double> all;
   engine.schedule->synchronize(optimizer, [&] {
-    all = engine.exchange({ours.weight(), static_cast<double>(signals), static_cast<double>(optimizer), frozen_hash});
+    all = engine.exchange({ours.weight(), static_cast<double>(signals), static_cast<double>(optimizer), frozen_hash, engine.call_hash()});
   });
   StepTotals totals;
   bool same_frozen = true;
@@ -168,6 +183,7 @@ StepTotals Strategy::synchronize_step(uint32_t signals, size_t optimizer) {
     }
     same_frozen = same_frozen && all[i + 3] == all[3];
   }
+  engine.check_same_calls(all);
   totals.weight = engine.sum_over_loss(all, StepSchedule::synchronize_values);
   if (!same_frozen) {
     frozen.resize(engine.parameters.size());

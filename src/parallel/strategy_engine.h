@@ -40,6 +40,11 @@ struct Strategy::Engine {
 
   /// Every rank's `values`, in rank order. Collective; inside a node it makes no MPI call.
   std::vector<double> exchange(const std::vector<double>& values);
+  /// Of the calls since start that a backend does not compare itself, the last value of synchronize_step's exchange.
+  double call_hash() const;
+  std::vector<const Communicator*> compared_communicators() const;
+  /// CommunicatorError where the hashes in the result of that exchange differ among mesh.loss(). Collective where they do.
+  void check_same_calls(const std::vector<double>& all);
   /// The sum over mesh.loss() of each rank's first value in the result of exchange: a tensor-parallel group counts its samples once.
   double sum_over_loss(const std::vector<double>& all, size_t values_per_rank) const;
   /// values += those of the other ranks among whom updates are sharded, in place, on their device. Collective; nothing where none are.

@@ -4,6 +4,7 @@
 #include <torch/nn/module.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <exception>
 #include <utility>
@@ -23,6 +24,13 @@ namespace {
 const SessionConfig& checked(const SessionConfig& config) {
   check_config(config);
   return config;
+}
+
+CommunicatorOptions communicator_options(const SessionConfig& config) {
+  // Longer ones than this mean no limit.
+  constexpr double longest = 1e9;
+  const auto timeout = std::chrono::duration<double>(std::min(config.comm_timeout.value, longest));
+  return {config.window_directory, std::chrono::ceil<std::chrono::milliseconds>(timeout)};
 }
 
 // Where parameters are shared by NUMA domain, and a host has several: a communicator whose ranks share memory in a domain.
@@ -48,7 +56,7 @@ Session::Session(MpiRuntime& runtime, const SessionConfig& config, uint64_t seed
       seed_(seed),
       topology_(Topology::discover(runtime)),
       chosen_(choose_device(accelerators, config.accelerator, runtime, topology_)),
-      communicator_(accelerator().communicator(runtime, config.window_directory, device())),
+      communicator_(accelerator().communicator(runtime, communicator_options(config), device())),
       domains_(by_numa_domain(config.strategy, runtime, topology_, *communicator_)),
       mesh_(std::make_unique<Mesh>(domains_ ? *domains_ : *communicator_, model_parallel)),
       strategy_(Strategy::create(config.strategy, *mesh_, accelerator().alignment_bytes(), runtime.log(),

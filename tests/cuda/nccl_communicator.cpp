@@ -19,7 +19,7 @@ struct Gpu {
   std::unique_ptr<levin::Accelerator> accelerator = levin::AcceleratorRegistry().create("cuda");
   levin::Topology topology = levin::Topology::discover(runtime());
   c10::Device device = accelerator->device(topology.self().local_rank, topology.local_size());
-  std::unique_ptr<levin::Communicator> ranks = accelerator->communicator(runtime(), "/dev/shm", device);
+  std::unique_ptr<levin::Communicator> ranks = accelerator->communicator(runtime(), {}, device);
   at::TensorOptions options(at::ScalarType dtype) const { return at::TensorOptions(device).dtype(dtype); }
 };
 

@@ -15,7 +15,8 @@ struct Pretended : levin::Accelerator {
   std::string name() const override { return "pretended"; }
   int device_count() const override { return devices_; }
   c10::Device device(int, int) const override { return c10::Device(c10::kCPU); }
-  std::unique_ptr<levin::Communicator> communicator(const levin::MpiRuntime&, const std::string&, c10::Device) const override {
+  std::unique_ptr<levin::Communicator> communicator(const levin::MpiRuntime&, const levin::CommunicatorOptions&,
+                                                    c10::Device) const override {
     return nullptr;
   }
   int64_t alignment_bytes() const override { return 256; }

@@ -280,9 +280,9 @@ class HostMemory : public levin::Accelerator {
   std::string name() const override { return "host_memory"; }
   int device_count() const override { return 1; }
   c10::Device device(int, int) const override { return the_device; }
-  std::unique_ptr<levin::Communicator> communicator(const levin::MpiRuntime& runtime, const std::string& window_directory,
+  std::unique_ptr<levin::Communicator> communicator(const levin::MpiRuntime& runtime, const levin::CommunicatorOptions& options,
                                                     c10::Device) const override {
-    auto host = levin::Communicator::create_cpu(runtime, window_directory);
+    auto host = levin::Communicator::create_cpu(runtime, options.window_directory);
     auto device_lane = host->split(0, host->rank());
     return std::make_unique<DeviceCommunicator>(std::move(host), std::move(device_lane));
   }

@@ -14,7 +14,9 @@
 #include <set>
 #include <thread>
 
+#include "levin/comm/communicator.h"
 #include "levin/core/error.h"
+#include "levin/device/accelerator.h"
 #include "levin_test.h"
 #include "toy.h"
 
@@ -417,6 +419,37 @@ BOOST_AUTO_TEST_CASE(window_directory) {
     levin::Trainer(config, runtime());  // nothing is shared
   else
     check_throws<levin::IoError>([&] { levin::Trainer(config, runtime()); }, {"/nowhere"});
+}
+
+// An accelerator with the CPU's communicator, which notes the options that it is asked for.
+struct NotesOptions : levin::Accelerator {
+  explicit NotesOptions(levin::CommunicatorOptions& options) : noted(&options) {}
+  std::string name() const override { return "notes_options"; }
+  int device_count() const override { return 1; }
+  c10::Device device(int local_rank, int local_size) const override { return cpu->device(local_rank, local_size); }
+  std::unique_ptr<levin::Communicator> communicator(const levin::MpiRuntime& ranks, const levin::CommunicatorOptions& options,
+                                                    c10::Device device) const override {
+    *noted = options;
+    return cpu->communicator(ranks, options, device);
+  }
+  int64_t alignment_bytes() const override { return cpu->alignment_bytes(); }
+  void seed(uint64_t seed) const override { cpu->seed(seed); }
+  void synchronize() const override {}
+  levin::CommunicatorOptions* noted;
+  std::unique_ptr<levin::Accelerator> cpu = levin::make_cpu_accelerator();
+};
+
+BOOST_AUTO_TEST_CASE(comm_timeout) {
+  levin::CommunicatorOptions noted;
+  levin::AcceleratorRegistry accelerators;
+  accelerators.add("notes_options", [&] { return std::make_unique<NotesOptions>(noted); });
+  TrainerConfig config;
+  config.session.accelerator = "notes_options";
+  levin::Trainer standard(config, runtime(), 0, accelerators);
+  BOOST_TEST(noted.timeout.count() == 300'000);
+  config.session.comm_timeout = levin::Seconds{1.5};
+  levin::Trainer shorter(config, runtime(), 0, accelerators);
+  BOOST_TEST(noted.timeout.count() == 1500);
 }
 
 // What is not one field's.

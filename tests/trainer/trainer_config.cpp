@@ -48,6 +48,7 @@ const std::map<std::string, std::string> test_of_field{
     {"gradient_clip_algorithm", "trainer_trainer/gradient_clip_algorithm"},
     {"num_threads", "trainer_trainer/num_threads"},
     {"window_directory", "trainer_trainer/window_directory"},
+    {"comm_timeout", "trainer_trainer/comm_timeout"},
     {"devices", "trainer_trainer/devices"},
     {"num_nodes", "trainer_trainer/num_nodes"},
     {"max_epochs", "trainer_trainer/max_epochs"},

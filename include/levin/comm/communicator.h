@@ -43,6 +43,12 @@ class Communicator {
   int size() const noexcept { return size_; }
   /// Number of collectives started so far; any thread may ask.
   virtual uint64_t sequence() const noexcept = 0;
+  /// A hash of all collectives called so far: kind, reduction, dtype, count, label and their order. The ranks' hashes differ where their
+  /// calls did. 0 of a backend that compares every call itself, as the CPU's.
+  virtual uint64_t call_hash() const noexcept { return 0; }
+  /// The last calls that call_hash covers, in words and in order, one a line, each with its sequence number: for the error of ranks whose
+  /// hashes differ.
+  virtual std::string last_calls() const { return {}; }
 
   /// tensor [n] <- op over ranks of tensor [n].
   virtual Work all_reduce(const Tensor& tensor, ReduceOp op = ReduceOp::sum, std::string_view label = {}) = 0;

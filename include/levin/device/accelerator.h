@@ -1,6 +1,7 @@
 #pragma once
 #include <c10/core/Device.h>
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -15,6 +16,13 @@ namespace levin {
 class Communicator;
 class MpiRuntime;
 
+/// How the ranks of a job talk to each other.
+struct CommunicatorOptions {
+  std::string window_directory = "/dev/shm";  ///< for files through which ranks of one node share memory
+  /// A collective between devices that takes longer, once this rank's device has reached it, ends the job.
+  std::chrono::milliseconds timeout = std::chrono::seconds(300);
+};
+
 /// A kind of device that a job can train on, chosen by name (Lightning's `accelerator`).
 class Accelerator {
  public:
@@ -24,9 +32,9 @@ class Accelerator {
   virtual int device_count() const = 0;
   /// The device of a rank: with one visible device that one, else the local rank's; ConfigError when there are too few.
   virtual c10::Device device(int local_rank, int local_size) const = 0;
-  /// Collectives for tensors on this rank's `device`; its cpu() serves tensors in host memory. Ranks of one node share memory through
-  /// files in `window_directory`. Collective over the runtime's communicator.
-  virtual std::unique_ptr<Communicator> communicator(const MpiRuntime& runtime, const std::string& window_directory,
+  /// Collectives for tensors on this rank's `device`; its cpu() serves tensors in host memory. Collective over the
+  /// runtime's communicator.
+  virtual std::unique_ptr<Communicator> communicator(const MpiRuntime& runtime, const CommunicatorOptions& options,
                                                      c10::Device device) const = 0;
   /// Alignment in bytes of each parameter in a flat buffer.
   virtual int64_t alignment_bytes() const = 0;

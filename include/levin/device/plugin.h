@@ -10,7 +10,7 @@ class Accelerator;
 
 /// The number of the interface between Levin and its plug-ins. It counts up with every change of accelerator.h, communicator.h or this
 /// file, for a plug-in calls their functions by their places.
-inline constexpr uint32_t plugin_interface = 1;
+inline constexpr uint32_t plugin_interface = 2;
 
 /// A plug-in's description, returned by its entry point `extern "C" const AcceleratorPlugin* levin_accelerator_plugin()`. The number stands
 /// first in all versions.

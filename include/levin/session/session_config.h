@@ -5,6 +5,7 @@
 #include <string>
 
 #include "levin/core/config.h"
+#include "levin/core/seconds.h"
 #include "levin/nn/activation_checkpointing_kind.h"
 #include "levin/optim/clip.h"
 #include "levin/optim/loss_scaler.h"
@@ -33,6 +34,7 @@ struct SessionConfig {
   ActivationCheckpointing activation_checkpointing = ActivationCheckpointing::none;
   int64_t num_threads = 0;
   std::filesystem::path window_directory = "/dev/shm";
+  Seconds comm_timeout{300};
 };
 LEVIN_CONFIG(SessionConfig, (accelerator, "auto, cpu, gpu (which is cuda), or a plug-in: its name or its file"),
              (strategy, "how ranks work together"), (precision, "dtype of parameters and computation"),
@@ -44,6 +46,7 @@ LEVIN_CONFIG(SessionConfig, (accelerator, "auto, cpu, gpu (which is cuda), or a 
               "units keep only their inputs and compute their forward again in the backward; offload: inputs in host memory; none: as the "
               "model says"),
              (num_threads, "threads a rank computes with; 0: OMP_NUM_THREADS, else its share of the cores that it may use", at_least(0)),
-             (window_directory, "where ranks of one node put the memory that they share"))
+             (window_directory, "where ranks of one node put the memory that they share"),
+             (comm_timeout, "end the job when a collective between GPUs, or the start of NCCL, takes longer", greater_than(Seconds{0})))
 
 }  // namespace levin

@@ -1,0 +1,91 @@
+#include "nccl_memory.h"
+
+#include <ATen/ops/from_blob.h>
+#include <c10/cuda/CUDAGuard.h>
+
+#include <algorithm>
+#include <exception>
+#include <utility>
+
+#include "levin/comm/host_values.h"
+
+namespace levin {
+
+Tensor NcclMemory::allocate(int64_t numel, at::ScalarType dtype, Communicator& host) {
+  const size_t bytes = static_cast<size_t>(numel) * c10::elementSize(dtype);
+  const c10::Device device = stream_.device();
+  free_retired();
+  Block block;
+  if (ncclMemAlloc(&block.data, bytes) != ncclSuccess) block.data = nullptr;
+  if (all_min(host, block.data ? 1 : 0) == 0) {
+    if (block.data) ncclMemFree(block.data);
+    return {};
+  }
+  // NCCL gives no answer that is right for a buffer that some ranks have registered.
+  const auto code = link_->try_run([&](ncclComm_t link) { return ncclCommRegister(link, block.data, bytes, &block.registration); });
+  if (code != ncclSuccess) block.registration = nullptr;
+  if (all_min(host, block.registration ? 1 : 0) == 0) deregister(block);
+  {
+    const std::lock_guard lock(mutex_);
+    blocks_.push_back(block);
+  }
+  const auto free = [self = shared_from_this()](void* data) { self->retire(data); };
+  Tensor tensor =
+      at::for_blob(block.data, {numel}).deleter(free).options(at::TensorOptions(dtype).device(device)).target_device(device).make_tensor();
+  check_cuda(cudaMemsetAsync(block.data, 0, bytes, c10::cuda::getCurrentCUDAStream(device.index())), "cudaMemsetAsync");
+  return tensor;
+}
+
+void NcclMemory::deregister(Block& block) noexcept {
+  if (void* const registration = std::exchange(block.registration, nullptr))
+    link_->try_run([&](ncclComm_t link) { return ncclCommDeregister(link, registration); });
+}
+
+void NcclMemory::retire(void* data) noexcept {
+  try {
+    const c10::cuda::CUDAGuard guard(stream_.device());
+    auto retired = std::make_unique<Retired>();
+    retired->by_collectives.record(stream_);
+    retired->by_owner.record(c10::cuda::getCurrentCUDAStream(stream_.device_index()));
+    const std::lock_guard lock(mutex_);
+    const auto found = std::find_if(blocks_.begin(), blocks_.end(), [&](const Block& block) { return block.data == data; });
+    retired->block = *found;
+    blocks_.erase(found);
+    retired_.push_back(std::move(retired));
+  } catch (const std::exception&) {  // the device is lost, and the memory with it
+  }
+}
+
+void NcclMemory::free_retired() noexcept {
+  std::vector<std::unique_ptr<Retired>> unused;
+  try {
+    const std::lock_guard lock(mutex_);
+    const auto in_use = [](const auto& retired) { return !retired->by_collectives.query() || !retired->by_owner.query(); };
+    const auto first = std::stable_partition(retired_.begin(), retired_.end(), in_use);
+    std::move(first, retired_.end(), std::back_inserter(unused));
+    retired_.erase(first, retired_.end());
+  } catch (const std::exception&) {  // as above
+  }
+  for (auto& retired : unused) {
+    deregister(retired->block);
+    ncclMemFree(retired->block.data);
+  }
+}
+
+void NcclMemory::deregister_all() noexcept {
+  const std::lock_guard lock(mutex_);
+  for (auto& block : blocks_) deregister(block);
+  for (auto& retired : retired_) deregister(retired->block);
+}
+
+NcclMemory::~NcclMemory() {
+  for (auto& retired : retired_) try {
+      retired->by_collectives.synchronize();
+      retired->by_owner.synchronize();
+      deregister(retired->block);
+      ncclMemFree(retired->block.data);
+    } catch (const std::exception&) {  // as above
+    }
+}
+
+}  // namespace levin

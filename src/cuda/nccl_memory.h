@@ -1,0 +1,50 @@
+#pragma once
+#include <c10/cuda/CUDAEvent.h>
+#include <c10/cuda/CUDAStream.h>
+
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "levin/comm/communicator.h"
+#include "nccl_link.h"
+
+namespace levin {
+
+/// Memory of ncclMemAlloc that a communicator has registered, on all ranks or on none. Freeing it does not wait for the device: it is kept
+/// until what was queued on it before is through.
+class NcclMemory : public std::enable_shared_from_this<NcclMemory> {
+ public:
+  NcclMemory(std::shared_ptr<NcclLink> link, c10::cuda::CUDAStream stream) : link_(std::move(link)), stream_(stream) {}
+  ~NcclMemory();
+  NcclMemory(const NcclMemory&) = delete;
+  NcclMemory& operator=(const NcclMemory&) = delete;
+
+  /// [numel], zero-filled. Undefined on all ranks where one lacks the memory. Collective over `host`, which has the link's ranks. CudaError
+  /// where NCCL fails on a rank alone after others may have begun to wait.
+  Tensor allocate(int64_t numel, at::ScalarType dtype, Communicator& host);
+  /// Frees what is no longer in use of the memory whose tensors are gone. Thread-safe.
+  void free_retired() noexcept;
+  /// Before the link is closed: all its operations are through.
+  void deregister_all() noexcept;
+
+ private:
+  struct Block {
+    void* data = nullptr;
+    void* registration = nullptr;
+  };
+  struct Retired {
+    Block block;
+    c10::cuda::CUDAEvent by_collectives, by_owner;
+  };
+  void retire(void* data) noexcept;
+  void deregister(Block& block) noexcept;
+
+  std::shared_ptr<NcclLink> link_;
+  c10::cuda::CUDAStream stream_;  // of collectives
+  std::mutex mutex_;
+  std::vector<Block> blocks_;  // of living tensors
+  std::vector<std::unique_ptr<Retired>> retired_;
+};
+
+}  // namespace levin

@@ -1,0 +1,20 @@
+#pragma once
+#include <c10/cuda/CUDAEvent.h>
+
+#include <atomic>
+
+#include "../comm/collective.h"
+
+namespace levin {
+
+/// A call of NCCL on a communicator's stream.
+struct NcclOperation {
+  explicit NcclOperation(const detail::Call& made) : call(made) {}
+
+  const detail::Call call;
+  c10::cuda::CUDAEvent ready;  ///< what the caller's stream had to do before it
+  c10::cuda::CUDAEvent done;   ///< recorded once `queued`
+  std::atomic<bool> queued = false;
+};
+
+}  // namespace levin

@@ -1,0 +1,233 @@
+// What the NCCL path computes, with streams that run late and in any order.
+#include <ATen/ops/from_blob.h>
+
+#include <algorithm>
+#include <set>
+
+#include "levin/comm/node_group.h"
+#include "nccl_job.h"
+
+using levin::ReduceOp, levin::Tensor, levin::Transfer;
+using levin::test::all_are, levin::test::check_throws, levin::test::device_tensor, levin::test::fill, levin::test::fill_up,
+    levin::test::NcclJob, levin::test::values;
+using stand_in::nccl_findings, stand_in::nccl_settings;
+
+BOOST_AUTO_TEST_SUITE(cuda_stand_ins)
+
+namespace {
+
+// Every collective, its inputs written just before and overwritten just after.
+void run_collectives(levin::Communicator& ranks, const Tensor& part, const Tensor& whole, int rounds) {
+  const auto size = static_cast<float>(ranks.size()), rank = static_cast<float>(ranks.rank());
+  const int64_t numel = part.numel();
+  for (int round = 0; round < rounds; round++) {
+    const auto base = static_cast<float>(round);
+    fill(part, rank + base);
+    ranks.all_reduce(part).wait();
+    BOOST_TEST(all_are(part, size * (size - 1) / 2 + size * base));
+    fill(part, rank + base);
+    ranks.all_reduce(part, ReduceOp::max).wait();
+    BOOST_TEST(all_are(part, size - 1 + base));
+    fill(part, rank + base);
+    ranks.all_gather(whole, part).wait();
+    fill(part, -1);
+    for (int other = 0; other < ranks.size(); other++)
+      BOOST_TEST(all_are(whole.narrow(0, other * numel, numel), static_cast<float>(other) + base));
+    fill_up(whole, base);
+    ranks.reduce_scatter(part, whole, ReduceOp::mean).wait();
+    fill(whole, -1);
+    const auto mean = values(part);
+    for (const int64_t i : {int64_t{0}, numel - 1})
+      BOOST_TEST(mean[static_cast<size_t>(i)] == base + static_cast<float>(ranks.rank() * numel + i));
+    fill(part, rank + base);
+    ranks.broadcast(part, ranks.size() - 1).wait();
+    BOOST_TEST(all_are(part, size - 1 + base));
+  }
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(every_collective_under_random_delays) {
+  NcclJob job;
+  auto& ranks = job.start();
+  stand_in::cuda_settings().delay_us = 500;
+  nccl_settings().delay_us = 200;
+  run_collectives(ranks, ranks.allocate(500, at::kFloat), ranks.allocate(500 * job.size(), at::kFloat), 6);
+  run_collectives(ranks, device_tensor(300), device_tensor(300 * job.size()), 4);
+}
+
+BOOST_AUTO_TEST_CASE(a_result_is_readable_after_synchronize) {
+  NcclJob job;
+  auto& ranks = job.start();
+  const Tensor tensor = device_tensor(100);
+  stand_in::cuda_settings().delay_us = 2000;
+  fill(tensor, 1);
+  auto work = ranks.all_reduce(tensor);
+  work.synchronize();
+  BOOST_TEST(static_cast<const float*>(tensor.const_data_ptr())[99] == static_cast<float>(job.size()));
+  work.synchronize();  // again, it does nothing
+}
+
+// A Work that nobody waits for, and one that outlives its communicator.
+BOOST_AUTO_TEST_CASE(works_that_are_dropped_or_kept) {
+  NcclJob job;
+  auto& ranks = job.start();
+  stand_in::cuda_settings().delay_us = 500;
+  for (int round = 0; round < 20; round++) {
+    const Tensor tensor = device_tensor(1000);
+    fill(tensor, 1);
+    ranks.all_reduce(tensor);
+  }
+  const Tensor tensor = device_tensor(10);
+  fill(tensor, 2);
+  auto work = ranks.all_reduce(tensor);
+  job.stop();
+  work.wait();
+  BOOST_TEST(all_are(tensor, 2.F * static_cast<float>(job.size())));
+}
+
+BOOST_AUTO_TEST_CASE(messages_and_all_to_all) {
+  NcclJob job;
+  auto& ranks = job.start();
+  stand_in::cuda_settings().delay_us = 300;
+  const int size = job.size(), rank = job.rank(), right = (rank + 1) % size, left = (rank + size - 1) % size;
+  const Tensor mine = device_tensor(1000), theirs = device_tensor(1000);
+  for (int round = 0; round < 5; round++) {
+    fill(mine, static_cast<float>(rank + round));
+    const Transfer ring[] = {{Transfer::Direction::send, mine, right}, {Transfer::Direction::recv, theirs, left}};
+    ranks.transfer(ring, "ring").wait();
+    fill(mine, -1);
+    BOOST_TEST(all_are(theirs, static_cast<float>(left + round)));
+  }
+  if (size > 1 && rank < 2) {
+    fill(mine, 7);
+    (rank == 0 ? ranks.send(mine, 1) : ranks.recv(theirs, 0)).wait();
+    BOOST_TEST(all_are(rank == 0 ? mine : theirs, 7));
+  }
+  const Tensor parts = device_tensor(3 * size), received = device_tensor(3 * size);
+  fill(parts, static_cast<float>(rank));
+  ranks.all_to_all(received, parts).wait();
+  for (int other = 0; other < size; other++) BOOST_TEST(all_are(received.narrow(0, 3 * other, 3), static_cast<float>(other)));
+  // Rank r gets r + 1 elements of each rank.
+  std::vector<int64_t> sent, expected(static_cast<size_t>(size), rank + 1);
+  for (int other = 0; other < size; other++) sent.push_back(other + 1);
+  const Tensor input = device_tensor(size * (size + 1) / 2), output = device_tensor(static_cast<int64_t>(size) * (rank + 1));
+  fill(input, static_cast<float>(rank));
+  ranks.all_to_all(output, expected, input, sent).wait();
+  for (int other = 0; other < size; other++) BOOST_TEST(all_are(output.narrow(0, other * (rank + 1), rank + 1), static_cast<float>(other)));
+}
+
+BOOST_AUTO_TEST_CASE(unsupported_tensors_are_refused) {
+  NcclJob job;
+  auto& ranks = job.start();
+  const Tensor tensor = device_tensor(3);
+  check_throws<levin::UsageError>([&] { ranks.broadcast(tensor, 99); }, {"[cuda]", "rank 99"});
+  check_throws<levin::UsageError>([&] { ranks.send(tensor, job.size()); }, {"[cuda]", "rank"});
+  check_throws<levin::UsageError>([&] { ranks.all_to_all(tensor, std::vector<int64_t>{7}, tensor, std::vector<int64_t>{7}); },
+                                  {"all_to_all"});
+  check_throws<levin::UsageError>([&] { ranks.all_gather(tensor, device_tensor(2)); }, {"whole", "part"});
+  check_throws<levin::UsageError>([&] { ranks.gather_shared(tensor, ""); }, {"all_gather"});
+  check_throws<levin::UsageError>([&] { ranks.all_reduce(Tensor()); }, {"undefined"});
+}
+
+BOOST_AUTO_TEST_CASE(splits_have_names_and_share_resources) {
+  NcclJob job;
+  auto& ranks = job.start();
+  const auto reversed = ranks.split(0, -job.rank()), alone = ranks.split(job.rank(), 0);
+  BOOST_TEST(reversed->rank() == job.size() - 1 - job.rank());
+  BOOST_TEST(alone->size() == 1);
+  const Tensor value = device_tensor(1);
+  fill(value, 1);
+  reversed->all_reduce(value).wait();
+  alone->all_reduce(value).wait();
+  BOOST_TEST(all_are(value, static_cast<float>(job.size())));
+  BOOST_TEST(nccl_findings().shared_splits == 2);
+  const auto names = stand_in::communicator_names();
+  const std::set<std::string> last(names.end() - 3, names.end());
+  BOOST_TEST(last.size() == 3);
+  BOOST_TEST(!last.contains(""));
+}
+
+// Gradients of two units: over the ranks of a shard, then over the replicas, each as soon as its scatter is through, as hsdp does.
+BOOST_AUTO_TEST_CASE(two_communicators_at_once) {
+  for (const int slots : {8, 1}) {
+    NcclJob job;
+    auto& ranks = job.start();
+    nccl_settings().slots = slots;
+    stand_in::cuda_settings().delay_us = 300;
+    const int shard_size = job.size() % 2 == 0 ? 2 : 1;
+    const auto shard = ranks.split(job.rank() / shard_size, job.rank()), replicas = ranks.split(job.rank() % shard_size, job.rank());
+    const Tensor wholes[] = {ranks.allocate(1000 * shard_size, at::kFloat), ranks.allocate(1000 * shard_size, at::kFloat)};
+    const Tensor parts[] = {ranks.allocate(1000, at::kFloat), ranks.allocate(1000, at::kFloat)};
+    for (int round = 0; round < 10; round++) {
+      levin::Work scattered[2];
+      for (const size_t unit : {size_t{1}, size_t{0}}) {
+        fill(wholes[unit], static_cast<float>(unit + 1));
+        scattered[unit] = shard->reduce_scatter(parts[unit], wholes[unit]);
+      }
+      for (const size_t unit : {size_t{1}, size_t{0}}) {
+        scattered[unit].wait();
+        replicas->all_reduce(parts[unit]).wait();
+      }
+      for (const size_t unit : {size_t{1}, size_t{0}})
+        BOOST_TEST(all_are(parts[unit], static_cast<float>(unit + 1) * static_cast<float>(job.size())));
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(registration_is_of_all_ranks_or_none) {
+  for (const bool registers : {true, false}) {
+    NcclJob job;
+    auto& ranks = job.start();
+    nccl_settings().without_registration = !registers && job.last();
+    const Tensor memory = ranks.allocate(100, at::kFloat);
+    BOOST_TEST(all_are(memory, 0));
+    fill(memory, 1);
+    ranks.all_reduce(memory).wait();
+    BOOST_TEST(all_are(memory, static_cast<float>(job.size())));
+    BOOST_TEST((nccl_findings().registered_calls > 0) == registers);
+    BOOST_TEST(nccl_findings().registrations - nccl_findings().deregistrations == (registers ? 1 : 0));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_rank_without_memory_is_a_matter_of_all) {
+  NcclJob job;
+  auto& ranks = job.start();
+  nccl_settings().without_memory = job.rank() == 0;
+  const Tensor memory = ranks.allocate(100, at::kFloat), empty = ranks.allocate(0, at::kFloat);
+  BOOST_TEST(all_are(memory, 0));
+  BOOST_TEST(empty.numel() == 0);
+  fill(memory, 1);
+  ranks.all_reduce(memory).wait();
+  BOOST_TEST(all_are(memory, static_cast<float>(job.size())));
+  BOOST_TEST(nccl_findings().registrations == 0);
+}
+
+BOOST_AUTO_TEST_CASE(freeing_memory_does_not_wait_for_the_device) {
+  NcclJob job;
+  auto& ranks = job.start();
+  stand_in::cuda_settings().delay_us = 1000;
+  Tensor memory = ranks.allocate(100, at::kFloat);
+  const int64_t before = stand_in::cuda_counters().device_synchronizations;
+  fill(memory, 1);
+  auto work = ranks.all_reduce(memory);
+  memory.reset();
+  work = {};  // the last owner
+  BOOST_TEST(stand_in::cuda_counters().device_synchronizations == before);
+  c10::cuda::getCurrentCUDAStream().synchronize();
+  for (int turns = 0; nccl_findings().deregistrations == 0 && turns < 500; turns++)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  BOOST_TEST(nccl_findings().deregistrations == 1);
+  BOOST_TEST(stand_in::cuda_counters().device_synchronizations == before);
+}
+
+BOOST_AUTO_TEST_CASE(memory_outlives_its_communicator) {
+  NcclJob job;
+  const Tensor memory = job.start().allocate(10, at::kFloat);
+  fill(memory, 1);
+  job.ranks().all_reduce(memory).wait();
+  job.stop();
+  BOOST_TEST(all_are(memory, static_cast<float>(job.size())));
+}
+
+BOOST_AUTO_TEST_SUITE_END()

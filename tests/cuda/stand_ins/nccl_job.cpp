@@ -1,0 +1,100 @@
+#include "nccl_job.h"
+
+#include <ATen/ops/from_blob.h>
+#include <c10/cuda/CUDACachingAllocator.h>
+#include <c10/cuda/CUDAFunctions.h>
+#include <mpi.h>
+
+#include <algorithm>
+#include <thread>
+
+namespace c10::cuda::_internal {
+C10_CUDA_API void setHasPrimaryContext(bool (*has)(DeviceIndex));
+}
+
+namespace levin::test {
+namespace {
+
+const c10::Device gpu(c10::kCUDA, 0);
+
+template <class Kernel>
+void on_current_stream(const Kernel& kernel) {
+  stand_in::launch(c10::cuda::getCurrentCUDAStream().stream(), [kernel] {
+    std::this_thread::sleep_for(std::chrono::microseconds(200));
+    kernel();
+  });
+}
+
+float* floats(const Tensor& tensor) { return static_cast<float*>(tensor.mutable_data_ptr()); }
+
+}  // namespace
+
+void use_stand_ins() {
+  static const bool ready = [] {
+    c10::cuda::_internal::setHasPrimaryContext([](c10::DeviceIndex) { return true; });
+    c10::cuda::CUDACachingAllocator::init(1);
+    return true;
+  }();
+  static_cast<void>(ready);
+}
+
+void meet() { MPI_Barrier(runtime().communicator()); }
+
+NcclJob::NcclJob(std::chrono::milliseconds timeout) {
+  use_stand_ins();
+  options_.timeout = timeout;
+  stand_in::reset();
+  meet();
+}
+
+NcclJob::~NcclJob() {
+  stop();
+  meet();
+  const auto& found = stand_in::nccl_findings();
+  BOOST_TEST(found.mismatches == 0);
+  BOOST_TEST(found.mixed_registrations == 0);
+  BOOST_TEST(found.unequal_offsets == 0);
+  BOOST_TEST(found.freed_in_use == 0);
+  BOOST_TEST(found.used_after_abort == 0);
+  BOOST_TEST(found.not_finalized == 0);
+  BOOST_TEST(found.unsafe_aborts == 0);
+  stand_in::cuda_settings().delay_us = 0;
+}
+
+Communicator& NcclJob::start() {
+  ranks_ = NcclCommunicator::create(runtime(), options_, gpu);
+  return *ranks_;
+}
+
+void fill(const Tensor& tensor, float value) {
+  on_current_stream([data = floats(tensor), numel = tensor.numel(), value] { std::fill_n(data, numel, value); });
+}
+
+void fill_up(const Tensor& tensor, float begin) {
+  on_current_stream([data = floats(tensor), numel = tensor.numel(), begin] {
+    for (int64_t i = 0; i < numel; i++) data[i] = begin + static_cast<float>(i);
+  });
+}
+
+std::vector<float> values(const Tensor& tensor) {
+  c10::cuda::getCurrentCUDAStream().synchronize();
+  return {floats(tensor), floats(tensor) + tensor.numel()};
+}
+
+bool all_are(const Tensor& tensor, float value) {
+  const auto read = values(tensor);
+  return std::all_of(read.begin(), read.end(), [value](float element) { return element == value; });
+}
+
+Tensor device_tensor(int64_t numel) {
+  auto memory = c10::cuda::CUDACachingAllocator::get()->allocate(static_cast<size_t>(numel) * sizeof(float));
+  void* const data = memory.get();
+  const auto deleter = memory.get_deleter();
+  return at::for_blob(data, {numel})
+      .context(memory.release_context(), deleter)
+      .options(at::TensorOptions(at::kFloat).device(gpu))
+      .target_device(gpu)
+      .make_tensor();
+}
+
+}  // namespace levin::test
