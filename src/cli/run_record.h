@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "levin/cluster/batch_job.h"
+#include "levin/cluster/job_end.h"
 #include "levin/core/config_value.h"
 
 namespace levin {
@@ -24,7 +26,9 @@ struct RunRecord {
   std::string resumed_from = {};                     ///< a checkpoint; empty: from scratch
   int64_t first_step = 0;                            ///< steps done before this attempt
   std::vector<std::string> checkpoint_folders = {};  ///< of checkpoints that a training resumes from; see relative_to_run
-  std::vector<std::string> abandoned = {};           ///< folders that checkpoints of an abandoned branch were moved to
+  BatchJob job = {};
+  std::string stopped_by = {};              ///< signals, the time limit; see JobWatch::describe
+  std::vector<std::string> abandoned = {};  ///< folders that checkpoints of an abandoned branch were moved to
 };
 
 /// run.json: settings, versions, host map, strategy with its form, steps, samples/s, peak memory (bytes, of the largest rank), why it
@@ -42,6 +46,9 @@ bool holds_checkpoint(const std::filesystem::path& run_folder, const std::filesy
 std::string relative_to_run(const std::filesystem::path& folder, const std::filesystem::path& run_folder);
 /// Whether a run.json has exit code 0 and this option. False for other files.
 bool ended_well(const std::string& run_record, const std::string& option, const std::string& value);
+
+/// The attempts of a run.json that ran this subcommand. None in other files.
+std::vector<EarlierAttempt> attempts_in(const std::string& run_record, const std::string& subcommand);
 
 /// A JSON object without the brace at its end, for a record that a crash writes.
 std::string begin_of_record(const RunRecord& record, int ranks);
