@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 
 #include "../trainer/prepare_data.h"
 #include "components.h"
@@ -34,12 +35,15 @@ Job::Job(const Settings& settings, ProgramOptions& options, const Program& progr
       mpi_(mpi),
       crashes_(crashes),
       subcommand_(std::move(subcommand)),
+      watch_(settings.job, detect_batch_job([](const char* name) { return std::getenv(name); }), mpi.rank(), settings.started, mpi.log()),
       trainer_(settings.trainer, mpi, static_cast<uint64_t>(settings.run.seed_everything)),
       record_{.program = std::move(name), .subcommand = subcommand_, .config = options.write(/*linked=*/true)} {
   const bool writes = settings.trainer.fast_dev_run.batches == 0;
   add_default_callbacks(trainer_, writes);
   if (writes) folder_ = make_run_folder(mpi, settings.run, settings.runs, subcommand_, lock_);
   trainer_.set_default_root_dir(folder_);
+  record_.job = watch_.job();
+  trainer_.session().add_stop_source([this] { return watch_.reason(save_seconds()); });
   crashes.agree_by(&communicator());
   if (folder_.empty()) return;
   record_.previous = broadcast_text(mpi.communicator(), mpi.rank() == 0 ? read_run_record(folder_ / "run.json") : std::string());
@@ -72,17 +76,11 @@ int Job::run() {
                 }};
   from.of_this_run = checkpoint && is_of_this_run(*checkpoint);
   from.tested = checkpoint && was_tested();
-  trainer_.session().add_stop_source(&StopSignals::reason);
-  signals_.emplace();
   subcommand_ == "fit" ? fit(*module, *data, from) : evaluate(*module, *data, from);
-  const auto& session = trainer_.session();
-  const int code = session.stops_for(StopReason::interrupted)  ? static_cast<int>(ExitCode::interrupted)
-                   : session.stops_for(StopReason::terminated) ? 143
-                   : !session.stops_for(StopReason::restart)   ? 0
-                   : trainer_.checkpoints().saved_for_stop()   ? static_cast<int>(ExitCode::stopped_early)
-                                                               : static_cast<int>(ExitCode::io_failed);
-  finish(code);
-  return code;
+  const JobEnd end = agree_on_end();
+  finish(end.code);
+  if (end.requeue && mpi_.rank() == 0) requeue_job(watch_.job(), log);
+  return end.code;
 }
 
 void Job::failed(const std::string& message, int code) noexcept {
@@ -102,6 +100,9 @@ void Job::write_config() const {
 // is overwritten.
 void Job::begin_training() {
   if (folder_.empty()) return;
+  const bool restarts = watch_.job().exists() && !watch_.job().interactive && settings_.job.requeue != Requeue::none;
+  if (restarts && mpi_.rank() == 0 && !named_folder(settings_.run, settings_.runs))
+    mpi_.log().warning("[cluster] the run has no name, so that a restart of the job begins a new one; give --run_name or --run_dir");
   record_.first_step = trainer_.global_step();
   for (const auto& folder : trainer_.checkpoints().resumable_folders())
     record_.checkpoint_folders.push_back(relative_to_run(folder, folder_));
@@ -189,6 +190,43 @@ void Job::apply_links(DataModule& data) {
   record_.config = options_.write(/*linked=*/true);
 }
 
+double Job::save_seconds() {
+  if (const double slowest = trainer_.checkpoints().slowest_save_seconds(); slowest > 0) return slowest;
+  constexpr double cautious_bytes_per_second = 200e6;  // before the first save
+  auto& session = trainer_.session();
+  return static_cast<double>(session.strategy().memory().peak()) * session.size() / cautious_bytes_per_second;
+}
+
+// After the save. Rank 0 decides: it knows the deadline, and asks the batch system.
+JobEnd Job::agree_on_end() {
+  auto& session = trainer_.session();
+  if (!session.must_exit()) return {};
+  session.exchange_requests();  // a signal that arrived during the save counts on all ranks
+  int64_t causes = 0;
+  for (const int64_t of_rank : all_gather_value(communicator(), watch_.causes())) causes |= of_rank;
+  record_.stopped_by = JobWatch::describe(causes);
+  JobEnd end;
+  if (mpi_.rank() == 0) {
+    const bool fits = subcommand_ == "fit";
+    const auto& checkpoints = trainer_.checkpoints();
+    const bool has_end = trainer_.report().already_complete || checkpoints.has_end(checkpoints.folder());
+    const StopFacts facts{.interrupted = session.stops_for(StopReason::interrupted),
+                          .terminated = session.stops_for(StopReason::terminated),
+                          .resumable = !fits || checkpoints.saved_for_stop() || has_end,
+                          .checkpointing = !checkpoints.folder().empty(),
+                          .named = named_folder(settings_.run, settings_.runs).has_value(),
+                          .first_step = record_.first_step,
+                          .last_step = fits ? trainer_.global_step() : 0,
+                          .seconds_left = watch_.seconds_left(),
+                          .seconds_needed = watch_.seconds_needed(),
+                          .earlier = attempts_in(record_.previous, subcommand_)};
+    end = decide_job_end(facts, settings_.job, watch_.job(), ask_job_status(watch_.job()));
+    if (!end.note.empty()) mpi_.log().warning("[cluster] {}", end.note);
+  }
+  end.code = broadcast_value(communicator(), end.code);
+  return end;
+}
+
 // Relative if it lies below the initial working directory.
 std::string Job::folder_for_reader() const {
   const auto below = folder_.lexically_relative(settings_.directory);
@@ -207,7 +245,8 @@ void Job::finish(int code) {
     fmt::print("{:.0f} samples/s in training, {} steps, {}\n", report.samples_per_second(), report.steps,
                trainer_.session().strategy().describe());
   if (report.skipped_steps > 0) fmt::print("{} steps were skipped: their gradients were not finite\n", report.skipped_steps);
-  if (report.stop_reason != "finished") fmt::print("ended: {}\n", report.stop_reason);
+  if (report.stop_reason != "finished")
+    fmt::print("ended: {}{}{}\n", report.stop_reason, record_.stopped_by.empty() ? "" : ": ", record_.stopped_by);
   if (trainer_.session().must_exit() && trainer_.checkpoints().saved_for_stop())
     fmt::print("the state is saved; to resume, start the program with --run_dir {}\n", folder_for_reader());
   if (!folder_.empty()) fmt::print("files of the run: {}\n", folder_for_reader());

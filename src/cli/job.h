@@ -1,4 +1,5 @@
 #pragma once
+#include <chrono>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -6,11 +7,12 @@
 
 #include "crash_report.h"
 #include "levin/cli/run.h"
+#include "levin/cluster/job_end.h"
+#include "levin/cluster/job_watch.h"
 #include "plan_command.h"
 #include "run_folder.h"
 #include "run_record.h"
 #include "stop_after_steps.h"
-#include "stop_signals.h"
 
 namespace levin {
 class CheckpointReader;
@@ -31,6 +33,7 @@ struct Settings {
   std::optional<ConfigValue> before;  // config.yaml of the attempt that this one resumes
   std::filesystem::path directory;    // initial working directory
   std::filesystem::path runs;         // parent of run directories without a run_dir
+  std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
 };
 
 /// One run of one subcommand on all ranks.
@@ -58,6 +61,8 @@ class Job {
   void fit(Module& module, DataModule& data, const LoadFrom& from);
   void evaluate(Module& module, DataModule& data, const LoadFrom& from);
   void apply_links(DataModule& data);
+  double save_seconds();
+  JobEnd agree_on_end();
   void finish(int code);
   std::string folder_for_reader() const;
 
@@ -67,11 +72,11 @@ class Job {
   MpiRuntime& mpi_;
   CrashReport& crashes_;
   std::string subcommand_;
+  JobWatch watch_;
   Trainer trainer_;
   RunRecord record_;
   RunLock lock_;
   std::filesystem::path folder_;
-  std::optional<StopSignals> signals_;
   bool tests_ = false;  // a complete training still has to run its test
 };
 

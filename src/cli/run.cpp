@@ -10,7 +10,8 @@
 #include "job_end.h"
 #include "levin/cli/devices.h"
 #include "levin/cli/yaml_reader.h"
-#include "levin/comm/launcher.h"
+#include "levin/cluster/launcher.h"
+#include "levin/cluster/stop_signals.h"
 #include "levin/comm/same_on_all_ranks.h"
 #include "levin/comm/thread_count.h"
 #include "levin/core/version.h"
@@ -135,6 +136,7 @@ int run_program(int argc, const char* const* argv, const Program& program) {
     if (!started_by_launcher(variable)) return report(error.what(), static_cast<int>(error.exit_code()));
   }
 
+  const StopSignals signals(settings.job.stop_signals);  // until MPI has ended: a late signal changes no exit code
   MpiRuntime mpi;
   mpi.set_log(Log::to_stderr(mpi.rank()));
   CrashReport crashes(mpi.rank(), mpi.size());

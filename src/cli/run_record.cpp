@@ -50,7 +50,14 @@ Json attempt(const RunRecord& record, int ranks) {
   Json json{{"subcommand", record.subcommand}, {"started", utc(record.start)}, {"ranks", ranks}};
   json["resumed_from"] = record.resumed_from.empty() ? Json() : Json(record.resumed_from);
   json["first_step"] = record.first_step;
+  if (record.job.exists()) json["job"] = record.job.describe();
   if (!record.abandoned.empty()) json["abandoned"] = record.abandoned;
+  return json;
+}
+
+Json job_of(const BatchJob& job) {
+  Json json{{"system", batch_system_name(job.system)}, {"id", job.id}, {"restart_count", job.restart_count}};
+  if (job.array_index) json["array_index"] = *job.array_index;
   return json;
 }
 
@@ -72,8 +79,10 @@ void write_run_record(const std::filesystem::path& file, const RunRecord& record
   Json json;
   json["program"] = record.program;
   json["subcommand"] = record.subcommand;
-  const Json exit{{"code", exit_code ? Json(*exit_code) : Json()}, {"reason", exit_reason}};
+  Json exit{{"code", exit_code ? Json(*exit_code) : Json()}, {"reason", exit_reason}};
+  if (exit_code && !record.stopped_by.empty()) exit["stopped_by"] = record.stopped_by;
   json["exit"] = exit;
+  if (record.job.exists()) json["job"] = job_of(record.job);
   json["started"] = utc(record.start);
   json["seconds"] = std::chrono::duration<double>(now - record.start).count();
   json["versions"] = {{"levin", version}, {"libtorch", libtorch_version()}, {"mpi", mpi_version()}};
@@ -103,6 +112,20 @@ void write_run_record(const std::filesystem::path& file, const RunRecord& record
   own["seconds"] = json["seconds"];
   own["exit"] = exit;
   write_text(file, json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+}
+
+std::vector<EarlierAttempt> attempts_in(const std::string& run_record, const std::string& subcommand) {
+  std::vector<EarlierAttempt> attempts;
+  for (const Json& json : earlier_attempts(Json::parse(run_record, nullptr, /*allow_exceptions=*/false))) {
+    if (!json.is_object() || json.value("subcommand", Json()) != subcommand) continue;
+    EarlierAttempt attempt;
+    if (const Json step = json.value("first_step", Json()); step.is_number_integer()) attempt.first_step = step.get<int64_t>();
+    if (const auto exit = json.find("exit");
+        exit != json.end() && exit->is_object() && exit->contains("code") && (*exit)["code"].is_number_integer())
+      attempt.exit_code = (*exit)["code"].get<int>();
+    attempts.push_back(attempt);
+  }
+  return attempts;
 }
 
 std::string begin_of_record(const RunRecord& record, int ranks) {

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "levin/cluster/batch_job.h"
+#include "levin/cluster/job_end.h"
 #include "levin/core/config_value.h"
 
 namespace levin {
@@ -24,7 +26,9 @@ struct RunRecord {
   std::string resumed_from = {};                     ///< a checkpoint; empty: from scratch
   int64_t first_step = 0;                            ///< steps done before this attempt
   std::vector<std::string> checkpoint_folders = {};  ///< folders that auto and last search; see relative_to_run
-  std::vector<std::string> abandoned = {};           ///< folders of abandoned branches that this attempt created
+  BatchJob job = {};
+  std::string stopped_by = {};              ///< signals, the time limit; see JobWatch::describe
+  std::vector<std::string> abandoned = {};  ///< folders of abandoned branches that this attempt created
 };
 
 /// Writes run.json: settings, versions, host map, strategy, steps, samples/s, peak memory (bytes, maximum over ranks), exit reason and code

@@ -1,20 +1,10 @@
 #pragma once
 #include <cstdint>
-#include <optional>
 
-#include "levin/core/config.h"
+#include "levin/core/error.h"
 #include "levin/trainer/trainer.h"
 
 namespace levin::cli {
-
-/// The limits of the job, and the action at its end.
-struct JobConfig {
-  std::optional<int64_t> stop_after_steps;
-};
-LEVIN_CONFIG(JobConfig, (stop_after_steps,
-                         "optimizer steps after which this attempt ends as at a time limit: with a checkpoint and exit "
-                         "code 75",
-                         at_least(1)))
 
 /// Stops a training as a batch system's time limit would.
 class StopAfterSteps : public Callback {

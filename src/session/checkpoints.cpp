@@ -47,6 +47,7 @@ struct Checkpoints::Folder {
   std::filesystem::path path;
   CheckpointWriter writer;
   std::vector<std::function<void(const SaveReport&)>> done;  // of the save in progress
+  double gather_seconds = 0;                                 // of the save in progress, before its writer started
   bool saves_end = false, has_end = false;                   // the save in progress, the newest checkpoint: at the training's end
 };
 
@@ -88,6 +89,7 @@ void Checkpoints::tolerate_io_error(Folder& folder, const Write& write) {
 
 void Checkpoints::committed(Folder& folder, const SaveReport& report) {
   failures_ = 0;
+  slowest_save_seconds_ = std::max(slowest_save_seconds_, folder.gather_seconds + report.seconds);
   folder.has_end = folder.saves_end;
   for (const auto& done : std::exchange(folder.done, {})) done(report);
 }
@@ -103,12 +105,14 @@ void Checkpoints::save(const CheckpointRequest& request, const StateDict& loop) 
   tolerate_io_error(folder, [&] {
     if (const auto report = folder.writer.finish()) committed(folder, *report);
   });
+  const auto began = std::chrono::steady_clock::now();
   const bool use_kept = kept_ && !request.weights_only;
   std::optional<detail::StateWriter> live;
   if (!use_kept) gather(live.emplace(session_, session_.communicator().cpu()), session_, request.weights_only, loop);
   const auto& writer = use_kept ? kept_->writer : *live;
   const auto& saved_loop = use_kept ? kept_->loop : loop;
   const auto info = info_of(request, saved_loop);
+  folder.gather_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   folder.saves_end = saved_loop.contains("ended") && saved_loop.get<bool>("ended");
   tolerate_io_error(folder, [&] {
     if (request.done) folder.done.push_back(request.done);

@@ -117,6 +117,7 @@ void FitLoop::end() {
 void FitLoop::run_epochs() {
   checkpoints_.begin_training();
   note_complete_step();
+  session_.exchange_requests();  // a signal that arrived during the preparation makes no step
   try {
     while (!enough() || in_epoch_) {  // an attempt that was stopped at the last step has not ended its epoch
       run_epoch();

@@ -23,24 +23,36 @@ namespace {
 
 using levin::Batch, levin::Tensor;
 
+int number_of(const std::string& signal) {
+  for (const auto& [name, number] :
+       {std::pair("USR1", SIGUSR1), std::pair("USR2", SIGUSR2), std::pair("HUP", SIGHUP), std::pair("INT", SIGINT)})
+    if (signal == name) return number;
+  return SIGTERM;
+}
+
 struct NetConfig {
-  int64_t width = 8, step_milliseconds = 0, signal_in_validation = 0, throw_at = 0;
+  int64_t width = 8, step_milliseconds = 0, save_milliseconds = 0, signal_in_validation = 0, throw_at = 0, signal_count = 1;
   double dropout = 0.3;
   bool norm = true, middle = false;
-  std::string signal_at = {};
+  std::string signal_at = {}, signal = "TERM";
 };
 LEVIN_CONFIG(NetConfig, (width, "of the hidden layer", at_least(1)), (step_milliseconds, "how long a step takes at least", at_least(0)),
-             (signal_in_validation, "the last rank gets SIGTERM in this validation batch of its; 0: none", at_least(0)),
+             (save_milliseconds, "how long a save takes at least", at_least(0)),
+             (signal_in_validation, "the last rank gets the signal in this validation batch of its; 0: none", at_least(0)),
              (throw_at, "the last rank throws in this training batch; 0: never", at_least(0)), (dropout, "probability", at_least(0)),
              (norm, "with BatchNorm"), (middle, "with a unit between the layers"),
              (signal_at,
-              "the last rank gets SIGTERM in `step N`, `after N` (its exchange), or the batch `test N` or `predict N`; empty: never"))
+              "the last rank gets the signal in `step N`, `after N` (its exchange), `save N` (of this attempt), or the batch `test N` or "
+              "`predict N`; empty: never"),
+             (signal, "which signal", one_of({"TERM", "USR1", "USR2", "HUP", "INT"})), (signal_count, "how often", at_least(1)))
 
 struct DataConfig {
   int64_t samples = 44;
+  std::string signal_in_preparation = {};
   levin::DataLoaderOptions loader{.global_batch_size = 8, .shuffle = true};
 };
-LEVIN_CONFIG(DataConfig, (samples, "samples to train on", at_least(1)), (loader, "how batches are made", flattened))
+LEVIN_CONFIG(DataConfig, (samples, "samples to train on", at_least(1)),
+             (signal_in_preparation, "signal that rank 0 gets in prepare_data; empty: none"), (loader, "how batches are made", flattened))
 
 struct MiddleImpl : levin::Unit<Tensor(Tensor)> {
   explicit MiddleImpl(int64_t width) { linear = register_module("linear", torch::nn::Linear(width, width)); }
@@ -77,7 +89,7 @@ class Net : public levin::Module {
     log("val_loss", loss_of(batch));
     val_mean_.update(batch["y"]);
     log("val_mean", val_mean_);
-    if (is_last_rank() && ++validated_ == config_.signal_in_validation) raise(SIGTERM);
+    if (is_last_rank() && ++validated_ == config_.signal_in_validation) send_signal();
   }
   void test_step(const Batch& batch) override {
     log("test_loss", loss_of(batch));
@@ -93,6 +105,8 @@ class Net : public levin::Module {
     return {spec};
   }
   void on_save_checkpoint(levin::StateDict& checkpoint) override {
+    std::this_thread::sleep_for(std::chrono::milliseconds(config_.save_milliseconds));
+    signal_if("save", ++saved_);
     checkpoint.set("batches", batches_);
     checkpoint.set("batches_as_tensor", at::tensor({batches_, batches_}, at::kLong));
   }
@@ -108,7 +122,10 @@ class Net : public levin::Module {
     return rank == ranks - 1;
   }
   void signal_if(const std::string& where, int64_t number) const {
-    if (is_last_rank() && config_.signal_at == where + " " + std::to_string(number)) raise(SIGTERM);
+    if (is_last_rank() && config_.signal_at == where + " " + std::to_string(number)) send_signal();
+  }
+  void send_signal() const {
+    for (int64_t i = 0; i < config_.signal_count; i++) raise(number_of(config_.signal));
   }
   Tensor loss_of(const Batch& batch) {
     Tensor x = first_(batch["x"]);
@@ -123,13 +140,16 @@ class Net : public levin::Module {
   torch::nn::Dropout dropout_{nullptr};
   levin::Mean& mean_ = add_metric<levin::Mean>("mean");
   levin::Mean& val_mean_ = add_metric<levin::Mean>("val_mean");
-  int64_t batches_ = 0, validated_ = 0, tested_ = 0, predicted_ = 0;
+  int64_t batches_ = 0, validated_ = 0, tested_ = 0, predicted_ = 0, saved_ = 0;
 };
 
 class Data : public levin::DataModule {
  public:
   using Config = DataConfig;
   explicit Data(const DataConfig& config) : config_(config) {}
+  void prepare_data() override {
+    if (!config_.signal_in_preparation.empty()) raise(number_of(config_.signal_in_preparation));
+  }
   levin::DataLoaderSpec train_dataloader() override { return {make(config_.samples), config_.loader}; }
   levin::DataLoaderSpec val_dataloader() override { return {make(11), config_.loader}; }
   levin::DataLoaderSpec test_dataloader() override { return {make(13), config_.loader}; }

@@ -3,7 +3,7 @@
 #include <optional>
 #include <string>
 
-#include "levin/comm/launcher.h"
+#include "levin/core/environment.h"
 
 namespace levin {
 

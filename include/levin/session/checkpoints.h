@@ -71,6 +71,8 @@ class Checkpoints {
   bool save_for_stop(const std::function<StateDict()>& loop);
   /// Whether save_for_stop saved the state of the last training.
   bool saved_for_stop() const noexcept { return saved_for_stop_; }
+  /// Of the slowest save so far, from the first copy to the commit, as this rank measured it; 0 before the first.
+  double slowest_save_seconds() const noexcept { return slowest_save_seconds_; }
   /// Waits for saves in progress. Collective.
   void finish();
   /// "step=000400"
@@ -97,6 +99,7 @@ class Checkpoints {
   std::unique_ptr<Communicator> after_error_;  // for the ranks that have thrown
   int failures_ = 0;                           // consecutive
   int64_t saved_step_ = -1;
+  double slowest_save_seconds_ = 0;
   bool saved_for_stop_ = false;
 };
 

@@ -1,4 +1,6 @@
-#include "levin/comm/launcher.h"
+#include "levin/cluster/launcher.h"
+
+#include <unistd.h>
 
 #include <map>
 
@@ -8,7 +10,7 @@
 using levin::check_launcher;
 using levin::test::check_throws;
 
-BOOST_AUTO_TEST_SUITE(comm_launcher)
+BOOST_AUTO_TEST_SUITE(cluster_launcher)
 
 namespace {
 
@@ -44,6 +46,38 @@ BOOST_AUTO_TEST_CASE(the_nearest_launcher_is_believed) {
   BOOST_TEST(check(1, {{"OMPI_COMM_WORLD_SIZE", "1"}, {"SLURM_STEP_NUM_TASKS", "2"}}) == "");
 }
 
+BOOST_AUTO_TEST_CASE(one_rank_of_a_nested_launcher) {
+  // mpirun or mpiexec -n 1 in a task of another launcher.
+  BOOST_TEST(check(1, {{"OMPI_COMM_WORLD_SIZE", "1"}, {"PMI_SIZE", "4"}, {"PMI_RANK", "3"}, {"SLURM_STEP_NUM_TASKS", "4"}}) == "");
+  BOOST_TEST(check(1, {{"PMI_SIZE", "1"}, {"PMI_RANK", "0"}, {"OMPI_COMM_WORLD_SIZE", "4"}, {"PMIX_RANK", "2"}}) == "");
+  BOOST_TEST(check(1, {{"PMI_SIZE", "1"}, {"PALS_LOCAL_SIZE", "8"}, {"PALS_RANKID", "3"}}) == "");
+  BOOST_TEST(check(1, {{"FLUX_JOB_SIZE", "1"}, {"SLURM_STEP_NUM_TASKS", "2"}}) == "");
+  // A single task in which mpirun started several: the farther launcher excuses nothing.
+  check_throws<levin::ConfigError>(
+      [] {
+        check(1, {{"OMPI_COMM_WORLD_SIZE", "4"}, {"SLURM_STEP_NUM_TASKS", "1"}});
+      },
+      {"OMPI_COMM_WORLD_SIZE=4"});
+  check_throws<levin::ConfigError>([] { check(1, {{"PMIX_RANK", "2"}, {"SLURM_STEP_NUM_TASKS", "1"}}); }, {"PMIX_RANK=2"});
+}
+
+BOOST_AUTO_TEST_CASE(shells_and_scripts_in_an_allocation) {
+  // A batch script or salloc's shell: the allocation has four tasks, none was started.
+  BOOST_TEST(check(1, {{"SLURM_JOB_ID", "7"}, {"SLURM_NTASKS", "4"}, {"SLURM_PROCID", "0"}}).find("the other tasks stay idle") !=
+             std::string::npos);
+  // Typed in the shell of srun -n 4 --pty, or of salloc's interactive step.
+  const std::string other_pid = std::to_string(getpid() + 1), pid = std::to_string(getpid());
+  BOOST_TEST(check(1, {{"SLURM_STEP_NUM_TASKS", "4"}, {"SLURM_PTY_PORT", "40001"}, {"SLURM_TASK_PID", other_pid}}) == "");
+  BOOST_TEST(check(1, {{"SLURM_STEP_NUM_TASKS", "4"}, {"SLURM_STEP_ID", "4294967290"}}) == "");
+  BOOST_TEST(check(1, {{"SLURM_NTASKS", "4"}, {"SLURM_STEP_NUM_TASKS", "4"}, {"SLURM_PTY_PORT", "40001"}}) == "");
+  // Started by srun --pty itself, it is a task.
+  check_throws<levin::ConfigError>(
+      [&] {
+        check(1, {{"SLURM_STEP_NUM_TASKS", "4"}, {"SLURM_PTY_PORT", "40001"}, {"SLURM_TASK_PID", pid}});
+      },
+      {"SLURM_STEP_NUM_TASKS=4"});
+}
+
 BOOST_AUTO_TEST_CASE(who_started_the_program) {
   const auto variables = [](const Environment& environment) {
     return [environment](const char* name) {
@@ -55,7 +89,8 @@ BOOST_AUTO_TEST_CASE(who_started_the_program) {
                            "PALS_RANKID", "FLUX_JOB_SIZE", "FLUX_TASK_RANK", "SLURM_STEP_NUM_TASKS"})
     BOOST_TEST(levin::started_by_launcher(variables({{name, "1"}})), name);
   BOOST_TEST(!levin::started_by_launcher(variables({})));
-  BOOST_TEST(!levin::started_by_launcher(variables({{"SLURM_PROCID", "0"}, {"SLURM_NTASKS", "4"}})));  // a batch script
+  BOOST_TEST(!levin::started_by_launcher(variables({{"SLURM_PROCID", "0"}, {"SLURM_NTASKS", "4"}})));                // a batch script
+  BOOST_TEST(!levin::started_by_launcher(variables({{"SLURM_STEP_NUM_TASKS", "4"}, {"SLURM_PTY_PORT", "40001"}})));  // a shell
   for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "PALS_RANKID", "FLUX_TASK_RANK", "SLURM_PROCID"})
     BOOST_TEST(levin::launcher_rank(variables({{name, "3"}})).value() == 3, name);
   BOOST_TEST(!levin::launcher_rank(variables({})));
@@ -64,7 +99,7 @@ BOOST_AUTO_TEST_CASE(who_started_the_program) {
 }
 
 BOOST_AUTO_TEST_CASE(fewer_ranks_than_tasks_is_a_warning) {
-  BOOST_TEST(check(2, {{"SLURM_NTASKS", "8"}}).find("[comm] 2 ranks on an allocation of 8 tasks") == 0u);
+  BOOST_TEST(check(2, {{"SLURM_NTASKS", "8"}}).find("[cluster] 2 ranks on an allocation of 8 tasks") == 0u);
   BOOST_TEST(check(8, {{"SLURM_NTASKS", "8"}}) == "");
   BOOST_TEST(check(9, {{"SLURM_NTASKS", "8"}}) == "");
 }

@@ -1,0 +1,42 @@
+#include "levin/cluster/job_watch.h"
+
+#include <utility>
+
+#include "levin/cluster/stop_signals.h"
+
+namespace levin {
+namespace {
+
+constexpr int64_t clock_cause = int64_t{1} << 32;  // above the signals
+
+Deadline::Ask question_about(const BatchJob& job) {
+  if (job.system != BatchSystem::slurm && job.system != BatchSystem::pbs) return nullptr;
+  return [job](const std::stop_token& stop, std::string& problem) { return ask_time_left(job, stop, problem); };
+}
+
+}  // namespace
+
+JobWatch::JobWatch(const JobConfig& config, BatchJob job, int rank, Deadline::Clock::time_point started, const Log& log)
+    : job_(std::move(job)),
+      clock_(config.stop_margin, config.stop_reserve),
+      watches_clock_(rank == 0),
+      deadline_(rank == 0 ? question_about(job_) : nullptr, config.time_limit, started, log) {
+  if (job_.exists())
+    log.info("[cluster] {}{}", job_.describe(), job_.restart_count > 0 ? fmt::format(", restart {}", job_.restart_count) : "");
+}
+
+std::optional<StopReason> JobWatch::reason(double save_seconds) noexcept {
+  if (watches_clock_ && clock_.must_stop(Deadline::Clock::now(), deadline_.get(), save_seconds)) time_is_over_ = true;
+  if (const auto reason = StopSignals::reason()) return reason;
+  return time_is_over_ ? std::optional(StopReason::restart) : std::nullopt;
+}
+
+int64_t JobWatch::causes() const noexcept { return static_cast<int64_t>(StopSignals::arrived()) | (time_is_over_ ? clock_cause : 0); }
+
+std::string JobWatch::describe(int64_t causes) {
+  auto names = StopSignals::names(static_cast<uint32_t>(causes & (clock_cause - 1)));
+  if (causes & clock_cause) names += (names.empty() ? "" : ", ") + std::string("the job's time limit");
+  return names;
+}
+
+}  // namespace levin
