@@ -47,6 +47,9 @@ std::string relative_to_run(const std::filesystem::path& folder, const std::file
 /// Whether a run.json has exit code 0 and this value of the option. False for other texts.
 bool ended_well(const std::string& run_record, const std::string& option, const std::string& value);
 
+/// The attempts of a run.json that ran this subcommand. None in other files.
+std::vector<EarlierAttempt> attempts_in(const std::string& run_record, const std::string& subcommand);
+
 /// run.json without its exit and closing brace, for CrashReport.
 std::string begin_of_record(const RunRecord& record, int ranks);
 
