@@ -68,7 +68,7 @@ class NcclCommunicator final : public Communicator {
     std::string name;
     std::vector<std::string> rank_names;
     std::string ranks_and_hosts;
-    std::optional<c10::cuda::CUDAStream> stream;  // of the communicator it is split from
+    std::optional<c10::cuda::CUDAStream> stream = {};  // of the communicator it is split from
   };
   NcclCommunicator(Parts parts, c10::Device device);
   /// The call with the next sequence number. `compared`: all ranks make the same one.
