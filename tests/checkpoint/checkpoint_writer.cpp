@@ -240,7 +240,7 @@ BOOST_AUTO_TEST_CASE(a_folder_that_is_removed_is_made_again) {
 BOOST_AUTO_TEST_CASE(a_folder_that_cannot_be_made_is_known_at_once) {
   Ranks ranks;
   check_throws<IoError>([&] { CheckpointWriter(*ranks.communicator, "/proc/none"); },
-                        {ranks.of_rank(0), "/proc/none", "save in a folder that"});
+                        {ranks.of_rank(0), "/proc/none", "save to a writable directory"});
   if (ranks.rank == 0) write_bytes(ranks.folder.path / "file", "no folder");
   ranks.communicator->barrier();
   check_throws<IoError>([&] { CheckpointWriter(*ranks.communicator, ranks.folder.path / "file"); }, {ranks.of_rank(0), "file"});

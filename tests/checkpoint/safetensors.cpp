@@ -240,7 +240,8 @@ BOOST_AUTO_TEST_CASE(missing_tensors_cannot_be_read) {
   std::vector<std::byte> memory(1000);
   check_throws<DataError>([&] { reader.read("none", 0, 1, memory.data()); }, {"has no tensor \"none\""});
   for (const auto& [begin, end] : std::vector<std::pair<int64_t, int64_t>>{{-1, 1}, {0, 9}, {5, 4}, {INT64_MIN, INT64_MAX}})
-    check_throws<DataError>([&] { reader.read("model/conv1.bias", begin, end, memory.data()); }, {"of \"model/conv1.bias\", which has 8"});
+    check_throws<DataError>([&] { reader.read("model/conv1.bias", begin, end, memory.data()); },
+                            {"has 8 elements in \"model/conv1.bias\""});
   fs::resize_file(file, fs::file_size(file) - 1);  // while it is open
   const auto& last = reader.tensors().back();
   memory.resize(static_cast<size_t>(last.bytes()));

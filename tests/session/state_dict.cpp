@@ -46,7 +46,7 @@ BOOST_AUTO_TEST_CASE(a_missing_value_is_an_error) {
   StateDict state;
   state.set("number", 1.5);
   check_throws<levin::DataError>([&] { state.get<double>("other"); }, {"\"other\""});
-  check_throws<levin::DataError>([&] { state.get<int64_t>("number"); }, {"\"number\"", "another type"});
+  check_throws<levin::DataError>([&] { state.get<int64_t>("number"); }, {"\"number\"", "unexpected type"});
   for (const char* text : {"", "[]", "{\"a\": [1]}", "{\"a\": null}", "{\"a\": {\"number\": \"huge\"}}", "{\"a\": 1"})
     check_throws<levin::DataError>([&] { StateDict().add_json(text, "state/loop"); }, {"state/loop"});
 }
