@@ -25,7 +25,10 @@ constexpr size_t most_output = 4 << 20;
 class CommandPipe {
  public:
   CommandPipe() {
-    if (pipe2(ends_.data(), O_CLOEXEC | O_NONBLOCK) != 0) ends_ = {-1, -1};
+    if (pipe2(ends_.data(), O_CLOEXEC) != 0)
+      ends_ = {-1, -1};
+    else
+      fcntl(ends_[0], F_SETFL, O_NONBLOCK);  // not the command's end: few commands retry a write
   }
   ~CommandPipe() {
     close_end(0);

@@ -1,9 +1,12 @@
 #include "nccl_job.h"
 
+#include <ATen/ops/as_strided_native.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/ops/view_native.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
 #include <mpi.h>
+#include <torch/library.h>
 
 #include <algorithm>
 #include <thread>
@@ -25,7 +28,19 @@ void on_current_stream(const Kernel& kernel) {
   });
 }
 
+// Views of tensors; LibTorch's own are in libtorch_cuda, which does not load without a driver.
+Tensor view(const Tensor& self, c10::SymIntArrayRef size) { return at::native::view(self, C10_AS_INTARRAYREF_SLOW(size)); }
+Tensor as_strided(const Tensor& self, c10::SymIntArrayRef size, c10::SymIntArrayRef stride, std::optional<c10::SymInt> offset) {
+  return at::native::as_strided_tensorimpl(self, C10_AS_INTARRAYREF_SLOW(size), C10_AS_INTARRAYREF_SLOW(stride),
+                                           offset ? std::optional(offset->expect_int()) : std::nullopt);
+}
+
 float* floats(const Tensor& tensor) { return static_cast<float*>(tensor.mutable_data_ptr()); }
+
+TORCH_LIBRARY_IMPL(aten, CUDA, library) {
+  library.impl("view", &view);
+  library.impl("as_strided", &as_strided);
+}
 
 }  // namespace
 
