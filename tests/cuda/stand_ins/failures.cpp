@@ -87,7 +87,7 @@ BOOST_AUTO_TEST_CASE(a_rank_that_does_not_come_is_named) {
     const std::string text = error.what();
     BOOST_TEST((error.exit_code() == levin::ExitCode::rank_lost));
     for (const std::string part :
-         {"all_reduce number 2 of 100 Float, sum, for unit \"a\"", "communicator world", "is not through after 1 s", "missing: "})
+         {"all_reduce number 2 of 100 Float, sum for unit \"a\"", "communicator world", "is not through after 1 s", "missing: "})
       BOOST_CHECK_MESSAGE(text.find(part) != std::string::npos, "\"" << part << "\" is not in: " << text);
     const std::string missing = text.substr(text.find("missing: "));
     BOOST_TEST(missing.find(name_of(job.size() - 1)) != std::string::npos, text);
