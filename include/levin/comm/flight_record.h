@@ -46,7 +46,7 @@ class CallSlot {
 /// stem from one Communicator::create_cpu share a record (NodeGroup::flight). The thread that trains writes, with relaxed stores.
 class FlightRecord {
  public:
-  /// A batch, a save or a phase is complete. A rank whose progress stands still hangs.
+  /// A batch or a save is complete. A rank without progress for long hangs.
   void advance() noexcept { progress_.store(progress_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed); }
   uint64_t progress() const noexcept { return progress_.load(std::memory_order_relaxed); }
   void set_step(int64_t step) noexcept { step_.store(step, std::memory_order_relaxed); }
