@@ -205,7 +205,7 @@ void Job::start_watchdog() {
                                     .folder = folder_,
                                     .describe_stack = describe_stack,
                                     .end_job = [this](const std::string& message) { end_hung(message); }},
-                    communicator(), trainer_.session().topology());
+                    trainer_.session().communicator(), trainer_.session().topology());
 }
 
 // On the watchdog's thread, while the others may be stuck anywhere. One rank reports: the first that writes the abort word.

@@ -246,9 +246,11 @@ void Checkpoints::finish() {
   const FlightRecord::Phase phase(session_.flight(), "end of the saves");
   using Clock = std::chrono::steady_clock;
   auto logged_at = Clock::now();
+  uint64_t seen = 0;
   for (auto& folder : folders_)
     tolerate_io_error(*folder, [&] {
       const auto report = folder->writer.finish([&](uint64_t written, uint64_t all) {
+        if (written > std::exchange(seen, written)) session_.flight().advance();
         if (Clock::now() - logged_at < std::chrono::seconds(2)) return;
         logged_at = Clock::now();
         session_.runtime().log().info("[checkpoint] {:.0f} of {:.0f} MB written", static_cast<double>(written) / 1e6,
