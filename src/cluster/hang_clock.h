@@ -14,14 +14,14 @@ class HangClock {
 
   /// `unbounded`: the rank is in a phase that may take any time. A long gap between two calls, in which the process was stopped or starved,
   /// counts as a short one.
-  void observe(Clock::time_point now, uint64_t progress, bool unbounded) noexcept {
-    const auto passed = observed_ ? now - before_ : Clock::duration::zero();
+  void observe(Clock::time_point time, uint64_t progress, bool unbounded) noexcept {
+    const auto passed = observed_ ? time - before_ : Clock::duration::zero();
     if (!observed_ || progress != progress_ || unbounded)
       idle_ = Clock::duration::zero();
     else
       idle_ += passed < longest_gap_ ? passed : longest_gap_;
     observed_ = true;
-    before_ = now;
+    before_ = time;
     progress_ = progress;
   }
   double idle_seconds() const noexcept { return std::chrono::duration<double>(idle_).count(); }

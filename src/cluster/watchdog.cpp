@@ -95,10 +95,10 @@ struct Watchdog::State {
     }
   }
 
-  void check(WatchTime::time_point now) {
+  void check(WatchTime::time_point time) {
     const auto& flight = node.flight();
-    clock.observe(now, flight.progress(), flight.unbounded());
-    if (node.aborted()) return check_the_end(now);
+    clock.observe(time, flight.progress(), flight.unbounded());
+    if (node.aborted()) return check_the_end(time);
     if (neighbour && !detail::process_state(processes[static_cast<size_t>(*neighbour)])) {
       if (std::exchange(neighbour_lost, true)) end_for_lost(*neighbour);  // not at once: the whole job may be ending
       return;
@@ -106,25 +106,28 @@ struct Watchdog::State {
     neighbour_lost = false;
     if (!looks_for_hangs()) return;
     if (clock.hangs()) return end_hang();
-    if (!file || !(clock.stands_still() || flight.unbounded()) || now - looked < look) return;
-    looked = now;
+    if (!file || !(clock.stands_still() || flight.unbounded()) || time - looked < look) return;
+    looked = time;
     if (file->exists()) end_hang();
   }
 
   // This rank's thread has seconds to unwind; the rank that failed first may take its time to report.
-  void check_the_end(WatchTime::time_point now) {
-    constexpr auto patience = 30s;
-    if (!aborted_at) aborted_at = now;
-    if (now - *aborted_at > patience && !node.aborted_by_this_rank()) exit_as_lost();
+  void check_the_end(WatchTime::time_point time) {
+    if (!aborted_at) aborted_at = time;
+    if (time - *aborted_at > unwinding && !node.aborted_by_this_rank()) exit_as_lost();
+  }
+
+  void end_job(const std::string& message) {
+    end_after(unwinding);
+    options.end_job(message);
+    if (node.aborted_by_this_rank()) alarm(0);  // by an error, which this rank is about to report
   }
 
   void end_for_lost(int lost) {
-    end_after(60s);
     const auto why = oom.risen();
     const auto& process = processes[static_cast<size_t>(lost)];
-    options.end_job(fmt::format("[cluster] rank {} on {} is lost: its process {} no longer exists; {}", lost,
-                                names[static_cast<size_t>(lost)].host, process.process,
-                                why.empty() ? "it was killed, or called exit; the log of the batch system may say why" : why));
+    end_job(fmt::format("[cluster] rank {} on {} is lost: its process {} no longer exists; {}", lost, names[static_cast<size_t>(lost)].host,
+                        process.process, why.empty() ? "it was killed, or called exit; the log of the batch system may say why" : why));
   }
 
   detail::RankPosition position() const {
@@ -148,12 +151,12 @@ struct Watchdog::State {
   void end_hang() {
     const auto grace = 2 * look + 3s;
     constexpr auto patience = 10s;  // beyond which any rank reports, whoever should have
-    end_after(std::chrono::duration_cast<std::chrono::seconds>(grace + 2 * patience) + 20s);
+    end_after(std::chrono::duration_cast<std::chrono::seconds>(grace + 2 * patience) + unwinding);
     std::vector<std::optional<detail::RankPosition>> positions(processes.size());
     const auto mine = position();
     positions[static_cast<size_t>(rank)] = mine;
     if (!file || !file->write(mine)) {
-      options.end_job(detail::describe_hang(positions, with_notes(positions), most_lines));
+      end_job(detail::describe_hang(positions, with_notes(positions), most_lines));
       return;
     }
     const auto began = WatchTime::now();
@@ -167,6 +170,7 @@ struct Watchdog::State {
       }
       std::this_thread::sleep_for(200ms);
     }
+    if (node.aborted()) end_after(unwinding);
   }
 
   void report(const std::vector<std::optional<detail::RankPosition>>& positions) {
@@ -175,7 +179,7 @@ struct Watchdog::State {
     const auto path = file->finish(detail::describe_hang(positions, ranks, most_lines_of_file) + "\n");
     auto text = detail::describe_hang(positions, ranks, most_lines);
     if (!path.empty()) text += "\n  the whole report: " + path.string();
-    options.end_job(text);
+    end_job(text);
   }
 
   std::vector<detail::ReportedRank> with_notes(const std::vector<std::optional<detail::RankPosition>>& positions) const {
@@ -187,6 +191,7 @@ struct Watchdog::State {
   }
 
   static constexpr size_t most_lines = 40;
+  static constexpr auto unwinding = 20s;  // from an abort to the end of a process, which needs 8 s to wait for its launcher
   WatchdogOptions options;
   Communicator& communicator;
   NodeGroup& node;
