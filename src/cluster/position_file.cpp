@@ -52,7 +52,7 @@ bool write_bytes(int file, const char* bytes, size_t size, off_t offset) noexcep
   return true;
 }
 
-std::string text_of(const RankPosition& position) {
+std::string slot_text(const RankPosition& position) {
   return PositionJson{
       {"rank", position.rank},   {"idle_seconds", position.idle_seconds}, {"phase", position.phase}, {"step", position.step},
       {"calls", position.calls}, {"context", position.context},           {"stack", position.stack}, {"answered", position.answered}}
@@ -99,11 +99,11 @@ bool PositionFile::exists() const noexcept {
 }
 
 bool PositionFile::write(RankPosition position) const noexcept try {
-  std::string text = text_of(position);
+  std::string text = slot_text(position);
   for (std::string* part : {&position.stack, &position.context, &position.calls}) {
     if (text.size() <= PositionSlot::text_bytes) break;
     part->resize(std::min<size_t>(part->size(), 1000));
-    text = text_of(position);
+    text = slot_text(position);
   }
   PositionSlot slot;
   if (text.size() > slot.text.size()) return false;
