@@ -58,9 +58,10 @@ LEVIN_CONFIG(DataConfig, (fault, "in the data set, when it has been read for som
 
 struct FaultyCallbackConfig {
   Fault fault = Fault::none;
-  int64_t rank = 1;
+  int64_t rank = 1, exception_seconds = 0;
 };
-LEVIN_CONFIG(FaultyCallbackConfig, (fault, "in on_train_batch_end"), (rank, "the rank that fails", at_least(0)))
+LEVIN_CONFIG(FaultyCallbackConfig, (fault, "in on_train_batch_end"), (rank, "the rank that fails", at_least(0)),
+             (exception_seconds, "duration of on_exception", at_least(0)))
 LEVIN_CHOICE(FaultyCallbackConfig, "faulty")
 
 struct FaultyLoggerConfig {
@@ -137,6 +138,7 @@ class FaultyCallback : public levin::Callback {
   void on_train_batch_end(const Tensor&, const Batch&, int64_t batch_idx) override {
     if (mpi_rank() == config_.rank && batch_idx == 3) commit(config_.fault, "callback");
   }
+  void on_exception(const std::string&) override { std::this_thread::sleep_for(std::chrono::seconds(config_.exception_seconds)); }
 
  private:
   FaultyCallbackConfig config_;
