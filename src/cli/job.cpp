@@ -1,20 +1,25 @@
 #include "job.h"
 
 #include <fmt/core.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <thread>
 
 #include "../trainer/prepare_data.h"
 #include "components.h"
+#include "job_end.h"
 #include "levin/callbacks/lambda_callback.h"
 #include "levin/checkpoint/checkpoint_reader.h"
 #include "levin/comm/host_values.h"
+#include "levin/comm/node_group.h"
 #include "levin/core/number_text.h"
 #include "levin/core/trace_context.h"
 #include "predictions.h"
 #include "resume.h"
+#include "stack_trace.h"
 
 namespace levin::cli {
 namespace {
@@ -43,7 +48,10 @@ Job::Job(const Settings& settings, ProgramOptions& options, const Program& progr
   if (writes) folder_ = make_run_folder(mpi, settings.run, settings.runs, subcommand_, lock_);
   trainer_.set_default_root_dir(folder_);
   record_.job = watch_.job();
-  trainer_.session().add_stop_source([this] { return watch_.reason(save_seconds()); });
+  trainer_.session().add_stop_source([this] {
+    request_step_times();
+    return watch_.reason(save_seconds());
+  });
   crashes.agree_by(&communicator());
   if (folder_.empty()) return;
   record_.previous = broadcast_text(mpi.communicator(), mpi.rank() == 0 ? read_run_record(folder_ / "run.json") : std::string());
@@ -52,6 +60,7 @@ Job::Job(const Settings& settings, ProgramOptions& options, const Program& progr
 
 int Job::run() {
   const auto& log = mpi_.log();
+  start_watchdog();
   log.info("{}", trainer_.session().topology().describe());
   auto checkpoint = find_checkpoint();
   const auto init_from = open_init_from(checkpoint.get());
@@ -79,6 +88,7 @@ int Job::run() {
   subcommand_ == "fit" ? fit(*module, *data, from) : evaluate(*module, *data, from);
   const JobEnd end = agree_on_end();
   finish(end.code);
+  watchdog_.reset();  // a requeue kills all ranks
   if (end.requeue && mpi_.rank() == 0) requeue_job(watch_.job(), log);
   return end.code;
 }
@@ -188,6 +198,41 @@ void Job::apply_links(DataModule& data) {
   data.setup(stage_of(subcommand_));
   options_.apply_late_links();
   record_.config = options_.write(/*linked=*/true);
+}
+
+void Job::start_watchdog() {
+  watchdog_.emplace(WatchdogOptions{.hang_timeout = settings_.job.hang_timeout,
+                                    .folder = folder_,
+                                    .describe_stack = describe_stack,
+                                    .end_job = [this](const std::string& message) { end_hung(message); }},
+                    trainer_.session().communicator(), trainer_.session().topology());
+}
+
+// On the watchdog's thread, while the others may be stuck anywhere. One rank reports: the first that writes the abort word.
+void Job::end_hung(const std::string& message) noexcept {
+  using namespace std::chrono_literals;
+  const int code = static_cast<int>(ExitCode::rank_lost);
+  NodeGroup& node = *communicator().node();
+  if (!node.abort(message)) return;
+  if (node.size() < communicator().size()) {  // ranks of several hosts may report at once
+    std::this_thread::sleep_for(500ms);
+    if (!node.aborted_by_this_rank()) return;
+  }
+  report(message, code);
+  failed(message.substr(0, message.find('\n')), code);
+  std::this_thread::sleep_for(300ms);  // time for the other ranks to unwind
+  if (mpi_.size() > 1 && mpi_.thread_level() == MPI_THREAD_MULTIPLE) mpi_.end_job(code);
+  _exit(code);
+}
+
+// Rank 0 asks; the request travels with the step.
+void Job::request_step_times() {
+  const auto& interval = settings_.job.straggler_interval;
+  if (mpi_.rank() != 0 || mpi_.size() == 1 || !interval || interval->value == 0) return;
+  const auto now = std::chrono::steady_clock::now();
+  if (std::chrono::duration<double>(now - compared_).count() < interval->value) return;
+  compared_ = now;
+  trainer_.session().request_step_times();
 }
 
 double Job::save_seconds() {

@@ -9,6 +9,7 @@
 #include "levin/cli/run.h"
 #include "levin/cluster/job_end.h"
 #include "levin/cluster/job_watch.h"
+#include "levin/cluster/watchdog.h"
 #include "plan_command.h"
 #include "run_folder.h"
 #include "run_record.h"
@@ -61,6 +62,9 @@ class Job {
   void fit(Module& module, DataModule& data, const LoadFrom& from);
   void evaluate(Module& module, DataModule& data, const LoadFrom& from);
   void apply_links(DataModule& data);
+  void start_watchdog();
+  void end_hung(const std::string& message) noexcept;
+  void request_step_times();
   double save_seconds();
   JobEnd agree_on_end();
   void finish(int code);
@@ -77,7 +81,9 @@ class Job {
   RunRecord record_;
   RunLock lock_;
   std::filesystem::path folder_;
-  bool tests_ = false;  // a complete training still has to run its test
+  bool tests_ = false;                                                                 // a complete training still has to run its test
+  std::chrono::steady_clock::time_point compared_ = std::chrono::steady_clock::now();  // the ranks' step times
+  std::optional<Watchdog> watchdog_;
 };
 
 }  // namespace levin::cli

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
+#include <string_view>
 #include <thread>
 
 #include "levin/comm/communicator.h"
@@ -40,6 +41,18 @@ bool was_first(MpiRuntime& mpi, Communicator& communicator, const std::exception
   return true;
 }
 
+// The rank that failed has not ended the job: it is stuck, as in a hook on_exception. The lowest other rank reports its error. Watchdog and
+// CrashReport have reported theirs.
+void report_instead(const MpiRuntime& mpi, const CommunicatorAborted& aborted, const Record& record) {
+  const std::string_view reason = aborted.what();
+  const bool reported = reason.find(": [cluster] ") != std::string_view::npos || reason.find("[crash] ") != std::string_view::npos;
+  if (reported || mpi.rank() != (aborted.by_rank() == 0 ? 1 : 0)) return;
+  const int code = exit_code_of(aborted);
+  const std::string message = fmt::format("{}\n  rank {} has not ended since", reason, aborted.by_rank());
+  record(message, code);
+  report(message, code);
+}
+
 }  // namespace
 
 int exit_code_of(const std::exception& error) noexcept {
@@ -68,6 +81,7 @@ int end_job(MpiRuntime& mpi, Communicator& communicator, const std::exception& e
     MPI_Abort(mpi.communicator(), code);
   }
   std::this_thread::sleep_for(8s);  // the launcher ends this rank meanwhile
+  if (const auto* aborted = dynamic_cast<const CommunicatorAborted*>(&error)) report_instead(mpi, *aborted, record);
   std::_Exit(code);
 }
 

@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <string_view>
 #include <utility>
 
@@ -93,6 +94,11 @@ void StackTrace::collect(uintptr_t address) noexcept {
   _Unwind_Backtrace(visit, &walk);
 }
 
+void StackTrace::collect(std::span<const uintptr_t> addresses) noexcept {
+  count_ = 0;
+  for (const uintptr_t address : addresses) add(address);
+}
+
 void StackTrace::add(uintptr_t address) noexcept {
   struct Lookup {
     StackTrace* trace;
@@ -155,6 +161,18 @@ void StackTrace::describe(FixedText& text, size_t lines) const noexcept {
     if (std::string_view(frame.function) == "main") return;
     i += run;
   }
+}
+
+std::string describe_stack(std::span<const uintptr_t> addresses) {
+  constexpr size_t most_lines = 30;
+  prepare_symbols();
+  const auto trace = std::make_unique<StackTrace>();
+  trace->collect(addresses);
+  trace->demangle();
+  char memory[6144];
+  FixedText text(memory, sizeof(memory));
+  trace->describe(text, most_lines);
+  return std::string(text.view());
 }
 
 }  // namespace levin::cli

@@ -2,6 +2,8 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <span>
+#include <string>
 
 #include "levin/core/fixed_text.h"
 
@@ -13,6 +15,8 @@ class StackTrace {
  public:
   /// Collects this thread's frames, starting at `address`, with their symbols. Does not call malloc.
   void collect(uintptr_t address) noexcept;
+  /// Looks up the symbols of these addresses, a stack with its innermost frame first.
+  void collect(std::span<const uintptr_t> addresses) noexcept;
   /// Demangles the names. Calls malloc, whose heap may be corrupt.
   void demangle() noexcept;
   /// Appends at most `lines` lines, each preceded by a newline, innermost first.
@@ -33,5 +37,8 @@ class StackTrace {
   std::array<Frame, most> frames_;
   size_t count_ = 0;
 };
+
+/// The lines that StackTrace::describe gives for the stack of a running thread. Allocates memory.
+std::string describe_stack(std::span<const uintptr_t> addresses);
 
 }  // namespace levin::cli

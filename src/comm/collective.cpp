@@ -37,6 +37,12 @@ std::string Call::describe() const {
   return text;
 }
 
+void Call::begin_in(CallSlot& slot) const noexcept {
+  const bool has_data = header.kind != Kind::barrier && header.kind != Kind::split;
+  slot.begin(kind_names[static_cast<size_t>(header.kind)], header.sequence, header.count, has_data ? c10::toString(header.dtype) : nullptr,
+             label.data());
+}
+
 CommunicatorError disagreement(int first_rank, const Call& first, int other_rank, const Call& other) {
   return CommunicatorError(
       fmt::format("the ranks disagree: rank {} is in {}, rank {} in {}", first_rank, first.describe(), other_rank, other.describe()),

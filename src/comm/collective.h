@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "levin/comm/communicator.h"
+#include "levin/comm/flight_record.h"
 
 namespace levin::detail {
 
@@ -52,6 +53,8 @@ struct Call {
                 ReduceOp op = ReduceOp::sum, int root = -1);
   /// "all_reduce number 7 of 100 Float, sum, for unit \"encoder\""
   std::string describe() const;
+  /// Enters the call into the rank's flight record.
+  void begin_in(CallSlot& slot) const noexcept;
 };
 static_assert(std::is_trivially_copyable_v<Call>);
 

@@ -5,6 +5,8 @@
 #include <atomic>
 #include <chrono>
 
+#include "levin/comm/wait_timer.h"
+
 namespace levin::detail {
 
 struct CommThread::Task {
@@ -23,7 +25,10 @@ struct CommThread::Task {
     done.notify_all();
   }
   void wait() {
-    done.wait(false);
+    if (!done) {
+      const WaitTimer timer;
+      done.wait(false);
+    }
     if (error) std::rethrow_exception(error);
   }
 };

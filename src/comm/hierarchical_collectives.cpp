@@ -81,7 +81,7 @@ Work HierarchicalCommunicator::all_reduce(const Tensor& tensor, ReduceOp op, std
   check_tensor(tensor);
   const auto dtype = tensor.scalar_type();
   check_reducible(dtype, op);
-  return thread_->run([=, this, call = next(Call(Kind::all_reduce, label, dtype, tensor.numel(), op))] {
+  return run([=, this, call = next(Call(Kind::all_reduce, label, dtype, tensor.numel(), op))] {
     match_call(call, &tensor);
     const size_t count = static_cast<size_t>(tensor.numel()), element = tensor.element_size();
     const size_t chunk = chunk_bytes_ / c10::elementSize(partial_dtype(dtype));
@@ -116,7 +116,7 @@ Work HierarchicalCommunicator::reduce_scatter(const Tensor& output, const Tensor
   check_pair(input, output, size_);
   const auto dtype = input.scalar_type();
   check_reducible(dtype, op);
-  return thread_->run([=, this, call = next(Call(Kind::reduce_scatter, label, dtype, output.numel(), op))] {
+  return run([=, this, call = next(Call(Kind::reduce_scatter, label, dtype, output.numel(), op))] {
     match_call(call, &input);
     const size_t count = static_cast<size_t>(output.numel()), element = output.element_size();
     const size_t chunk = std::max<size_t>(1, chunk_bytes_ / c10::elementSize(partial_dtype(dtype)) / static_cast<size_t>(size_));
@@ -184,7 +184,7 @@ void HierarchicalCommunicator::gather(const Tensor& output, const Tensor& input,
 
 Work HierarchicalCommunicator::all_gather(const Tensor& output, const Tensor& input, std::string_view label) {
   check_pair(output, input, size_);
-  return thread_->run([=, this, call = next(Call(Kind::all_gather, label, input.scalar_type(), input.numel()))] {
+  return run([=, this, call = next(Call(Kind::all_gather, label, input.scalar_type(), input.numel()))] {
     match_call(call);
     gather(output, input, false);
   });
@@ -193,7 +193,7 @@ Work HierarchicalCommunicator::all_gather(const Tensor& output, const Tensor& in
 Work HierarchicalCommunicator::gather_shared(const Tensor& whole, std::string_view label) {
   check_tensor(whole);
   check_divisible(whole, size_);
-  return thread_->run([=, this, call = next(Call(Kind::gather_shared, label, whole.scalar_type(), whole.numel()))] {
+  return run([=, this, call = next(Call(Kind::gather_shared, label, whole.scalar_type(), whole.numel()))] {
     match_call(call);
     const int64_t numel = whole.numel() / size_;
     gather(whole, whole.view({-1}).narrow(0, rank_ * numel, numel), true);
@@ -203,7 +203,7 @@ Work HierarchicalCommunicator::gather_shared(const Tensor& whole, std::string_vi
 Work HierarchicalCommunicator::broadcast(const Tensor& tensor, int root, std::string_view label) {
   check_tensor(tensor);
   check_root(root, size_);
-  return thread_->run([=, this, call = next(Call(Kind::broadcast, label, tensor.scalar_type(), tensor.numel(), ReduceOp::sum, root))] {
+  return run([=, this, call = next(Call(Kind::broadcast, label, tensor.scalar_type(), tensor.numel(), ReduceOp::sum, root))] {
     match_call(call);
     const auto from = std::find_if(hosts_.begin(), hosts_.end(),
                                    [&](const auto& ranks) { return std::find(ranks.begin(), ranks.end(), root) != ranks.end(); });

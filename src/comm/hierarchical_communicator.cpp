@@ -22,6 +22,7 @@ constexpr long nap_nanoseconds = 20'000;
 HierarchicalCommunicator::HierarchicalCommunicator(MPI_Comm ranks, std::unique_ptr<NodeGroup> node, bool threaded, int direct_hosts,
                                                    const HierarchicalCommunicator* origin)
     : node_(std::move(node)), threaded_(threaded), direct_hosts_(direct_hosts), bridge_(origin ? origin->bridge_ : nullptr) {
+  calls_ = node_->flight().add_communicator();
   check_mpi(MPI_Comm_dup(ranks, &ranks_), "MPI_Comm_dup");
   MPI_Comm_set_errhandler(ranks_, MPI_ERRORS_RETURN);
   MPI_Comm_rank(ranks_, &rank_);
@@ -114,6 +115,13 @@ Call HierarchicalCommunicator::next(Call call) {
   return call;
 }
 
+Work HierarchicalCommunicator::run(std::function<void()> operation) {
+  return thread_->run([this, operation = std::move(operation)] {
+    const CallSlot::Scope call_scope(*calls_);
+    operation();
+  });
+}
+
 template <class T>
 T HierarchicalCommunicator::from_leader(const T& mine) {
   std::vector<T> all(local_size());
@@ -122,6 +130,7 @@ T HierarchicalCommunicator::from_leader(const T& mine) {
 }
 
 void HierarchicalCommunicator::match_call(const Call& call, const Tensor* tensor) {
+  call.begin_in(*calls_);
   struct Header {
     CallHeader call;
     WindowBook::Location location;
@@ -174,52 +183,48 @@ bool HierarchicalCommunicator::all_good(bool good) {
 }
 
 void HierarchicalCommunicator::barrier(std::string_view label) {
-  thread_->run([this, call = next(Call(Kind::barrier, label))] { match_call(call); }).wait();
+  run([this, call = next(Call(Kind::barrier, label))] { match_call(call); }).wait();
 }
 
 Tensor HierarchicalCommunicator::allocate(int64_t numel, at::ScalarType dtype) {
   if (numel < 0) throw UsageError("comm", fmt::format("allocate({}) elements", numel), "pass a non-negative number");
   Tensor tensor;
-  thread_
-      ->run([&, call = next(Call(Kind::allocate, {}, dtype, numel))] {
-        match_call(call);
-        std::exception_ptr failure;
-        std::shared_ptr<SharedWindow> window;
-        try {
-          window = lane_->allocate(static_cast<size_t>(numel) * c10::elementSize(dtype));
-        } catch (const IoError&) {  // on all ranks of the node
-          failure = std::current_exception();
-        }
-        if (all_good(!failure)) {
-          tensor = book_.add(window, static_cast<int>(local_rank_), numel, dtype);
-          return;
-        }
-        if (failure) std::rethrow_exception(failure);
-        throw IoError("another host has not enough shared memory for a window", "enlarge its /dev/shm", "comm");
-      })
-      .wait();
+  run([&, call = next(Call(Kind::allocate, {}, dtype, numel))] {
+    match_call(call);
+    std::exception_ptr failure;
+    std::shared_ptr<SharedWindow> window;
+    try {
+      window = lane_->allocate(static_cast<size_t>(numel) * c10::elementSize(dtype));
+    } catch (const IoError&) {  // on all ranks of the node
+      failure = std::current_exception();
+    }
+    if (all_good(!failure)) {
+      tensor = book_.add(window, static_cast<int>(local_rank_), numel, dtype);
+      return;
+    }
+    if (failure) std::rethrow_exception(failure);
+    throw IoError("another host has not enough shared memory for a window", "enlarge its /dev/shm", "comm");
+  }).wait();
   return tensor;
 }
 
 std::unique_ptr<Communicator> HierarchicalCommunicator::split(int color, int key) {
   std::unique_ptr<Communicator> result;
-  thread_
-      ->run([&, call = next(Call(Kind::split))] {
-        match_call(call);
-        auto node = on_all_ranks(ranks_, [&] { return lane_->split(color, key); });
-        MPI_Comm part = MPI_COMM_NULL;
-        check_mpi(MPI_Comm_split(ranks_, color, key, &part), "MPI_Comm_split");
-        int size = 0;
-        MPI_Comm_size(part, &size);
-        if (size == node->size()) {
-          if (!threaded_ && bridge_) node->on_idle([bridge = bridge_] { bridge->poll(), sched_yield(); });
-          result = std::make_unique<IntraNodeCommunicator>(std::move(node));
-        } else {
-          result = std::make_unique<HierarchicalCommunicator>(part, std::move(node), threaded_, direct_hosts_, this);
-        }
-        MPI_Comm_free(&part);
-      })
-      .wait();
+  run([&, call = next(Call(Kind::split))] {
+    match_call(call);
+    auto node = on_all_ranks(ranks_, [&] { return lane_->split(color, key); });
+    MPI_Comm part = MPI_COMM_NULL;
+    check_mpi(MPI_Comm_split(ranks_, color, key, &part), "MPI_Comm_split");
+    int size = 0;
+    MPI_Comm_size(part, &size);
+    if (size == node->size()) {
+      if (!threaded_ && bridge_) node->on_idle([bridge = bridge_] { bridge->poll(), sched_yield(); });
+      result = std::make_unique<IntraNodeCommunicator>(std::move(node));
+    } else {
+      result = std::make_unique<HierarchicalCommunicator>(part, std::move(node), threaded_, direct_hosts_, this);
+    }
+    MPI_Comm_free(&part);
+  }).wait();
   return result;
 }
 

@@ -56,6 +56,8 @@ class HierarchicalCommunicator final : public Communicator {
   void idle();
   /// Assigns the next sequence number.
   Call next(Call call);
+  /// Runs a call on the communication thread; match_call and run_messages enter it into the flight record.
+  Work run(std::function<void()> operation);
   /// Checks that all ranks are in this call, and locates their tensors. This and the functions below run on the communication thread.
   void match_call(const Call& call, const Tensor* tensor = nullptr);
   [[noreturn]] void throw_disagreement(const Call& call);
@@ -114,6 +116,7 @@ class HierarchicalCommunicator final : public Communicator {
   std::unique_ptr<NodeTransfers> node_transfers_;
   std::unique_ptr<MpiTransfers> mpi_transfers_;
   std::atomic<uint64_t> sequence_{0};
+  std::shared_ptr<CallSlot> calls_;
   std::unique_ptr<CommThread> thread_;
 };
 

@@ -16,6 +16,7 @@ Message HierarchicalCommunicator::message(bool sends, const Tensor& tensor, int 
 void HierarchicalCommunicator::run_messages(const std::vector<Message>& messages) {
   std::vector<Message> on_node, between;
   for (const auto& message : messages) (message.peer >= 0 ? on_node : between).push_back(message);
+  if (!messages.empty()) messages.front().call.begin_in(*calls_);
   lane_->pause(0);  // throws after an abort
   node_transfers_->start(on_node);
   mpi_transfers_->start(between);
@@ -35,7 +36,7 @@ Work HierarchicalCommunicator::transfer(std::span<const Transfer> transfers, std
   std::vector<Message> messages;
   for (const auto& [direction, tensor, peer] : transfers)
     messages.push_back(message(direction == Transfer::Direction::send, tensor, peer, label));
-  return thread_->run([this, messages = std::move(messages)] { run_messages(messages); });
+  return run([this, messages = std::move(messages)] { run_messages(messages); });
 }
 
 void HierarchicalCommunicator::check_pairs(const Tensor& sent, const Tensor& expected, const Call& call) {
@@ -98,7 +99,7 @@ Work HierarchicalCommunicator::all_to_all(const Tensor& output, std::span<const 
   check_sides(output, input, has_counts);
   Call call(Kind::all_to_all, label, input.scalar_type(), has_counts ? 0 : input.numel() / size_);
   call.header.has_counts = has_counts;
-  return thread_->run([=, this, call = next(call), text = std::string(label), sent = std::move(sent), expected = std::move(expected)] {
+  return run([=, this, call = next(call), text = std::string(label), sent = std::move(sent), expected = std::move(expected)] {
     match_call(call);
     if (call.header.has_counts) check_pairs(at::tensor(sent), at::tensor(expected), call);
     exchange_parts(output, expected, input, sent, text);

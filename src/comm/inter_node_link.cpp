@@ -6,6 +6,7 @@
 
 #include "levin/comm/communicator.h"
 #include "levin/comm/mpi_runtime.h"
+#include "levin/comm/wait_timer.h"
 
 namespace levin::detail {
 
@@ -26,6 +27,7 @@ InterNodeLink::~InterNodeLink() {
 
 void InterNodeLink::wait(std::span<MPI_Request> requests) {
   constexpr int few_tests = 100;
+  const WaitTimer timer;
   for (int tests = 0;; tests++) {
     int done = 0;
     check_mpi(MPI_Testall(static_cast<int>(requests.size()), requests.data(), &done, MPI_STATUSES_IGNORE), "MPI_Testall");

@@ -21,7 +21,8 @@ void reduce_to(std::byte* output, const std::vector<std::byte*>& sources, size_t
 
 }  // namespace
 
-IntraNodeCommunicator::IntraNodeCommunicator(std::unique_ptr<NodeGroup> group) : group_(std::move(group)) {
+IntraNodeCommunicator::IntraNodeCommunicator(std::unique_ptr<NodeGroup> group)
+    : group_(std::move(group)), calls_(group_->flight().add_communicator()) {
   rank_ = group_->rank();
   size_ = group_->size();
   headers_.resize(static_cast<size_t>(size_));
@@ -41,6 +42,7 @@ IntraNodeCommunicator::~IntraNodeCommunicator() = default;
 
 void IntraNodeCommunicator::match_call(Call call, const Tensor* first, const Tensor* second) {
   call.header.sequence = ++sequence_;
+  call.begin_in(*calls_);
   Header mine{call.header, {}, {}};
   const Tensor* tensors[] = {first, second};
   for (size_t i = 0; i < 2; i++)
@@ -91,6 +93,7 @@ void IntraNodeCommunicator::use_stage(size_t number, Pointers& addresses) const 
 }
 
 Work IntraNodeCommunicator::all_reduce(const Tensor& tensor, ReduceOp op, std::string_view label) {
+  const CallSlot::Scope call_scope(*calls_);
   check_tensor(tensor);
   const auto dtype = tensor.scalar_type();
   check_reducible(dtype, op);
@@ -138,6 +141,7 @@ void IntraNodeCommunicator::all_reduce_staged(std::byte* data, size_t count, at:
 }
 
 Work IntraNodeCommunicator::reduce_scatter(const Tensor& output, const Tensor& input, ReduceOp op, std::string_view label) {
+  const CallSlot::Scope call_scope(*calls_);
   check_pair(input, output, size_);
   const auto dtype = input.scalar_type();
   check_reducible(dtype, op);
@@ -173,6 +177,7 @@ Work IntraNodeCommunicator::reduce_scatter(const Tensor& output, const Tensor& i
 }
 
 Work IntraNodeCommunicator::all_gather(const Tensor& output, const Tensor& input, std::string_view label) {
+  const CallSlot::Scope call_scope(*calls_);
   check_pair(output, input, size_);
   const size_t bytes = input.nbytes(), rank = static_cast<size_t>(rank_);
   const Call call(Kind::all_gather, label, input.scalar_type(), input.numel());
@@ -212,6 +217,7 @@ Work IntraNodeCommunicator::all_gather(const Tensor& output, const Tensor& input
 }
 
 Work IntraNodeCommunicator::gather_shared(const Tensor& whole, std::string_view label) {
+  const CallSlot::Scope call_scope(*calls_);
   check_tensor(whole);
   check_divisible(whole, size_);
   match_call(Call(Kind::gather_shared, label, whole.scalar_type(), whole.numel()));
@@ -219,6 +225,7 @@ Work IntraNodeCommunicator::gather_shared(const Tensor& whole, std::string_view 
 }
 
 Work IntraNodeCommunicator::broadcast(const Tensor& tensor, int root, std::string_view label) {
+  const CallSlot::Scope call_scope(*calls_);
   check_tensor(tensor);
   check_root(root, size_);
   const size_t bytes = tensor.nbytes(), from = static_cast<size_t>(root);
@@ -249,9 +256,13 @@ Work IntraNodeCommunicator::broadcast(const Tensor& tensor, int root, std::strin
   return {};
 }
 
-void IntraNodeCommunicator::barrier(std::string_view label) { match_call(Call(Kind::barrier, label)); }
+void IntraNodeCommunicator::barrier(std::string_view label) {
+  const CallSlot::Scope call_scope(*calls_);
+  match_call(Call(Kind::barrier, label));
+}
 
 Tensor IntraNodeCommunicator::allocate(int64_t numel, at::ScalarType dtype) {
+  const CallSlot::Scope call_scope(*calls_);
   if (numel < 0) throw UsageError("comm", fmt::format("allocate({}) elements", numel), "pass a non-negative number");
   match_call(Call(Kind::allocate, {}, dtype, numel));
   const size_t bytes = static_cast<size_t>(numel) * c10::elementSize(dtype);
@@ -259,6 +270,7 @@ Tensor IntraNodeCommunicator::allocate(int64_t numel, at::ScalarType dtype) {
 }
 
 std::unique_ptr<Communicator> IntraNodeCommunicator::split(int color, int key) {
+  const CallSlot::Scope call_scope(*calls_);
   match_call(Call(Kind::split));
   return std::make_unique<IntraNodeCommunicator>(group_->split(color, key));
 }

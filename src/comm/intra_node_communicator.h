@@ -65,6 +65,7 @@ class IntraNodeCommunicator final : public Communicator {
   int64_t check_published(std::span<const int64_t> sent, std::span<const int64_t> expected, const Call& call);
 
   std::unique_ptr<NodeGroup> group_;
+  std::shared_ptr<CallSlot> calls_;
   std::atomic<uint64_t> sequence_{0};
   std::vector<Header> headers_;
   WindowBook book_;

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "intra_node_communicator.h"
+#include "levin/comm/wait_timer.h"
 
 namespace levin::detail {
 
@@ -33,6 +34,7 @@ int64_t IntraNodeCommunicator::check_published(std::span<const int64_t> sent, st
 
 Work IntraNodeCommunicator::all_to_all(const Tensor& output, std::span<const int64_t> output_counts, const Tensor& input,
                                        std::span<const int64_t> input_counts, std::string_view label) {
+  const CallSlot::Scope call_scope(*calls_);
   const auto sent = check_counts(input, input_counts, size_), expected = check_counts(output, output_counts, size_);
   Call call(Kind::all_to_all, label, input.scalar_type(), 0);
   call.header.has_counts = !input_counts.empty() || !output_counts.empty();
@@ -89,8 +91,11 @@ Work IntraNodeCommunicator::transfer(std::span<const Transfer> transfers, std::s
     messages.push_back({sends, tensor, peer, peer,
                         Call(sends ? Kind::send : Kind::recv, label, tensor.scalar_type(), tensor.numel(), ReduceOp::sum, peer)});
   }
+  const CallSlot::Scope call_scope(*calls_);
+  if (!messages.empty()) messages.front().call.begin_in(*calls_);
   group_->pause(0);  // throws after an abort
   transfers_->start(messages);
+  const WaitTimer timer;
   for (int turns = 0; !transfers_->complete();) {
     if (transfers_->progress())
       turns = 0;

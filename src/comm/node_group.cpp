@@ -11,6 +11,7 @@
 
 #include "levin/comm/communicator.h"
 #include "levin/comm/mpi_runtime.h"
+#include "levin/comm/wait_timer.h"
 #include "mapped_window.h"
 #include "shared_buffer_pool.h"
 
@@ -85,6 +86,7 @@ bool enough_cores(MPI_Comm node, int ranks) {
 struct Family {
   std::string directory;
   std::shared_ptr<SharedWindow> abort_window;
+  std::shared_ptr<FlightRecord> flight = std::make_shared<FlightRecord>();
   int global_rank = 0;
   int spins = few_spins;  // spins before a wait yields its core
   AbortWord* abort() const { return &reinterpret_cast<ControlPart*>(abort_window->part(0))->abort; }
@@ -116,6 +118,7 @@ class SharedGroup final : public NodeGroup {
       : family_(std::move(family)), name_(std::move(name)), control_(std::move(control)), abort_(family_.abort()) {
     rank_ = rank;
     size_ = size;
+    flight_ = family_.flight;
     for (int i = 0; i < size; i++) parts_.push_back(reinterpret_cast<ControlPart*>(control_->part(i)));
   }
 
@@ -215,6 +218,8 @@ class SharedGroup final : public NodeGroup {
   }
 
   uint64_t wait(const Slot& slot) {
+    if (const uint64_t stamp = slot.stamp.load(std::memory_order_acquire); stamp >> 8 >= epoch_) return stamp;
+    const WaitTimer timer;
     for (int turns = 0;; turns++) {
       const uint64_t stamp = slot.stamp.load(std::memory_order_acquire);
       if (stamp >> 8 >= epoch_) return stamp;

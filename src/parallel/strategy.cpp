@@ -46,6 +46,9 @@ std::vector<double> Strategy::Engine::exchange(const std::vector<double>& values
   std::vector<double> all(values.size() * static_cast<size_t>(mesh->size()));
   auto& host = mesh->world().cpu();
   if (auto* node = host.node(); node && node->size() == host.size()) {
+    if (!exchange_slot) exchange_slot = node->flight().add_communicator();
+    const CallSlot::Scope call_scope(*exchange_slot);
+    exchange_slot->begin("exchange", ++exchanges, static_cast<int64_t>(values.size()), "Double", "the agreement of the ranks");
     node->exchange(values, all);
   } else {
     const auto view = [](const std::vector<double>& numbers) {

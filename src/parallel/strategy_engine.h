@@ -5,6 +5,7 @@
 #include "deferred_shards.h"
 #include "group_actions.h"
 #include "group_optimizer.h"
+#include "levin/comm/flight_record.h"
 #include "levin/parallel/strategy.h"
 #include "model_description.h"
 #include "unit_tree.h"
@@ -60,6 +61,8 @@ struct Strategy::Engine {
   Log log;
   MemoryCheck check;
   bool automatic = false;  // setup may choose another plan
+  std::shared_ptr<CallSlot> exchange_slot;
+  uint64_t exchanges = 0;
   ShardingPlan plan;
   ProcessGroups ranks;
   MemoryMeter meter;

@@ -9,6 +9,7 @@
 #include "levin/checkpoint/branch.h"
 #include "levin/checkpoint/checkpoint_reader.h"
 #include "levin/comm/host_values.h"
+#include "levin/comm/node_group.h"
 #include "levin/core/error.h"
 #include "levin/session/session.h"
 #include "state_names.h"
@@ -101,6 +102,7 @@ void Checkpoints::poll_folder(Folder& folder) {
 }
 
 void Checkpoints::save(const CheckpointRequest& request, const StateDict& loop) {
+  const FlightRecord::Phase phase(session_.flight(), "save");
   auto& folder = folder_at(request.folder);
   tolerate_io_error(folder, [&] {
     if (const auto report = folder.writer.finish()) committed(folder, *report);
@@ -122,6 +124,7 @@ void Checkpoints::save(const CheckpointRequest& request, const StateDict& loop) 
       committed(folder, folder.writer.save(info, writer.state()));
   });
   if (!request.weights_only && request.folder == folder_) saved_step_ = info.step;
+  session_.flight().advance();
 }
 
 bool Checkpoints::has_end(const std::filesystem::path& folder) const {
@@ -240,11 +243,14 @@ void Checkpoints::save_on_exception(const std::string& why, const StateDict& las
 }
 
 void Checkpoints::finish() {
+  const FlightRecord::Phase phase(session_.flight(), "end of the saves");
   using Clock = std::chrono::steady_clock;
   auto logged_at = Clock::now();
+  uint64_t seen = 0;
   for (auto& folder : folders_)
     tolerate_io_error(*folder, [&] {
       const auto report = folder->writer.finish([&](uint64_t written, uint64_t all) {
+        if (written > std::exchange(seen, written)) session_.flight().advance();
         if (Clock::now() - logged_at < std::chrono::seconds(2)) return;
         logged_at = Clock::now();
         session_.runtime().log().info("[checkpoint] {:.0f} of {:.0f} MB written", static_cast<double>(written) / 1e6,

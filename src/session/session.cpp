@@ -9,6 +9,7 @@
 #include <exception>
 #include <utility>
 
+#include "levin/comm/node_group.h"
 #include "levin/comm/thread_count.h"
 #include "levin/core/error.h"
 #include "levin/core/mix_seed.h"
@@ -74,6 +75,8 @@ Session::Session(MpiRuntime& runtime, const SessionConfig& config, uint64_t seed
 Session::~Session() {
   if (std::uncaught_exceptions() > exceptions_) communicator_->abort("an exception left the scope of its Session");
 }
+
+FlightRecord& Session::flight() noexcept { return communicator_->cpu().node()->flight(); }
 
 std::unique_ptr<BuildContext> Session::start_build() {
   accelerator().seed(seed_);

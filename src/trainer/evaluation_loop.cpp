@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "levin/comm/node_group.h"
 #include "levin/core/error.h"
 #include "levin/trainer/module.h"
 #include "run_guards.h"
@@ -97,6 +98,7 @@ NamedValues EvaluationLoop::pass(int64_t most, bool log, bool may_be_interrupted
   const auto& hooks = run_.hooks();
   const auto allowed = [&](const Source& source) { return most < 0 ? source.batches : std::min(most, source.batches); };
   if (std::all_of(sources_.begin(), sources_.end(), [&](const auto& source) { return allowed(source) == 0; })) return {};
+  const FlightRecord::Phase phase(session_.flight(), stage_ == Stage::fit ? "validation" : stage_name(stage_));
   const at::NoGradGuard no_grad;
   EvaluationMode mode(module_);
   const LogTarget target(run_, logs_);
@@ -139,6 +141,7 @@ void EvaluationLoop::run_source(size_t dataloader_idx, int64_t batches) {
     run_.transfer(*batch);
     step(*batch, batch_idx);
     run_.batch_progress().done++;
+    session_.flight().advance();
     if (interrupted_ = must_exit(); interrupted_) return;
   }
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "levin/comm/node_group.h"
 #include "levin/core/error.h"
 #include "levin/optim/torch_optimizer.h"
 #include "levin/session/checkpoints.h"
@@ -194,12 +195,14 @@ void FitLoop::run_epoch() {
     more = !enough();
   }
   for (; more && batch_idx_ < batches_; batch_idx_++) {
+    step_times_.resume();
     Batch* batch = call_hook("reading the next training batch", *loader_, [&] { return loader_->next(); });
     if (!batch) break;
     train_batch(*batch);
     done = batch_idx_ + 1;
     if (enough()) break;
   }
+  step_times_.pause();
   settle();
   stop_clock();
   if (session_.must_exit()) return;  // in the middle of the epoch
@@ -232,11 +235,17 @@ void FitLoop::train_batch(Batch& batch) {
   hooks_.call("on_train_batch_start", &Hooks::on_train_batch_start, batch, batch_idx_);
   module_.begin_batch();
   const Tensor loss = step_->run(batch, last_batch());
+  step_times_.pause();
   run_.report().samples += loader_->global_samples();
   count_skipped();
   all_batches_++;
   const bool complete = step_->micro_batch() == 0;
-  if (complete) note_complete_step();
+  if (complete) {
+    note_complete_step();
+    step_times_.end_step();
+  }
+  session_.flight().set_step(session_.progress().step);
+  session_.flight().advance();
   run_.batch_progress().done = batch_idx_ + 1;
   hooks_.call("on_train_batch_end", &Hooks::on_train_batch_end, loss, batch, batch_idx_);
   if (complete) log_if_due();
@@ -249,6 +258,10 @@ void FitLoop::end_batch() {
   if (validation_interrupted_) return session_.note_values(run_.logging().take_new_metrics());
   step_schedulers(Interval::step);
   at_boundary();
+  if (session_.step_times_wanted()) {
+    session_.forget_step_times();
+    straggler_report_.compare(session_, step_times_);
+  }
   if (!session_.late_agreement_wanted()) return;
   session_.forget_late_agreement();
   session_.exchange_requests();  // a signal that arrived after the step's exchange does not wait for a whole long step

@@ -9,6 +9,7 @@
 #include "levin/trainer/log_collection.h"
 #include "run.h"
 #include "run_state.h"
+#include "straggler_report.h"
 #include "train_step.h"
 
 namespace levin {
@@ -81,7 +82,9 @@ class FitLoop {
   bool logs_later_ = false;
   int64_t counted_skips_ = 0;  // of the scaling's, in the report
   StateDict complete_;         // state() after the last step, where it may be saved after an exception
-  bool in_epoch_ = false;      // between an epoch's first batch and its end
+  StepTimes step_times_;
+  StragglerReport straggler_report_;
+  bool in_epoch_ = false;  // between an epoch's first batch and its end
   std::chrono::steady_clock::time_point clock_, started_, validated_;
 };
 

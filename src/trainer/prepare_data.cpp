@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "levin/comm/host_values.h"
+#include "levin/comm/node_group.h"
 #include "levin/core/error.h"
 #include "levin/core/trace_context.h"
 
@@ -52,6 +53,7 @@ bool hosts_share(const std::filesystem::path& directory, const Topology& topolog
 }
 
 void prepare_data(DataModule& data, const Topology& topology, Communicator& communicator) {
+  const FlightRecord::Phase phase(communicator.cpu().node()->flight(), "prepare_data", /*unbounded=*/true);
   bool per_node = false;
   if (topology.hosts() > 1) {
     const auto directory = data.prepare_data_directory();

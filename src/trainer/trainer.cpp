@@ -6,6 +6,7 @@
 
 #include "evaluation_loop.h"
 #include "fit_loop.h"
+#include "levin/comm/node_group.h"
 #include "levin/core/error.h"
 #include "levin/device/work_stream.h"
 #include "levin/session/state_reader.h"
@@ -84,12 +85,17 @@ void Trainer::run(Stage stage, Module& module, DataModule& data, const std::func
   const RunScope scope(names, session_.progress().step);
   const NumericFlags flags(config_, stage);
   const WorkStream stream(session_.device());
+  const FlightRecord::Phase phase(session_.flight(), stage_name(stage));
+  session_.flight().set_step(session_.progress().step);
   try {
     attach_callbacks(run);
     prepare_data(data, session_.topology(), session_.communicator());
-    call_hook("setup", data, [&] { data.setup(stage); });
-    run.hooks().call("setup", &Hooks::setup, stage);
-    prepare_model(stage, module);
+    {
+      const FlightRecord::Phase setup(session_.flight(), "setup");
+      call_hook("setup", data, [&] { data.setup(stage); });
+      run.hooks().call("setup", &Hooks::setup, stage);
+      prepare_model(stage, module);
+    }
     names = names_of(module);  // configure_model may have added modules
     body(run);
     call_hook("teardown", data, [&] { data.teardown(stage); });

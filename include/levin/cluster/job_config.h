@@ -27,6 +27,8 @@ struct JobConfig {
   Requeue requeue = Requeue::automatic;
   int64_t stop_exit_code = 75;
   int64_t max_restarts = 1000;
+  std::optional<Seconds> hang_timeout = Seconds{1800};
+  std::optional<Seconds> straggler_interval = Seconds{60};
 };
 LEVIN_CONFIG(JobConfig,
              (stop_after_steps, "optimizer steps after which this attempt ends as at a time limit: with a checkpoint and exit code 75",
@@ -38,6 +40,12 @@ LEVIN_CONFIG(JobConfig,
              (stop_signals, "signals that stop the run after the step or evaluation batch under way, with a checkpoint"),
              (requeue, "who starts a job again that stopped early: auto, exit_code, scontrol or none"),
              (stop_exit_code, "exit code of a job that stopped early and is to be started again", between(0, 255)),
-             (max_restarts, "restarts after which a job that stops early ends with exit code 77", at_least(0)))
+             (max_restarts, "restarts after which a job that stops early ends with exit code 77", at_least(0)),
+             (hang_timeout,
+              "end the job with exit code 69 when a rank completes no batch and no save for this long, or four times as long before its "
+              "first; the preparation of data does not count; null or 0: never",
+              at_least(Seconds{0})),
+             (straggler_interval, "time between two comparisons of the ranks' step times, which name slow ranks; null or 0: none",
+              at_least(Seconds{0})))
 
 }  // namespace levin

@@ -11,6 +11,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "levin/comm/flight_record.h"
+
 namespace levin {
 
 class SharedBufferPool;
@@ -91,11 +93,15 @@ class NodeGroup {
   virtual void abort_for(const AbortNotice& notice) noexcept = 0;
   virtual AbortNotice abort_notice() const = 0;
 
+  /// Where this rank stands; common to all groups split from the same create. Not collective.
+  FlightRecord& flight() const noexcept { return *flight_; }
+
   /// Sets a function that long waits call repeatedly instead of yielding the core; it may throw.
   void on_idle(std::function<void()> idle) { idle_ = std::move(idle); }
 
  protected:
   std::function<void()> idle_;
+  std::shared_ptr<FlightRecord> flight_ = std::make_shared<FlightRecord>();
   int rank_ = 0, size_ = 1;
 };
 

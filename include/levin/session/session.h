@@ -24,6 +24,7 @@
 
 namespace levin {
 
+class FlightRecord;
 struct InitialWeights;
 
 /// A training without its loop: Trainer's loops use it, and so does a program that owns its loop:
@@ -169,6 +170,8 @@ class Session : public StopAgreement {
   MpiRuntime& runtime() noexcept { return *runtime_; }
   /// For tensors on the session's device; its cpu() for those in host memory.
   Communicator& communicator() noexcept { return *communicator_; }
+  /// Where this rank stands, for a watchdog; a program that owns its loop calls advance() after every step.
+  FlightRecord& flight() noexcept;
   /// Who plays which role; world() is communicator(), or where share_parameters is numa one in which NUMA domains are nodes.
   const Mesh& mesh() const noexcept { return *mesh_; }
   Strategy& strategy() noexcept { return *strategy_; }

@@ -49,6 +49,10 @@ class StopAgreement {
   void request_late_agreement() noexcept { wanted_ |= late_bit; }
   bool late_agreement_wanted() const noexcept { return (agreed_ & late_bit) != 0; }
   void forget_late_agreement() noexcept { forget(late_bit); }
+  /// The same for a comparison of the ranks' step times.
+  void request_step_times() noexcept { wanted_ |= times_bit; }
+  bool step_times_wanted() const noexcept { return (agreed_ & times_bit) != 0; }
+  void forget_step_times() noexcept { forget(times_bit); }
 
  protected:
   /// This rank's requests, those of its stop sources included; and the result of or-ing them over the ranks.
@@ -60,7 +64,8 @@ class StopAgreement {
   void set_agreed(uint32_t requests_of_all) noexcept { agreed_ |= requests_of_all; }
 
  private:
-  static constexpr uint32_t validation_bit = 1u << 16, checkpoint_bit = 1u << 17, late_bit = 1u << 18, stop_bits = validation_bit - 1;
+  static constexpr uint32_t validation_bit = 1u << 16, checkpoint_bit = 1u << 17, late_bit = 1u << 18, times_bit = 1u << 19,
+                            stop_bits = validation_bit - 1;
   static constexpr uint32_t lasting_bits = static_cast<uint32_t>(StopReason::requested) | static_cast<uint32_t>(StopReason::time_over) |
                                            static_cast<uint32_t>(StopReason::timer);
   void forget(uint32_t bit) noexcept { wanted_ &= ~bit, agreed_ &= ~bit; }
