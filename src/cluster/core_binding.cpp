@@ -176,8 +176,8 @@ std::vector<CrowdedCores> find_crowded_cores(const Topology& topology) {
   std::vector<CrowdedCores> crowded;
   for (const auto& [name, ranks] : ranks_by_host(topology)) {
     auto groups = groups_of(ranks);
-    const int in_use =
-        std::accumulate(groups.begin(), groups.end(), 0, [](int sum, const auto& group) { return sum + static_cast<int>(group.cores.size()); });
+    const int in_use = std::accumulate(groups.begin(), groups.end(), 0,
+                                       [](int sum, const auto& group) { return sum + static_cast<int>(group.cores.size()); });
     for (auto& group : groups) {
       group.cores_in_use = in_use;
       if (group.cores.size() < group.ranks.size() && !group.cores.empty()) crowded.push_back(std::move(group));
@@ -206,10 +206,11 @@ std::vector<std::string> placement_warnings(ValueRanks ranks, const Topology& to
   for (const auto& group : crowded) {
     const int64_t cores = of(group.ranks.front()).cores_of_host, idle = cores - group.cores_in_use;
     if (idle <= 0) continue;
-    shared.add(fmt::format("[cluster] {}: ranks {} share core{} {}, while {} of {} cores are idle; let the launcher bind each rank to its own "
-                           "cores (srun --cpus-per-task=N --cpu-bind=cores, mpirun --map-by slot:PE=N), or none (mpirun --bind-to none)",
-                           group.host, detail::format_ranges(group.ranks), group.cores.size() == 1 ? "" : "s",
-                           detail::format_ranges(group.cores), idle, cores));
+    shared.add(
+        fmt::format("[cluster] {}: ranks {} share core{} {}, while {} of {} cores are idle; let the launcher bind each rank to its own "
+                    "cores (srun --cpus-per-task=N --cpu-bind=cores, mpirun --map-by slot:PE=N), or none (mpirun --bind-to none)",
+                    group.host, detail::format_ranges(group.ranks), group.cores.size() == 1 ? "" : "s", detail::format_ranges(group.cores),
+                    idle, cores));
   }
   for (const auto& [name, locations] : ranks_by_host(topology)) {
     const auto crowds = [&](const RankLocation* location) {
@@ -218,10 +219,11 @@ std::vector<std::string> placement_warnings(ValueRanks ranks, const Topology& to
       return facts_of_rank.threads > cores && facts_of_rank.cores_of_host > cores * static_cast<int64_t>(locations.size());
     };
     if (const auto found = std::find_if(locations.begin(), locations.end(), crowds); found != locations.end())
-      threads.add(fmt::format("[cluster] {}: rank {} computes with {} threads on {}, while others of its host are idle; give each rank as "
-                              "many cores as threads (srun --cpus-per-task, mpirun --map-by slot:PE=N), or set OMP_NUM_THREADS={}",
-                              (*found)->host, (*found)->rank, of((*found)->rank).threads,
-                              plural(static_cast<int64_t>((*found)->cores.size()), "core"), (*found)->cores.size()));
+      threads.add(
+          fmt::format("[cluster] {}: rank {} computes with {} threads on {}, while others of its host are idle; give each rank as "
+                      "many cores as threads (srun --cpus-per-task, mpirun --map-by slot:PE=N), or set OMP_NUM_THREADS={}",
+                      (*found)->host, (*found)->rank, of((*found)->rank).threads,
+                      plural(static_cast<int64_t>((*found)->cores.size()), "core"), (*found)->cores.size()));
     const auto seen = of(locations.front()->rank).devices, here = static_cast<int64_t>(locations.size());
     if (seen > 1 && seen > here)
       devices.add(fmt::format("[cluster] {}: {} and {}: {} without a rank; start one rank for each", locations.front()->host,

@@ -98,9 +98,12 @@ std::string check_launcher(int mpi_size, const GetVariable& get_variable) {
 std::string describe_launchers(const GetVariable& get_variable) {
   std::string text;
   for (const auto& launcher : launchers) {
-    const char* variable = launcher.size && get_variable(launcher.size) ? launcher.size : launcher.rank_proves_start ? launcher.rank : nullptr;
+    const char* variable = launcher.size && get_variable(launcher.size) ? launcher.size
+                           : launcher.rank_proves_start                 ? launcher.rank
+                                                                        : nullptr;
     const char* value = variable ? get_variable(variable) : nullptr;
-    if (value && counts(launcher, get_variable)) text += fmt::format("{}{} ({}={})", text.empty() ? "" : ", ", launcher.name, variable, value);
+    if (value && counts(launcher, get_variable))
+      text += fmt::format("{}{} ({}={})", text.empty() ? "" : ", ", launcher.name, variable, value);
   }
   return sanitized(text);
 }

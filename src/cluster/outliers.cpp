@@ -6,7 +6,7 @@
 namespace levin {
 
 Spread spread_of(const std::vector<double>& values, Better better) {
-  constexpr double tolerance = 0.1;
+  constexpr double tolerance = 0.1, rounding = 1 - 1e-9;  // of two values both are one sigma from the mean
   Spread spread;
   double sum = 0, squares = 0;
   for (const double value : values) {
@@ -23,7 +23,7 @@ Spread spread_of(const std::vector<double>& values, Better better) {
   spread.sigma = std::sqrt(squares / static_cast<double>(spread.count));
   for (size_t i = 0; i < values.size(); i++) {
     const double worse = better == Better::higher ? spread.mean - values[i] : values[i] - spread.mean;
-    if (worse > tolerance * std::abs(spread.mean) && worse > spread.sigma) spread.outliers.push_back(i);
+    if (worse > tolerance * std::abs(spread.mean) && worse >= rounding * spread.sigma) spread.outliers.push_back(i);
   }
   return spread;
 }

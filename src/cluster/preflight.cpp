@@ -35,16 +35,16 @@ namespace {
 using namespace std::chrono_literals;
 namespace fs = std::filesystem;
 
-class OpenFile {
+class ProbedFile {
  public:
-  OpenFile(const fs::path& path, int flags) : descriptor_(open(path.c_str(), flags | O_CLOEXEC, 0666)) {
+  ProbedFile(const fs::path& path, int flags) : descriptor_(open(path.c_str(), flags | O_CLOEXEC, 0666)) {
     if (descriptor_ < 0) error_ = errno;
   }
-  ~OpenFile() {
+  ~ProbedFile() {
     if (descriptor_ >= 0) ::close(descriptor_);
   }
-  OpenFile(const OpenFile&) = delete;
-  OpenFile& operator=(const OpenFile&) = delete;
+  ProbedFile(const ProbedFile&) = delete;
+  ProbedFile& operator=(const ProbedFile&) = delete;
   int descriptor() const noexcept { return descriptor_; }
   int error() const noexcept { return error_; }  // errno of open; 0: it is open
   int close() noexcept { return ::close(std::exchange(descriptor_, -1)) == 0 ? 0 : errno; }
@@ -69,7 +69,7 @@ FileRecord record_of(const fs::path& path) {
 }
 
 uint64_t hash_of(const fs::path& path) {
-  const OpenFile file(path, O_RDONLY);
+  const ProbedFile file(path, O_RDONLY);
   const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(), XXH3_freeState);
   if (file.error() != 0 || !state || XXH3_64bits_reset(state.get()) != XXH_OK) return 0;
   std::vector<char> bytes(1 << 20);
@@ -121,7 +121,7 @@ class ProbeFile {
   }
   /// errno, or 0.
   int write() {
-    OpenFile file(path_, O_WRONLY | O_CREAT | O_EXCL);
+    ProbedFile file(path_, O_WRONLY | O_CREAT | O_EXCL);
     if (file.error() != 0) return file.error();
     written_ = true;
     const auto content = path_.filename().native();
@@ -133,7 +133,7 @@ class ProbeFile {
   int check() const {
     const auto end = std::chrono::steady_clock::now() + longest_delay;
     for (;;) {
-      const OpenFile file(path_, O_RDWR | O_NOFOLLOW);
+      const ProbedFile file(path_, O_RDWR | O_NOFOLLOW);
       std::array<char, 64> bytes{};
       const auto count = file.error() == 0 ? read(file.descriptor(), bytes.data(), bytes.size()) : 0;
       if (count < 0) return errno;
@@ -217,20 +217,24 @@ void add_program_identity(const MpiRuntime& runtime, RankStatus& status) {
   status.details.emplace_back("LibTorch", paths[libtorch].string() + "\n");
 }
 
-void check_shared_directory(ValueRanks ranks, const Topology& topology, const fs::path& directory, std::string_view name,
+void check_shared_directory(const MpiRuntime& runtime, const Topology& topology, const fs::path& directory, std::string_view name,
                             std::string_view remedy) {
-  const auto file_name = broadcast_text(ranks, ranks.rank() == 0 ? ProbeFile::new_name() : std::string());
-  ProbeFile probe(directory / file_name);
-  int result = ranks.rank() == 0 ? probe.write() : 0;
-  if (const int failed = broadcast_value(ranks, result); failed != 0)
+  const int rank = runtime.rank();
+  // By MPI alone: a rank that throws aborts the Communicator, and others may still read the last result.
+  ProbeFile probe(directory / broadcast_text(runtime.communicator(), rank == 0 ? ProbeFile::new_name() : std::string()));
+  int result = rank == 0 ? probe.write() : 0, failed = result;
+  check_mpi(MPI_Bcast(&failed, 1, MPI_INT, 0, runtime.communicator()), "MPI_Bcast");
+  if (failed != 0)
     throw IoError(fmt::format("{} {}: rank 0 on {} cannot write to it: {}", name, directory.string(), topology.locations()[0].host,
                               std::strerror(failed)),
                   std::string(remedy), "cluster");
   if (topology.hosts() == 1) return;
-  if (topology.self().local_rank == 0 && ranks.rank() != 0) result = probe.check();
-  const auto results = all_gather_value(ranks, result);  // from now on rank 0 may remove the file
+  if (topology.self().local_rank == 0 && rank != 0) result = probe.check();
+  std::vector<int> results(static_cast<size_t>(runtime.size()));
+  check_mpi(MPI_Allgather(&result, 1, MPI_INT, results.data(), 1, MPI_INT, runtime.communicator()), "MPI_Allgather");
+  // From now on rank 0 may remove the file.
   if (std::any_of(results.begin(), results.end(), [](int each) { return each != 0; }))
-    refuse_directory(topology, results, broadcast_text(ranks, directory.string()), name, remedy);
+    refuse_directory(topology, results, broadcast_text(runtime.communicator(), directory.string()), name, remedy);
 }
 
 std::string compare_checkpoint_space(const std::vector<PlannedCheckpoints>& planned, int64_t free_bytes) {
@@ -246,9 +250,10 @@ std::string compare_checkpoint_space(const std::vector<PlannedCheckpoints>& plan
   if (free_bytes < once)
     throw IoError(fmt::format("{}: {} are free, and a checkpoint needs {}", folder, bytes_text(free_bytes), bytes_text(once)),
                   "free some space, or write checkpoints to another file system (--checkpoint_dir)", "cluster");
-  return fmt::format("[cluster] {}: {} are free, and the {} checkpoints that will be there at a time need {} more; free some space, keep "
-                     "fewer (save_top_k), or write them to another file system (--checkpoint_dir)",
-                     folder, bytes_text(free_bytes), count, bytes_text(all));
+  return fmt::format(
+      "[cluster] {}: {} are free, and the {} checkpoints that will be there at a time need {} more; free some space, keep "
+      "fewer (save_top_k), or write them to another file system (--checkpoint_dir)",
+      folder, bytes_text(free_bytes), count, bytes_text(all));
 }
 
 std::string check_checkpoint_space(ValueRanks ranks, const std::vector<PlannedCheckpoints>& planned) {
@@ -274,9 +279,10 @@ std::string home_warning(const fs::path& directory, const BatchJob& job, const G
   std::error_code unseen;
   const auto root = fs::weakly_canonical(home, unseen), below = fs::weakly_canonical(directory, unseen).lexically_relative(root);
   if (root == root.root_path() || below.empty() || *below.begin() == "..") return {};
-  return fmt::format("[cluster] the run directory {} is below $HOME, which is small or slow on many clusters; give a --run_dir on a file system "
-                     "for the data of jobs, such as $SCRATCH",
-                     directory.string());
+  return fmt::format(
+      "[cluster] the run directory {} is below $HOME, which is small or slow on many clusters; give a --run_dir on a file system "
+      "for the data of jobs, such as $SCRATCH",
+      directory.string());
 }
 
 }  // namespace levin

@@ -50,10 +50,11 @@ BOOST_AUTO_TEST_CASE(a_difference_names_hosts_and_the_lines_of_the_details) {
   if (runtime().size() == 1) return;
   const bool differs = runtime().rank() == 1;
   const auto status = [&](bool path_too) {
-    return RankStatus{ExitCode::finished,
-                      "",
-                      {{"configuration", differs ? "12" : "34"}, {"program", differs && path_too ? "56" : "78"}},
-                      {{"configuration", differs ? "a 1\nb 3\nc 4\n" : "a 1\nb 2\nc 4\n"}, {"program", differs ? "/there/job" : "/here/job"}}};
+    return RankStatus{
+        ExitCode::finished,
+        "",
+        {{"configuration", differs ? "12" : "34"}, {"program", differs && path_too ? "56" : "78"}},
+        {{"configuration", differs ? "a 1\nb 3\nc 4\n" : "a 1\nb 2\nc 4\n"}, {"program", differs ? "/there/job" : "/here/job"}}};
   };
   const auto result = check_same_on_all_ranks(runtime(), status(true));
   for (const std::string& part :

@@ -14,6 +14,10 @@ namespace levin {
 enum class Requeue { automatic, exit_code, scontrol, none };
 LEVIN_ENUM(Requeue, (automatic, "auto"), (exit_code, "exit_code"), (scontrol, "scontrol"), (none, "none"))
 
+/// Binding of ranks to cores where the launcher has not bound them (bind_ranks).
+enum class BindRanks { automatic, none };
+LEVIN_ENUM(BindRanks, (automatic, "auto"), (none, "none"))
+
 enum class StopSignal { usr1, usr2, term, hup };
 LEVIN_ENUM(StopSignal, (usr1, "USR1"), (usr2, "USR2"), (term, "TERM"), (hup, "HUP"))
 
@@ -27,6 +31,7 @@ struct JobConfig {
   Requeue requeue = Requeue::automatic;
   int64_t stop_exit_code = 75;
   int64_t max_restarts = 1000;
+  BindRanks bind = BindRanks::automatic;
 };
 LEVIN_CONFIG(JobConfig,
              (stop_after_steps, "optimizer steps after which this attempt ends as at a time limit: with a checkpoint and exit code 75",
@@ -38,6 +43,9 @@ LEVIN_CONFIG(JobConfig,
              (stop_signals, "signals that stop the run after the step or evaluation batch under way, with a checkpoint"),
              (requeue, "who starts a job again that stopped early: auto, exit_code, scontrol or none"),
              (stop_exit_code, "exit code of a job that stopped early and is to be started again", between(0, 255)),
-             (max_restarts, "restarts after which a job that stops early ends with exit code 77", at_least(0)))
+             (max_restarts, "restarts after which a job that stops early ends with exit code 77", at_least(0)),
+             (bind,
+              "bind ranks that the launcher did not bind: auto: each to its share of the cores, if the batch system gave them to this "
+              "job alone; none: leave all ranks as they are"))
 
 }  // namespace levin

@@ -24,8 +24,8 @@ void add_program_identity(const MpiRuntime& runtime, RankStatus& status);
 /// Rank 0 writes a small file into an existing directory; the first rank of each other host opens it for writing and reads it; rank 0
 /// removes it. IoError, on all ranks, that names the hosts where this fails. `name` of the directory in the message: "the run directory".
 /// Collective. Waits up to 2 s for a file that does not appear.
-void check_shared_directory(ValueRanks ranks, const Topology& topology, const std::filesystem::path& directory, std::string_view name,
-                            std::string_view remedy);
+void check_shared_directory(const MpiRuntime& runtime, const Topology& topology, const std::filesystem::path& directory,
+                            std::string_view name, std::string_view remedy);
 
 /// The checkpoints that a training will write to a folder, which exists.
 struct PlannedCheckpoints {
@@ -35,8 +35,8 @@ struct PlannedCheckpoints {
   int64_t found = 0;  ///< that the folder has already
 };
 /// Rank 0 compares the free space of each file system with what the checkpoints need: those that are kept and do not exist yet, and one
-/// more, since a checkpoint is removed after the next one is complete. Returns a warning, on all ranks, if that is more than is free; empty:
-/// there is enough, or the file system does not say. IoError, on all ranks, if not even one of each folder fits. Collective.
+/// more, since a checkpoint is removed after the next one is complete. Returns a warning, on all ranks, if that is more than is free;
+/// empty: there is enough, or the file system does not say. IoError, on all ranks, if not even one of each folder fits. Collective.
 std::string check_checkpoint_space(ValueRanks ranks, const std::vector<PlannedCheckpoints>& planned);
 /// The same for one file system with so much free space. Local.
 std::string compare_checkpoint_space(const std::vector<PlannedCheckpoints>& planned, int64_t free_bytes);
