@@ -6,9 +6,10 @@
 
 using levin::Better;
 using levin::spread_of;
-using Indices = std::vector<size_t>;
 
 BOOST_AUTO_TEST_SUITE(cluster_outliers)
+
+using Indices = std::vector<size_t>;
 
 BOOST_AUTO_TEST_CASE(worse_by_more_than_a_tenth_and_a_sigma) {
   const auto slow = spread_of({100, 101, 99, 60, 100}, Better::higher);
