@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <limits>
 
@@ -33,11 +34,31 @@ int64_t limit_of(int resource) {
   return static_cast<int64_t>(limit.rlim_cur);
 }
 
-int64_t cgroup_limit() {
-  std::ifstream file("/sys/fs/cgroup/memory.max");
+int64_t limit_in(const std::filesystem::path& file) {
+  std::ifstream in(file);
   std::string word;
-  file >> word;
-  return parse_number<int64_t>(word).value_or(unlimited);
+  in >> word;
+  const auto bytes = parse_number<int64_t>(word).value_or(unlimited);
+  return bytes > unlimited / 2 ? unlimited : bytes;  // version 1 writes no limit as a large number
+}
+
+// The least limit of this process's control group and those above it.
+int64_t cgroup_limit() {
+  int64_t least = unlimited;
+  std::ifstream groups("/proc/self/cgroup");
+  for (std::string line; std::getline(groups, line);) {  // "0::/system.slice/job", or of version 1 "5:memory:/slurm/job"
+    const size_t first = line.find(':'), second = line.find(":/", first + 1);
+    if (first == std::string::npos || second == std::string::npos) continue;
+    const auto controllers = line.substr(first + 1, second - first - 1);
+    if (!controllers.empty() && controllers != "memory") continue;
+    const std::filesystem::path root = controllers.empty() ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory";
+    std::filesystem::path group = line.substr(second + 2);
+    for (bool more = true; more; group = group.parent_path()) {
+      least = std::min(least, limit_in(root / group / (controllers.empty() ? "memory.max" : "memory.limit_in_bytes")));
+      more = !group.empty();
+    }
+  }
+  return least;
 }
 
 int64_t free_bytes(const char* directory) {
