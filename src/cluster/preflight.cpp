@@ -18,7 +18,6 @@
 #include <cstring>
 #include <map>
 #include <memory>
-#include <random>
 #include <thread>
 
 #include "host_ranks.h"
@@ -116,8 +115,7 @@ class ProbeFile {
   ProbeFile& operator=(const ProbeFile&) = delete;
 
   static std::string new_name() {
-    std::random_device random;
-    return fmt::format(".probe-{:08x}{:08x}", random(), random());
+    return fmt::format(".probe-{}-{}", getpid(), std::chrono::system_clock::now().time_since_epoch().count());
   }
   /// errno, or 0.
   int write() {

@@ -38,7 +38,7 @@ struct PlannedCheckpoints {
 /// more, since a checkpoint is removed after the next one is complete. Returns a warning, on all ranks, if that is more than is free;
 /// empty: there is enough, or the file system does not say. IoError, on all ranks, if not even one of each folder fits. Collective.
 std::string check_checkpoint_space(ValueRanks ranks, const std::vector<PlannedCheckpoints>& planned);
-/// The same for one file system with so much free space. Local.
+/// The same for one file system, given its free bytes. Local.
 std::string compare_checkpoint_space(const std::vector<PlannedCheckpoints>& planned, int64_t free_bytes);
 
 /// A warning if a batch job's run directory is below $HOME, which is small, slow or read-only on many clusters. Empty: it is not. Local.
