@@ -31,4 +31,10 @@ std::vector<std::string> checkpoints_to_remove(const std::vector<KeptCheckpoint>
   return removed;
 }
 
+int64_t most_kept(const RetentionPolicy& policy, bool scored) {
+  if (policy.save_top_k < 0) return -1;
+  // Without scores the best are the newest.
+  return scored ? policy.newest + policy.save_top_k : std::max(policy.newest, policy.save_top_k);
+}
+
 }  // namespace levin

@@ -1,18 +1,27 @@
 #include "job.h"
 
+#include <ATen/Parallel.h>
+#include <c10/core/ScalarType.h>
 #include <fmt/core.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
+#include <numeric>
 #include <thread>
 
 #include "../trainer/prepare_data.h"
 #include "components.h"
 #include "job_end.h"
 #include "levin/callbacks/lambda_callback.h"
+#include "levin/callbacks/model_checkpoint.h"
+#include "levin/checkpoint/checkpoint_folder.h"
 #include "levin/checkpoint/checkpoint_reader.h"
+#include "levin/checkpoint/retention.h"
+#include "levin/cluster/core_binding.h"
+#include "levin/cluster/preflight.h"
 #include "levin/comm/host_values.h"
 #include "levin/comm/node_group.h"
 #include "levin/core/number_text.h"
@@ -53,7 +62,9 @@ Job::Job(const Settings& settings, ProgramOptions& options, const Program& progr
     return watch_.reason(save_seconds());
   });
   crashes.agree_by(&communicator());
+  check_placement();
   if (folder_.empty()) return;
+  check_folder();
   record_.previous = broadcast_text(mpi.communicator(), mpi.rank() == 0 ? read_run_record(folder_ / "run.json") : std::string());
   crashes.record_in(folder_ / "run.json", begin_of_record(record_, mpi.size()));
 }
@@ -67,7 +78,9 @@ int Job::run() {
   const InitialWeights init{init_from.get(), settings_.run.init_rename, settings_.run.init_exclude};
   // A refused attempt must not change the config of an earlier one.
   if (subcommand_ == "fit")
-    trainer_.add_callback(std::make_shared<LambdaCallback>(LambdaHooks{.on_train_start = [this](Trainer&, Module&) { begin_training(); }}));
+    trainer_.add_callback(
+        std::make_shared<LambdaCallback>(LambdaHooks{.on_fit_start = [this](Trainer&, Module&) { check_checkpoint_folders(); },
+                                                     .on_train_start = [this](Trainer&, Module&) { begin_training(); }}));
   std::error_code unseen;
   if (subcommand_ != "fit" || (!checkpoint && !std::filesystem::exists(folder_ / "config.yaml", unseen))) write_config();
   if (!folder_.empty()) trainer_.add_loggers(folder_);
@@ -99,6 +112,50 @@ void Job::failed(const std::string& message, int code) noexcept {
     write_run_record(folder_ / "run.json", record_, trainer_, {}, message, code);
   } catch (const std::exception&) {  // the first error is the one to report
   }
+}
+
+void Job::check_placement() {
+  const auto& session = trainer_.session();
+  const bool on_cores = session.device().is_cpu();
+  const RankResources mine{at::get_num_threads(), on_cores ? 0 : session.accelerator().device_count()};
+  const auto warnings = placement_warnings(communicator(), session.topology(), mine);
+  if (mpi_.rank() == 0)
+    for (const auto& warning : warnings) mpi_.log().warning("{}", warning);
+}
+
+void Job::check_folder() {
+  const auto& topology = trainer_.session().topology();
+  check_shared_directory(mpi_, topology, folder_, "the run directory", "give a --run_dir that all hosts share and can write");
+  if (subcommand_ == "fit" && !settings_.run.checkpoint_dir.empty())
+    check_shared_directory(mpi_, topology, settings_.run.checkpoint_dir, "the checkpoint directory",
+                           "give a --checkpoint_dir that all hosts share and can write");
+  if (mpi_.rank() != 0) return;
+  if (const auto warning = home_warning(folder_, watch_.job(), [](const char* name) { return std::getenv(name); }); !warning.empty())
+    mpi_.log().warning("{}", warning);
+}
+
+// Before the training changes anything in them.
+void Job::check_checkpoint_folders() {
+  std::vector<PlannedCheckpoints> planned;
+  for (const auto& callback : trainer_.callbacks()) {
+    const auto* saves = dynamic_cast<const ModelCheckpoint*>(callback.get());
+    if (!saves || saves->dirpath().empty()) continue;
+    const auto& config = saves->config();
+    auto& plan = planned.emplace_back(PlannedCheckpoints{.folder = saves->dirpath()});
+    plan.keep = most_kept({.save_top_k = config.save_top_k}, config.monitor.has_value());
+    for (const auto& tensor : trainer_.session().strategy().state(StateUse::save, config.save_weights_only))
+      plan.bytes += std::accumulate(tensor.shape.begin(), tensor.shape.end(), static_cast<int64_t>(c10::elementSize(tensor.dtype)),
+                                    std::multiplies<>());
+    if (config.dirpath.empty()) continue;  // the run directory and --checkpoint_dir have been checked
+    check_shared_directory(mpi_, trainer_.session().topology(), plan.folder, "the directory of checkpoints",
+                           "give a model_checkpoint.dirpath that all hosts share and can write");
+  }
+  on_all_ranks(communicator(), "cli", [&] {
+    for (auto& plan : planned)
+      if (mpi_.rank() == 0) plan.found = static_cast<int64_t>(list_checkpoints(plan.folder).checkpoints.size());
+  });
+  const auto warning = check_checkpoint_space(communicator(), planned);
+  if (!warning.empty() && mpi_.rank() == 0) mpi_.log().warning("{}", warning);
 }
 
 void Job::write_config() const {

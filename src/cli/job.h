@@ -52,6 +52,9 @@ class Job {
   void failed(const std::string& message, int code) noexcept;
 
  private:
+  void check_placement();
+  void check_folder();
+  void check_checkpoint_folders();
   void write_config() const;
   void begin_training();
   bool was_tested();

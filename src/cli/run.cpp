@@ -10,10 +10,12 @@
 #include "job_end.h"
 #include "levin/cli/devices.h"
 #include "levin/cli/yaml_reader.h"
+#include "levin/cluster/core_binding.h"
 #include "levin/cluster/launcher.h"
+#include "levin/cluster/preflight.h"
 #include "levin/cluster/stop_signals.h"
-#include "levin/comm/same_on_all_ranks.h"
 #include "levin/comm/thread_count.h"
+#include "levin/core/text.h"
 #include "levin/core/version.h"
 #include "resume.h"
 
@@ -65,6 +67,13 @@ void make_paths_absolute(Settings& settings, ProgramOptions& options) {
   options.make_paths_absolute(settings.directory);
   auto& path = settings.run.ckpt_path;
   if (!path.empty() && !is_ckpt_word(path)) path = (settings.directory / path).lexically_normal();
+}
+
+// "trainer.max_epochs 3", one option a line.
+std::string option_lines(const ConfigValue& options) {
+  std::string lines;
+  for (const auto& [path, text] : flatten(options)) lines += fmt::format("{} {}\n", path, sanitized(text));
+  return lines;
 }
 
 int run_job(const Settings& settings, ProgramOptions& options, const Program& program, MpiRuntime& mpi, CrashReport& crashes,
@@ -148,14 +157,16 @@ int run_program(int argc, const char* const* argv, const Program& program) {
   } catch (const Error& error) {
     if (status.code == ExitCode::finished) status = {error.exit_code(), error.what(), {}};
   }
-  if (status.code == ExitCode::finished)
-    status.must_be_equal = {{"configuration", hash_text(to_yaml(settings.as_given))},
-                            {"program", hash_file("/proc/self/exe")},
-                            {"Levin", version},
-                            {"LibTorch", libtorch_version()}};
+  if (status.code == ExitCode::finished) {
+    status.must_be_equal = {{"configuration", hash_text(to_yaml(settings.as_given))}};
+    status.details = {{"configuration", option_lines(settings.as_given)}};
+  }
+  add_program_identity(mpi, status);
   const Agreement agreement = check_same_on_all_ranks(mpi, status);
   if (!agreement.good())
     return mpi.rank() == 0 ? report(agreement.message, static_cast<int>(agreement.code)) : static_cast<int>(agreement.code);
+  if (settings.job.bind == BindRanks::automatic)
+    if (const auto bound = bind_ranks(mpi, detect_batch_job(variable), variable); !bound.empty()) mpi.log().info("{}", bound);
   return run_job(settings, options, program, mpi, crashes, name, command.subcommand);
 }
 

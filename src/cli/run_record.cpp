@@ -1,7 +1,6 @@
 #include "run_record.h"
 
 #include <ATen/Parallel.h>
-#include <mpi.h>
 #include <sys/resource.h>
 #include <torch/csrc/api/include/torch/version.h>
 #include <xxhash.h>
@@ -11,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "levin/cluster/launcher.h"
 #include "levin/comm/host_values.h"
 #include "levin/core/version.h"
 #include "levin/trainer/trainer.h"
@@ -20,14 +20,6 @@ namespace levin::cli {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-std::string mpi_version() {
-  char text[MPI_MAX_LIBRARY_VERSION_STRING];
-  int length = 0;
-  MPI_Get_library_version(text, &length);
-  const std::string all(text, static_cast<size_t>(length));
-  return all.substr(0, all.find_first_of(",\n"));
-}
 
 std::string utc(std::chrono::system_clock::time_point time) {
   const std::time_t seconds = std::chrono::system_clock::to_time_t(time);
@@ -85,7 +77,7 @@ void write_run_record(const std::filesystem::path& file, const RunRecord& record
   if (record.job.exists()) json["job"] = job_of(record.job);
   json["started"] = utc(record.start);
   json["seconds"] = std::chrono::duration<double>(now - record.start).count();
-  json["versions"] = {{"levin", version}, {"libtorch", libtorch_version()}, {"mpi", mpi_version()}};
+  json["versions"] = {{"levin", version}, {"libtorch", libtorch_version()}, {"mpi", mpi_library()}};
   json["ranks"] = session.size();
   json["threads_per_rank"] = at::get_num_threads();
   json["strategy"] = session.strategy().describe();
@@ -189,13 +181,5 @@ double peak_bytes_of_all(Communicator& communicator) {
 std::string libtorch_version() { return TORCH_VERSION; }
 
 std::string hash_text(const std::string& text) { return fmt::format("{:016x}", XXH3_64bits(text.data(), text.size())); }
-
-std::string hash_file(const std::filesystem::path& file) {
-  std::ifstream in(file, std::ios::binary);
-  if (!in) return {};
-  std::stringstream content;
-  content << in.rdbuf();
-  return hash_text(content.str());
-}
 
 }  // namespace levin::cli

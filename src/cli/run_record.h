@@ -57,7 +57,5 @@ std::string begin_of_record(const RunRecord& record, int ranks);
 double peak_bytes_of_all(Communicator& communicator);
 std::string libtorch_version();
 std::string hash_text(const std::string& text);
-/// Hash of a file's contents; empty if it cannot be read.
-std::string hash_file(const std::filesystem::path& file);
 
 }  // namespace levin::cli

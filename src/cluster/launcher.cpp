@@ -10,6 +10,7 @@
 
 #include "levin/core/error.h"
 #include "levin/core/number_text.h"
+#include "levin/core/text.h"
 
 namespace levin {
 namespace {
@@ -19,15 +20,16 @@ struct Launcher {
   const char *size, *rank;
   int distance;                   // of nested launchers the nearer one started this process; equal: any order
   bool rank_proves_start = true;  // false: set for a batch script, too
+  const char* name = "";
 };
 
 // The innermost launcher counts: mpirun and mpiexec start their daemons by PALS, Flux or srun, whose variables they leave as they are.
-constexpr std::array<Launcher, 6> launchers{{{"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", 0},
-                                             {"PMI_SIZE", "PMI_RANK", 0},
-                                             {nullptr, "PMIX_RANK", 0},
-                                             {"PALS_LOCAL_SIZE", "PALS_RANKID", 1},
-                                             {"FLUX_JOB_SIZE", "FLUX_TASK_RANK", 1},
-                                             {"SLURM_STEP_NUM_TASKS", "SLURM_PROCID", 2, false}}};
+constexpr std::array<Launcher, 6> launchers{{{"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", 0, true, "mpirun of Open MPI"},
+                                             {"PMI_SIZE", "PMI_RANK", 0, true, "a launcher with PMI"},
+                                             {nullptr, "PMIX_RANK", 0, true, "a launcher with PMIx"},
+                                             {"PALS_LOCAL_SIZE", "PALS_RANKID", 1, true, "mpiexec of PALS"},
+                                             {"FLUX_JOB_SIZE", "FLUX_TASK_RANK", 1, true, "flux run"},
+                                             {"SLURM_STEP_NUM_TASKS", "SLURM_PROCID", 2, false, "srun"}}};
 
 std::optional<int> number_of(const GetVariable& get_variable, const char* name) {
   const char* text = name ? get_variable(name) : nullptr;
@@ -46,14 +48,6 @@ bool is_shell_of_step(const GetVariable& get_variable) {
 
 bool counts(const Launcher& launcher, const GetVariable& get_variable) {
   return launcher.rank_proves_start || !is_shell_of_step(get_variable);
-}
-
-std::string mpi_library() {
-  char text[MPI_MAX_LIBRARY_VERSION_STRING] = "";
-  int length = 0;
-  MPI_Get_library_version(text, &length);
-  const std::string all(text, static_cast<size_t>(length));
-  return all.substr(0, all.find_first_of(",\n"));
 }
 
 [[noreturn]] void refuse(const char* name, int value, const std::string& ranks) {
@@ -99,6 +93,27 @@ std::string check_launcher(int mpi_size, const GetVariable& get_variable) {
     return fmt::format("[cluster] {} rank{} on an allocation of {} tasks (SLURM_NTASKS): the other tasks stay idle", mpi_size,
                        mpi_size == 1 ? "" : "s", *tasks);
   return {};
+}
+
+std::string describe_launchers(const GetVariable& get_variable) {
+  std::string text;
+  for (const auto& launcher : launchers) {
+    const char* variable = launcher.size && get_variable(launcher.size) ? launcher.size
+                           : launcher.rank_proves_start                 ? launcher.rank
+                                                                        : nullptr;
+    const char* value = variable ? get_variable(variable) : nullptr;
+    if (value && counts(launcher, get_variable))
+      text += fmt::format("{}{} ({}={})", text.empty() ? "" : ", ", launcher.name, variable, value);
+  }
+  return sanitized(text);
+}
+
+std::string mpi_library() {
+  char text[MPI_MAX_LIBRARY_VERSION_STRING] = "";
+  int length = 0;
+  MPI_Get_library_version(text, &length);
+  const std::string all(text, static_cast<size_t>(length));
+  return all.substr(0, all.find_first_of(",\n"));
 }
 
 }  // namespace levin

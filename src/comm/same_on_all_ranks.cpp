@@ -1,5 +1,11 @@
 #include "levin/comm/same_on_all_ranks.h"
 
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+
 #include "levin/comm/host_values.h"
 #include "levin/comm/mpi_runtime.h"
 #include "ranges.h"
@@ -17,14 +23,68 @@ std::vector<std::string> lines_of(const std::string& text) {
   return lines;
 }
 
-std::string first_difference(const std::string& expected, const std::string& actual, int rank) {
+constexpr size_t most_differences = 3;
+
+std::string text_of_values(const std::vector<std::pair<std::string, std::string>>& values) {
+  std::string text;
+  for (auto [name, value] : values) {
+    for (char& letter : value)
+      if (letter == '\n') letter = ' ';
+    text += fmt::format("{} {}\n", name, value);
+  }
+  return text;
+}
+
+std::string differing_values(const std::string& expected, const std::string& actual, int rank) {
   const auto expected_lines = lines_of(expected), actual_lines = lines_of(actual);
-  for (size_t i = 0; i < std::max(expected_lines.size(), actual_lines.size()); i++) {
+  std::vector<std::string> found;
+  for (size_t i = 0; i < std::max(expected_lines.size(), actual_lines.size()) && found.size() < most_differences; i++) {
     const std::string a = i < expected_lines.size() ? expected_lines[i] : "nothing",
                       b = i < actual_lines.size() ? actual_lines[i] : "nothing";
-    if (a != b) return fmt::format("rank 0 has {}, rank {} has {}", a, rank, b);
+    if (a != b) found.push_back(fmt::format("rank 0 has {}, rank {} has {}", a, rank, b));
   }
-  return {};
+  return fmt::format("{}", fmt::join(found, "; "));
+}
+
+// The first lines of a text that another lacks.
+std::string missing_lines(const std::string& text, const std::string& from) {
+  const auto others = lines_of(from);
+  std::vector<std::string> found;
+  for (const auto& line : lines_of(text))
+    if (found.size() < most_differences && std::find(others.begin(), others.end(), line) == others.end()) found.push_back(line);
+  return fmt::format("{}", fmt::join(found, ", "));
+}
+
+std::string host_of_this_rank() {
+  std::array<char, 256> name{};
+  return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "an unnamed host";
+}
+
+// The values that differ between rank 0 and another rank, and their hosts. Collective.
+std::string explain_difference(const MpiRuntime& runtime, const RankStatus& mine, const std::string& text, const std::string& first_text,
+                               int differing) {
+  const auto both = [&](const std::string& of_mine) {
+    auto first = broadcast_text(runtime.communicator(), of_mine, 0);
+    return std::pair(std::move(first), broadcast_text(runtime.communicator(), of_mine, differing));
+  };
+  const auto differing_text = broadcast_text(runtime.communicator(), text, differing);
+  auto explained = differing_values(first_text, differing_text, differing);
+  // The names of the details are rank 0's, so that all ranks make the same calls.
+  std::string names;
+  for (const auto& [name, detail] : mine.details) names += name + "\n";
+  for (const auto& name : lines_of(broadcast_text(runtime.communicator(), names, 0))) {
+    std::string detail;
+    for (const auto& [own_name, own] : mine.details)
+      if (own_name == name) detail = own;
+    const auto [first, other] = both(detail);
+    const auto only_first = missing_lines(first, other), only_other = missing_lines(other, first);
+    const bool value_differs = missing_lines(first_text, differing_text).find(name + " ") != std::string::npos;
+    if (value_differs && (!only_first.empty() || !only_other.empty()))
+      explained += fmt::format("; {}: rank 0 has {}, rank {} has {}", name, only_first.empty() ? "nothing more" : only_first, differing,
+                               only_other.empty() ? "nothing more" : only_other);
+  }
+  const auto [first_host, other_host] = both(host_of_this_rank());
+  return explained + fmt::format(" (rank 0 on {}, rank {} on {})", first_host, differing, other_host);
 }
 
 }  // namespace
@@ -42,12 +102,7 @@ Agreement check_same_on_all_ranks(const MpiRuntime& runtime, const RankStatus& m
     return {static_cast<ExitCode>(code), bad, broadcast_text(runtime.communicator(), mine.message, bad)};
   }
 
-  std::string text;
-  for (auto [name, value] : mine.must_be_equal) {
-    for (char& letter : value)
-      if (letter == '\n') letter = ' ';
-    text += fmt::format("{} {}\n", name, value);
-  }
+  const std::string text = text_of_values(mine.must_be_equal);
   const std::string first_text = broadcast_text(runtime.communicator(), text, 0);
   const char differs = text == first_text ? 0 : 1;
   const int differing = first_rank_with(differs != 0);
@@ -57,14 +112,13 @@ Agreement check_same_on_all_ranks(const MpiRuntime& runtime, const RankStatus& m
   std::vector<int> differing_ranks;
   for (int i = 0; i < size; i++)
     if (all[static_cast<size_t>(i)]) differing_ranks.push_back(i);
-  const std::string differing_text = broadcast_text(runtime.communicator(), text, differing);
   return {
       ExitCode::bad_config, differing,
       fmt::format("[comm] the ranks did not start alike: {} {} from rank 0: {}; start the same program with the same options and libraries "
                   "on every host",
                   differing_ranks.size() == 1 ? "rank" : "ranks",
                   detail::format_ranges(differing_ranks) + (differing_ranks.size() == 1 ? " differs" : " differ"),
-                  first_difference(first_text, differing_text, differing))};
+                  explain_difference(runtime, mine, text, first_text, differing))};
 }
 
 }  // namespace levin

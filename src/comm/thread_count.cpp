@@ -12,6 +12,14 @@ namespace levin {
 namespace {
 
 constexpr const char* omp_num_threads = "OMP_NUM_THREADS";
+constexpr const char* slurm_cpus_per_task = "SLURM_CPUS_PER_TASK";
+
+// Written by Slurm: a value that is not a positive number is not the user's.
+std::optional<int64_t> cpus_per_task(const GetVariable& get_variable) {
+  const char* value = get_variable(slurm_cpus_per_task);
+  const auto cpus = value ? parse_number<int>(value) : std::nullopt;
+  return cpus && *cpus > 0 ? std::optional<int64_t>(*cpus) : std::nullopt;
+}
 
 }  // namespace
 
@@ -34,6 +42,11 @@ ThreadCount choose_threads(int64_t configured, const Topology& topology, const G
       1, std::count_if(topology.locations().begin(), topology.locations().end(),
                        [&](const RankLocation& location) { return location.host == self.host && location.cores == self.cores; }));
   const auto cores = static_cast<int64_t>(self.cores.size());
+  if (const auto cpus = cpus_per_task(get_variable)) {
+    const bool fit = *cpus <= cores || cores == 0;
+    return {fit ? *cpus : cores,
+            fmt::format("{}={}{}", slurm_cpus_per_task, *cpus, fit ? "" : fmt::format(" on {} core{}", cores, cores == 1 ? "" : "s"))};
+  }
   return {std::max<int64_t>(1, cores / ranks),
           fmt::format("{} core{} for {} rank{}", cores, cores == 1 ? "" : "s", ranks, ranks == 1 ? "" : "s")};
 }

@@ -1,13 +1,13 @@
 #include "levin/comm/topology.h"
 
 #include <fmt/core.h>
-#include <hwloc.h>
 
 #include <algorithm>
 #include <map>
 #include <numeric>
 #include <string_view>
 
+#include "hardware_map.h"
 #include "levin/comm/communicator.h"
 #include "levin/comm/mpi_runtime.h"
 #include "levin/core/number_text.h"
@@ -16,35 +16,10 @@
 namespace levin {
 namespace {
 
-struct HardwareMap {
-  HardwareMap() {
-    // Cores and memory only: discovering devices would dominate the time.
-    if (hwloc_topology_init(&value) != 0) throw CommunicatorError("hwloc_topology_init failed");
-    hwloc_topology_set_all_types_filter(value, HWLOC_TYPE_FILTER_KEEP_NONE);
-    hwloc_topology_set_type_filter(value, HWLOC_OBJ_CORE, HWLOC_TYPE_FILTER_KEEP_ALL);
-    if (hwloc_topology_load(value) != 0) {
-      hwloc_topology_destroy(value);
-      throw CommunicatorError("hwloc_topology_load failed");
-    }
-  }
-  ~HardwareMap() { hwloc_topology_destroy(value); }
-  HardwareMap(const HardwareMap&) = delete;
-  HardwareMap& operator=(const HardwareMap&) = delete;
-  hwloc_topology_t value{};
-};
-
-struct Bitmap {
-  hwloc_bitmap_t value = hwloc_bitmap_alloc();
-  Bitmap() = default;
-  ~Bitmap() { hwloc_bitmap_free(value); }
-  Bitmap(const Bitmap&) = delete;
-  Bitmap& operator=(const Bitmap&) = delete;
-};
-
 /// Sets the cores that the calling thread may run on (MPI's threads may have others), and their NUMA domain.
 void find_cores(RankLocation& location) {
-  const HardwareMap map;
-  const Bitmap cpus, domains;
+  const detail::HardwareMap map;
+  const detail::Bitmap cpus, domains;
   if (hwloc_get_cpubind(map.value, cpus.value, HWLOC_CPUBIND_THREAD) != 0)
     hwloc_bitmap_copy(cpus.value, hwloc_topology_get_allowed_cpuset(map.value));
   for (int i = 0; i < hwloc_get_nbobjs_by_type(map.value, HWLOC_OBJ_CORE); i++) {

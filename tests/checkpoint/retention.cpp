@@ -44,4 +44,11 @@ BOOST_AUTO_TEST_CASE(a_nan_is_worse_than_no_score_and_equal_scores_go_by_step) {
   BOOST_CHECK((checkpoints_to_remove(some, {.save_top_k = 3, .newest = 0}) == Names{"nan"}));
 }
 
+BOOST_AUTO_TEST_CASE(the_most_that_is_kept) {
+  BOOST_TEST(levin::most_kept({.save_top_k = 1}, false) == 2);
+  BOOST_TEST(levin::most_kept({.save_top_k = 1}, true) == 3);
+  BOOST_TEST(levin::most_kept({.save_top_k = 5}, true) == 7);
+  BOOST_TEST(levin::most_kept({.save_top_k = -1}, true) == -1);
+}
+
 BOOST_AUTO_TEST_SUITE_END()

@@ -98,6 +98,21 @@ BOOST_AUTO_TEST_CASE(who_started_the_program) {
   BOOST_TEST(levin::launcher_rank(variables({{"OMPI_COMM_WORLD_RANK", "1"}, {"SLURM_PROCID", "0"}})).value() == 1);
 }
 
+BOOST_AUTO_TEST_CASE(launchers_by_their_variables) {
+  const auto described = [](const Environment& environment) {
+    return levin::describe_launchers([&](const char* name) {
+      const auto found = environment.find(name);
+      return found == environment.end() ? nullptr : found->second.c_str();
+    });
+  };
+  BOOST_TEST(described({}) == "");
+  BOOST_TEST(described({{"OMPI_COMM_WORLD_SIZE", "4"}, {"SLURM_STEP_NUM_TASKS", "2"}}) ==
+             "mpirun of Open MPI (OMPI_COMM_WORLD_SIZE=4), srun (SLURM_STEP_NUM_TASKS=2)");
+  BOOST_TEST(described({{"PMIX_RANK", "0"}}) == "a launcher with PMIx (PMIX_RANK=0)");
+  BOOST_TEST(described({{"SLURM_PROCID", "0"}, {"SLURM_NTASKS", "4"}}) == "");  // a batch script
+  BOOST_TEST(!levin::mpi_library().empty());
+}
+
 BOOST_AUTO_TEST_CASE(fewer_ranks_than_tasks_is_a_warning) {
   BOOST_TEST(check(2, {{"SLURM_NTASKS", "8"}}).find("[cluster] 2 ranks on an allocation of 8 tasks") == 0u);
   BOOST_TEST(check(8, {{"SLURM_NTASKS", "8"}}) == "");

@@ -46,6 +46,26 @@ BOOST_AUTO_TEST_CASE(a_difference_names_ranks_and_values) {
     BOOST_CHECK_MESSAGE(contains(result.message, part), result.message);
 }
 
+BOOST_AUTO_TEST_CASE(a_difference_names_hosts_and_the_lines_of_the_details) {
+  if (runtime().size() == 1) return;
+  const bool differs = runtime().rank() == 1;
+  const auto status = [&](bool path_too) {
+    return RankStatus{
+        ExitCode::finished,
+        "",
+        {{"configuration", differs ? "12" : "34"}, {"program", differs && path_too ? "56" : "78"}},
+        {{"configuration", differs ? "a 1\nb 3\nc 4\n" : "a 1\nb 2\nc 4\n"}, {"program", differs ? "/there/job" : "/here/job"}}};
+  };
+  const auto result = check_same_on_all_ranks(runtime(), status(true));
+  for (const std::string& part :
+       {std::string("rank 0 has configuration 34, rank 1 has configuration 12; rank 0 has program 78, rank 1 has program 56"),
+        std::string("configuration: rank 0 has b 2, rank 1 has b 3"), std::string("program: rank 0 has /here/job, rank 1 has /there/job"),
+        std::string("(rank 0 on "), std::string(", rank 1 on ")})
+    BOOST_CHECK_MESSAGE(contains(result.message, part), result.message);
+  // A file may have another path where its content is the same.
+  BOOST_TEST(!contains(check_same_on_all_ranks(runtime(), status(false)).message, "/there/job"));
+}
+
 BOOST_AUTO_TEST_CASE(one_rank_has_more_values) {
   if (runtime().size() == 1) return;
   RankStatus mine{ExitCode::finished, "", {{"program", "same"}}};

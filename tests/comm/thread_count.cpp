@@ -40,6 +40,25 @@ BOOST_AUTO_TEST_CASE(an_option_ranks_above_the_environment_and_that_above_the_co
   BOOST_TEST(choose_threads(0, sharing_four_cores(9), environment(nullptr)).threads == 1);
 }
 
+BOOST_AUTO_TEST_CASE(slurm_says_how_many_processors_a_task_has) {
+  const auto in_slurm = [](const char* cpus, const char* omp_num_threads) {
+    return [=](const char* name) -> const char* {
+      if (std::string(name) == "SLURM_CPUS_PER_TASK") return cpus;
+      return std::string(name) == "OMP_NUM_THREADS" ? omp_num_threads : nullptr;
+    };
+  };
+  const auto unbound = choose_threads(0, sharing_four_cores(1), in_slurm("3", nullptr));
+  BOOST_TEST(unbound.threads == 3);
+  BOOST_TEST(unbound.reason == "SLURM_CPUS_PER_TASK=3");
+  const auto hardware_threads = choose_threads(0, sharing_four_cores(1), in_slurm("8", ""));
+  BOOST_TEST(hardware_threads.threads == 4);
+  BOOST_TEST(hardware_threads.reason == "SLURM_CPUS_PER_TASK=8 on 4 cores");
+  BOOST_TEST(choose_threads(0, sharing_four_cores(1), in_slurm("3", "2")).threads == 2);
+  BOOST_TEST(choose_threads(1, sharing_four_cores(1), in_slurm("3", nullptr)).threads == 1);
+  for (const char* invalid : {"", "0", "-1", "x"})
+    BOOST_TEST(choose_threads(0, sharing_four_cores(2), in_slurm(invalid, nullptr)).threads == 2);
+}
+
 BOOST_AUTO_TEST_CASE(of_a_list_the_outermost_level_counts) {
   BOOST_TEST(levin::threads_of_environment(environment("4,2,1")).value() == 4);
   BOOST_TEST(!levin::threads_of_environment(environment(nullptr)));

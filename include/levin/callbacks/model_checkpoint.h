@@ -81,6 +81,7 @@ class ModelCheckpoint : public Callback {
   bool monitors() const noexcept override { return true; }
 
   const std::filesystem::path& dirpath() const noexcept { return folder_; }
+  const ModelCheckpointConfig& config() const noexcept { return config_; }
   /// The newest checkpoint that this run committed; empty before the first.
   const std::filesystem::path& last_model_path() const noexcept { return last_; }
 

@@ -26,4 +26,7 @@ struct RetentionPolicy {
 /// later step.
 std::vector<std::string> checkpoints_to_remove(const std::vector<KeptCheckpoint>& checkpoints, const RetentionPolicy& policy);
 
+/// The most checkpoints that a policy leaves; -1: all. `scored`: they have scores.
+int64_t most_kept(const RetentionPolicy& policy, bool scored);
+
 }  // namespace levin

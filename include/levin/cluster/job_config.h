@@ -14,6 +14,10 @@ namespace levin {
 enum class Requeue { automatic, exit_code, scontrol, none };
 LEVIN_ENUM(Requeue, (automatic, "auto"), (exit_code, "exit_code"), (scontrol, "scontrol"), (none, "none"))
 
+/// Binding of ranks to cores where the launcher has not bound them (bind_ranks).
+enum class BindRanks { automatic, none };
+LEVIN_ENUM(BindRanks, (automatic, "auto"), (none, "none"))
+
 enum class StopSignal { usr1, usr2, term, hup };
 LEVIN_ENUM(StopSignal, (usr1, "USR1"), (usr2, "USR2"), (term, "TERM"), (hup, "HUP"))
 
@@ -29,6 +33,7 @@ struct JobConfig {
   int64_t max_restarts = 1000;
   std::optional<Seconds> hang_timeout = Seconds{1800};
   std::optional<Seconds> straggler_interval = Seconds{60};
+  BindRanks bind = BindRanks::automatic;
 };
 LEVIN_CONFIG(JobConfig,
              (stop_after_steps, "optimizer steps after which this attempt ends as at a time limit: with a checkpoint and exit code 75",
@@ -46,6 +51,9 @@ LEVIN_CONFIG(JobConfig,
               "first; the preparation of data does not count; null or 0: never",
               at_least(Seconds{0})),
              (straggler_interval, "time between two comparisons of the ranks' step times, which name slow ranks; null or 0: none",
-              at_least(Seconds{0})))
+              at_least(Seconds{0})),
+             (bind,
+              "bind ranks that the launcher did not bind: auto: each to its share of the cores, if the batch system gave them to this "
+              "job alone; none: leave all ranks as they are"))
 
 }  // namespace levin

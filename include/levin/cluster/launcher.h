@@ -20,4 +20,11 @@ std::optional<int> launcher_rank(const GetVariable& get_variable);
 /// else an empty text.
 std::string check_launcher(int mpi_size, const GetVariable& get_variable);
 
+/// The launchers whose variables this process has, nearest first: "mpirun of Open MPI (OMPI_COMM_WORLD_SIZE=4), srun
+/// (SLURM_STEP_NUM_TASKS=2)"; empty: none.
+std::string describe_launchers(const GetVariable& get_variable);
+
+/// Name and version of the MPI library: "Open MPI v4.1.4".
+std::string mpi_library();
+
 }  // namespace levin

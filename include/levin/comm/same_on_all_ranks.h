@@ -15,6 +15,9 @@ struct RankStatus {
   std::string message;                 ///< the error otherwise
   /// Hashes or short texts that must be equal on all ranks, by name: {"configuration", "8c1f…"}, {"LibTorch", "2.11.0"}.
   std::vector<std::pair<std::string, std::string>> must_be_equal;
+  /// The content of such a value, one item a line: {"configuration", "trainer.max_epochs 3\n…"}. Exchanged only if the ranks differ; the
+  /// message then has the lines that do.
+  std::vector<std::pair<std::string, std::string>> details = {};
 };
 
 /// The result, the same on all ranks.
@@ -26,8 +29,8 @@ struct Agreement {
 };
 
 /// Checks that no rank has an error and that all have equal values. Collective over the runtime's ranks. Returns the error of the lowest
-/// failed rank; without an error, a difference is bad_config, with a message that names the ranks that differ from rank 0 and the values of
-/// the first of them. Never throws a rank's error.
+/// failed rank; without an error, a difference is bad_config, with a message that names the ranks that differ from rank 0, and the values
+/// and host of the first of them. Never throws a rank's error.
 Agreement check_same_on_all_ranks(const MpiRuntime& runtime, const RankStatus& mine);
 
 }  // namespace levin

@@ -19,8 +19,8 @@ struct ThreadCount {
 /// positive integer.
 std::optional<int64_t> threads_of_environment(const GetVariable& get_variable);
 
-/// `configured` if positive, else OMP_NUM_THREADS, else this rank's share of its cores: ranks bound to the same cores of a host divide
-/// them.
+/// `configured` if positive, else OMP_NUM_THREADS, else SLURM_CPUS_PER_TASK, but no more than this rank has cores (Slurm may count hardware
+/// threads), else this rank's share of its cores: ranks bound to the same cores of a host divide them.
 ThreadCount choose_threads(int64_t configured, const Topology& topology, const GetVariable& get_variable);
 
 }  // namespace levin

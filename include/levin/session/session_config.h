@@ -45,7 +45,9 @@ LEVIN_CONFIG(SessionConfig, (accelerator, "auto, cpu, gpu (which is cuda), or a 
              (activation_checkpointing,
               "units keep only their inputs and compute their forward again in the backward; offload: inputs in host memory; none: as the "
               "model says"),
-             (num_threads, "threads a rank computes with; 0: OMP_NUM_THREADS, else its share of the cores that it may use", at_least(0)),
+             (num_threads,
+              "threads a rank computes with; 0: OMP_NUM_THREADS, else SLURM_CPUS_PER_TASK, else its share of the cores that it may use",
+              at_least(0)),
              (window_directory, "where ranks of one node put the memory that they share"),
              (comm_timeout, "end the job when a collective between GPUs, or the start of NCCL, takes longer", greater_than(Seconds{0})))
 
