@@ -73,11 +73,15 @@ void GradientReducer::average(double factor, const Tensor& device_factor) {
 void PeerReadReducer::average(double factor, const Tensor&) { scaled_sum(mean_, peers_, factor); }
 
 ShardedReducer::ShardedReducer(FlatBuffer gradients, Tensor mean, GroupCommunicators communicators, const GroupLayout& layout,
-                               at::ScalarType reduce_dtype)
+                               at::ScalarType reduce_dtype, SlotRing* ring)
     : GradientReducer(gradients.tensor(), std::move(mean), communicators),
       buffer_(std::move(gradients)),
       gaps_(gaps_of(layout)),
-      reduce_dtype_(reduce_dtype) {}
+      reduce_dtype_(reduce_dtype) {
+  buffer_.use_ring(ring, [this] {
+    if (work_) work_->wait();
+  });
+}
 
 // Reused memory may hold anything, and the gaps are summed, too.
 void ShardedReducer::acquire() {
@@ -88,6 +92,8 @@ void ShardedReducer::acquire() {
 
 void ShardedReducer::start() {
   const at::NoGradGuard no_grad;
+  acquire();
+  buffer_.fill_for_collective();
   sent_ = gradients_.to(reduce_dtype_);
   const bool direct = !accumulated_ && reduce_dtype_ == mean_.scalar_type();
   received_ = direct ? mean_ : at::empty(mean_.sizes(), sent_.options());

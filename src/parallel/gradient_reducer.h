@@ -90,9 +90,9 @@ class PeerReadReducer final : public GradientReducer {
 /// of a step's backwards.
 class ShardedReducer final : public GradientReducer {
  public:
-  /// Gradients are summed between ranks in `reduce_dtype`.
+  /// Gradients are summed between ranks in `reduce_dtype`. `ring`: where they are sent from; null: from any memory.
   ShardedReducer(FlatBuffer gradients, Tensor mean, GroupCommunicators communicators, const GroupLayout& layout,
-                 at::ScalarType reduce_dtype);
+                 at::ScalarType reduce_dtype, SlotRing* ring = nullptr);
   void acquire() override;
   void release() override { buffer_.drop(); }
   void start() override;

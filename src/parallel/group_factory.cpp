@@ -3,6 +3,10 @@
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
 
+#include <algorithm>
+#include <optional>
+#include <utility>
+
 #include "levin/comm/host_values.h"
 #include "levin/core/error.h"
 
@@ -12,6 +16,37 @@ namespace {
 using Publish = GroupSharding::Publish;
 using Reducer = GroupSharding::Reducer;
 using Store = GroupSharding::Store;
+
+// What the factory cuts from an arena; arena_bytes counts it.
+bool gathers_in_place(const GroupSharding& group) { return group.store == Store::replicated && group.publish == Publish::all_gather; }
+bool reduces_whole(const GroupSharding& group) { return group.reducer == Reducer::all_reduce || group.reducer == Reducer::reduce_scatter; }
+bool has_mean(const GroupSharding& group) { return group.reducer == Reducer::reduce_scatter || group.reducer == Reducer::sharded; }
+
+std::vector<RingSize> rings_of(const std::vector<GroupLayout>& layout, const std::vector<GroupSharding>& sharding, MemoryKind kind,
+                               size_t at_a_time) {
+  std::vector<int64_t> bytes;
+  for (size_t g = 0; g < layout.size(); g++)
+    if (kind == MemoryKind::parameters ? sharding[g].store == Store::sharded : layout[g].trained && sharding[g].drops_gradients())
+      bytes.push_back(CollectiveArena::padded(layout[g].bytes(sharding[g].compute_dtype)));
+  return ring_sizes(bytes, at_a_time);
+}
+
+int64_t arena_bytes(const std::vector<GroupLayout>& layout, const std::vector<GroupSharding>& sharding, const FactoryOptions& options) {
+  int64_t total = 0;
+  const auto add = [&](bool used, int64_t bytes) { total += used ? CollectiveArena::padded(bytes) : 0; };
+  for (size_t g = 0; g < layout.size(); g++) {
+    const auto& group = sharding[g];
+    const int64_t whole = layout[g].bytes(layout[g].dtype), part = whole / group.shards;
+    add(gathers_in_place(group), whole);
+    add(group.store == Store::sharded && !options.offload_parameters, part);
+    add(layout[g].trained && reduces_whole(group), whole);
+    add(layout[g].trained && has_mean(group), part);
+  }
+  for (const auto& [kind, at_a_time] :
+       {std::pair(MemoryKind::parameters, options.unsharded_at_a_time), std::pair(MemoryKind::gradients, options.gradients_at_a_time)})
+    for (const auto& ring : rings_of(layout, sharding, kind, at_a_time)) total += ring.slot_bytes * static_cast<int64_t>(ring.slots);
+  return total;
+}
 
 // The window lives as long as a tensor on it.
 Tensor tensor_on(const std::shared_ptr<SharedWindow>& window, int rank, int64_t numel, at::ScalarType dtype) {
@@ -59,6 +94,17 @@ class Factory {
     return pools_.node != nullptr;
   }
 
+  // Between devices.
+  void make_arena(const std::vector<GroupLayout>& layout, const std::vector<GroupSharding>& sharding) {
+    pools_.parameters.clear(), pools_.gradients.clear();
+    if (device().is_cpu() || communicators_.shard->size() == 1) return;
+    const int64_t bytes = arena_bytes(layout, sharding, options_);
+    if (bytes == 0) return;
+    arena_.emplace(*communicators_.shard, bytes);
+    make_rings(pools_.parameters, MemoryKind::parameters, rings_of(layout, sharding, MemoryKind::parameters, options_.unsharded_at_a_time));
+    make_rings(pools_.gradients, MemoryKind::gradients, rings_of(layout, sharding, MemoryKind::gradients, options_.gradients_at_a_time));
+  }
+
   // Null without room.
   std::unique_ptr<ParameterStore> store(const GroupLayout& layout, const GroupSharding& sharding) {
     switch (sharding.store) {
@@ -66,7 +112,8 @@ class Factory {
       case Store::sharded: {
         FlatBuffer whole(layout.numel, sharding.compute_dtype, device(), MemoryKind::parameters, pools_.own);
         return std::make_unique<ShardedStore>(std::move(whole), shard(layout, sharding), owned(layout, sharding), communicators_,
-                                              options_.labels.at(static_cast<size_t>(layout.unit)));
+                                              options_.labels.at(static_cast<size_t>(layout.unit)),
+                                              ring_for(pools_.parameters, layout.bytes(sharding.compute_dtype)));
       }
       case Store::node_gathered: {
         FlatBuffer whole(layout.numel, sharding.compute_dtype, MemoryKind::parameters, pools_.node, node_buffers_++,
@@ -76,8 +123,8 @@ class Factory {
       }
       default: break;
     }
-    const bool gathers = sharding.publish == Publish::all_gather;
-    Tensor whole = gathers ? for_collectives(layout.numel, layout.dtype, *communicators_.shard) : zeros(layout.numel, layout.dtype);
+    const bool gathers = gathers_in_place(sharding);
+    Tensor whole = gathers ? for_shards(layout.numel, layout.dtype) : zeros(layout.numel, layout.dtype);
     charge(MemoryKind::parameters, whole);
     return std::make_unique<ReplicatedStore>(std::move(whole), owned(layout, sharding), communicators_, gathers);
   }
@@ -101,11 +148,14 @@ class Factory {
     if (!gradients.defined() && !buffer.defined()) return nullptr;
     if (gradients.defined()) charge(MemoryKind::gradients, gradients);
     const bool in_place = sharding.reducer == Reducer::local || sharding.reducer == Reducer::all_reduce;
-    Tensor mean = in_place ? gradients : zeros(owned_range.size(), layout.dtype);
+    Tensor mean = in_place                       ? gradients
+                  : arena_ && has_mean(sharding) ? arena_->cut(owned_range.size(), layout.dtype)
+                                                 : zeros(owned_range.size(), layout.dtype);
     if (!in_place) charge(MemoryKind::gradients, mean);
     switch (sharding.reducer) {
       case Reducer::sharded:
-        return std::make_unique<ShardedReducer>(std::move(buffer), std::move(mean), communicators_, layout, sharding.reduce_dtype);
+        return std::make_unique<ShardedReducer>(std::move(buffer), std::move(mean), communicators_, layout, sharding.reduce_dtype,
+                                                ring_for(pools_.gradients, layout.bytes(sharding.compute_dtype)));
       case Reducer::peer_read:
         return std::make_unique<PeerReadReducer>(std::move(gradients), std::move(mean), communicators_, std::move(peers));
       case Reducer::reduce_scatter: return std::make_unique<ReduceScatterReducer>(std::move(gradients), std::move(mean), communicators_);
@@ -119,6 +169,24 @@ class Factory {
   bool first_of_node() const { return communicators_.all->node()->rank() == 0; }
   void charge(MemoryKind kind, const Tensor& tensor) { meter_.add(kind, static_cast<int64_t>(tensor.nbytes())); }
   Tensor zeros(int64_t numel, at::ScalarType dtype) const { return at::zeros({numel}, at::TensorOptions(dtype).device(device())); }
+  // Memory for collectives of the shard group.
+  Tensor for_shards(int64_t numel, at::ScalarType dtype) {
+    return arena_ ? arena_->cut(numel, dtype) : for_collectives(numel, dtype, *communicators_.shard);
+  }
+  void make_rings(std::vector<std::unique_ptr<SlotRing>>& rings, MemoryKind kind, const std::vector<RingSize>& sizes) {
+    for (const auto& [slot_bytes, slots] : sizes) {
+      std::vector<Tensor> memory;
+      for (size_t i = 0; i < slots; i++) {
+        memory.push_back(arena_->cut(slot_bytes, at::kByte));
+        charge(kind, memory.back());
+      }
+      rings.push_back(std::make_unique<SlotRing>(std::move(memory)));
+    }
+  }
+  static SlotRing* ring_for(const std::vector<std::unique_ptr<SlotRing>>& rings, int64_t bytes) {
+    const auto found = std::find_if(rings.begin(), rings.end(), [&](const auto& ring) { return ring->slot_bytes() >= bytes; });
+    return found == rings.end() ? nullptr : found->get();
+  }
   Range owned(const GroupLayout& layout, const GroupSharding& sharding) const {
     return sharding.shards > 1 ? layout.shard(communicators_.shard->rank(), sharding.shards) : Range{0, layout.numel};
   }
@@ -126,7 +194,7 @@ class Factory {
   Tensor shard(const GroupLayout& layout, const GroupSharding& sharding) {
     const int64_t numel = owned(layout, sharding).size();
     Tensor part = options_.offload_parameters && !device().is_cpu() ? at::zeros({numel}, at::TensorOptions(layout.dtype))
-                                                                    : for_collectives(numel, layout.dtype, *communicators_.shard);
+                                                                    : for_shards(numel, layout.dtype);
     charge(MemoryKind::parameters, part);
     return part;
   }
@@ -144,7 +212,7 @@ class Factory {
   // Undefined without room for what must not be private memory, since the node's ranks exchange data through it.
   Tensor whole_gradients(const GroupLayout& layout, const GroupSharding& sharding) {
     if (sharding.reducer == Reducer::local) return zeros(layout.numel, layout.dtype);
-    if (sharding.store != Store::node_shared) return for_collectives(layout.numel, layout.dtype, *communicators_.shard);
+    if (sharding.store != Store::node_shared) return for_shards(layout.numel, layout.dtype);
     try {
       return communicators_.all->allocate(layout.numel, layout.dtype);
     } catch (const IoError&) {  // on all ranks alike
@@ -167,15 +235,25 @@ class Factory {
   MemoryMeter& meter_;
   const FactoryOptions& options_;
   size_t node_buffers_ = 0;
+  std::optional<CollectiveArena> arena_;  // its pieces keep its memory
 };
 
 }  // namespace
+
+// A unit has one group, or two. One more unit is unsharded than is prefetched, and another while it is resharded; gradients of one unit are
+// collected while those of others are reduced, and one more has its first.
+void set_slots(FactoryOptions& options, const ShardingPlan& plan, const StepSchedule::Options& schedule) {
+  const size_t groups_of_unit = plan.matrix_dtype() ? 2 : 1;
+  if (schedule.reshard_after_forward) options.unsharded_at_a_time = (schedule.prefetch + 2) * groups_of_unit;
+  if (schedule.reduce_every_backward) options.gradients_at_a_time = schedule.in_flight + 2 * groups_of_unit;
+}
 
 std::vector<GroupStorage> allocate_groups(const std::vector<GroupLayout>& layout, const std::vector<GroupSharding>& sharding,
                                           const ProcessGroups& groups, BufferPools& pools, MemoryMeter& meter,
                                           const FactoryOptions& options) {
   Factory factory(groups, pools, meter, options);
   if (!factory.make_node_pool(layout, sharding)) return {};
+  factory.make_arena(layout, sharding);
   std::vector<GroupStorage> result;
   for (size_t g = 0; g < layout.size(); g++) {
     GroupStorage storage{factory.store(layout[g], sharding[g]), nullptr};
