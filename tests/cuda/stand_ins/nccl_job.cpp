@@ -1,15 +1,45 @@
 #include "nccl_job.h"
 
+#include <ATen/ops/as_strided_native.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/ops/view_native.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
 #include <mpi.h>
+#include <torch/library.h>
 
 #include <algorithm>
+#include <cstring>
 #include <thread>
 
 namespace c10::cuda::_internal {
 C10_CUDA_API void setHasPrimaryContext(bool (*has)(DeviceIndex));
+}
+
+// The operations that the NCCL path and the arena make on the device. LibTorch's own are in libtorch_cuda, which needs a driver.
+namespace {
+
+at::Tensor view(const at::Tensor& self, c10::SymIntArrayRef size) { return at::native::view(self, C10_AS_INTARRAYREF_SLOW(size)); }
+
+at::Tensor as_strided(const at::Tensor& self, c10::SymIntArrayRef size, c10::SymIntArrayRef stride, std::optional<c10::SymInt> offset) {
+  return at::native::as_strided_tensorimpl(self, C10_AS_INTARRAYREF_SLOW(size), C10_AS_INTARRAYREF_SLOW(stride),
+                                           offset ? std::optional(offset->expect_int()) : std::nullopt);
+}
+
+// Of contiguous tensors of a dtype.
+at::Tensor& copy(at::Tensor& self, const at::Tensor& source, bool) {
+  TORCH_CHECK(self.nbytes() == source.nbytes() && self.is_contiguous() && source.is_contiguous(), "a copy that the stand-in does not make");
+  stand_in::launch(c10::cuda::getCurrentCUDAStream().stream(), [to = self.mutable_data_ptr(), from = source.const_data_ptr(),
+                                                                bytes = self.nbytes()] { std::memmove(to, from, bytes); });
+  return self;
+}
+
+}  // namespace
+
+TORCH_LIBRARY_IMPL(aten, CUDA, library) {
+  library.impl("view", &view);
+  library.impl("as_strided", &as_strided);
+  library.impl("copy_", &copy);
 }
 
 namespace levin::test {
