@@ -94,8 +94,8 @@ std::vector<std::string> core_warnings(const Topology& topology, const std::vect
   }
   if (cores >= cores_of_a_gpu_rank) return {};
   return {
-      fmt::format("[cuda] {} has {:g} cores, and a rank with a GPU needs {}, or the GPU waits for it: bind ranks to more cores "
-                  "(mpirun --map-by, srun --cpus-per-task)",
+      fmt::format("[cuda] cores for {}: {:g}, fewer than the {} that a rank with a GPU needs, so the GPU may wait: bind ranks to more "
+                  "cores (mpirun --map-by, srun --cpus-per-task)",
                   rank_names[least], cores, cores_of_a_gpu_rank)};
 }
 

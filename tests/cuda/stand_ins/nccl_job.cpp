@@ -1,5 +1,6 @@
 #include "nccl_job.h"
 
+#include <ATen/EmptyTensor.h>
 #include <ATen/ops/as_strided_native.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/view_native.h>
@@ -19,6 +20,12 @@ C10_CUDA_API void setHasPrimaryContext(bool (*has)(DeviceIndex));
 // The operations that the NCCL path and the arena make on the device. LibTorch's own are in libtorch_cuda, which needs a driver.
 namespace {
 
+at::Tensor empty(c10::SymIntArrayRef size, std::optional<at::ScalarType> dtype, std::optional<at::Layout>, std::optional<at::Device>,
+                 std::optional<bool>, std::optional<at::MemoryFormat> format) {
+  return at::detail::empty_generic(C10_AS_INTARRAYREF_SLOW(size), c10::GetAllocator(c10::kCUDA),
+                                   c10::DispatchKeySet(c10::DispatchKey::CUDA), c10::dtype_or_default(dtype), format);
+}
+
 at::Tensor view(const at::Tensor& self, c10::SymIntArrayRef size) { return at::native::view(self, C10_AS_INTARRAYREF_SLOW(size)); }
 
 at::Tensor as_strided(const at::Tensor& self, c10::SymIntArrayRef size, c10::SymIntArrayRef stride, std::optional<c10::SymInt> offset) {
@@ -37,6 +44,7 @@ at::Tensor& copy(at::Tensor& self, const at::Tensor& source, bool) {
 }  // namespace
 
 TORCH_LIBRARY_IMPL(aten, CUDA, library) {
+  library.impl("empty.memory_format", &empty);
   library.impl("view", &view);
   library.impl("as_strided", &as_strided);
   library.impl("copy_", &copy);
