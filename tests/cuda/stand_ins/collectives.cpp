@@ -162,7 +162,7 @@ BOOST_AUTO_TEST_CASE(two_communicators_at_once) {
     const auto shard = ranks.split(job.rank() / shard_size, job.rank()), replicas = ranks.split(job.rank() % shard_size, job.rank());
     const Tensor wholes[] = {ranks.allocate(1000 * shard_size, at::kFloat), ranks.allocate(1000 * shard_size, at::kFloat)};
     const Tensor parts[] = {ranks.allocate(1000, at::kFloat), ranks.allocate(1000, at::kFloat)};
-    for (int round = 0; round < 10; round++) {
+    for (int round = 0; round < 40; round++) {
       levin::Work scattered[2];
       for (const size_t unit : {size_t{1}, size_t{0}}) {
         fill(wholes[unit], static_cast<float>(unit + 1));
@@ -217,6 +217,7 @@ BOOST_AUTO_TEST_CASE(windows_are_freed_in_agreement) {
   Tensor first = ranks.allocate(100, at::kFloat), second = ranks.allocate(200, at::kFloat);
   fill(first, 1);
   ranks.all_reduce(first).wait();
+  BOOST_TEST(all_are(first, static_cast<float>(job.size())));
   if (!job.last()) first.reset();
   second.reset();
   const Tensor third = ranks.allocate(300, at::kFloat);

@@ -126,8 +126,8 @@ BOOST_AUTO_TEST_CASE(a_busy_device_is_not_a_time_out) {
   auto& ranks = job.start();
   const Tensor tensor = device_tensor(10);
   meet();
-  for (int i = 0; i < 3; i++) {
-    stand_in::launch(c10::cuda::getCurrentCUDAStream().stream(), [] { std::this_thread::sleep_for(300ms); });
+  for (int i = 0; i < 2; i++) {
+    stand_in::launch(c10::cuda::getCurrentCUDAStream().stream(), [] { std::this_thread::sleep_for(800ms); });
     fill(tensor, 1);
     ranks.all_reduce(tensor).wait();
   }
