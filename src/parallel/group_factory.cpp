@@ -22,15 +22,6 @@ bool gathers_in_place(const GroupSharding& group) { return group.store == Store:
 bool reduces_whole(const GroupSharding& group) { return group.reducer == Reducer::all_reduce || group.reducer == Reducer::reduce_scatter; }
 bool has_mean(const GroupSharding& group) { return group.reducer == Reducer::reduce_scatter || group.reducer == Reducer::sharded; }
 
-std::vector<RingSize> rings_of(const std::vector<GroupLayout>& layout, const std::vector<GroupSharding>& sharding, MemoryKind kind,
-                               size_t at_a_time) {
-  std::vector<int64_t> bytes;
-  for (size_t g = 0; g < layout.size(); g++)
-    if (kind == MemoryKind::parameters ? sharding[g].store == Store::sharded : layout[g].trained && sharding[g].drops_gradients())
-      bytes.push_back(CollectiveArena::padded(layout[g].bytes(sharding[g].compute_dtype)));
-  return ring_sizes(bytes, at_a_time);
-}
-
 int64_t arena_bytes(const std::vector<GroupLayout>& layout, const std::vector<GroupSharding>& sharding, const FactoryOptions& options) {
   int64_t total = 0;
   const auto add = [&](bool used, int64_t bytes) { total += used ? CollectiveArena::padded(bytes) : 0; };
@@ -42,9 +33,8 @@ int64_t arena_bytes(const std::vector<GroupLayout>& layout, const std::vector<Gr
     add(layout[g].trained && reduces_whole(group), whole);
     add(layout[g].trained && has_mean(group), part);
   }
-  for (const auto& [kind, at_a_time] :
-       {std::pair(MemoryKind::parameters, options.unsharded_at_a_time), std::pair(MemoryKind::gradients, options.gradients_at_a_time)})
-    for (const auto& ring : rings_of(layout, sharding, kind, at_a_time)) total += ring.slot_bytes * static_cast<int64_t>(ring.slots);
+  for (const auto kind : {MemoryKind::parameters, MemoryKind::gradients})
+    for (const auto& ring : arena_rings(layout, sharding, kind, options.slots)) total += ring.slot_bytes * static_cast<int64_t>(ring.slots);
   return total;
 }
 
@@ -97,12 +87,15 @@ class Factory {
   // Between devices.
   void make_arena(const std::vector<GroupLayout>& layout, const std::vector<GroupSharding>& sharding) {
     pools_.parameters.clear(), pools_.gradients.clear();
-    if (device().is_cpu() || communicators_.shard->size() == 1) return;
+    if (groups_.ranks().share_memory || communicators_.shard->size() == 1) return;
     const int64_t bytes = arena_bytes(layout, sharding, options_);
     if (bytes == 0) return;
     arena_.emplace(*communicators_.shard, bytes);
-    make_rings(pools_.parameters, MemoryKind::parameters, rings_of(layout, sharding, MemoryKind::parameters, options_.unsharded_at_a_time));
-    make_rings(pools_.gradients, MemoryKind::gradients, rings_of(layout, sharding, MemoryKind::gradients, options_.gradients_at_a_time));
+    const auto make = [&](std::vector<std::unique_ptr<SlotRing>>& rings, MemoryKind kind) {
+      make_rings(rings, kind, arena_rings(layout, sharding, kind, options_.slots));
+    };
+    make(pools_.parameters, MemoryKind::parameters);
+    make(pools_.gradients, MemoryKind::gradients);
   }
 
   // Null without room.
@@ -242,10 +235,23 @@ class Factory {
 
 // A unit has one group, or two. One more unit is unsharded than is prefetched, and another while it is resharded; gradients of one unit are
 // collected while those of others are reduced, and one more has its first.
-void set_slots(FactoryOptions& options, const ShardingPlan& plan, const StepSchedule::Options& schedule) {
+ArenaSlots arena_slots(const ShardingPlan& plan, const Ranks& ranks) {
+  const auto schedule = StepSchedule::options_of(plan, ranks);
   const size_t groups_of_unit = plan.matrix_dtype() ? 2 : 1;
-  if (schedule.reshard_after_forward) options.unsharded_at_a_time = (schedule.prefetch + 2) * groups_of_unit;
-  if (schedule.reduce_every_backward) options.gradients_at_a_time = schedule.in_flight + 2 * groups_of_unit;
+  ArenaSlots slots;
+  if (schedule.reshard_after_forward) slots.parameters = (schedule.prefetch + 2) * groups_of_unit;
+  if (schedule.reduce_every_backward) slots.gradients = schedule.in_flight + 2 * groups_of_unit;
+  return slots;
+}
+
+std::vector<RingSize> arena_rings(const std::vector<GroupLayout>& layout, const std::vector<GroupSharding>& sharding, MemoryKind kind,
+                                  const ArenaSlots& slots) {
+  std::vector<int64_t> bytes;
+  const bool parameters = kind == MemoryKind::parameters;
+  for (size_t g = 0; g < layout.size(); g++)
+    if (parameters ? sharding[g].store == Store::sharded : layout[g].trained && sharding[g].drops_gradients())
+      bytes.push_back(CollectiveArena::padded(layout[g].bytes(sharding[g].compute_dtype)));
+  return ring_sizes(bytes, parameters ? slots.parameters : slots.gradients);
 }
 
 std::vector<GroupStorage> allocate_groups(const std::vector<GroupLayout>& layout, const std::vector<GroupSharding>& sharding,

@@ -18,7 +18,7 @@ struct BufferPools {
   BufferPool own;
   BufferPool node_accounting;              ///< of the meta device: charges this rank with what `node` has
   std::shared_ptr<SharedBufferPool> node;  ///< of the ranks of this node, for NodeGatheredStore
-  /// Between devices, by ascending size: where sharded groups are gathered and reduced.
+  /// Of ranks that share no memory, by ascending size: where sharded groups are gathered and reduced.
   std::vector<std::unique_ptr<SlotRing>> parameters, gradients;
 };
 
@@ -28,18 +28,24 @@ struct GroupStorage {
   std::unique_ptr<GradientReducer> reducer;  ///< null: the group is not trained
 };
 
+/// Sharded groups that are unsharded, or have gradients, at a time.
+struct ArenaSlots {
+  size_t parameters = SIZE_MAX, gradients = SIZE_MAX;
+};
+ArenaSlots arena_slots(const ShardingPlan& plan, const Ranks& ranks);
+/// The rings of the arena of ranks that share no memory, for parameters or gradients of sharded groups.
+std::vector<RingSize> arena_rings(const std::vector<GroupLayout>& layout, const std::vector<GroupSharding>& sharding, MemoryKind kind,
+                                  const ArenaSlots& slots);
+
 struct FactoryOptions {
   bool offload_parameters = false;  ///< shards are in host memory
   OnNoSpace on_no_space = OnNoSpace::fail;
   std::vector<std::string> labels = {};  ///< of units, for their all-gathers
-  /// Sharded groups that are unsharded, or have gradients, at a time: that many slots of an arena between devices.
-  size_t unsharded_at_a_time = SIZE_MAX, gradients_at_a_time = SIZE_MAX;
+  ArenaSlots slots = {};
 };
-/// The latter two for a schedule of a plan.
-void set_slots(FactoryOptions& options, const ShardingPlan& plan, const StepSchedule::Options& schedule);
 
-/// Allocates the groups of a layout, zero-filled, and charges them to `meter`. Collective. Between devices all memory of collectives in a
-/// shard group is one CollectiveArena. Where a node's shared memory is too small for a
+/// Allocates the groups of a layout, zero-filled, and charges them to `meter`. Collective. Where ranks share no memory, all that
+/// collectives of a shard group use is one CollectiveArena. Where a node's shared memory is too small for a
 /// store or reducer that needs it: IoError, or an empty vector, on all ranks, as `on_no_space` says.
 std::vector<GroupStorage> allocate_groups(const std::vector<GroupLayout>& layout, const std::vector<GroupSharding>& sharding,
                                           const ProcessGroups& groups, BufferPools& pools, MemoryMeter& meter,

@@ -167,8 +167,7 @@ std::vector<GroupStorage> Strategy::Engine::allocate(const ModelShape& model, st
     layout = make_layout(model.parameters, layout_options(plan, alignment_bytes));
     sharding.clear();
     for (const auto& group : layout) sharding.push_back(shard_group(group, plan, ranks.ranks()));
-    FactoryOptions options{plan.options.offload_parameters, on_no_space, labels};
-    set_slots(options, plan, StepSchedule::options_of(plan, ranks.ranks()));
+    const FactoryOptions options{plan.options.offload_parameters, on_no_space, labels, arena_slots(plan, ranks.ranks())};
     auto storage = allocate_groups(layout, sharding, ranks, *pools, meter, options);
     if (storage.size() == layout.size()) return storage;
     log.warning(
