@@ -129,7 +129,7 @@ BOOST_AUTO_TEST_CASE(allocated_memory_gives_the_values_of_any_memory) {
   const int size = gpu.ranks->size(), rank = gpu.ranks->rank();
   const int64_t part = 1 << 18, whole = part * size;
   const auto run = [&](const Tensor& full, const Tensor& own) {
-    full.copy_(at::arange(whole, gpu.options(at::kFloat)).add_(rank));
+    full.copy_(at::arange(whole, gpu.options(at::kFloat)).remainder_(1000).add_(rank));
     gpu.ranks->reduce_scatter(own, full).wait();
     full.narrow(0, rank * part, part).copy_(own);
     gpu.ranks->all_gather(full, full.narrow(0, rank * part, part)).wait();  // in place
@@ -175,19 +175,6 @@ BOOST_AUTO_TEST_CASE(slots_of_an_arena) {
       }
     for (auto& buffer : buffers) buffer.drop();
   }
-}
-
-BOOST_AUTO_TEST_CASE(messages_and_all_to_all) {
-  SKIP_WITHOUT_GPUS_FOR_ALL();
-  const Gpu gpu;
-  const int size = gpu.ranks->size(), rank = gpu.ranks->rank(), right = (rank + 1) % size, left = (rank + size - 1) % size;
-  const Tensor mine = at::full({1000}, rank, gpu.options(at::kFloat)), theirs = at::zeros({1000}, gpu.options(at::kFloat));
-  const levin::Transfer ring[] = {{levin::Transfer::Direction::send, mine, right}, {levin::Transfer::Direction::recv, theirs, left}};
-  gpu.ranks->transfer(ring, "ring").wait();
-  BOOST_TEST(at::equal(theirs, at::full_like(theirs, left)));
-  const Tensor parts = at::full({3 * size}, rank, gpu.options(at::kFloat)), received = at::zeros({3 * size}, gpu.options(at::kFloat));
-  gpu.ranks->all_to_all(received, parts).wait();
-  for (int other = 0; other < size; other++) BOOST_TEST(received.narrow(0, 3 * other, 3).eq(other).all().item<bool>());
 }
 
 BOOST_AUTO_TEST_CASE(unsupported_tensors_are_refused) {
