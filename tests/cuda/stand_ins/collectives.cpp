@@ -210,6 +210,19 @@ BOOST_AUTO_TEST_CASE(windows_are_of_all_ranks_or_none) {
   }
 }
 
+// A shard in another dtype is converted into its place, and zero1 gathers what it has updated.
+BOOST_AUTO_TEST_CASE(windows_in_place) {
+  NcclJob job;
+  auto& ranks = job.start();
+  const Tensor whole = ranks.allocate(100 * job.size(), at::kFloat), part = whole.narrow(0, 100 * job.rank(), 100);
+  fill(part, static_cast<float>(job.rank()));
+  ranks.all_gather(whole, part).wait();
+  for (int other = 0; other < job.size(); other++) BOOST_TEST(all_are(whole.narrow(0, 100 * other, 100), static_cast<float>(other)));
+  ranks.reduce_scatter(part, whole).wait();
+  BOOST_TEST(all_are(part, static_cast<float>(job.rank() * job.size())));
+  BOOST_TEST(nccl_findings().registered_calls == 2);
+}
+
 // A rank that frees a window earlier than the others keeps it, so that the next one gets the same address on all.
 BOOST_AUTO_TEST_CASE(windows_are_freed_in_agreement) {
   NcclJob job;

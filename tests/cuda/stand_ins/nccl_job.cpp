@@ -20,21 +20,21 @@ C10_CUDA_API void setHasPrimaryContext(bool (*has)(DeviceIndex));
 // The operations that the NCCL path and the arena make on the device. LibTorch's own are in libtorch_cuda, which needs a driver.
 namespace {
 
-at::Tensor empty(c10::SymIntArrayRef size, std::optional<at::ScalarType> dtype, std::optional<at::Layout>, std::optional<at::Device>,
-                 std::optional<bool>, std::optional<at::MemoryFormat> format) {
+at::Tensor empty_on_device(c10::SymIntArrayRef size, std::optional<at::ScalarType> dtype, std::optional<at::Layout>,
+                           std::optional<at::Device>, std::optional<bool>, std::optional<at::MemoryFormat> format) {
   return at::detail::empty_generic(C10_AS_INTARRAYREF_SLOW(size), c10::GetAllocator(c10::kCUDA),
                                    c10::DispatchKeySet(c10::DispatchKey::CUDA), c10::dtype_or_default(dtype), format);
 }
 
-at::Tensor view(const at::Tensor& self, c10::SymIntArrayRef size) { return at::native::view(self, C10_AS_INTARRAYREF_SLOW(size)); }
+at::Tensor viewed(const at::Tensor& self, c10::SymIntArrayRef size) { return at::native::view(self, C10_AS_INTARRAYREF_SLOW(size)); }
 
-at::Tensor as_strided(const at::Tensor& self, c10::SymIntArrayRef size, c10::SymIntArrayRef stride, std::optional<c10::SymInt> offset) {
+at::Tensor strided(const at::Tensor& self, c10::SymIntArrayRef size, c10::SymIntArrayRef stride, std::optional<c10::SymInt> offset) {
   return at::native::as_strided_tensorimpl(self, C10_AS_INTARRAYREF_SLOW(size), C10_AS_INTARRAYREF_SLOW(stride),
                                            offset ? std::optional(offset->expect_int()) : std::nullopt);
 }
 
 // Of contiguous tensors of a dtype.
-at::Tensor& copy(at::Tensor& self, const at::Tensor& source, bool) {
+at::Tensor& copied(at::Tensor& self, const at::Tensor& source, bool) {
   TORCH_CHECK(self.nbytes() == source.nbytes() && self.is_contiguous() && source.is_contiguous(), "a copy that the stand-in does not make");
   stand_in::launch(c10::cuda::getCurrentCUDAStream().stream(), [to = self.mutable_data_ptr(), from = source.const_data_ptr(),
                                                                 bytes = self.nbytes()] { std::memmove(to, from, bytes); });
@@ -44,10 +44,10 @@ at::Tensor& copy(at::Tensor& self, const at::Tensor& source, bool) {
 }  // namespace
 
 TORCH_LIBRARY_IMPL(aten, CUDA, library) {
-  library.impl("empty.memory_format", &empty);
-  library.impl("view", &view);
-  library.impl("as_strided", &as_strided);
-  library.impl("copy_", &copy);
+  library.impl("empty.memory_format", &empty_on_device);
+  library.impl("view", &viewed);
+  library.impl("as_strided", &strided);
+  library.impl("copy_", &copied);
 }
 
 namespace levin::test {
