@@ -35,21 +35,6 @@ void count_step_unless(OptimizerState& state, const Tensor& skip) {
   state.device_step.add_(1).sub_(skip);
 }
 
-// What an update changed, as it was before.
-class Before {
- public:
-  explicit Before(std::vector<Tensor> changed) : changed_(std::move(changed)) {
-    for (const auto& tensor : changed_) copies_.push_back(tensor.clone());
-  }
-  // A selection: what was computed from gradients that are not finite must not be multiplied.
-  void restore_where(const Tensor& skipped) const {
-    for (size_t i = 0; i < changed_.size(); i++) changed_[i].copy_(at::where(skipped, copies_[i], changed_[i]));
-  }
-
- private:
-  std::vector<Tensor> changed_, copies_;
-};
-
 // The update on fp32 copies of a slice in fp16 or bf16, whose squares and quotients would vanish. LibTorch's fused Adam does so by itself;
 // on CPUs its fused SGD leaves most of such a slice as it is (2.11), and its fused Adagrad divides zeros by an eps that fp16 cannot hold.
 template <class Update>
@@ -307,28 +292,6 @@ OptimizerState FlatOptimizer::make_state(const Tensor& parameters) const {
 
 void FlatOptimizer::step_all(const std::vector<SliceUpdate>& slices) const {
   for (const auto& slice : slices) step(slice.parameters, slice.gradients, slice.state, slice.lr, slice.weight_decay);
-}
-
-void FlatOptimizer::step_unless(const Tensor& skip, const std::vector<SliceUpdate>& slices) const {
-  const Tensor skipped = skip.ne(0);
-  for (const auto& [parameters, gradients, state, lr, weight_decay] : slices) {
-    auto changed = state.tensors;
-    changed.push_back(parameters);
-    const Before before(std::move(changed));
-    step(parameters, gradients, state, lr, weight_decay);
-    before.restore_where(skipped);
-    state.device_step.sub_(skip);
-  }
-}
-
-Tensor LayerWiseOptimizer::direction_unless(const Tensor& skip, const Tensor& parameters, const Tensor& gradients, OptimizerState& state,
-                                            double weight_decay) const {
-  const Tensor skipped = skip.ne(0);
-  const Before before(state.tensors);
-  const Tensor towards = direction(parameters, gradients, state, weight_decay);
-  before.restore_where(skipped);
-  state.device_step.sub_(skip);
-  return towards.masked_fill(skipped, 0);
 }
 
 void LayerWiseOptimizer::step(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, double lr,

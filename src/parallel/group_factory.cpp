@@ -22,19 +22,20 @@ bool gathers_in_place(const GroupSharding& group) { return group.store == Store:
 bool reduces_whole(const GroupSharding& group) { return group.reducer == Reducer::all_reduce || group.reducer == Reducer::reduce_scatter; }
 bool has_mean(const GroupSharding& group) { return group.reducer == Reducer::reduce_scatter || group.reducer == Reducer::sharded; }
 
-int64_t arena_bytes(const std::vector<GroupLayout>& layout, const std::vector<GroupSharding>& sharding, const FactoryOptions& options) {
+int64_t arena_bytes(const std::vector<GroupLayout>& layout, const std::vector<GroupSharding>& sharding, bool offloads,
+                    const ArenaSlots& slots) {
   int64_t total = 0;
   const auto add = [&](bool used, int64_t bytes) { total += used ? CollectiveArena::padded(bytes) : 0; };
   for (size_t g = 0; g < layout.size(); g++) {
     const auto& group = sharding[g];
     const int64_t whole = layout[g].bytes(layout[g].dtype), part = whole / group.shards;
     add(gathers_in_place(group), whole);
-    add(group.store == Store::sharded && !options.offload_parameters, part);
+    add(group.store == Store::sharded && !offloads, part);
     add(layout[g].trained && reduces_whole(group), whole);
     add(layout[g].trained && has_mean(group), part);
   }
   for (const auto kind : {MemoryKind::parameters, MemoryKind::gradients})
-    for (const auto& ring : arena_rings(layout, sharding, kind, options.slots)) total += ring.slot_bytes * static_cast<int64_t>(ring.slots);
+    for (const auto& ring : arena_rings(layout, sharding, kind, slots)) total += ring.slot_bytes * static_cast<int64_t>(ring.slots);
   return total;
 }
 
@@ -88,7 +89,7 @@ class Factory {
   void make_arena(const std::vector<GroupLayout>& layout, const std::vector<GroupSharding>& sharding) {
     pools_.parameters.clear(), pools_.gradients.clear();
     if (groups_.ranks().share_memory || communicators_.shard->size() == 1) return;
-    const int64_t bytes = arena_bytes(layout, sharding, options_);
+    const int64_t bytes = arena_bytes(layout, sharding, offloads(), options_.slots);
     if (bytes == 0) return;
     arena_.emplace(*communicators_.shard, bytes);
     const auto make = [&](std::vector<std::unique_ptr<SlotRing>>& rings, MemoryKind kind) {
@@ -159,6 +160,7 @@ class Factory {
 
  private:
   c10::Device device() const { return communicators_.all->device(); }
+  bool offloads() const { return options_.offload_parameters && !device().is_cpu(); }
   bool first_of_node() const { return communicators_.all->node()->rank() == 0; }
   void charge(MemoryKind kind, const Tensor& tensor) { meter_.add(kind, static_cast<int64_t>(tensor.nbytes())); }
   Tensor zeros(int64_t numel, at::ScalarType dtype) const { return at::zeros({numel}, at::TensorOptions(dtype).device(device())); }
@@ -186,8 +188,7 @@ class Factory {
 
   Tensor shard(const GroupLayout& layout, const GroupSharding& sharding) {
     const int64_t numel = owned(layout, sharding).size();
-    Tensor part = options_.offload_parameters && !device().is_cpu() ? at::zeros({numel}, at::TensorOptions(layout.dtype))
-                                                                    : for_shards(numel, layout.dtype);
+    Tensor part = offloads() ? at::zeros({numel}, at::TensorOptions(layout.dtype)) : for_shards(numel, layout.dtype);
     charge(MemoryKind::parameters, part);
     return part;
   }
