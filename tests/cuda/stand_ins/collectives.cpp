@@ -9,11 +9,13 @@
 #include "../../../src/parallel/slot_ring.h"
 #include "levin/comm/node_group.h"
 #include "nccl_job.h"
+#include "nccl_start.h"
 
 using levin::ReduceOp, levin::Tensor, levin::Transfer;
 using levin::test::all_are, levin::test::check_throws, levin::test::device_tensor, levin::test::fill, levin::test::fill_up,
     levin::test::NcclJob, levin::test::values;
 using stand_in::nccl_findings, stand_in::nccl_settings;
+using namespace std::chrono_literals;
 
 BOOST_AUTO_TEST_SUITE(cuda_stand_ins)
 
@@ -131,6 +133,23 @@ BOOST_AUTO_TEST_CASE(unsupported_tensors_are_refused) {
   check_throws<levin::UsageError>([&] { ranks.all_gather(tensor, device_tensor(2)); }, {"whole", "part"});
   check_throws<levin::UsageError>([&] { ranks.gather_shared(tensor, ""); }, {"all_gather"});
   check_throws<levin::UsageError>([&] { ranks.all_reduce(Tensor()); }, {"undefined"});
+}
+
+// As above 1,024 ranks.
+BOOST_AUTO_TEST_CASE(several_ids_start_one_communicator) {
+  BOOST_TEST(levin::number_of_ids(1) == 1);
+  BOOST_TEST(levin::number_of_ids(1024) == 1);
+  BOOST_TEST(levin::number_of_ids(1025) == 3);
+  BOOST_TEST(levin::number_of_ids(4096) == 8);
+  NcclJob job;
+  std::vector<ncclUniqueId> ids(2);
+  for (auto& id : ids) {
+    if (job.rank() == 0) BOOST_REQUIRE(ncclGetUniqueId(&id) == ncclSuccess);
+    MPI_Bcast(&id, sizeof(id), MPI_BYTE, 0, levin::test::runtime().communicator());
+  }
+  const auto link = levin::NcclLink::connect(ids, job.rank(), job.size(), {c10::Device(c10::kCUDA, 0), [] {}, 10s, "", "of two ids"});
+  BOOST_TEST(link->failure() == "");
+  BOOST_TEST(stand_in::communicator_names().back() == "of two ids");
 }
 
 BOOST_AUTO_TEST_CASE(splits_have_names_and_share_resources) {
