@@ -147,9 +147,7 @@ class Factory {
                                                  : zeros(owned_range.size(), layout.dtype);
     if (!in_place) charge(MemoryKind::gradients, mean);
     switch (sharding.reducer) {
-      case Reducer::sharded:
-        return std::make_unique<ShardedReducer>(std::move(buffer), std::move(mean), communicators_, layout, sharding.reduce_dtype,
-                                                ring_for(pools_.gradients, layout.bytes(sharding.compute_dtype)));
+      case Reducer::sharded: return sharded_reducer(std::move(buffer), std::move(mean), layout, sharding);
       case Reducer::peer_read:
         return std::make_unique<PeerReadReducer>(std::move(gradients), std::move(mean), communicators_, std::move(peers));
       case Reducer::reduce_scatter: return std::make_unique<ReduceScatterReducer>(std::move(gradients), std::move(mean), communicators_);
@@ -191,6 +189,16 @@ class Factory {
     Tensor part = offloads() ? at::zeros({numel}, at::TensorOptions(layout.dtype)) : for_shards(numel, layout.dtype);
     charge(MemoryKind::parameters, part);
     return part;
+  }
+
+  std::unique_ptr<GradientReducer> sharded_reducer(FlatBuffer gradients, Tensor mean, const GroupLayout& layout,
+                                                   const GroupSharding& sharding) {
+    const auto dtype = sharding.reduce_dtype;
+    auto* ring = ring_for(pools_.gradients, layout.bytes(dtype));
+    FlatBuffer converted;
+    if (ring && dtype != sharding.compute_dtype) converted = FlatBuffer(layout.numel, dtype, device(), MemoryKind::gradients, pools_.own);
+    return std::make_unique<ShardedReducer>(std::move(gradients), std::move(mean), communicators_, layout, dtype, ring,
+                                            std::move(converted));
   }
 
   std::unique_ptr<ParameterStore> node_shared(const GroupLayout& layout, const GroupSharding& sharding) {
@@ -251,7 +259,7 @@ std::vector<RingSize> arena_rings(const std::vector<GroupLayout>& layout, const 
   const bool parameters = kind == MemoryKind::parameters;
   for (size_t g = 0; g < layout.size(); g++)
     if (parameters ? sharding[g].store == Store::sharded : layout[g].trained && sharding[g].drops_gradients())
-      bytes.push_back(CollectiveArena::padded(layout[g].bytes(sharding[g].compute_dtype)));
+      bytes.push_back(CollectiveArena::padded(layout[g].bytes(parameters ? sharding[g].compute_dtype : sharding[g].reduce_dtype)));
   return ring_sizes(bytes, parameters ? slots.parameters : slots.gradients);
 }
 

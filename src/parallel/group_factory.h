@@ -33,7 +33,7 @@ struct ArenaSlots {
   size_t parameters = SIZE_MAX, gradients = SIZE_MAX;
 };
 ArenaSlots arena_slots(const ShardingPlan& plan, const Ranks& ranks);
-/// The rings of the arena of ranks that share no memory, for parameters or gradients of sharded groups.
+/// The rings of the arena of ranks that share no memory, for parameters of sharded groups, or their gradients as they are sent.
 std::vector<RingSize> arena_rings(const std::vector<GroupLayout>& layout, const std::vector<GroupSharding>& sharding, MemoryKind kind,
                                   const ArenaSlots& slots);
 

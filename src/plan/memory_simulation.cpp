@@ -46,7 +46,7 @@ void MemorySimulation::allocate(const GroupLayout& layout, const GroupSharding& 
   if (!layout.trained) return;
   if (!sharding.drops_gradients())
     add(MemoryKind::gradients, bytes);
-  else if (!in_slots)
+  else if (!in_slots || sharding.reduce_dtype != sharding.compute_dtype)  // else they are collected in a slot
     gradients_.back() = buffer(MemoryKind::gradients, pool_);
   if (sharding.reducer != Reducer::local && sharding.reducer != Reducer::all_reduce)
     add(MemoryKind::gradients, owned_bytes(layout, sharding));
