@@ -1,6 +1,7 @@
 #include "nccl_memory.h"
 
 #include <ATen/ops/from_blob.h>
+#include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAGuard.h>
 
 #include <algorithm>
@@ -11,6 +12,17 @@
 #include "levin/comm/host_values.h"
 
 namespace levin {
+namespace {
+
+// Null without memory. What LibTorch's allocator keeps for later is free for NCCL's after emptyCache alone.
+void* allocate_bytes(size_t bytes) {
+  void* data = nullptr;
+  if (ncclMemAlloc(&data, bytes) == ncclSuccess) return data;
+  c10::cuda::CUDACachingAllocator::emptyCache();
+  return ncclMemAlloc(&data, bytes) == ncclSuccess ? data : nullptr;
+}
+
+}  // namespace
 
 Tensor NcclMemory::allocate(int64_t numel, at::ScalarType dtype, Communicator& host) {
   const size_t bytes = static_cast<size_t>(numel) * c10::elementSize(dtype);
@@ -18,7 +30,7 @@ Tensor NcclMemory::allocate(int64_t numel, at::ScalarType dtype, Communicator& h
   free_retired();
   free_windows(host);
   Block block;
-  if (ncclMemAlloc(&block.data, bytes) != ncclSuccess) block.data = nullptr;
+  block.data = allocate_bytes(bytes);
   if (all_min(host, block.data ? 1 : 0) == 0) {
     if (block.data) ncclMemFree(block.data);
     return {};
