@@ -19,7 +19,9 @@ void* allocate_bytes(size_t bytes) {
   void* data = nullptr;
   if (ncclMemAlloc(&data, bytes) == ncclSuccess) return data;
   c10::cuda::CUDACachingAllocator::emptyCache();
-  return ncclMemAlloc(&data, bytes) == ncclSuccess ? data : nullptr;
+  if (ncclMemAlloc(&data, bytes) == ncclSuccess) return data;
+  cudaGetLastError();  // else LibTorch's next launch finds it
+  return nullptr;
 }
 
 }  // namespace
