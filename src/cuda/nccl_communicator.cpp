@@ -13,6 +13,7 @@
 #include "levin/comm/topology.h"
 #include "nccl_arguments.h"
 #include "nccl_start.h"
+#include "versions.h"
 
 namespace levin {
 namespace {
@@ -75,8 +76,6 @@ Poll poll_of(const std::shared_ptr<Communicator>& host) {
   };
 }
 
-bool mpi_is_for_threads(const MpiRuntime& runtime) { return runtime.thread_level() >= MPI_THREAD_MULTIPLE; }
-
 Tensor plain_zeros(int64_t numel, at::ScalarType dtype, c10::Device device) {
   const size_t bytes = static_cast<size_t>(numel) * c10::elementSize(dtype);
   auto memory = c10::cuda::CUDACachingAllocator::get()->allocate(bytes);
@@ -98,9 +97,11 @@ std::unique_ptr<NcclCommunicator> NcclCommunicator::create(const MpiRuntime& run
   const auto topology = Topology::discover(runtime);
   std::shared_ptr<Communicator> host = Communicator::create_cpu(runtime, options.window_directory);
   take_device(runtime, *host->node(), device);
+  auto names = levin::rank_names(topology);
+  check_versions(runtime, topology, names);
   const auto ids = share_ids(runtime);
-  Parts parts{host, nullptr, MPI_COMM_NULL, options.timeout, "world", levin::rank_names(topology), levin::ranks_and_hosts(topology)};
-  if (mpi_is_for_threads(runtime)) check_mpi(MPI_Comm_dup(runtime.communicator(), &parts.roll_call), "MPI_Comm_dup");
+  Parts parts{host, nullptr, MPI_COMM_NULL, options.timeout, "world", std::move(names), levin::ranks_and_hosts(topology)};
+  if (runtime.thread_level() >= MPI_THREAD_MULTIPLE) check_mpi(MPI_Comm_dup(runtime.communicator(), &parts.roll_call), "MPI_Comm_dup");
   try {
     const auto& self = parts.rank_names[static_cast<size_t>(runtime.rank())];
     parts.link =

@@ -52,7 +52,7 @@ class NcclCommunicator final : public Communicator {
   Work transfer(std::span<const Transfer> transfers, std::string_view label) override;
   /// On the host; work that is queued on the GPUs may not be done.
   void barrier(std::string_view label) override;
-  /// From ncclMemAlloc and registered on all ranks, where all of them can; else LibTorch's on all.
+  /// From ncclMemAlloc, and a symmetric window or registered on all ranks, where all of them can; else LibTorch's memory on all.
   Tensor allocate(int64_t numel, at::ScalarType dtype) override;
   std::unique_ptr<Communicator> split(int color, int key) override;
   void abort(const std::string& reason) noexcept override;

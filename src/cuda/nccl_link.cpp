@@ -59,40 +59,66 @@ std::shared_ptr<NcclLink> NcclLink::connect(std::span<const ncclUniqueId> ids, i
   return link;
 }
 
+ncclResult_t NcclLink::manage(const char* name, const Options& options, std::function<ncclResult_t(ncclComm_t)> call,
+                              std::function<void()> discard) {
+  const std::unique_lock lock(mutex_);
+  // On every way out but the last the thread is in NCCL with this communicator, or has aborted it.
+  const ncclComm_t link = link_.exchange(nullptr);
+  if (!link || aborted_) {
+    link_ = link;
+    options_.poll();
+    throw CudaError(fmt::format("{} after the communicator was aborted", name));
+  }
+  const auto code = call_with_limit(
+      options.device, options.limit, options.poll, [link, call = std::move(call)] { return call(link); },
+      [link, discard = std::move(discard)](ncclResult_t late) {
+        if (late == ncclSuccess) discard();
+        ncclCommAbort(link);
+      });
+  if (!code) throw missing_ranks(name, options);
+  link_ = link;
+  if (aborted_) ncclCommAbort(link_.exchange(nullptr));  // meanwhile
+  return *code;
+}
+
 std::shared_ptr<NcclLink> NcclLink::split(int color, int key, Options options) {
   std::shared_ptr<NcclLink> child(new NcclLink(std::move(options)));
   struct Split {
-    ncclComm_t parent;
     std::string name;
     ncclComm_t made = nullptr;
   };
-  const std::unique_lock lock(mutex_);
-  // On every way out but the last the thread is in NCCL with this communicator, or has aborted it.
-  const auto state = std::make_shared<Split>(Split{link_.exchange(nullptr), child->options_.name});
-  if (!state->parent || aborted_) {
-    link_ = state->parent;
-    throw CudaError("ncclCommSplit after the communicator was aborted");
-  }
-  const auto call = [state, color, key] {
+  const auto state = std::make_shared<Split>(Split{child->options_.name});
+  const auto call = [state, color, key](ncclComm_t parent) {
     LinkConfig config(state->name);
     config.config.splitShare = 1;
-    return ncclCommSplit(state->parent, color, key, &state->made, &config.config);
+    return ncclCommSplit(parent, color, key, &state->made, &config.config);
   };
-  const auto& its = child->options_;
-  const auto code = call_with_limit(its.device, its.limit, its.poll, call, [state](ncclResult_t late) {
-    abort_late(late, state->made);
-    ncclCommAbort(state->parent);
+  const auto code = manage("ncclCommSplit", child->options_, call, [state] {
+    if (state->made) ncclCommAbort(state->made);
   });
-  if (!code) throw missing_ranks("ncclCommSplit", its);
-  link_ = state->parent;
-  check_nccl(*code, "ncclCommSplit", state->parent);
+  check_nccl(code, "ncclCommSplit", link_);
   child->link_ = state->made;
-  if (aborted_) {  // meanwhile
-    ncclCommAbort(link_.exchange(nullptr));
-    child->abort();
-  }
+  if (aborted_) child->abort();
   return child;
 }
+
+#if NCCL_VERSION_CODE >= NCCL_VERSION(2, 27, 0)
+void* NcclLink::register_window(void* data, size_t bytes) {
+  const auto window = std::make_shared<ncclWindow_t>(nullptr);
+  const auto call = [window, data, bytes](ncclComm_t link) {
+    return ncclCommWindowRegister(link, data, bytes, window.get(), NCCL_WIN_COLL_SYMMETRIC);
+  };
+  const auto code = manage("ncclCommWindowRegister", options_, call, [] {});
+  return code == ncclSuccess ? *window : nullptr;
+}
+
+void NcclLink::deregister_window(void* window) noexcept {
+  try_run([window](ncclComm_t link) { return ncclCommWindowDeregister(link, static_cast<ncclWindow_t>(window)); });
+}
+#else
+void* NcclLink::register_window(void*, size_t) { return nullptr; }
+void NcclLink::deregister_window(void*) noexcept {}
+#endif
 
 NcclLink::~NcclLink() { close(); }
 

@@ -31,6 +31,10 @@ class NcclLink {
   static std::shared_ptr<NcclLink> connect(std::span<const ncclUniqueId> ids, int rank, int size, Options options);
   /// Collective; ranks of equal color, ordered by key. The child shares this one's resources where NCCL can.
   std::shared_ptr<NcclLink> split(int color, int key, Options options);
+  /// Makes memory of ncclMemAlloc a symmetric window. Collective. Null where this rank or its NCCL cannot: the ranks then agree on what to
+  /// do.
+  void* register_window(void* data, size_t bytes);
+  void deregister_window(void* window) noexcept;
   ~NcclLink();
   NcclLink(const NcclLink&) = delete;
   NcclLink& operator=(const NcclLink&) = delete;
@@ -48,11 +52,15 @@ class NcclLink {
 
  private:
   explicit NcclLink(Options options) : options_(std::move(options)) {}
+  /// The result of a call that waits for other ranks and has the communicator to itself. Where it returns after the limit, or after an
+  /// abort, `discard` takes back what it has made.
+  ncclResult_t manage(const char* name, const Options& options, std::function<ncclResult_t(ncclComm_t)> call,
+                      std::function<void()> discard);
 
   Options options_;
   std::timed_mutex mutex_;                  // NCCL takes one call at a time
   std::atomic<bool> aborted_ = false;       // or about to be
-  std::atomic<ncclComm_t> link_ = nullptr;  // null during a split, when NCCL cannot abort, and at the end
+  std::atomic<ncclComm_t> link_ = nullptr;  // null in manage(), when NCCL cannot abort, and at the end
 };
 
 }  // namespace levin

@@ -1,6 +1,6 @@
 #include "nccl_start.h"
 
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cstring>

@@ -1,5 +1,6 @@
 #include "nccl_watch.h"
 
+#include <fmt/ranges.h>
 #include <sys/prctl.h>
 
 #include "levin/comm/node_group.h"

@@ -65,8 +65,8 @@ class FusedSgd : public FlatOptimizer {
   }
 
   // The first gradient becomes the momentum, which with dampening is not the sum of that gradient's part and a momentum of zeros.
-  bool skips_on_device() const override { return config_.momentum == 0 || config_.dampening == 0; }
   void step_unless(const Tensor& skip, const std::vector<SliceUpdate>& slices) const override {
+    if (config_.momentum != 0 && config_.dampening != 0) return FlatOptimizer::step_unless(skip, slices);
     for (const auto& slice : slices) {
       count_step_unless(slice.state, skip);
       update(slice.parameters, slice.gradients, slice.state, slice.lr, slice.weight_decay, /*first=*/false, skip);
@@ -98,7 +98,6 @@ class FusedAdam : public FlatOptimizer {
   }
 
   void step_all(const std::vector<SliceUpdate>& slices) const override { step_together(slices, std::nullopt); }
-  bool skips_on_device() const override { return true; }
   void step_unless(const Tensor& skip, const std::vector<SliceUpdate>& slices) const override { step_together(slices, skip); }
 
  private:
@@ -156,7 +155,6 @@ class FusedAdagrad : public FlatOptimizer {
     update(parameters, gradients, state, step_of(state), lr, weight_decay);
   }
 
-  bool skips_on_device() const override { return true; }
   void step_unless(const Tensor& skip, const std::vector<SliceUpdate>& slices) const override {
     for (const auto& slice : slices) {
       const Tensor steps = slice.state.device_step.add(1);
@@ -294,10 +292,6 @@ OptimizerState FlatOptimizer::make_state(const Tensor& parameters) const {
 
 void FlatOptimizer::step_all(const std::vector<SliceUpdate>& slices) const {
   for (const auto& slice : slices) step(slice.parameters, slice.gradients, slice.state, slice.lr, slice.weight_decay);
-}
-
-void FlatOptimizer::step_unless(const Tensor&, const std::vector<SliceUpdate>&) const {
-  throw UsageError("optim", "this optimizer skips no updates on a device", "ask skips_on_device first");
 }
 
 void LayerWiseOptimizer::step(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, double lr,

@@ -2,10 +2,12 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
+#include <c10/core/GradMode.h>
 
 #include <utility>
 
 #include "levin/comm/shared_buffer_pool.h"
+#include "slot_ring.h"
 
 namespace levin {
 namespace {
@@ -71,14 +73,57 @@ FlatBuffer& FlatBuffer::operator=(FlatBuffer&& other) noexcept {
   return *this;
 }
 
-void FlatBuffer::fill() {
-  if (filled_ || !defined()) return;
+void FlatBuffer::use_ring(SlotRing* ring, std::function<void()> settle) {
+  ring_ = ring;
+  settle_ = std::move(settle);
+}
+
+void FlatBuffer::fill_with(c10::DataPtr memory) {
   auto* storage = tensor_.storage().unsafeGetStorageImpl();
-  storage->set_data_ptr_noswap(node_pool_ ? c10::DataPtr(node_pool_->acquire(id_), at::kCPU)
-                                          : pool_->acquire(bytes_, tensor_.device(), kind_));
-  if (node_pool_ && pool_) pool_->acquire(bytes_, at::kMeta, kind_);
+  storage->set_data_ptr_noswap(std::move(memory));
   storage->set_nbytes(bytes_);
   filled_ = true;
+}
+
+void FlatBuffer::fill() {
+  if (filled_ || !defined()) return;
+  if (node_pool_) {
+    fill_with({node_pool_->acquire(id_), at::kCPU});
+    if (pool_) pool_->acquire(bytes_, at::kMeta, kind_);
+    return;
+  }
+  if (ring_) {
+    slot_ = ring_->reserve(*this);
+    reserved_ = true;
+  }
+  fill_with(slot_ ? ring_->memory(*slot_) : pool_->acquire(bytes_, tensor_.device(), kind_));
+}
+
+void FlatBuffer::fill_for_collective() {
+  if (!ring_) return fill();
+  if (std::exchange(reserved_, false)) ring_->forget_reservation();
+  const size_t slot = ring_->take_turn(*this);
+  if (slot_ == slot) return;
+  if (filled_) return move_to(slot);
+  slot_ = slot;
+  fill_with(ring_->memory(slot));
+}
+
+void FlatBuffer::move_out() {
+  if (settle_) settle_();
+  move_to(std::nullopt);
+}
+
+void FlatBuffer::move_to(std::optional<size_t> slot) {
+  const at::NoGradGuard no_grad;
+  c10::DataPtr memory = slot ? ring_->memory(*slot) : pool_->acquire(bytes_, tensor_.device(), kind_);
+  at::for_blob(memory.get(), tensor_.sizes()).options(tensor_.options()).target_device(tensor_.device()).make_tensor().copy_(tensor_);
+  auto before = tensor_.storage().unsafeGetStorageImpl()->set_data_ptr(std::move(memory));
+  if (slot_)
+    ring_->release(*slot_);
+  else
+    pool_->release(std::move(before), bytes_, tensor_.device(), kind_);
+  slot_ = slot;
 }
 
 Tensor FlatBuffer::shared_view() const {
@@ -91,7 +136,11 @@ void FlatBuffer::drop() {
   auto* storage = tensor_.storage().unsafeGetStorageImpl();
   auto memory = storage->set_data_ptr(c10::DataPtr(nullptr, tensor_.device()));
   if (node_pool_) node_pool_->release(id_);
-  if (pool_) pool_->release(std::move(memory), bytes_, node_pool_ ? at::kMeta : tensor_.device(), kind_);
+  if (std::exchange(reserved_, false)) ring_->forget_reservation();
+  if (slot_)
+    ring_->release(*std::exchange(slot_, std::nullopt));
+  else if (pool_)
+    pool_->release(std::move(memory), bytes_, node_pool_ ? at::kMeta : tensor_.device(), kind_);
   storage->set_nbytes(0);
   filled_ = false;
 }

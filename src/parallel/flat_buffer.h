@@ -2,7 +2,9 @@
 #include <c10/core/Allocator.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "levin/core/tensor.h"
@@ -11,6 +13,7 @@
 namespace levin {
 
 class SharedBufferPool;
+class SlotRing;
 
 /// Memory that flat buffers freed, for the next buffer of the same size: units come in few sizes, and the first touch of new pages costs
 /// more than the copy into them. The meter counts pooled memory until it is freed.
@@ -60,7 +63,18 @@ class FlatBuffer {
   void fill();  ///< acquires memory; nothing if filled
   void drop();  ///< releases it; nothing if not filled
 
+  /// Takes turns in `ring`, which outlives it. `settle` makes the current stream wait for a collective on the buffer: it is called before
+  /// the buffer moves out of its slot. Once, where it stays: a ring knows a buffer by its address.
+  void use_ring(SlotRing* ring, std::function<void()> settle);
+  /// Just before a collective on it: fills it, in its ring's next slot. Values of a filled buffer move with it, on the current stream.
+  void fill_for_collective();
+  /// Another buffer has the turn of this one's slot. For SlotRing.
+  void move_out();
+
  private:
+  void fill_with(c10::DataPtr memory);
+  void move_to(std::optional<size_t> slot);
+
   Tensor tensor_;
   size_t bytes_ = 0;
   MemoryKind kind_ = MemoryKind::parameters;
@@ -68,6 +82,10 @@ class FlatBuffer {
   std::shared_ptr<SharedBufferPool> node_pool_;
   size_t id_ = 0;
   bool filled_ = false;
+  SlotRing* ring_ = nullptr;
+  std::function<void()> settle_;
+  std::optional<size_t> slot_;  // of the ring; nothing: memory of the pool
+  bool reserved_ = false;       // filled ahead of its turn
 };
 
 }  // namespace levin

@@ -73,11 +73,16 @@ void GradientReducer::average(double factor, const Tensor& device_factor) {
 void PeerReadReducer::average(double factor, const Tensor&) { scaled_sum(mean_, peers_, factor); }
 
 ShardedReducer::ShardedReducer(FlatBuffer gradients, Tensor mean, GroupCommunicators communicators, const GroupLayout& layout,
-                               at::ScalarType reduce_dtype)
+                               at::ScalarType reduce_dtype, SlotRing* ring, FlatBuffer converted)
     : GradientReducer(gradients.tensor(), std::move(mean), communicators),
       buffer_(std::move(gradients)),
+      converted_(std::move(converted)),
       gaps_(gaps_of(layout)),
-      reduce_dtype_(reduce_dtype) {}
+      reduce_dtype_(reduce_dtype) {
+  (converted_.defined() ? converted_ : buffer_).use_ring(ring, [this] {
+    if (work_) work_->wait();
+  });
+}
 
 // Reused memory may hold anything, and the gaps are summed, too.
 void ShardedReducer::acquire() {
@@ -88,7 +93,15 @@ void ShardedReducer::acquire() {
 
 void ShardedReducer::start() {
   const at::NoGradGuard no_grad;
-  sent_ = gradients_.to(reduce_dtype_);
+  acquire();
+  if (converted_.defined()) {
+    converted_.fill_for_collective();
+    sent_ = converted_.tensor();
+    sent_.copy_(gradients_);
+  } else {
+    buffer_.fill_for_collective();
+    sent_ = gradients_.to(reduce_dtype_);
+  }
   const bool direct = !accumulated_ && reduce_dtype_ == mean_.scalar_type();
   received_ = direct ? mean_ : at::empty(mean_.sizes(), sent_.options());
   work_ = communicators_.shard->reduce_scatter(received_, sent_);
@@ -101,7 +114,7 @@ bool ShardedReducer::finish() {
   if (!received_.is_same(mean_)) accumulated_ ? mean_.add_(received_) : mean_.copy_(received_);
   sent_.reset(), received_.reset();
   accumulated_ = true;
-  buffer_.drop();
+  buffer_.drop(), converted_.drop();
   return true;
 }
 
@@ -113,7 +126,7 @@ void ShardedReducer::scale(double factor, const Tensor& device_factor) {
 void ShardedReducer::reset() {
   GradientReducer::reset();
   sent_.reset(), received_.reset();
-  buffer_.drop();
+  buffer_.drop(), converted_.drop();
   accumulated_ = false;
 }
 

@@ -90,9 +90,10 @@ class PeerReadReducer final : public GradientReducer {
 /// of a step's backwards.
 class ShardedReducer final : public GradientReducer {
  public:
-  /// Gradients are summed between ranks in `reduce_dtype`.
+  /// Gradients are summed between ranks in `reduce_dtype`. `ring`: where they are sent from; null: from any memory. `converted` [numel] in
+  /// `reduce_dtype`, for gradients in another that are sent from a ring.
   ShardedReducer(FlatBuffer gradients, Tensor mean, GroupCommunicators communicators, const GroupLayout& layout,
-                 at::ScalarType reduce_dtype);
+                 at::ScalarType reduce_dtype, SlotRing* ring = nullptr, FlatBuffer converted = {});
   void acquire() override;
   void release() override { buffer_.drop(); }
   void start() override;
@@ -101,7 +102,7 @@ class ShardedReducer final : public GradientReducer {
   void reset() override;
 
  private:
-  FlatBuffer buffer_;
+  FlatBuffer buffer_, converted_;
   std::vector<Range> gaps_;  // elements of no parameter
   at::ScalarType reduce_dtype_;
   Tensor sent_, received_;    // in flight

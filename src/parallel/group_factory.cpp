@@ -3,6 +3,10 @@
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
 
+#include <algorithm>
+#include <optional>
+#include <utility>
+
 #include "levin/comm/host_values.h"
 #include "levin/core/error.h"
 
@@ -12,6 +16,28 @@ namespace {
 using Publish = GroupSharding::Publish;
 using Reducer = GroupSharding::Reducer;
 using Store = GroupSharding::Store;
+
+// What the factory cuts from an arena; arena_bytes counts it.
+bool gathers_in_place(const GroupSharding& group) { return group.store == Store::replicated && group.publish == Publish::all_gather; }
+bool reduces_whole(const GroupSharding& group) { return group.reducer == Reducer::all_reduce || group.reducer == Reducer::reduce_scatter; }
+bool has_mean(const GroupSharding& group) { return group.reducer == Reducer::reduce_scatter || group.reducer == Reducer::sharded; }
+
+int64_t arena_bytes(const std::vector<GroupLayout>& layout, const std::vector<GroupSharding>& sharding, bool offloads,
+                    const ArenaSlots& slots) {
+  int64_t total = 0;
+  const auto add = [&](bool used, int64_t bytes) { total += used ? CollectiveArena::padded(bytes) : 0; };
+  for (size_t g = 0; g < layout.size(); g++) {
+    const auto& group = sharding[g];
+    const int64_t whole = layout[g].bytes(layout[g].dtype), part = whole / group.shards;
+    add(gathers_in_place(group), whole);
+    add(group.store == Store::sharded && !offloads, part);
+    add(layout[g].trained && reduces_whole(group), whole);
+    add(layout[g].trained && has_mean(group), part);
+  }
+  for (const auto kind : {MemoryKind::parameters, MemoryKind::gradients})
+    for (const auto& ring : arena_rings(layout, sharding, kind, slots)) total += ring.slot_bytes * static_cast<int64_t>(ring.slots);
+  return total;
+}
 
 // The window lives as long as a tensor on it.
 Tensor tensor_on(const std::shared_ptr<SharedWindow>& window, int rank, int64_t numel, at::ScalarType dtype) {
@@ -59,6 +85,20 @@ class Factory {
     return pools_.node != nullptr;
   }
 
+  // Between devices.
+  void make_arena(const std::vector<GroupLayout>& layout, const std::vector<GroupSharding>& sharding) {
+    pools_.parameters.clear(), pools_.gradients.clear();
+    if (groups_.ranks().share_memory || communicators_.shard->size() == 1) return;
+    const int64_t bytes = arena_bytes(layout, sharding, offloads(), options_.slots);
+    if (bytes == 0) return;
+    arena_.emplace(*communicators_.shard, bytes);
+    const auto make = [&](std::vector<std::unique_ptr<SlotRing>>& rings, MemoryKind kind) {
+      make_rings(rings, kind, arena_rings(layout, sharding, kind, options_.slots));
+    };
+    make(pools_.parameters, MemoryKind::parameters);
+    make(pools_.gradients, MemoryKind::gradients);
+  }
+
   // Null without room.
   std::unique_ptr<ParameterStore> store(const GroupLayout& layout, const GroupSharding& sharding) {
     switch (sharding.store) {
@@ -66,7 +106,8 @@ class Factory {
       case Store::sharded: {
         FlatBuffer whole(layout.numel, sharding.compute_dtype, device(), MemoryKind::parameters, pools_.own);
         return std::make_unique<ShardedStore>(std::move(whole), shard(layout, sharding), owned(layout, sharding), communicators_,
-                                              options_.labels.at(static_cast<size_t>(layout.unit)));
+                                              options_.labels.at(static_cast<size_t>(layout.unit)),
+                                              ring_for(pools_.parameters, layout.bytes(sharding.compute_dtype)));
       }
       case Store::node_gathered: {
         FlatBuffer whole(layout.numel, sharding.compute_dtype, MemoryKind::parameters, pools_.node, node_buffers_++,
@@ -76,8 +117,8 @@ class Factory {
       }
       default: break;
     }
-    const bool gathers = sharding.publish == Publish::all_gather;
-    Tensor whole = gathers ? for_collectives(layout.numel, layout.dtype, *communicators_.shard) : zeros(layout.numel, layout.dtype);
+    const bool gathers = gathers_in_place(sharding);
+    Tensor whole = gathers ? for_shards(layout.numel, layout.dtype) : zeros(layout.numel, layout.dtype);
     charge(MemoryKind::parameters, whole);
     return std::make_unique<ReplicatedStore>(std::move(whole), owned(layout, sharding), communicators_, gathers);
   }
@@ -101,11 +142,12 @@ class Factory {
     if (!gradients.defined() && !buffer.defined()) return nullptr;
     if (gradients.defined()) charge(MemoryKind::gradients, gradients);
     const bool in_place = sharding.reducer == Reducer::local || sharding.reducer == Reducer::all_reduce;
-    Tensor mean = in_place ? gradients : zeros(owned_range.size(), layout.dtype);
+    Tensor mean = in_place                       ? gradients
+                  : arena_ && has_mean(sharding) ? arena_->cut(owned_range.size(), layout.dtype)
+                                                 : zeros(owned_range.size(), layout.dtype);
     if (!in_place) charge(MemoryKind::gradients, mean);
     switch (sharding.reducer) {
-      case Reducer::sharded:
-        return std::make_unique<ShardedReducer>(std::move(buffer), std::move(mean), communicators_, layout, sharding.reduce_dtype);
+      case Reducer::sharded: return sharded_reducer(std::move(buffer), std::move(mean), layout, sharding);
       case Reducer::peer_read:
         return std::make_unique<PeerReadReducer>(std::move(gradients), std::move(mean), communicators_, std::move(peers));
       case Reducer::reduce_scatter: return std::make_unique<ReduceScatterReducer>(std::move(gradients), std::move(mean), communicators_);
@@ -116,19 +158,47 @@ class Factory {
 
  private:
   c10::Device device() const { return communicators_.all->device(); }
+  bool offloads() const { return options_.offload_parameters && !device().is_cpu(); }
   bool first_of_node() const { return communicators_.all->node()->rank() == 0; }
   void charge(MemoryKind kind, const Tensor& tensor) { meter_.add(kind, static_cast<int64_t>(tensor.nbytes())); }
   Tensor zeros(int64_t numel, at::ScalarType dtype) const { return at::zeros({numel}, at::TensorOptions(dtype).device(device())); }
+  // Memory for collectives of the shard group.
+  Tensor for_shards(int64_t numel, at::ScalarType dtype) {
+    return arena_ ? arena_->cut(numel, dtype) : for_collectives(numel, dtype, *communicators_.shard);
+  }
+  void make_rings(std::vector<std::unique_ptr<SlotRing>>& rings, MemoryKind kind, const std::vector<RingSize>& sizes) {
+    for (const auto& [slot_bytes, slots] : sizes) {
+      std::vector<Tensor> memory;
+      for (size_t i = 0; i < slots; i++) {
+        memory.push_back(arena_->cut(slot_bytes, at::kByte));
+        charge(kind, memory.back());
+      }
+      rings.push_back(std::make_unique<SlotRing>(std::move(memory)));
+    }
+  }
+  static SlotRing* ring_for(const std::vector<std::unique_ptr<SlotRing>>& rings, int64_t bytes) {
+    const auto found = std::find_if(rings.begin(), rings.end(), [&](const auto& ring) { return ring->slot_bytes() >= bytes; });
+    return found == rings.end() ? nullptr : found->get();
+  }
   Range owned(const GroupLayout& layout, const GroupSharding& sharding) const {
     return sharding.shards > 1 ? layout.shard(communicators_.shard->rank(), sharding.shards) : Range{0, layout.numel};
   }
 
   Tensor shard(const GroupLayout& layout, const GroupSharding& sharding) {
     const int64_t numel = owned(layout, sharding).size();
-    Tensor part = options_.offload_parameters && !device().is_cpu() ? at::zeros({numel}, at::TensorOptions(layout.dtype))
-                                                                    : for_collectives(numel, layout.dtype, *communicators_.shard);
+    Tensor part = offloads() ? at::zeros({numel}, at::TensorOptions(layout.dtype)) : for_shards(numel, layout.dtype);
     charge(MemoryKind::parameters, part);
     return part;
+  }
+
+  std::unique_ptr<GradientReducer> sharded_reducer(FlatBuffer gradients, Tensor mean, const GroupLayout& layout,
+                                                   const GroupSharding& sharding) {
+    const auto dtype = sharding.reduce_dtype;
+    auto* ring = ring_for(pools_.gradients, layout.bytes(dtype));
+    FlatBuffer converted;
+    if (ring && dtype != sharding.compute_dtype) converted = FlatBuffer(layout.numel, dtype, device(), MemoryKind::gradients, pools_.own);
+    return std::make_unique<ShardedReducer>(std::move(gradients), std::move(mean), communicators_, layout, dtype, ring,
+                                            std::move(converted));
   }
 
   std::unique_ptr<ParameterStore> node_shared(const GroupLayout& layout, const GroupSharding& sharding) {
@@ -144,7 +214,7 @@ class Factory {
   // Undefined without room for what must not be private memory, since the node's ranks exchange data through it.
   Tensor whole_gradients(const GroupLayout& layout, const GroupSharding& sharding) {
     if (sharding.reducer == Reducer::local) return zeros(layout.numel, layout.dtype);
-    if (sharding.store != Store::node_shared) return for_collectives(layout.numel, layout.dtype, *communicators_.shard);
+    if (sharding.store != Store::node_shared) return for_shards(layout.numel, layout.dtype);
     try {
       return communicators_.all->allocate(layout.numel, layout.dtype);
     } catch (const IoError&) {  // on all ranks alike
@@ -167,15 +237,38 @@ class Factory {
   MemoryMeter& meter_;
   const FactoryOptions& options_;
   size_t node_buffers_ = 0;
+  std::optional<CollectiveArena> arena_;  // its pieces keep its memory
 };
 
 }  // namespace
+
+// A unit has one group, or two. One more unit is unsharded than is prefetched, and another while it is resharded; gradients of one unit are
+// collected while those of others are reduced, and one more has its first.
+ArenaSlots arena_slots(const ShardingPlan& plan, const Ranks& ranks) {
+  const auto schedule = StepSchedule::options_of(plan, ranks);
+  const size_t groups_of_unit = plan.matrix_dtype() ? 2 : 1;
+  ArenaSlots slots;
+  if (schedule.reshard_after_forward) slots.parameters = (schedule.prefetch + 2) * groups_of_unit;
+  if (schedule.reduce_every_backward) slots.gradients = schedule.in_flight + 2 * groups_of_unit;
+  return slots;
+}
+
+std::vector<RingSize> arena_rings(const std::vector<GroupLayout>& layout, const std::vector<GroupSharding>& sharding, MemoryKind kind,
+                                  const ArenaSlots& slots) {
+  std::vector<int64_t> bytes;
+  const bool parameters = kind == MemoryKind::parameters;
+  for (size_t g = 0; g < layout.size(); g++)
+    if (parameters ? sharding[g].store == Store::sharded : layout[g].trained && sharding[g].drops_gradients())
+      bytes.push_back(CollectiveArena::padded(layout[g].bytes(parameters ? sharding[g].compute_dtype : sharding[g].reduce_dtype)));
+  return ring_sizes(bytes, parameters ? slots.parameters : slots.gradients);
+}
 
 std::vector<GroupStorage> allocate_groups(const std::vector<GroupLayout>& layout, const std::vector<GroupSharding>& sharding,
                                           const ProcessGroups& groups, BufferPools& pools, MemoryMeter& meter,
                                           const FactoryOptions& options) {
   Factory factory(groups, pools, meter, options);
   if (!factory.make_node_pool(layout, sharding)) return {};
+  factory.make_arena(layout, sharding);
   std::vector<GroupStorage> result;
   for (size_t g = 0; g < layout.size(); g++) {
     GroupStorage storage{factory.store(layout[g], sharding[g]), nullptr};

@@ -144,8 +144,6 @@ void GroupOptimizer::step_custom(const std::function<double(double)>& schedule) 
     if (const int64_t steps = custom_->steps(); steps > 0) custom_->set_steps(steps);
 }
 
-bool GroupOptimizer::skips_on_device() const { return !custom_ && (!optimizer_ || optimizer_->skips_on_device()); }
-
 void GroupOptimizer::uncount_update() {
   for (auto* group : trained_)
     for (auto& slice : group->slices()) slice.state.step.sub_(1);
@@ -177,7 +175,7 @@ void GroupOptimizer::update(const std::function<double(double)>& schedule, const
     step_custom(schedule);
   } else if (const auto* layer_wise = dynamic_cast<const LayerWiseOptimizer*>(optimizer_.get())) {
     const auto device = trained_.empty() ? at::Device(at::kCPU) : trained_.front()->mean().device();
-    update_layer_wise(*layer_wise, slices, names_.size(), device, options_of, sum_over_shards);
+    update_layer_wise(*layer_wise, slices, names_.size(), device, options_of, sum_over_shards, skip);
   } else if (optimizer_) {
     std::vector<SliceUpdate> updates;
     for (const auto& [group, slice] : slices) {

@@ -73,7 +73,7 @@ class GroupOptimizer {
   void update(const std::function<double(double)>& schedule, const std::function<void(const Tensor&)>& sum_over_shards,
               const Tensor& skip = {});
   /// Whether update takes `skip` for slices on a device.
-  bool skips_on_device() const;
+  bool skips_on_device() const { return !custom_; }
   /// The last update was skipped.
   void uncount_update();
   /// This rank's shard of each parameter's mean gradient; parameters without elements here are left out.

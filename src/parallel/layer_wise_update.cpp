@@ -48,17 +48,19 @@ Tensor squares_of(const std::vector<Piece>& pieces, size_t parameters, at::Devic
 
 void update_layer_wise(const LayerWiseOptimizer& optimizer, const std::vector<GroupSlice>& slices, size_t parameters, at::Device device,
                        const std::function<ParameterGroupOptions(const FlatGroup::Slice&)>& options,
-                       const std::function<void(const Tensor& squares)>& sum_over_shards) {
+                       const std::function<void(const Tensor& squares)>& sum_over_shards, const Tensor& skip) {
   std::vector<Piece> pieces;
   for (const auto& [group, slice] : slices) {
     const auto [lr, weight_decay] = options(*slice);
     const Range whole = slice->group_range.range;
-    const Tensor direction = optimizer.direction(slice->parameters, slice->gradients, slice->state, weight_decay);
+    auto& [group_range, values, gradients, state] = *slice;
+    const Tensor direction = skip.defined() ? optimizer.direction_unless(skip, values, gradients, state, weight_decay)
+                                            : optimizer.direction(values, gradients, state, weight_decay);
     for (const auto& [parameter, range] : group->layout().parameters) {
       const Range part = intersect(range, whole);
       if (part.size() == 0) continue;
       const auto cut = [&](const Tensor& tensor) { return tensor.narrow(0, part.begin - whole.begin, part.size()); };
-      pieces.push_back({parameter, cut(slice->parameters), cut(direction), lr});
+      pieces.push_back({parameter, cut(values), cut(direction), lr});
     }
   }
   const Tensor squares = squares_of(pieces, parameters, device);

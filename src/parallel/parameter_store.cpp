@@ -43,25 +43,30 @@ Range NodeSharedStore::load_range() const {
   return {part * node->rank(), part * (node->rank() + 1)};
 }
 
-ShardedStore::ShardedStore(FlatBuffer whole, Tensor shard, Range owned, GroupCommunicators communicators, std::string label)
-    : ParameterStore(whole.tensor(), owned, communicators), buffer_(std::move(whole)), shard_(std::move(shard)), label_(std::move(label)) {}
+ShardedStore::ShardedStore(FlatBuffer whole, Tensor shard, Range owned, GroupCommunicators communicators, std::string label, SlotRing* ring)
+    : ParameterStore(whole.tensor(), owned, communicators), buffer_(std::move(whole)), shard_(std::move(shard)), label_(std::move(label)) {
+  buffer_.use_ring(ring, [this] { finish_unshard(); });
+}
 
 void ShardedStore::start_unshard() {
   if (unsharded()) return;
   at::NoGradGuard no_grad;
-  buffer_.fill();
+  buffer_.fill_for_collective();
   all_gather_ = start_all_gather();
 }
 
+// A shard in another dtype, or in host memory, is converted into its place in the whole, and gathered in place.
 Work ShardedStore::start_all_gather() {
-  sent_ = shard_.to(whole_.options());
-  return communicators_.shard->all_gather(whole_, sent_, label_);
+  if (shard_.scalar_type() == whole_.scalar_type() && shard_.device() == whole_.device())
+    return communicators_.shard->all_gather(whole_, shard_, label_);
+  const Tensor part = ParameterStore::shard();
+  part.copy_(shard_);
+  return communicators_.shard->all_gather(whole_, part, label_);
 }
 
 void ShardedStore::finish_unshard() {
   if (!all_gather_) return;
   std::exchange(all_gather_, std::nullopt)->wait();
-  sent_.reset();
 }
 
 void ShardedStore::reshard() {

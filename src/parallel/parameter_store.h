@@ -93,8 +93,8 @@ class NodeSharedStore final : public ParameterStore {
 /// This rank keeps its shard; `whole` is an alias of a buffer that has memory from start_unshard to reshard.
 class ShardedStore : public ParameterStore {
  public:
-  /// `label` names the group's unit where ranks disagree about an all-gather.
-  ShardedStore(FlatBuffer whole, Tensor shard, Range owned, GroupCommunicators communicators, std::string label);
+  /// `label` names the group's unit where ranks disagree about an all-gather. `ring`: where `whole` is gathered; null: in any memory.
+  ShardedStore(FlatBuffer whole, Tensor shard, Range owned, GroupCommunicators communicators, std::string label, SlotRing* ring = nullptr);
   Tensor shard() const final { return shard_; }
   bool unsharded() const final { return buffer_.filled(); }
   bool reshards() const final { return true; }
@@ -112,8 +112,8 @@ class ShardedStore : public ParameterStore {
   virtual void share_initial_whole(bool equal) { ParameterStore::share_initial(equal); }
 
   FlatBuffer buffer_;
-  Tensor shard_, sent_;  // sent_: the shard in the compute dtype, while it is on the way
-  Tensor initial_;       // the whole in the shard's dtype, from begin_write to share_initial
+  Tensor shard_;
+  Tensor initial_;  // the whole in the shard's dtype, from begin_write to share_initial
   std::string label_;
   std::optional<Work> all_gather_;
 };

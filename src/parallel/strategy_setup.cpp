@@ -167,7 +167,8 @@ std::vector<GroupStorage> Strategy::Engine::allocate(const ModelShape& model, st
     layout = make_layout(model.parameters, layout_options(plan, alignment_bytes));
     sharding.clear();
     for (const auto& group : layout) sharding.push_back(shard_group(group, plan, ranks.ranks()));
-    auto storage = allocate_groups(layout, sharding, ranks, *pools, meter, {plan.options.offload_parameters, on_no_space, labels});
+    const FactoryOptions options{plan.options.offload_parameters, on_no_space, labels, arena_slots(plan, ranks.ranks())};
+    auto storage = allocate_groups(layout, sharding, ranks, *pools, meter, options);
     if (storage.size() == layout.size()) return storage;
     log.warning(
         "[parallel] shared memory has no room for what a node's ranks would share of the parameters and gradients; each rank takes private "

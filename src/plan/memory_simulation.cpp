@@ -11,8 +11,11 @@ int64_t owned_bytes(const GroupLayout& layout, const GroupSharding& sharding) { 
 }  // namespace
 
 MemorySimulation::MemorySimulation(const PlanModel& model, const std::vector<GroupLayout>& layout,
-                                   const std::vector<GroupSharding>& sharding, bool charged) {
-  for (size_t g = 0; g < layout.size(); g++) allocate(layout[g], sharding[g], charged);
+                                   const std::vector<GroupSharding>& sharding, bool charged, const std::optional<ArenaSlots>& slots) {
+  for (const auto kind : {MemoryKind::parameters, MemoryKind::gradients})
+    if (slots)
+      for (const auto& ring : arena_rings(layout, sharding, kind, *slots)) add(kind, ring.slot_bytes * static_cast<int64_t>(ring.slots));
+  for (size_t g = 0; g < layout.size(); g++) allocate(layout[g], sharding[g], charged, slots.has_value());
   for (size_t g = 0; g < layout.size(); g++) {  // while values are taken over
     parameters_[g].fill(), gradients_[g].fill();
     note_peak();
@@ -23,7 +26,7 @@ MemorySimulation::MemorySimulation(const PlanModel& model, const std::vector<Gro
       add(MemoryKind::optimizer, model.state_tensors[static_cast<size_t>(layout[g].optimizer)] * owned_bytes(layout[g], sharding[g]));
 }
 
-void MemorySimulation::allocate(const GroupLayout& layout, const GroupSharding& sharding, bool charged) {
+void MemorySimulation::allocate(const GroupLayout& layout, const GroupSharding& sharding, bool charged, bool in_slots) {
   const auto meta = c10::Device(c10::kMeta);
   const int64_t bytes = layout.bytes(sharding.dtype);
   const auto buffer = [&](MemoryKind kind, BufferPool& pool) { return FlatBuffer(layout.numel, sharding.compute_dtype, meta, kind, pool); };
@@ -33,7 +36,7 @@ void MemorySimulation::allocate(const GroupLayout& layout, const GroupSharding& 
     case Store::node_shared: add(MemoryKind::parameters, charged ? bytes : 0); break;
     case Store::sharded:
       add(MemoryKind::parameters, owned_bytes(layout, sharding));
-      parameters_.back() = buffer(MemoryKind::parameters, pool_);
+      if (!in_slots) parameters_.back() = buffer(MemoryKind::parameters, pool_);
       break;
     case Store::node_gathered:
       add(MemoryKind::parameters, owned_bytes(layout, sharding));
@@ -41,10 +44,10 @@ void MemorySimulation::allocate(const GroupLayout& layout, const GroupSharding& 
       break;
   }
   if (!layout.trained) return;
-  if (sharding.drops_gradients())
-    gradients_.back() = buffer(MemoryKind::gradients, pool_);
-  else
+  if (!sharding.drops_gradients())
     add(MemoryKind::gradients, bytes);
+  else if (!in_slots || sharding.reduce_dtype != sharding.compute_dtype)  // else they are collected in a slot
+    gradients_.back() = buffer(MemoryKind::gradients, pool_);
   if (sharding.reducer != Reducer::local && sharding.reducer != Reducer::all_reduce)
     add(MemoryKind::gradients, owned_bytes(layout, sharding));
 }

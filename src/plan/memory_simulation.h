@@ -1,7 +1,9 @@
 #pragma once
+#include <optional>
 #include <vector>
 
 #include "../parallel/flat_buffer.h"
+#include "../parallel/group_factory.h"
 #include "simulated_step.h"
 
 namespace levin::detail {
@@ -9,9 +11,9 @@ namespace levin::detail {
 /// Acquires and releases the memory of a training on one rank as the engine does, from the same pools, but of a device without memory.
 class MemorySimulation {
  public:
-  /// Plays the setup. `charged`: the rank is charged with what its node shares.
-  MemorySimulation(const PlanModel& model, const std::vector<GroupLayout>& layout, const std::vector<GroupSharding>& sharding,
-                   bool charged);
+  /// Plays the setup. `charged`: the rank is charged with what its node shares. `slots`: of the arena of ranks that share no memory.
+  MemorySimulation(const PlanModel& model, const std::vector<GroupLayout>& layout, const std::vector<GroupSharding>& sharding, bool charged,
+                   const std::optional<ArenaSlots>& slots);
   MemorySimulation(const MemorySimulation&) = delete;
   MemorySimulation& operator=(const MemorySimulation&) = delete;
 
@@ -19,7 +21,7 @@ class MemorySimulation {
   const RankMemory& peak() const noexcept { return peak_; }
 
  private:
-  void allocate(const GroupLayout& layout, const GroupSharding& sharding, bool charged);
+  void allocate(const GroupLayout& layout, const GroupSharding& sharding, bool charged, bool in_slots);
   void add(MemoryKind kind, int64_t bytes);
   void note_peak();
 

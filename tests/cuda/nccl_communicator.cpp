@@ -1,11 +1,14 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/full_like.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
+#include "../../src/parallel/flat_buffer.h"
+#include "../../src/parallel/slot_ring.h"
 #include "needs_a_gpu.h"
 
 using levin::ReduceOp, levin::Tensor;
@@ -117,6 +120,61 @@ BOOST_AUTO_TEST_CASE(collectives_on_allocated_memory) {
   memory.fill_(1);
   gpu.ranks->all_reduce(memory).wait();
   BOOST_TEST(memory.min().item<float>() == gpu.ranks->size());
+}
+
+// Twice the same collectives, on memory of the arena's kind and on LibTorch's: the same bits, whatever algorithm NCCL takes.
+BOOST_AUTO_TEST_CASE(allocated_memory_gives_the_values_of_any_memory) {
+  SKIP_WITHOUT_GPUS_FOR_ALL();
+  const Gpu gpu;
+  const int size = gpu.ranks->size(), rank = gpu.ranks->rank();
+  const int64_t part = 1 << 18, whole = part * size;
+  const auto run = [&](const Tensor& full, const Tensor& own) {
+    full.copy_(at::arange(whole, gpu.options(at::kFloat)).remainder_(1000).add_(rank));
+    gpu.ranks->reduce_scatter(own, full).wait();
+    full.narrow(0, rank * part, part).copy_(own);
+    gpu.ranks->all_gather(full, full.narrow(0, rank * part, part)).wait();  // in place
+    gpu.ranks->all_reduce(own).wait();
+    return at::cat({full, own}).cpu();
+  };
+  const auto expected = run(at::zeros({whole}, gpu.options(at::kFloat)), at::zeros({part}, gpu.options(at::kFloat)));
+  for (int round = 0; round < 3; round++) {  // memory is freed and allocated again
+    const Tensor full = gpu.ranks->allocate(whole, at::kFloat), own = gpu.ranks->allocate(part, at::kFloat);
+    BOOST_TEST(at::equal(run(full, own), expected));
+  }
+}
+
+// Gathers of units into slots of an arena, some of which a rank holds for longer.
+BOOST_AUTO_TEST_CASE(slots_of_an_arena) {
+  SKIP_WITHOUT_GPUS_FOR_ALL();
+  const Gpu gpu;
+  const int size = gpu.ranks->size(), rank = gpu.ranks->rank();
+  const int64_t part = 1 << 16, bytes = levin::CollectiveArena::padded(part * size * 4);
+  constexpr int units = 6, slots = 3;
+  levin::CollectiveArena arena(*gpu.ranks, slots * bytes + units * levin::CollectiveArena::padded(part * 4));
+  std::vector<Tensor> memory, shards;
+  for (int i = 0; i < slots; i++) memory.push_back(arena.cut(bytes, at::kByte));
+  for (int i = 0; i < units; i++) shards.push_back(arena.cut(part, at::kFloat).fill_(units * rank + i));
+  levin::MemoryMeter meter;
+  levin::BufferPool pool(meter);
+  levin::SlotRing ring(memory);
+  std::vector<levin::FlatBuffer> buffers;
+  buffers.reserve(units);
+  for (int i = 0; i < units; i++)
+    buffers.emplace_back(part * size, at::kFloat, gpu.device, levin::MemoryKind::parameters, pool).use_ring(&ring, [] {});
+  for (int round = 0; round < 3; round++) {
+    for (size_t unit = 0; unit < units; unit++) {
+      buffers[unit].fill_for_collective();
+      gpu.ranks->all_gather(buffers[unit].tensor(), shards[unit]).wait();
+      const size_t kept = rank == size - 1 ? units : 1;
+      if (unit >= kept) buffers[unit - kept].drop();
+    }
+    for (size_t unit = rank == size - 1 ? 0 : units - 1; unit < units; unit++)
+      for (int other = 0; other < size; other++) {
+        const Tensor values = buffers[unit].tensor().narrow(0, other * part, part);
+        BOOST_TEST(at::equal(values, at::full_like(values, units * other + static_cast<int>(unit))));
+      }
+    for (auto& buffer : buffers) buffer.drop();
+  }
 }
 
 BOOST_AUTO_TEST_CASE(unsupported_tensors_are_refused) {

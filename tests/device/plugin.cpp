@@ -201,7 +201,7 @@ BOOST_AUTO_TEST_CASE(no_step_waits_for_itself) {
     for (const auto policy : {NonfiniteGradients::ignore, NonfiniteGradients::skip, NonfiniteGradients::error})
       for (const levin::OptimizerSpec& spec :
            {levin::OptimizerSpec(levin::AdamW{.lr = 0.01}), levin::OptimizerSpec(levin::SGD{.lr = 0.01, .momentum = 0.9}),
-            levin::OptimizerSpec(levin::Adagrad{.lr = 0.01})}) {
+            levin::OptimizerSpec(levin::Adagrad{.lr = 0.01}), levin::OptimizerSpec(levin::LAMB{.lr = 0.01})}) {
         auto config = config_on(host_memory());
         config.session.strategy = strategy;
         config.session.nonfinite_gradients = policy;
@@ -223,7 +223,9 @@ BOOST_AUTO_TEST_CASE(no_step_waits_for_itself) {
 BOOST_AUTO_TEST_CASE(skipped_steps_are_those_of_the_cpu) {
   for (const levin::OptimizerSpec& spec :
        {levin::OptimizerSpec(levin::AdamW{.lr = 0.01}), levin::OptimizerSpec(levin::SGD{.lr = 0.01, .momentum = 0.9}),
-        levin::OptimizerSpec(levin::Adagrad{.lr = 0.01}), levin::OptimizerSpec(levin::RMSprop{.lr = 0.01})})
+        levin::OptimizerSpec(levin::SGD{.lr = 0.01, .momentum = 0.9, .dampening = 0.5}), levin::OptimizerSpec(levin::Adagrad{.lr = 0.01}),
+        levin::OptimizerSpec(levin::RMSprop{.lr = 0.01, .momentum = 0.9}), levin::OptimizerSpec(levin::Lion{.lr = 0.001}),
+        levin::OptimizerSpec(levin::LAMB{.lr = 0.01})})
     for (const int64_t bad_step : {1, 3, 5, 10}) {
       const auto run = [&](const std::string& accelerator) {
         auto config = config_on(accelerator);

@@ -36,10 +36,9 @@ class FlatOptimizer {
   virtual void step(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, double lr, double weight_decay) const = 0;
   /// Updates slices that do not overlap; those on a device together, where a launch can take several.
   virtual void step_all(const std::vector<SliceUpdate>& slices) const;
-  /// Whether step_unless exists, which skips an update by a number on the device.
-  virtual bool skips_on_device() const { return false; }
   /// step_all of slices on a device, which changes nothing where `skip` [], fp32 and on that device, is 1 instead of 0. The host does not
-  /// read it and counts the update in OptimizerState::step; uncount it when the skip is known.
+  /// read it and counts the update in OptimizerState::step; uncount it when the skip is known, before the next update. Rules without a
+  /// fused call that skips copy one slice and its state at a time.
   virtual void step_unless(const Tensor& skip, const std::vector<SliceUpdate>& slices) const;
 };
 
@@ -49,6 +48,9 @@ class LayerWiseOptimizer : public FlatOptimizer {
  public:
   /// The update direction of a slice [n], to be scaled by -lr and the factors; fp32 for slices in fp16 and bf16. Advances the state.
   virtual Tensor direction(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, double weight_decay) const = 0;
+  /// The same on a device; zeros where `skip` is 1, and the state stays as it is. See step_unless.
+  Tensor direction_unless(const Tensor& skip, const Tensor& parameters, const Tensor& gradients, OptimizerState& state,
+                          double weight_decay) const;
   /// The factors of parameters with these norms of them and of their directions, all float64 [n] on one device. Does not synchronize.
   virtual Tensor factors(const Tensor& parameter_norms, const Tensor& direction_norms) const = 0;
   /// parameters -= lr * factor * direction, with a factor without dimensions. Does not synchronize with a device.

@@ -105,7 +105,7 @@ class Strategy {
   /// if it is 1 instead of 0, the parameters and the optimizer's state stay as they are. The host does not read it: it counts the update,
   /// and calls uncount_update when it knows of the skip. Collective.
   void update(const std::function<double(double)>& schedule, size_t optimizer = 0, const Tensor& skip = {});
-  /// Whether update takes `skip`: on devices, where updates are not offloaded and all optimizers can. The same on all ranks.
+  /// Whether update takes `skip`: on devices, where updates are not offloaded and no optimizer is a custom one. The same on all ranks.
   bool skips_on_device() const;
   /// An earlier update of the optimizer was skipped: optimizer_steps does not count it. Local.
   void uncount_update(size_t optimizer);

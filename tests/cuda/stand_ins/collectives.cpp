@@ -3,14 +3,19 @@
 
 #include <algorithm>
 #include <set>
+#include <thread>
 
+#include "../../../src/parallel/flat_buffer.h"
+#include "../../../src/parallel/slot_ring.h"
 #include "levin/comm/node_group.h"
 #include "nccl_job.h"
+#include "nccl_start.h"
 
 using levin::ReduceOp, levin::Tensor, levin::Transfer;
 using levin::test::all_are, levin::test::check_throws, levin::test::device_tensor, levin::test::fill, levin::test::fill_up,
     levin::test::NcclJob, levin::test::values;
 using stand_in::nccl_findings, stand_in::nccl_settings;
+using namespace std::chrono_literals;
 
 BOOST_AUTO_TEST_SUITE(cuda_stand_ins)
 
@@ -130,6 +135,23 @@ BOOST_AUTO_TEST_CASE(unsupported_tensors_are_refused) {
   check_throws<levin::UsageError>([&] { ranks.all_reduce(Tensor()); }, {"undefined"});
 }
 
+// As above 1,024 ranks.
+BOOST_AUTO_TEST_CASE(several_ids_start_one_communicator) {
+  BOOST_TEST(levin::number_of_ids(1) == 1);
+  BOOST_TEST(levin::number_of_ids(1024) == 1);
+  BOOST_TEST(levin::number_of_ids(1025) == 3);
+  BOOST_TEST(levin::number_of_ids(4096) == 8);
+  NcclJob job;
+  std::vector<ncclUniqueId> ids(2);
+  for (auto& id : ids) {
+    if (job.rank() == 0) BOOST_REQUIRE(ncclGetUniqueId(&id) == ncclSuccess);
+    MPI_Bcast(&id, sizeof(id), MPI_BYTE, 0, levin::test::runtime().communicator());
+  }
+  const auto link = levin::NcclLink::connect(ids, job.rank(), job.size(), {c10::Device(c10::kCUDA, 0), [] {}, 10s, "", "of two ids"});
+  BOOST_TEST(link->failure() == "");
+  BOOST_TEST(stand_in::communicator_names().back() == "of two ids");
+}
+
 BOOST_AUTO_TEST_CASE(splits_have_names_and_share_resources) {
   NcclJob job;
   auto& ranks = job.start();
@@ -159,7 +181,7 @@ BOOST_AUTO_TEST_CASE(two_communicators_at_once) {
     const auto shard = ranks.split(job.rank() / shard_size, job.rank()), replicas = ranks.split(job.rank() % shard_size, job.rank());
     const Tensor wholes[] = {ranks.allocate(1000 * shard_size, at::kFloat), ranks.allocate(1000 * shard_size, at::kFloat)};
     const Tensor parts[] = {ranks.allocate(1000, at::kFloat), ranks.allocate(1000, at::kFloat)};
-    for (int round = 0; round < 10; round++) {
+    for (int round = 0; round < 40; round++) {
       levin::Work scattered[2];
       for (const size_t unit : {size_t{1}, size_t{0}}) {
         fill(wholes[unit], static_cast<float>(unit + 1));
@@ -179,6 +201,7 @@ BOOST_AUTO_TEST_CASE(registration_is_of_all_ranks_or_none) {
   for (const bool registers : {true, false}) {
     NcclJob job;
     auto& ranks = job.start();
+    nccl_settings().without_windows = true;
     nccl_settings().without_registration = !registers && job.last();
     const Tensor memory = ranks.allocate(100, at::kFloat);
     BOOST_TEST(all_are(memory, 0));
@@ -188,6 +211,110 @@ BOOST_AUTO_TEST_CASE(registration_is_of_all_ranks_or_none) {
     BOOST_TEST((nccl_findings().registered_calls > 0) == registers);
     BOOST_TEST(nccl_findings().registrations - nccl_findings().deregistrations == (registers ? 1 : 0));
   }
+}
+
+BOOST_AUTO_TEST_CASE(windows_are_of_all_ranks_or_none) {
+  for (const bool windows : {true, false}) {
+    NcclJob job;
+    auto& ranks = job.start();
+    nccl_settings().without_windows = !windows && job.last();
+    const Tensor memory = ranks.allocate(100, at::kFloat);
+    BOOST_TEST(all_are(memory, 0));
+    fill(memory, 1);
+    ranks.all_reduce(memory).wait();
+    BOOST_TEST(all_are(memory, static_cast<float>(job.size())));
+    BOOST_TEST(nccl_findings().registered_calls == 1);
+    BOOST_TEST(nccl_findings().windows == (windows || !job.last() ? 1 : 0));
+    BOOST_TEST(nccl_findings().registrations == (windows ? 0 : 1));
+  }
+}
+
+// A shard in another dtype is converted into its place, and zero1 gathers what it has updated.
+BOOST_AUTO_TEST_CASE(windows_in_place) {
+  NcclJob job;
+  auto& ranks = job.start();
+  const Tensor whole = ranks.allocate(100 * job.size(), at::kFloat), part = whole.narrow(0, 100 * job.rank(), 100);
+  fill(part, static_cast<float>(job.rank()));
+  ranks.all_gather(whole, part).wait();
+  for (int other = 0; other < job.size(); other++) BOOST_TEST(all_are(whole.narrow(0, 100 * other, 100), static_cast<float>(other)));
+  ranks.reduce_scatter(part, whole).wait();
+  BOOST_TEST(all_are(part, static_cast<float>(job.rank() * job.size())));
+  BOOST_TEST(nccl_findings().registered_calls == 2);
+}
+
+// A rank that frees a window earlier than the others keeps it, so that the next one gets the same address on all.
+BOOST_AUTO_TEST_CASE(windows_are_freed_in_agreement) {
+  NcclJob job;
+  auto& ranks = job.start();
+  Tensor first = ranks.allocate(100, at::kFloat), second = ranks.allocate(200, at::kFloat);
+  fill(first, 1);
+  ranks.all_reduce(first).wait();
+  BOOST_TEST(all_are(first, static_cast<float>(job.size())));
+  if (!job.last()) first.reset();
+  second.reset();
+  const Tensor third = ranks.allocate(300, at::kFloat);
+  BOOST_TEST(nccl_findings().deregistrations == (job.size() == 1 ? 1 : 0));
+  first.reset();
+  const Tensor fourth = ranks.allocate(400, at::kFloat);
+  BOOST_TEST(nccl_findings().deregistrations == 2);
+  fill(third, 2);
+  ranks.all_reduce(third).wait();
+  BOOST_TEST(all_are(third, 2.F * static_cast<float>(job.size())));
+  BOOST_TEST(nccl_findings().windows == 4);
+}
+
+// Units of fsdp, gathered and reduced in slots, by ranks that reshard at different times and collect gradients in different orders.
+BOOST_AUTO_TEST_CASE(slots_of_an_arena_are_symmetric) {
+  constexpr int64_t part = 128;
+  constexpr size_t units = 5;
+  NcclJob job;
+  auto& ranks = job.start();
+  stand_in::cuda_settings().delay_us = 200;
+  const int64_t numel = part * job.size(), bytes = numel * 4;
+  levin::CollectiveArena arena(ranks, 3 * levin::CollectiveArena::padded(bytes) + units * levin::CollectiveArena::padded(part * 4));
+  std::vector<Tensor> slots, shards;
+  for (int i = 0; i < 3; i++) slots.push_back(arena.cut(levin::CollectiveArena::padded(bytes), at::kByte));
+  for (size_t i = 0; i < units; i++) shards.push_back(arena.cut(part, at::kFloat));
+  levin::MemoryMeter meter;
+  levin::BufferPool pool(meter);
+  levin::SlotRing ring(slots);
+  std::vector<levin::Work> works(units);
+  std::vector<levin::FlatBuffer> buffers;
+  buffers.reserve(units);
+  for (size_t unit = 0; unit < units; unit++)
+    buffers.emplace_back(numel, at::kFloat, ranks.device(), levin::MemoryKind::parameters, pool).use_ring(&ring, [&works, unit] {
+      works[unit].wait();
+    });
+  for (int round = 0; round < 4; round++) {
+    for (size_t unit = 0; unit < units; unit++) {  // gathers: the last rank reshards late
+      fill(shards[unit], static_cast<float>(job.rank()) + static_cast<float>(unit));
+      buffers[unit].fill_for_collective();
+      works[unit] = ranks.all_gather(buffers[unit].tensor(), shards[unit]);
+      works[unit].wait();
+      const size_t kept = job.last() ? 4 : 1;
+      if (unit >= kept) buffers[unit - kept].drop();
+    }
+    for (int other = 0; other < job.size(); other++)
+      BOOST_TEST(all_are(buffers[units - 1].tensor().narrow(0, other * part, part), static_cast<float>(other) + units - 1));
+    if (job.last()) BOOST_TEST(all_are(buffers[1].tensor().narrow(0, 0, part), 1));  // it has moved
+    for (auto& buffer : buffers) buffer.drop();
+    for (size_t i = 0; i < units; i++) {  // gradients: the last rank collects them in another order
+      const size_t unit = job.last() ? units - 1 - i : i;
+      buffers[unit].fill();
+      fill(buffers[unit].tensor(), static_cast<float>(unit + 1));
+    }
+    for (size_t unit = 0; unit < units; unit++) {
+      buffers[unit].fill_for_collective();
+      works[unit] = ranks.reduce_scatter(shards[unit], buffers[unit].tensor());
+    }
+    for (size_t unit = 0; unit < units; unit++) {
+      works[unit].wait();
+      BOOST_TEST(all_are(shards[unit], static_cast<float>(unit + 1) * static_cast<float>(job.size())));
+      buffers[unit].drop();
+    }
+  }
+  BOOST_TEST(nccl_findings().windows == 1);
+  BOOST_TEST(nccl_findings().registered_calls == 4 * 2 * static_cast<int>(units));
 }
 
 BOOST_AUTO_TEST_CASE(a_rank_without_memory_is_a_matter_of_all) {
@@ -206,6 +333,7 @@ BOOST_AUTO_TEST_CASE(a_rank_without_memory_is_a_matter_of_all) {
 BOOST_AUTO_TEST_CASE(freeing_memory_does_not_wait_for_the_device) {
   NcclJob job;
   auto& ranks = job.start();
+  nccl_settings().without_windows = true;
   stand_in::cuda_settings().delay_us = 1000;
   Tensor memory = ranks.allocate(100, at::kFloat);
   const int64_t before = stand_in::cuda_counters().device_synchronizations;

@@ -126,8 +126,8 @@ BOOST_AUTO_TEST_CASE(a_busy_device_is_not_a_time_out) {
   auto& ranks = job.start();
   const Tensor tensor = device_tensor(10);
   meet();
-  for (int i = 0; i < 3; i++) {
-    stand_in::launch(c10::cuda::getCurrentCUDAStream().stream(), [] { std::this_thread::sleep_for(300ms); });
+  for (int i = 0; i < 2; i++) {
+    stand_in::launch(c10::cuda::getCurrentCUDAStream().stream(), [] { std::this_thread::sleep_for(800ms); });
     fill(tensor, 1);
     ranks.all_reduce(tensor).wait();
   }
@@ -141,6 +141,7 @@ BOOST_AUTO_TEST_CASE(an_abort_ends_waits_for_the_device) {
   const Tensor tensor = device_tensor(10);
   fill(tensor, 1);
   ranks.all_reduce(tensor).synchronize();
+  meet();
   if (job.rank() == 0) {
     ranks.abort("enough");
   } else {
@@ -204,7 +205,7 @@ BOOST_AUTO_TEST_CASE(ranks_in_different_calls) {
     (job.rank() == 0 ? ranks.all_reduce(tensor) : ranks.broadcast(tensor, 0)).synchronize();
     reduce_until_the_end(ranks);
   };
-  check_throws<CommunicatorAborted>(run, {"NCCL failed: invalid usage"});
+  check_throws<levin::Error>(run, {"failed: invalid usage"});  // of the call, or later
   job.stop();
   meet();
   stand_in::reset();

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "cuda_stand_in.h"
@@ -28,7 +29,13 @@ void until_abort(ncclComm* comm) {
   comm->meeting->wait([] { return false; });
 }
 
+// The offset that another rank must have. In place, a rank's part lies at an offset by rank in the whole.
+int64_t offset_of(int64_t own, int64_t whole, int64_t part_bytes, int rank, int other) {
+  return own >= 0 && own == whole + rank * part_bytes ? whole + other * part_bytes : own;
+}
+
 void compare(ncclComm* comm, const Call& call, const stand_in::Placement& placement) {
+  const auto part_bytes = static_cast<int64_t>(call.count * stand_in::element_bytes(static_cast<ncclDataType_t>(call.type)));
   for (int other = 0; other < comm->size; other++) {
     const auto& seat = comm->meeting->seat(other);
     if (!(seat.call == call)) {
@@ -39,7 +46,10 @@ void compare(ncclComm* comm, const Call& call, const stand_in::Placement& placem
     const auto& its = seat.placement;
     if (its.input_registered != placement.input_registered || its.output_registered != placement.output_registered)
       nccl_findings().mixed_registrations++;
-    if (its.input_offset != placement.input_offset || its.output_offset != placement.output_offset) nccl_findings().unequal_offsets++;
+    auto [input, output] = std::pair(placement.input_offset, placement.output_offset);
+    if (call.kind == Kind::all_gather) input = offset_of(input, output, part_bytes, comm->rank, other);
+    if (call.kind == Kind::reduce_scatter) output = offset_of(output, input, part_bytes, comm->rank, other);
+    if (its.input_offset != input || its.output_offset != output) nccl_findings().unequal_offsets++;
   }
 }
 

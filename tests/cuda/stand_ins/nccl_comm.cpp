@@ -80,7 +80,7 @@ bool is_registered(const void* data, size_t bytes) {
 extern "C" {
 
 ncclResult_t ncclGetVersion(int* version) {
-  *version = NCCL_VERSION_CODE;
+  *version = nccl_settings().version > 0 ? nccl_settings().version.load() : NCCL_VERSION_CODE;
   return ncclSuccess;
 }
 

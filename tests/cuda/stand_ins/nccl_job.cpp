@@ -1,5 +1,6 @@
 #include "nccl_job.h"
 
+#include <ATen/EmptyTensor.h>
 #include <ATen/ops/as_strided_native.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/view_native.h>
@@ -9,10 +10,44 @@
 #include <torch/library.h>
 
 #include <algorithm>
+#include <cstring>
 #include <thread>
 
 namespace c10::cuda::_internal {
 C10_CUDA_API void setHasPrimaryContext(bool (*has)(DeviceIndex));
+}
+
+// The operations that the NCCL path and the arena make on the device. LibTorch's own are in libtorch_cuda, which needs a driver.
+namespace {
+
+at::Tensor empty_on_device(c10::SymIntArrayRef size, std::optional<at::ScalarType> dtype, std::optional<at::Layout>,
+                           std::optional<at::Device>, std::optional<bool>, std::optional<at::MemoryFormat> format) {
+  return at::detail::empty_generic(C10_AS_INTARRAYREF_SLOW(size), c10::GetAllocator(c10::kCUDA),
+                                   c10::DispatchKeySet(c10::DispatchKey::CUDA), c10::dtype_or_default(dtype), format);
+}
+
+at::Tensor viewed(const at::Tensor& self, c10::SymIntArrayRef size) { return at::native::view(self, C10_AS_INTARRAYREF_SLOW(size)); }
+
+at::Tensor strided(const at::Tensor& self, c10::SymIntArrayRef size, c10::SymIntArrayRef stride, std::optional<c10::SymInt> offset) {
+  return at::native::as_strided_tensorimpl(self, C10_AS_INTARRAYREF_SLOW(size), C10_AS_INTARRAYREF_SLOW(stride),
+                                           offset ? std::optional(offset->expect_int()) : std::nullopt);
+}
+
+// Of contiguous tensors of a dtype.
+at::Tensor& copied(at::Tensor& self, const at::Tensor& source, bool) {
+  TORCH_CHECK(self.nbytes() == source.nbytes() && self.is_contiguous() && source.is_contiguous(), "a copy that the stand-in does not make");
+  stand_in::launch(c10::cuda::getCurrentCUDAStream().stream(), [to = self.mutable_data_ptr(), from = source.const_data_ptr(),
+                                                                bytes = self.nbytes()] { std::memmove(to, from, bytes); });
+  return self;
+}
+
+}  // namespace
+
+TORCH_LIBRARY_IMPL(aten, CUDA, library) {
+  library.impl("empty.memory_format", &empty_on_device);
+  library.impl("view", &viewed);
+  library.impl("as_strided", &strided);
+  library.impl("copy_", &copied);
 }
 
 namespace levin::test {
@@ -28,19 +63,7 @@ void on_current_stream(const Kernel& kernel) {
   });
 }
 
-// Views of tensors; LibTorch's own are in libtorch_cuda, which does not load without a driver.
-Tensor view(const Tensor& self, c10::SymIntArrayRef size) { return at::native::view(self, C10_AS_INTARRAYREF_SLOW(size)); }
-Tensor as_strided(const Tensor& self, c10::SymIntArrayRef size, c10::SymIntArrayRef stride, std::optional<c10::SymInt> offset) {
-  return at::native::as_strided_tensorimpl(self, C10_AS_INTARRAYREF_SLOW(size), C10_AS_INTARRAYREF_SLOW(stride),
-                                           offset ? std::optional(offset->expect_int()) : std::nullopt);
-}
-
 float* floats(const Tensor& tensor) { return static_cast<float*>(tensor.mutable_data_ptr()); }
-
-TORCH_LIBRARY_IMPL(aten, CUDA, library) {
-  library.impl("view", &view);
-  library.impl("as_strided", &as_strided);
-}
 
 }  // namespace
 

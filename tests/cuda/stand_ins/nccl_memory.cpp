@@ -65,6 +65,7 @@ ncclResult_t ncclCommDeregister(ncclComm_t comm, void* handle) {
 // Collective. Success without a window where there is no support, as NCCL.
 ncclResult_t ncclCommWindowRegister(ncclComm_t comm, void* data, size_t bytes, ncclWindow_t* window, int) {
   if (const auto code = usable(comm); code != ncclSuccess) return code;
+  const stand_in::Management management(comm);
   if (!comm->meeting->gate()) return ncclInternalError;
   *window = nullptr;
   if (nccl_settings().without_registration) return ncclSystemError;

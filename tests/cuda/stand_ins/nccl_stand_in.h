@@ -16,6 +16,7 @@ struct NcclSettings {
   std::atomic<bool> hang_in_init = false;
   std::atomic<bool> connect_at_first_call = false;  ///< a communicator's first call waits on the host for the other ranks' first call
   std::atomic<bool> compare_calls = true;           ///< else ranks that disagree get wrong data without a word, as from NCCL
+  std::atomic<int> version = 0;                     ///< that the library reports; 0: its header's
   std::atomic<bool> without_memory = false, without_registration = false, without_windows = false;
 };
 
