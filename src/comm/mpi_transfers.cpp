@@ -8,7 +8,7 @@ namespace levin::detail {
 namespace {
 
 enum Tag : int { from_sender = 1, from_receiver, data };
-constexpr size_t most_bytes = size_t{1} << 30;  // limit for one MPI message
+constexpr size_t message_bytes = size_t{1} << 30;  // limit for one MPI message
 
 // Each message has its own tag: MPI may report the headers of two messages of a pair in either order.
 int data_tag(const CallHeader& call) { return Tag::data + static_cast<int>(call.sequence & 0x3fff); }
@@ -71,8 +71,8 @@ bool MpiTransfers::step(Active& active) {
   active.agreed = true;
   active.requests.clear();
   std::byte* bytes = data_of(message.tensor);
-  for (size_t begin = 0, size = message.tensor.nbytes(); begin < size; begin += most_bytes) {
-    const int count = static_cast<int>(std::min(most_bytes, size - begin));
+  for (size_t begin = 0, size = message.tensor.nbytes(); begin < size; begin += message_bytes) {
+    const int count = static_cast<int>(std::min(message_bytes, size - begin));
     auto& request = active.requests.emplace_back(MPI_REQUEST_NULL);
     if (message.sends)
       check_mpi(MPI_Isend(bytes + begin, count, MPI_BYTE, peer, data_tag(message.call.header), ranks_, &request), "MPI_Isend");
