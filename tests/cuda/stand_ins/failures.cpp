@@ -141,6 +141,7 @@ BOOST_AUTO_TEST_CASE(an_abort_ends_waits_for_the_device) {
   const Tensor tensor = device_tensor(10);
   fill(tensor, 1);
   ranks.all_reduce(tensor).synchronize();
+  meet();
   if (job.rank() == 0) {
     ranks.abort("enough");
   } else {
@@ -204,7 +205,7 @@ BOOST_AUTO_TEST_CASE(ranks_in_different_calls) {
     (job.rank() == 0 ? ranks.all_reduce(tensor) : ranks.broadcast(tensor, 0)).synchronize();
     reduce_until_the_end(ranks);
   };
-  check_throws<CommunicatorAborted>(run, {"NCCL failed: invalid usage"});
+  check_throws<levin::Error>(run, {"failed: invalid usage"});  // of the call, or later
   job.stop();
   meet();
   stand_in::reset();
