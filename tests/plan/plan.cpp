@@ -176,14 +176,14 @@ BOOST_AUTO_TEST_CASE(collectives_by_hand) {
   const ClusterConfig node{.devices_per_node = 4}, two{.nodes = 2, .devices_per_node = 2};
   const ShardingOptions own{.share_parameters = ShareParameters::none};
   BOOST_CHECK(collectives_of(plan_of(levin::SingleDevice{}, {})).empty());
-  BOOST_CHECK(collectives_of(plan_of(levin::DDP{ShareParameters::none}, node)) == (Expected{{exchange, 128}, {all_reduce, 768}}));
-  BOOST_CHECK(collectives_of(plan_of(levin::DDP{}, node)) == (Expected{{exchange, 128}, {read_peers, 768}, {barrier, 0}}));
-  BOOST_CHECK(collectives_of(plan_of(levin::DDP{}, two)) == (Expected{{reduce_scatter, 768}, {exchange, 128}, {gather_shared, 768}}));
-  BOOST_CHECK(collectives_of(plan_of(levin::Zero1{own}, node)) == (Expected{{exchange, 128}, {reduce_scatter, 768}, {all_gather, 768}}));
-  BOOST_CHECK(collectives_of(plan_of(levin::Zero2{own}, node)) == (Expected{{reduce_scatter, 768}, {exchange, 128}, {all_gather, 768}}));
+  BOOST_CHECK(collectives_of(plan_of(levin::DDP{ShareParameters::none}, node)) == (Expected{{exchange, 160}, {all_reduce, 768}}));
+  BOOST_CHECK(collectives_of(plan_of(levin::DDP{}, node)) == (Expected{{exchange, 160}, {read_peers, 768}, {barrier, 0}}));
+  BOOST_CHECK(collectives_of(plan_of(levin::DDP{}, two)) == (Expected{{reduce_scatter, 768}, {exchange, 160}, {gather_shared, 768}}));
+  BOOST_CHECK(collectives_of(plan_of(levin::Zero1{own}, node)) == (Expected{{exchange, 160}, {reduce_scatter, 768}, {all_gather, 768}}));
+  BOOST_CHECK(collectives_of(plan_of(levin::Zero2{own}, node)) == (Expected{{reduce_scatter, 768}, {exchange, 160}, {all_gather, 768}}));
   BOOST_CHECK(
       collectives_of(plan_of(levin::FSDP{full_shard, own}, node)) ==
-      (Expected{{all_gather, 512}, {all_gather, 512}, {reduce_scatter, 512}, {reduce_scatter, 256}, {exchange, 128}, {all_gather, 256}}));
+      (Expected{{all_gather, 512}, {all_gather, 512}, {reduce_scatter, 512}, {reduce_scatter, 256}, {exchange, 160}, {all_gather, 256}}));
   // A copy a node: the ranks of a node synchronize before all ranks do, and sums of halves go between the nodes during the backward.
   BOOST_CHECK(collectives_of(plan_of(levin::HSDP{own}, two)) == (Expected{{all_gather, 512},
                                                                           {all_gather, 512},
@@ -192,7 +192,7 @@ BOOST_AUTO_TEST_CASE(collectives_by_hand) {
                                                                           {all_reduce, 256},
                                                                           {all_reduce, 128},
                                                                           {barrier, 0},
-                                                                          {exchange, 128},
+                                                                          {exchange, 160},
                                                                           {all_gather, 256}}));
   // Under a mixed precision the matrix of the unit travels in half the bytes, its bias by itself in fp32; sums are in fp32.
   auto model = tiny();
@@ -209,7 +209,7 @@ BOOST_AUTO_TEST_CASE(collectives_by_hand) {
                                       {reduce_scatter, 256},
                                       {reduce_scatter, 512},
                                       {reduce_scatter, 256},
-                                      {exchange, 128},
+                                      {exchange, 160},
                                       {all_gather, 256}}));
   auto wide = own;
   wide.param_dtype = levin::TransferDtype::float32;
