@@ -232,8 +232,8 @@ BOOST_AUTO_TEST_CASE(ranks_in_different_calls_have_different_hashes) {
   BOOST_TEST(!same_on_all(hash));
   const std::string other = "rank " + std::to_string(job.size() - 1);
   check_throws<levin::CommunicatorError>([&] { levin::detail::throw_call_disagreement(ranks, compared, hash); },
-                                         {"rank 0 called all_reduce number 2 of 10 Float, sum, for unit \"a\"",
-                                          other + " called all_reduce number 2 of 10 Float, sum, for unit \"b\""});
+                                         {"rank 0 called all_reduce number 2 of 10 Float, sum for unit \"a\"",
+                                          other + " called all_reduce number 2 of 10 Float, sum for unit \"b\""});
 }
 
 // The last: its threads wait until the process ends.
