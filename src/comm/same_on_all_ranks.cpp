@@ -17,7 +17,7 @@ namespace {
 std::vector<std::string> lines_of(const std::string& text) {
   std::vector<std::string> lines;
   for (size_t begin = 0, end; begin < text.size(); begin = end + 1) {
-    end = text.find('\n', begin);
+    end = std::min(text.find('\n', begin), text.size());
     lines.push_back(text.substr(begin, end - begin));
   }
   return lines;
