@@ -16,7 +16,7 @@ class CopyBuffer {
   CopyBuffer(const CopyBuffer&) = delete;
   CopyBuffer& operator=(const CopyBuffer&) = delete;
 
-  /// False if there is no room for `bytes` on each of the `ranks_on_host` ranks that share the memory of this host. With a `directory`, the
+  /// False if the memory of this host, which `ranks_on_host` ranks share, cannot hold `bytes` for each of them. With a `directory`, the
   /// buffer is an unnamed file there, which vanishes with the process. IoError if no file can be created in it.
   bool reserve(size_t bytes, int ranks_on_host, const std::filesystem::path& directory = {});
   /// Copies the parts by `threads` threads, and returns them with `data` pointing into the buffer.

@@ -7,11 +7,10 @@
 #include <condition_variable>
 #include <fstream>
 #include <mutex>
-#include <sstream>
 #include <utility>
 
 #include "command.h"
-#include "levin/core/number_text.h"
+#include "process_watch.h"
 #include "scheduler_text.h"
 
 namespace levin {
@@ -35,15 +34,11 @@ std::optional<TimeLeft> slurm_time_left(const BatchJob& job, const std::stop_tok
 
 // Of the leader of this session, the job's script, in seconds; 0 where /proc does not tell.
 double seconds_since_session_began() {
-  std::ifstream stat(fmt::format("/proc/{}/stat", getsid(0))), uptime("/proc/uptime");
-  std::string text;
+  std::ifstream uptime("/proc/uptime");
+  const auto ticks = detail::process_start(getsid(0));
   double up = 0;
-  if (!std::getline(stat, text) || !(uptime >> up) || text.rfind(')') == std::string::npos) return 0;
-  std::istringstream fields(text.substr(text.rfind(')') + 1));
-  for (int skipped = 3; skipped < 22 && fields >> text; skipped++) {
-  }
-  const auto ticks = fields >> text ? parse_number<int64_t>(text) : std::nullopt;  // field 22
-  return ticks ? std::max(0.0, up - static_cast<double>(*ticks) / static_cast<double>(sysconf(_SC_CLK_TCK))) : 0;
+  if (!ticks || !(uptime >> up)) return 0;
+  return std::max(0.0, up - static_cast<double>(*ticks) / static_cast<double>(sysconf(_SC_CLK_TCK)));
 }
 
 std::optional<TimeLeft> pbs_time_left(const BatchJob& job, const std::stop_token& stop, std::string& problem) {

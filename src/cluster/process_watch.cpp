@@ -41,6 +41,11 @@ std::optional<int64_t> oom_kills(const std::filesystem::path& file) {
 
 }  // namespace
 
+std::optional<uint64_t> process_start(pid_t process) {
+  const auto stat = read_stat(std::to_string(process));
+  return stat ? std::optional(stat->started) : std::nullopt;
+}
+
 ProcessIdentity this_process() {
   const auto stat = read_stat("self");
   const bool known = stat && stat->process == getpid();  // else /proc has the numbers of another namespace

@@ -17,6 +17,8 @@ struct ProcessIdentity {
 
 /// This process; `started` is 0 where /proc does not show it under its number.
 ProcessIdentity this_process();
+/// When a process started, in clock ticks since the system's start; null: /proc does not show it.
+std::optional<uint64_t> process_start(pid_t process);
 /// The state letter of /proc/PID/stat; null: the process no longer exists, or runs where it cannot be seen. A zombie no longer exists.
 std::optional<char> process_state(const ProcessIdentity& process);
 /// "its process 17 is stopped (SIGSTOP, or a debugger)"; for a report.

@@ -1,7 +1,6 @@
 #include "levin/comm/host_values.h"
 
 #include <ATen/ops/from_blob.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -9,6 +8,7 @@
 #include <functional>
 #include <numeric>
 
+#include "../core/host_name.h"
 #include "levin/comm/mpi_runtime.h"
 
 namespace levin {
@@ -53,11 +53,6 @@ Report report_of(const std::exception_ptr& failure, std::string_view component) 
   }
 }
 
-std::string host_name() {
-  std::array<char, 256> name{};
-  return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "host";
-}
-
 /// Throws the error of the lowest failed rank, by two collectives: a maximum over the ranks, and a broadcast of a text.
 void rethrow(int rank, int size, const std::exception_ptr& failure, std::string_view component, const std::function<int(int)>& largest,
              const std::function<std::string(std::string, int)>& broadcast_from) {
@@ -75,7 +70,7 @@ void rethrow(int rank, int size, const std::exception_ptr& failure, std::string_
   std::string text;
   if (source == rank) {
     const auto [code, tag, remedy, message] = report_of(failure, component);
-    const auto host = host_name();
+    const auto host = detail::host_name();
     text = fmt::format("{} {} {} {}\n{}{}{}{}", static_cast<int>(code), tag.size(), host.size(), remedy.size(), tag, host, remedy, message);
   }
   text = broadcast_from(std::move(text), source);

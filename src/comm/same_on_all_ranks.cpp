@@ -1,11 +1,11 @@
 #include "levin/comm/same_on_all_ranks.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
 
+#include "../core/host_name.h"
+#include "../core/lines.h"
 #include "levin/comm/host_values.h"
 #include "levin/comm/mpi_runtime.h"
 #include "ranges.h"
@@ -14,15 +14,6 @@ namespace levin {
 namespace {
 
 /// Lines of "name=value", which ranks of different programs can compare.
-std::vector<std::string> lines_of(const std::string& text) {
-  std::vector<std::string> lines;
-  for (size_t begin = 0, end; begin < text.size(); begin = end + 1) {
-    end = std::min(text.find('\n', begin), text.size());
-    lines.push_back(text.substr(begin, end - begin));
-  }
-  return lines;
-}
-
 constexpr size_t most_differences = 3;
 
 std::string text_of_values(const std::vector<std::pair<std::string, std::string>>& values) {
@@ -36,7 +27,7 @@ std::string text_of_values(const std::vector<std::pair<std::string, std::string>
 }
 
 std::string differing_values(const std::string& expected, const std::string& actual, int rank) {
-  const auto expected_lines = lines_of(expected), actual_lines = lines_of(actual);
+  const auto expected_lines = detail::lines_of(expected), actual_lines = detail::lines_of(actual);
   std::vector<std::string> found;
   for (size_t i = 0; i < std::max(expected_lines.size(), actual_lines.size()) && found.size() < most_differences; i++) {
     const std::string a = i < expected_lines.size() ? expected_lines[i] : "nothing",
@@ -48,16 +39,11 @@ std::string differing_values(const std::string& expected, const std::string& act
 
 // The first lines of a text that another lacks.
 std::string missing_lines(const std::string& text, const std::string& from) {
-  const auto others = lines_of(from);
+  const auto others = detail::lines_of(from);
   std::vector<std::string> found;
-  for (const auto& line : lines_of(text))
+  for (const auto& line : detail::lines_of(text))
     if (found.size() < most_differences && std::find(others.begin(), others.end(), line) == others.end()) found.push_back(line);
   return fmt::format("{}", fmt::join(found, ", "));
-}
-
-std::string host_of_this_rank() {
-  std::array<char, 256> name{};
-  return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "an unnamed host";
 }
 
 // The values that differ between rank 0 and another rank, and their hosts. Collective.
@@ -72,7 +58,7 @@ std::string explain_difference(const MpiRuntime& runtime, const RankStatus& mine
   // The names of the details are rank 0's, so that all ranks make the same calls.
   std::string names;
   for (const auto& [name, detail] : mine.details) names += name + "\n";
-  for (const auto& name : lines_of(broadcast_text(runtime.communicator(), names, 0))) {
+  for (const auto& name : detail::lines_of(broadcast_text(runtime.communicator(), names, 0))) {
     std::string detail;
     for (const auto& [own_name, own] : mine.details)
       if (own_name == name) detail = own;
@@ -83,7 +69,7 @@ std::string explain_difference(const MpiRuntime& runtime, const RankStatus& mine
       explained += fmt::format("; {}: rank 0 has {}, rank {} has {}", name, only_first.empty() ? "nothing more" : only_first, differing,
                                only_other.empty() ? "nothing more" : only_other);
   }
-  const auto [first_host, other_host] = both(host_of_this_rank());
+  const auto [first_host, other_host] = both(detail::host_name());
   return explained + fmt::format(" (rank 0 on {}, rank {} on {})", first_host, differing, other_host);
 }
 

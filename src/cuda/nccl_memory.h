@@ -25,7 +25,7 @@ class NcclMemory : public std::enable_shared_from_this<NcclMemory> {
   /// [numel], zero-filled. Undefined on all ranks where one lacks the memory. Collective over `host`, which has the link's ranks. CudaError
   /// where NCCL fails on a rank alone after others may have begun to wait.
   Tensor allocate(int64_t numel, at::ScalarType dtype, Communicator& host);
-  /// Frees what is no longer in use of the memory whose tensors are gone, but windows. Thread-safe.
+  /// Frees idle memory whose tensors were released, except windows. Thread-safe.
   void free_retired() noexcept;
   /// Before the link is closed: all its operations are through.
   void deregister_all() noexcept;

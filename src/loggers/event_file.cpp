@@ -10,6 +10,8 @@
 #include <chrono>
 #include <string>
 
+#include "../core/host_name.h"
+
 namespace levin::detail {
 namespace {
 
@@ -26,11 +28,6 @@ std::string little_endian(Number number) {
   std::string bytes;
   for (size_t i = 0; i < sizeof(Number); i++) bytes += static_cast<char>((number >> (8 * i)) & 0xff);
   return bytes;
-}
-
-std::string host_name() {
-  std::array<char, 256> name{};
-  return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "host";
 }
 
 constexpr std::string_view beginning = "events.out.tfevents.";
@@ -53,7 +50,7 @@ std::filesystem::path new_name(const std::filesystem::path& folder) {
   const auto now = time_of_name(folder);
   std::error_code unseen;  // opening the file gives the better error
   for (int number = 0;; number++) {
-    auto path = folder / fmt::format("{}{:010}.{}.{}.{}", beginning, now, host_name(), getpid(), number);
+    auto path = folder / fmt::format("{}{:010}.{}.{}.{}", beginning, now, detail::host_name(), getpid(), number);
     if (!std::filesystem::exists(path, unseen)) return path;
   }
 }

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <unordered_set>
 
+#include "../core/lines.h"
 #include "levin/comm/communicator.h"
 #include "levin/comm/host_values.h"
 #include "levin/core/error.h"
@@ -35,13 +36,6 @@ std::string describe(const torch::nn::Module& module) {
   return lines;
 }
 
-std::vector<std::string> lines_of(const std::string& text) {
-  std::vector<std::string> lines;
-  for (size_t begin = 0; begin < text.size(); begin = text.find('\n', begin) + 1)
-    lines.push_back(text.substr(begin, text.find('\n', begin) - begin));
-  return lines;
-}
-
 // The leaves of the loss's graph in which gradients were accumulated, but for the known parameters.
 std::vector<Tensor> strange_leaves(const Tensor& loss, const std::vector<NamedParameter>& parameters) {
   std::unordered_set<const void*> known, seen;
@@ -65,8 +59,8 @@ void check_same_lines(const std::string& mine, Communicator& communicator, const
   const auto hashes = all_gather_value(communicator, XXH3_64bits(mine.data(), mine.size()));
   for (size_t rank = 1; rank < hashes.size(); rank++) {
     if (hashes[rank] == hashes[0]) continue;
-    const auto first = lines_of(broadcast_text(communicator, mine)),
-               other = lines_of(broadcast_text(communicator, mine, static_cast<int>(rank)));
+    const auto first = detail::lines_of(broadcast_text(communicator, mine)),
+               other = detail::lines_of(broadcast_text(communicator, mine, static_cast<int>(rank)));
     const auto difference =
         static_cast<size_t>(std::mismatch(first.begin(), first.end(), other.begin(), other.end()).first - first.begin());
     const auto line = [&](const std::vector<std::string>& lines) {

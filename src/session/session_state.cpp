@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "../core/lines.h"
 #include "levin/checkpoint/checkpoint_reader.h"
 #include "levin/core/error.h"
 #include "levin/session/load_from.h"
@@ -14,16 +15,6 @@ namespace levin {
 namespace {
 
 constexpr const char* frozen_parameters = "frozen_parameters";  // one name a line
-
-std::vector<std::string> lines_of(const std::string& text) {
-  std::vector<std::string> lines;
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = std::min(text.find('\n', begin), text.size());
-    lines.push_back(text.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return lines;
-}
 
 std::string key_of(const std::string& optimizer, const char* field) { return "optimizer." + optimizer + "." + field; }
 
@@ -78,7 +69,7 @@ void Session::restore_progress(const StateDict& state) {
     if (const auto waiting = key_of(name, "plateau.waiting"); state.contains(waiting)) plateau.waiting = state.get<double>(waiting);
     plateaus_[i] = plateau;
   }
-  if (state.contains(frozen_parameters)) strategy_->freeze_parameters(lines_of(state.get<std::string>(frozen_parameters)));
+  if (state.contains(frozen_parameters)) strategy_->freeze_parameters(detail::lines_of(state.get<std::string>(frozen_parameters)));
   scaling_.load(state);
 }
 

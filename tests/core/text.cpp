@@ -1,8 +1,17 @@
 #include "levin/core/text.h"
 
+#include "../../src/core/lines.h"
 #include "levin_test.h"
 
 BOOST_AUTO_TEST_SUITE(core_text)
+
+BOOST_AUTO_TEST_CASE(lines_of) {
+  using levin::detail::lines_of;
+  using Lines = std::vector<std::string>;
+  BOOST_TEST((lines_of("") == Lines{}));
+  BOOST_TEST((lines_of("a\n\nb\n") == Lines{"a", "", "b"}));
+  BOOST_TEST((lines_of("a\nb") == Lines{"a", "b"}));  // without a last newline
+}
 
 BOOST_AUTO_TEST_CASE(nearest_name) {
   BOOST_TEST(levin::nearest_name("max_epoch", {"max_steps", "max_epochs"}) == "max_epochs");

@@ -6,8 +6,8 @@
 
 namespace levin {
 
-/// Copies large tensors of a device to pageable host memory, through two pinned buffers on a stream of its own: while one is emptied, the
-/// next part arrives in the other.
+/// Copies large tensors from a device to pageable host memory, through two pinned buffers on a separate stream: the next part arrives in
+/// one while the other is copied out.
 class HostStaging {
  public:
   /// `buffer_bytes` of each buffer, allocated with the first read.

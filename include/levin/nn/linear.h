@@ -10,7 +10,7 @@
 namespace levin {
 
 /// y = x W^T + b for x [..., in] and y [..., out], in one pass over y. torch::nn::Linear, whose options, names and first weights are the
-/// same, adds the bias of inputs with three dimensions or more in a pass of its own. Options: torch::nn::LinearOptions(in,
+/// same, adds the bias of inputs with three dimensions or more in a second pass. Options: torch::nn::LinearOptions(in,
 /// out).bias(false).
 class LinearImpl : public torch::nn::Cloneable<LinearImpl> {
  public:
