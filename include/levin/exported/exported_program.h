@@ -24,7 +24,7 @@ struct ExportedDimension {
 
 /// A tensor that goes into an exported model or comes out of it.
 struct ExportedTensor {
-  std::string name;  ///< of an input: its name in the batch
+  std::string name;                              ///< of an input: its name in the batch
   at::ScalarType dtype = at::ScalarType::Float;  ///< at the export; floating-point tensors follow the module's dtype
   std::vector<ExportedDimension> shape;
   /// "image [1..4096, 3, 32, 32] float32"
