@@ -29,8 +29,10 @@ enum class OutputKind : uint8_t { user, loss, buffer_mutation, input_mutation };
 /// What an output of the program's graph is. One for each of Graph::outputs, in its order.
 struct Output {
   OutputKind kind = OutputKind::user;
-  std::string name;  ///< user, loss: its key in what forward returns ("0", "1", … in a tuple); else the name of what is to be changed
-  int weight = -1;   ///< buffer_mutation: index in Model::weights
+  std::string
+      name;  ///< user, loss: its key in what forward returns, "output_0", "output_1" of a tuple; else the name of what is to be changed
+  int weight = -1;  ///< buffer_mutation: index in Model::weights
+  int input = -1;   ///< input_mutation: index in Program::inputs
 };
 
 /// A tensor of the archive: a parameter, a buffer or a constant. Its bytes are read by Archive::load.
