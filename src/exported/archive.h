@@ -3,9 +3,9 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "schema.h"
 
@@ -23,11 +23,13 @@ class Archive {
 
   const std::filesystem::path& path() const noexcept;
   /// Names of entries below the archive's folder, such as "models/train.json".
-  bool has(const std::string& record) const noexcept;
+  bool has(const std::string& record) const;
   std::vector<std::string> records() const;
   uint64_t size(const std::string& record) const;
   /// A whole entry; its checksum is compared. DataError where it is larger than `most_bytes`.
   std::string text(const std::string& record, uint64_t most_bytes) const;
+  /// At most `bytes` of an entry, from its begin; no checksum is compared.
+  std::string head(const std::string& record, uint64_t bytes) const;
   /// The bytes of a weight or constant, as a tensor on the CPU with memory that no other tensor shares; its checksum is compared.
   at::Tensor load(const Weight& weight) const;
 

@@ -29,8 +29,10 @@ enum class OutputKind : uint8_t { user, loss, buffer_mutation, input_mutation };
 /// What an output of the program's graph is. One for each of Graph::outputs, in its order.
 struct Output {
   OutputKind kind = OutputKind::user;
-  std::string name;  ///< user, loss: its key in what forward returns ("0", "1", … in a tuple); else the name of what is to be changed
-  int weight = -1;   ///< buffer_mutation: index in Model::weights
+  std::string
+      name;  ///< user, loss: its key in what forward returns, "output_0", "output_1" of a tuple; else the name of what is to be changed
+  int weight = -1;  ///< buffer_mutation: index in Model::weights
+  int input = -1;   ///< input_mutation: index in Program::inputs
 };
 
 /// A tensor of the archive: a parameter, a buffer or a constant. Its bytes are read by Archive::load.
@@ -38,9 +40,9 @@ struct Weight {
   std::string name;                  ///< the first of Python's names
   std::vector<std::string> aliases;  ///< other names that Python ties to it
   c10::ScalarType dtype = c10::ScalarType::Undefined;
-  std::vector<int64_t> sizes, strides;  ///< within the storage
-  int64_t offset = 0;                   ///< of the first element in the storage, in elements
-  std::string record;                   ///< the archive's entry that is the storage; empty for a tensor without elements
+  std::vector<int64_t> sizes, strides;  ///< all elements lie within the entry
+  std::string record;                   ///< the archive's entry that holds the bytes; empty for a tensor without elements
+  uint64_t begin = 0;                   ///< of the first element, in bytes from the begin of the entry
   bool parameter = false, persistent = true, requires_grad = false;
 };
 
@@ -53,7 +55,7 @@ struct Program {
   std::vector<Weight> constants;
 };
 
-/// levin.json, which Levin's Python package writes. All empty in an archive of torch.export.save.
+/// levin.json, which Levin's Python package writes. For an archive of torch.export.save: what the graph says.
 struct Description {
   int version = 0;
   std::string main, eval;                    ///< names of the graphs
