@@ -29,7 +29,8 @@ void copy_unless_same(Stack& stack) {
 void place_factory(std::vector<Operand>& operands, const c10::FunctionSchema& schema, const Graph& graph, const Node& node) {
   const auto takes_tensors = [](const c10::Argument& argument) { return argument.type()->str().find("Tensor") != std::string::npos; };
   const auto& arguments = schema.arguments();
-  if (std::any_of(arguments.begin(), arguments.end(), takes_tensors) || node.outputs.size() != 1 || node.outputs[0].slots.size() != 1) return;
+  if (std::any_of(arguments.begin(), arguments.end(), takes_tensors) || node.outputs.size() != 1 || node.outputs[0].slots.size() != 1)
+    return;
   const Slot made = node.outputs[0].slots[0];
   for (size_t i = 0; i < arguments.size(); i++) {
     if (!operands[i].constant.isNone() || operands[i].kind != Operand::Kind::constant) continue;
@@ -60,7 +61,8 @@ Interpreter::Interpreter(const Graph& graph, std::vector<Binding> bindings, cons
 }
 
 Interpreter::Instruction Interpreter::compile(const Graph& graph, const Node& node, const UnitLinker& link_unit) const {
-  Instruction instruction{.text = NodeText(node), .op = {}, .function = {}, .operands = {}, .outputs = node.outputs, .frees = {}, .inner = {}};
+  Instruction instruction{
+      .text = NodeText(node), .op = {}, .function = {}, .operands = {}, .outputs = node.outputs, .frees = {}, .inner = {}};
   const auto take_arguments = [&](size_t first) {
     for (size_t i = first; i < node.arguments.size(); i++) instruction.operands.push_back(make_operand(graph, node.arguments[i], nullptr));
   };
@@ -83,7 +85,8 @@ Interpreter::Instruction Interpreter::compile(const Graph& graph, const Node& no
   } else if (is_operator(node.target)) {
     compile_operator(instruction, graph, node);
   } else {
-    throw Refused(fmt::format("the function {} cannot run without Python", node.target), "write the model with PyTorch's functions of tensors");
+    throw Refused(fmt::format("the function {} cannot run without Python", node.target),
+                  "write the model with PyTorch's functions of tensors");
   }
   return instruction;
 }
@@ -101,7 +104,7 @@ void Interpreter::compile_operator(Instruction& instruction, const Graph& graph,
   }
   if (node.outputs.size() > schema.returns().size())
     throw Refused(fmt::format("the graph takes {} values from an operator that returns {}", node.outputs.size(), schema.returns().size()),
-                      "export the model again");
+                  "export the model again");
   place_factory(instruction.operands, schema, graph, node);
 }
 

@@ -136,20 +136,21 @@ class Cutter {
       for (const auto& argument : node.arguments)
         if (const auto* inner = std::get_if<std::shared_ptr<const Graph>>(&argument.value))
           for (const auto& part : (*inner)->nodes)
-            if (const auto* unit = unit_of(part))
-              report(unit->path, fmt::format("it is called inside {}", NodeText(node).describe()));
+            if (const auto* unit = unit_of(part)) report(unit->path, fmt::format("it is called inside {}", NodeText(node).describe()));
     }
   }
 
   // The engine has a unit's parameters while the unit runs.
   void check_parameters() {
     std::vector<const Range*> range_of(graph_.nodes.size(), nullptr);
-    for (const auto& range : ranges_) std::fill(range_of.begin() + static_cast<long>(range.begin), range_of.begin() + static_cast<long>(range.end), &range);
+    for (const auto& range : ranges_)
+      std::fill(range_of.begin() + static_cast<long>(range.begin), range_of.begin() + static_cast<long>(range.end), &range);
     for (size_t i = 0; i < graph_.nodes.size(); i++)
       for (const Slot slot : uses_[i].reads) {
         const auto* unit = owner(slot);
         if (unit && !(range_of[i] && range_of[i]->call->path == *unit))
-          report(*unit, fmt::format("its parameter {} is read outside of it, by {}", parameters_.at(slot)->name, NodeText(graph_.nodes[i]).describe()));
+          report(*unit, fmt::format("its parameter {} is read outside of it, by {}", parameters_.at(slot)->name,
+                                    NodeText(graph_.nodes[i]).describe()));
       }
   }
 
@@ -178,7 +179,8 @@ class Cutter {
     graph = {.name = graph_.name, .values = graph_.values, .inputs = graph_.inputs, .nodes = {}, .outputs = graph_.outputs};
     size_t next = 0;
     for (const auto& range : ranges_) {
-      graph.nodes.insert(graph.nodes.end(), graph_.nodes.begin() + static_cast<long>(next), graph_.nodes.begin() + static_cast<long>(range.begin));
+      graph.nodes.insert(graph.nodes.end(), graph_.nodes.begin() + static_cast<long>(next),
+                         graph_.nodes.begin() + static_cast<long>(range.begin));
       graph.nodes.push_back(outline(range, last_read));
       next = range.end;
     }

@@ -9,8 +9,8 @@ namespace levin::exported {
 
 /// A call of a unit: a range of the program's nodes, as a graph.
 struct UnitCall {
-  std::string path;  ///< of the submodule
-  Graph graph;       ///< its inputs are those of the call, then `bound`
+  std::string path;            ///< of the submodule
+  Graph graph;                 ///< its inputs are those of the call, then `bound`
   std::vector<Slot> bound;     ///< inputs of the program that the call reads: parameters, buffers and constants
   std::vector<Slot> changing;  ///< of these, buffers that a node of the program writes
 };

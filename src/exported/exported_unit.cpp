@@ -24,7 +24,8 @@ void assign(const std::vector<at::Tensor>& buffers, const std::vector<at::Tensor
 // The second computation of a checkpointed unit sees the buffers as the first did, and leaves them as they are.
 UnitValues ExportedUnitImpl::compute(UnitValues values) {
   const auto& [interpreter, changing] = *values.program;
-  if (checkpointing_ == ActivationCheckpointing::none || changing.empty()) return {interpreter.call(std::move(values.items)), values.program};
+  if (checkpointing_ == ActivationCheckpointing::none || changing.empty())
+    return {interpreter.call(std::move(values.items)), values.program};
   const bool again = !values.buffers->empty();
   const auto current = again ? copies_of(changing) : std::vector<at::Tensor>();
   if (again)

@@ -92,7 +92,8 @@ void call_twice(const Interpreter& inner, Stack& stack) {
     return outputs;
   };
   stack.clear();
-  for (auto& output : detail::compute_twice(inputs, {compute, [] {}}, ActivationCheckpointing::units)) stack.emplace_back(std::move(output));
+  for (auto& output : detail::compute_twice(inputs, {compute, [] {}}, ActivationCheckpointing::units))
+    stack.emplace_back(std::move(output));
 }
 
 // torch.utils.checkpoint. A part that changes its inputs in place, as a batch norm does, is computed once.
@@ -122,9 +123,9 @@ HigherOrder conditional(const Arguments& arguments) {
 }
 
 constexpr std::pair<std::string_view, HigherOrder (*)(const Arguments&)> known[] = {{"wrap_with_set_grad_enabled", with_grad_mode},
-                                                                                     {"wrap_with_autocast", with_autocast},
-                                                                                     {"tag_activation_checkpoint", checkpointed},
-                                                                                     {"cond", conditional}};
+                                                                                    {"wrap_with_autocast", with_autocast},
+                                                                                    {"tag_activation_checkpoint", checkpointed},
+                                                                                    {"cond", conditional}};
 
 }  // namespace
 
@@ -133,7 +134,7 @@ HigherOrder compile_higher_order(const Node& node) {
   for (const auto& [target, compile] : known)
     if (name == target) return compile(Arguments(node));
   throw Refused(fmt::format("the higher-order operator {} is not supported", quote(name)),
-                    "write the loop or call with ordinary operators; cond, no_grad, autocast and checkpoint are supported");
+                "write the loop or call with ordinary operators; cond, no_grad, autocast and checkpoint are supported");
 }
 
 }  // namespace levin::exported

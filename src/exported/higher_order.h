@@ -11,8 +11,8 @@ class Interpreter;
 
 /// A node that calls graphs.
 struct HigherOrder {
-  Function function;                        ///< takes the operands, returns what its graph returns
-  std::vector<const Argument*> operands;    ///< of the node
+  Function function;                      ///< takes the operands, returns what its graph returns
+  std::vector<const Argument*> operands;  ///< of the node
   std::vector<std::shared_ptr<Interpreter>> graphs;
 };
 

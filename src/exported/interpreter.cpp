@@ -9,7 +9,8 @@ namespace levin::exported {
 
 Stack Interpreter::call(Stack inputs) const {
   if (inputs.size() != inputs_.size())
-    throw UsageError("exported", fmt::format("a graph with {} inputs is called with {}", inputs_.size(), inputs.size()), "export the model again");
+    throw UsageError("exported", fmt::format("a graph with {} inputs is called with {}", inputs_.size(), inputs.size()),
+                     "export the model again");
   Values values(size_);
   for (size_t i = 0; i < bindings_.size(); i++) values[static_cast<size_t>(bindings_[i].slot)] = bound_[i];
   for (size_t i = 0; i < inputs.size(); i++) values[static_cast<size_t>(inputs_[i])] = std::move(inputs[i]);
@@ -53,7 +54,8 @@ void Interpreter::store(const Instruction& instruction, Stack& stack, Values& va
       keep(output.slots[0], std::move(stack[next++]));
     } else {
       const auto tensors = stack[next++].toTensorVector();
-      TORCH_CHECK(tensors.size() == output.slots.size(), "it returned ", tensors.size(), " tensors, the graph expects ", output.slots.size());
+      TORCH_CHECK(tensors.size() == output.slots.size(), "it returned ", tensors.size(), " tensors, the graph expects ",
+                  output.slots.size());
       for (size_t i = 0; i < tensors.size(); i++) keep(output.slots[i], tensors[i]);
     }
   }

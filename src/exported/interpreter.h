@@ -19,8 +19,8 @@ inline constexpr const char* unit_target = "levin.unit";
 /// What the call of that number does.
 using UnitLinker = std::function<Function(size_t call)>;
 
-/// Runs a graph through LibTorch's dispatcher, with autograd where it is enabled. All operators are found, and arguments are prepared, in the
-/// constructor. A value is released after its last use.
+/// Runs a graph through LibTorch's dispatcher, with autograd where it is enabled. All operators are found, and arguments are prepared, in
+/// the constructor. A value is released after its last use.
 class Interpreter {
  public:
   /// An input of the graph that is the same in all calls: a parameter or a buffer, which the engine may move, or a constant, which follows

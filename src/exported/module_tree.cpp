@@ -70,8 +70,8 @@ void ModuleTree::put(torch::nn::Module& module, const std::string& name, size_t 
   else
     parent.register_buffer(last_part(name), tensor(weight));
 } catch (const c10::Error& error) {
-  throw DataError(fmt::format("the weight {} cannot be registered: {}", quote(name), error.what_without_backtrace()), "export the model again",
-                  "exported");
+  throw DataError(fmt::format("the weight {} cannot be registered: {}", quote(name), error.what_without_backtrace()),
+                  "export the model again", "exported");
 }
 
 const at::Tensor& ModuleTree::tensor(size_t weight) {

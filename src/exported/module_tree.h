@@ -11,8 +11,8 @@
 
 namespace levin::exported {
 
-/// Builds the modules of Python's names: the parameter "blocks.0.fc.weight" is registered as "weight" in the child "fc" of the child "0" of the
-/// child "blocks". A tied one is registered, as one tensor, under all of its names.
+/// Builds the modules of Python's names: the parameter "blocks.0.fc.weight" is registered as "weight" in the child "fc" of the child "0" of
+/// the child "blocks". A tied one is registered, as one tensor, under all of its names.
 class ModuleTree {
  public:
   /// `load` gives a weight's tensor; it is called once for each weight that is registered, and just before a unit that holds it is made.

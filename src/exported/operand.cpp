@@ -8,7 +8,6 @@
 
 #include "node_text.h"
 
-
 namespace levin::exported {
 namespace {
 
@@ -30,7 +29,7 @@ bool is(const c10::Type* type, TypeKind kind) { return type && type->kind() == k
 
 [[noreturn]] void refuse_type(const char* what, const c10::Type* type) {
   throw Refused(fmt::format("an argument is {}, where the operator takes {}", what, type ? type->str() : "no such value"),
-                    "export the model again with the PyTorch version that Levin was built with");
+                "export the model again with the PyTorch version that Levin was built with");
 }
 
 // Python's numbers become tensors that take part in no promotion of dtypes.
@@ -229,9 +228,12 @@ void Operand::push(Stack& stack, Values& values) const {
     case Kind::integers: stack.emplace_back(list_of<int64_t>(items, values, to_integer)); return;
     case Kind::floats: stack.emplace_back(list_of<double>(items, values, to_double)); return;
     case Kind::booleans: stack.emplace_back(list_of<bool>(items, values, [](const IValue& value) { return value.toBool(); })); return;
-    case Kind::tensors: stack.emplace_back(list_of<at::Tensor>(items, values, [](const IValue& value) { return value.toTensor(); })); return;
+    case Kind::tensors:
+      stack.emplace_back(list_of<at::Tensor>(items, values, [](const IValue& value) { return value.toTensor(); }));
+      return;
     case Kind::optional_tensors:
-      stack.emplace_back(list_of<std::optional<at::Tensor>>(items, values, [](const IValue& value) { return value.toOptional<at::Tensor>(); }));
+      stack.emplace_back(
+          list_of<std::optional<at::Tensor>>(items, values, [](const IValue& value) { return value.toOptional<at::Tensor>(); }));
       return;
     case Kind::spread:
       for (const auto& item : items) stack.push_back(item.slot == no_slot ? item.constant : values[static_cast<size_t>(item.slot)]);

@@ -42,7 +42,7 @@ struct Operand {
   IValue constant = {};
   std::vector<Element> items = {};
   std::optional<c10::ScalarType> dtype = {};  ///< the constant is this dtype, which follows the module's
-  bool device = false;                   ///< the constant is a device, which follows the module's
+  bool device = false;                        ///< the constant is a device, which follows the module's
 
   void push(Stack& stack, Values& values) const;
   void place(const Placement& placement);

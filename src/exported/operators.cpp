@@ -15,17 +15,43 @@ constexpr std::string_view operator_prefix = "torch.ops.", higher_order_prefix =
 
 // Functions of ATen's that read or write files, run autograd, print, or change what a tensor is rather than its elements. Some of them
 // check nothing.
-constexpr std::string_view forbidden[] = {
-    "from_file",         "set_",          "set_data",       "_backward",       "requires_grad_",     "retain_grad",   "rename_",
-    "resize_",           "resize_as_",    "_resize_output_", "resize_as_sparse_", "_reshape_alias", "record_stream", "_print",
-    "_make_dual",        "_fw_primal",    "_cudnn_init_dropout_state",           "_coalesced_",      "sparse_resize_", "data",
-    "sparse_resize_and_clear_",           "_lazy_clone",    "_set_data",       "_sparse_coo_tensor_unsafe",           "_nested_view_from_buffer",
-    "_sparse_csr_tensor_unsafe",          "_sparse_csc_tensor_unsafe",         "_sparse_bsr_tensor_unsafe",           "_sparse_bsc_tensor_unsafe",
-    "_sparse_compressed_tensor_unsafe",   "_foobar",        "_test_warn_in_autograd"};
+constexpr std::string_view forbidden[] = {"from_file",
+                                          "set_",
+                                          "set_data",
+                                          "_backward",
+                                          "requires_grad_",
+                                          "retain_grad",
+                                          "rename_",
+                                          "resize_",
+                                          "resize_as_",
+                                          "_resize_output_",
+                                          "resize_as_sparse_",
+                                          "_reshape_alias",
+                                          "record_stream",
+                                          "_print",
+                                          "_make_dual",
+                                          "_fw_primal",
+                                          "_cudnn_init_dropout_state",
+                                          "_coalesced_",
+                                          "sparse_resize_",
+                                          "data",
+                                          "sparse_resize_and_clear_",
+                                          "_lazy_clone",
+                                          "_set_data",
+                                          "_sparse_coo_tensor_unsafe",
+                                          "_nested_view_from_buffer",
+                                          "_sparse_csr_tensor_unsafe",
+                                          "_sparse_csc_tensor_unsafe",
+                                          "_sparse_bsr_tensor_unsafe",
+                                          "_sparse_bsc_tensor_unsafe",
+                                          "_sparse_compressed_tensor_unsafe",
+                                          "_foobar",
+                                          "_test_warn_in_autograd"};
 
 // Functions that may return their input, or a view of it, though their schema does not say so.
-constexpr std::string_view silent_aliases[] = {"dropout",    "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "type_as",  "atleast_1d",
-                                               "atleast_2d", "atleast_3d",      "meshgrid",      "broadcast_tensors",     "einsum"};
+constexpr std::string_view silent_aliases[] = {"dropout",  "feature_dropout",   "alpha_dropout", "feature_alpha_dropout",
+                                               "type_as",  "atleast_1d",        "atleast_2d",    "atleast_3d",
+                                               "meshgrid", "broadcast_tensors", "einsum"};
 
 bool is_plain(const c10::Type& type) {
   switch (type.kind()) {
@@ -61,7 +87,7 @@ bool contains(c10::ArrayRef<std::string_view> names, std::string_view name) {
 void check_allowed(const std::string& space, const std::string& name, const c10::FunctionSchema& schema) {
   const auto refuse = [&](const std::string& why) {
     throw Refused(fmt::format("operator {}::{} may not run in an exported model: {}", sanitized(space), sanitized(name), why),
-                      "write the model with functions of tensors");
+                  "write the model with functions of tensors");
   };
   if (contains(forbidden, name)) refuse("it is not a function of its tensors' elements");
   for (const auto& argument : schema.arguments()) {
@@ -92,11 +118,11 @@ c10::OperatorHandle find_operator(const std::string& target) {
   const std::string space = path.substr(0, first), name = path.substr(first + 1, last - first - 1), overload = path.substr(last + 1);
   if (space != "aten")
     throw Refused(fmt::format("operator {}::{} is not one of PyTorch's own (aten)", sanitized(space), sanitized(name)),
-                      "write it with PyTorch's functions, or export the model without it");
+                  "write it with PyTorch's functions, or export the model without it");
   const auto found = c10::Dispatcher::singleton().findSchema({space + "::" + name, overload == "default" ? "" : overload});
   if (!found)
     throw Refused(fmt::format("this LibTorch has no operator {}::{} (overload {})", space, sanitized(name), sanitized(overload)),
-                      "export the model with the PyTorch version that Levin was built with");
+                  "export the model with the PyTorch version that Levin was built with");
   check_allowed(space, name, found->schema());
   return *found;
 }
@@ -108,7 +134,7 @@ std::vector<const Argument*> match_arguments(const c10::FunctionSchema& schema, 
     const auto found = std::find_if(parameters.begin(), parameters.end(), [&](const auto& known) { return known.name() == argument.name; });
     if (found == parameters.end())
       throw Refused(fmt::format("this LibTorch's operator has no argument {}", quote(argument.name)),
-                        "export the model with the PyTorch version that Levin was built with");
+                    "export the model with the PyTorch version that Levin was built with");
     auto& place = given[static_cast<size_t>(found - parameters.begin())];
     if (place) throw Refused(fmt::format("argument {} is given twice", quote(argument.name)), "export the model again");
     place = &argument;
@@ -116,7 +142,7 @@ std::vector<const Argument*> match_arguments(const c10::FunctionSchema& schema, 
   for (size_t i = 0; i < parameters.size(); i++)
     if (!given[i] && !parameters[i].default_value() && !is_optional_generator(*parameters[i].type()))
       throw Refused(fmt::format("argument {} is missing", quote(parameters[i].name())),
-                        "export the model with the PyTorch version that Levin was built with");
+                    "export the model with the PyTorch version that Levin was built with");
   return given;
 }
 

@@ -134,11 +134,10 @@ std::map<std::string, Function> make_functions() {
                                   return a / b;
                                 })},
       {"_operator.mod", binary([](int64_t a, int64_t b) { return modulo(a, b); }, [](double a, double b) { return modulo(a, b); })},
-      {"_operator.pow", binary(
-                            [](int64_t a, int64_t b) {
-                              return b < 0 ? IValue(std::pow(static_cast<double>(a), static_cast<double>(b))) : IValue(power(a, b));
-                            },
-                            [](double a, double b) { return IValue(std::pow(a, b)); })},
+      {"_operator.pow",
+       binary([](int64_t a,
+                 int64_t b) { return b < 0 ? IValue(std::pow(static_cast<double>(a), static_cast<double>(b))) : IValue(power(a, b)); },
+              [](double a, double b) { return IValue(std::pow(a, b)); })},
       {"_operator.eq", compare(std::equal_to<>())},
       {"_operator.ne", compare(std::not_equal_to<>())},
       {"_operator.lt", compare(std::less<>())},
@@ -160,10 +159,8 @@ std::map<std::string, Function> make_functions() {
       {"math.trunc", rounding(std::trunc)},
       {"math.floor", rounding(std::floor)},
       {"math.ceil", rounding(std::ceil)},
-      {"torch.ops.aten.sym_size.int",
-       of_dimension([](const at::Tensor& tensor, int64_t dimension) { return tensor.size(dimension); })},
-      {"torch.ops.aten.sym_stride.int",
-       of_dimension([](const at::Tensor& tensor, int64_t dimension) { return tensor.stride(dimension); })},
+      {"torch.ops.aten.sym_size.int", of_dimension([](const at::Tensor& tensor, int64_t dimension) { return tensor.size(dimension); })},
+      {"torch.ops.aten.sym_stride.int", of_dimension([](const at::Tensor& tensor, int64_t dimension) { return tensor.stride(dimension); })},
       {"torch.ops.aten.sym_numel.default", unary([](const IValue& a) { return a.toTensor().numel(); })},
       {"torch.ops.aten.sym_storage_offset.default", unary([](const IValue& a) { return a.toTensor().storage_offset(); })},
   };

@@ -21,6 +21,15 @@ std::vector<std::string> parts_of(const std::string& path) {
 
 bool is_number(const std::string& text) { return !text.empty() && text.find_first_not_of("0123456789") == std::string::npos; }
 
+void collect_modules(const Graph& graph, std::vector<std::string>& paths, std::set<std::string>& seen) {
+  for (const auto& node : graph.nodes) {
+    for (const auto& module : node.modules)
+      if (!module.path.empty() && seen.insert(module.path).second) paths.push_back(module.path);
+    for (const auto& argument : node.arguments)
+      if (const auto* inner = std::get_if<std::shared_ptr<const Graph>>(&argument.value)) collect_modules(**inner, paths, seen);
+  }
+}
+
 }  // namespace
 
 bool fits_pattern(const std::string& path, const std::string& pattern) {
@@ -32,9 +41,7 @@ bool fits_pattern(const std::string& path, const std::string& pattern) {
 std::vector<std::string> called_modules(const Graph& graph) {
   std::vector<std::string> paths;
   std::set<std::string> seen;
-  for (const auto& node : graph.nodes)
-    for (const auto& module : node.modules)
-      if (!module.path.empty() && seen.insert(module.path).second) paths.push_back(module.path);
+  collect_modules(graph, paths, seen);
   return paths;
 }
 
