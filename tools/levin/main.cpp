@@ -4,6 +4,7 @@
 #include "levin/cli/memory_data.h"
 #include "levin/cli/run.h"
 #include "levin/cli/tokens_data.h"
+#include "levin/exported/exported_model.h"
 #include "mlp.h"
 #include "resnet.h"
 #include "unet.h"
@@ -11,6 +12,7 @@
 int main(int argc, char** argv) {
   using namespace levin::cli;
   using namespace levin::named_models;
-  return run<Models<Mlp, ResNet, UNet, gpt::Gpt>, DataModules<Hdf5Data, SafetensorsData, NpyData, IdxData, CsvData, TokensData>>(
+  return run<Models<levin::ExportedModel, Mlp, ResNet, UNet, gpt::Gpt>,
+             DataModules<Hdf5Data, SafetensorsData, NpyData, IdxData, CsvData, TokensData>>(
       argc, argv, link<&TokensDataConfig::context, &gpt::GptConfig::context>());
 }
