@@ -111,7 +111,7 @@ size_t csv_column(const CsvLines& lines, const std::vector<std::string>& names, 
   if (found == names.end()) {
     constexpr size_t most = 12;
     const std::vector<std::string> some(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(std::min(most, names.size())));
-    lines.fail(fmt::format("there is no column {}", quote(name)),
+    lines.fail(fmt::format("the column {} is missing", quote(name)),
                fmt::format("name one of: {}{}", sanitized(joined(some)), names.size() > most ? ", ..." : ""));
   }
   if (std::find(found + 1, names.end(), name) != names.end())

@@ -16,7 +16,6 @@
 #include <fmt/format.h>
 
 #include "levin/core/error.h"
-#include "levin/metrics/accuracy.h"
 
 namespace levin::objective {
 namespace {
@@ -24,13 +23,6 @@ namespace {
 double option(const Options& options, const char* name, double otherwise) {
   const auto found = options.find(name);
   return found == options.end() ? otherwise : found->second;
-}
-
-int64_t integer_option(const Options& options, const char* name, int64_t otherwise) {
-  const double value = option(options, name, static_cast<double>(otherwise));
-  const auto integer = static_cast<int64_t>(value);
-  if (static_cast<double>(integer) != value) throw ConfigError(fmt::format("{} is {}, not an integer", name, value), "give an integer");
-  return integer;
 }
 
 std::string shape_text(const Tensor& tensor) { return fmt::format("[{}]", fmt::join(tensor.sizes(), ", ")); }
@@ -55,19 +47,21 @@ Tensor like_output(const Tensor& output, const Tensor& target) {
   return same.to(output.scalar_type());
 }
 
-/// Scores and class numbers.
-struct Classes {
-  Tensor scores;  ///< [rows, classes]
-  Tensor labels;  ///< int64 [rows]
-};
-
 bool fits_class_dim(const Tensor& scores, const Tensor& labels, int64_t dim) {
   auto sizes = scores.sizes().vec();
   sizes.erase(sizes.begin() + dim);
   return labels.sizes() == at::IntArrayRef(sizes);
 }
 
-/// Scores [n, classes, ...], as PyTorch has them, or [n, ..., classes], as language models do; labels [n, ...].
+}  // namespace
+
+int64_t integer_option(const Options& options, const char* name, int64_t otherwise) {
+  const double value = option(options, name, static_cast<double>(otherwise));
+  const auto integer = static_cast<int64_t>(value);
+  if (static_cast<double>(integer) != value) throw ConfigError(fmt::format("{} is {}, not an integer", name, value), "give an integer");
+  return integer;
+}
+
 Classes by_class(const Tensor& scores, const Tensor& given, const Options& options) {
   const Tensor labels = given.dim() == scores.dim() && given.size(-1) == 1 ? given.squeeze(-1) : given;
   const int64_t last = scores.dim() - 1;
@@ -93,6 +87,8 @@ Classes by_class(const Tensor& scores, const Tensor& given, const Options& optio
   const Tensor rows = scores.movedim(dim, -1).reshape({-1, scores.size(dim)});
   return {rows, labels.reshape({-1}).to(at::kLong)};
 }
+
+namespace {
 
 // The mean over the labels that count, with their number where the option names which do not.
 template <class Compute>
@@ -133,16 +129,6 @@ LossValue bce_with_logits(const Tensor& output, const Tensor& target, const Opti
   return {at::binary_cross_entropy_with_logits(output, like_output(output, target))};
 }
 
-MetricUpdate accuracy(const Options& options) {
-  const int64_t top_k = integer_option(options, "top_k", 1);
-  if (top_k < 1) throw ConfigError(fmt::format("top_k is {}", top_k), "give at least 1");
-  auto metric = std::make_shared<Accuracy>(top_k);
-  return {metric, [metric = metric.get(), options](const Tensor& output, const Tensor& target) {
-            const auto [scores, labels] = by_class(output.detach(), target, options);
-            metric->update(scores, labels);
-          }};
-}
-
 int64_t class_dim(const Options& options) { return integer_option(options, "dim", 1); }
 
 }  // namespace
@@ -158,11 +144,6 @@ const std::map<std::string, LossFunction>& loss_functions() {
       {"bce", {{}, bce}},
       {"bce_with_logits", {{}, bce_with_logits}},
   };
-  return functions;
-}
-
-const std::map<std::string, MetricFunction>& metric_functions() {
-  static const std::map<std::string, MetricFunction> functions{{"accuracy", {{"top_k", "class_dim"}, accuracy}}};
   return functions;
 }
 

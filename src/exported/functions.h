@@ -1,15 +1,12 @@
 #pragma once
-// The losses, metrics and transformations that an expression can name.
-#include <functional>
+// The losses and transformations that an expression can name.
 #include <map>
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "expression.h"
 #include "levin/core/tensor.h"
-#include "levin/metrics/metric.h"
 
 namespace levin::objective {
 
@@ -26,16 +23,16 @@ struct LossFunction {
   LossValue (*compute)(const Tensor& output, const Tensor& target, const Options& options);
 };
 
-/// A metric, with what an update of it does.
-struct MetricUpdate {
-  std::shared_ptr<Metric> metric;
-  std::function<void(const Tensor& output, const Tensor& target)> update;
+/// Scores and class numbers, a row each.
+struct Classes {
+  Tensor scores;  ///< [rows, classes]
+  Tensor labels;  ///< int64 [rows]
 };
-
-struct MetricFunction {
-  std::vector<std::string> options;
-  MetricUpdate (*make)(const Options& options);
-};
+/// Of scores [n, classes, ...], as PyTorch has them, or [n, ..., classes], as language models do, and labels [n, ...]; the option class_dim
+/// decides where both fit. DataError for other shapes.
+Classes by_class(const Tensor& scores, const Tensor& labels, const Options& options);
+/// ConfigError for a fraction.
+int64_t integer_option(const Options& options, const char* name, int64_t otherwise);
 
 struct OutputFunction {
   std::vector<std::string> options;
@@ -43,7 +40,6 @@ struct OutputFunction {
 };
 
 const std::map<std::string, LossFunction>& loss_functions();
-const std::map<std::string, MetricFunction>& metric_functions();
 const std::map<std::string, OutputFunction>& output_functions();
 
 }  // namespace levin::objective

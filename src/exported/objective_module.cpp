@@ -9,6 +9,7 @@
 #include "functions.h"
 #include "levin/core/error.h"
 #include "levin/core/text.h"
+#include "levin/metrics/accuracy.h"
 
 namespace levin {
 namespace {
@@ -26,7 +27,7 @@ std::vector<std::string> function_names(const Functions& functions) {
 
 // "did you mean X?", or all names.
 std::string suggestion(const std::string& name, const std::vector<std::string>& names) {
-  if (names.empty()) return "there is none";
+  if (names.empty()) return "remove it";
   if (const auto near = nearest_name(name, names); !near.empty()) return fmt::format("did you mean {}? There are: {}", near, joined(names));
   return "name one of: " + joined(names);
 }
@@ -60,12 +61,21 @@ struct ObjectiveModule::Objective {
     ExpressionSource source;
     std::vector<Term> terms;
   };
+  struct MetricUpdate {
+    Metric* metric;
+    std::function<void(const Tensor& output, const Tensor& target)> update;
+  };
   struct NamedMetric {
     std::string name;
     ExpressionSource source;
     Call call;
-    objective::MetricUpdate metric;
+    MetricUpdate metric;
   };
+  struct MetricFunction {
+    std::vector<std::string> options;
+    MetricUpdate (*add)(ObjectiveModule& module, const std::string& name, const objective::Options& options);
+  };
+  static const std::map<std::string, MetricFunction>& metric_functions();
   NamedTerms loss;  // no terms: nothing is minimized
   std::vector<NamedTerms> logged;
   std::vector<NamedMetric> metrics;
@@ -112,6 +122,21 @@ struct ObjectiveModule::Objective {
   }
 };
 
+const std::map<std::string, ObjectiveModule::Objective::MetricFunction>& ObjectiveModule::Objective::metric_functions() {
+  using objective::Options;
+  static const std::map<std::string, MetricFunction> functions{
+      {"accuracy", {{"top_k", "class_dim"}, [](ObjectiveModule& module, const std::string& name, const Options& options) -> MetricUpdate {
+                      const int64_t top_k = objective::integer_option(options, "top_k", 1);
+                      if (top_k < 1) throw ConfigError(fmt::format("model.metrics.{}: top_k is {}", name, top_k), "give at least 1");
+                      auto& metric = module.add_metric<Accuracy>(name, top_k);
+                      return {&metric, [&metric, options](const Tensor& output, const Tensor& target) {
+                                const auto [scores, labels] = objective::by_class(output.detach(), target, options);
+                                metric.update(scores, labels);
+                              }};
+                    }}}};
+  return functions;
+}
+
 ObjectiveModule::ObjectiveModule() = default;
 ObjectiveModule::~ObjectiveModule() = default;
 
@@ -134,8 +159,8 @@ void ObjectiveModule::set_objective(const ObjectiveConfig& config, const std::ve
     const ExpressionSource source{"model.metrics." + name, text};
     if (name.empty() || name == "loss") source.fail(fmt::format("{} is not a name for a metric", quote(name)), "choose another name");
     const auto terms = objective::parse_terms(source);
-    if (terms.size() > 1 || !objective::metric_functions().contains(terms.front().call.function)) {
-      auto known = function_names(objective::metric_functions());
+    if (terms.size() > 1 || !Objective::metric_functions().contains(terms.front().call.function)) {
+      auto known = function_names(Objective::metric_functions());
       const auto losses = function_names(objective::loss_functions());
       known.insert(known.end(), losses.begin(), losses.end());
       for (const auto& term : terms)
@@ -146,11 +171,9 @@ void ObjectiveModule::set_objective(const ObjectiveConfig& config, const std::ve
     }
     const auto& [factor, call] = terms.front();
     if (factor != 1) source.fail("a metric has no factor", "remove it");
-    const auto& function = function_of(source, call, objective::metric_functions(), 2);
+    const auto& function = function_of(source, call, Objective::metric_functions(), 2);
     check_output(source, call.arguments.front(), outputs);
-    auto metric = function.make(call.options);
-    add_metric(name, metric.metric);
-    objective.metrics.push_back({name, source, call, std::move(metric)});
+    objective.metrics.push_back({name, source, call, function.add(*this, name, call.options)});
   }
   if (!config.predict.empty()) {
     const ExpressionSource source{"model.predict", config.predict};

@@ -48,7 +48,7 @@ BOOST_AUTO_TEST_CASE(broken_files) {
   const std::vector<std::array<std::string, 2>> cases{
       {"", "is empty"},
       {"a,b\n", "has no rows"},
-      {"a,c\n1,2\n", ":1: there is no column \"b\"; name one of: a, c"},
+      {"a,c\n1,2\n", ":1: the column \"b\" is missing; name one of: a, c"},
       {"a,b,a\n1,2,3\n", "two columns are named \"a\""},
       {"a,b\n1\n", ":2: the line has 1 values, and the first line has 2 names"},
       {"a,b\n1,2,3\n", ":2: the line has 3 values"},

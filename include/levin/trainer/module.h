@@ -108,8 +108,6 @@ class Module : public torch::nn::Module, public Hooks {
     metrics_.emplace_back(std::move(name), std::move(metric));
     return result;
   }
-  /// The same for a metric that exists.
-  void add_metric(std::string name, std::shared_ptr<Metric> metric) { metrics_.emplace_back(std::move(name), std::move(metric)); }
   /// The weight of this micro-batch in the step's mean, if it is not its number of samples (its tokens, for example).
   /// Values that are logged after it have this weight, too.
   void set_batch_weight(double weight) noexcept;
