@@ -4,6 +4,7 @@
 
 #include "levin/core/error.h"
 #include "levin/exported/exported_program.h"
+#include "levin/trainer/trainer.h"
 
 namespace levin {
 namespace {
@@ -42,6 +43,11 @@ ExportedModel::ExportedModel(const ExportedModelConfig& config)
 }
 
 ExportedModel::~ExportedModel() = default;
+
+void ExportedModel::on_fit_start() {
+  if (trainer().session().rank() != 0) return;
+  for (const auto& problem : program_->description().problems) trainer().session().runtime().log().warning("[exported] {}", problem);
+}
 
 ObjectiveModule::Outputs ExportedModel::compute(const Batch& batch) {
   for (const auto& input : program_->description().inputs) tensor_of(batch, input.name, "the exported model");

@@ -28,6 +28,8 @@ class ExportedModel : public ObjectiveModule {
   /// Errors are ExportedProgram's, and ConfigError, with the names that the archive has, for an expression that does not fit it.
   explicit ExportedModel(const ExportedModelConfig& config);
   ~ExportedModel() override;
+  /// Warns, on rank 0, of suggested units that could not be cut.
+  void on_fit_start() override;
 
  protected:
   Outputs compute(const Batch& batch) override;
