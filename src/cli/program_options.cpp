@@ -13,7 +13,8 @@ namespace levin {
 namespace {
 
 // Variables that are not options. LEVIN_RUN_DIR is also an option if the program has a --run_dir.
-constexpr std::array<std::string_view, 5> other_variables{"LEVIN_CACHE", "LEVIN_RUN_DIR", "LEVIN_SITE", "LEVIN_LAUNCH", "LEVIN_LIBTORCH"};
+constexpr std::array<std::string_view, 6> other_variables{"LEVIN_BUILD", "LEVIN_CACHE",  "LEVIN_RUN_DIR",
+                                                          "LEVIN_SITE",  "LEVIN_LAUNCH", "LEVIN_LIBTORCH"};
 
 constexpr size_t longest_argument = 1 << 20;
 

@@ -194,8 +194,8 @@ BOOST_AUTO_TEST_CASE(later_wins) {
   const TemporaryFile first("trainer: {max_epochs: 3, strategy: {name: fsdp, prefetch: 7}}\nmodel:\n  hidden: 3\n");
   const TemporaryFile second("trainer:\n  max_epochs: 4\n  strategy:\n    bucket: 1 MiB\noptimizer: sgd\n# all of it a comment\nmodel:\n");
   const std::vector<std::string> environment{
-      "LEVIN_TRAINER__MAX_EPOCHS=2", "LEVIN_MODEL__ACTIVATION=tanh",        "LEVIN_CACHE=/x",         "HOME=/root",
-      "LEVIN_RUN_DIR=here",          "LEVIN_TRAINER__STRATEGY__PREFETCH=9", "LEVIN_MODEL__WIDTHS=[9]"};
+      "LEVIN_TRAINER__MAX_EPOCHS=2", "LEVIN_MODEL__ACTIVATION=tanh",        "LEVIN_CACHE=/x",          "HOME=/root",
+      "LEVIN_RUN_DIR=here",          "LEVIN_TRAINER__STRATEGY__PREFETCH=9", "LEVIN_MODEL__WIDTHS=[9]", "LEVIN_BUILD=/y"};
   Program program;
   program.parse({"fit"}, environment);
   BOOST_TEST(program.trainer.max_epochs == 2);
