@@ -2,7 +2,6 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
-#include <optional>
 #include <string>
 
 #include "levin/core/config.h"
@@ -11,7 +10,7 @@
 namespace levin {
 
 namespace detail {
-class LogFile;
+class TrainingLog;
 }
 
 /// Lightning's arguments of CSVLogger; a flush is due after some time, not after some rows.
@@ -23,7 +22,7 @@ struct CSVLoggerConfig {
 LEVIN_CONFIG(CSVLoggerConfig, (save_dir, "folder of metrics.csv; empty: the run's"),
              (prefix, "put before the names of the values, with a - between; empty: none"),
              (flush_interval, "longest time until a written value is in the file", at_least(Seconds{0})))
-LEVIN_CHOICE(CSVLoggerConfig, "csv")
+LEVIN_CHOICE(CSVLoggerConfig, "csv", "CSVLogger")
 
 /// metrics.csv with the columns step, epoch, name, value: a line a value, so that a new metric needs no new column. An existing file is
 /// continued. A training that resumes, or starts over, moves the lines that are not its past to the end of metrics.abandoned.csv, with
@@ -47,11 +46,7 @@ class CSVLogger : public Logger {
   CSVLogger(const CSVLoggerConfig& config, const std::filesystem::path& folder, const std::filesystem::path& name);
 
   std::string prefix_;
-  std::unique_ptr<detail::LogFile> file_;
-  Seconds flush_interval_;
-  bool begun_ = false;
-  int64_t opened_bytes_ = 0;           // what the file had before this logger's first line
-  std::optional<int64_t> past_bytes_;  // of the checkpoint that the training resumes from
+  std::unique_ptr<detail::TrainingLog> log_;
 };
 
 }  // namespace levin
