@@ -5,6 +5,7 @@
 
 #include "archive.h"
 #include "json_tree.h"
+#include "levin/core/error.h"
 #include "levin/core/text.h"
 #include "program_reader.h"
 #include "weight_table.h"
