@@ -246,8 +246,8 @@ BOOST_AUTO_TEST_CASE(graphs_that_contradict_themselves_are_refused) {
   changed.refuse({"makes \"tokens\" again"}, [](Json& json) { node(json, "relu")["outputs"][0]["as_tensor"]["name"] = "tokens"; });
   changed.refuse({"uses \"mul\" as a tensor, it is an integer"},
                  [](Json& json) { argument(json, "sum_6", 0)["as_tensor"]["name"] = "mul"; });
-  changed.refuse({"uses \"zeros\" as an integer, it is a tensor"}, [](Json& json) {
-    argument(json, "add_7", 0) = {{"as_sym_int", {{"as_name", "sum_2"}}}}, argument(json, "add_7", 0)["as_sym_int"]["as_name"] = "zeros";
+  changed.refuse({"uses \"sum_2\" as an integer, it is a tensor"}, [](Json& json) {
+    argument(json, "add_7", 0) = {{"as_sym_int", {{"as_name", "sum_2"}}}};
   });
   changed.refuse({"has 2 members where one is expected"}, [](Json& json) { argument(json, "relu", 0)["as_none"] = true; });
   changed.refuse({"is \"as_thought\", not a kind of argument"}, [](Json& json) { argument(json, "relu", 0) = {{"as_thought", 1}}; });
@@ -486,11 +486,18 @@ BOOST_AUTO_TEST_CASE(sizes_are_linear_in_a_symbol) {
   BOOST_TEST(linear("Mul(Add(" + s + ", Integer(3)), Integer(4))") == "4*s24+12");
   BOOST_TEST(linear("Add(" + s + ", Mul(Integer(-1), " + s + "), Integer(7))") == "0*+7");
   BOOST_TEST(linear("Integer(5)") == "0*+5");
-  for (const auto& other :
-       {std::string("Mul(") + s + ", " + s + ")", "Add(" + s + ", Symbol('s7', integer=True))", "Pow(" + s + ", Integer(2))",
-        "Mul(Integer(9223372036854775807), Integer(2))", "Integer(99999999999999999999)", s + " ", std::string("Symbol('"),
-        std::string("Symbol('')"), std::string("Add("), std::string("Integer("), std::string()})
-    BOOST_TEST(linear(other) == "", other);
+  const std::vector<std::string> others{"Mul(" + s + ", " + s + ")",
+                                        "Add(" + s + ", Symbol('s7', integer=True))",
+                                        "Pow(" + s + ", Integer(2))",
+                                        "Mul(Integer(9223372036854775807), Integer(2))",
+                                        "Integer(99999999999999999999)",
+                                        s + " ",
+                                        "Symbol('",
+                                        "Symbol('')",
+                                        "Add(",
+                                        "Integer(",
+                                        ""};
+  for (const auto& other : others) BOOST_TEST(linear(other) == "", other);
   std::string deep;
   for (int i = 0; i < 100'000; i++) deep += "Add(";
   BOOST_TEST(linear(deep) == "");
