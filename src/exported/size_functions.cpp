@@ -20,21 +20,21 @@ int64_t size_value(const IValue& value) {
 double real(const IValue& value) { return value.isDouble() ? value.toDouble() : static_cast<double>(size_value(value)); }
 bool truth(const IValue& value) { return value.isBool() ? value.toBool() : real(value) != 0; }
 
-int64_t checked(bool overflow, int64_t result) {
-  TORCH_CHECK(!overflow, "the arithmetic of sizes overflows");
-  return result;
-}
+void check_overflow(bool overflow) { TORCH_CHECK(!overflow, "the arithmetic of sizes overflows"); }
 int64_t add(int64_t a, int64_t b) {
   int64_t result = 0;
-  return checked(__builtin_add_overflow(a, b, &result), result);
+  check_overflow(__builtin_add_overflow(a, b, &result));
+  return result;
 }
 int64_t subtract(int64_t a, int64_t b) {
   int64_t result = 0;
-  return checked(__builtin_sub_overflow(a, b, &result), result);
+  check_overflow(__builtin_sub_overflow(a, b, &result));
+  return result;
 }
 int64_t multiply(int64_t a, int64_t b) {
   int64_t result = 0;
-  return checked(__builtin_mul_overflow(a, b, &result), result);
+  check_overflow(__builtin_mul_overflow(a, b, &result));
+  return result;
 }
 void check_divisor(double divisor) { TORCH_CHECK(divisor != 0, "a size is divided by zero"); }
 // Rounds down, as Python does.

@@ -93,7 +93,7 @@ BOOST_AUTO_TEST_CASE(ranks_under_every_strategy_equal_one_rank) {
 BOOST_AUTO_TEST_CASE(recomputed_units_update_buffers_once) {
   levin::MpiRuntime alone(MPI_COMM_SELF);
   ExportedTraining training("resnet", alone, with(levin::SingleDevice{}, ActivationCheckpointing::units), fixture_optimizer("sgd"),
-                            UnitPatterns({"blocks.*"}));
+                            UnitPatterns(std::vector<std::string>{"blocks.*"}));
   BOOST_TEST(training.session.strategy().units().size() == 2u);
   training.run_to(20);
   BOOST_TEST(distance(training.state(), eager_state(training, "sgd")) < 1e-9);
@@ -136,7 +136,7 @@ BOOST_AUTO_TEST_CASE(every_precision_trains) {
       {Precision::float32, at::kFloat}, {Precision::bfloat16, at::kBFloat16}, {Precision::bfloat16_mixed, at::kFloat}};
   for (const std::string name : {"mlp", "gpt", "lstm", "attention", "unet"})
     for (const auto& [precision, dtype] : precisions) {
-      if (name == "lstm" && precision == Precision::bfloat16) continue;
+      if (name == "lstm" && precision == Precision::bfloat16_mixed) continue;  // LibTorch's LSTM fails under autocast on some CPUs
       BOOST_TEST_CONTEXT(name << " in " << enum_name(precision)) {
         ExportedTraining training(name, runtime(), {.precision = precision}, fixture_optimizer("sgd"));
         double last = 0;
