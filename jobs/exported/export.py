@@ -32,12 +32,12 @@ def make_gpt2():
 
 def export_classifier(path="classifier.pt2"):
     torch.manual_seed(0)
-    levin.export(make_classifier(), {"image": torch.randn(4, 1, 28, 28)}, path)
+    levin.export(make_classifier(), {"image": torch.randn(2, 1, 28, 28)}, path)
 
 
 def export_gpt2(path="gpt2.pt2"):
     torch.manual_seed(0)
-    tokens = torch.randint(0, 256, (4, 128))
+    tokens = torch.randint(0, 256, (2, 128))
     levin.export(make_gpt2(), {"input_ids": tokens, "labels": tokens}, path, outputs=["loss", "logits"])
 
 
