@@ -372,7 +372,7 @@ class Archives(Case):
         self.assertNotEqual(config["train"]["last"]["path_name"], config["train"]["cache"]["path_name"])
         self.assertIn("count", json.loads(records["data/weights/train_weights_config.json"])["config"])
         self.assertNotIn("cache", json.loads(records["data/weights/train_weights_config.json"])["config"])
-        self.assertEqual(load_pt2(self.path).exported_programs["train"].module()(x=X).item(), Net.forward(self._same(Net()), X).item())
+        self.assertEqual(load_pt2(self.path).exported_programs["train"].module()(x=X)["loss"].item(), Net.forward(self._same(Net()), X).item())
 
     def test_buffers_that_backward_needs(self):
         """A buffer is read, and then assigned or changed in place."""
@@ -434,6 +434,9 @@ class Archives(Case):
         self.assertEqual(units(block()), ["*"])
         self.assertEqual(units(nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6))), [])
         self.assertEqual(units(nn.Sequential(block(), block())), ["0.*", "1.*"])
+        layers = lambda: nn.Sequential(nn.Linear(6, 6), nn.ReLU())
+        self.assertEqual(units(nn.Sequential(nn.Sequential(layers(), layers()), nn.Linear(6, 6))), ["0.*"])
+        self.assertEqual(units(nn.Sequential(layers(), nn.Sequential(nn.Linear(6, 6), nn.Tanh()))), [])
         twice = block()
         twice.append(twice.a)
         self.assertEqual(units(twice), [])
@@ -460,6 +463,17 @@ class Archives(Case):
         self.export(hooked)
         spectral = nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(6, 6)))
         self.export(spectral, X)
+
+    def test_guide(self):
+        """The first example of docs/exported.md."""
+        with open(os.path.join(here, "..", "..", "docs", "exported.md")) as guide:
+            code = guide.read().split("```python\n", 1)[1].split("```", 1)[0]
+        before = os.getcwd()
+        self.addCleanup(os.chdir, before)
+        os.chdir(self.folder)
+        exec(code, {})
+        found = json.loads(self.records()["extra/levin.json"])
+        self.assertEqual((found["units"], found["loss"], found["outputs"]), (["blocks.*"], "loss", ["loss", "logits"]))
 
     def test_dtypes(self):
         for dtype in (torch.bfloat16, torch.float16, torch.float64):

@@ -77,7 +77,10 @@ def _graph(program):
         program._constants = {k: mode.from_tensor(v) for k, v in program.constants.items()}
     program._example_inputs = None
     program._guards_code = []
-    return serialize._to_json_bytes(serialize.ExportedProgramSerializer().serialize(program).exported_program)
+    try:
+        return serialize._to_json_bytes(serialize.ExportedProgramSerializer().serialize(program).exported_program)
+    except serialize.SerializeError as error:
+        raise ExportError(f"[levin.export] the graph cannot be stored: {error}; write it with ordinary operators") from error
 
 
 _FRAME = re.compile(r'^  File "([^"]*)"', re.MULTILINE)

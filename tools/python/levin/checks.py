@@ -1,6 +1,7 @@
 """What torch.export would lose or change: found before and after it, and refused with what to write instead."""
 import contextlib
 import dataclasses
+import io
 import linecache
 import logging
 import os
@@ -175,6 +176,9 @@ def refuse_operators(program):
             if name not in _REGIONS:
                 raise ExportError(f"[levin.export] the model uses {name} ({_node_line(node)}), which Levin does not run; write a loop of a fixed number of "
                                   "iterations in Python, a condition with torch.cond or torch.where")
+        elif getattr(node.target, "__module__", "").startswith("torch._functorch"):
+            raise ExportError(f"[levin.export] the model uses a transform of torch.func or torch.vmap ({_node_line(node)}), which Levin does not run; write it "
+                              "with operators that take a dimension of samples, and derivatives by hand")
         elif isinstance(node.target, torch._ops.OpOverload) and node.target._schema.name in OPDEFS:
             raise ExportError(f"[levin.export] the operator {node.target._schema.name} ({_node_line(node)}) is written in Python (torch.library.custom_op), which "
                               "Levin does not run; write it with ordinary operators, or in a C++ library")
@@ -345,7 +349,7 @@ def quiet():
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):  # where it prints a graph that fails
             warnings.simplefilter("ignore")
             yield
     finally:

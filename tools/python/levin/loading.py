@@ -62,7 +62,7 @@ def matched(stored, model):
         else:
             copies.append((tensor, value))
     known = {name for group in names.values() for name in group}
-    unexpected = [name for name in stored if name not in known]
+    unexpected = sorted(name for name in stored if name not in known)
     problems = [f"{what}: {listed(found, 8)}" for what, found in (
         ("missing", missing), ("unexpected", unexpected), ("of another shape", shapes), ("of another type", kinds),
         ("tied in the model, but with different values", unequal)) if found]

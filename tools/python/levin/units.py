@@ -5,15 +5,22 @@ _CONTAINERS = (nn.Sequential, nn.ModuleList)
 
 
 def _is_block(module):
-    return type(module) not in _CONTAINERS and any(True for _ in module.children()) and any(True for _ in module.parameters())
+    """Not a plain list of blocks, but it may be a list of layers."""
+    children = list(module.children())
+    layers = isinstance(module, nn.Sequential) and not any(True for child in children for _ in child.children())
+    return (type(module) not in _CONTAINERS or layers) and bool(children) and any(True for _ in module.parameters())
+
+
+def _kind(module):
+    return type(module), tuple(map(type, module.children())) if type(module) in _CONTAINERS else ()
 
 
 def _repeats(container):
     """Whether at least two children are blocks of one class."""
-    if type(container) not in _CONTAINERS and not isinstance(container, _CONTAINERS):
+    if not isinstance(container, _CONTAINERS):
         return False
-    blocks = {id(child): type(child) for child in container.children() if _is_block(child)}
-    return any(list(blocks.values()).count(kind) > 1 for kind in blocks.values())
+    kinds = [_kind(child) for child in container.children() if _is_block(child)]
+    return any(kinds.count(kind) > 1 for kind in kinds)
 
 
 def suggested_units(model, calls):
@@ -23,8 +30,8 @@ def suggested_units(model, calls):
     while pending:
         path, module = pending.pop(0)
         children = [(f"{path}.{name}" if path else name, child) for name, child in module.named_children()]
-        if _repeats(module) and all(calls.get(name, 1 if not _is_block(child) else 0) <= 1 for name, child in children) \
-                and all(calls.get(name) == 1 for name, child in children if _is_block(child)):
+        once = all(calls.get(name, 0) == 1 if _is_block(child) else calls.get(name, 1) <= 1 for name, child in children)
+        if _repeats(module) and once:
             patterns.append(f"{path}.*" if path else "*")
         else:
             pending += children
