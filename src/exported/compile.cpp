@@ -102,8 +102,10 @@ void Interpreter::compile_operator(Instruction& instruction, const Graph& graph,
     else
       instruction.operands.push_back(constant_operand(argument.default_value().value_or(IValue())));
   }
-  if (node.outputs.size() > schema.returns().size())
-    throw Refused(fmt::format("the graph takes {} values from an operator that returns {}", node.outputs.size(), schema.returns().size()),
+  const auto is_used = [](const NodeOutput& output) { return output.list || (!output.slots.empty() && output.slots[0] != no_slot); };
+  const auto used = static_cast<size_t>(std::count_if(node.outputs.begin(), node.outputs.end(), is_used));
+  if (used > schema.returns().size())
+    throw Refused(fmt::format("the graph takes {} values from an operator that returns {}", used, schema.returns().size()),
                   "export the model again");
   place_factory(instruction.operands, schema, graph, node);
 }

@@ -12,6 +12,7 @@
 #include "node_text.h"
 #include "program_checks.h"
 #include "runnable_program.h"
+#include "unit_patterns.h"
 
 namespace levin::exported {
 namespace {
@@ -50,7 +51,7 @@ struct ExportedProgram::Impl {
     const exported::Archive archive(file);
     const exported::Model model = exported::read_model(archive);
     const auto choice = exported::choose_units(model, patterns);
-    const exported::ModuleTree tree(module, model.weights, choice.units,
+    const exported::ModuleTree tree(module, model.weights, choice.units, exported::module_classes(model.train->graph),
                                     [&](const exported::Weight& weight) { return archive.load(weight); });
     auto weights = tree.tensors();
     for (size_t i = 0; i < weights.size(); i++) {

@@ -1,6 +1,7 @@
 #pragma once
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "interpreter.h"
@@ -35,8 +36,8 @@ struct UnitValues {
 /// A submodule of an exported model, with the parameters and buffers below its path.
 class ExportedUnitImpl : public Unit<UnitValues(UnitValues)> {
  public:
-  /// `fill` registers them.
-  explicit ExportedUnitImpl(const std::function<void(torch::nn::Module& unit)>& fill) { fill(*this); }
+  /// `name`: Python's class; `fill` registers parameters and buffers.
+  ExportedUnitImpl(const std::string& name, const std::function<void(torch::nn::Module& unit)>& fill) : Unit(name) { fill(*this); }
 
  protected:
   UnitValues compute(UnitValues values) override;

@@ -36,6 +36,8 @@ std::vector<ModuleCall> module_calls(std::string_view stack) {
   return result;
 }
 
+constexpr size_t longest_text = 500;  ///< of a node in a message
+
 class GraphReader {
  public:
   GraphReader(const JsonPlace& json, SymbolTable& symbols) : json_(json), values_(json, symbols) {}
@@ -70,8 +72,9 @@ class GraphReader {
   /// A constant of the example is an input, too, which the graph does not read.
   Slot read_input(const JsonPlace& json) {
     const auto [kind, value] = json.choice();
-    if (const auto known = value_kind(kind)) return define(value, *known);
-    if (kind == "as_int" || kind == "as_float" || kind == "as_bool" || kind == "as_string" || kind == "as_none")
+    if (const auto known = value_kind(kind); known && (known == ValueKind::tensor || value.choice().first == "as_name"))
+      return define(value, *known);
+    if (value_kind(kind) || kind == "as_int" || kind == "as_float" || kind == "as_bool" || kind == "as_string" || kind == "as_none")
       return values_.define_unnamed();
     json.unusable(fmt::format("is an input of kind {}, which Levin does not run", quote(kind)), "give the model tensors only");
   }
@@ -106,7 +109,7 @@ class GraphReader {
     if (const auto trace = metadata.find("stack_trace")) node.source = trace->text();
     if (const auto stack = metadata.find("nn_module_stack")) node.modules = module_calls(stack->text());
     if (const auto single = json.find("is_hop_single_tensor_return")) node.single_tensor_return = single->boolean();
-    const auto text = NodeText(node).describe();
+    const auto text = NodeText(node).describe().substr(0, longest_text);
     const ArgumentReader arguments(values_, text);
     std::set<std::string_view> names;
     for (const auto& input : json.member("inputs").items()) {

@@ -3,6 +3,8 @@
 #include <c10/util/Exception.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "levin/core/error.h"
 
 namespace levin::exported {
@@ -44,7 +46,11 @@ void Interpreter::store(const Instruction& instruction, Stack& stack, Values& va
   };
   size_t next = 0;
   for (const auto& output : instruction.outputs) {
-    TORCH_CHECK(next < stack.size() || output.slots.empty(), "it returned ", stack.size(), " values, the graph expects more");
+    if (next >= stack.size()) {
+      TORCH_CHECK(std::all_of(output.slots.begin(), output.slots.end(), [](Slot slot) { return slot == no_slot; }), "it returned ",
+                  stack.size(), " values, the graph expects more");
+      continue;
+    }
     if (instruction.flat) {
       for (const Slot slot : output.slots) {
         TORCH_CHECK(next < stack.size(), "it returned ", stack.size(), " values, the graph expects more");

@@ -99,6 +99,16 @@ bool find_path(const JsonValue& value, const JsonValue* wanted, std::string& pat
 
 }  // namespace
 
+std::string listed(const std::vector<std::string>& names) {
+  constexpr size_t longest = 200;
+  std::string text;
+  for (const auto& name : names) {
+    if (text.size() > longest) return text + ", ...";
+    text += fmt::format("{}{}", text.empty() ? "" : ", ", sanitized(name.substr(0, longest)));
+  }
+  return text;
+}
+
 JsonFile::JsonFile(std::string of_archive, std::string of_record, const std::string& text)
     : archive(std::move(of_archive)), record(std::move(of_record)) {
   // The parser would take a zero byte for the end of the text.
@@ -198,6 +208,8 @@ void JsonPlace::only(std::initializer_list<std::string_view> names) const {
 std::string JsonPlace::where() const {
   std::string path;
   find_path(file_->root, value_, path);
+  constexpr size_t longest = 300;
+  if (path.size() > longest) path = "..." + path.substr(path.size() - longest);
   return fmt::format("{}: {}{}{}", file_->archive, file_->record, path.empty() ? "" : ", ", path);
 }
 

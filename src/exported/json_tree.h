@@ -61,6 +61,7 @@ class JsonPlace {
   /// Refuses members of other names: their meaning would be lost.
   void only(std::initializer_list<std::string_view> names) const;
 
+  const JsonFile& file() const noexcept { return *file_; }
   /// "net.pt2: models/train.json, graph_module.graph.nodes[3]"
   std::string where() const;
   [[noreturn]] void refuse(const std::string& why) const;                               ///< DataError: a damaged file
@@ -74,6 +75,9 @@ class JsonPlace {
   const JsonFile* file_;
   const JsonValue* value_;
 };
+
+/// A list for messages, cut where it is long.
+std::string listed(const std::vector<std::string>& names);
 
 /// What to do about a damaged archive.
 constexpr auto export_again = "copy the archive again, or export the model again";

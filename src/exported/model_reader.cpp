@@ -5,6 +5,7 @@
 
 #include "archive.h"
 #include "json_tree.h"
+#include "levin/core/error.h"
 #include "levin/core/text.h"
 #include "program_reader.h"
 #include "weight_table.h"
@@ -59,7 +60,7 @@ Description describe_graphs(const Archive& archive) {
   if (!result.main.empty()) return result;
   if (names.empty()) throw DataError(fmt::format("{}: models/ has no graph", archive.path().string()), export_again, "exported");
   throw ConfigError(
-      fmt::format("{} has the graphs {}, and no {} that says which to train", archive.path().string(), joined(names), description_record),
+      fmt::format("{} has the graphs {}, and no {} that says which to train", archive.path().string(), listed(names), description_record),
       two_graphs, "exported");
 }
 
@@ -87,7 +88,7 @@ void compare(const JsonPlace& json, std::string_view member, const std::vector<s
              const std::vector<std::string>& found, const std::string& graph) {
   const std::set<std::string> a(described.begin(), described.end()), b(found.begin(), found.end());
   if (a.size() == described.size() && a == b) return;
-  json.member(member).refuse(fmt::format("is [{}], the graph {} has [{}]", joined(described), quote(graph), joined(found)));
+  json.member(member).refuse(fmt::format("is [{}], the graph {} has [{}]", listed(described), quote(graph), listed(found)));
 }
 
 }  // namespace

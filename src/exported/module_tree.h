@@ -18,8 +18,12 @@ class ModuleTree {
   /// `load` gives a weight's tensor; it is called once for each weight that is registered, and just before a unit that holds it is made.
   using Load = std::function<at::Tensor(const Weight& weight)>;
 
+  /// By path: the names of the modules' classes, for summaries.
+  using Classes = std::map<std::string, std::string>;
+
   /// `units`: paths, none inside another; each becomes an ExportedUnit, in Python's order. DataError for names that no modules have.
-  ModuleTree(torch::nn::Module& root, const std::vector<Weight>& weights, const std::vector<std::string>& units, Load load);
+  ModuleTree(torch::nn::Module& root, const std::vector<Weight>& weights, const std::vector<std::string>& units, Classes classes,
+             Load load);
 
   /// By index of the weight; undefined for one that is not persistent.
   const std::vector<at::Tensor>& tensors() const noexcept { return tensors_; }
@@ -28,13 +32,17 @@ class ModuleTree {
 
  private:
   void add(const std::string& name, size_t weight);
-  void fill(torch::nn::Module& unit, const std::string& path);
-  void put(torch::nn::Module& module, const std::string& name, size_t weight);
+  void add_unit(const std::string& path);
+  /// Registers a weight below the module of that path.
+  void put(torch::nn::Module& module, const std::string& path, const std::string& name, size_t weight);
+  torch::nn::Module& parent_of(torch::nn::Module& module, const std::string& path, const std::string& name) const;
+  std::string class_of(const std::string& path) const;
   const at::Tensor& tensor(size_t weight);
 
   torch::nn::Module& root_;
   const std::vector<Weight>& weights_;
   const std::vector<std::string>& paths_;
+  Classes classes_;
   Load load_;
   std::vector<at::Tensor> tensors_;
   std::map<std::string, ExportedUnit> units_;

@@ -48,10 +48,10 @@ constexpr std::string_view forbidden[] = {"from_file",
                                           "_foobar",
                                           "_test_warn_in_autograd"};
 
-// Functions that may return their input, or a view of it, though their schema does not say so.
-constexpr std::string_view silent_aliases[] = {"dropout",  "feature_dropout",   "alpha_dropout", "feature_alpha_dropout",
-                                               "type_as",  "atleast_1d",        "atleast_2d",    "atleast_3d",
-                                               "meshgrid", "broadcast_tensors", "einsum"};
+// Functions that may return their first argument, or a view of it, though their schema does not say so.
+constexpr std::string_view silent_aliases[] = {"dropout",  "feature_dropout",  "alpha_dropout", "feature_alpha_dropout",
+                                               "type_as",  "atleast_1d",       "atleast_2d",    "atleast_3d",
+                                               "meshgrid", "broadcast_tensors"};
 
 bool is_plain(const c10::Type& type) {
   switch (type.kind()) {
@@ -155,7 +155,7 @@ Effects effects_of(const c10::FunctionSchema& schema, const std::vector<const Ar
   for (size_t i = 0; i < given.size(); i++) {
     const auto* alias = schema.arguments()[i].alias_info();
     if ((alias && alias->isWrite()) || (statistics && (i == 3 || i == 4))) effects.written.push_back(i);
-    if (alias || silent) effects.returned.push_back(i);
+    if (alias || (silent && i == 0)) effects.returned.push_back(i);
   }
   return effects;
 }

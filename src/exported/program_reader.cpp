@@ -38,7 +38,7 @@ void check_dialect(const JsonPlace& root) {
   const auto names = root.member("verifiers").names();
   if (std::find(names.begin(), names.end(), "TRAINING") != names.end()) return;
   root.member("verifiers")
-      .unusable(fmt::format("is [{}]: the graph was lowered for inference and has lost what training needs", joined(names)),
+      .unusable(fmt::format("is [{}]: the graph was lowered for inference and has lost what training needs", listed(names)),
                 "save what torch.export.export returns, without run_decompositions; levin.export does that");
 }
 

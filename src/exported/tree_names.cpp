@@ -60,14 +60,14 @@ JsonPlace tree_of(const JsonFile& file) {
 }  // namespace
 
 std::vector<std::string> leaf_names(const JsonPlace& json, const std::string& prefix) {
-  const JsonFile file(json.where(), "treespec", json.text());
+  const JsonFile file(json.file().archive, json.file().record + ", treespec", json.text());
   LeafNames names(prefix);
   names.collect(tree_of(file), "");
   return names.take();
 }
 
 std::vector<std::string> argument_names(const JsonPlace& json, const std::vector<std::string>& positional) {
-  const JsonFile file(json.where(), "treespec", json.text());
+  const JsonFile file(json.file().archive, json.file().record + ", treespec", json.text());
   const auto parts = tree_of(file).member("children_spec").items();
   if (parts.size() != 2) tree_of(file).refuse("is not a tuple and a dict of arguments");
   LeafNames names("");

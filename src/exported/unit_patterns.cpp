@@ -21,12 +21,14 @@ std::vector<std::string> parts_of(const std::string& path) {
 
 bool is_number(const std::string& text) { return !text.empty() && text.find_first_not_of("0123456789") == std::string::npos; }
 
-void collect_modules(const Graph& graph, std::vector<std::string>& paths, std::set<std::string>& seen) {
+// Calls fn(module) for every level of every node's modules, those of inner graphs, too.
+template <class Fn>
+void for_each_module(const Graph& graph, const Fn& fn) {
   for (const auto& node : graph.nodes) {
     for (const auto& module : node.modules)
-      if (!module.path.empty() && seen.insert(module.path).second) paths.push_back(module.path);
+      if (!module.path.empty()) fn(module);
     for (const auto& argument : node.arguments)
-      if (const auto* inner = std::get_if<std::shared_ptr<const Graph>>(&argument.value)) collect_modules(**inner, paths, seen);
+      if (const auto* inner = std::get_if<std::shared_ptr<const Graph>>(&argument.value)) for_each_module(**inner, fn);
   }
 }
 
@@ -41,8 +43,16 @@ bool fits_pattern(const std::string& path, const std::string& pattern) {
 std::vector<std::string> called_modules(const Graph& graph) {
   std::vector<std::string> paths;
   std::set<std::string> seen;
-  collect_modules(graph, paths, seen);
+  for_each_module(graph, [&](const ModuleCall& module) {
+    if (seen.insert(module.path).second) paths.push_back(module.path);
+  });
   return paths;
+}
+
+std::map<std::string, std::string> module_classes(const Graph& graph) {
+  std::map<std::string, std::string> classes;
+  for_each_module(graph, [&](const ModuleCall& module) { classes.emplace(module.path, module.type.substr(module.type.rfind('.') + 1)); });
+  return classes;
 }
 
 std::string longest_list(const Graph& graph) {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "levin/core/error.h"
 #include "levin/core/text.h"
 #include "stored_tensors.h"
 
@@ -11,6 +12,9 @@ WeightTable::WeightTable(const Archive& archive, const std::string& main) {
   const auto config = fmt::format("data/weights/{}_weights_config.json", main),
              safetensors = fmt::format("data/weights/{}.safetensors", main);
   gradients_known_ = !archive.has(safetensors);
+  if (!gradients_known_ && archive.has(config))
+    throw DataError(fmt::format("{}: {} and {} both have the weights", archive.path().string(), config, safetensors), "keep one of them",
+                    "exported");
   weights_ = gradients_known_ ? merge_tied(read_stored_tensors(archive, config, "data/weights/"), archive.path().string())
                               : read_safetensors(archive, safetensors);
   for (size_t i = 0; i < weights_.size(); i++) {
@@ -49,7 +53,7 @@ void check_same(const Weight& weight, const TensorMeta& meta, const JsonPlace& j
   if (same) return;
   std::vector<std::string> expected;
   for (const auto& size : meta.sizes) expected.push_back(size.fixed() ? fmt::format("{}", size.offset) : size.expression);
-  json.refuse(fmt::format("is {} [{}] in the graph, but {} is stored as {} [{}]", c10::toString(meta.dtype), joined(expected),
+  json.refuse(fmt::format("is {} [{}] in the graph, but {} is stored as {} [{}]", c10::toString(meta.dtype), listed(expected),
                           quote(weight.name), c10::toString(weight.dtype), fmt::join(weight.sizes, ", ")));
 }
 

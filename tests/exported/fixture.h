@@ -56,7 +56,7 @@ inline OptimizerSpec fixture_optimizer(const std::string& name) {
 
 using UnitPatterns = std::optional<std::vector<std::string>>;
 
-/// A program's own loop: the samples of a step are shared among the ranks, the first ranks have more.
+/// A program's own loop.
 class ExportedTraining {
  public:
   ExportedTraining(const std::string& name, MpiRuntime& mpi, const SessionConfig& config, const OptimizerSpec& optimizer,
@@ -64,11 +64,15 @@ class ExportedTraining {
       : session(mpi, config, 3), eager(name), model(session.build<ExportedProgram>(fixture(name + ".pt2"), units)) {
     session.setup(*model, {optimizer});
   }
-  /// This rank's loss.
+  /// A step on the samples of a batch of the fixture's, shared among the ranks. Returns this rank's loss.
   Tensor step() {
-    const int64_t step = session.progress().step % 20, ranks = session.size(), rank = session.rank();
-    const int64_t samples = eager.batch(step).size(), begin = samples * rank / ranks, end = samples * (rank + 1) / ranks;
-    Batch batch = eager.batch(step, begin, end - begin);
+    const int64_t number = session.progress().step % 20, ranks = session.size(), rank = session.rank();
+    const int64_t samples = eager.batch(number).size(), begin = samples * rank / ranks, end = samples * (rank + 1) / ranks;
+    return step(eager.batch(number, begin, end - begin));
+  }
+  /// A step in which each rank has a whole batch.
+  Tensor wide_step() { return step(eager.batch((session.progress().step * session.size() + session.rank()) % 20)); }
+  Tensor step(Batch batch) {
     session.seed_micro_batch(0);
     session.receive(batch);
     Tensor loss;
@@ -76,7 +80,7 @@ class ExportedTraining {
       const auto autocast = session.autocast();
       loss = model->forward(batch).at("loss");
     }
-    session.backward(loss, static_cast<double>(end - begin));
+    session.backward(loss, batch.weight());
     session.step();
     return loss.detach();
   }
@@ -105,7 +109,7 @@ class ExportedTraining {
   std::shared_ptr<ExportedProgram> model;
 };
 
-/// The largest difference of tensors of the same names; those that are missing count as far away.
+/// The largest difference of tensors of the same names; infinity where one is missing or not a number.
 double distance(const std::map<std::string, Tensor>& found, const std::map<std::string, Tensor>& expected);
 
 }  // namespace levin::test

@@ -9,6 +9,7 @@
 
 #include "graph_builder.h"
 #include "levin/core/error.h"
+#include "levin/core/tensor.h"
 #include "levin_test.h"
 
 namespace exported = levin::exported;
@@ -197,7 +198,7 @@ BOOST_AUTO_TEST_CASE(values_are_released_after_their_last_use) {
   builder.output(builder.node(aten + "cos.default", {{"self", builder.ref(y)}}));
   Tensor given = at::zeros({4});
   const c10::weak_intrusive_ptr<c10::TensorImpl, c10::UndefinedTensorImpl> watched(given.getIntrusivePtr());
-  c10::Stack stack;
+  exported::Stack stack;
   stack.emplace_back(std::move(given));
   const Interpreter interpreter(builder.graph);
   interpreter.call(std::move(stack));

@@ -1,3 +1,5 @@
+#include <ATen/Context.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/zeros.h>
 
 #include "../../src/exported/choose_units.h"
@@ -218,6 +220,33 @@ BOOST_AUTO_TEST_CASE(names_are_pythons) {
   std::vector<std::string> owned;
   for (const auto& item : owner.named_parameters()) owned.push_back(item.key());
   BOOST_TEST(owned == names, boost::test_tools::per_element());
+}
+
+// It has one graph, a module that is called twice, a tied weight, a region without gradients, literals and constants.
+BOOST_AUTO_TEST_CASE(an_archive_of_torch_export_alone_trains) {
+  const std::string file = std::string(LEVIN_TESTS) + "/exported/structures/features.pt2";
+  levin::ExportedProgram plain(file, std::vector<std::string>{}), cut(file, std::vector<std::string>{"blocks.*"});
+  BOOST_TEST(cut.description().units.size() == 2u);
+  const auto batch = [](int64_t samples) {
+    return levin::Batch{{"tokens", at::arange(samples * 5).remainder(8).view({samples, 5})}, {"targets", at::arange(samples).remainder(8)}};
+  };
+  std::map<std::string, levin::Tensor> gradients[2];
+  double losses[2];
+  for (const auto i : {0, 1}) {
+    auto& model = i == 0 ? plain : cut;
+    at::manual_seed(5);
+    const auto loss = model.forward(batch(4)).at("loss");
+    losses[i] = loss.item<double>();
+    loss.backward();
+    for (const auto& item : model.named_parameters())
+      if (item.value().grad().defined()) gradients[i][item.key()] = item.value().grad();
+  }
+  BOOST_TEST(losses[0] == losses[1]);
+  BOOST_TEST(gradients[0].size() == 7u);
+  BOOST_TEST(levin::test::distance(gradients[1], gradients[0]) < 1e-7);
+  check_throws<levin::DataError>([&] { plain.forward(batch(65)); }, {"tokens", "dimension 0 is not 2..64"});
+  plain.eval();
+  check_throws<levin::ConfigError>([&] { plain.forward(batch(4)); }, {"one graph", "aten.dropout"});
 }
 
 BOOST_AUTO_TEST_CASE(batches_are_compared_with_the_export) {

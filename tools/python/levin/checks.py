@@ -1,6 +1,8 @@
 """What torch.export would lose or change: found before and after it, and refused with what to write instead."""
 import contextlib
+import dataclasses
 import linecache
+import logging
 import os
 import random
 import sys
@@ -10,7 +12,6 @@ import warnings
 import torch
 
 from .errors import ExportError, listed
-from .naming import named_outputs
 
 _SEED = 20260101
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.complex128: 1e-9, torch.complex64: 1e-4}
@@ -86,7 +87,7 @@ def _refuse_functions(outputs):
         if node in seen:
             continue
         seen.add(node)
-        if isinstance(node, torch.autograd.function.BackwardCFunction):
+        if isinstance(node, torch.autograd.function.BackwardCFunction) and not _of_torch(node):
             name = type(node).__name__.removesuffix("Backward")
             if name == "CheckpointFunction":
                 raise ExportError("[levin.export] torch.utils.checkpoint is used with use_reentrant=True; use use_reentrant=False, or drop it: "
@@ -94,6 +95,12 @@ def _refuse_functions(outputs):
             raise ExportError(f"[levin.export] the model uses the torch.autograd.Function {name}, whose backward torch.export loses; write it with ordinary "
                               "operators, for example x + (x.round() - x).detach() for a straight-through estimator")
         pending += [parent for parent, _ in node.next_functions if parent is not None]
+
+
+def _of_torch(node):
+    """Of torch.cond and the like, and of custom operators, which the graph shows."""
+    function = getattr(type(node), "_forward_cls", None)
+    return getattr(function, "__module__", "").startswith(("torch._higher_order_ops", "torch._library", "torch._functorch"))
 
 
 @contextlib.contextmanager
@@ -156,24 +163,21 @@ def _python_random():
 
 # ---- the exported graph ----
 
-def refuse_operators(programs):
+def refuse_operators(program):
     """What is not an operator of LibTorch: custom operators written in Python, and higher-order ones that Levin does not run."""
     from torch._library.custom_ops import OPDEFS
-    for program in programs.values():
-        for spec in program.graph_signature.input_specs:
-            if spec.kind.name in ("CUSTOM_OBJ", "TOKEN"):
-                raise ExportError(f"[levin.export] the graph has the input {spec.arg.name}, a {spec.kind.name.lower()}; Levin runs graphs of tensors only")
-        for node in _calls(program):
-            if isinstance(node.target, torch._ops.HigherOrderOperator):
-                name = node.target.name()
-                if name not in _REGIONS:
-                    raise ExportError(f"[levin.export] the model uses {name} ({_node_line(node)}), which Levin does not run; write a loop of a fixed number of "
-                                      "iterations in Python, a condition with torch.cond or torch.where")
-            elif isinstance(node.target, torch._ops.OpOverload):
-                name = node.target._schema.name
-                if name in OPDEFS:
-                    raise ExportError(f"[levin.export] the operator {name} ({_node_line(node)}) is written in Python (torch.library.custom_op), which Levin does "
-                                      "not run; write it with ordinary operators, or in a C++ library")
+    for spec in program.graph_signature.input_specs:
+        if spec.kind.name in ("CUSTOM_OBJ", "TOKEN"):
+            raise ExportError(f"[levin.export] the graph has the input {spec.arg.name}, a {spec.kind.name.lower()}; Levin runs graphs of tensors only")
+    for node in _calls(program):
+        if isinstance(node.target, torch._ops.HigherOrderOperator):
+            name = node.target.name()
+            if name not in _REGIONS:
+                raise ExportError(f"[levin.export] the model uses {name} ({_node_line(node)}), which Levin does not run; write a loop of a fixed number of "
+                                  "iterations in Python, a condition with torch.cond or torch.where")
+        elif isinstance(node.target, torch._ops.OpOverload) and node.target._schema.name in OPDEFS:
+            raise ExportError(f"[levin.export] the operator {node.target._schema.name} ({_node_line(node)}) is written in Python (torch.library.custom_op), which "
+                              "Levin does not run; write it with ordinary operators, or in a C++ library")
 
 
 def _calls(program):
@@ -184,51 +188,81 @@ def _calls(program):
 
 def compare(model, program, tensors, mode, loss):
     """The exported graph against the model on the example batch: outputs, and in training gradients and buffers."""
-    with quiet():
-        exported = program.module(check_guards=False)
-        ours, theirs = _step(model, tensors, mode, loss), _step(exported, tensors, mode, loss)
-    groups = {}
-    for name, parameter in [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]:
-        groups.setdefault(id(parameter), []).append(name)
+    ours = _step_of_model(model, tensors, mode, loss)
+    theirs = _step_of_graph(model, program, tensors, mode, loss, list(ours.outputs))
     _compare_outputs(ours.outputs, theirs.outputs, mode, loss)
+    names = {}
+    for name, tensor in _state(model):
+        names.setdefault(id(tensor), name)
     largest = max([float(g.abs().max()) for g in ours.gradients.values() if g.numel()], default=0.0)
     wrong = []
-    for names in groups.values():
-        a, b = (_of_group(found.gradients, names) for found in (ours, theirs))
-        if a is None and b is None:
-            continue
-        a, b = (torch.zeros_like(b if a is None else a) if t is None else t for t in (a, b))
-        if not _close(a, b, 1e-3 * largest):
-            wrong.append(names[0])
+    for key, name in names.items():
+        a, b = ours.gradients.get(key), theirs.gradients.get(key)
+        if a is not None or b is not None:
+            a, b = (torch.zeros_like(b if a is None else a) if t is None else t for t in (a, b))
+            if not _close(a, b, 1e-3 * largest):
+                wrong.append(name)
     if wrong:
         raise ExportError(f"[levin.export] the exported graph has other gradients than the model for {listed(wrong)}; look for code that changes gradients "
                           "(hooks, torch.autograd.Function, .data) and write it with ordinary operators")
-    for names in groups.values():
-        a, b = (_of_group(found.state, names) for found in (ours, theirs))
-        if a is not None and b is not None and not _close(a, b):
-            raise ExportError(f"[levin.export] after a step the exported graph has another value of {names[0]} than the model; change buffers in forward by "
-                              "in-place operators or assignment: self.mean.mul_(0.9).add_(…)")
+    if wrong := [name for key, name in names.items() if key in theirs.state and not _close(ours.state[key], theirs.state[key])]:
+        raise ExportError(f"[levin.export] after a step the exported graph has other values than the model in {listed(wrong)}; change buffers in forward by "
+                          "in-place operators or assignment: self.mean.mul_(0.9).add_(…)")
 
 
+@dataclasses.dataclass
 class _Step:
-    def __init__(self, outputs, gradients, state):
-        self.outputs, self.gradients, self.state = outputs, gradients, state
+    outputs: dict  # by name
+    gradients: dict  # by the id of the model's tensor, which tied names share
+    state: dict  # parameters and buffers afterwards
 
 
-def _step(model, tensors, mode, loss):
-    with preserved(model):
-        _seed()
-        with torch.set_grad_enabled(mode == "train"):
-            outputs = model(**{name: tensor.clone() for name, tensor in tensors.items()})
-            if not isinstance(outputs, dict):
-                outputs = named_outputs(outputs)
-            if mode == "train":
-                for parameter in model.parameters():
-                    parameter.grad = None
-                (outputs[loss].sum() if loss else _random_sum(outputs)).backward()
-        gradients = {name: p.grad.clone() for name, p in model.named_parameters(remove_duplicate=False) if p.grad is not None}
-        state = {name: t.detach().clone() for name, t in _state(model)}
-        return _Step({name: t.detach() for name, t in outputs.items()}, gradients, state)
+def _step_of_model(model, tensors, mode, loss):
+    with preserved(model), quiet():
+        state = _state(model)  # forward may assign other tensors to buffers
+        for parameter in model.parameters():
+            parameter.grad = None
+        outputs = _run(model, tensors, mode, loss)
+        after = dict(_state(model))
+        return _Step(outputs, {id(p): p.grad.clone() for p in model.parameters() if p.grad is not None},
+                     {id(tensor): after[name].detach().clone() for name, tensor in state})
+
+
+def _step_of_graph(model, program, tensors, mode, loss, outputs_of):
+    """As Levin runs it: on values of its own for parameters and buffers; values that replace a buffer do so after the step."""
+    state = dict(_state(model))
+    values = {}
+    for tensor in state.values():
+        if id(tensor) not in values:
+            values[id(tensor)] = tensor.detach().clone().requires_grad_(tensor.requires_grad)
+    batch = iter(tensors.values())
+    inputs = [next(batch).clone() if spec.kind.name == "USER_INPUT" else values[id(state[spec.target])] if spec.target in state
+              else program.constants[spec.target].clone() for spec in program.graph_signature.input_specs]
+    replaced = {}
+
+    def graph(**_):
+        outputs = {}
+        names = iter(outputs_of)
+        for spec, value in zip(program.graph_signature.output_specs, program.graph_module(*inputs)):
+            if spec.kind.name in ("USER_OUTPUT", "LOSS_OUTPUT"):
+                outputs[next(names)] = value
+            elif spec.kind.name == "BUFFER_MUTATION":
+                replaced[id(state[spec.target])] = value
+        return outputs
+
+    with preserved(model), quiet():
+        outputs = _run(graph, {}, mode, loss)
+    gradients = {key: value.grad for key, value in values.items() if value.grad is not None}
+    return _Step(outputs, gradients, {key: replaced.get(key, value).detach() for key, value in values.items()})
+
+
+def _run(model, tensors, mode, loss):
+    _seed()
+    with torch.set_grad_enabled(mode == "train"):
+        outputs = model(**{name: tensor.clone() for name, tensor in tensors.items()})
+        if mode == "train":
+            (outputs[loss].sum() if loss else _random_sum(outputs)).backward()
+    return {name: tensor.detach() for name, tensor in outputs.items()}
 
 
 def _random_sum(outputs):
@@ -243,17 +277,11 @@ def _random_sum(outputs):
 
 
 def _compare_outputs(ours, theirs, mode, loss):
-    if list(ours) != list(theirs):
-        raise ExportError(f"[levin.export] the exported graph returns {listed(theirs, 20)}, the model {listed(ours, 20)}")
     for name, value in ours.items():
         if not _close(value, theirs[name]):
             difference = float((value.double() - theirs[name].double()).abs().max()) if value.shape == theirs[name].shape and not value.is_complex() else "other shapes"
             raise ExportError(f"[levin.export] the exported graph {mode} has another {'loss' if name == loss else 'output'} {name} than the model (difference "
                               f"{difference}); forward depends on something that torch.export takes for a constant")
-
-
-def _of_group(found, names):
-    return next((found[name] for name in names if name in found), None)
 
 
 def _close(a, b, scale=0.0):
@@ -313,9 +341,15 @@ def _seed():
 
 @contextlib.contextmanager
 def quiet():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    """Without PyTorch's warnings and logs: what matters in them is an error of this package."""
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
 
 
 # ---- errors of PyTorch ----
@@ -337,8 +371,8 @@ def translated(error, mode):
     place = _user_line(traceback.extract_tb(error.__traceback__))
     kind = type(error).__name__
     if "DataDependent" in kind or "data-dependent" in text or "data dependent" in text:
-        return ExportError(f"[levin.export] a condition or a size depends on the values of tensors ({place}), which a graph cannot express; use torch.where or "
-                           "torch.cond for a condition, a mask of fixed size instead of a selection, torch._check(…) to bound a size")
+        return ExportError(f"[levin.export] a condition, an index or a size depends on the values of tensors ({place}), which a graph cannot express; use "
+                           "torch.where or torch.cond for a condition, index_select for an index, a mask instead of a selection, torch._check(…) to bound a size")
     if "Constraints violated" in text or "specialized" in text:
         return ExportError(f"[levin.export] a dimension that should vary is fixed by the model, or has other limits: {_first_lines(text, 6)}\n"
                            "Pass dynamic={…} without it, or limits that the model allows: ranges={\"length\": (1, 1024)}")
@@ -355,7 +389,7 @@ def _user_line(frames):
     """The innermost line outside of PyTorch and this package."""
     here = os.path.dirname(os.path.abspath(__file__)) + os.sep
     for frame in reversed(list(frames)):
-        if not frame.filename.startswith((_TORCH, here, "<")):
+        if not frame.filename.startswith("<") and not os.path.abspath(frame.filename).startswith((_TORCH, here)):
             return f"{os.path.basename(frame.filename)}:{frame.lineno}: {(frame.line or linecache.getline(frame.filename, frame.lineno)).strip()}"
     return "line unknown"
 

@@ -6,7 +6,7 @@ import os
 import torch
 from torch.export import Dim
 
-from . import archive, checks, state as states
+from . import archive, checks, graphs, state as states
 from .errors import ExportError, listed
 from .naming import named_batch, named_forward, split_batch
 from .units import module_calls, suggested_units
@@ -55,11 +55,12 @@ def export(model, example_batch, path, *, dynamic=None, ranges=None, outputs=Non
                 found = checks.probe(model, tensors, name, loss)
                 names[name] = list(found)
                 programs[name] = traced(model, tensors, dims, ranges or {}, name)
+                checks.refuse_operators(programs[name])
+                graphs.tidy(programs[name])
                 if check:
                     checks.compare(model, programs[name], tensors, name, chosen_loss(names[name], loss))
     if (chosen := chosen_loss(names["train"], loss)) and chosen not in names["eval"]:
         raise ExportError(f"[levin.export] in evaluation the model returns no {chosen}; return it in both modes")
-    checks.refuse_operators(programs)
     state = states.state_of(model)
     symbols = {name: symbol_names(program, tensors, dims) for name, program in programs.items()}
     description = {
