@@ -9,7 +9,7 @@
 #include <map>
 #include <tuple>
 
-#include "../checkpoint/safetensors_header.h"
+#include "../core/safetensors_header.h"
 #include "levin/core/error.h"
 #include "levin/core/text.h"
 #include "tensor_meta.h"

@@ -258,6 +258,27 @@ BOOST_AUTO_TEST_CASE(help_lists_every_option) {
   }
 }
 
+// Of the choices the fields of what the same line and its files choose, even where another option is invalid.
+BOOST_AUTO_TEST_CASE(help_of_a_subcommand_shows_what_is_chosen) {
+  const auto shown = [](const std::vector<std::string>& words) { return in_one_line(Program().parse(words).text); };
+  const auto by_default = shown({"fit", "--help"});
+  BOOST_TEST(contains(by_default, "with --trainer.strategy ddp"));
+  BOOST_TEST(!contains(by_default, "with --trainer.strategy fsdp"));
+  BOOST_TEST(!contains(by_default, "with --trainer.callbacks early_stopping"));
+  BOOST_TEST(contains(by_default, "single, ddp, fsdp"));
+  BOOST_TEST(contains(by_default, "--trainer.max_epochs "));
+  const TemporaryFile file("trainer: {strategy: fsdp, callbacks: [early_stopping]}\n");
+  for (const auto& words : {std::vector<std::string>{"fit", "--help", "--config", file.path()},
+                            {"fit", "--config", file.path(), "--model.hidden", "many", "-h"}}) {
+    const auto chosen = shown(words);
+    BOOST_TEST(contains(chosen, "with --trainer.strategy fsdp"));
+    BOOST_TEST(!contains(chosen, "with --trainer.strategy ddp"));
+    BOOST_TEST(contains(chosen, "with --trainer.callbacks early_stopping"));
+  }
+  BOOST_TEST(contains(shown({"fit", "--help", "trainer"}), "with --trainer.strategy fsdp"));  // a group has all
+  BOOST_TEST(contains(shown({"--help", "fit"}), "with --trainer.strategy fsdp"));
+}
+
 BOOST_AUTO_TEST_CASE(bad_command_lines) {
   Program program;
   check_throws<ConfigError>([&] { program.parse({}); }, {"[cli] no subcommand given; choose one of: fit, validate, test, predict"});
