@@ -129,14 +129,13 @@ std::vector<Weight> read_safetensors(const Archive& archive, const std::string& 
   const auto text = archive.head(record, before).substr(SafetensorsHeader::length_bytes);
   SafetensorsHeader header;
   try {
-    header = SafetensorsHeader::from_text(text, bytes - before, archive.path() / record);
+    header = SafetensorsHeader::from_text(text, bytes - before, archive.path() / record, "exported");
   } catch (const DataError& error) {
     const std::string_view message = error.what();
     refuse(fmt::format("is damaged: {}", message.substr(message.find(']') + 2)));
   }
   std::vector<Weight> result;
-  for (size_t i = 0; i < header.tensors.size(); i++) {
-    const auto& tensor = header.tensors[i];
+  for (const auto& tensor : header.tensors) {
     if (!SafetensorsHeader::is_loaded(tensor.dtype))
       refuse(fmt::format("has {} of dtype {}, which Levin does not load", quote(tensor.name), c10::toString(tensor.dtype)));
     Weight weight;
@@ -148,7 +147,7 @@ std::vector<Weight> read_safetensors(const Archive& archive, const std::string& 
       if (!multiply_checked(stride, std::max<int64_t>(tensor.shape[d], 1)))
         refuse(fmt::format("has {} with sizes that no memory holds", quote(tensor.name)));
     }
-    if (tensor.bytes() > 0) weight.record = record, weight.begin = before + header.offsets[i];
+    if (tensor.bytes > 0) weight.record = record, weight.begin = before + tensor.offset;
     result.push_back(std::move(weight));
   }
   return result;
