@@ -48,7 +48,7 @@ StateDict SpoolLogger::state_dict() {
 void SpoolLogger::finalize() { spool_->end(); }
 
 WandbLogger::WandbLogger(const WandbLoggerConfig& config, const std::filesystem::path& folder)
-    : SpoolLogger("wandb", folder_of(config.save_dir, folder), config.name, config.prefix,
+    : SpoolLogger("wandb", folder_of(config.save_dir, folder), config.run_name, config.prefix,
                   {{"project", config.project}, {"entity", config.entity}, {"group", config.group}}, config.tags) {}
 
 MLFlowLogger::MLFlowLogger(const MLFlowLoggerConfig& config, const std::filesystem::path& folder)
@@ -56,10 +56,10 @@ MLFlowLogger::MLFlowLogger(const MLFlowLoggerConfig& config, const std::filesyst
                   {{"experiment_name", config.experiment_name}, {"tracking_uri", config.tracking_uri}}, {}) {}
 
 CometLogger::CometLogger(const CometLoggerConfig& config, const std::filesystem::path& folder)
-    : SpoolLogger("comet", folder_of(config.save_dir, folder), config.name, config.prefix,
+    : SpoolLogger("comet", folder_of(config.save_dir, folder), config.run_name, config.prefix,
                   {{"project", config.project}, {"workspace", config.workspace}}, config.tags) {}
 
 NeptuneLogger::NeptuneLogger(const NeptuneLoggerConfig& config, const std::filesystem::path& folder)
-    : SpoolLogger("neptune", folder_of(config.save_dir, folder), config.name, config.prefix, {{"project", config.project}}, config.tags) {}
+    : SpoolLogger("neptune", folder_of(config.save_dir, folder), config.run_name, config.prefix, {{"project", config.project}}, config.tags) {}
 
 }  // namespace levin

@@ -16,18 +16,18 @@ namespace detail {
 class Spool;
 }
 
-/// The names of Lightning's arguments.
+/// The names of Lightning's arguments; but `run_name`, since `name` is the logger's.
 struct WandbLoggerConfig {
   std::string project = "levin";
   std::string entity = {};
-  std::string name = {};
+  std::string run_name = {};
   std::string group = {};
   std::vector<std::string> tags = {};
   std::string prefix = {};
   std::filesystem::path save_dir = {};
 };
 LEVIN_CONFIG(WandbLoggerConfig, (project, "project of Weights & Biases"), (entity, "user or team; empty: the default of who uploads"),
-             (name, "name of the run; empty: the run directory's"), (group, "group of the run; empty: none"), (tags, "tags of the run"),
+             (run_name, "name of the run; empty: the run directory's"), (group, "group of the run; empty: none"), (tags, "tags of the run"),
              (prefix, "put before the names of the values, with a - between; empty: none"),
              (save_dir, "folder of spool/; empty: the run's"))
 LEVIN_CHOICE(WandbLoggerConfig, "wandb", "WandbLogger")
@@ -48,26 +48,26 @@ LEVIN_CHOICE(MLFlowLoggerConfig, "mlflow", "MLFlowLogger")
 struct CometLoggerConfig {
   std::string project = "levin";
   std::string workspace = {};
-  std::string name = {};
+  std::string run_name = {};
   std::vector<std::string> tags = {};
   std::string prefix = {};
   std::filesystem::path save_dir = {};
 };
 LEVIN_CONFIG(CometLoggerConfig, (project, "project of Comet"), (workspace, "workspace; empty: the default of who uploads"),
-             (name, "name of the experiment; empty: the run directory's"), (tags, "tags of the experiment"),
+             (run_name, "name of the experiment; empty: the run directory's"), (tags, "tags of the experiment"),
              (prefix, "put before the names of the values, with a - between; empty: none"),
              (save_dir, "folder of spool/; empty: the run's"))
 LEVIN_CHOICE(CometLoggerConfig, "comet", "CometLogger")
 
 struct NeptuneLoggerConfig {
   std::string project = {};
-  std::string name = {};
+  std::string run_name = {};
   std::vector<std::string> tags = {};
   std::string prefix = {};
   std::filesystem::path save_dir = {};
 };
 LEVIN_CONFIG(NeptuneLoggerConfig, (project, "project of Neptune, WORKSPACE/NAME; empty: NEPTUNE_PROJECT where levin-sync runs"),
-             (name, "name of the run; empty: the run directory's"), (tags, "tags of the run"),
+             (run_name, "name of the run; empty: the run directory's"), (tags, "tags of the run"),
              (prefix, "put before the names of the values, with a - between; empty: none"),
              (save_dir, "folder of spool/; empty: the run's"))
 LEVIN_CHOICE(NeptuneLoggerConfig, "neptune", "NeptuneLogger")
