@@ -60,6 +60,7 @@ CometLogger::CometLogger(const CometLoggerConfig& config, const std::filesystem:
                   {{"project", config.project}, {"workspace", config.workspace}}, config.tags) {}
 
 NeptuneLogger::NeptuneLogger(const NeptuneLoggerConfig& config, const std::filesystem::path& folder)
-    : SpoolLogger("neptune", folder_of(config.save_dir, folder), config.run_name, config.prefix, {{"project", config.project}}, config.tags) {}
+    : SpoolLogger("neptune", folder_of(config.save_dir, folder), config.run_name, config.prefix, {{"project", config.project}},
+                  config.tags) {}
 
 }  // namespace levin
