@@ -75,20 +75,21 @@ HigherOrder with_autocast(const Arguments& arguments) {
   return {call, arguments.from(5), {inner}};
 }
 
-void call_twice(const Interpreter& inner, Stack& stack) {
+// The backward may run when the model is gone.
+void call_twice(const std::shared_ptr<Interpreter>& inner, Stack& stack) {
   std::vector<at::Tensor> inputs;
   for (const auto& value : stack)
     if (value.isTensor()) inputs.push_back(value.toTensor());
   Stack others = std::move(stack);  // sizes
   for (auto& value : others)
     if (value.isTensor()) value = at::Tensor();
-  const auto compute = [&inner, others = std::move(others)](const std::vector<at::Tensor>& tensors) {
+  const auto compute = [inner, others = std::move(others)](const std::vector<at::Tensor>& tensors) {
     Stack given = others;
     size_t next = 0;
     for (auto& value : given)
       if (value.isTensor()) value = tensors[next++];
     std::vector<at::Tensor> outputs;
-    for (const auto& output : inner.call(std::move(given))) outputs.push_back(output.toTensor());
+    for (const auto& output : inner->call(std::move(given))) outputs.push_back(output.toTensor());
     return outputs;
   };
   stack.clear();
@@ -104,7 +105,7 @@ HigherOrder checkpointed(const Arguments& arguments) {
     if (once || !c10::GradMode::is_enabled())
       stack = inner->call(std::move(stack));
     else
-      call_twice(*inner, stack);
+      call_twice(inner, stack);
   };
   return {call, arguments.from(1), {inner}};
 }

@@ -96,8 +96,9 @@ class ExportedTraining {
     model->train();
     return loss;
   }
-  /// Parameters and buffers. Collective.
+  /// Parameters, and the first rank's buffers. Collective.
   std::map<std::string, Tensor> state() {
+    session.strategy().broadcast_buffers();
     std::map<std::string, Tensor> found;
     session.read_parameters([&](const std::string& name, const Tensor& tensor) { found[name] = tensor.detach().clone(); });
     for (const auto& item : model->named_buffers()) found[item.key()] = item.value().detach().clone();
@@ -109,7 +110,8 @@ class ExportedTraining {
   std::shared_ptr<ExportedProgram> model;
 };
 
-/// The largest difference of tensors of the same names; infinity where one is missing or not a number.
-double distance(const std::map<std::string, Tensor>& found, const std::map<std::string, Tensor>& expected);
+/// The largest difference of tensors of the same names, with the name: "blocks.0.weight by 0.1"; empty where none is larger than
+/// `tolerance`.
+std::string difference(const std::map<std::string, Tensor>& found, const std::map<std::string, Tensor>& expected, double tolerance);
 
 }  // namespace levin::test

@@ -8,7 +8,7 @@
 using levin::ActivationCheckpointing;
 using levin::Precision;
 using levin::Tensor;
-using levin::test::distance;
+using levin::test::difference;
 using levin::test::EagerRun;
 using levin::test::ExportedTraining;
 using levin::test::fixture_optimizer;
@@ -50,8 +50,7 @@ BOOST_AUTO_TEST_CASE(twenty_steps_equal_eager_pytorch) {
         for (int64_t step = 0; step < losses.numel(); step++)
           BOOST_TEST(std::abs(training.step().item<double>() - losses[step].item<double>()) < 1e-9);
         const auto expected = eager_state(training, optimizer);
-        BOOST_TEST(!expected.empty());
-        BOOST_TEST(distance(training.state(), expected) < 1e-9);
+        BOOST_TEST(difference(training.state(), expected, 1e-9) == "");
         BOOST_TEST(std::abs(training.evaluate(0) - training.eager[optimizer + "/eval_loss"].item<double>()) < 1e-9);
       }
     }
@@ -69,34 +68,47 @@ BOOST_AUTO_TEST_CASE(dropout_draws_what_pytorch_draws) {
 
 BOOST_AUTO_TEST_CASE(ranks_under_every_strategy_equal_one_rank) {
   const auto private_copies = levin::ShareParameters::none, shared = levin::ShareParameters::automatic;
-  const std::vector<std::pair<std::string, levin::StrategyConfig>> strategies = {{"ddp", levin::DDP{}},
-                                                                                 {"ddp, private", levin::DDP{private_copies}},
-                                                                                 {"zero2", levin::Zero2{}},
-                                                                                 {"fsdp", fsdp(shared)},
-                                                                                 {"fsdp, private", fsdp(private_copies)}};
-  for (const std::string name : {"gpt", "unet"}) {
-    const EagerRun eager(name);
-    for (const auto& [label, strategy] : strategies)
-      for (const auto checkpointing : {ActivationCheckpointing::none, ActivationCheckpointing::units}) {
-        if (name != "gpt" && checkpointing != ActivationCheckpointing::none) continue;
-        BOOST_TEST_CONTEXT(name << " with " << label << ", " << enum_name(checkpointing)) {
-          ExportedTraining training(name, runtime(), with(strategy, checkpointing), fixture_optimizer("adamw"));
-          BOOST_TEST(training.session.strategy().units().size() == (name == "gpt" ? 2u : 0u));
-          training.run_to(20);
-          BOOST_TEST(distance(training.state(), eager_state(training, "adamw")) < 1e-9);
-        }
-      }
+  struct Case {
+    std::string model;
+    levin::StrategyConfig strategy;
+    ActivationCheckpointing checkpointing = ActivationCheckpointing::none;
+  };
+  const Case cases[] = {{"gpt", levin::DDP{}},
+                        {"gpt", levin::DDP{private_copies}, ActivationCheckpointing::units},
+                        {"gpt", levin::Zero2{}},
+                        {"gpt", fsdp(shared)},
+                        {"gpt", fsdp(private_copies)},
+                        {"gpt", fsdp(shared), ActivationCheckpointing::units},
+                        {"gpt", fsdp(private_copies), ActivationCheckpointing::units},
+                        {"unet", levin::DDP{}},
+                        {"unet", fsdp(private_copies)}};
+  const int64_t steps = 4;
+  levin::MpiRuntime alone(MPI_COMM_SELF);
+  std::map<std::string, std::map<std::string, Tensor>> expected;
+  for (const std::string model : {"gpt", "unet"}) {
+    ExportedTraining training(model, alone, with(levin::SingleDevice{}), fixture_optimizer("adamw"),
+                              UnitPatterns(std::vector<std::string>()));
+    training.run_to(steps);
+    expected[model] = training.state();
   }
+  for (const auto& [model, strategy, checkpointing] : cases)
+    BOOST_TEST_CONTEXT(model << " with strategy " << strategy.index() << ", " << enum_name(checkpointing)) {
+      ExportedTraining training(model, runtime(), with(strategy, checkpointing), fixture_optimizer("adamw"));
+      BOOST_TEST(training.session.strategy().units().size() == (model == "gpt" ? 2u : 0u));
+      training.run_to(steps);
+      BOOST_TEST(difference(training.state(), expected.at(model), 1e-9) == "");
+    }
 }
 
 // BatchNorm in units whose forward is computed twice: its statistics are updated once.
 BOOST_AUTO_TEST_CASE(recomputed_units_update_buffers_once) {
+  if (runtime().rank() > 0) return;
   levin::MpiRuntime alone(MPI_COMM_SELF);
   ExportedTraining training("resnet", alone, with(levin::SingleDevice{}, ActivationCheckpointing::units), fixture_optimizer("sgd"),
                             UnitPatterns(std::vector<std::string>{"blocks.*"}));
   BOOST_TEST(training.session.strategy().units().size() == 2u);
   training.run_to(20);
-  BOOST_TEST(distance(training.state(), eager_state(training, "sgd")) < 1e-9);
+  BOOST_TEST(difference(training.state(), eager_state(training, "sgd"), 1e-9) == "");
 }
 
 // With dropout, on every rank of its own.
@@ -112,8 +124,7 @@ BOOST_AUTO_TEST_CASE(stop_and_resume_is_exact) {
       return training.state();
     };
     const auto unbroken = train(3, false), resumed = train(3, true);
-    BOOST_TEST(distance(resumed, unbroken) == 0);
-    BOOST_TEST(!unbroken.empty());
+    BOOST_TEST(difference(resumed, unbroken, 0) == "");
   }
 }
 
@@ -143,7 +154,7 @@ BOOST_AUTO_TEST_CASE(every_precision_trains) {
         const double first = training.wide_step().item<double>();
         const double expected = training.eager["sgd/losses"][0].item<double>();
         if (runtime().size() == 1) BOOST_TEST(std::abs(first - expected) < (precision == Precision::float32 ? 1e-5 : 0.05));
-        for (int step = 0; step < 5; step++) last = training.wide_step().item<double>();
+        for (int step = 0; step < 2; step++) last = training.wide_step().item<double>();
         BOOST_TEST(std::isfinite(last));
         for (const auto& item : training.model->named_parameters()) BOOST_TEST((item.value().scalar_type() == dtype));
       }
