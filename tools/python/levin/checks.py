@@ -38,14 +38,14 @@ def refuse_hooks(model):
 
 def probe(model, tensors, mode, loss):
     """Calls the model twice: refuses what differs between the calls. Returns its outputs."""
-    with preserved(model), quiet():
+    with preserved(model) as restore, quiet():
         with refused_tensor_hooks():
             _seed()
             with _named_errors(mode):
                 first = model(**tensors)
             before = _python_state(model)
             drawn = _python_random()
-            _restore_buffers(model)
+            restore()
             _seed()
             second = model(**tensors)
         if drawn != _python_random():
@@ -159,7 +159,8 @@ def _changed(before, after):
 
 def _python_random():
     numpy = sys.modules.get("numpy")
-    return random.getstate(), str(numpy.random.get_state()) if numpy else None
+    state = numpy.random.get_state() if numpy else None
+    return random.getstate(), state and (state[1].tobytes(), state[2:])
 
 
 # ---- the exported graph ----
@@ -307,36 +308,29 @@ def _state(model):
     return [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
 
 
-_saved = []
-
-
 @contextlib.contextmanager
 def preserved(model):
-    """Parameters, buffers, gradients and torch's random numbers are afterwards as before."""
+    """Parameters, buffers, gradients and torch's random numbers are afterwards as before. Yields a function that restores the first two."""
     state = [(t, t.detach().clone()) for _, t in _state(model)]
     owners = [(module, name, buffer) for module in model.modules() for name, buffer in module._buffers.items()]
     gradients = [(p, p.grad) for p in model.parameters()]
     generator = torch.get_rng_state()
-    _saved.append((model, state, owners))
+
+    def restore():
+        for module, name, buffer in owners:  # forward may have assigned another tensor
+            module._buffers[name] = buffer
+        with torch.no_grad():
+            for tensor, value in state:
+                if not torch.equal(tensor, value):
+                    tensor.copy_(value)
+
     try:
-        yield
+        yield restore
     finally:
-        _restore_buffers(model)
-        _saved.pop()
+        restore()
         for parameter, gradient in gradients:
             parameter.grad = gradient
         torch.set_rng_state(generator)
-
-
-def _restore_buffers(model):
-    of, state, owners = _saved[-1]
-    assert of is model
-    for module, name, buffer in owners:  # forward may have assigned another tensor
-        module._buffers[name] = buffer
-    with torch.no_grad():
-        for tensor, value in state:
-            if not torch.equal(tensor, value):
-                tensor.copy_(value)
 
 
 def _seed():
