@@ -39,7 +39,7 @@ def refuse_hooks(model):
 def probe(model, tensors, mode, loss):
     """Calls the model twice: refuses what differs between the calls. Returns its outputs."""
     with preserved(model) as restore, quiet():
-        with refused_tensor_hooks():
+        with watched_forward():
             _seed()
             with _named_errors(mode):
                 first = model(**tensors)
@@ -105,21 +105,30 @@ def _of_torch(node):
 
 
 @contextlib.contextmanager
-def refused_tensor_hooks():
-    """Within the context forward may not register hooks on tensors."""
+def watched_forward():
+    """Within the context forward may not register hooks on tensors, or take gradients."""
     def refuse(*_, **__):
         raise ExportError(f"[levin.export] forward registers a hook on a tensor ({_user_line(traceback.extract_stack())}), which torch.export loses; write what "
                           "it does to the gradient in forward, for example x * s + (x - x * s).detach() to scale a gradient by s")
 
-    kinds = ("register_hook", "register_post_accumulate_grad_hook")
-    before = {kind: getattr(torch.Tensor, kind) for kind in kinds}
-    for kind in kinds:
-        setattr(torch.Tensor, kind, refuse)
+    grad = torch.autograd.grad
+
+    def refuse_grad(*arguments, **options):
+        caller = sys._getframe(1).f_code.co_filename
+        if caller.startswith(_TORCH) and not caller.endswith("eager_transforms.py"):  # torch.cond makes its own backward
+            return grad(*arguments, **options)
+        raise ExportError(f"[levin.export] forward calls torch.autograd.grad, or torch.func.grad ({_user_line(traceback.extract_stack())}), but a graph "
+                          "holds no backward pass; write the derivative with ordinary operators")
+
+    watched = [(torch.Tensor, "register_hook", refuse), (torch.Tensor, "register_post_accumulate_grad_hook", refuse), (torch.autograd, "grad", refuse_grad)]
+    before = [(owner, name, getattr(owner, name)) for owner, name, _ in watched]
+    for owner, name, function in watched:
+        setattr(owner, name, function)
     try:
         yield
     finally:
-        for kind, function in before.items():
-            setattr(torch.Tensor, kind, function)
+        for owner, name, function in before:
+            setattr(owner, name, function)
 
 
 # ---- Python-side state ----
