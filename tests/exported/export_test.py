@@ -464,6 +464,11 @@ class Archives(Case):
         spectral = nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(6, 6)))
         self.export(spectral, X)
 
+    def test_wrapped(self):
+        for wrapper in (torch.compile, nn.DataParallel):
+            self.export(wrapper(Linear()))
+            self.assertEqual(list(json.loads(self.records()["data/weights/train_weights_config.json"])["config"]), ["layer.weight", "layer.bias"])
+
     def test_guide(self):
         """The first example of docs/exported.md."""
         with open(os.path.join(here, "..", "..", "docs", "exported.md")) as guide:

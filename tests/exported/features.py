@@ -262,9 +262,9 @@ class Straight(torch.autograd.Function):
 
 
 square = lambda: nn.Linear(6, 6)
-refused("autograd_grad", square, (6,), "autograd", forces)
+refused("autograd_grad", square, (6,), "torch.autograd.grad", forces)
 refused("vmap", square, (6,), "torch.vmap", lambda layer, x: torch.vmap(lambda row: layer(row).tanh())(x))
-refused("functorch_grad", square, (6,), "torch.func", lambda layer, x: torch.func.grad(lambda x: layer(x).tanh().sum())(x))
+refused("functorch_grad", square, (6,), "torch.func.grad", lambda layer, x: torch.func.grad(lambda x: layer(x).tanh().sum())(x))
 refused("straight_through", square, (6,), "torch.autograd.Function Straight", lambda layer, x: Straight.apply(layer(x)))
 refused("tensor_hook", square, (6,), "registers a hook on a tensor", lambda layer, x: hooked(layer(x)))
 refused("module_hook", with_backward_hook, (6,), "has backward hooks")

@@ -29,6 +29,7 @@ def main(program, names):
             except levin.ExportError as error:
                 problems.append(f"{name}: not exported: {error}")
                 continue
+            print(name, "exported", flush=True)
             wanted[name] = steps.expected(feature.make, batch)
         for name, (feature, part) in outside.items():
             if names and name not in names:

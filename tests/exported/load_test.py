@@ -187,6 +187,12 @@ class Runs(Case):
 
 
 class Files(Case):
+    def test_wrapped(self):
+        file, model = self.folder() / "w.safetensors", nn.Linear(2, 1)
+        save_file({"weight": torch.ones(1, 2), "bias": torch.ones(1)}, file)
+        levin.load(file, torch.compile(model))
+        self.assertEqual(model.weight.tolist(), [[1, 1]])
+
     def test_tied_weights_under_any_name(self):
         wanted = torch.arange(15.0).reshape(5, 3)
         for names in (["embedding.weight"], ["head.weight"], ["embedding.weight", "head.weight"]):

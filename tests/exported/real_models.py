@@ -68,6 +68,7 @@ def main(program, names):
             except levin.ExportError as error:
                 problems.append(f"{name}: not exported: {error}")
                 continue
+            print(name, "exported", flush=True)
             wanted[name] = steps.expected(double, batch)
         if program != "-":
             for name, said in steps.run(program, folder, list(wanted), timeout=600).items():

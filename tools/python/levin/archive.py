@@ -1,4 +1,5 @@
 """Writes the archive: the graphs "train" and "eval", each weight once as raw bytes, and levin.json. Nothing in it is pickled."""
+import ctypes
 import json
 import os
 import re
@@ -58,10 +59,9 @@ def _store(archive, stored, kind, name, tensor):
 
 
 def _bytes(tensor):
-    if tensor.is_conj() or tensor.is_neg():
-        tensor = tensor.resolve_conj().resolve_neg()
-    flat = tensor.reshape(-1)
-    return bytes(flat.view(torch.uint8).numpy()) if flat.numel() else b""
+    tensor = tensor.resolve_conj().resolve_neg()
+    size = tensor.numel() * tensor.element_size()
+    return bytes((ctypes.c_char * size).from_address(tensor.data_ptr())) if size else b""
 
 
 def _graph(program):

@@ -38,14 +38,14 @@ def refuse_hooks(model):
 
 def probe(model, tensors, mode, loss):
     """Calls the model twice: refuses what differs between the calls. Returns its outputs."""
-    with preserved(model), quiet():
-        with refused_tensor_hooks():
+    with preserved(model) as restore, quiet():
+        with watched_forward():
             _seed()
             with _named_errors(mode):
                 first = model(**tensors)
             before = _python_state(model)
             drawn = _python_random()
-            _restore_buffers(model)
+            restore()
             _seed()
             second = model(**tensors)
         if drawn != _python_random():
@@ -105,21 +105,30 @@ def _of_torch(node):
 
 
 @contextlib.contextmanager
-def refused_tensor_hooks():
-    """Within the context forward may not register hooks on tensors."""
+def watched_forward():
+    """Within the context forward may not register hooks on tensors, or take gradients."""
     def refuse(*_, **__):
         raise ExportError(f"[levin.export] forward registers a hook on a tensor ({_user_line(traceback.extract_stack())}), which torch.export loses; write what "
                           "it does to the gradient in forward, for example x * s + (x - x * s).detach() to scale a gradient by s")
 
-    kinds = ("register_hook", "register_post_accumulate_grad_hook")
-    before = {kind: getattr(torch.Tensor, kind) for kind in kinds}
-    for kind in kinds:
-        setattr(torch.Tensor, kind, refuse)
+    grad = torch.autograd.grad
+
+    def refuse_grad(*arguments, **options):
+        caller = sys._getframe(1).f_code.co_filename
+        if caller.startswith(_TORCH) and not caller.endswith("eager_transforms.py"):  # torch.cond makes its own backward
+            return grad(*arguments, **options)
+        raise ExportError(f"[levin.export] forward calls torch.autograd.grad, or torch.func.grad ({_user_line(traceback.extract_stack())}), but a graph "
+                          "holds no backward pass; write the derivative with ordinary operators")
+
+    watched = [(torch.Tensor, "register_hook", refuse), (torch.Tensor, "register_post_accumulate_grad_hook", refuse), (torch.autograd, "grad", refuse_grad)]
+    before = [(owner, name, getattr(owner, name)) for owner, name, _ in watched]
+    for owner, name, function in watched:
+        setattr(owner, name, function)
     try:
         yield
     finally:
-        for kind, function in before.items():
-            setattr(torch.Tensor, kind, function)
+        for owner, name, function in before:
+            setattr(owner, name, function)
 
 
 # ---- Python-side state ----
@@ -159,7 +168,8 @@ def _changed(before, after):
 
 def _python_random():
     numpy = sys.modules.get("numpy")
-    return random.getstate(), str(numpy.random.get_state()) if numpy else None
+    state = numpy.random.get_state() if numpy else None
+    return random.getstate(), state and (state[1].tobytes(), state[2:])
 
 
 # ---- the exported graph ----
@@ -307,36 +317,29 @@ def _state(model):
     return [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
 
 
-_saved = []
-
-
 @contextlib.contextmanager
 def preserved(model):
-    """Parameters, buffers, gradients and torch's random numbers are afterwards as before."""
+    """Parameters, buffers, gradients and torch's random numbers are afterwards as before. Yields a function that restores the first two."""
     state = [(t, t.detach().clone()) for _, t in _state(model)]
     owners = [(module, name, buffer) for module in model.modules() for name, buffer in module._buffers.items()]
     gradients = [(p, p.grad) for p in model.parameters()]
     generator = torch.get_rng_state()
-    _saved.append((model, state, owners))
+
+    def restore():
+        for module, name, buffer in owners:  # forward may have assigned another tensor
+            module._buffers[name] = buffer
+        with torch.no_grad():
+            for tensor, value in state:
+                if not torch.equal(tensor, value):
+                    tensor.copy_(value)
+
     try:
-        yield
+        yield restore
     finally:
-        _restore_buffers(model)
-        _saved.pop()
+        restore()
         for parameter, gradient in gradients:
             parameter.grad = gradient
         torch.set_rng_state(generator)
-
-
-def _restore_buffers(model):
-    of, state, owners = _saved[-1]
-    assert of is model
-    for module, name, buffer in owners:  # forward may have assigned another tensor
-        module._buffers[name] = buffer
-    with torch.no_grad():
-        for tensor, value in state:
-            if not torch.equal(tensor, value):
-                tensor.copy_(value)
 
 
 def _seed():

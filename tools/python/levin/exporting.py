@@ -24,7 +24,7 @@ def export(model, example_batch, path, *, dynamic=None, ranges=None, outputs=Non
     model: a torch.nn.Module. forward takes the batch's tensors by name and returns the loss, or outputs that a loss is
         computed from: a tensor, a tuple, a dict, or a dataclass such as those of transformers. The graph `train` has the modes
         of the submodules as they are if the model is in training mode (so parts that were put into evaluation mode stay so).
-        The model itself is not changed; one on a GPU is copied to the CPU.
+        The model itself is not changed; one on a GPU is copied to the CPU, one from torch.compile is exported without it.
     example_batch: a dict of tensors by the names of forward's parameters; or a tuple or a tensor, for forward's first
         parameters. Numbers, bools, texts and None become part of the graph.
     dynamic: which dimensions may differ from the example's. By default dimension 0 of every tensor, called "batch".
@@ -41,6 +41,7 @@ def export(model, example_batch, path, *, dynamic=None, ranges=None, outputs=Non
     """
     if not isinstance(model, torch.nn.Module) or isinstance(model, torch.jit.ScriptModule):
         raise ExportError(f"[levin.export] the model is a {type(model).__name__}; pass a torch.nn.Module written in Python")
+    model = states.unwrapped(model)
     states.refuse_without_data(model)
     model = on_cpu(model)
     tensors, fixed = split_batch(named_batch(model, example_batch))

@@ -5,6 +5,7 @@ import torch
 
 from .checkpoint import found_checkpoint, read_weights
 from .errors import LoadError, listed
+from .state import unwrapped
 
 
 def load(run_or_checkpoint, model, strict=True, which="auto"):
@@ -24,7 +25,7 @@ def load(run_or_checkpoint, model, strict=True, which="auto"):
     """
     path = found_checkpoint(run_or_checkpoint, which)
     stored = read_weights(path)
-    copies, problems = matched(stored, model)
+    copies, problems = matched(stored, unwrapped(model))
     if problems:
         text = "; ".join(problems)
         if strict:

@@ -18,6 +18,17 @@ class State:
         return {name: self.buffers.get(name, tensor) for name, tensor in program.constants.items()}
 
 
+def unwrapped(model):
+    """The module that torch.compile, DataParallel or DistributedDataParallel wraps: wrappers add a prefix to its names."""
+    while True:
+        if hasattr(model, "_orig_mod"):
+            model = model._orig_mod
+        elif isinstance(model, (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)):
+            model = model.module
+        else:
+            return model
+
+
 def state_of(model):
     parameters = dict(model.named_parameters(remove_duplicate=False))
     buffers = dict(model.named_buffers(remove_duplicate=False))
