@@ -1,6 +1,7 @@
 // The time of a training step of Levin's Trainer, on an MLP over 60000 x 784 floats, batch 64, AdamW, one thread a rank:
 //   step overhead            the Trainer with a CSV logger, and a raw LibTorch loop, in turn in one process
 //   step hooks               manual optimization and five callbacks that do nothing, and the Trainer without them, in turn
+//   step watched             with a job's stop sources and its watchdog, and without them, in turn in one training; on all ranks
 //   step single [CLIP]       epochs 2 and 3 of 784-16-10, with a CSV logger; Lightning's script does the same. CLIP: the largest norm of
 //                            the gradient
 //   step ddp WIDTH STEPS     784-WIDTH-WIDTH-10 on all ranks
@@ -26,6 +27,9 @@
 #include <string>
 #include <vector>
 
+#include "levin/cluster/job_watch.h"
+#include "levin/cluster/stop_signals.h"
+#include "levin/cluster/watchdog.h"
 #include "levin/core/number_text.h"
 #include "levin/data/tensor_dataset.h"
 #include "levin/loggers/csv_logger.h"
@@ -235,6 +239,46 @@ void hooks(levin::MpiRuntime& mpi) {
   print_pairs(ours, theirs);
 }
 
+/// In every other block the training lives in a job: signals and the clock are looked at in each step, and a watchdog runs.
+struct InJob : levin::Callback {
+  InJob(levin::Trainer& trainer, levin::JobWatch& watch) : trainer(trainer), watch(watch) {
+    trainer.session().add_stop_source([this] { return watchdog ? this->watch.reason(1) : std::nullopt; });
+  }
+  void on_train_batch_end(const levin::Tensor&, const levin::Batch&, int64_t) override {
+    if (++steps % block_steps != 0) return;
+    const double time = now_us() - began;
+    if (steps > warm_up_steps) (watchdog ? ours : theirs).push_back(time / block_steps);
+    const bool next = !watchdog;
+    watchdog.reset();
+    const levin::WatchdogOptions options{
+        .hang_timeout = levin::JobConfig().hang_timeout, .folder = {}, .describe_stack = {}, .end_job = [](const std::string&) {}};
+    if (next) watchdog.emplace(options, trainer.session().communicator(), trainer.session().topology());
+    began = now_us();
+  }
+  levin::Trainer& trainer;
+  levin::JobWatch& watch;
+  std::optional<levin::Watchdog> watchdog;
+  int64_t steps = 0;
+  double began = 0;
+  std::vector<double> ours, theirs;
+};
+
+void watched(levin::MpiRuntime& mpi) {
+  auto config = quiet_config();
+  config.max_steps = warm_up_steps + 2 * pairs * block_steps;
+  levin::JobConfig job;
+  job.time_limit = levin::Seconds{1e6};
+  const levin::StopSignals signals(job.stop_signals);
+  levin::JobWatch watch(job, {}, mpi.rank(), std::chrono::steady_clock::now(), mpi.log());
+  levin::Trainer trainer(config, mpi);
+  const auto blocks = std::make_shared<InJob>(trainer, watch);
+  trainer.add_callback(blocks);
+  Data data(make_data());
+  trainer.fit(*trainer.build<Classifier>(16, false), data);
+  blocks->watchdog.reset();
+  if (mpi.rank() == 0) print_pairs(blocks->ours, blocks->theirs);
+}
+
 void single(levin::MpiRuntime& mpi, std::optional<double> clip) {
   const Folder folder;
   auto config = quiet_config();
@@ -277,13 +321,15 @@ int main(int argc, char** argv) {
     overhead(world);
   } else if (mode == "hooks") {
     hooks(world);
+  } else if (mode == "watched") {
+    watched(world);
   } else if (mode == "single") {
     single(world, argc > 2 ? std::optional(levin::parse_number<double>(argv[2]).value()) : std::nullopt);
   } else if ((mode == "ddp" || mode == "alone") && argc == 4) {
     levin::MpiRuntime self(MPI_COMM_SELF);
     wide(world, mode == "ddp" ? world : self, levin::parse_number<int64_t>(argv[2]).value(), levin::parse_number<int64_t>(argv[3]).value());
   } else {
-    fmt::print(stderr, "step overhead | hooks | single [CLIP] | ddp WIDTH STEPS | alone WIDTH STEPS\n");
+    fmt::print(stderr, "step overhead | hooks | watched | single [CLIP] | ddp WIDTH STEPS | alone WIDTH STEPS\n");
     return 78;
   }
 }
