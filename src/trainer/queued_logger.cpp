@@ -51,7 +51,7 @@ void QueuedLogger::begin_training(int64_t step) {
 void QueuedLogger::finalize() {
   drain();
   call([&] { logger_->finalize(); });
-  if (failed_ > 1) log_.warning("[loggers] {} calls of a logger failed, the last with: {}", failed_, last_error_);
+  if (failed_ > 1) log_.warning("[loggers] {} calls of a logger failed; its values are not complete", failed_);
   if (dropped_ > 0) log_.warning("[loggers] {} calls were dropped: a logger was too slow", dropped_);
   failed_ = dropped_ = 0;
 }

@@ -8,6 +8,7 @@
 #include <ATen/ops/l1_loss.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/mse_loss.h>
+#include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/sin.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/tensor.h>
@@ -139,7 +140,7 @@ BOOST_AUTO_TEST_CASE(predictions) {
   const Tensor logits = waves({4, 3});
   const Batch batch{{"label", four_labels}};
   const auto predicted = [&](const std::string& predict, const std::string& loss = "") {
-    return FixedOutputs({.loss = "mse(out, y)", .predict = predict}, {{"out", logits}, {"a_loss", at::tensor(1.0)}}, loss)
+    return FixedOutputs({.loss = "mse(out, y)", .predict = predict}, {{"out", logits}, {"a_loss", at::scalar_tensor(1.0)}}, loss)
         .predict_step(batch);
   };
   BOOST_TEST(at::equal(predicted("", "a_loss"), logits));  // the first that is not the loss
@@ -147,7 +148,7 @@ BOOST_AUTO_TEST_CASE(predictions) {
   BOOST_TEST(at::equal(predicted("softmax(out)"), at::softmax(logits, 1)));
   BOOST_TEST(at::equal(predicted("argmax(out)"), logits.argmax(1)));
   check_throws<ConfigError>([&] { predicted("a_loss"); }, {"\"a_loss\" has the shape []", "4 samples"});
-  check_throws<ConfigError>([&] { FixedOutputs({}, {{"loss", at::tensor(1.0)}}, "loss").predict_step(batch); }, {"model.predict", "loss"});
+  check_throws<ConfigError>([&] { FixedOutputs({}, {{"loss", at::scalar_tensor(1.0)}}, "loss").predict_step(batch); }, {"model.predict", "loss"});
 }
 
 // Loss, and what the message says.
