@@ -45,7 +45,7 @@ def main(program, names):
             for name, said in steps.run(program, folder, list(wanted), timeout=300).items():
                 found = steps.differences(folder, name, wanted[name], 1e-9) if said == "done" else [said]
                 problems += [f"{name}: {text}" for text in found]
-    print("\n".join([f"{len(wanted)} features the same" if not problems else f"{len(problems)} problems", *problems]))
+    print("\n".join([f"{len(wanted)} features " + ("exported" if program == "-" else "the same") if not problems else f"{len(problems)} problems", *problems]))
     return 1 if problems else 0
 
 

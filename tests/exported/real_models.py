@@ -74,7 +74,7 @@ def main(program, names):
             for name, said in steps.run(program, folder, list(wanted), timeout=600).items():
                 found = steps.differences(folder, name, wanted[name], 1e-9) if said == "done" else [said]
                 problems += [f"{name}: {text}" for text in found]
-    print("\n".join([f"{len(wanted)} models the same" if not problems else f"{len(problems)} problems", *problems]))
+    print("\n".join([f"{len(wanted)} models " + ("exported" if program == "-" else "the same") if not problems else f"{len(problems)} problems", *problems]))
     return 1 if problems else 0
 
 
