@@ -119,6 +119,7 @@ Archive& Archive::operator=(Archive&&) noexcept = default;
 const std::filesystem::path& Archive::path() const noexcept { return implementation_->file().path(); }
 bool Archive::has(const std::string& record) const { return implementation_->find(record) != nullptr; }
 uint64_t Archive::size(const std::string& record) const { return implementation_->get(record).bytes; }
+uint64_t Archive::bytes() const noexcept { return implementation_->file().bytes(); }
 std::string Archive::text(const std::string& record, uint64_t most_bytes) const { return implementation_->text(record, most_bytes); }
 std::string Archive::head(const std::string& record, uint64_t bytes) const { return implementation_->head(record, bytes); }
 

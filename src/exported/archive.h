@@ -26,6 +26,7 @@ class Archive {
   bool has(const std::string& record) const;
   std::vector<std::string> records() const;
   uint64_t size(const std::string& record) const;
+  uint64_t bytes() const noexcept;  ///< of the file
   /// A whole entry; its checksum is compared. DataError where it is larger than `most_bytes`.
   std::string text(const std::string& record, uint64_t most_bytes) const;
   /// At most `bytes` of an entry, from its begin; no checksum is compared.

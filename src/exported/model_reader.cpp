@@ -106,7 +106,7 @@ Model read_model(const Archive& archive) {
   std::string torch, unused;
   model.train = read_program(archive, description.main, weights, torch);
   model.eval = description.eval == description.main ? model.train : read_program(archive, description.eval, weights, unused);
-  model.weights = weights.take();
+  model.weights = weights.take(archive.path().string());
   if (description.torch.empty()) description.torch = torch;
 
   const auto inputs = batch_names(*model.train), outputs = output_names(*model.train);

@@ -62,6 +62,7 @@ std::shared_ptr<const Program> read_program(const Archive& archive, const std::s
   const auto constants_config = fmt::format("data/constants/{}_constants_config.json", name);
   std::vector<Weight> constants;
   if (archive.has(constants_config)) constants = read_stored_tensors(archive, constants_config, "data/constants/");
+  check_total(constants, archive);
   SignatureReader(*program, weights, std::move(constants)).read(module);
   program->symbols = symbols.symbols();
   return program;

@@ -31,13 +31,6 @@ std::optional<int64_t> bytes_of_elements(const Weight& weight) {
   return bytes;
 }
 
-/// An expanded tensor has more elements than memory: it becomes a plain one when it is loaded.
-bool has_reasonable_size(const Weight& weight, uint64_t stored_bytes) {
-  constexpr uint64_t most_expanded_bytes = uint64_t{1} << 30;
-  const auto bytes = bytes_of_elements(weight);
-  return bytes && static_cast<uint64_t>(*bytes) <= std::max(stored_bytes, most_expanded_bytes);
-}
-
 std::vector<int64_t> read_fixed(const JsonPlace& list) {
   SymbolTable none;
   std::vector<int64_t> result;
@@ -72,8 +65,6 @@ void place(Weight& weight, int64_t offset, const Archive& archive, const std::st
   const auto stored = archive.size(record);
   if (!multiply_checked(begin, offset) || static_cast<uint64_t>(begin) > stored || *bytes > stored - static_cast<uint64_t>(begin))
     json.refuse(fmt::format("needs {} bytes from element {} on, but {} has {}", *bytes, offset, quote(record), stored));
-  if (!has_reasonable_size(weight, stored))
-    json.unusable(fmt::format("is expanded from {} bytes to more than a gigabyte", *bytes), "register what it is expanded from");
   weight.record = record, weight.begin = static_cast<uint64_t>(begin);
 }
 
@@ -98,8 +89,10 @@ std::vector<Weight> read_stored_tensors(const Archive& archive, const std::strin
   std::vector<Weight> result;
   for (const auto& [name, json] : root.member("config").members()) {
     json.only({"path_name", "is_param", "use_pickle", "tensor_meta"});
-    if (name.empty() || name.find('\n') != std::string_view::npos || first_bad_byte(name) != std::string::npos)
-      json.refuse(fmt::format("is named {}; a name is one line of text", quote(name)));
+    constexpr size_t longest_name = 1000;
+    if (name.empty() || name.size() > longest_name || name.find_first_of("\n\r\t") != std::string_view::npos ||
+        first_bad_byte(name) != std::string::npos)
+      json.refuse(fmt::format("is named {}; a name is one line of 1 to {} bytes", quote(name), longest_name));
     if (json.member("use_pickle").boolean())
       json.unusable(fmt::format("is pickled: {} is an object of a Python class, and reading it could run code", quote(name)),
                     "keep plain tensors in the model");
@@ -151,6 +144,20 @@ std::vector<Weight> read_safetensors(const Archive& archive, const std::string& 
     result.push_back(std::move(weight));
   }
   return result;
+}
+
+void check_total(const std::vector<Weight>& weights, const Archive& archive) {
+  constexpr uint64_t most_expanded_bytes = uint64_t{1} << 30;
+  uint64_t total = 0;
+  for (const auto& weight : weights) {
+    if (weight.record.empty()) continue;
+    total += static_cast<uint64_t>(bytes_of_elements(weight).value_or(most_bytes));
+    if (total > archive.bytes() + most_expanded_bytes)
+      throw ConfigError(
+          fmt::format("{} has {} bytes, but with {} its tensors would have {} bytes and more: they are expanded or share memory",
+                      archive.path().string(), archive.bytes(), quote(weight.name), total),
+          "register what the tensors are expanded from", "exported");
+  }
 }
 
 std::vector<Weight> merge_tied(std::vector<Weight> weights, const std::string& archive) {

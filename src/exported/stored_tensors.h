@@ -23,6 +23,9 @@ std::optional<uint64_t> bytes_in_memory(const Weight& weight);
 /// for a change of one would have to change the other.
 std::vector<Weight> merge_tied(std::vector<Weight> weights, const std::string& archive);
 
+/// ConfigError where the tensors would need far more memory than the archive has bytes.
+void check_total(const std::vector<Weight>& weights, const Archive& archive);
+
 constexpr uint64_t most_json_bytes = 64 << 20;
 
 }  // namespace levin::exported

@@ -17,6 +17,7 @@ WeightTable::WeightTable(const Archive& archive, const std::string& main) {
                     "exported");
   weights_ = gradients_known_ ? merge_tied(read_stored_tensors(archive, config, "data/weights/"), archive.path().string())
                               : read_safetensors(archive, safetensors);
+  check_total(weights_, archive);
   for (size_t i = 0; i < weights_.size(); i++) {
     index_.emplace(weights_[i].name, static_cast<int>(i));
     for (const auto& alias : weights_[i].aliases) index_.emplace(alias, static_cast<int>(i));
@@ -45,6 +46,18 @@ void WeightTable::bind(int index, InputKind kind, const TensorMeta& meta, const 
   } else if (parameter && !weight.parameter) {
     json.refuse(fmt::format("is a parameter, but {} is stored as a buffer", quote(weight.name)));
   }
+}
+
+std::vector<Weight> WeightTable::take(const std::string& archive) {
+  const auto refuse = [&](const std::string& why) { throw DataError(fmt::format("{}: {}", archive, why), export_again, "exported"); };
+  for (const auto& [name, index] : index_) {
+    if (name.starts_with('.') || name.ends_with('.') || name.find("..") != std::string::npos)
+      refuse(fmt::format("{} is not the name of a weight", quote(name)));
+    for (auto dot = name.find('.'); dot != std::string::npos; dot = name.find('.', dot + 1))
+      if (index_.contains(name.substr(0, dot)))
+        refuse(fmt::format("{} is a weight, but {} is in a module of this name", quote(name.substr(0, dot)), quote(name)));
+  }
+  return std::move(weights_);
 }
 
 void check_same(const Weight& weight, const TensorMeta& meta, const JsonPlace& json) {

@@ -22,7 +22,8 @@ class WeightTable {
   /// Notes what a graph says of a weight: a parameter or a buffer, and its gradient. DataError at `json` where dtype or sizes differ.
   void bind(int index, InputKind kind, const TensorMeta& meta, const JsonPlace& json);
 
-  std::vector<Weight> take() { return std::move(weights_); }
+  /// The weights, whose names are paths of modules: DataError where one is both a weight and a module.
+  std::vector<Weight> take(const std::string& archive);
 
  private:
   std::vector<Weight> weights_;

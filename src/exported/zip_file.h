@@ -24,6 +24,7 @@ class ZipFile {
   explicit ZipFile(const std::filesystem::path& path);
 
   const std::filesystem::path& path() const noexcept { return file_.path(); }
+  uint64_t bytes() const noexcept { return size_; }
   const std::map<std::string, Entry>& entries() const noexcept { return entries_; }
   /// Reads [begin, begin + bytes) of an entry. DataError where the entry ends before that.
   void read(const Entry& entry, uint64_t begin, void* memory, uint64_t bytes) const;

@@ -390,14 +390,29 @@ BOOST_AUTO_TEST_CASE(weights_lie_within_their_entries) {
   changed.refuse_weights<ConfigError>({"is a sparse tensor"}, [&](Json& c) { meta(c, "left")["layout"] = 2; });
   changed.refuse_weights<ConfigError>({"\"left\" and \"right\" share memory"},
                                       [&](Json& c) { meta(c, "left")["storage_offset"]["as_int"] = 4; });
-  changed.refuse_weights<ConfigError>({"is expanded from 4 bytes to more than a gigabyte"},
+  changed.refuse_weights<ConfigError>({"with \"expanded\" its tensors would have"},
                                       [&](Json& c) { meta(c, "expanded")["sizes"][0]["as_int"] = 1 << 29; });
+  for (const auto* name : {"norm..bias", ".bias", "bias."})
+    check_throws<DataError>([&] { changed.weights([&](Json& c) { c[name] = Json(c["norm.bias"]); }); },
+                            {"[exported]", "net.pt2", "is not the name of a weight", "; "});
+  for (const auto* name : {"norm", "norm.bias.more"})
+    check_throws<DataError>([&] { changed.weights([&](Json& c) { c[name] = Json(c["norm.bias"]); }); },
+                            {"[exported]", "net.pt2", "is a weight, but", "; "});
+  changed.refuse_weights({"a name is one line"}, [](Json& c) { c["a\nb"] = Json(c["norm.bias"]); });
   changed.refuse_weights({"tensor_meta is not an object"}, [](Json& c) { c["left"]["tensor_meta"] = nullptr; });
+  check_throws<ConfigError>(
+      [&] {
+        changed.read("features.pt2", "data/constants/model_constants_config.json", [](Json& json) {
+          auto& tensor = json["config"]["ramp"]["tensor_meta"];
+          tensor["sizes"][0]["as_int"] = 1 << 29, tensor["strides"][0]["as_int"] = 0;
+        });
+      },
+      {"[exported]", "with \"ramp\" its tensors would have", "; "});
   // What no graph names is kept: it belongs to the model.
   EditedArchive edited(exported_tests / "structures/features.pt2");
   auto& config = edited["data/weights/model_weights_config.json"].bytes;
   auto json = Json::parse(config);
-  json["config"]["extra"] = json["config"]["norm.bias"], json["config"]["extra"]["path_name"] = "weight_99";
+  json["config"]["extra"] = Json(json["config"]["norm.bias"]), json["config"]["extra"]["path_name"] = "weight_99";
   config = json.dump();
   edited["data/weights/weight_99"].bytes = std::string(16, '\0');
   BOOST_TEST(weight_of(changed.read(edited), "extra").parameter);
