@@ -148,7 +148,11 @@ BOOST_AUTO_TEST_CASE(predictions) {
   BOOST_TEST(at::equal(predicted("softmax(out)"), at::softmax(logits, 1)));
   BOOST_TEST(at::equal(predicted("argmax(out)"), logits.argmax(1)));
   check_throws<ConfigError>([&] { predicted("a_loss"); }, {"\"a_loss\" has the shape []", "4 samples"});
-  check_throws<ConfigError>([&] { FixedOutputs({}, {{"loss", at::scalar_tensor(1.0)}}, "loss").predict_step(batch); }, {"model.predict", "loss"});
+  check_throws<ConfigError>(
+      [&] {
+        FixedOutputs({}, {{"loss", at::scalar_tensor(1.0)}}, "loss").predict_step(batch);
+      },
+      {"model.predict", "loss"});
 }
 
 // Loss, and what the message says.
