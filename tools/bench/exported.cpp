@@ -13,7 +13,6 @@
 #include <ATen/ops/relu.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <fmt/core.h>
-#include <torch/nn/modules/container/modulelist.h>
 #include <torch/nn/modules/embedding.h>
 #include <torch/nn/modules/linear.h>
 #include <torch/nn/modules/normalization.h>
@@ -74,7 +73,7 @@ struct GptBlock : torch::nn::Module {
 struct Gpt : Model {
   Gpt()
       : tokens(register_module("tokens", torch::nn::Embedding(64, 48))),
-        positions(register_module("positions", torch::nn::Embedding(64, 48))),
+        positions(register_module("positions", torch::nn::Embedding(16, 48))),
         norm(register_module("norm", torch::nn::LayerNorm(torch::nn::LayerNormOptions({48})))),
         head(register_module("head", torch::nn::Linear(torch::nn::LinearOptions(48, 64).bias(false)))) {
     for (int i = 0; i < 3; i++) layers.push_back(register_module("layer" + std::to_string(i), std::make_shared<GptBlock>(48)));
@@ -101,9 +100,9 @@ Kind kind_of(const std::string& name) {
   if (name == "mlp")
     return {"MLP 784-16-10, batch 64", Batch{{"x", at::rand({64, 784})}, {"label", at::randint(10, {64}, at::kLong)}},
             [] { return std::make_shared<Mlp>(); }, 200};
-  return {"GPT, 3 layers of width 48, 8 x 64 tokens",
-          Batch{{"tokens", at::randint(64, {8, 64}, at::kLong)}, {"targets", at::randint(64, {8, 64}, at::kLong)}},
-          [] { return std::make_shared<Gpt>(); }, 20};
+  return {"GPT, 3 layers of width 48, 8 x 16 tokens",
+          Batch{{"tokens", at::randint(64, {8, 16}, at::kLong)}, {"targets", at::randint(64, {8, 16}, at::kLong)}},
+          [] { return std::make_shared<Gpt>(); }, 50};
 }
 
 // Each parameter by itself, as torch.optim.SGD does it on a CPU.

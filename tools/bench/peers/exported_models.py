@@ -34,7 +34,7 @@ class GptBlock(nn.Module):
 class Gpt(nn.Module):
     def __init__(self):
         super().__init__()
-        self.tokens, self.positions = nn.Embedding(64, 48), nn.Embedding(64, 48)
+        self.tokens, self.positions = nn.Embedding(64, 48), nn.Embedding(16, 48)
         self.blocks = nn.ModuleList([GptBlock(48) for _ in range(3)])
         self.norm, self.head = nn.LayerNorm(48), nn.Linear(48, 64, bias=False)
 
@@ -76,7 +76,7 @@ MODELS = {"mlp": Mlp, "gpt": Gpt, "resnet": ResNet}
 
 def batch_of(kind, count):
     if kind == "gpt":
-        return {"tokens": torch.randint(64, (count, 64)), "targets": torch.randint(64, (count, 64))}
+        return {"tokens": torch.randint(64, (count, 16)), "targets": torch.randint(64, (count, 16))}
     return {"x": torch.rand(count, *((784,) if kind == "mlp" else (3, 32, 32))), "label": torch.randint(10, (count,))}
 
 

@@ -7,7 +7,7 @@ import torch
 from common import median, report
 from exported_models import MODELS, batch_of
 
-CASES = {"mlp": ("MLP 784-16-10, batch 64", 64, 200), "gpt": ("GPT, 3 layers of width 48, 8 x 64 tokens", 8, 20)}
+CASES = {"mlp": ("MLP 784-16-10, batch 64", 64, 200), "gpt": ("GPT, 3 layers of width 48, 8 x 16 tokens", 8, 50)}
 
 
 def main():
