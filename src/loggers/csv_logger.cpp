@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "levin/core/number_text.h"
+#include "logger_fields.h"
 #include "training_log.h"
 
 namespace levin {
@@ -20,6 +21,15 @@ std::string cell(const std::string& text) {
   return quoted + '"';
 }
 
+std::unique_ptr<detail::TrainingLog> open_log(const CSVLoggerConfig& config, const std::filesystem::path& folder,
+                                              const std::filesystem::path& name) {
+  check_config(config);
+  const auto moved = [](std::string_view line, const std::string& time) { return fmt::format("{},{}", time, line); };
+  return std::make_unique<detail::TrainingLog>(detail::save_folder(config.save_dir, folder) / name, std::string(header),
+                                               detail::TrainingLog::Abandoned{fmt::format("moved,{}", header), moved},
+                                               config.flush_interval);
+}
+
 }  // namespace
 
 CSVLogger::CSVLogger(const CSVLoggerConfig& config, const std::filesystem::path& folder) : CSVLogger(config, folder, "metrics.csv") {}
@@ -27,28 +37,12 @@ CSVLogger::CSVLogger(const CSVLoggerConfig& config, const std::filesystem::path&
 CSVLogger::CSVLogger(const std::filesystem::path& file) : CSVLogger({}, file.parent_path(), file.filename()) {}
 
 CSVLogger::CSVLogger(const CSVLoggerConfig& config, const std::filesystem::path& folder, const std::filesystem::path& name)
-    : prefix_(config.prefix.empty() ? "" : config.prefix + "-") {
-  check_config(config);
-  const auto moved = [](std::string_view line, const std::string& time) { return fmt::format("{},{}", time, line); };
-  log_ =
-      std::make_unique<detail::TrainingLog>((config.save_dir.empty() ? folder : config.save_dir) / name, std::string(header),
-                                            detail::TrainingLog::Abandoned{fmt::format("moved,{}", header), moved}, config.flush_interval);
-}
-
-CSVLogger::~CSVLogger() = default;
+    : LineLogger(open_log(config, folder, name), config.prefix) {}
 
 void CSVLogger::log_metrics(const NamedValues& values, int64_t epoch, int64_t step) {
   std::string lines;
   for (const auto& [name, value] : values) lines += fmt::format("{},{},{},{}\n", step, epoch, cell(prefix_ + name), value_text(value));
   log_->write(lines);
 }
-
-StateDict CSVLogger::state_dict() { return log_->state_dict(); }
-
-void CSVLogger::load_state_dict(const StateDict& state) { log_->load_state_dict(state); }
-
-void CSVLogger::begin_training(int64_t) { log_->begin_training(); }
-
-void CSVLogger::finalize() { log_->flush(); }
 
 }  // namespace levin

@@ -10,6 +10,8 @@ namespace levin::detail {
 nlohmann::ordered_json json_number(double value);
 /// An object of the values; names begin with `prefix`.
 nlohmann::ordered_json json_values(const NamedValues& values, const std::string& prefix);
+/// The object as a line. Bytes that are not UTF-8 are replaced: a name may have any.
+std::string json_line(const nlohmann::ordered_json& object);
 /// Seconds since 1970 (UTC).
 double wall_time();
 

@@ -3,16 +3,13 @@
 #include <nlohmann/json.hpp>
 
 #include "json_values.h"
+#include "logger_fields.h"
 #include "spool.h"
 
 namespace levin {
 namespace {
 
 constexpr Seconds spool_flush_interval{5};
-
-std::filesystem::path folder_of(const std::filesystem::path& save_dir, const std::filesystem::path& folder) {
-  return save_dir.empty() ? folder : save_dir;
-}
 
 std::string run_name(const std::filesystem::path& folder) {
   const auto name = std::filesystem::absolute(folder).lexically_normal();
@@ -23,7 +20,7 @@ std::string run_name(const std::filesystem::path& folder) {
 
 SpoolLogger::SpoolLogger(const std::string& service, const std::filesystem::path& folder, const std::string& name,
                          const std::string& prefix, const Settings& settings, const std::vector<std::string>& tags)
-    : prefix_(prefix.empty() ? "" : prefix + "-") {
+    : prefix_(detail::name_prefix(prefix)) {
   nlohmann::ordered_json object = {{"name", name.empty() ? run_name(folder) : name}};
   for (const auto& [key, value] : settings) object[key] = value;
   object["tags"] = tags;
@@ -48,19 +45,19 @@ StateDict SpoolLogger::state_dict() {
 void SpoolLogger::finalize() { spool_->end(); }
 
 WandbLogger::WandbLogger(const WandbLoggerConfig& config, const std::filesystem::path& folder)
-    : SpoolLogger("wandb", folder_of(config.save_dir, folder), config.run_name, config.prefix,
+    : SpoolLogger("wandb", detail::save_folder(config.save_dir, folder), config.run_name, config.prefix,
                   {{"project", config.project}, {"entity", config.entity}, {"group", config.group}}, config.tags) {}
 
 MLFlowLogger::MLFlowLogger(const MLFlowLoggerConfig& config, const std::filesystem::path& folder)
-    : SpoolLogger("mlflow", folder_of(config.save_dir, folder), config.run_name, config.prefix,
+    : SpoolLogger("mlflow", detail::save_folder(config.save_dir, folder), config.run_name, config.prefix,
                   {{"experiment_name", config.experiment_name}, {"tracking_uri", config.tracking_uri}}, {}) {}
 
 CometLogger::CometLogger(const CometLoggerConfig& config, const std::filesystem::path& folder)
-    : SpoolLogger("comet", folder_of(config.save_dir, folder), config.run_name, config.prefix,
+    : SpoolLogger("comet", detail::save_folder(config.save_dir, folder), config.run_name, config.prefix,
                   {{"project", config.project}, {"workspace", config.workspace}}, config.tags) {}
 
 NeptuneLogger::NeptuneLogger(const NeptuneLoggerConfig& config, const std::filesystem::path& folder)
-    : SpoolLogger("neptune", folder_of(config.save_dir, folder), config.run_name, config.prefix, {{"project", config.project}},
+    : SpoolLogger("neptune", detail::save_folder(config.save_dir, folder), config.run_name, config.prefix, {{"project", config.project}},
                   config.tags) {}
 
 }  // namespace levin

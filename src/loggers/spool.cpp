@@ -73,6 +73,6 @@ void Spool::end() {
   file_.flush();
 }
 
-void Spool::write(Json record) { file_.write(record.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n"); }
+void Spool::write(const Json& record) { file_.write(json_line(record)); }
 
 }  // namespace levin::detail

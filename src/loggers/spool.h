@@ -29,7 +29,7 @@ class Spool {
   void flush() { file_.flush(); }
 
  private:
-  void write(nlohmann::ordered_json record);
+  void write(const nlohmann::ordered_json& record);
 
   LogFile file_;
 };

@@ -2,28 +2,15 @@
 
 #include <cmath>
 #include <limits>
-#include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "levin/core/error.h"
 #include "levin_test.h"
 #include "log_folder.h"
 
+using levin::test::json_lines_of;
 using levin::test::LogFolder;
-using levin::test::text_of;
 
 BOOST_AUTO_TEST_SUITE(loggers_json_logger)
-
-namespace {
-
-std::vector<nlohmann::json> lines_of(const std::filesystem::path& file) {
-  std::vector<nlohmann::json> objects;
-  std::istringstream lines(text_of(file));
-  for (std::string line; std::getline(lines, line);) objects.push_back(nlohmann::json::parse(line));
-  return objects;
-}
-
-}  // namespace
 
 BOOST_AUTO_TEST_CASE(a_line_has_step_epoch_time_and_values) {
   LogFolder folder;
@@ -36,7 +23,7 @@ BOOST_AUTO_TEST_CASE(a_line_has_step_epoch_time_and_values) {
     levin::JSONLogger logger({}, folder.path);  // continues the file
     logger.log_metrics({{"step", 7}, {"nan", std::nan("")}, {"low", -infinity}, {"high", infinity}, {"bad \xff", 1}}, 3, 100);
   }
-  const auto lines = lines_of(folder.path / "metrics.jsonl");
+  const auto lines = json_lines_of(folder.path / "metrics.jsonl");
   BOOST_REQUIRE(lines.size() == 2);
   BOOST_TEST(lines[0].at("step") == 99);
   BOOST_TEST(lines[0].at("epoch") == 2);
@@ -69,8 +56,8 @@ BOOST_AUTO_TEST_CASE(a_training_keeps_its_past_and_moves_other_lines_aside) {
     logger.log_metrics({{"loss", 22}}, 0, 2);
   }
   std::vector<double> kept, moved;
-  for (const auto& line : lines_of(folder.path / "metrics.jsonl")) kept.push_back(line.at("loss"));
-  for (const auto& line : lines_of(folder.path / "metrics.abandoned.jsonl")) {
+  for (const auto& line : json_lines_of(folder.path / "metrics.jsonl")) kept.push_back(line.at("loss"));
+  for (const auto& line : json_lines_of(folder.path / "metrics.abandoned.jsonl")) {
     moved.push_back(line.at("loss"));
     BOOST_TEST(line.at("moved").get<std::string>().size() == 20u);
   }

@@ -2,28 +2,16 @@
 
 #include <cmath>
 #include <fstream>
-#include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "levin/core/error.h"
 #include "levin_test.h"
 #include "log_folder.h"
 
+using levin::test::json_lines_of;
 using levin::test::LogFolder;
 using levin::test::text_of;
 
 BOOST_AUTO_TEST_SUITE(loggers_service_loggers)
-
-namespace {
-
-std::vector<nlohmann::json> records_of(const std::filesystem::path& file) {
-  std::vector<nlohmann::json> records;
-  std::istringstream lines(text_of(file));
-  for (std::string line; std::getline(lines, line);) records.push_back(nlohmann::json::parse(line));
-  return records;
-}
-
-}  // namespace
 
 BOOST_AUTO_TEST_CASE(a_spool_has_all_that_a_run_logged) {
   LogFolder folder;
@@ -34,7 +22,7 @@ BOOST_AUTO_TEST_CASE(a_spool_has_all_that_a_run_logged) {
     logger.log_metrics({{"loss", 0.5}, {"nan", std::nan("")}}, 1, 9);
     logger.finalize();
   }
-  const auto records = records_of(folder.path / "first/spool/wandb.jsonl");
+  const auto records = json_lines_of(folder.path / "first/spool/wandb.jsonl");
   BOOST_REQUIRE(records.size() == 5);
   BOOST_TEST(records[0].at("kind") == "run");
   BOOST_TEST(records[0].at("service") == "wandb");
@@ -72,8 +60,8 @@ BOOST_AUTO_TEST_CASE(each_service_has_its_file) {
   LogFolder folder;
   levin::MLFlowLogger({.tracking_uri = "http://localhost:5000"}, folder.path).finalize();
   levin::NeptuneLogger({.project = "team/fields"}, folder.path).finalize();
-  BOOST_TEST(records_of(folder.path / "spool/mlflow.jsonl")[0].at("settings").at("tracking_uri") == "http://localhost:5000");
-  BOOST_TEST(records_of(folder.path / "spool/neptune.jsonl")[0].at("settings").at("project") == "team/fields");
+  BOOST_TEST(json_lines_of(folder.path / "spool/mlflow.jsonl")[0].at("settings").at("tracking_uri") == "http://localhost:5000");
+  BOOST_TEST(json_lines_of(folder.path / "spool/neptune.jsonl")[0].at("settings").at("project") == "team/fields");
 }
 
 BOOST_AUTO_TEST_CASE(another_file_is_refused) {

@@ -1,17 +1,12 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
-#include <memory>
 #include <string>
 
 #include "levin/core/config.h"
-#include "levin/trainer/logger.h"
+#include "levin/loggers/line_logger.h"
 
 namespace levin {
-
-namespace detail {
-class TrainingLog;
-}
 
 struct JSONLoggerConfig {
   std::filesystem::path save_dir = {};
@@ -26,21 +21,12 @@ LEVIN_CHOICE(JSONLoggerConfig, "json", "JSONLogger")
 /// metrics.jsonl: an object a line, {"step":99,"epoch":1,"time":1700000000.5,"train_loss":0.25}, `time` in seconds since 1970 (UTC). NaN
 /// and infinities are the strings "NaN", "Infinity" and "-Infinity". A metric that is itself named step, epoch or time is "metrics/NAME".
 /// Like metrics.csv the file follows the training: what is not its past is moved to metrics.abandoned.jsonl, with the time as "moved".
-class JSONLogger : public Logger {
+class JSONLogger : public LineLogger {
  public:
   using Config = JSONLoggerConfig;
   /// `folder` is that of the run. IoError when the file cannot be written.
   explicit JSONLogger(const JSONLoggerConfig& config, const std::filesystem::path& folder = ".");
-  ~JSONLogger() override;
   void log_metrics(const NamedValues& values, int64_t epoch, int64_t step) override;
-  StateDict state_dict() override;
-  void load_state_dict(const StateDict& state) override;
-  void begin_training(int64_t step) override;
-  void finalize() override;
-
- private:
-  std::string prefix_;
-  std::unique_ptr<detail::TrainingLog> log_;
 };
 
 }  // namespace levin
