@@ -18,8 +18,6 @@ std::vector<std::string> modules_of(const Model& model) {
   return modules;
 }
 
-bool is_around(const std::string& outer, const std::string& path) { return path.starts_with(outer + "."); }
-
 // Of the modules that fit, those in no other.
 std::vector<std::string> outermost(const std::vector<std::string>& modules, const std::vector<std::string>& patterns) {
   std::vector<std::string> fitting;
@@ -28,7 +26,7 @@ std::vector<std::string> outermost(const std::vector<std::string>& modules, cons
       fitting.push_back(path);
   std::vector<std::string> units;
   for (const auto& path : fitting)
-    if (std::none_of(fitting.begin(), fitting.end(), [&](const auto& other) { return is_around(other, path); })) units.push_back(path);
+    if (std::none_of(fitting.begin(), fitting.end(), [&](const auto& other) { return is_inside(path, other); })) units.push_back(path);
   return units;
 }
 

@@ -9,6 +9,7 @@
 #include "interpreter.h"
 #include "node_text.h"
 #include "node_use.h"
+#include "unit_patterns.h"
 
 namespace levin::exported {
 namespace {
@@ -17,10 +18,6 @@ struct Range {
   const ModuleCall* call = nullptr;
   size_t begin = 0, end = 0;
 };
-
-bool is_inside(const std::string& name, const std::string& path) {
-  return name.size() > path.size() && name.starts_with(path) && name[path.size()] == '.';
-}
 
 // Renumbers the values of a range of nodes.
 class Outline {
@@ -57,14 +54,12 @@ class Outline {
 class Cutter {
  public:
   Cutter(const Program& program, const std::vector<Weight>& weights, const std::vector<std::string>& units)
-      : graph_(program.graph), units_(units), memory_(program.graph) {
+      : graph_(program.graph), units_(units), memory_(program.graph), uses_(memory_.uses()), written_(memory_.written()) {
     for (const auto& input : program.inputs) {
       if (input.kind == InputKind::user || input.kind == InputKind::literal) continue;
       bound_.insert(input.slot);
       if (input.kind == InputKind::parameter) parameters_[input.slot] = &weights[static_cast<size_t>(input.weight)];
     }
-    for (const auto& node : graph_.nodes) uses_.push_back(use_of(node));
-    written_ = memory_.written(graph_, 0, graph_.nodes.size());
   }
 
   Cut cut() {
@@ -221,9 +216,10 @@ class Cutter {
 
   const Graph& graph_;
   const std::vector<std::string>& units_;
-  SharedMemory memory_;
-  std::vector<NodeUse> uses_;
-  std::set<Slot> bound_, written_;  ///< inputs that are no batch's; origins of what nodes write
+  const SharedMemory memory_;
+  const std::vector<NodeUse>& uses_;
+  const std::set<Slot> written_;  ///< origins of what nodes write
+  std::set<Slot> bound_;          ///< parameters, buffers and constants
   std::map<Slot, const Weight*> parameters_;
   std::vector<Range> ranges_;
   Cut result_;

@@ -6,6 +6,7 @@
 
 #include "levin/core/error.h"
 #include "levin/core/text.h"
+#include "unit_patterns.h"
 
 namespace levin::exported {
 namespace {
@@ -30,7 +31,7 @@ ModuleTree::ModuleTree(torch::nn::Module& root, const std::vector<Weight>& weigh
 }
 
 void ModuleTree::add(const std::string& name, size_t weight) {
-  const auto unit = std::find_if(paths_.begin(), paths_.end(), [&](const auto& path) { return name.starts_with(path + "."); });
+  const auto unit = std::find_if(paths_.begin(), paths_.end(), [&](const auto& path) { return is_inside(name, path); });
   if (unit == paths_.end())
     put(root_, "", name, weight);
   else

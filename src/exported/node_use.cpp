@@ -83,7 +83,7 @@ NodeUse use_of(const Node& node) {
 SharedMemory::SharedMemory(const Graph& graph) : origins_(graph.values.size()) {
   for (const Slot slot : graph.inputs) origins_[static_cast<size_t>(slot)] = {slot};
   for (const auto& node : graph.nodes) {
-    const auto use = use_of(node);
+    const auto& use = uses_.emplace_back(use_of(node));
     for (const Slot made : slots_made_by(node)) {
       auto& origins = origins_[static_cast<size_t>(made)];
       origins = {made};
@@ -92,15 +92,15 @@ SharedMemory::SharedMemory(const Graph& graph) : origins_(graph.values.size()) {
   }
 }
 
-std::set<Slot> SharedMemory::written(const Graph& graph, size_t begin, size_t end) const {
+std::set<Slot> SharedMemory::written() const {
   std::set<Slot> found;
-  for (size_t i = begin; i < end; i++)
-    for (const Slot slot : use_of(graph.nodes[i]).writes) found.insert(origins(slot).begin(), origins(slot).end());
+  for (const auto& use : uses_)
+    for (const Slot slot : use.writes) found.insert(origins(slot).begin(), origins(slot).end());
   return found;
 }
 
 std::set<size_t> written_inputs(const Graph& graph) {
-  const auto written = SharedMemory(graph).written(graph, 0, graph.nodes.size());
+  const auto written = SharedMemory(graph).written();
   std::set<size_t> found;
   for (size_t i = 0; i < graph.inputs.size(); i++)
     if (written.contains(graph.inputs[i])) found.insert(i);

@@ -15,7 +15,7 @@ struct NodeUse {
 /// ConfigError, which names the node, as of find_operator and match_arguments.
 NodeUse use_of(const Node& node);
 
-/// The slots of a graph's output or of an argument that is no graph.
+/// The slots of a graph's output, or of an argument other than a graph.
 void append_slots(std::vector<Slot>& slots, const std::variant<Item, List>& value);
 std::vector<Slot> slots_made_by(const Node& node);
 
@@ -23,12 +23,15 @@ std::vector<Slot> slots_made_by(const Node& node);
 class SharedMemory {
  public:
   explicit SharedMemory(const Graph& graph);
-  /// The values, each made in memory of its own, of which this one may be a view; itself among others.
+  /// By node; see use_of.
+  const std::vector<NodeUse>& uses() const noexcept { return uses_; }
+  /// The values with separate memory that this one may be a view of, itself included.
   const std::set<Slot>& origins(Slot slot) const { return origins_[static_cast<size_t>(slot)]; }
-  /// Origins of all values that nodes [begin, end) change in place.
-  std::set<Slot> written(const Graph& graph, size_t begin, size_t end) const;
+  /// Origins of all values that nodes change in place.
+  std::set<Slot> written() const;
 
  private:
+  std::vector<NodeUse> uses_;
   std::vector<std::set<Slot>> origins_;
 };
 

@@ -45,16 +45,16 @@ std::set<Slot> check_writes(const Program& program, const std::vector<Weight>& w
   for (const auto& input : program.inputs) inputs[input.slot] = &input;
   const SharedMemory memory(program.graph);
   std::set<Slot> changed;
-  for (const auto& node : program.graph.nodes)
-    for (const Slot slot : use_of(node).writes)
+  for (size_t i = 0; i < program.graph.nodes.size(); i++)
+    for (const Slot slot : memory.uses()[i].writes)
       for (const Slot origin : memory.origins(slot)) {
         const auto found = inputs.find(origin);
         if (found == inputs.end()) continue;
         const auto& input = *found->second;
         const auto refuse = [&](const char* kind, const char* why, const char* remedy) {
-          throw ConfigError(
-              fmt::format("the model changes its {} {} in forward, which {}, in {}", kind, input.name, why, NodeText(node).describe()),
-              remedy, "exported");
+          throw ConfigError(fmt::format("the model changes its {} {} in forward, which {}, in {}", kind, input.name, why,
+                                        NodeText(program.graph.nodes[i]).describe()),
+                            remedy, "exported");
         };
         if (input.kind == InputKind::user) changed.insert(origin);
         if (input.kind == InputKind::parameter) refuse("parameter", "optimizers alone may do", "change a copy, or write it as a buffer");

@@ -40,6 +40,10 @@ bool fits_pattern(const std::string& path, const std::string& pattern) {
                     [](const std::string& part, const std::string& wish) { return wish == "*" || wish == part; });
 }
 
+bool is_inside(const std::string& name, const std::string& path) {
+  return name.size() > path.size() && name.starts_with(path) && name[path.size()] == '.';
+}
+
 std::vector<std::string> called_modules(const Graph& graph) {
   std::vector<std::string> paths;
   std::set<std::string> seen;
