@@ -17,8 +17,6 @@
 #include <torch/nn/modules/linear.h>
 #include <torch/nn/modules/normalization.h>
 
-#include <algorithm>
-#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -28,8 +26,8 @@
 #include "levin/data/tensor_dataset.h"
 #include "levin/exported/exported_model.h"
 #include "levin/exported/exported_program.h"
-#include "levin/trainer/callback.h"
 #include "levin/trainer/trainer.h"
+#include "timing.h"
 
 namespace {
 
@@ -37,8 +35,6 @@ using levin::Batch, levin::Tensor;
 
 constexpr int blocks = 30;
 constexpr double learning_rate = 0.01;
-
-double now_us() { return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 struct Model : torch::nn::Module {
   virtual Tensor loss(const Batch& batch) = 0;
@@ -121,11 +117,6 @@ double block_us(int steps, std::vector<Tensor>& parameters, const std::function<
   return (now_us() - began) / steps;
 }
 
-double quantile(std::vector<double> values, double part) {
-  std::sort(values.begin(), values.end());
-  return values[static_cast<size_t>(part * static_cast<double>(values.size() - 1) + 0.5)];
-}
-
 void measure(const std::string& name, const std::string& file, bool against_hand) {
   at::manual_seed(1);
   const Kind kind = kind_of(name);
@@ -139,19 +130,14 @@ void measure(const std::string& name, const std::string& file, bool against_hand
   for (const auto& parameter : parameters) ours_count += parameter.numel();
   for (const auto& parameter : hand_parameters) theirs_count += parameter.numel();
   if (ours_count != theirs_count) throw std::runtime_error(fmt::format("{} parameters, and {} by hand", ours_count, theirs_count));
-  std::vector<double> ours, theirs, ratios;
+  std::vector<double> ours, theirs;
   for (int block = -3; block < blocks; block++) {
     const double mine = block_us(kind.steps, parameters, exported_loss);
     const double other = against_hand ? block_us(kind.steps, hand_parameters, hand_loss) : 1;
     if (block < 0) continue;
-    ours.push_back(mine), theirs.push_back(other), ratios.push_back(mine / other);
+    ours.push_back(mine), theirs.push_back(other);
   }
-  if (!against_hand) {
-    fmt::print("{{\"case\": \"{}\", \"value\": {:.3f}, \"unit\": \"us/step\"}}\n", kind.name, quantile(ours, 0.5));
-    return;
-  }
-  fmt::print("{{\"case\": \"{}\", \"ours\": {:.3f}, \"peer\": {:.3f}, \"ratio\": [{:.4f}, {:.4f}, {:.4f}], \"unit\": \"us/step\"}}\n",
-             kind.name, quantile(ours, 0.5), quantile(theirs, 0.5), quantile(ratios, 0.25), quantile(ratios, 0.5), quantile(ratios, 0.75));
+  against_hand ? print_pairs(kind.name, ours, theirs) : print_value(kind.name, median(ours));
 }
 
 struct Images : levin::DataModule {
@@ -162,16 +148,6 @@ struct Images : levin::DataModule {
     spec.options.batch_size = 32;
     return spec;
   }
-};
-
-struct StepClock : levin::Callback {
-  explicit StepClock(int64_t first) : first(first) {}
-  void on_train_batch_end(const Tensor&, const Batch&, int64_t) override {
-    if (++steps == first) began = now_us();
-    ended = now_us();
-  }
-  int64_t first, steps = 0;
-  double began = 0, ended = 0;
 };
 
 void ddp(const std::string& file, int64_t steps) {
@@ -189,8 +165,7 @@ void ddp(const std::string& file, int64_t steps) {
   Images data;
   trainer.fit(*trainer.build<levin::ExportedModel>(model), data);
   if (mpi.rank() == 0)
-    fmt::print("{{\"case\": \"ResNet of 3 stages, 32 images of 32 x 32 a rank, {} ranks\", \"value\": {:.3f}, \"unit\": \"us/step\"}}\n",
-               mpi.size(), (clock->ended - clock->began) / static_cast<double>(steps));
+    print_value(fmt::format("ResNet of 3 stages, 32 images of 32 x 32 a rank, {} ranks", mpi.size()), clock->us_per_step());
 }
 
 }  // namespace

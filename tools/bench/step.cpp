@@ -36,12 +36,12 @@
 #include "levin/trainer/callback.h"
 #include "levin/trainer/module.h"
 #include "levin/trainer/trainer.h"
+#include "timing.h"
 
 namespace {
 
+constexpr auto small_mlp = "MLP 784-16-10, batch 64";
 constexpr int64_t batch_size = 64, block_steps = 200, warm_up_steps = 600, pairs = 30;
-
-double now_us() { return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 /// 784-width-10, or 784-width-width-10.
 struct Net : torch::nn::Module {
@@ -152,23 +152,6 @@ struct InTurn : levin::Callback {
   std::vector<double> ours, theirs;
 };
 
-/// The time of the steps from `from` on.
-struct StepClock : levin::Callback {
-  explicit StepClock(int64_t from) : from(from) {}
-  void on_train_batch_end(const levin::Tensor&, const levin::Batch&, int64_t) override {
-    if (++steps == from) began = now_us();
-    ended = now_us();
-  }
-  double us_per_step() const { return (ended - began) / static_cast<double>(steps - from); }
-  int64_t from, steps = 0;
-  double began = 0, ended = 0;
-};
-
-double median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2), values.end());
-  return values[values.size() / 2];
-}
-
 levin::TrainerConfig quiet_config() {
   levin::TrainerConfig config;
   config.session.num_threads = 1;
@@ -185,18 +168,6 @@ struct Folder {
   std::string path;
 };
 
-/// One line of the table; `ratios` are those of ours to theirs.
-void print_pairs(const std::vector<double>& ours, const std::vector<double>& theirs) {
-  std::vector<double> ratios;
-  for (size_t i = 0; i < ours.size(); ++i) ratios.push_back(ours[i] / theirs[i]);
-  std::sort(ratios.begin(), ratios.end());
-  const size_t n = ratios.size();
-  fmt::print(
-      "{{\"case\": \"MLP 784-16-10, batch 64\", \"ours\": {:.3f}, \"peer\": {:.3f}, \"unit\": \"us/step\", "
-      "\"ratio\": [{:.4f}, {:.4f}, {:.4f}]}}\n",
-      median(ours), median(theirs), ratios[n / 4], ratios[n / 2], ratios[n * 3 / 4]);
-}
-
 void overhead(levin::MpiRuntime& mpi) {
   const Folder folder;
   auto config = quiet_config();
@@ -211,7 +182,7 @@ void overhead(levin::MpiRuntime& mpi) {
   trainer.fit(*model, data);
   for (auto* times : {&clock->ours, &clock->theirs})
     for (double& time : *times) time /= block_steps;
-  print_pairs(clock->ours, clock->theirs);
+  print_pairs(small_mlp, clock->ours, clock->theirs);
 }
 
 /// A training of one block after `before` steps; its time per step.
@@ -236,7 +207,7 @@ void hooks(levin::MpiRuntime& mpi) {
     const double by_hand = block<ByHand>(mpi, data, block_steps, idle), automatic = block<Classifier>(mpi, data, block_steps, {});
     if (pair >= 0) ours.push_back(by_hand), theirs.push_back(automatic);
   }
-  print_pairs(ours, theirs);
+  print_pairs(small_mlp, ours, theirs);
 }
 
 /// In every other block the training lives in a job: signals and the clock are looked at in each step, and a watchdog runs.
@@ -276,7 +247,7 @@ void watched(levin::MpiRuntime& mpi) {
   Data data(make_data());
   trainer.fit(*trainer.build<Classifier>(16, false), data);
   blocks->watchdog.reset();
-  if (mpi.rank() == 0) print_pairs(blocks->ours, blocks->theirs);
+  if (mpi.rank() == 0) print_pairs(small_mlp, blocks->ours, blocks->theirs);
 }
 
 void single(levin::MpiRuntime& mpi, std::optional<double> clip) {
@@ -291,7 +262,7 @@ void single(levin::MpiRuntime& mpi, std::optional<double> clip) {
   const auto clock = std::make_shared<StepClock>((60000 + batch_size - 1) / batch_size);
   trainer.add_callback(clock);
   trainer.fit(*model, data);
-  fmt::print("{{\"case\": \"MLP 784-16-10, batch 64\", \"value\": {:.3f}, \"unit\": \"us/step\"}}\n", clock->us_per_step());
+  print_value(small_mlp, clock->us_per_step());
 }
 
 void wide(levin::MpiRuntime& world, levin::MpiRuntime& mpi, int64_t width, int64_t steps) {
@@ -306,9 +277,7 @@ void wide(levin::MpiRuntime& world, levin::MpiRuntime& mpi, int64_t width, int64
   trainer.fit(*model, data);
   double slowest = clock->us_per_step();
   levin::check_mpi(MPI_Allreduce(MPI_IN_PLACE, &slowest, 1, MPI_DOUBLE, MPI_MAX, world.communicator()), "MPI_Allreduce");
-  if (world.rank() == 0)
-    fmt::print("{{\"case\": \"MLP 784-{}-{}-10 on {} ranks\", \"value\": {:.3f}, \"unit\": \"us/step\"}}\n", width, width, world.size(),
-               slowest);
+  if (world.rank() == 0) print_value(fmt::format("MLP 784-{}-{}-10 on {} ranks", width, width, world.size()), slowest);
 }
 
 }  // namespace

@@ -2,13 +2,12 @@
 exported_ddp.py STEPS"""
 import os
 import sys
-import time
 
 import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from common import report
+from common import report_ddp
 from exported_models import ResNet, batch_of
 
 
@@ -27,16 +26,7 @@ def main():
         optimizer.step()
         optimizer.zero_grad()
 
-    for number in range(10):
-        step(number)
-    dist.barrier()
-    began = time.perf_counter()
-    for number in range(steps):
-        step(number)
-    dist.barrier()
-    if dist.get_rank() == 0:
-        report(f"ResNet of 3 stages, 32 images of 32 x 32 a rank, {dist.get_world_size()} ranks", 1e6 * (time.perf_counter() - began) / steps, "us/step")
-    dist.destroy_process_group()
+    report_ddp("ResNet of 3 stages, 32 images of 32 x 32 a rank, {} ranks", step, 10, steps)
 
 
 main()
