@@ -41,12 +41,7 @@ def main(program, names):
             except levin.ExportError as error:
                 if part not in str(error):
                     problems.append(f"{name}: refused with another message: {error}")
-        if program != "-":
-            for name, said in steps.run(program, folder, list(wanted), timeout=300).items():
-                found = steps.differences(folder, name, wanted[name], 1e-9) if said == "done" else [said]
-                problems += [f"{name}: {text}" for text in found]
-    print("\n".join([f"{len(wanted)} features " + ("exported" if program == "-" else "the same") if not problems else f"{len(problems)} problems", *problems]))
-    return 1 if problems else 0
+        return steps.compare(program, folder, wanted, 300, problems, "features")
 
 
 if __name__ == "__main__":

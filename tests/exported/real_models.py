@@ -70,12 +70,7 @@ def main(program, names):
                 continue
             print(name, "exported", flush=True)
             wanted[name] = steps.expected(double, batch)
-        if program != "-":
-            for name, said in steps.run(program, folder, list(wanted), timeout=600).items():
-                found = steps.differences(folder, name, wanted[name], 1e-9) if said == "done" else [said]
-                problems += [f"{name}: {text}" for text in found]
-    print("\n".join([f"{len(wanted)} models " + ("exported" if program == "-" else "the same") if not problems else f"{len(problems)} problems", *problems]))
-    return 1 if problems else 0
+        return steps.compare(program, folder, wanted, 600, problems, "models")
 
 
 if __name__ == "__main__":

@@ -81,3 +81,14 @@ def differences(folder, name, wanted, tolerance):
         if key.startswith("gradient/") and key not in wanted and value.abs().max() > 0:
             problems.append(f"{key} is not zero; eager PyTorch has no gradient")
     return problems
+
+
+def compare(program, folder, wanted, timeout, problems, kind):
+    """Takes the wanted steps by step_program ("-": none), prints what differs beside the problems so far, and returns the exit status."""
+    if program != "-":
+        for name, said in run(program, folder, list(wanted), timeout=timeout).items():
+            found = differences(folder, name, wanted[name], 1e-9) if said == "done" else [said]
+            problems += [f"{name}: {text}" for text in found]
+    done = "exported" if program == "-" else "the same"
+    print("\n".join([f"{len(wanted)} {kind} {done}" if not problems else f"{len(problems)} problems", *problems]))
+    return 1 if problems else 0
