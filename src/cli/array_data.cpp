@@ -24,13 +24,11 @@ void SafetensorsDataConfig::validate() const { check_batch(*this); }
 void NpyDataConfig::validate() const { options.check_names(names_of_parts(files)); }
 
 std::shared_ptr<const Dataset> Hdf5Data::open(Part part) const {
-  const bool own = part == Part::predict && !config_.predict_batch.empty();
-  return open_named_arrays<Hdf5Array>(of_part(config_.files, part), own ? config_.predict_batch : config_.batch);
+  return open_named_arrays<Hdf5Array>(of_part(config_.files, part), batch_of(config_, part));
 }
 
 std::shared_ptr<const Dataset> SafetensorsData::open(Part part) const {
-  const bool own = part == Part::predict && !config_.predict_batch.empty();
-  return open_named_arrays<SafetensorsArray>(of_part(config_.files, part), own ? config_.predict_batch : config_.batch);
+  return open_named_arrays<SafetensorsArray>(of_part(config_.files, part), batch_of(config_, part));
 }
 
 std::shared_ptr<const Dataset> NpyData::open(Part part) const {

@@ -34,6 +34,12 @@ inline std::vector<std::string> names_of_parts(const PartArrays& parts) {
   return names_of(all);
 }
 
+/// The tensors of a part's batch, of a config with `batch` and `predict_batch`.
+template <class Config, class Part>
+const auto& batch_of(const Config& config, Part part) {
+  return part == Part::predict && !config.predict_batch.empty() ? config.predict_batch : config.batch;
+}
+
 /// Of a config with `batch` and `predict_batch`. ConfigError.
 template <class Config>
 void check_batch(const Config& config) {

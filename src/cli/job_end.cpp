@@ -9,6 +9,7 @@
 #include <string_view>
 #include <thread>
 
+#include "../core/host_name.h"
 #include "levin/comm/communicator.h"
 #include "levin/comm/mpi_runtime.h"
 #include "levin/comm/node_group.h"
@@ -21,9 +22,7 @@ using namespace std::chrono_literals;
 
 std::string signed_message(const MpiRuntime& mpi, const std::exception& error) {
   if (mpi.size() == 1) return explain(error);
-  char host[256] = {};
-  gethostname(host, sizeof host - 1);
-  return fmt::format("rank {} on {}: {}", mpi.rank(), host, explain(error));
+  return fmt::format("rank {} on {}: {}", mpi.rank(), detail::host_name(), explain(error));
 }
 
 // Whether this rank won the abort word, and therefore reports.

@@ -45,7 +45,7 @@ std::shared_ptr<const Dataset> IdxData::open(Part part) const {
 std::shared_ptr<const Dataset> CsvData::open(Part part) const {
   const auto& file = of_part(config_.files, part);
   if (file.empty()) return nullptr;
-  const auto& batch = part == Part::predict && !config_.predict_batch.empty() ? config_.predict_batch : config_.batch;
+  const auto& batch = batch_of(config_, part);
   std::vector<CsvField> fields;
   for (const auto& [name, columns] : batch) fields.push_back({columns, csv_dtype(options(), name)});
   const auto columns = read_csv(file, fields, config_.separator.front());
