@@ -489,9 +489,9 @@ BOOST_AUTO_TEST_CASE(an_offloaded_update_waits_for_its_gradients) {
     const int64_t expected = policy == levin::NonfiniteGradients::skip ? 2 : 1;
     BOOST_TEST(found == (std::vector<int64_t>{found[0], expected, expected, expected}), boost::test_tools::per_element());
   }
-  config.session.strategy = levin::FSDP{.offload_parameters = true};
+  config.session.strategy = levin::FSDP{.sharding = {.offload_parameters = true}};
   ToyData data;
-  for (const int64_t count : waits(count(config, data))) BOOST_TEST(count > 0);
+  for (const int64_t steps : waits(count(config, data))) BOOST_TEST(steps > 0);
 }
 
 // A schedule that reads values after every second step.
