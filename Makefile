@@ -1,5 +1,5 @@
 # Thin calls; what they do is in tools/. Settings: NAME (of tests, or how names begin), RANKS, ACCELERATOR, BUILD, SANITIZE, PREFIX, MESON_OPTIONS, NO_INSTALL, LEVIN_CACHE, LEVIN_LIBTORCH.
-.PHONY: run test test-sanitize test-all bench build install format lint clean
+.PHONY: run test test-more test-sanitize test-all bench build install format lint clean
 .NOTPARALLEL:
 
 run:
@@ -10,6 +10,10 @@ test:
 	tools/setup tests
 	tools/build
 	tools/test $(NAME)
+test-more:
+	tools/setup tests
+	tools/build
+	tools/test --more
 test-sanitize:
 	tools/setup
 	SANITIZE=address,undefined tools/build
