@@ -15,8 +15,12 @@ namespace {
 
 const char* expected_shapes(ClassificationTask task, bool scores_only) {
   switch (task) {
-    case ClassificationTask::binary: return "give predictions [n, …], and integral labels of the same shape";
-    case ClassificationTask::multilabel: return "give predictions [n, labels, …], and integral labels of the same shape";
+    case ClassificationTask::binary:
+      return scores_only ? "give floating scores [n, …] and integral labels of the same shape"
+                         : "give predictions [n, …] and integral labels of the same shape";
+    case ClassificationTask::multilabel:
+      return scores_only ? "give floating scores [n, labels, …] and integral labels of the same shape"
+                         : "give predictions [n, labels, …] and integral labels of the same shape";
     case ClassificationTask::multiclass: break;
   }
   return scores_only ? "give floating scores [n, classes] and integral labels [n]"

@@ -6,8 +6,15 @@
 
 #include "levin/core/error.h"
 #include "levin/metrics/accuracy.h"
+#include "levin/metrics/auroc.h"
+#include "levin/metrics/average_precision.h"
+#include "levin/metrics/confusion_matrix.h"
 #include "levin/metrics/f1_score.h"
+#include "levin/metrics/mean_absolute_error.h"
+#include "levin/metrics/mean_squared_error.h"
+#include "levin/metrics/perplexity.h"
 #include "levin/metrics/precision_score.h"
+#include "levin/metrics/r2_score.h"
 #include "levin/metrics/recall_score.h"
 
 namespace levin {
@@ -18,6 +25,13 @@ MetricRegistry metric_registry() {
   registry.add<PrecisionScore>("precision");
   registry.add<RecallScore>("recall");
   registry.add<F1Score>("f1");
+  registry.add<ConfusionMatrix>("confusion_matrix");
+  registry.add<AUROC>("auroc");
+  registry.add<AveragePrecision>("average_precision");
+  registry.add<MeanAbsoluteError>("mae");
+  registry.add<MeanSquaredError>("mse");
+  registry.add<R2Score>("r2");
+  registry.add<Perplexity>("perplexity");
   return registry;
 }
 
