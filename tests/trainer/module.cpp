@@ -3,6 +3,9 @@
 #include <ATen/ops/equal.h>
 
 #include "levin/core/error.h"
+#include "levin/metrics/mean_absolute_error.h"
+#include "levin/metrics/mean_squared_error.h"
+#include "levin/metrics/metric_collection.h"
 #include "levin_test.h"
 #include "toy.h"
 
@@ -122,6 +125,28 @@ BOOST_AUTO_TEST_CASE(monitors_come_last_in_an_epoch) {
   const auto module = trainer.build<Logs>();
   trainer.fit(*module, data);
   BOOST_TEST(monitor->seen == (std::vector<double>{5, 10}), boost::test_tools::per_element());
+}
+
+BOOST_AUTO_TEST_CASE(a_collection_is_logged_by_name) {
+  struct Measures : Toy {
+    Measures() {
+      metrics.add<levin::MeanSquaredError>("mse");
+      metrics.add<levin::MeanAbsoluteError>("mae");
+      add_metrics(metrics);
+    }
+    Tensor training_step(const Batch& batch) override {
+      metrics.update(batch["y"] + 2, batch["y"]);
+      log(metrics);
+      return Toy::training_step(batch);
+    }
+    levin::MetricCollection metrics{"train_"};
+  };
+  ToyData data;
+  levin::Trainer trainer({.max_epochs = 1}, runtime());
+  const auto module = trainer.build<Measures>();
+  trainer.fit(*module, data);
+  BOOST_TEST(*levin::find_value(trainer.report().metrics, "train_mse") == 4, boost::test_tools::tolerance(1e-5));  // y is fp32
+  BOOST_TEST(*levin::find_value(trainer.report().metrics, "train_mae") == 2, boost::test_tools::tolerance(1e-5));
 }
 
 // An evaluation asks for no optimizer, and a training after it has one.
