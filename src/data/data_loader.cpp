@@ -50,7 +50,11 @@ void DataLoader::go_to(int64_t epoch, int64_t position) {
   prefetching_ = false;
   epoch_ = epoch;
   position_ = position;
-  sampler_ = options_.shuffle ? Sampler::shuffled(dataset_->size(), partition_.seed, epoch) : Sampler::sequential(dataset_->size());
+  const int64_t samples = dataset_->size();
+  sampler_ = !options_.shuffle ? Sampler::sequential(samples)
+             : !options_.shuffle_block
+                 ? Sampler::shuffled(samples, partition_.seed, epoch)
+                 : Sampler::shuffled_in_blocks(samples, *options_.shuffle_block, options_.shuffle_mixed_blocks, partition_.seed, epoch);
 }
 
 Batch* DataLoader::next() {
