@@ -15,7 +15,7 @@ namespace levin::detail {
 namespace {
 
 constexpr auto rewrite_set = "copy it with h5py into a new file: new[name] = old[name][()]";
-constexpr size_t block_bytes = size_t{1} << 20;             // of layouts without chunks
+constexpr size_t rows_block_bytes = size_t{1} << 20;        // of layouts without chunks
 constexpr size_t most_chunk_bytes = (size_t{1} << 32) - 1;  // HDF5's own limit
 
 std::string filter_name(H5Z_filter_t filter, const char* name) {
@@ -118,7 +118,7 @@ void Hdf5Chunks::read_layout(const RefuseArray& refuse) {
     read_filters(create, refuse);
   } else {
     chunk_ = shape_;
-    chunk_[0] = std::max<int64_t>(1, static_cast<int64_t>(block_bytes / std::max<size_t>(row_bytes_, 1)));
+    chunk_[0] = std::max<int64_t>(1, static_cast<int64_t>(rows_block_bytes / std::max<size_t>(row_bytes_, 1)));
     by_hdf5_ = true;
   }
   chunk_bytes_ = product(chunk_, element_bytes_);

@@ -21,6 +21,8 @@ using levin::Tensor;
 using levin::UsageError;
 namespace fs = std::filesystem;
 
+BOOST_AUTO_TEST_SUITE(data_hdf5_files)
+
 namespace {
 
 // Files of h5py: 60 rows in the first, 40 in the second; row i has 15 numbers from 15 i on.
@@ -78,8 +80,6 @@ Tensor batch_of(const Hdf5Files& data, const std::string& name, std::span<const 
 }
 
 }  // namespace
-
-BOOST_AUTO_TEST_SUITE(data_hdf5_files)
 
 BOOST_AUTO_TEST_CASE(layouts_and_types_of_h5py) {
   const SeveralFiles written;

@@ -42,7 +42,8 @@ Batch augmented(const Batch& source, const ImageAugmentationConfig& config, uint
   std::vector<uint64_t> seeds;
   for (int64_t i = 0; i < source.size(); ++i) seeds.push_back(seed + static_cast<uint64_t>(i));
   Batch into;
-  ImageAugmentation(config)(source, seeds, into);
+  const ImageAugmentation augmentation(config);
+  augmentation(source, seeds, into);
   return into;
 }
 

@@ -149,6 +149,28 @@ BOOST_AUTO_TEST_CASE(a_collection_is_logged_by_name) {
   BOOST_TEST(*levin::find_value(trainer.report().metrics, "train_mae") == 2, boost::test_tools::tolerance(1e-5));
 }
 
+BOOST_AUTO_TEST_CASE(a_training_combines_data_sets) {
+  struct TwoSets : ToyData {
+    levin::DataLoaderSpec train_dataloader() override {
+      return {std::vector<levin::CombinedPart>{{"left", train, options}, {"right", val, options}}, levin::CombinedMode::max_size_cycle};
+    }
+  };
+  struct Pairs : Toy {
+    Tensor training_step(const Batch& batch) override {
+      const Tensor left = at::mse_loss(net(batch["left/x"]), batch["left/y"]),
+                   right = at::mse_loss(net(batch["right/x"]), batch["right/y"]);
+      log("sum", left + right, {.on_epoch = true});
+      return left + right;
+    }
+  };
+  TwoSets data;
+  levin::Trainer trainer({.max_epochs = 2}, runtime());
+  const auto module = trainer.build<Pairs>();
+  trainer.fit(*module, data);
+  BOOST_TEST(trainer.global_step() == 10);  // 40 samples in batches of 8, twice
+  BOOST_TEST(levin::find_value(trainer.report().metrics, "sum_epoch") != nullptr);
+}
+
 // An evaluation asks for no optimizer, and a training after it has one.
 BOOST_AUTO_TEST_CASE(optimizers_are_configured_for_a_training) {
   struct Asked : Toy {
