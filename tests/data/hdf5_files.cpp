@@ -58,6 +58,10 @@ struct SeveralFiles {
         "    f['fixed'] = numpy.array(words, 'S6')\n"
         "    f.create_dataset('fixed_gzip', data=numpy.array(words, 'S6'), chunks=(9,), compression='gzip')\n"
         "    f.create_dataset('single', data=numpy.array(words, 'S6')[:1])\n"
+        "    odd = h5py.h5p.create(h5py.h5p.DATASET_CREATE)\n"
+        "    odd.set_chunk((4,))\n"
+        "    odd.set_filter(511, h5py.h5z.FLAG_OPTIONAL)\n"
+        "    h5py.h5d.create(f.id, b'odd', h5py.h5t.NATIVE_INT64, h5py.h5s.create_simple((12,)), odd)\n"
         "    f.create_dataset('ragged', (end - begin,), h5py.vlen_dtype('f4'))\n"
         "write(sys.argv[1], 0, 60)\n"
         "write(sys.argv[2], 60, 100)\n");
@@ -156,6 +160,8 @@ BOOST_AUTO_TEST_CASE(threads_share_a_small_cache) {
 BOOST_AUTO_TEST_CASE(what_cannot_be_read_is_named) {
   const SeveralFiles written;
   check_throws<DataError>([&] { Hdf5Files({written.first}, {"ragged"}); }, {"[data]", "\"ragged\"", "variable length"});
+  check_throws<DataError>([&] { Hdf5Files({written.first}, {"odd"}); },
+                          {"\"odd\" has the filter number 511, which this HDF5 library lacks", "HDF5_PLUGIN_PATH"});
   check_throws<DataError>([&] { Hdf5Files({written.first}, {"gzipp"}); }, {"\"gzipp\" is missing", "did you mean"});
   check_throws<DataError>([&] { Hdf5Files({written.first}, {"plain", "single"}); }, {"\"single\" has 1 rows", "has 60"});
   check_throws<UsageError>([&] { Hdf5Files({}, {"plain"}); }, {"no HDF5 files"});
