@@ -6,6 +6,7 @@
 #include <array>
 #include <cstring>
 #include <limits>
+#include <string_view>
 
 #include "../core/hdf5_types.h"
 #include "levin/core/error.h"
@@ -18,14 +19,16 @@ constexpr auto rewrite_set = "copy it with h5py into a new file: new[name] = old
 constexpr size_t rows_block_bytes = size_t{1} << 20;        // of layouts without chunks
 constexpr size_t most_chunk_bytes = (size_t{1} << 32) - 1;  // HDF5's own limit
 
+// HDF5 itself says "Unknown user-defined filter" where the file has no name for it.
 std::string filter_name(H5Z_filter_t filter, const char* name) {
+  const bool known = *name && !std::string_view(name).starts_with("Unknown");
   switch (filter) {
     case 307: return "bzip2";
     case 32000: return "lzf";
     case 32001: return "blosc";
     case 32004: return "lz4";
     case 32015: return "zstd";
-    default: return *name ? sanitized(name) : fmt::format("number {}", filter);
+    default: return known ? sanitized(name) : fmt::format("number {}", filter);
   }
 }
 
