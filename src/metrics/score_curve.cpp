@@ -77,12 +77,14 @@ void ScoreCurve::update(const Tensor& predictions, const Tensor& targets) {
   if (histogram_) return update_histogram(scores, labels);
   // Copies: a slice of the scores would keep the whole output of the model.
   scores_->append(scores.clone());
-  targets_->append(labels.to(at::kInt));
+  targets_->append(labels.clamp(std::numeric_limits<int32_t>::min(), std::numeric_limits<int32_t>::max()).to(at::kInt));
 }
 
 void ScoreCurve::update_histogram(const Tensor& scores, const Tensor& labels) {
   const int64_t bins = *config_.thresholds + 1;
-  auto thresholds = at::linspace(0, 1, *config_.thresholds, scores.options().dtype(at::kDouble));
+  // In the scores' precision, as in torchmetrics: a float32 score of 0.7 reaches the threshold 0.7.
+  const auto precision = scores.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  auto thresholds = at::linspace(0, 1, *config_.thresholds, scores.options().dtype(precision)).to(at::kDouble);
   if (config_.logits && config_.task != Task::multiclass) thresholds = thresholds.logit();
   const auto is_nan = scores.isnan();
   const auto reached = at::bucketize(scores.to(at::kDouble), thresholds, /*out_int32=*/false, /*right=*/true);

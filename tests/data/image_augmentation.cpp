@@ -22,6 +22,7 @@
 #include "levin/core/error.h"
 #include "levin/data/data_loader.h"
 #include "levin/data/sample_random.h"
+#include "levin/data/slice_dataset.h"
 #include "levin/data/tensor_dataset.h"
 #include "levin/data/transform_dataset.h"
 #include "levin_test.h"
@@ -88,6 +89,19 @@ BOOST_AUTO_TEST_CASE(a_sample_is_the_same_on_any_number_of_ranks) {
     BOOST_TEST(!at::equal(image, next.at(index)));
     BOOST_TEST(!at::equal(image, other_seed.at(index)));
   }
+}
+
+BOOST_AUTO_TEST_CASE(a_slice_draws_what_the_whole_draws) {
+  auto source = std::make_shared<levin::TensorDataset>(levin::TensorDataset({{"image", at::rand({9, 1, 3, 4})}}));
+  const auto whole = std::make_shared<levin::TransformDataset>(source, ImageAugmentation({.noise = 0.1}));
+  const levin::SliceDataset slice(whole, 4, 9);
+  const std::vector<int64_t> rows{4, 8, 5}, in_slice{0, 4, 1};
+  Batch right, got, next;
+  whole->get_for_epoch(rows, 77, right);
+  slice.get_for_epoch(in_slice, 77, got);
+  slice.get_for_epoch(in_slice, 78, next);
+  BOOST_TEST(at::equal(got["image"], right["image"]));
+  BOOST_TEST(!at::equal(next["image"], right["image"]));
 }
 
 BOOST_AUTO_TEST_CASE(flips) {

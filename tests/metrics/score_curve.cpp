@@ -2,6 +2,7 @@
 
 #include <ATen/ops/floor.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/linspace.h>
 #include <ATen/ops/mul.h>
 #include <ATen/ops/rand.h>
 #include <ATen/ops/randint.h>
@@ -85,6 +86,17 @@ BOOST_AUTO_TEST_CASE(dtypes_of_scores) {
     }
 }
 
+// Each score is a threshold, so that the bins part all of them.
+BOOST_AUTO_TEST_CASE(a_score_reaches_its_threshold_in_either_precision) {
+  const auto labels = integers({0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 1});
+  for (const auto dtype : {at::kFloat, at::kDouble}) {
+    AUROC exact({.task = Task::binary}), binned({.task = Task::binary, .thresholds = 11});
+    const auto scores = at::linspace(0, 1, 11, dtype);
+    for (auto* area : {&exact, &binned}) area->update(scores, labels);
+    BOOST_TEST(value(binned) == value(exact));
+  }
+}
+
 BOOST_AUTO_TEST_CASE(errors) {
   check_throws<ConfigError>([] { AUROC({.task = Task::multiclass}); }, {"num_classes"});
   check_throws<ConfigError>([] { AUROC({.num_classes = 3, .average = levin::ClassAverage::micro}); }, {"micro", "multilabel"});
@@ -93,6 +105,9 @@ BOOST_AUTO_TEST_CASE(errors) {
   for (auto* area : {&exact, &binned}) {
     check_throws<UsageError>([&] { area->update(integers({0, 1}), integers({0, 1})); }, {"AUROC", "[2] Long", "floating scores"});
     area->update(at::rand({2, 3}), integers({0, 3}));
+    check_throws<DataError>([&] { area->compute(); }, {"AUROC", "1 labels"});
+    area->reset();
+    area->update(at::rand({2, 3}), integers({0, int64_t{1} << 32}));  // not 0
     check_throws<DataError>([&] { area->compute(); }, {"AUROC", "1 labels"});
   }
 }
