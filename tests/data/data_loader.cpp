@@ -270,6 +270,11 @@ BOOST_AUTO_TEST_CASE(shuffled_in_blocks) {
   BOOST_TEST(of_ranks == all, boost::test_tools::per_element());
   loader.set_epoch(1);
   BOOST_CHECK(drain(loader) != all);
+  loader.set_epoch(1);
+  for (int i = 0; i < 4; ++i) loader.next();
+  DataLoader resumed(numbers(95), in_blocks, {.seed = 1});
+  BOOST_TEST(resumed.restore(loader.state()) == 4);
+  BOOST_TEST(drain(resumed) == drain(loader), boost::test_tools::per_element());
 }
 
 BOOST_AUTO_TEST_CASE(bad_input) {
