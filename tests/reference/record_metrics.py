@@ -1,4 +1,4 @@
-"""record_metrics.py [--check]: what torchmetrics computes, for tests/metrics/reference.cpp to compare with.
+"""record_metrics.py [--check]: what torchmetrics computes, for tests/metrics/torchmetrics.cpp to compare with.
 
 Run by tools/peers-python. Predictions and targets come from an integer hash that tests/metrics/reference_samples.h repeats; both name
 their data alike. A line of metrics.txt is
