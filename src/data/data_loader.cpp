@@ -3,6 +3,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include "levin/core/error.h"
+#include "levin/core/mix_seed.h"
 #include "levin/data/prefetcher.h"
 
 namespace levin {
@@ -46,11 +47,15 @@ DataLoader::~DataLoader() = default;
 void DataLoader::set_epoch(int64_t epoch) { go_to(epoch, 0); }
 
 void DataLoader::go_to(int64_t epoch, int64_t position) {
-  if (prefetching_) prefetcher_->stop();  // its threads read the sampler
+  if (prefetching_) prefetcher_->stop();  // its threads read the sampler and the epoch
   prefetching_ = false;
   epoch_ = epoch;
   position_ = position;
-  sampler_ = options_.shuffle ? Sampler::shuffled(dataset_->size(), partition_.seed, epoch) : Sampler::sequential(dataset_->size());
+  const int64_t samples = dataset_->size();
+  sampler_ = !options_.shuffle ? Sampler::sequential(samples)
+             : !options_.shuffle_block
+                 ? Sampler::shuffled(samples, partition_.seed, epoch)
+                 : Sampler::shuffled_in_blocks(samples, *options_.shuffle_block, options_.shuffle_mixed_blocks, partition_.seed, epoch);
 }
 
 Batch* DataLoader::next() {
@@ -76,16 +81,17 @@ Batch* DataLoader::next() {
 void DataLoader::fill(int64_t number, Batch& into) const {
   const at::NoGradGuard no_grad;
   into.clear_marks();
+  const uint64_t epoch_seed = mix_bits(mix_seed(partition_.seed) + static_cast<uint64_t>(epoch_));
   const auto range = plan_.range(number, partition_.rank);
   if (range.empty()) {  // two rows, for layers that need more than one
     const int64_t rows[] = {0, dataset_->size() > 1 ? 1 : 0};
-    dataset_->get(rows, into);
+    dataset_->get_for_epoch(rows, epoch_seed, into);
     into.set_padding(true);
     return;
   }
   into.mutable_indices().resize(static_cast<size_t>(range.size()));
   sampler_.fill(range.begin, into.mutable_indices());
-  dataset_->get(into.indices(), into);
+  dataset_->get_for_epoch(into.indices(), epoch_seed, into);
 }
 
 LoaderState DataLoader::state() const {

@@ -38,7 +38,46 @@ Sampler Sampler::shuffled(int64_t size, uint64_t seed, int64_t epoch) {
   return sampler;
 }
 
+Sampler Sampler::shuffled_in_blocks(int64_t size, int64_t block, int64_t mixed_blocks, uint64_t seed, int64_t epoch) {
+  if (block <= 0 || block >= size) return shuffled(size, seed, epoch);
+  const int64_t whole_blocks = size / block;
+  Sampler sampler = shuffled(whole_blocks, seed, epoch);
+  auto& blocks = sampler.blocks_;
+  blocks.samples = size;
+  blocks.block = block;
+  const int64_t most_mixed = whole_blocks + 1;
+  blocks.mixed_samples = block * std::clamp<int64_t>(mixed_blocks, 1, most_mixed);
+  blocks.rest = size % block;
+  blocks.seed = mix_seed(seed);
+  blocks.epoch = epoch;
+  const uint64_t place = mix_bits(mix_bits(blocks.seed) ^ static_cast<uint64_t>(epoch));
+  blocks.short_place = static_cast<int64_t>(place % static_cast<uint64_t>(whole_blocks + 1));
+  return sampler;
+}
+
+// The order among the samples that are mixed with the one at `position`.
+Sampler Sampler::mixing(int64_t position) const noexcept {
+  const int64_t number = position / blocks_.mixed_samples;
+  const int64_t samples = std::min(blocks_.mixed_samples, blocks_.samples - number * blocks_.mixed_samples);
+  return shuffled(samples, mix_bits(blocks_.seed + static_cast<uint64_t>(number)), blocks_.epoch);
+}
+
+int64_t Sampler::in_blocks(int64_t position) const noexcept {
+  const auto& [samples, block, mixed_samples, rest, short_place, epoch, seed] = blocks_;
+  if (const int64_t behind = position - short_place * block; rest > 0 && behind >= 0) {
+    if (behind < rest) return samples - rest + behind;
+    position -= rest;
+  }
+  return permuted(position / block) * block + position % block;
+}
+
 int64_t Sampler::operator()(int64_t position) const noexcept {
+  if (blocks_.samples == 0) return permuted(position);
+  const int64_t begin = position - position % blocks_.mixed_samples;
+  return in_blocks(begin + mixing(position)(position - begin));
+}
+
+int64_t Sampler::permuted(int64_t position) const noexcept {
   if (rounds_ == 0) return position;
   auto index = static_cast<uint64_t>(position);
   do {  // an index beyond the samples is mapped again: about sqrt(size) of the indices are
@@ -55,7 +94,16 @@ int64_t Sampler::operator()(int64_t position) const noexcept {
 }
 
 void Sampler::fill(int64_t begin, std::span<int64_t> samples) const noexcept {
-  for (auto& sample : samples) sample = (*this)(begin++);
+  if (blocks_.samples == 0) {
+    for (auto& sample : samples) sample = permuted(begin++);
+    return;
+  }
+  for (size_t done = 0; done < samples.size();) {
+    const int64_t position = begin + static_cast<int64_t>(done), first = position - position % blocks_.mixed_samples;
+    const auto mixed = mixing(position);
+    const int64_t end = std::min(first + mixed.size(), begin + std::ssize(samples));
+    for (int64_t next = position; next < end; ++next) samples[done++] = in_blocks(first + mixed(next - first));
+  }
 }
 
 }  // namespace levin

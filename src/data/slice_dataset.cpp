@@ -14,7 +14,13 @@ SliceDataset::SliceDataset(std::shared_ptr<const Dataset> source, int64_t begin,
     throw UsageError("data", fmt::format("samples {} to {} of a data set that has {}", begin, end, source_->size()));
 }
 
-void SliceDataset::get(std::span<const int64_t> indices, Batch& into) const {
+void SliceDataset::get(std::span<const int64_t> indices, Batch& into) const { source_->get(indices_of_source(indices), into); }
+
+void SliceDataset::get_for_epoch(std::span<const int64_t> indices, uint64_t epoch_seed, Batch& into) const {
+  source_->get_for_epoch(indices_of_source(indices), epoch_seed, into);
+}
+
+std::vector<int64_t> SliceDataset::indices_of_source(std::span<const int64_t> indices) const {
   std::vector<int64_t> shifted;
   shifted.reserve(indices.size());
   for (const auto index : indices) {
@@ -22,7 +28,7 @@ void SliceDataset::get(std::span<const int64_t> indices, Batch& into) const {
       throw UsageError("data", fmt::format("sample {} is out of range: the data set has {}", index, size()));
     shifted.push_back(begin_ + index);
   }
-  source_->get(shifted, into);
+  return shifted;
 }
 
 }  // namespace levin

@@ -82,6 +82,17 @@ class ExpressionParser {
     }
     return *value;
   }
+  // False: the call has the option already.
+  bool read_option(Call& call, const std::string& option) {
+    const bool is_word = letters.find(peek()) != std::string_view::npos && at_ < text_.size();
+    const size_t byte = at_ + 1;
+    const bool is_new = !call.options.contains(option) && !call.words.contains(option);
+    if (is_word)
+      call.words.emplace(option, Word{name(), byte});
+    else
+      call.options.emplace(option, number());
+    return is_new;
+  }
   Call call() {
     Call found;
     auto first = name();
@@ -93,8 +104,8 @@ class ExpressionParser {
     do {
       auto argument = name();
       if (accept('=')) {
-        if (!found.options.emplace(argument, number()).second) fail(fmt::format("{} twice", quote(argument)));
-      } else if (!found.options.empty()) {
+        if (!read_option(found, argument)) fail(fmt::format("{} twice", quote(argument)));
+      } else if (!found.options.empty() || !found.words.empty()) {
         fail("a name after an option");
       } else {
         found.arguments.push_back(std::move(argument));
@@ -115,6 +126,7 @@ std::string Call::text() const {
   if (function.empty()) return arguments.front();
   std::string inner = joined(arguments);
   for (const auto& [name, value] : options) inner += fmt::format(", {}={}", name, value);
+  for (const auto& [name, word] : words) inner += fmt::format(", {}={}", name, word.text);
   return fmt::format("{}({})", function, inner);
 }
 

@@ -6,12 +6,19 @@
 
 namespace levin::objective {
 
-/// `name`, or `function(name, name, option=number)`.
+/// The value of an option that is a name, and its first byte in the expression, from 1 on.
+struct Word {
+  std::string text;
+  size_t byte = 0;
+};
+
+/// `name`, or `function(name, name, option=number, option=word)`.
 struct Call {
   std::string function;  ///< empty: a name alone, the only one of `arguments`
   std::vector<std::string> arguments;
-  std::map<std::string, double> options;
-  std::string text() const;  ///< as it was written, but for blanks
+  std::map<std::string, double> options;   ///< numbers
+  std::map<std::string, Word> words = {};  ///< options that are words
+  std::string text() const;                ///< as it was written, but for blanks
 };
 
 /// A call times a number.

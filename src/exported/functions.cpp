@@ -27,26 +27,6 @@ double option(const Options& options, const char* name, double otherwise) {
 
 std::string shape_text(const Tensor& tensor) { return fmt::format("[{}]", fmt::join(tensor.sizes(), ", ")); }
 
-/// The target as a tensor of the output's shape and dtype; [n] fits [n, 1].
-Tensor like_output(const Tensor& output, const Tensor& target) {
-  Tensor same = target;
-  if (target.sizes() != output.sizes()) {
-    const auto without_ones = [](at::IntArrayRef sizes) {
-      std::vector<int64_t> kept;
-      for (const auto size : sizes.slice(std::min<size_t>(1, sizes.size())))
-        if (size != 1) kept.push_back(size);
-      return kept;
-    };
-    const bool fits = output.dim() > 0 && target.dim() > 0 && output.size(0) == target.size(0) &&
-                      without_ones(output.sizes()) == without_ones(target.sizes());
-    if (!fits)
-      throw DataError(fmt::format("the loss compares an output {} with a target {}", shape_text(output), shape_text(target)),
-                      "give both one shape, for example by data.shape");
-    same = target.view(output.sizes());
-  }
-  return same.to(output.scalar_type());
-}
-
 bool fits_class_dim(const Tensor& scores, const Tensor& labels, int64_t dim) {
   auto sizes = scores.sizes().vec();
   sizes.erase(sizes.begin() + dim);
@@ -54,6 +34,22 @@ bool fits_class_dim(const Tensor& scores, const Tensor& labels, int64_t dim) {
 }
 
 }  // namespace
+
+Tensor in_shape_of(const Tensor& output, const Tensor& target) {
+  if (target.sizes() == output.sizes()) return target;
+  const auto without_ones = [](at::IntArrayRef sizes) {
+    std::vector<int64_t> kept;
+    for (const auto size : sizes.slice(std::min<size_t>(1, sizes.size())))
+      if (size != 1) kept.push_back(size);
+    return kept;
+  };
+  const bool fits = output.dim() > 0 && target.dim() > 0 && output.size(0) == target.size(0) &&
+                    without_ones(output.sizes()) == without_ones(target.sizes());
+  if (!fits)
+    throw DataError(fmt::format("an output {} is compared with a target {}", shape_text(output), shape_text(target)),
+                    "give both one shape, for example by data.shape");
+  return target.view(output.sizes());
+}
 
 int64_t integer_option(const Options& options, const char* name, int64_t otherwise) {
   const double value = option(options, name, static_cast<double>(otherwise));
@@ -89,6 +85,8 @@ Classes by_class(const Tensor& scores, const Tensor& given, const Options& optio
 }
 
 namespace {
+
+Tensor like_output(const Tensor& output, const Tensor& target) { return in_shape_of(output, target).to(output.scalar_type()); }
 
 // The mean over the labels that count, with their number where the option names which do not.
 template <class Compute>

@@ -31,6 +31,8 @@ struct Classes {
 /// Of scores [n, classes, ...], as PyTorch has them, or [n, ..., classes], as language models do, and labels [n, ...]; the option class_dim
 /// decides where both fit. DataError for other shapes.
 Classes by_class(const Tensor& scores, const Tensor& labels, const Options& options);
+/// The target in the output's shape: [n] fits [n, 1]. DataError where more than dimensions of length 1 differ.
+Tensor in_shape_of(const Tensor& output, const Tensor& target);
 /// ConfigError for a fraction.
 int64_t integer_option(const Options& options, const char* name, int64_t otherwise);
 

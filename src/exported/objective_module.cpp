@@ -9,7 +9,7 @@
 #include "functions.h"
 #include "levin/core/error.h"
 #include "levin/core/text.h"
-#include "levin/metrics/accuracy.h"
+#include "metrics.h"
 
 namespace levin {
 namespace {
@@ -32,9 +32,9 @@ std::string suggestion(const std::string& name, const std::vector<std::string>& 
   return "name one of: " + joined(names);
 }
 
-// The function of a call, once its arguments and options are those that it has.
+// A call has the function's arguments and options.
 template <class Functions>
-const auto& function_of(const ExpressionSource& source, const Call& call, const Functions& functions, size_t arguments) {
+void check_call(const ExpressionSource& source, const Call& call, const Functions& functions, size_t arguments) {
   const auto found = functions.find(call.function);
   if (found == functions.end())
     source.fail(fmt::format("{} is not a function", quote(call.function)), suggestion(call.function, function_names(functions)));
@@ -42,10 +42,18 @@ const auto& function_of(const ExpressionSource& source, const Call& call, const 
     source.fail(fmt::format("{} has {} arguments, not {}", call.function, call.arguments.size(), arguments),
                 arguments == 2 ? "name an output, and the tensor to compare it with" : "name an output");
   const auto& known = found->second.options;
-  for (const auto& [option, value] : call.options)
+  const auto check = [&](const std::string& option) {
     if (std::find(known.begin(), known.end(), option) == known.end())
       source.fail(fmt::format("{} has no option {}", call.function, quote(option)), suggestion(option, known));
-  return found->second;
+  };
+  for (const auto& [option, value] : call.options) check(option);
+  for (const auto& [option, word] : call.words) check(option);
+}
+
+// Losses and transformations have no other options.
+void check_numbers(const ExpressionSource& source, const Call& call) {
+  if (call.words.empty()) return;
+  source.fail(fmt::format("no number at byte {}", call.words.begin()->second.byte), "write OPTION=NUMBER");
 }
 
 void check_output(const ExpressionSource& source, const std::string& name, const std::vector<std::string>& outputs) {
@@ -61,21 +69,12 @@ struct ObjectiveModule::Objective {
     ExpressionSource source;
     std::vector<Term> terms;
   };
-  struct MetricUpdate {
-    Metric* metric;
-    std::function<void(const Tensor& output, const Tensor& target)> update;
-  };
   struct NamedMetric {
     std::string name;
     ExpressionSource source;
     Call call;
-    MetricUpdate metric;
+    objective::ExpressedMetric metric;
   };
-  struct MetricFunction {
-    std::vector<std::string> options;
-    MetricUpdate (*add)(ObjectiveModule& module, const std::string& name, const objective::Options& options);
-  };
-  static const std::map<std::string, MetricFunction>& metric_functions();
   NamedTerms loss;  // no terms: nothing is minimized
   std::vector<NamedTerms> logged;
   std::vector<NamedMetric> metrics;
@@ -87,7 +86,8 @@ struct ObjectiveModule::Objective {
     NamedTerms made{std::move(name), std::move(source), {}};
     made.terms = objective::parse_terms(made.source);
     for (const auto& [factor, call] : made.terms) {
-      if (!call.function.empty()) function_of(made.source, call, objective::loss_functions(), 2);
+      if (!call.function.empty()) check_call(made.source, call, objective::loss_functions(), 2);
+      check_numbers(made.source, call);
       check_output(made.source, call.arguments.front(), outputs);
     }
     return made;
@@ -122,21 +122,6 @@ struct ObjectiveModule::Objective {
   }
 };
 
-const std::map<std::string, ObjectiveModule::Objective::MetricFunction>& ObjectiveModule::Objective::metric_functions() {
-  using objective::Options;
-  static const std::map<std::string, MetricFunction> functions{
-      {"accuracy", {{"top_k", "class_dim"}, [](ObjectiveModule& module, const std::string& name, const Options& options) -> MetricUpdate {
-                      const int64_t top_k = objective::integer_option(options, "top_k", 1);
-                      if (top_k < 1) throw ConfigError(fmt::format("model.metrics.{}: top_k is {}", name, top_k), "give at least 1");
-                      auto& metric = module.add_metric<Accuracy>(name, top_k);
-                      return {&metric, [&metric, options](const Tensor& output, const Tensor& target) {
-                                const auto [scores, labels] = objective::by_class(output.detach(), target, options);
-                                metric.update(scores, labels);
-                              }};
-                    }}}};
-  return functions;
-}
-
 ObjectiveModule::ObjectiveModule() = default;
 ObjectiveModule::~ObjectiveModule() = default;
 
@@ -159,8 +144,8 @@ void ObjectiveModule::set_objective(const ObjectiveConfig& config, const std::ve
     const ExpressionSource source{"model.metrics." + name, text};
     if (name.empty() || name == "loss") source.fail(fmt::format("{} is not a name for a metric", quote(name)), "choose another name");
     const auto terms = objective::parse_terms(source);
-    if (terms.size() > 1 || !Objective::metric_functions().contains(terms.front().call.function)) {
-      auto known = function_names(Objective::metric_functions());
+    if (terms.size() > 1 || !objective::metric_functions().contains(terms.front().call.function)) {
+      auto known = function_names(objective::metric_functions());
       const auto losses = function_names(objective::loss_functions());
       known.insert(known.end(), losses.begin(), losses.end());
       for (const auto& term : terms)
@@ -171,19 +156,21 @@ void ObjectiveModule::set_objective(const ObjectiveConfig& config, const std::ve
     }
     const auto& [factor, call] = terms.front();
     if (factor != 1) source.fail("a metric has no factor", "remove it");
-    const auto& function = function_of(source, call, Objective::metric_functions(), 2);
+    check_call(source, call, objective::metric_functions(), 2);
     check_output(source, call.arguments.front(), outputs);
-    objective.metrics.push_back({name, source, call, function.add(*this, name, call.options)});
+    objective.metrics.push_back({name, source, call, objective::make_metric(source, call)});
+    add_metric(name, objective.metrics.back().metric.metric);
   }
   if (!config.predict.empty()) {
     const ExpressionSource source{"model.predict", config.predict};
     auto call = objective::parse_call(source);
-    if (!call.function.empty()) function_of(source, call, objective::output_functions(), 1);
+    if (!call.function.empty()) check_call(source, call, objective::output_functions(), 1);
+    check_numbers(source, call);
     check_output(source, call.arguments.front(), outputs);
     objective.predict = std::move(call);
   } else {
     for (const auto& name : outputs)
-      if (name != loss && !objective.predict) objective.predict = Call{{}, {name}, {}};
+      if (name != loss && !objective.predict) objective.predict = Call{{}, {name}, {}, {}};
   }
 }
 
@@ -215,7 +202,7 @@ Tensor ObjectiveModule::predict_step(const Batch& batch) {
     throw ConfigError(fmt::format("model.predict names no output, and the model has only {}", joined(objective_->outputs)),
                       "export an output for predictions");
   const auto outputs = compute(batch);
-  const auto& [function, arguments, options] = *objective_->predict;
+  const auto& [function, arguments, options, words] = *objective_->predict;
   const Tensor& output = outputs.find(arguments.front())->second;
   const Tensor rows = function.empty() ? output : objective::output_functions().at(function).compute(output, options);
   if (rows.dim() == 0 || rows.size(0) != batch.size())

@@ -246,6 +246,10 @@ NamedValues LogCollection::values_of(const std::string& dataloader, Communicator
   const auto computed = compute_synchronised(due, communicator);
   for (size_t i = 0; i < due.size(); i++) {
     auto& entry = *logged[i];
+    if (computed[i].numel() != 1)
+      throw UsageError("trainer",
+                       fmt::format("log(\"{}\", metric): its value has shape [{}]", entry.name, fmt::join(computed[i].sizes(), ", ")),
+                       "log a metric with one value; read others by compute_synchronised in an epoch hook");
     const double value = computed[i].item<double>();
     entry.set_last(value);
     entry.epoch.clear();

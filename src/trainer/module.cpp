@@ -1,6 +1,7 @@
 #include "levin/trainer/module.h"
 
 #include "levin/core/error.h"
+#include "levin/metrics/metric_collection.h"
 #include "levin/trainer/manual_optimization.h"
 #include "levin/trainer/trainer.h"
 
@@ -55,6 +56,14 @@ void Module::log(std::string_view name, double value, const LogOptions& options)
 
 void Module::log(std::string_view name, Metric& metric, const LogOptions& options) {
   if (logs_) logs_->log(name, metric, options);
+}
+
+void Module::log(const MetricCollection& metrics, const LogOptions& options) {
+  for (const auto& [name, metric] : metrics) log(name, *metric, options);
+}
+
+void Module::add_metrics(const MetricCollection& metrics) {
+  for (const auto& [name, metric] : metrics) add_metric(name, metric);
 }
 
 }  // namespace levin

@@ -37,6 +37,13 @@ std::unique_ptr<Loader> Run::make_loader(const DataLoaderSpec& spec, bool traini
       .world_size = mesh.data().size(),
       .accumulate = config().accumulate_grad_batches,  // in evaluation, too: a part of a global batch fits in memory
       .seed = session().seed()};
+  if (!spec.parts.empty()) {
+    if (!training) throw ConfigError("an evaluation has a combined loader", "return several loaders from val_dataloaders", "trainer");
+    auto parts = spec.parts;
+    if (config().overfit_batches.number() > 0)
+      for (auto& part : parts) part.options.shuffle = false;
+    return std::make_unique<CombinedLoader>(parts, spec.mode, partition);
+  }
   DataLoaderOptions options = training ? spec.options : spec.options.for_evaluation();
   if (config().overfit_batches.number() > 0) options.shuffle = false;
   if (spec.stream) return std::make_unique<StreamLoader>(spec.stream, options, partition, mesh.data_communicator());

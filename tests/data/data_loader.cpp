@@ -243,6 +243,40 @@ BOOST_AUTO_TEST_CASE(epochs_may_be_left_early) {
   }
 }
 
+// Each batch lies in two blocks at most, on any number of ranks, with and without threads.
+BOOST_AUTO_TEST_CASE(shuffled_in_blocks) {
+  auto in_blocks = options(10, 2);
+  in_blocks.shuffle_block = 10;
+  in_blocks.shuffle_mixed_blocks = 1;
+  DataLoader loader(numbers(95), in_blocks, {.seed = 1});
+  std::vector<int64_t> all;
+  while (const Batch* batch = loader.next()) {
+    std::set<int64_t> blocks;
+    for (const int64_t index : batch->indices()) blocks.insert(index / 10);
+    BOOST_TEST(blocks.size() <= 2U);
+    all.insert(all.end(), batch->indices().begin(), batch->indices().end());
+  }
+  BOOST_TEST(std::set<int64_t>(all.begin(), all.end()).size() == 95U);
+  std::vector<int64_t> of_ranks;
+  auto halves = in_blocks;
+  halves.batch_size = 5;
+  DataLoader first(numbers(95), halves, {.rank = 0, .world_size = 2, .seed = 1}),
+      second(numbers(95), halves, {.rank = 1, .world_size = 2, .seed = 1});
+  while (const Batch* batch = first.next()) {
+    of_ranks.insert(of_ranks.end(), batch->indices().begin(), batch->indices().end());
+    const Batch* other = second.next();
+    of_ranks.insert(of_ranks.end(), other->indices().begin(), other->indices().end());
+  }
+  BOOST_TEST(of_ranks == all, boost::test_tools::per_element());
+  loader.set_epoch(1);
+  BOOST_CHECK(drain(loader) != all);
+  loader.set_epoch(1);
+  for (int i = 0; i < 4; ++i) loader.next();
+  DataLoader resumed(numbers(95), in_blocks, {.seed = 1});
+  BOOST_TEST(resumed.restore(loader.state()) == 4);
+  BOOST_TEST(drain(resumed) == drain(loader), boost::test_tools::per_element());
+}
+
 BOOST_AUTO_TEST_CASE(bad_input) {
   check_throws<DataError>([] { DataLoader(numbers(0), options(5), {}); }, {"no samples"});
   check_throws<ConfigError>([] { DataLoader(numbers(5), options(0), {}); }, {"batch_size", "\"0\"", "at least 1"});

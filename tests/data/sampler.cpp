@@ -4,6 +4,7 @@
 #include <cmath>
 #include <map>
 #include <numeric>
+#include <set>
 
 #include "levin_test.h"
 
@@ -86,6 +87,55 @@ BOOST_AUTO_TEST_CASE(neighbours_and_epochs_are_unrelated) {
   BOOST_TEST(excess(between_epochs) < 6);
   BOOST_TEST(excess(runs) < 6);
   BOOST_TEST(unmoved < 10);  // 1 is expected
+}
+
+BOOST_AUTO_TEST_CASE(every_order_of_blocks_is_a_bijection) {
+  for (const int64_t size : {1, 2, 7, 8, 9, 64, 100, 1000})
+    for (const int64_t block : {1, 2, 3, 8, 10, 99, 100, 2000})
+      for (const int64_t mixed : {1, 2, 5, 1000}) {
+        const auto sampler = levin::Sampler::shuffled_in_blocks(size, block, mixed, 3, 1);
+        BOOST_REQUIRE(sampler.size() == size);
+        auto samples = order(sampler);
+        for (int64_t i = 0; i < size; ++i) BOOST_REQUIRE(sampler(i) == samples[static_cast<size_t>(i)]);
+        std::sort(samples.begin(), samples.end());
+        for (int64_t i = 0; i < size; ++i) BOOST_REQUIRE(samples[static_cast<size_t>(i)] == i);
+      }
+}
+
+BOOST_AUTO_TEST_CASE(a_stretch_needs_few_blocks) {
+  constexpr int64_t size = 10'003, block = 50;
+  for (const int64_t mixed : {1, 4}) {
+    const auto samples = order(levin::Sampler::shuffled_in_blocks(size, block, mixed, 7, 2));
+    int64_t neighbours = 0;
+    for (size_t begin = 0; begin < samples.size(); begin += static_cast<size_t>(mixed * block)) {
+      std::set<int64_t> blocks;
+      for (size_t i = begin; i < std::min(begin + static_cast<size_t>(mixed * block), samples.size()); ++i) {
+        blocks.insert(samples[i] / block);
+        neighbours += i > begin && samples[i] == samples[i - 1] + 1;
+      }
+      BOOST_TEST(std::ssize(blocks) <= mixed + 1);
+    }
+    BOOST_TEST(neighbours < size / 10);  // mixed, not only moved
+  }
+}
+
+// Each block comes equally often at each place, and so does the short one.
+BOOST_AUTO_TEST_CASE(blocks_are_in_a_random_order) {
+  constexpr int64_t size = 45, block = 10;
+  std::vector<std::vector<int64_t>> counts(2, std::vector<int64_t>(size));
+  std::set<std::vector<int64_t>> orders;
+  for (int64_t epoch = 0; epoch < 20'000; ++epoch) {
+    const auto sampler = levin::Sampler::shuffled_in_blocks(size, block, 1, 5, epoch);
+    ++counts[0][static_cast<size_t>(sampler(0))];
+    ++counts[1][static_cast<size_t>(sampler(20))];
+    if (epoch < 50) orders.insert(order(sampler));
+  }
+  BOOST_TEST(orders.size() == 50U);
+  for (const auto& at_position : counts) {
+    int64_t least = at_position[0];
+    for (const auto count : at_position) least = std::min(least, count);
+    BOOST_TEST(least > 100);  // 444 on the mean
+  }
 }
 
 BOOST_AUTO_TEST_CASE(an_order_never_changes) {

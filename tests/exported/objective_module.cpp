@@ -14,9 +14,9 @@
 #include <ATen/ops/tensor.h>
 
 #include <array>
+#include <cmath>
 
 #include "levin/core/error.h"
-#include "levin/metrics/accuracy.h"
 #include "levin_test.h"
 
 using levin::Batch;
@@ -136,6 +136,36 @@ BOOST_AUTO_TEST_CASE(metrics_by_name) {
   BOOST_TEST(module.metrics()[1].second->compute().item<double>() == 1);
 }
 
+// Argmax: 0, 2, 0, 2; labels: 0, 2, 1, 2.
+BOOST_AUTO_TEST_CASE(metrics_of_the_registry) {
+  const Tensor scores = at::tensor({3., 1., 2., 1., 2., 3., 9., 8., 7., 1., 2., 3.}).view({4, 3});
+  const Tensor chances = at::tensor({0.9, 0.2, 0.6, 0.1}).view({4, 1}), flags = at::tensor({1, 0, 0, 1}, at::kLong);
+  const auto value_of = [&](const std::string& metric) {
+    FixedOutputs module({.metrics = {{"m", metric}}}, {{"out", scores}, {"p", chances}, {"tokens", scores.view({2, 2, 3})}});
+    module.validation_step({{"label", four_labels},
+                            {"some", at::tensor({0, 2, -100, 2}, at::kLong)},
+                            {"flags", flags},
+                            {"y", flags.to(at::kDouble)},
+                            {"words", four_labels.view({2, 2})}});
+    BOOST_REQUIRE(module.metrics().size() == 1);
+    return module.metrics()[0].second->compute().item<double>();
+  };
+  const auto close = boost::test_tools::tolerance(1e-12);
+  BOOST_TEST(value_of("accuracy(out, label, num_classes=3, average=macro)") == 2. / 3, close);
+  BOOST_TEST(value_of("f1(out, label, num_classes=3, average=macro)") == (2. / 3 + 0 + 1) / 3, close);
+  BOOST_TEST(value_of("accuracy(out, some, ignore_index=-100)") == 1);
+  BOOST_TEST(value_of("accuracy(tokens, words, class_dim=-1)") == 0.75);
+  BOOST_TEST(value_of("recall(p, flags, task=binary)") == 0.5);
+  BOOST_TEST(value_of("precision(p, flags, task=binary, threshold=0.7)") == 1);
+  BOOST_TEST(value_of("auroc(p, flags, task=binary)") == 0.5);
+  BOOST_TEST(value_of("mae(p, y)") == (0.1 + 0.2 + 0.6 + 0.9) / 4, close);
+  BOOST_TEST(value_of("perplexity(tokens, words, class_dim=-1)") == std::exp(at::cross_entropy_loss(scores, four_labels).item<double>()),
+             boost::test_tools::tolerance(1e-6));
+  check_throws<DataError>([&] { value_of("accuracy(out, y)"); }, {"labels", "Double"});
+  check_throws<DataError>([&] { value_of("mae(out, y)"); }, {"[4, 3]", "[4]"});
+  check_throws<DataError>([&] { value_of("accuracy(out, some)"); }, {"1 labels", "ignore_index"});
+}
+
 BOOST_AUTO_TEST_CASE(predictions) {
   const Tensor logits = waves({4, 3});
   const Batch batch{{"label", four_labels}};
@@ -197,6 +227,13 @@ BOOST_AUTO_TEST_CASE(expressions_that_are_refused) {
   check_throws<ConfigError>([&] { with_metric("acc", "accuracy(out, y, top_k=0)"); }, {"top_k is 0"});
   check_throws<ConfigError>([&] { with_metric("acc", "accuracy(out, y, top_k=1.5)"); }, {"top_k is 1.5, not an integer"});
   check_throws<ConfigError>([&] { with_metric("acc", "2 * accuracy(out, y)"); }, {"has no factor"});
+  check_throws<ConfigError>([&] { with_metric("acc", "accuracy(out, y, averge=macro)"); },
+                            {"no option \"averge\"", "did you mean average?"});
+  check_throws<ConfigError>([&] { with_metric("f", "f1(out, y, average=macro)"); }, {"model.metrics.f is", "num_classes"});
+  check_throws<ConfigError>([&] { with_metric("f", "f1(out, y, num_classes=3, average=none)"); }, {"model.metrics.f is", "not one number"});
+  check_throws<ConfigError>([&] { with_metric("area", "auroc(out, y, task=binry)"); }, {"model.metrics.area is", "binry"});
+  check_throws<ConfigError>([&] { with_metric("m", "confusion_matrix(out, y)"); }, {"\"confusion_matrix\" is not a function"});
+  check_throws<ConfigError>([&] { with_metric("m", "accuracy(out, y, class_dim=last)"); }, {"no number at byte 28"});
   check_throws<ConfigError>([&] { with_metric("loss", "mse(out, y)"); }, {"\"loss\" is not a name for a metric"});
   check_throws<ConfigError>(
       [] {

@@ -5,6 +5,7 @@
 
 #include "levin/comm/communicator.h"
 #include "levin/core/error.h"
+#include "levin/metrics/confusion_matrix.h"
 #include "levin/metrics/mean.h"
 #include "levin_test.h"
 
@@ -121,6 +122,9 @@ BOOST_AUTO_TEST_CASE(mistakes_are_named) {
   levin::Mean mean;
   levin::test::check_throws<levin::UsageError>([&] { logs.log("loss", at::ones({2, 3}), {}); }, {"log(\"loss\")", "[2, 3]"});
   levin::test::check_throws<levin::UsageError>([&] { logs.log("m", mean, {.on_step = true}); }, {"log(\"m\"", "on_step"});
+  levin::ConfusionMatrix matrix({.num_classes = 2});
+  logs.log("matrix", matrix, {});
+  levin::test::check_throws<levin::UsageError>([&] { logs.epoch_values(*world()); }, {"log(\"matrix\"", "[2, 2]"});
 }
 
 BOOST_AUTO_TEST_SUITE_END()

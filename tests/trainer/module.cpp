@@ -2,7 +2,14 @@
 
 #include <ATen/ops/equal.h>
 
+#include "folder_of_ranks.h"
+#include "levin/callbacks/model_checkpoint.h"
+#include "levin/checkpoint/checkpoint_reader.h"
+#include "levin/comm/communicator.h"
 #include "levin/core/error.h"
+#include "levin/metrics/mean_absolute_error.h"
+#include "levin/metrics/mean_squared_error.h"
+#include "levin/metrics/metric_collection.h"
 #include "levin_test.h"
 #include "toy.h"
 
@@ -122,6 +129,91 @@ BOOST_AUTO_TEST_CASE(monitors_come_last_in_an_epoch) {
   const auto module = trainer.build<Logs>();
   trainer.fit(*module, data);
   BOOST_TEST(monitor->seen == (std::vector<double>{5, 10}), boost::test_tools::per_element());
+}
+
+BOOST_AUTO_TEST_CASE(a_collection_is_logged_by_name) {
+  struct Measures : Toy {
+    Measures() {
+      metrics.add<levin::MeanSquaredError>("mse");
+      metrics.add<levin::MeanAbsoluteError>("mae");
+      add_metrics(metrics);
+    }
+    Tensor training_step(const Batch& batch) override {
+      metrics.update(batch["y"] + 2, batch["y"]);
+      log(metrics);
+      return Toy::training_step(batch);
+    }
+    levin::MetricCollection metrics{"train_"};
+  };
+  ToyData data;
+  levin::Trainer trainer({.max_epochs = 1}, runtime());
+  const auto module = trainer.build<Measures>();
+  trainer.fit(*module, data);
+  BOOST_TEST(*levin::find_value(trainer.report().metrics, "train_mse") == 4, boost::test_tools::tolerance(1e-5));  // y is fp32
+  BOOST_TEST(*levin::find_value(trainer.report().metrics, "train_mae") == 2, boost::test_tools::tolerance(1e-5));
+}
+
+BOOST_AUTO_TEST_CASE(a_training_combines_data_sets) {
+  struct TwoSets : ToyData {
+    levin::DataLoaderSpec train_dataloader() override {
+      return {std::vector<levin::CombinedPart>{{"left", train, options}, {"right", val, options}}, levin::CombinedMode::max_size_cycle};
+    }
+  };
+  struct Pairs : Toy {
+    Tensor training_step(const Batch& batch) override {
+      const Tensor left = at::mse_loss(net(batch["left/x"]), batch["left/y"]),
+                   right = at::mse_loss(net(batch["right/x"]), batch["right/y"]);
+      log("sum", left + right, {.on_epoch = true});
+      return left + right;
+    }
+  };
+  TwoSets data;
+  levin::Trainer trainer({.max_epochs = 2}, runtime());
+  const auto module = trainer.build<Pairs>();
+  trainer.fit(*module, data);
+  BOOST_TEST(trainer.global_step() == 10);  // 40 samples in batches of 8, twice
+  BOOST_TEST(levin::find_value(trainer.report().metrics, "sum_epoch") != nullptr);
+}
+
+// Stopped in the middle of an epoch whose samples are shuffled in blocks.
+BOOST_AUTO_TEST_CASE(a_training_that_combines_data_sets_resumes_exactly) {
+  using levin::CombinedMode;
+  struct TwoSets : ToyData {
+    explicit TwoSets(CombinedMode how) : ToyData({.global_batch_size = 8, .shuffle_block = 4, .shuffle_mixed_blocks = 2}), mode(how) {}
+    levin::DataLoaderSpec train_dataloader() override {
+      return {std::vector<levin::CombinedPart>{{"left", train, options}, {"right", val, options}}, mode};
+    }
+    CombinedMode mode;
+  };
+  struct Combined : Toy {
+    Tensor training_step(const Batch& batch) override {
+      Tensor sum;
+      for (const std::string part : {"", "left/", "right/"}) {
+        if (!batch.contains(part + "x")) continue;
+        const Tensor loss = at::mse_loss(net(batch[part + "x"]), batch[part + "y"]);
+        sum = sum.defined() ? sum + loss : loss;
+      }
+      return sum;
+    }
+  };
+  for (const auto mode : {CombinedMode::min_size, CombinedMode::max_size_cycle, CombinedMode::sequential}) {
+    const levin::test::FolderOfRanks broken, unbroken;
+    const auto weight_after = [&](const std::filesystem::path& path, int64_t steps, const levin::LoadFrom& from) {
+      TwoSets data(mode);
+      levin::Trainer trainer({.max_steps = steps, .limit_val_batches = levin::Limit::batches(0)}, runtime(), 5);
+      trainer.add_callback(std::make_shared<levin::ModelCheckpoint>(levin::ModelCheckpointConfig{.dirpath = path, .save_top_k = -1}));
+      const auto module = trainer.build<Combined>();
+      trainer.fit(*module, data, from);
+      BOOST_TEST(trainer.global_step() == steps);
+      return module->net->weight.detach().clone();
+    };
+    weight_after(broken.path, 9, {});  // epochs have 2, 5 and 7 batches
+    const auto ranks = levin::Communicator::create_cpu(runtime());
+    const auto newest = levin::newest_checkpoint(broken.path, *ranks);
+    BOOST_REQUIRE(newest.reader);
+    const auto resumed = weight_after(broken.path, 13, {newest.reader.get()});
+    BOOST_TEST(at::equal(resumed, weight_after(unbroken.path, 13, {})));
+  }
 }
 
 // An evaluation asks for no optimizer, and a training after it has one.

@@ -14,6 +14,8 @@ struct DataLoaderOptions {
   bool drop_last = false;
   int64_t num_workers = 0;
   int64_t prefetch_factor = 2;
+  std::optional<int64_t> shuffle_block = {};
+  int64_t shuffle_mixed_blocks = 16;
 
   /// batch_size, or 32 when no size is given; 0 with a global_batch_size.
   int64_t samples_per_rank() const { return batch_size.value_or(global_batch_size ? 0 : 32); }
@@ -27,6 +29,9 @@ LEVIN_CONFIG(DataLoaderOptions, (batch_size, "samples per rank and micro-batch; 
              (shuffle, "draw a new order each epoch; evaluation never does"),
              (drop_last, "leave out the samples of an epoch that do not fill a batch; evaluation never does"),
              (num_workers, "threads that read ahead; 0 reads in the training thread", between(0, 1024)),
-             (prefetch_factor, "batches that each of them reads ahead", between(1, 1024)))
+             (prefetch_factor, "batches that each of them reads ahead", between(1, 1024)),
+             (shuffle_block, "shuffle blocks of this many neighbouring samples, for data that are read fast in order; null: all samples",
+              at_least(1)),
+             (shuffle_mixed_blocks, "blocks whose samples are shuffled together", at_least(1)))
 
 }  // namespace levin

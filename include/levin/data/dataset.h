@@ -20,6 +20,9 @@ class Dataset {
   /// its own. `into` may hold the tensors of an earlier call: ask for memory through reuse_tensor. UsageError for an index outside
   /// [0, size()).
   virtual void get(std::span<const int64_t> indices, Batch& into) const = 0;
+  /// What a DataLoader calls: the same, for a data set that draws random numbers. `epoch_seed` depends on the loader's seed and epoch
+  /// alone; draw from it and a sample's index, and the sample is the same on any number of ranks. Data sets made of others hand it on.
+  virtual void get_for_epoch(std::span<const int64_t> indices, uint64_t /*epoch_seed*/, Batch& into) const { get(indices, into); }
 };
 
 /// A contiguous CPU tensor of this shape and dtype under `name` in `into`, its values unset: the one that is there, resized if need be,

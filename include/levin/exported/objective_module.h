@@ -19,7 +19,7 @@ struct ObjectiveConfig {
 };
 LEVIN_CONFIG(ObjectiveConfig,
              (loss, "what training minimizes: an output, or cross_entropy(OUTPUT, TENSOR) and such; sums with factors, too"),
-             (metrics, "what evaluation logs, as {acc: accuracy(OUTPUT, TENSOR)}; accuracy, and every loss"),
+             (metrics, "what evaluation logs, as {acc: accuracy(OUTPUT, TENSOR)}: metrics by name, and every loss"),
              (predict, "what predict writes: an output, or softmax, log_softmax, sigmoid or argmax of it"),
              (rules, "exceptions by parameter name, as [{pattern: '*.bias', weight_decay: 0}]"))
 

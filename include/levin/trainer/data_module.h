@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "levin/data/combined_loader.h"
 #include "levin/data/data_loader.h"
 #include "levin/data/iterable_dataset.h"
 #include "levin/session/state_dict.h"
@@ -21,11 +22,15 @@ struct DataLoaderSpec {
   DataLoaderSpec() = default;
   DataLoaderSpec(std::shared_ptr<const Dataset> data, const DataLoaderOptions& how) : dataset(std::move(data)), options(how) {}
   DataLoaderSpec(std::shared_ptr<const IterableDataset> data, const DataLoaderOptions& how) : stream(std::move(data)), options(how) {}
-  bool has_data() const noexcept { return dataset || stream; }
+  /// Several data sets, for a training.
+  DataLoaderSpec(std::vector<CombinedPart> several, CombinedMode how) : parts(std::move(several)), mode(how) {}
+  bool has_data() const noexcept { return dataset || stream || !parts.empty(); }
 
   std::shared_ptr<const Dataset> dataset;
   std::shared_ptr<const IterableDataset> stream;
   DataLoaderOptions options;
+  std::vector<CombinedPart> parts;
+  CombinedMode mode = CombinedMode::min_size;
 };
 
 /// The data of a training. Hooks run in this order: prepare_data, setup, the dataloaders, teardown.

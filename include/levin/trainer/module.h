@@ -22,6 +22,7 @@ namespace levin {
 
 class ManualOptimization;
 class ManualOptimizer;
+class MetricCollection;
 class Trainer;
 
 /// A model with what it does in a step, as Lightning's LightningModule. Submodules are registered as in LibTorch.
@@ -99,6 +100,8 @@ class Module : public torch::nn::Module, public Hooks {
   void log(std::string_view name, double value, const LogOptions& options = {});
   /// Logs a metric at the end of the epoch, computed over all ranks, and resets it.
   void log(std::string_view name, Metric& metric, const LogOptions& options = {});
+  /// Logs every metric of a collection under its name.
+  void log(const MetricCollection& metrics, const LogOptions& options = {});
 
   /// Makes a metric that belongs to the module: `Accuracy& accuracy_ = add_metric<Accuracy>("accuracy");`
   template <class M, class... Args>
@@ -108,6 +111,10 @@ class Module : public torch::nn::Module, public Hooks {
     metrics_.emplace_back(std::move(name), std::move(metric));
     return result;
   }
+  /// Adds a metric made elsewhere, say by metric_registry().
+  void add_metric(std::string name, std::shared_ptr<Metric> metric) { metrics_.emplace_back(std::move(name), std::move(metric)); }
+  /// Adds every metric of a collection under its name.
+  void add_metrics(const MetricCollection& metrics);
   /// The weight of this micro-batch in the step's mean, if it is not its number of samples (its tokens, for example).
   /// Values that are logged after it have this weight, too.
   void set_batch_weight(double weight) noexcept;

@@ -1,0 +1,35 @@
+#pragma once
+// The metrics that an expression can name.
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "expression.h"
+#include "functions.h"
+#include "levin/metrics/prediction_metric.h"
+
+namespace levin::objective {
+
+struct MetricFunction {
+  std::vector<std::string> options;  ///< that it has
+};
+
+/// Those of metric_registry() that can be logged, but for those that are losses, too.
+const std::map<std::string, MetricFunction>& metric_functions();
+
+/// A metric with the tensors that an expression gives it.
+struct ExpressedMetric {
+  std::shared_ptr<PredictionMetric> metric;
+  Options options;
+  bool by_classes = false;   ///< scores have a dimension of classes
+  bool takes_labels = true;  ///< targets are integers
+
+  /// DataError for a target that does not fit the output.
+  void update(const Tensor& output, const Tensor& target) const;
+};
+
+/// ConfigError for options that the metric refuses, and for a metric of several values.
+ExpressedMetric make_metric(const ExpressionSource& source, const Call& call);
+
+}  // namespace levin::objective
