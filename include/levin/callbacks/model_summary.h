@@ -13,7 +13,7 @@ struct ModelSummaryConfig {
   int64_t max_depth = 1;
 };
 LEVIN_CONFIG(ModelSummaryConfig, (max_depth, "levels of submodules to show; -1: all, 0: print nothing", at_least(-1)))
-LEVIN_CHOICE(ModelSummaryConfig, "model_summary")
+LEVIN_CHOICE(ModelSummaryConfig, "model_summary", "RichModelSummary")
 
 /// A table of a module's submodules, down to a depth (-1: all), with their types and numbers of parameters, and the totals with their size
 /// in memory.

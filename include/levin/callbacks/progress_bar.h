@@ -19,7 +19,7 @@ struct ProgressBarConfig {
 };
 LEVIN_CONFIG(ProgressBarConfig, (style, "auto: a bar on a terminal, else lines"),
              (refresh_interval, "time from one drawing to the next at least; null: 0.1 s for a bar, 5 s for lines", at_least(Seconds{0})))
-LEVIN_CHOICE(ProgressBarConfig, "progress_bar")
+LEVIN_CHOICE(ProgressBarConfig, "progress_bar", "TQDMProgressBar", "RichProgressBar")
 
 /// How far the training is, on rank 0: a bar that is redrawn on a terminal, else a plain line every few seconds, so that a job's log
 /// stays short.
