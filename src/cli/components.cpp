@@ -1,6 +1,9 @@
 #include "components.h"
 
+#include "levin/callbacks/device_stats_monitor.h"
 #include "levin/callbacks/early_stopping.h"
+#include "levin/callbacks/gradient_accumulation_scheduler.h"
+#include "levin/callbacks/gradient_norm_monitor.h"
 #include "levin/callbacks/learning_rate_monitor.h"
 #include "levin/callbacks/model_checkpoint.h"
 #include "levin/callbacks/model_summary.h"
@@ -28,7 +31,10 @@ void add_default(Trainer& trainer, bool enabled, const std::string& option, cons
 
 CallbackRegistry known_callbacks(const Program& program) {
   CallbackRegistry registry;
+  registry.add<DeviceStatsMonitor>();
   registry.add<EarlyStopping>();
+  registry.add<GradientAccumulationScheduler>();
+  registry.add<GradientNormMonitor>();
   registry.add<LearningRateMonitor>();
   registry.add<ModelCheckpoint>();
   registry.add<OnExceptionCheckpoint>();
