@@ -2,6 +2,7 @@
 
 #include "levin/callbacks/device_stats_monitor.h"
 #include "levin/callbacks/early_stopping.h"
+#include "levin/callbacks/ema_weight_averaging.h"
 #include "levin/callbacks/gradient_accumulation_scheduler.h"
 #include "levin/callbacks/gradient_norm_monitor.h"
 #include "levin/callbacks/learning_rate_monitor.h"
@@ -9,8 +10,10 @@
 #include "levin/callbacks/model_summary.h"
 #include "levin/callbacks/on_exception_checkpoint.h"
 #include "levin/callbacks/progress_bar.h"
+#include "levin/callbacks/stochastic_weight_averaging.h"
 #include "levin/callbacks/throughput_monitor.h"
 #include "levin/callbacks/timer.h"
+#include "levin/callbacks/weight_averaging.h"
 #include "levin/core/error.h"
 #include "levin/loggers/csv_logger.h"
 #include "levin/loggers/tensorboard_logger.h"
@@ -33,6 +36,7 @@ CallbackRegistry known_callbacks(const Program& program) {
   CallbackRegistry registry;
   registry.add<DeviceStatsMonitor>();
   registry.add<EarlyStopping>();
+  registry.add<EMAWeightAveraging>();
   registry.add<GradientAccumulationScheduler>();
   registry.add<GradientNormMonitor>();
   registry.add<LearningRateMonitor>();
@@ -40,8 +44,10 @@ CallbackRegistry known_callbacks(const Program& program) {
   registry.add<OnExceptionCheckpoint>();
   registry.add<ModelSummary>();
   registry.add<ProgressBar>();
+  registry.add<StochasticWeightAveraging>();
   registry.add<ThroughputMonitor>();
   registry.add<Timer>();
+  registry.add<WeightAveraging>();
   for (const auto& add : program.add_callbacks) add(registry);
   return registry;
 }

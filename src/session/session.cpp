@@ -176,6 +176,7 @@ void Session::clip_gradients(size_t optimizer, std::optional<double> gradient_cl
 }
 
 double Session::scheduled(size_t optimizer, double lr) const {
+  if (rate_override_) return rate_override_(lr);
   const auto& schedule = specs_[optimizer].lr_scheduler;
   return schedule ? scheduled_lr(*schedule, lr, progress_, plateaus_[optimizer]) : lr;
 }
