@@ -4,6 +4,7 @@
 #include <torch/nn/modules/batchnorm.h>
 
 #include <set>
+#include <utility>
 
 #include "levin/core/error.h"
 #include "levin/trainer/module.h"
@@ -23,6 +24,8 @@ std::set<const void*> norm_parameters(const Module& module) {
 }
 
 }  // namespace
+
+void BaseFinetuning::on_train_epoch_start() { finetune_function(trainer().current_epoch()); }
 
 void BaseFinetuning::set_requires_grad(const std::string& submodule, bool required, bool spare_batch_norm) {
   const auto spared = spare_batch_norm ? norm_parameters(module()) : std::set<const void*>();

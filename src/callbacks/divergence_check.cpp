@@ -5,6 +5,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "levin/comm/host_values.h"
 #include "levin/core/error.h"

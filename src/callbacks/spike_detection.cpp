@@ -6,6 +6,7 @@
 #include <cmath>
 #include <filesystem>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 #include "levin/checkpoint/checkpoint_reader.h"

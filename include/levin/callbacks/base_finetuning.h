@@ -12,7 +12,7 @@ namespace levin {
 class BaseFinetuning : public Callback {
  public:
   void on_fit_start() override { freeze_before_training(); }
-  void on_train_epoch_start() override { finetune_function(trainer().current_epoch()); }
+  void on_train_epoch_start() override;
 
  protected:
   virtual void freeze_before_training() = 0;
