@@ -64,7 +64,8 @@ void ProgressBar::show(const char* stage) {
   const auto [done, total] = trainer().batch_progress();
   const double seconds_per_batch = paces_[stage].seconds_per_batch;
   const auto pace = seconds_per_batch > 0 && done < total ? " " + pace_text(seconds_per_batch, total - done) : std::string();
-  std::string line = fmt::format("epoch {} {} {}/{}{} step {}", trainer().current_epoch(), stage, done, total, pace, trainer().global_step());
+  std::string line =
+      fmt::format("epoch {} {} {}/{}{} step {}", trainer().current_epoch(), stage, done, total, pace, trainer().global_step());
   for (const auto& [name, value] : trainer().progress_bar_values()) line += fmt::format(" {} {}", name, value_text(value, 4));
   if (!bar_) return write_(line + "\n");
   constexpr int64_t width = 24;

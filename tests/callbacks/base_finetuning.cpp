@@ -55,9 +55,9 @@ std::vector<std::string> changed(const BackboneFinetuningConfig& config, const l
 BOOST_AUTO_TEST_CASE(a_backbone_is_trained_from_its_epoch_on) {
   for (const levin::StrategyConfig& strategy : {levin::StrategyConfig(levin::DDP{}), levin::StrategyConfig(levin::FSDP{})}) {
     const std::string all = "net.weight backbone.weight backbone.norm.weight ";
-    BOOST_TEST(changed({.unfreeze_backbone_at_epoch = 1}, strategy) ==
-                   (std::vector<std::string>{"net.weight backbone.norm.weight ", all, all}),
-               boost::test_tools::per_element());
+    BOOST_TEST(
+        changed({.unfreeze_backbone_at_epoch = 1}, strategy) == (std::vector<std::string>{"net.weight backbone.norm.weight ", all, all}),
+        boost::test_tools::per_element());
     BOOST_TEST(changed({.unfreeze_backbone_at_epoch = 2, .train_bn = false}, strategy) ==
                    (std::vector<std::string>{"net.weight ", "net.weight ", all}),
                boost::test_tools::per_element());

@@ -41,8 +41,8 @@ Trained train(const SpikeDetectionConfig& spikes, const levin::StrategyConfig& s
   const auto callback = std::make_shared<SpikeDetection>(spikes);
   trainer.add_callback(callback);
   if (every > 0)
-    trainer.add_callback(std::make_shared<levin::ModelCheckpoint>(levin::ModelCheckpointConfig{
-        .dirpath = folder.path, .save_top_k = -1, .every_n_train_steps = levin::AutoCount{every}}));
+    trainer.add_callback(std::make_shared<levin::ModelCheckpoint>(
+        levin::ModelCheckpointConfig{.dirpath = folder.path, .save_top_k = -1, .every_n_train_steps = levin::AutoCount{every}}));
   const auto module = trainer.build<Spiked>();
   module->offset = offset;
   trainer.fit(*module, data);
