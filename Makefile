@@ -17,6 +17,7 @@ test-sanitize:
 test-all:
 	tools/setup tests
 	tools/setup peers
+	tools/setup services
 	tools/setup simulate
 	tools/build
 	tools/test --all

@@ -28,6 +28,7 @@ LEVIN_CONFIG(GptConfig, (shape, "form of the network", flattened), (context, "to
              (beta2, "AdamW's decay of the mean square", at_least(0), less_than(1)),
              (weight_decay, "AdamW's, of matrices alone", at_least(0)), (warmup, "steps until the peak learning rate", at_least(0)),
              (sampling, "how predict makes text", flattened))
+LEVIN_CHOICE(GptConfig, "gpt")
 
 /// A GPT (Radford et al., 2019): pre-norm blocks, causal attention, the token embedding used again as the output. Batches have "input" and
 /// "target", int64 [n, T], T at most the context; to predict, "input" [n, longest] filled up on the right, and "length" [n].

@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "levin/cli/tokens_data.h"
 #include "levin/core/config.h"
-#include "levin/trainer/data_module.h"
 
 namespace gpt {
 
@@ -28,22 +28,18 @@ LEVIN_CONFIG(GptDataConfig, (files, "text files, plain or gzip, and folders of t
              (test_part, "of the text, at its end, kept for the test", at_least(0), less_than(1)), (prompts, "what predict continues"),
              (loader, "how batches are made", flattened))
 
-/// The bytes of text files, made once into an HDF5 file by all ranks together, and cut into windows of `context`; and prompts.
-class GptData : public levin::DataModule {
+/// The bytes of text files, made once into an HDF5 file by all ranks together, and cut into windows of `context`; and prompts: "input",
+/// int64 [n, longest], filled up on the right, and "length" [n].
+class GptData : public levin::cli::TokensData {
  public:
   using Config = GptDataConfig;
-  explicit GptData(const GptDataConfig& config) : config_(config) {}
+  explicit GptData(const GptDataConfig& config);
 
-  void setup(levin::Stage stage) override;
-  levin::DataLoaderSpec train_dataloader() override { return {train_, config_.loader}; }
-  levin::DataLoaderSpec val_dataloader() override { return {val_, config_.loader}; }
-  levin::DataLoaderSpec test_dataloader() override { return {test_, config_.loader}; }
-  /// "input", int64 [n, longest], filled up on the right, and "length" [n].
-  levin::DataLoaderSpec predict_dataloader() override;
+ protected:
+  std::vector<std::filesystem::path> text_files() const override;
 
  private:
-  GptDataConfig config_;
-  std::shared_ptr<const levin::Dataset> train_, val_, test_;
+  std::vector<std::filesystem::path> files_;
 };
 
 }  // namespace gpt

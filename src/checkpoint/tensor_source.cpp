@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "foreign_file.h"
+#include "foreign_folder.h"
 #include "levin/checkpoint/checkpoint_folder.h"
 #include "levin/checkpoint/checkpoint_reader.h"
 #include "levin/checkpoint/safetensors.h"

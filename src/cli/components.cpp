@@ -19,6 +19,8 @@
 #include "levin/callbacks/weight_averaging.h"
 #include "levin/core/error.h"
 #include "levin/loggers/csv_logger.h"
+#include "levin/loggers/json_logger.h"
+#include "levin/loggers/service_loggers.h"
 #include "levin/loggers/tensorboard_logger.h"
 
 namespace levin::cli {
@@ -61,7 +63,12 @@ CallbackRegistry known_callbacks(const Program& program) {
 LoggerRegistry known_loggers(const Program& program) {
   LoggerRegistry registry;
   registry.add_default<CSVLogger>();
+  registry.add<CometLogger>();
+  registry.add<JSONLogger>();
+  registry.add<MLFlowLogger>();
+  registry.add<NeptuneLogger>();
   registry.add<TensorBoardLogger>();
+  registry.add<WandbLogger>();
   for (const auto& add : program.add_loggers) add(registry);
   return registry;
 }

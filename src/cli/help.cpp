@@ -1,6 +1,7 @@
 #include <fmt/core.h>
 
 #include <boost/program_options.hpp>
+#include <cctype>
 #include <sstream>
 
 #include "levin/cli/program_options.h"
@@ -41,12 +42,30 @@ struct Section {
   std::vector<std::pair<std::string, std::string>> rows;
 };
 
+// Whether the value of a choice, such as "adamw" or "[csv, tensorboard]", names the alternative.
+bool names_alternative(std::string_view value, std::string_view alternative) {
+  const auto in_word = [&](size_t at) {
+    return at < value.size() && (std::isalnum(static_cast<unsigned char>(value[at])) || value[at] == '_');
+  };
+  for (size_t at = value.find(alternative); at != std::string_view::npos; at = value.find(alternative, at + 1))
+    if (!(at > 0 && in_word(at - 1)) && !in_word(at + alternative.size())) return true;
+  return false;
+}
+
+// Whether the option is a field of what is chosen.
+bool is_of_chosen(const ConfigOption& option, const std::vector<ConfigOption>& options) {
+  if (option.alternative.empty()) return true;
+  for (const auto& choice : options)
+    if (choice.path == option.choice) return names_alternative(choice.value, option.alternative);
+  return true;
+}
+
 // The options under a caption, then one section per alternative of each choice. Without a caption they join the previous section.
-void add_sections(const std::vector<ConfigOption>& options, const std::string& caption, std::vector<Section>& sections) {
+void add_sections(const std::vector<ConfigOption>& options, const std::string& caption, bool chosen_only, std::vector<Section>& sections) {
   if (!caption.empty()) sections.push_back({caption, {}});
   const size_t own = sections.size() - 1;
   for (const auto& option : options) {
-    if (option.is_struct) continue;
+    if (option.is_struct || (chosen_only && !is_of_chosen(option, options))) continue;
     Section* section = &sections[own];
     if (!option.alternative.empty()) {
       const auto title = fmt::format("with --{} {}", option.choice, option.alternative);
@@ -72,7 +91,7 @@ void print(std::ostream& out, const Section& section) {
 
 }  // namespace
 
-std::string ProgramOptions::help(std::string_view only) const {
+std::string ProgramOptions::help(std::string_view only, bool chosen_only) const {
   std::ostringstream out;
   std::string words;
   for (const auto& subcommand : subcommands_) words += (words.empty() ? "" : "|") + subcommand.name;
@@ -86,13 +105,14 @@ std::string ProgramOptions::help(std::string_view only) const {
                          {"version", "the program's name and version"},
                          {"config FILE", "a YAML file of options; may be given several times"},
                          {"print_config", "the effective options as YAML, which --config reads"}}});
-    for (const auto& group : ungrouped_) add_sections(list_options(*group.type, group.object), "", sections);
+    for (const auto& group : ungrouped_) add_sections(list_options(*group.type, group.object), "", chosen_only, sections);
   }
   for (const auto& group : groups_) {
     if (!only.empty() && only != group.name) continue;
-    add_sections(options_of(group), group.help.empty() ? group.name : fmt::format("{}: {}", group.name, group.help), sections);
+    add_sections(options_of(group), group.help.empty() ? group.name : fmt::format("{}: {}", group.name, group.help), chosen_only, sections);
   }
   for (const auto& section : sections) print(out, section);
+  if (chosen_only) out << "\nOptions of what is not chosen: --help without a subcommand, or --help GROUP.\n";
   return out.str();
 }
 

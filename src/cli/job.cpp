@@ -1,29 +1,18 @@
 #include "job.h"
 
-#include <ATen/Parallel.h>
-#include <c10/core/ScalarType.h>
 #include <fmt/core.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <functional>
-#include <numeric>
-#include <thread>
 
 #include "../trainer/prepare_data.h"
 #include "components.h"
+#include "job_checks.h"
 #include "job_end.h"
 #include "levin/callbacks/lambda_callback.h"
-#include "levin/callbacks/model_checkpoint.h"
-#include "levin/checkpoint/checkpoint_folder.h"
 #include "levin/checkpoint/checkpoint_reader.h"
-#include "levin/checkpoint/retention.h"
-#include "levin/cluster/core_binding.h"
-#include "levin/cluster/preflight.h"
 #include "levin/comm/host_values.h"
-#include "levin/comm/node_group.h"
 #include "levin/core/number_text.h"
 #include "levin/core/trace_context.h"
 #include "predictions.h"
@@ -62,9 +51,9 @@ Job::Job(const Settings& settings, ProgramOptions& options, const Program& progr
     return watch_.reason(save_seconds());
   });
   crashes.agree_by(&communicator());
-  check_placement();
+  check_placement(trainer_, mpi);
   if (folder_.empty()) return;
-  check_folder();
+  check_run_folder(trainer_, mpi, folder_, subcommand_ == "fit" ? settings.run.checkpoint_dir : std::filesystem::path(), watch_.job());
   record_.previous = broadcast_text(mpi.communicator(), mpi.rank() == 0 ? read_run_record(folder_ / "run.json") : std::string());
   crashes.record_in(folder_ / "run.json", begin_of_record(record_, mpi.size()));
 }
@@ -78,9 +67,9 @@ int Job::run() {
   const InitialWeights init{init_from.get(), settings_.run.init_rename, settings_.run.init_exclude};
   // A refused attempt must not change the config of an earlier one.
   if (subcommand_ == "fit")
-    trainer_.add_callback(
-        std::make_shared<LambdaCallback>(LambdaHooks{.on_fit_start = [this](Trainer&, Module&) { check_checkpoint_folders(); },
-                                                     .on_train_start = [this](Trainer&, Module&) { begin_training(); }}));
+    trainer_.add_callback(std::make_shared<LambdaCallback>(
+        LambdaHooks{.on_fit_start = [this](Trainer&, Module&) { check_checkpoint_folders(trainer_, mpi_); },
+                    .on_train_start = [this](Trainer&, Module&) { begin_training(); }}));
   std::error_code unseen;
   if (subcommand_ != "fit" || (!checkpoint && !std::filesystem::exists(folder_ / "config.yaml", unseen))) write_config();
   if (!folder_.empty()) trainer_.add_loggers(folder_);
@@ -112,50 +101,6 @@ void Job::failed(const std::string& message, int code) noexcept {
     write_run_record(folder_ / "run.json", record_, trainer_, {}, message, code);
   } catch (const std::exception&) {  // the first error is the one to report
   }
-}
-
-void Job::check_placement() {
-  const auto& session = trainer_.session();
-  const bool on_cores = session.device().is_cpu();
-  const RankResources mine{at::get_num_threads(), on_cores ? 0 : session.accelerator().device_count()};
-  const auto warnings = placement_warnings(communicator(), session.topology(), mine);
-  if (mpi_.rank() == 0)
-    for (const auto& warning : warnings) mpi_.log().warning("{}", warning);
-}
-
-void Job::check_folder() {
-  const auto& topology = trainer_.session().topology();
-  check_shared_directory(mpi_, topology, folder_, "the run directory", "give a --run_dir that all hosts share and can write");
-  if (subcommand_ == "fit" && !settings_.run.checkpoint_dir.empty())
-    check_shared_directory(mpi_, topology, settings_.run.checkpoint_dir, "the checkpoint directory",
-                           "give a --checkpoint_dir that all hosts share and can write");
-  if (mpi_.rank() != 0) return;
-  if (const auto warning = home_warning(folder_, watch_.job(), [](const char* name) { return std::getenv(name); }); !warning.empty())
-    mpi_.log().warning("{}", warning);
-}
-
-// Before the training changes anything in them.
-void Job::check_checkpoint_folders() {
-  std::vector<PlannedCheckpoints> planned;
-  for (const auto& callback : trainer_.callbacks()) {
-    const auto* saves = dynamic_cast<const ModelCheckpoint*>(callback.get());
-    if (!saves || saves->dirpath().empty()) continue;
-    const auto& config = saves->config();
-    auto& plan = planned.emplace_back(PlannedCheckpoints{.folder = saves->dirpath()});
-    plan.keep = most_kept({.save_top_k = config.save_top_k}, config.monitor.has_value());
-    for (const auto& tensor : trainer_.session().strategy().state(StateUse::save, config.save_weights_only))
-      plan.bytes += std::accumulate(tensor.shape.begin(), tensor.shape.end(), static_cast<int64_t>(c10::elementSize(tensor.dtype)),
-                                    std::multiplies<>());
-    if (config.dirpath.empty()) continue;  // the run directory and --checkpoint_dir have been checked
-    check_shared_directory(mpi_, trainer_.session().topology(), plan.folder, "the directory of checkpoints",
-                           "give a model_checkpoint.dirpath that all hosts share and can write");
-  }
-  on_all_ranks(communicator(), "cli", [&] {
-    for (auto& plan : planned)
-      if (mpi_.rank() == 0) plan.found = static_cast<int64_t>(list_checkpoints(plan.folder).checkpoints.size());
-  });
-  const auto warning = check_checkpoint_space(communicator(), planned);
-  if (!warning.empty() && mpi_.rank() == 0) mpi_.log().warning("{}", warning);
 }
 
 void Job::write_config() const {
@@ -261,25 +206,12 @@ void Job::start_watchdog() {
   watchdog_.emplace(WatchdogOptions{.hang_timeout = settings_.job.hang_timeout,
                                     .folder = folder_,
                                     .describe_stack = describe_stack,
-                                    .end_job = [this](const std::string& message) { end_hung(message); }},
+                                    .end_job =
+                                        [this](const std::string& message) {
+                                          end_hung_job(mpi_, communicator(), message,
+                                                       [this](const std::string& reason, int code) { failed(reason, code); });
+                                        }},
                     trainer_.session().communicator(), trainer_.session().topology());
-}
-
-// On the watchdog's thread, while the others may be stuck anywhere. One rank reports: the first that writes the abort word.
-void Job::end_hung(const std::string& message) noexcept {
-  using namespace std::chrono_literals;
-  const int code = static_cast<int>(ExitCode::rank_lost);
-  NodeGroup& node = *communicator().node();
-  if (!node.abort(message)) return;
-  if (node.size() < communicator().size()) {  // ranks of several hosts may report at once
-    std::this_thread::sleep_for(500ms);
-    if (!node.aborted_by_this_rank()) return;
-  }
-  report(message, code);
-  failed(message.substr(0, message.find('\n')), code);
-  std::this_thread::sleep_for(300ms);  // time for the other ranks to unwind
-  if (mpi_.size() > 1 && mpi_.thread_level() == MPI_THREAD_MULTIPLE) mpi_.end_job(code);
-  _exit(code);
 }
 
 // Rank 0 asks; the request travels with the step.

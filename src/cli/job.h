@@ -52,9 +52,6 @@ class Job {
   void failed(const std::string& message, int code) noexcept;
 
  private:
-  void check_placement();
-  void check_folder();
-  void check_checkpoint_folders();
   void write_config() const;
   void begin_training();
   bool was_tested();
@@ -66,7 +63,6 @@ class Job {
   void evaluate(Module& module, DataModule& data, const LoadFrom& from);
   void apply_links(DataModule& data);
   void start_watchdog();
-  void end_hung(const std::string& message) noexcept;
   void request_step_times();
   double save_seconds();
   JobEnd agree_on_end();

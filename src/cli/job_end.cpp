@@ -9,6 +9,7 @@
 #include <string_view>
 #include <thread>
 
+#include "../core/host_name.h"
 #include "levin/comm/communicator.h"
 #include "levin/comm/mpi_runtime.h"
 #include "levin/comm/node_group.h"
@@ -21,9 +22,7 @@ using namespace std::chrono_literals;
 
 std::string signed_message(const MpiRuntime& mpi, const std::exception& error) {
   if (mpi.size() == 1) return explain(error);
-  char host[256] = {};
-  gethostname(host, sizeof host - 1);
-  return fmt::format("rank {} on {}: {}", mpi.rank(), host, explain(error));
+  return fmt::format("rank {} on {}: {}", mpi.rank(), detail::host_name(), explain(error));
 }
 
 // Whether this rank won the abort word, and therefore reports.
@@ -39,6 +38,13 @@ bool was_first(MpiRuntime& mpi, Communicator& communicator, const std::exception
   } catch (const std::exception&) {
   }
   return true;
+}
+
+// The one message of the job; then the other ranks have time to unwind. The record may hang where a file system does.
+void announce(const std::string& message, const std::string& recorded, int code, const Record& record) {
+  report(message, code);
+  record(recorded, code);
+  std::this_thread::sleep_for(300ms);
 }
 
 // The rank that failed has not ended the job: it is stuck, as in a hook on_exception. The lowest other rank reports its error. Watchdog and
@@ -75,14 +81,25 @@ int end_job(MpiRuntime& mpi, Communicator& communicator, const std::exception& e
     return report(message, code);
   }
   if (was_first(mpi, communicator, error)) {
-    record(message, code);
-    report(message, code);
-    std::this_thread::sleep_for(300ms);  // time for the other ranks to unwind
+    announce(message, message, code, record);
     MPI_Abort(mpi.communicator(), code);
   }
   std::this_thread::sleep_for(8s);  // the launcher ends this rank meanwhile
   if (const auto* aborted = dynamic_cast<const CommunicatorAborted*>(&error)) report_instead(mpi, *aborted, record);
   std::_Exit(code);
+}
+
+void end_hung_job(MpiRuntime& mpi, Communicator& communicator, const std::string& message, const Record& record) noexcept {
+  const int code = static_cast<int>(ExitCode::rank_lost);
+  NodeGroup& node = *communicator.node();
+  if (!node.abort(message)) return;
+  if (node.size() < communicator.size()) {  // ranks of several hosts may report at once
+    std::this_thread::sleep_for(500ms);
+    if (!node.aborted_by_this_rank()) return;
+  }
+  announce(message, message.substr(0, message.find('\n')), code, record);
+  if (mpi.size() > 1 && mpi.thread_level() == MPI_THREAD_MULTIPLE) mpi.end_job(code);
+  _exit(code);
 }
 
 int end_before_the_job(MpiRuntime& mpi, const std::exception& error) {

@@ -18,7 +18,10 @@ int report(const std::string& message, int code);
 using Record = std::function<void(const std::string& message, int code)>;
 /// For an error while ranks may be in collectives: the rank with the first error records and reports it, and ends all others.
 int end_job(MpiRuntime& mpi, Communicator& communicator, const std::exception& error, const Record& record);
-/// The same before there is a communicator: if all ranks failed, rank 0 reports and all return.
+/// For a job that hangs, from the watchdog's thread, while ranks may be stuck anywhere: the first rank that calls it records the message's
+/// first line, reports, and ends all with 69. Returns on the others. `record` must not throw.
+void end_hung_job(MpiRuntime& mpi, Communicator& communicator, const std::string& message, const Record& record) noexcept;
+/// For an error before there is a communicator: if all ranks failed, rank 0 reports and all return.
 int end_before_the_job(MpiRuntime& mpi, const std::exception& error);
 
 }  // namespace levin::cli

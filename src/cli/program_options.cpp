@@ -13,7 +13,8 @@ namespace levin {
 namespace {
 
 // Variables that are not options. LEVIN_RUN_DIR is also an option if the program has a --run_dir.
-constexpr std::array<std::string_view, 5> other_variables{"LEVIN_CACHE", "LEVIN_RUN_DIR", "LEVIN_SITE", "LEVIN_LAUNCH", "LEVIN_LIBTORCH"};
+constexpr std::array<std::string_view, 6> other_variables{"LEVIN_BUILD", "LEVIN_CACHE",  "LEVIN_RUN_DIR",
+                                                          "LEVIN_SITE",  "LEVIN_LAUNCH", "LEVIN_LIBTORCH"};
 
 constexpr size_t longest_argument = 1 << 20;
 
@@ -117,6 +118,9 @@ std::vector<ProgramOptions::Given> ProgramOptions::given_by_environment(const st
 
 ProgramCommand ProgramOptions::parse(const ProgramInput& input) {
   // Help works even if other options are invalid.
+  const auto is_subcommand = [this](const std::string& word) {
+    return std::any_of(subcommands_.begin(), subcommands_.end(), [&](const Subcommand& known) { return known.name == word; });
+  };
   std::vector<std::string> group_names;
   for (const auto& group : groups_) group_names.push_back(group.name);
   for (size_t i = 0; i < input.arguments.size(); ++i) {
@@ -127,6 +131,7 @@ ProgramCommand ProgramOptions::parse(const ProgramInput& input) {
     if (word != "--help" && word != "-h") continue;
     const bool narrowed =
         i + 1 < input.arguments.size() && std::find(group_names.begin(), group_names.end(), input.arguments[i + 1]) != group_names.end();
+    if (!narrowed && i > 0 && is_subcommand(input.arguments.front())) return {"", help_of_subcommand(input), {}};
     return {"", help(narrowed ? input.arguments[i + 1] : ""), {}};
   }
 
@@ -174,6 +179,15 @@ ProgramCommand ProgramOptions::parse(const ProgramInput& input) {
   else
     command.subcommand = line.subcommands[0];
   return command;
+}
+
+std::string ProgramOptions::help_of_subcommand(ProgramInput input) {
+  std::erase_if(input.arguments, [](const std::string& word) { return word == "--help" || word == "-h"; });
+  try {
+    parse(input);
+  } catch (const Error&) {  // what was read before it decides which fields are shown
+  }
+  return help({}, /*chosen_only=*/true);
 }
 
 void ProgramOptions::make_paths_absolute(const std::filesystem::path& base) {

@@ -16,17 +16,19 @@ constexpr size_t most_without_progress = 3;
 // The time left at which a batch system's TERM is that of the time limit.
 constexpr double limit_near_seconds = 60;
 
-JobFate fate_of(const detail::SlurmJobState& job) {
+// Steps that start with --export=NONE lack SLURM_RESTART_COUNT; a running job has not been requeued, whatever it says.
+JobFate fate_of(const detail::SlurmJobState& job, int64_t restart_count) {
+  if (job.restarts > restart_count && job.state != "RUNNING") return JobFate::requeued;
   if (job.preempted) return JobFate::preempted;
   if (job.state == "CANCELLED") return JobFate::cancelled;
-  if (job.state == "TIMEOUT" || job.state == "DEADLINE") return JobFate::timed_out;
+  if (job.timed_out) return JobFate::timed_out;
   return job.state == "RUNNING" || job.state == "COMPLETING" ? JobFate::running : JobFate::unknown;
 }
 
 // Whether the batch system ended the job, and not its user.
 bool ended_by_system(const StopFacts& facts, const JobStatus& status) {
   if (status.fate == JobFate::cancelled) return false;
-  if (status.fate == JobFate::timed_out || status.fate == JobFate::preempted) return true;
+  if (status.fate == JobFate::timed_out || status.fate == JobFate::preempted || status.fate == JobFate::requeued) return true;
   return facts.seconds_left && *facts.seconds_left <= std::max(limit_near_seconds, facts.seconds_needed);
 }
 
@@ -63,7 +65,7 @@ JobStatus ask_job_status(const BatchJob& job) {
   const auto answer = detail::run_command({"scontrol", "show", "job", job.id}, 10s);
   const auto state = answer.good() ? detail::slurm_job_state(answer.out) : std::nullopt;
   if (!state) return {.problem = "scontrol: " + answer.failure()};
-  return {.fate = fate_of(*state), .may_requeue = state->batch && state->requeue};
+  return {.fate = fate_of(*state, job.restart_count), .may_requeue = state->batch && state->requeue};
 }
 
 JobEnd decide_job_end(const StopFacts& facts, const JobConfig& config, const BatchJob& job, const JobStatus& status) {
@@ -87,6 +89,7 @@ JobEnd decide_job_end(const StopFacts& facts, const JobConfig& config, const Bat
     return {.code = for_good,
             .note = fmt::format("it has been restarted {} times, the most that --job.max_restarts allows; raise it to continue",
                                 restarted.size())};
+  if (status.fate == JobFate::requeued) return end;
   const auto against = reason_against_requeue(facts, config, job, status);
   end.requeue = against.empty();
   if (job.system == BatchSystem::slurm && !end.requeue) end.note = fmt::format("the job is not requeued: {}", against);

@@ -99,12 +99,15 @@ std::optional<SlurmJobState> slurm_job_state(std::string_view show_job) {
   SlurmJobState job;
   for (const auto line : split_at(show_job, '\n')) {
     if (job.state.empty()) job.state = value_in_line(line, "JobState", "JobState").value_or("");
+    if (const auto why = value_in_line(line, "JobState", "Reason")) job.timed_out = *why == "TimeLimit" || *why == "DeadLine";
     if (const auto time = value_in_line(line, "PreemptEligibleTime", "PreemptTime")) job.preempted = *time != "None" && *time != "Unknown";
     if (const auto requeue = value_in_line(line, "Requeue", "Requeue")) job.requeue = *requeue == "1";
+    if (const auto count = value_in_line(line, "Requeue", "Restarts")) job.restarts = clock_part(*count).value_or(0);
     if (const auto batch = value_in_line(line, "Requeue", "BatchFlag")) job.batch = *batch != "0";
   }
   if (job.state.empty()) return std::nullopt;
   job.preempted |= job.state == "PREEMPTED";
+  job.timed_out |= job.state == "TIMEOUT" || job.state == "DEADLINE";
   return job;
 }
 

@@ -14,8 +14,10 @@ std::optional<double> slurm_seconds(std::string_view text);
 
 /// A part of `scontrol show job`.
 struct SlurmJobState {
-  std::string state;       ///< RUNNING, CANCELLED, TIMEOUT, PREEMPTED, …
+  std::string state;       ///< RUNNING, CANCELLED, TIMEOUT, PREEMPTED, …; COMPLETING until its processes have ended
+  bool timed_out = false;  ///< its time limit or its deadline has ended it
   bool preempted = false;  ///< in its grace time, or ended for another job
+  int64_t restarts = 0;    ///< rises with the requeue, before the processes end
   bool batch = true;       ///< has a script that a requeue can start again
   bool requeue = true;     ///< may be requeued
 };

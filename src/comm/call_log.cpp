@@ -96,7 +96,7 @@ void throw_call_disagreement(Communicator& ranks, const std::vector<const Commun
     if (difference.first.empty()) difference = first_difference(texts.front(), texts[other]);
   }
   const std::string sides = difference.first.empty()
-                                ? fmt::format("the calls of rank 0 and rank {} differ; the first difference is no longer in the log", other)
+                                ? fmt::format("the calls of rank 0 and rank {} differ; the log has overwritten the first difference", other)
                                 : fmt::format("rank 0 called {}, rank {} called {}", difference.first, other, difference.other);
   throw CommunicatorError("the ranks disagree: " + sides, "make the same calls in the same order on all ranks");
 }

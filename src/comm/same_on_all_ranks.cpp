@@ -13,7 +13,6 @@
 namespace levin {
 namespace {
 
-/// Lines of "name=value", which ranks of different programs can compare.
 constexpr size_t most_differences = 3;
 
 std::string text_of_values(const std::vector<std::pair<std::string, std::string>>& values) {

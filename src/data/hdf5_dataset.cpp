@@ -1,38 +1,21 @@
 #include "levin/data/hdf5_dataset.h"
 
-#include <c10/util/SmallVector.h>
-#include <fmt/format.h>
-
 #include "levin/core/error.h"
+#include "levin/data/hdf5_array.h"
 
 namespace levin {
+namespace {
 
-Hdf5Dataset::Hdf5Dataset(const std::filesystem::path& file, const std::vector<std::string>& names) {
+ArrayDataset::Arrays open_data_sets(const std::filesystem::path& file, const std::vector<std::string>& names) {
   if (names.empty()) throw UsageError("data", fmt::format("no data sets of {} given", file.string()), "name at least one");
-  for (const auto& name : names) {
-    auto array = std::make_unique<Hdf5Array>(file, name);
-    if (const auto* first = arrays_.empty() ? nullptr : arrays_.front().second.get(); first && array->rows() != first->rows())
-      throw DataError(fmt::format("{} has {} rows, {} has {}", array->location(), array->rows(), first->location(), first->rows()),
-                      "give each data set a row for each sample");
-    if (array->rows() == 0)
-      throw DataError(fmt::format("{} has no rows: its shape is [{}]", array->location(), fmt::join(array->shape(), ", ")),
-                      "write at least one row, or name another data set");
-    arrays_.emplace_back(name, std::move(array));
-  }
+  ArrayDataset::Arrays arrays;
+  for (const auto& name : names) arrays.emplace_back(name, std::make_unique<Hdf5Array>(file, name));
+  return arrays;
 }
 
-void Hdf5Dataset::get(std::span<const int64_t> indices, Batch& into) const {
-  for (const auto& [name, array] : arrays_) {
-    c10::SmallVector<int64_t, 6> shape(array->shape().begin(), array->shape().end());
-    shape[0] = static_cast<int64_t>(indices.size());
-    auto* out = static_cast<std::byte*>(reuse_tensor(into, name, shape, array->dtype()).mutable_data_ptr());
-    for (size_t begin = 0; begin < indices.size();) {
-      size_t end = begin + 1;
-      while (end < indices.size() && indices[end] == indices[end - 1] + 1) end++;
-      array->read(indices[begin], static_cast<int64_t>(end - begin), out + begin * array->row_bytes());
-      begin = end;
-    }
-  }
-}
+}  // namespace
+
+Hdf5Dataset::Hdf5Dataset(const std::filesystem::path& file, const std::vector<std::string>& names)
+    : ArrayDataset(open_data_sets(file, names)) {}
 
 }  // namespace levin

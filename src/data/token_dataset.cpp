@@ -9,7 +9,7 @@ namespace {
 
 // Tokens [0, context) become a row of the input, [1, context] a row of the target.
 template <class Token>
-void fill_rows(const Hdf5Array& tokens, std::span<const int64_t> first_tokens, int64_t context, int64_t* input, int64_t* target) {
+void fill_rows(const FileArray& tokens, std::span<const int64_t> first_tokens, int64_t context, int64_t* input, int64_t* target) {
   std::vector<Token> window(static_cast<size_t>(context + 1));
   for (const int64_t first_token : first_tokens) {
     tokens.read(first_token, context + 1, window.data());
@@ -20,7 +20,7 @@ void fill_rows(const Hdf5Array& tokens, std::span<const int64_t> first_tokens, i
 
 }  // namespace
 
-TokenDataset::TokenDataset(std::shared_ptr<const Hdf5Array> tokens, int64_t context, int64_t begin, int64_t end)
+TokenDataset::TokenDataset(std::shared_ptr<const FileArray> tokens, int64_t context, int64_t begin, int64_t end)
     : tokens_(std::move(tokens)), context_(context), begin_(begin), end_(end) {
   const auto dtype = tokens_->dtype();
   const bool integers = dtype == at::kByte || dtype == at::ScalarType::UInt16 || dtype == at::kInt || dtype == at::kLong;

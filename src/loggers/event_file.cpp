@@ -57,7 +57,8 @@ std::filesystem::path new_name(const std::filesystem::path& folder) {
 
 }  // namespace
 
-EventFile::EventFile(const std::filesystem::path& folder, Seconds flush_interval) : file_(new_name(folder), "wx", flush_interval) {}
+EventFile::EventFile(const std::filesystem::path& folder, Seconds flush_interval)
+    : file_(new_name(folder), LogFile::Mode::create_new, flush_interval) {}
 
 void EventFile::write(std::string_view record) {
   const std::string length = little_endian(static_cast<uint64_t>(record.size()));

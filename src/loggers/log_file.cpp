@@ -1,6 +1,8 @@
 #include "log_file.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,30 +13,56 @@
 #include "levin/core/error.h"
 
 namespace levin::detail {
+namespace {
 
-LogFile::LogFile(std::filesystem::path path, const char* mode, Seconds flush_interval)
+// Of a file that cannot be written; what is beyond is dropped, with an error.
+constexpr size_t most_kept = size_t{64} << 20;
+
+}  // namespace
+
+LogFile::LogFile(std::filesystem::path path, Mode mode, Seconds flush_interval)
     : path_(std::move(path)), flush_interval_(flush_interval.value), flushed_(std::chrono::steady_clock::now()) {
   std::error_code unseen;  // opening the file gives the better error
   if (path_.has_parent_path()) std::filesystem::create_directories(path_.parent_path(), unseen);
-  file_.reset(std::fopen(path_.c_str(), mode));
-  if (!file_) refuse();
+  file_ = open(path_.c_str(), O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | (mode == Mode::create_new ? O_EXCL : 0), 0666);
+  if (file_ < 0) refuse();
+}
+
+LogFile::~LogFile() {
+  try {
+    flush();
+  } catch (const IoError&) {  // finalize has reported it
+  }
+  close(file_);
 }
 
 void LogFile::write(std::string_view bytes) {
-  if (std::fwrite(bytes.data(), 1, bytes.size(), file_.get()) != bytes.size()) refuse();
+  if (kept_.size() + bytes.size() > most_kept) flush();
+  kept_ += bytes;
   if (std::chrono::steady_clock::now() - flushed_ > flush_interval_) flush();
 }
 
 void LogFile::flush() {
-  if (std::fflush(file_.get()) != 0) refuse();
+  size_t written = 0;
+  while (written < kept_.size()) {
+    const auto bytes = ::write(file_, kept_.data() + written, kept_.size() - written);
+    if (bytes < 0 && errno == EINTR) continue;
+    if (bytes < 0) {
+      const int reason = errno;
+      kept_.erase(0, written);
+      errno = reason;
+      refuse();
+    }
+    written += static_cast<size_t>(bytes);
+  }
+  kept_.clear();
   flushed_ = std::chrono::steady_clock::now();
 }
 
-int64_t LogFile::size() {
-  flush();
-  std::error_code error;
-  const auto bytes = std::filesystem::file_size(path_, error);
-  return error ? 0 : static_cast<int64_t>(bytes);  // of a device, say
+int64_t LogFile::size() const {
+  struct stat status {};
+  const bool regular = fstat(file_, &status) == 0 && S_ISREG(status.st_mode);  // or a device
+  return (regular ? status.st_size : 0) + static_cast<int64_t>(kept_.size());
 }
 
 std::string LogFile::read(int64_t begin, int64_t end) {
@@ -48,11 +76,12 @@ std::string LogFile::read(int64_t begin, int64_t end) {
 
 void LogFile::sync() {
   flush();
-  if (fsync(fileno(file_.get())) != 0 && errno != EINVAL && errno != EROFS) refuse();  // a device cannot be synchronised
+  if (fsync(file_) != 0 && errno != EINVAL && errno != EROFS) refuse();  // a device cannot be synchronised
 }
 
 void LogFile::cut(int64_t bytes) {
-  if (size() > bytes && ftruncate(fileno(file_.get()), bytes) != 0) refuse();
+  flush();
+  if (size() > bytes && ftruncate(file_, bytes) != 0) refuse();
 }
 
 void LogFile::refuse() const {

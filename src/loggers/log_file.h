@@ -1,8 +1,7 @@
 #pragma once
 #include <chrono>
-#include <cstdio>
+#include <cstdint>
 #include <filesystem>
-#include <memory>
 #include <string>
 #include <string_view>
 
@@ -10,18 +9,24 @@
 
 namespace levin::detail {
 
-/// A file that a logger appends to. Creates the folder. IoError, with path and reason, if the file cannot be written.
+/// A file that a logger appends to. Creates the folder. IoError, with path and reason, if the file cannot be written; what was not written
+/// yet is kept and tried again at the next flush, so that a disk that is full for a while loses nothing.
 class LogFile {
  public:
-  /// `mode` as fopen's. Who watches the file waits for `flush_interval` at most, while there is something to write.
-  LogFile(std::filesystem::path path, const char* mode, Seconds flush_interval);
+  enum class Mode { append, create_new };
 
-  /// Of a file that was just opened.
-  bool empty() const { return std::ftell(file_.get()) == 0; }
+  /// Who watches the file waits for `flush_interval` at most, while there is something to write.
+  LogFile(std::filesystem::path path, Mode mode, Seconds flush_interval);
+  /// Flushes, without an error.
+  ~LogFile();
+  LogFile(const LogFile&) = delete;
+  LogFile& operator=(const LogFile&) = delete;
+
+  bool empty() const { return size() == 0; }
   void write(std::string_view bytes);
   void flush();
-  /// Of the file, with what was written so far.
-  int64_t size();
+  /// Of the file, with what was written so far, be it kept.
+  int64_t size() const;
   /// The bytes [begin, end) of the file, or as many of them as it has.
   std::string read(int64_t begin, int64_t end);
   /// Returns when all writes so far are on disk.
@@ -31,14 +36,12 @@ class LogFile {
   const std::filesystem::path& path() const noexcept { return path_; }
 
  private:
-  struct Close {
-    void operator()(std::FILE* file) const { std::fclose(file); }
-  };
-  [[noreturn]] void refuse() const;
+  void refuse() const;
 
   std::filesystem::path path_;
   std::chrono::duration<double> flush_interval_;
-  std::unique_ptr<std::FILE, Close> file_;
+  int file_ = -1;
+  std::string kept_;
   std::chrono::steady_clock::time_point flushed_;
 };
 

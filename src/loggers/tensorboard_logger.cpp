@@ -2,9 +2,9 @@
 
 #include <event.pb.h>
 
-#include <chrono>
-
 #include "event_file.h"
+#include "json_values.h"
+#include "logger_fields.h"
 
 namespace levin {
 namespace {
@@ -13,7 +13,7 @@ const std::string epoch_tag = "epoch";  // the trainer's, so a metric of this na
 
 tensorboard::Event new_event(int64_t step = 0) {
   tensorboard::Event event;
-  event.set_wall_time(std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count());
+  event.set_wall_time(detail::wall_time());
   event.set_step(step);
   return event;
 }
@@ -27,9 +27,9 @@ void add_scalar(tensorboard::Summary& summary, const std::string& tag, double va
 }  // namespace
 
 TensorBoardLogger::TensorBoardLogger(const TensorBoardLoggerConfig& config, const std::filesystem::path& folder)
-    : prefix_(config.prefix.empty() ? "" : config.prefix + "-") {
+    : prefix_(detail::name_prefix(config.prefix)) {
   check_config(config);
-  file_ = std::make_unique<detail::EventFile>(config.save_dir.empty() ? folder : config.save_dir, config.flush_interval);
+  file_ = std::make_unique<detail::EventFile>(detail::save_folder(config.save_dir, folder), config.flush_interval);
   auto event = new_event();
   event.set_file_version("brain.Event:2");
   file_->write(event.SerializeAsString());

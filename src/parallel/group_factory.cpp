@@ -35,7 +35,7 @@ int64_t arena_bytes(const std::vector<GroupLayout>& layout, const std::vector<Gr
     add(layout[g].trained && has_mean(group), part);
   }
   for (const auto kind : {MemoryKind::parameters, MemoryKind::gradients})
-    for (const auto& ring : arena_rings(layout, sharding, kind, slots)) total += ring.slot_bytes * static_cast<int64_t>(ring.slots);
+    for (const auto& ring : arena_rings(layout, sharding, kind, slots).sizes) total += ring.slot_bytes * static_cast<int64_t>(ring.slots);
   return total;
 }
 
@@ -92,22 +92,24 @@ class Factory {
     const int64_t bytes = arena_bytes(layout, sharding, offloads(), options_.slots);
     if (bytes == 0) return;
     arena_.emplace(*communicators_.shard, bytes);
-    const auto make = [&](std::vector<std::unique_ptr<SlotRing>>& rings, MemoryKind kind) {
-      make_rings(rings, kind, arena_rings(layout, sharding, kind, options_.slots));
+    const auto make = [&](std::vector<std::unique_ptr<SlotRing>>& rings, std::vector<size_t>& of_group, MemoryKind kind) {
+      auto [sizes, indices] = arena_rings(layout, sharding, kind, options_.slots);
+      make_rings(rings, kind, sizes);
+      of_group = std::move(indices);
     };
-    make(pools_.parameters, MemoryKind::parameters);
-    make(pools_.gradients, MemoryKind::gradients);
+    make(pools_.parameters, ring_of_parameters_, MemoryKind::parameters);
+    make(pools_.gradients, ring_of_gradients_, MemoryKind::gradients);
   }
 
   // Null without room.
-  std::unique_ptr<ParameterStore> store(const GroupLayout& layout, const GroupSharding& sharding) {
+  std::unique_ptr<ParameterStore> store(size_t group, const GroupLayout& layout, const GroupSharding& sharding) {
     switch (sharding.store) {
       case Store::node_shared: return node_shared(layout, sharding);
       case Store::sharded: {
         FlatBuffer whole(layout.numel, sharding.compute_dtype, device(), MemoryKind::parameters, pools_.own);
         return std::make_unique<ShardedStore>(std::move(whole), shard(layout, sharding), owned(layout, sharding), communicators_,
                                               options_.labels.at(static_cast<size_t>(layout.unit)),
-                                              ring_for(pools_.parameters, layout.bytes(sharding.compute_dtype)));
+                                              ring_for(pools_.parameters, ring_of_parameters_, group));
       }
       case Store::node_gathered: {
         FlatBuffer whole(layout.numel, sharding.compute_dtype, MemoryKind::parameters, pools_.node, node_buffers_++,
@@ -124,7 +126,7 @@ class Factory {
   }
 
   // Null without room.
-  std::unique_ptr<GradientReducer> reducer(const GroupLayout& layout, const GroupSharding& sharding) {
+  std::unique_ptr<GradientReducer> reducer(size_t group, const GroupLayout& layout, const GroupSharding& sharding) {
     const Range owned_range = owned(layout, sharding);
     std::vector<Tensor> peers;
     Tensor gradients;
@@ -147,7 +149,7 @@ class Factory {
                                                  : zeros(owned_range.size(), layout.dtype);
     if (!in_place) charge(MemoryKind::gradients, mean);
     switch (sharding.reducer) {
-      case Reducer::sharded: return sharded_reducer(std::move(buffer), std::move(mean), layout, sharding);
+      case Reducer::sharded: return sharded_reducer(group, std::move(buffer), std::move(mean), layout, sharding);
       case Reducer::peer_read:
         return std::make_unique<PeerReadReducer>(std::move(gradients), std::move(mean), communicators_, std::move(peers));
       case Reducer::reduce_scatter: return std::make_unique<ReduceScatterReducer>(std::move(gradients), std::move(mean), communicators_);
@@ -176,9 +178,9 @@ class Factory {
       rings.push_back(std::make_unique<SlotRing>(std::move(memory)));
     }
   }
-  static SlotRing* ring_for(const std::vector<std::unique_ptr<SlotRing>>& rings, int64_t bytes) {
-    const auto found = std::find_if(rings.begin(), rings.end(), [&](const auto& ring) { return ring->slot_bytes() >= bytes; });
-    return found == rings.end() ? nullptr : found->get();
+  // Null without an arena.
+  static SlotRing* ring_for(const std::vector<std::unique_ptr<SlotRing>>& rings, const std::vector<size_t>& of_group, size_t group) {
+    return of_group.empty() ? nullptr : rings.at(of_group[group]).get();
   }
   Range owned(const GroupLayout& layout, const GroupSharding& sharding) const {
     return sharding.shards > 1 ? layout.shard(communicators_.shard->rank(), sharding.shards) : Range{0, layout.numel};
@@ -191,10 +193,10 @@ class Factory {
     return part;
   }
 
-  std::unique_ptr<GradientReducer> sharded_reducer(FlatBuffer gradients, Tensor mean, const GroupLayout& layout,
+  std::unique_ptr<GradientReducer> sharded_reducer(size_t group, FlatBuffer gradients, Tensor mean, const GroupLayout& layout,
                                                    const GroupSharding& sharding) {
     const auto dtype = sharding.reduce_dtype;
-    auto* ring = ring_for(pools_.gradients, layout.bytes(dtype));
+    auto* ring = ring_for(pools_.gradients, ring_of_gradients_, group);
     FlatBuffer converted;
     if (ring && dtype != sharding.compute_dtype) converted = FlatBuffer(layout.numel, dtype, device(), MemoryKind::gradients, pools_.own);
     return std::make_unique<ShardedReducer>(std::move(gradients), std::move(mean), communicators_, layout, dtype, ring,
@@ -238,12 +240,13 @@ class Factory {
   const FactoryOptions& options_;
   size_t node_buffers_ = 0;
   std::optional<CollectiveArena> arena_;  // its pieces keep its memory
+  std::vector<size_t> ring_of_parameters_, ring_of_gradients_;
 };
 
 }  // namespace
 
 // A unit has one group, or two. One more unit is unsharded than is prefetched, and another while it is resharded; gradients of one unit are
-// collected while those of others are reduced, and one more has its first.
+// collected while those of others are reduced, and another has its first.
 ArenaSlots arena_slots(const ShardingPlan& plan, const Ranks& ranks) {
   const auto schedule = StepSchedule::options_of(plan, ranks);
   const size_t groups_of_unit = plan.matrix_dtype() ? 2 : 1;
@@ -253,14 +256,35 @@ ArenaSlots arena_slots(const ShardingPlan& plan, const Ranks& ranks) {
   return slots;
 }
 
-std::vector<RingSize> arena_rings(const std::vector<GroupLayout>& layout, const std::vector<GroupSharding>& sharding, MemoryKind kind,
-                                  const ArenaSlots& slots) {
-  std::vector<int64_t> bytes;
+ArenaRings arena_rings(const std::vector<GroupLayout>& layout, const std::vector<GroupSharding>& sharding, MemoryKind kind,
+                       const ArenaSlots& slots) {
   const bool parameters = kind == MemoryKind::parameters;
-  for (size_t g = 0; g < layout.size(); g++)
-    if (parameters ? sharding[g].store == Store::sharded : layout[g].trained && sharding[g].drops_gradients())
-      bytes.push_back(CollectiveArena::padded(layout[g].bytes(parameters ? sharding[g].compute_dtype : sharding[g].reduce_dtype)));
-  return ring_sizes(bytes, parameters ? slots.parameters : slots.gradients);
+  const auto bytes_of = [&](size_t g) {
+    return CollectiveArena::padded(layout[g].bytes(parameters ? sharding[g].compute_dtype : sharding[g].reduce_dtype));
+  };
+  const bool has_units = std::any_of(layout.begin(), layout.end(), [](const auto& group) { return group.unit != 0; });
+  ArenaRings rings{{}, std::vector<size_t>(layout.size(), ArenaRings::none)};
+  std::vector<size_t> sharing;
+  for (size_t g = 0; g < layout.size(); g++) {
+    if (parameters ? sharding[g].store != Store::sharded : !layout[g].trained || !sharding[g].drops_gradients()) continue;
+    // A model's head has the first gradients of a backward, and its embedding the last: what is outside of units holds a slot throughout.
+    if (!parameters && has_units && layout[g].unit == 0) {
+      rings.of_group[g] = rings.sizes.size();
+      rings.sizes.push_back({bytes_of(g), 1});
+    } else {
+      sharing.push_back(g);
+    }
+  }
+  std::vector<int64_t> bytes;
+  for (const size_t g : sharing) bytes.push_back(bytes_of(g));
+  const auto first = static_cast<std::ptrdiff_t>(rings.sizes.size());
+  for (const auto& ring : ring_sizes(bytes, parameters ? slots.parameters : slots.gradients)) rings.sizes.push_back(ring);
+  for (const size_t g : sharing) {
+    const auto fits = [&](const RingSize& ring) { return ring.slot_bytes >= bytes_of(g); };
+    const auto ring = std::find_if(rings.sizes.begin() + first, rings.sizes.end(), fits);
+    rings.of_group[g] = static_cast<size_t>(ring - rings.sizes.begin());
+  }
+  return rings;
 }
 
 std::vector<GroupStorage> allocate_groups(const std::vector<GroupLayout>& layout, const std::vector<GroupSharding>& sharding,
@@ -271,10 +295,10 @@ std::vector<GroupStorage> allocate_groups(const std::vector<GroupLayout>& layout
   factory.make_arena(layout, sharding);
   std::vector<GroupStorage> result;
   for (size_t g = 0; g < layout.size(); g++) {
-    GroupStorage storage{factory.store(layout[g], sharding[g]), nullptr};
+    GroupStorage storage{factory.store(g, layout[g], sharding[g]), nullptr};
     if (!storage.store) return {};
     if (layout[g].trained) {
-      storage.reducer = factory.reducer(layout[g], sharding[g]);
+      storage.reducer = factory.reducer(g, layout[g], sharding[g]);
       if (!storage.reducer) return {};
     }
     result.push_back(std::move(storage));

@@ -18,7 +18,7 @@ struct BufferPools {
   BufferPool own;
   BufferPool node_accounting;              ///< of the meta device: charges this rank with what `node` has
   std::shared_ptr<SharedBufferPool> node;  ///< of the ranks of this node, for NodeGatheredStore
-  /// Of ranks that share no memory, by ascending size: where sharded groups are gathered and reduced.
+  /// Of ranks that share no memory: where sharded groups are gathered and reduced.
   std::vector<std::unique_ptr<SlotRing>> parameters, gradients;
 };
 
@@ -34,8 +34,13 @@ struct ArenaSlots {
 };
 ArenaSlots arena_slots(const ShardingPlan& plan, const Ranks& ranks);
 /// The rings of the arena of ranks that share no memory, for parameters of sharded groups, or their gradients as they are sent.
-std::vector<RingSize> arena_rings(const std::vector<GroupLayout>& layout, const std::vector<GroupSharding>& sharding, MemoryKind kind,
-                                  const ArenaSlots& slots);
+struct ArenaRings {
+  static constexpr size_t none = SIZE_MAX;
+  std::vector<RingSize> sizes;
+  std::vector<size_t> of_group;  ///< by group, the index of its ring, or none
+};
+ArenaRings arena_rings(const std::vector<GroupLayout>& layout, const std::vector<GroupSharding>& sharding, MemoryKind kind,
+                       const ArenaSlots& slots);
 
 struct FactoryOptions {
   bool offload_parameters = false;  ///< shards are in host memory

@@ -1,4 +1,5 @@
 #pragma once
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -21,13 +22,18 @@ class MemorySimulation {
   const RankMemory& peak() const noexcept { return peak_; }
 
  private:
-  void allocate(const GroupLayout& layout, const GroupSharding& sharding, bool charged, bool in_slots);
+  using Rings = std::vector<std::unique_ptr<SlotRing>>;
+  /// By group: its ring, or null.
+  std::vector<SlotRing*> make_rings(MemoryKind kind, const ArenaRings& sizes, Rings& rings);
+  void allocate(const GroupLayout& layout, const GroupSharding& sharding, bool charged, SlotRing* parameters, SlotRing* gradients);
   void add(MemoryKind kind, int64_t bytes);
   void note_peak();
 
   MemoryMeter meter_;
   BufferPool pool_{meter_}, node_pool_{meter_};
-  std::vector<FlatBuffer> parameters_, gradients_;  // the whole of each group, where it is not always in memory
+  Rings parameter_rings_, gradient_rings_;
+  // The whole of each group, where it is not always in memory. What is sent: gradients in another dtype than they are collected in.
+  std::vector<FlatBuffer> parameters_, gradients_, sent_;
   RankMemory peak_;
 };
 

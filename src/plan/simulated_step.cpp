@@ -81,7 +81,9 @@ void StepRecorder::start_reduce(size_t group) {
     case Reducer::all_reduce: return begin(CollectiveOp::all_reduce, true);
     case Reducer::reduce_scatter: return begin(CollectiveOp::reduce_scatter, true);
     case Reducer::peer_read: return begin(CollectiveOp::read_peers, true);
-    case Reducer::sharded: return begin(CollectiveOp::reduce_scatter, false);
+    case Reducer::sharded:
+      add({.kind = StepEvent::Kind::send_gradients, .group = group});
+      return begin(CollectiveOp::reduce_scatter, false);
   }
 }
 

@@ -15,6 +15,7 @@ struct StepEvent {
     acquire_parameters,  ///< allocates the whole parameters of `group`
     release_parameters,  ///< frees them
     acquire_gradients,   ///< allocates the whole gradients of `group`
+    send_gradients,      ///< moves them into the slot of their collective
     release_gradients,   ///< frees them
     start,               ///< starts `collective`, number `index` of the step
     wait                 ///< waits for collective number `index`

@@ -9,6 +9,7 @@
 #include "levin/session/checkpoints.h"
 #include "levin/session/state_reader.h"
 #include "levin/trainer/module.h"
+#include "queued_logger.h"
 #include "run_guards.h"
 
 namespace levin {

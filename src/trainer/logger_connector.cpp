@@ -6,14 +6,31 @@
 #include "levin/trainer/logger.h"
 #include "levin/trainer/run_report.h"
 #include "levin/trainer/trainer_config.h"
+#include "queued_logger.h"
 
 namespace levin {
+
+LoggerConnector::LoggerConnector(const TrainerConfig& config, Session& session, const std::vector<std::shared_ptr<Logger>>& loggers,
+                                 RunReport& report)
+    : config_(config), session_(session), loggers_(loggers), report_(report) {}
+
+LoggerConnector::~LoggerConnector() = default;
+
+const std::vector<std::shared_ptr<QueuedLogger>>& LoggerConnector::loggers() {
+  while (queues_.size() < loggers_.size())
+    queues_.push_back(std::make_shared<QueuedLogger>(loggers_[queues_.size()], session_.runtime().log()));
+  return queues_;
+}
+
+void LoggerConnector::drain() {
+  for (const auto& logger : loggers()) logger->drain();
+}
 
 bool LoggerConnector::writes() const noexcept { return session_.rank() == 0 && config_.logger.enabled(); }
 
 void LoggerConnector::log_hyperparams(const std::string& yaml) {
   if (!writes()) return;
-  for (const auto& logger : loggers_) logger->log_hyperparams(yaml);
+  for (const auto& logger : loggers()) logger->log_hyperparams(yaml);
 }
 
 void LoggerConnector::log_metrics(const NamedValues& values, std::optional<int64_t> step) {
@@ -27,7 +44,7 @@ void LoggerConnector::log_metrics(const NamedValues& values, std::optional<int64
     }
   if (!writes()) return;
   const auto& progress = session_.progress();
-  for (const auto& logger : loggers_) logger->log_metrics(values, progress.epoch, step.value_or(std::max<int64_t>(0, progress.step - 1)));
+  for (const auto& logger : loggers()) logger->log_metrics(values, progress.epoch, step.value_or(std::max<int64_t>(0, progress.step - 1)));
 }
 
 }  // namespace levin

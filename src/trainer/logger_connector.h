@@ -11,23 +11,27 @@
 namespace levin {
 
 class Logger;
+class QueuedLogger;
 class Session;
 struct RunReport;
 struct TrainerConfig;
 
-/// Passes a Trainer's values to its loggers, which live on rank 0, and keeps the newest of each name.
+/// Passes a Trainer's values to its loggers, which live on rank 0 and write on threads, and keeps the newest of each name.
 class LoggerConnector {
  public:
   /// All must outlive this.
-  LoggerConnector(const TrainerConfig& config, Session& session, const std::vector<std::shared_ptr<Logger>>& loggers, RunReport& report)
-      : config_(config), session_(session), loggers_(loggers), report_(report) {}
+  LoggerConnector(const TrainerConfig& config, Session& session, const std::vector<std::shared_ptr<Logger>>& loggers, RunReport& report);
+  ~LoggerConnector();
 
   /// `step`: the one that the values belong to; by default the last complete one.
   void log_metrics(const NamedValues& values, std::optional<int64_t> step = {});
   void log_hyperparams(const std::string& yaml);
   /// The newest value of each name that was logged since the last call.
   NamedValues take_new_metrics() { return std::exchange(new_metrics_, {}); }
-  const std::vector<std::shared_ptr<Logger>>& loggers() const noexcept { return loggers_; }
+  /// The queues of the loggers: their calls return at once, or wait for all calls before them.
+  const std::vector<std::shared_ptr<QueuedLogger>>& loggers();
+  /// Returns when the loggers have all that was passed to them.
+  void drain();
 
  private:
   bool writes() const noexcept;
@@ -35,6 +39,7 @@ class LoggerConnector {
   const TrainerConfig& config_;
   Session& session_;
   const std::vector<std::shared_ptr<Logger>>& loggers_;
+  std::vector<std::shared_ptr<QueuedLogger>> queues_;  // one for each of loggers_
   RunReport& report_;
   NamedValues new_metrics_;
 };

@@ -34,6 +34,18 @@ class ModuleInRun {
   DataModule& data_;
 };
 
+/// The loggers have the run's values when it ends.
+class DrainedLoggers {
+ public:
+  explicit DrainedLoggers(LoggerConnector& logging) : logging_(logging) {}
+  ~DrainedLoggers() { logging_.drain(); }
+  DrainedLoggers(const DrainedLoggers&) = delete;
+  DrainedLoggers& operator=(const DrainedLoggers&) = delete;
+
+ private:
+  LoggerConnector& logging_;
+};
+
 /// The Trainer knows its run.
 class CurrentRun {
  public:

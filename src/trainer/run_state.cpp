@@ -12,6 +12,7 @@
 #include "levin/core/trace_context.h"
 #include "levin/trainer/log_collection.h"
 #include "levin/trainer/module.h"
+#include "queued_logger.h"
 #include "run.h"
 
 namespace levin::detail {

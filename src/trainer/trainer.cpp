@@ -85,6 +85,7 @@ void Trainer::run(Stage stage, Module& module, DataModule& data, const std::func
   const RunScope scope(names, session_.progress().step);
   const NumericFlags flags(config_, stage);
   const WorkStream stream(session_.device());
+  const DrainedLoggers drained(*logging_);
   const FlightRecord::Phase phase(session_.flight(), stage_name(stage));
   session_.flight().set_step(session_.progress().step);
   try {
@@ -135,7 +136,7 @@ void Trainer::add_loggers(const std::filesystem::path& folder) {
 }
 
 void Trainer::finalize_loggers() {
-  for (const auto& logger : loggers_) logger->finalize();
+  for (const auto& logger : logging_->loggers()) logger->finalize();
 }
 
 void Trainer::fit(Module& module, DataModule& data, const LoadFrom& from) {

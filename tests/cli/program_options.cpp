@@ -194,8 +194,8 @@ BOOST_AUTO_TEST_CASE(later_wins) {
   const TemporaryFile first("trainer: {max_epochs: 3, strategy: {name: fsdp, prefetch: 7}}\nmodel:\n  hidden: 3\n");
   const TemporaryFile second("trainer:\n  max_epochs: 4\n  strategy:\n    bucket: 1 MiB\noptimizer: sgd\n# all of it a comment\nmodel:\n");
   const std::vector<std::string> environment{
-      "LEVIN_TRAINER__MAX_EPOCHS=2", "LEVIN_MODEL__ACTIVATION=tanh",        "LEVIN_CACHE=/x",         "HOME=/root",
-      "LEVIN_RUN_DIR=here",          "LEVIN_TRAINER__STRATEGY__PREFETCH=9", "LEVIN_MODEL__WIDTHS=[9]"};
+      "LEVIN_TRAINER__MAX_EPOCHS=2", "LEVIN_MODEL__ACTIVATION=tanh",        "LEVIN_CACHE=/x",          "HOME=/root",
+      "LEVIN_RUN_DIR=here",          "LEVIN_TRAINER__STRATEGY__PREFETCH=9", "LEVIN_MODEL__WIDTHS=[9]", "LEVIN_BUILD=/y"};
   Program program;
   program.parse({"fit"}, environment);
   BOOST_TEST(program.trainer.max_epochs == 2);
@@ -256,6 +256,27 @@ BOOST_AUTO_TEST_CASE(help_lists_every_option) {
     BOOST_TEST(end - start <= 120u);
     start = end + 1;
   }
+}
+
+// Of the choices the fields of what the same line and its files choose, even where another option is invalid.
+BOOST_AUTO_TEST_CASE(help_of_a_subcommand_shows_what_is_chosen) {
+  const auto shown = [](const std::vector<std::string>& words) { return in_one_line(Program().parse(words).text); };
+  const auto by_default = shown({"fit", "--help"});
+  BOOST_TEST(contains(by_default, "with --trainer.strategy ddp"));
+  BOOST_TEST(!contains(by_default, "with --trainer.strategy fsdp"));
+  BOOST_TEST(!contains(by_default, "with --trainer.callbacks early_stopping"));
+  BOOST_TEST(contains(by_default, "single, ddp, fsdp"));
+  BOOST_TEST(contains(by_default, "--trainer.max_epochs "));
+  const TemporaryFile file("trainer: {strategy: fsdp, callbacks: [early_stopping]}\n");
+  for (const auto& words : {std::vector<std::string>{"fit", "--help", "--config", file.path()},
+                            {"fit", "--config", file.path(), "--model.hidden", "many", "-h"}}) {
+    const auto chosen = shown(words);
+    BOOST_TEST(contains(chosen, "with --trainer.strategy fsdp"));
+    BOOST_TEST(!contains(chosen, "with --trainer.strategy ddp"));
+    BOOST_TEST(contains(chosen, "with --trainer.callbacks early_stopping"));
+  }
+  BOOST_TEST(contains(shown({"fit", "--help", "trainer"}), "with --trainer.strategy fsdp"));  // a group has all
+  BOOST_TEST(contains(shown({"--help", "fit"}), "with --trainer.strategy fsdp"));
 }
 
 BOOST_AUTO_TEST_CASE(bad_command_lines) {

@@ -68,8 +68,10 @@ BOOST_AUTO_TEST_CASE(a_cancelled_job_stays_cancelled) {
 BOOST_AUTO_TEST_CASE(the_batch_system_ends_a_job) {
   BOOST_TEST(decide_job_end(terminated(20), {}, slurm, {}).requeue);
   BOOST_TEST(decide_job_end(terminated(-5), {}, {.system = BatchSystem::pbs, .id = "1"}, {}).code == 75);
-  for (const auto fate : {JobFate::timed_out, JobFate::preempted})
+  for (const auto fate : {JobFate::timed_out, JobFate::preempted, JobFate::requeued})
     BOOST_TEST(decide_job_end(terminated(3000), {}, slurm, {.fate = fate}).code == 75);
+  const auto requeued = decide_job_end(terminated(3000), {}, slurm, {.fate = JobFate::requeued});
+  BOOST_TEST((!requeued.requeue && requeued.note.empty()));  // Slurm, or who asked it, has done so
   auto slow_save = terminated(500);
   slow_save.seconds_needed = 600;
   BOOST_TEST(decide_job_end(slow_save, {}, slurm, {}).code == 75);

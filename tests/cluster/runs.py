@@ -56,10 +56,13 @@ def last_step(folder):
     return int(last(folder).name.removeprefix("step="))
 
 
+def manifest(checkpoint):
+    return json.loads((checkpoint / "manifest.json").read_text())
+
+
 def state(folder):
     """Checksums of all that the newest checkpoint holds, by name; state/loop has the time that was spent in it."""
-    manifest = json.loads((last(folder) / "manifest.json").read_text())
-    return {each["name"]: each["blocks"] for each in manifest["datasets"] if each["name"] != "state/loop"}
+    return {each["name"]: each["blocks"] for each in manifest(last(folder))["datasets"] if each["name"] != "state/loop"}
 
 
 def check_same(one, other):

@@ -14,10 +14,12 @@ BOOST_AUTO_TEST_SUITE(cluster_scheduler_text)
 namespace {
 
 // As Slurm 22.05 prints it.
-std::string show_job(const std::string& state, const std::string& requeue = "1", const std::string& preempt_time = "None") {
-  return "JobId=2 JobName=JobState=COMPLETED Requeue=0 PreemptTime=now\n   UserId=root(0) GroupId=root(0) MCS_label=N/A\n   JobState=" +
-         state + " Reason=None Dependency=(null)\n   Requeue=" + requeue +
-         " Restarts=0 BatchFlag=1 Reboot=0 ExitCode=0:0\n   PreemptEligibleTime=2026-11-29T03:21:21 PreemptTime=" + preempt_time +
+std::string show_job(const std::string& state, const std::string& requeue = "1", const std::string& preempt_time = "None",
+                     const std::string& reason = "None", int restarts = 0) {
+  return "JobId=2 JobName=JobState=COMPLETED Reason=TimeLimit Restarts=9 Requeue=0 PreemptTime=now\n   UserId=root(0) GroupId=root(0) "
+         "MCS_label=N/A\n   JobState=" +
+         state + " Reason=" + reason + " Dependency=(null)\n   Requeue=" + requeue + " Restarts=" + std::to_string(restarts) +
+         " BatchFlag=1 Reboot=0 ExitCode=0:0\n   PreemptEligibleTime=2026-11-29T03:21:21 PreemptTime=" + preempt_time +
          "\n   Command=/tmp/Requeue=0 x.sh\n   Power=\n   \n";
 }
 
@@ -68,6 +70,13 @@ BOOST_AUTO_TEST_CASE(state_of_a_slurm_job) {
   BOOST_TEST(slurm_job_state(show_job("RUNNING", "1", "2026-11-29T03:30:00"))->preempted);
   BOOST_TEST(slurm_job_state(show_job("PREEMPTED"))->preempted);
   BOOST_TEST(slurm_job_state(show_job("CANCELLED"))->state == "CANCELLED");
+  BOOST_TEST(!running.timed_out);
+  BOOST_TEST(running.restarts == 0);
+  BOOST_TEST(slurm_job_state(show_job("COMPLETING", "1", "None", "TimeLimit"))->timed_out);  // as long as its processes run
+  BOOST_TEST(slurm_job_state(show_job("COMPLETING", "1", "None", "DeadLine"))->timed_out);
+  BOOST_TEST(slurm_job_state(show_job("TIMEOUT"))->timed_out);
+  BOOST_TEST(!slurm_job_state(show_job("COMPLETING"))->timed_out);
+  BOOST_TEST(slurm_job_state(show_job("COMPLETING", "1", "None", "None", 3))->restarts == 3);
   std::string interactive = show_job("RUNNING");
   interactive.replace(interactive.find("BatchFlag=1"), 11, "BatchFlag=0");
   BOOST_TEST(!slurm_job_state(interactive)->batch);

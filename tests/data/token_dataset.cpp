@@ -12,6 +12,7 @@
 
 #include "../checkpoint/checkpoint_sample.h"
 #include "levin/core/error.h"
+#include "levin/data/hdf5_array.h"
 #include "levin/data/token_file.h"
 #include "levin_test.h"
 

@@ -13,11 +13,13 @@
 #include <ATen/ops/zeros.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <mutex>
+#include <string_view>
 #include <utility>
 
 #include "levin/comm/communicator.h"
@@ -278,7 +280,12 @@ class DeviceCommunicator : public levin::Communicator {
 class HostMemory : public levin::Accelerator {
  public:
   std::string name() const override { return "host_memory"; }
-  int device_count() const override { return 1; }
+  // As many as a launcher names for CUDA.
+  int device_count() const override {
+    const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
+    const std::string_view names = visible ? visible : "";
+    return 1 + static_cast<int>(std::count(names.begin(), names.end(), ','));
+  }
   c10::Device device(int, int) const override { return the_device; }
   std::unique_ptr<levin::Communicator> communicator(const levin::MpiRuntime& runtime, const levin::CommunicatorOptions& options,
                                                     c10::Device) const override {

@@ -4,7 +4,6 @@
 #include <cstdlib>
 #include <fstream>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <sstream>
 #include <stdexcept>
 
@@ -23,6 +22,13 @@ std::string text_of(const std::filesystem::path& file) {
   std::stringstream text;
   text << std::ifstream(file).rdbuf();
   return text.str();
+}
+
+std::vector<nlohmann::json> json_lines_of(const std::filesystem::path& file) {
+  std::vector<nlohmann::json> objects;
+  std::istringstream lines(text_of(file));
+  for (std::string line; std::getline(lines, line);) objects.push_back(nlohmann::json::parse(line));
+  return objects;
 }
 
 std::vector<Event> read_events(const std::filesystem::path& folder) {

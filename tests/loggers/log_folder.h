@@ -1,6 +1,7 @@
 #pragma once
 // A folder for what loggers write, and what others read in it.
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,9 @@ class LogFolder {
 };
 
 std::string text_of(const std::filesystem::path& file);
+
+/// The objects of a file of JSON lines.
+std::vector<nlohmann::json> json_lines_of(const std::filesystem::path& file);
 
 /// An event as the real TensorBoard reads it.
 struct Event {

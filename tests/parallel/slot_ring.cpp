@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "../../src/parallel/flat_buffer.h"
+#include "../../src/parallel/group_factory.h"
 #include "levin/comm/communicator.h"
 #include "levin/core/error.h"
 #include "levin_test.h"
@@ -84,6 +85,31 @@ BOOST_AUTO_TEST_CASE(one_ring_for_each_size_unless_a_common_one_is_smaller) {
   BOOST_TEST(text({100, 100}, 3) == "2 of 100; ");
   BOOST_TEST(text({100, 110, 120, 130, 140}, 2) == "2 of 140; ");
   BOOST_TEST(text({100, 110, 120}, SIZE_MAX) == "1 of 100; 1 of 110; 1 of 120; ");
+}
+
+// The head has the first gradients of a backward, the embedding the last.
+BOOST_AUTO_TEST_CASE(gradients_outside_of_units_have_their_own_slot) {
+  const auto group = [](int unit, int64_t numel) {
+    levin::GroupLayout layout;
+    layout.unit = unit, layout.numel = numel;
+    return layout;
+  };
+  const std::vector<levin::GroupLayout> layout{group(0, 1000), group(1, 500), group(2, 500), group(3, 300), group(0, 2000)};
+  std::vector<levin::GroupSharding> sharding(layout.size());
+  for (size_t g = 0; g < layout.size(); g++) {
+    sharding[g].reducer = levin::GroupSharding::Reducer::sharded;
+    sharding[g].dtype = sharding[g].compute_dtype = sharding[g].reduce_dtype = at::kFloat;
+    if (layout[g].unit != 0) sharding[g].store = levin::GroupSharding::Store::sharded;
+  }
+  const auto text = [&](MemoryKind kind) {
+    const auto rings = levin::arena_rings(layout, sharding, kind, {2, 2});
+    std::string result;
+    for (const auto& [slot_bytes, slots] : rings.sizes) result += std::to_string(slots) + " of " + std::to_string(slot_bytes) + "; ";
+    for (const size_t ring : rings.of_group) result += ring == levin::ArenaRings::none ? "-" : std::to_string(ring);
+    return result;
+  };
+  BOOST_TEST(text(MemoryKind::gradients) == "1 of 4096; 1 of 8192; 2 of 2048; 02221");
+  BOOST_TEST(text(MemoryKind::parameters) == "2 of 2048; -000-");
 }
 
 // Forward and backward of six units, of which two are unsharded at a time, in three slots.

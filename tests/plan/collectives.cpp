@@ -279,9 +279,9 @@ BOOST_AUTO_TEST_CASE(a_plan_lists_what_ranks_without_shared_memory_start) {
         BOOST_TEST(recorded[step] == planned[step], boost::test_tools::per_element());
         BOOST_TEST((size == 1 || !recorded[step].empty()));
       }
-      // Slots of the arena included. A unit that moves out of its slot is not planned: the tenth.
+      // Slots of the arena included, and buffers that move out of theirs.
       const auto memory = levin::plan_memory(described, sharding, ranks, micro_batches).first.total(), peak = strategy->memory().peak();
-      BOOST_CHECK_MESSAGE(std::abs(static_cast<double>(memory - peak)) <= 0.1 * static_cast<double>(peak),
+      BOOST_CHECK_MESSAGE(std::abs(static_cast<double>(memory - peak)) <= 0.05 * static_cast<double>(peak),
                           name << (autocast_dtype ? ", mixed" : "") << ": planned " << memory << ", measured " << peak);
       world->barrier();
     }

@@ -1,6 +1,7 @@
 // The time of a training step of Levin's Trainer, on an MLP over 60000 x 784 floats, batch 64, AdamW, one thread a rank:
 //   step overhead            the Trainer with a CSV logger, and a raw LibTorch loop, in turn in one process
 //   step hooks               manual optimization and five callbacks that do nothing, and the Trainer without them, in turn
+//   step watched             with a job's stop sources and its watchdog, and without them, in turn in one training; on all ranks
 //   step single [CLIP]       epochs 2 and 3 of 784-16-10, with a CSV logger; Lightning's script does the same. CLIP: the largest norm of
 //                            the gradient
 //   step ddp WIDTH STEPS     784-WIDTH-WIDTH-10 on all ranks
@@ -26,18 +27,21 @@
 #include <string>
 #include <vector>
 
+#include "levin/cluster/job_watch.h"
+#include "levin/cluster/stop_signals.h"
+#include "levin/cluster/watchdog.h"
 #include "levin/core/number_text.h"
 #include "levin/data/tensor_dataset.h"
 #include "levin/loggers/csv_logger.h"
 #include "levin/trainer/callback.h"
 #include "levin/trainer/module.h"
 #include "levin/trainer/trainer.h"
+#include "timing.h"
 
 namespace {
 
+constexpr auto small_mlp = "MLP 784-16-10, batch 64";
 constexpr int64_t batch_size = 64, block_steps = 200, warm_up_steps = 600, pairs = 30;
-
-double now_us() { return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 /// 784-width-10, or 784-width-width-10.
 struct Net : torch::nn::Module {
@@ -148,23 +152,6 @@ struct InTurn : levin::Callback {
   std::vector<double> ours, theirs;
 };
 
-/// The time of the steps from `from` on.
-struct StepClock : levin::Callback {
-  explicit StepClock(int64_t from) : from(from) {}
-  void on_train_batch_end(const levin::Tensor&, const levin::Batch&, int64_t) override {
-    if (++steps == from) began = now_us();
-    ended = now_us();
-  }
-  double us_per_step() const { return (ended - began) / static_cast<double>(steps - from); }
-  int64_t from, steps = 0;
-  double began = 0, ended = 0;
-};
-
-double median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2), values.end());
-  return values[values.size() / 2];
-}
-
 levin::TrainerConfig quiet_config() {
   levin::TrainerConfig config;
   config.session.num_threads = 1;
@@ -181,18 +168,6 @@ struct Folder {
   std::string path;
 };
 
-/// One line of the table; `ratios` are those of ours to theirs.
-void print_pairs(const std::vector<double>& ours, const std::vector<double>& theirs) {
-  std::vector<double> ratios;
-  for (size_t i = 0; i < ours.size(); ++i) ratios.push_back(ours[i] / theirs[i]);
-  std::sort(ratios.begin(), ratios.end());
-  const size_t n = ratios.size();
-  fmt::print(
-      "{{\"case\": \"MLP 784-16-10, batch 64\", \"ours\": {:.3f}, \"peer\": {:.3f}, \"unit\": \"us/step\", "
-      "\"ratio\": [{:.4f}, {:.4f}, {:.4f}]}}\n",
-      median(ours), median(theirs), ratios[n / 4], ratios[n / 2], ratios[n * 3 / 4]);
-}
-
 void overhead(levin::MpiRuntime& mpi) {
   const Folder folder;
   auto config = quiet_config();
@@ -207,7 +182,7 @@ void overhead(levin::MpiRuntime& mpi) {
   trainer.fit(*model, data);
   for (auto* times : {&clock->ours, &clock->theirs})
     for (double& time : *times) time /= block_steps;
-  print_pairs(clock->ours, clock->theirs);
+  print_pairs(small_mlp, clock->ours, clock->theirs);
 }
 
 /// A training of one block after `before` steps; its time per step.
@@ -232,7 +207,47 @@ void hooks(levin::MpiRuntime& mpi) {
     const double by_hand = block<ByHand>(mpi, data, block_steps, idle), automatic = block<Classifier>(mpi, data, block_steps, {});
     if (pair >= 0) ours.push_back(by_hand), theirs.push_back(automatic);
   }
-  print_pairs(ours, theirs);
+  print_pairs(small_mlp, ours, theirs);
+}
+
+/// In every other block the training lives in a job: signals and the clock are looked at in each step, and a watchdog runs.
+struct InJob : levin::Callback {
+  InJob(levin::Trainer& trainer, levin::JobWatch& watch) : trainer(trainer), watch(watch) {
+    trainer.session().add_stop_source([this] { return watchdog ? this->watch.reason(1) : std::nullopt; });
+  }
+  void on_train_batch_end(const levin::Tensor&, const levin::Batch&, int64_t) override {
+    if (++steps % block_steps != 0) return;
+    const double time = now_us() - began;
+    if (steps > warm_up_steps) (watchdog ? ours : theirs).push_back(time / block_steps);
+    const bool next = !watchdog;
+    watchdog.reset();
+    const levin::WatchdogOptions options{
+        .hang_timeout = levin::JobConfig().hang_timeout, .folder = {}, .describe_stack = {}, .end_job = [](const std::string&) {}};
+    if (next) watchdog.emplace(options, trainer.session().communicator(), trainer.session().topology());
+    began = now_us();
+  }
+  levin::Trainer& trainer;
+  levin::JobWatch& watch;
+  std::optional<levin::Watchdog> watchdog;
+  int64_t steps = 0;
+  double began = 0;
+  std::vector<double> ours, theirs;
+};
+
+void watched(levin::MpiRuntime& mpi) {
+  auto config = quiet_config();
+  config.max_steps = warm_up_steps + 2 * pairs * block_steps;
+  levin::JobConfig job;
+  job.time_limit = levin::Seconds{1e6};
+  const levin::StopSignals signals(job.stop_signals);
+  levin::JobWatch watch(job, {}, mpi.rank(), std::chrono::steady_clock::now(), mpi.log());
+  levin::Trainer trainer(config, mpi);
+  const auto blocks = std::make_shared<InJob>(trainer, watch);
+  trainer.add_callback(blocks);
+  Data data(make_data());
+  trainer.fit(*trainer.build<Classifier>(16, false), data);
+  blocks->watchdog.reset();
+  if (mpi.rank() == 0) print_pairs(small_mlp, blocks->ours, blocks->theirs);
 }
 
 void single(levin::MpiRuntime& mpi, std::optional<double> clip) {
@@ -247,7 +262,7 @@ void single(levin::MpiRuntime& mpi, std::optional<double> clip) {
   const auto clock = std::make_shared<StepClock>((60000 + batch_size - 1) / batch_size);
   trainer.add_callback(clock);
   trainer.fit(*model, data);
-  fmt::print("{{\"case\": \"MLP 784-16-10, batch 64\", \"value\": {:.3f}, \"unit\": \"us/step\"}}\n", clock->us_per_step());
+  print_value(small_mlp, clock->us_per_step());
 }
 
 void wide(levin::MpiRuntime& world, levin::MpiRuntime& mpi, int64_t width, int64_t steps) {
@@ -262,9 +277,7 @@ void wide(levin::MpiRuntime& world, levin::MpiRuntime& mpi, int64_t width, int64
   trainer.fit(*model, data);
   double slowest = clock->us_per_step();
   levin::check_mpi(MPI_Allreduce(MPI_IN_PLACE, &slowest, 1, MPI_DOUBLE, MPI_MAX, world.communicator()), "MPI_Allreduce");
-  if (world.rank() == 0)
-    fmt::print("{{\"case\": \"MLP 784-{}-{}-10 on {} ranks\", \"value\": {:.3f}, \"unit\": \"us/step\"}}\n", width, width, world.size(),
-               slowest);
+  if (world.rank() == 0) print_value(fmt::format("MLP 784-{}-{}-10 on {} ranks", width, width, world.size()), slowest);
 }
 
 }  // namespace
@@ -277,13 +290,15 @@ int main(int argc, char** argv) {
     overhead(world);
   } else if (mode == "hooks") {
     hooks(world);
+  } else if (mode == "watched") {
+    watched(world);
   } else if (mode == "single") {
     single(world, argc > 2 ? std::optional(levin::parse_number<double>(argv[2]).value()) : std::nullopt);
   } else if ((mode == "ddp" || mode == "alone") && argc == 4) {
     levin::MpiRuntime self(MPI_COMM_SELF);
     wide(world, mode == "ddp" ? world : self, levin::parse_number<int64_t>(argv[2]).value(), levin::parse_number<int64_t>(argv[3]).value());
   } else {
-    fmt::print(stderr, "step overhead | hooks | single [CLIP] | ddp WIDTH STEPS | alone WIDTH STEPS\n");
+    fmt::print(stderr, "step overhead | hooks | watched | single [CLIP] | ddp WIDTH STEPS | alone WIDTH STEPS\n");
     return 78;
   }
 }

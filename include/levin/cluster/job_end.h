@@ -35,8 +35,8 @@ struct JobEnd {
   std::string note = {};  ///< why not 75, or why no requeue; for the user, empty: nothing to say
 };
 
-/// What the batch system says about a job that ends.
-enum class JobFate { unknown, running, cancelled, timed_out, preempted };
+/// What the batch system says about a job that ends. requeued: it has queued the job again itself.
+enum class JobFate { unknown, running, cancelled, timed_out, preempted, requeued };
 struct JobStatus {
   JobFate fate = JobFate::unknown;
   bool may_requeue = true;   ///< a batch job that the system lets restart

@@ -3,7 +3,7 @@
 #include <memory>
 
 #include "levin/data/dataset.h"
-#include "levin/data/hdf5_array.h"
+#include "levin/data/file_array.h"
 
 namespace levin {
 
@@ -13,14 +13,14 @@ class TokenDataset : public Dataset {
  public:
   /// Tokens [begin, end) of a one-dimensional integer array (uint8 to int64). DataError for fewer than context + 1 tokens or another
   /// shape or dtype.
-  TokenDataset(std::shared_ptr<const Hdf5Array> tokens, int64_t context, int64_t begin, int64_t end);
+  TokenDataset(std::shared_ptr<const FileArray> tokens, int64_t context, int64_t begin, int64_t end);
 
   /// Number of windows: (end - begin - 1) / context.
   int64_t size() const override { return (end_ - begin_ - 1) / context_; }
   void get(std::span<const int64_t> indices, Batch& into) const override;
 
  private:
-  std::shared_ptr<const Hdf5Array> tokens_;
+  std::shared_ptr<const FileArray> tokens_;
   int64_t context_, begin_, end_;
 };
 

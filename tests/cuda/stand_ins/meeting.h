@@ -20,7 +20,7 @@ struct Call {
 /// Where a call's buffers lie. The ranks' placements must be equal.
 struct Placement {
   int32_t input_registered = 0, output_registered = 0;
-  int64_t input_offset = -1, output_offset = -1;  // in a window, with the window's number in the upper bits; -1: in none
+  int64_t input_offset = -1, output_offset = -1;  // in the address space of windows; -1: in no window
 };
 
 struct Seat {

@@ -1,5 +1,6 @@
 // Collectives and messages: kernels that wait for the other ranks on a stream.
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -133,8 +134,10 @@ void run_messages(ncclComm* comm, std::vector<Message> messages) {
   });
 }
 
+constexpr int messages_kind = -2;  // of sends and receives
+
 // Puts a kernel on the stream.
-ncclResult_t start(ncclComm* comm, cudaStream_t stream, std::vector<Buffer> used, std::function<void()> kernel) {
+ncclResult_t start(ncclComm* comm, cudaStream_t stream, int kind, std::vector<Buffer> used, std::function<void()> kernel) {
   stand_in::random_delay(nccl_settings().delay_us);
   const int number = ++nccl_findings().calls;
   if (number == nccl_settings().fail_at) return ncclInternalError;
@@ -144,6 +147,7 @@ ncclResult_t start(ncclComm* comm, cudaStream_t stream, std::vector<Buffer> used
   for (const auto& [data, bytes] : used) stand_in::memory_in_use().add(data, bytes);
   comm->in_flight++;
   stand_in::launch(stream, [=] {
+    if (kind == nccl_settings().late_kind) std::this_thread::sleep_for(std::chrono::milliseconds(2));
     if (stand_in::take_slot(comm->aborted)) {
       if (breaks) comm->error = ncclRemoteError;
       hangs || breaks ? until_abort(comm) : kernel();
@@ -160,7 +164,7 @@ ncclResult_t collective(ncclComm* comm, const Call& call, const void* input, voi
   const size_t width = stand_in::element_bytes(static_cast<ncclDataType_t>(call.type));
   const std::vector<Buffer> used{{input, input_elements(comm, call) * width}, {output, output_elements(comm, call) * width}};
   const uint64_t number = comm->collectives + 1;
-  const auto code = start(comm, stream, used, [=] { run_collective(comm, number, call, input, output); });
+  const auto code = start(comm, stream, static_cast<int>(call.kind), used, [=] { run_collective(comm, number, call, input, output); });
   if (code == ncclSuccess) comm->collectives++;
   return code;
 }
@@ -179,7 +183,7 @@ ncclResult_t end_group() {
   if (messages.empty()) return ncclSuccess;
   std::vector<Buffer> used;
   for (const auto& message : messages) used.push_back({message.data, message.bytes});
-  return start(group.comm, group.stream, used, [comm = group.comm, messages] { run_messages(comm, messages); });
+  return start(group.comm, group.stream, messages_kind, used, [comm = group.comm, messages] { run_messages(comm, messages); });
 }
 
 ncclResult_t message(ncclComm* comm, bool sends, void* data, size_t bytes, int peer, cudaStream_t stream) {

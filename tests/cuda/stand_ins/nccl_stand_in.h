@@ -9,6 +9,8 @@ namespace stand_in {
 
 struct NcclSettings {
   std::atomic<int> slots = 8;           ///< collectives that the device runs at a time
+  std::atomic<int> late_kind = -1;      ///< collectives of this Call::Kind ask for a slot 2 ms late: a device starts kernels that are ready
+                                        ///< in any order
   std::atomic<int> delay_us = 0;        ///< of the host in every call: random, up to this
   std::atomic<int> fail_at = 0;         ///< call n returns an error; 0: none
   std::atomic<int> async_error_at = 0;  ///< call n sets an asynchronous error, and its kernel ends by an abort only

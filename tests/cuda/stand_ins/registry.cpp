@@ -1,6 +1,7 @@
 #include "registry.h"
 
 #include <algorithm>
+#include <map>
 
 namespace stand_in {
 namespace {
@@ -13,7 +14,19 @@ bool overlap(const std::byte* a, size_t a_bytes, const std::byte* b, size_t b_by
 
 void* Registry::add(const void* data, size_t bytes, bool window) {
   const std::lock_guard lock(mutex_);
-  return entries_.emplace_back(new Entry{bytes_of(data), bytes, window ? windows_++ : -1});
+  return entries_.emplace_back(new Entry{bytes_of(data), bytes, window ? free_address(static_cast<int64_t>(bytes)) : -1});
+}
+
+int64_t Registry::free_address(int64_t bytes) const {
+  std::map<int64_t, int64_t> taken;
+  for (const auto* entry : entries_)
+    if (entry->window >= 0) taken[entry->window] = entry->window + static_cast<int64_t>(entry->bytes);
+  int64_t address = 0;
+  for (const auto& [begin, end] : taken) {
+    if (address + bytes <= begin) break;
+    address = end;
+  }
+  return address;
 }
 
 bool Registry::remove(void* handle) {
@@ -31,7 +44,7 @@ Placement Registry::place(const void* input, size_t input_bytes, const void* out
     for (const auto* entry : entries_) {
       if (data < entry->data || data + bytes > entry->data + entry->bytes) continue;
       registered = 1;
-      if (entry->window >= 0) offset = entry->window << 40 | (data - entry->data);
+      if (entry->window >= 0) offset = entry->window + (data - entry->data);
     }
   };
   Placement placement;

@@ -14,7 +14,7 @@ class Registry {
   struct Entry {
     const std::byte* data;
     size_t bytes;
-    int64_t window;  ///< its number; -1: registered without one
+    int64_t window;  ///< its begin in the address space of windows; -1: registered without one
   };
   void* add(const void* data, size_t bytes, bool window);
   bool remove(void* handle);
@@ -22,9 +22,11 @@ class Registry {
   bool overlaps(const void* data, size_t bytes) const;
 
  private:
+  /// The first gap between windows: equal on ranks that have registered and freed the same windows in the same order.
+  int64_t free_address(int64_t bytes) const;
+
   mutable std::mutex mutex_;
   std::vector<Entry*> entries_;
-  int64_t windows_ = 0;
 };
 
 /// Memory of kernels that have not ended, over all communicators of the process.

@@ -1,6 +1,7 @@
 """What the peers' scripts share: the line they print, and the data and models that Levin's side has too."""
 import json
 import platform
+import time
 
 import torch
 from torch import nn
@@ -21,6 +22,21 @@ def mlp(*widths):
 def samples(count=60000):
     generator = torch.Generator().manual_seed(1)
     return torch.rand(count, 784, generator=generator), torch.randint(10, (count,), generator=generator)
+
+
+def report_ddp(case, step, warm_up, steps):
+    """Times step(number) on all ranks, and ends them; rank 0 reports, with their number for {} in `case`."""
+    import torch.distributed as dist
+    for number in range(warm_up):
+        step(number)
+    dist.barrier()
+    began = time.perf_counter()
+    for number in range(steps):
+        step(number)
+    dist.barrier()
+    if dist.get_rank() == 0:
+        report(case.format(dist.get_world_size()), 1e6 * (time.perf_counter() - began) / steps, "us/step")
+    dist.destroy_process_group()
 
 
 def median(values):

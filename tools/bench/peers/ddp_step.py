@@ -2,14 +2,13 @@
 memory. Started by torchrun, or by mpirun on several hosts: ddp_step.py WIDTH STEPS."""
 import os
 import sys
-import time
 
 import torch
 import torch.distributed as dist
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from common import mlp, report, samples
+from common import mlp, report_ddp, samples
 
 
 def main():
@@ -31,16 +30,7 @@ def main():
         optimizer.step()
         optimizer.zero_grad()
 
-    for number in range(steps // 4):
-        step(number)
-    dist.barrier()
-    began = time.perf_counter()
-    for number in range(steps):
-        step(number)
-    dist.barrier()
-    if dist.get_rank() == 0:
-        report(f"MLP 784-{width}-{width}-10 on {dist.get_world_size()} ranks", 1e6 * (time.perf_counter() - began) / steps, "us/step")
-    dist.destroy_process_group()
+    report_ddp(f"MLP 784-{width}-{width}-10 on {{}} ranks", step, steps // 4, steps)
 
 
 main()

@@ -1,5 +1,4 @@
 #pragma once
-#include <filesystem>
 #include <string>
 #include <string_view>
 
@@ -12,8 +11,6 @@ struct ForeignFormat {
 };
 
 /// Detects the format from the first 8 bytes of a file; empty for an unknown format.
-ForeignFormat foreign_file(std::string_view first_bytes);
-/// Detects a folder that has safetensors files and no manifest; empty for any other. `remedy` names the file if it is the only one.
-ForeignFormat foreign_folder(const std::filesystem::path& folder);
+ForeignFormat foreign_format(std::string_view first_bytes);
 
 }  // namespace levin::detail

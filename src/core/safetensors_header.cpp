@@ -4,10 +4,13 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "file.h"
+#include "foreign_format.h"
 #include "levin/core/error.h"
 #include "levin/core/text.h"
 
@@ -46,7 +49,7 @@ bool is_name(const std::string& name) { return first_bad_byte(name) == std::stri
 /// Converts each tensor as soon as it is parsed: a hostile header never holds more JSON in memory than one tensor.
 class Parser {
  public:
-  Parser(uint64_t data_bytes, const std::filesystem::path& path) : data_bytes_(data_bytes), path_(path) {}
+  Parser(uint64_t data_bytes, const std::filesystem::path& path, const char* tag) : data_bytes_(data_bytes), path_(path), tag_(tag) {}
 
   SafetensorsHeader parse(std::string_view text) {
     // The JSON parser would treat a zero byte as the end of the text. Python's safetensors refuses them, too.
@@ -67,13 +70,8 @@ class Parser {
   }
 
  private:
-  struct Found {
-    TensorEntry entry;
-    uint64_t begin, end;
-  };
-
   [[noreturn]] void refuse(const std::string& why, const std::string& remedy = SafetensorsHeader::corrupt) const {
-    throw DataError(fmt::format("{} {}", path_.string(), why), remedy, "checkpoint");
+    throw DataError(fmt::format("{} {}", path_.string(), why), remedy, tag_);
   }
 
   // Depth 1: the header; 2: a tensor or the metadata; 3: a list in a tensor.
@@ -122,7 +120,7 @@ class Parser {
   void take_tensor(const Json& object) {
     if (!is_name(name_) || name_.empty())
       refuse(fmt::format("has a tensor named {}; a name is one line of text", quote(name_)), "rename the tensor");
-    Found found{{name_, {}, {}}, 0, 0};
+    SafetensorsHeader::Entry entry{name_, {}, {}};
     const auto dtype = object.find("dtype");
     if (dtype == object.end() || !dtype->is_string()) refuse(fmt::format("has {} without a dtype", quote(name_)));
     const auto text = dtype->get<std::string>();
@@ -130,12 +128,11 @@ class Parser {
     if (known == dtypes.end())
       refuse(fmt::format("has {} of dtype {}, which Levin does not know", quote(name_), quote(text)),
              "convert it to another dtype, and save the file again");
-    found.entry.dtype = known->second;
+    entry.dtype = known->second;
     int64_t bytes = static_cast<int64_t>(c10::elementSize(known->second));
     for (const auto& size : list(object, "shape")) {
-      found.entry.shape.push_back(integer(size, "a size"));
-      if (__builtin_mul_overflow(bytes, found.entry.shape.back(), &bytes))
-        refuse(fmt::format("has {} with a size that overflows", quote(name_)));
+      entry.shape.push_back(integer(size, "a size"));
+      if (__builtin_mul_overflow(bytes, entry.shape.back(), &bytes)) refuse(fmt::format("has {} with a size that overflows", quote(name_)));
     }
     const auto& offsets = list(object, "data_offsets");
     if (offsets.size() != 2) refuse(fmt::format("has {} with {} offsets, not 2", quote(name_), offsets.size()));
@@ -143,23 +140,21 @@ class Parser {
     if (end < begin || static_cast<uint64_t>(end) > data_bytes_)
       refuse(fmt::format("has {} at bytes [{}, {}) of {} bytes of data", quote(name_), begin, end, data_bytes_));
     if (end - begin != bytes) refuse(fmt::format("has {} in {} bytes, but its shape and dtype need {}", quote(name_), end - begin, bytes));
-    found.begin = static_cast<uint64_t>(begin), found.end = static_cast<uint64_t>(end);
-    found_.push_back(std::move(found));
+    entry.offset = static_cast<uint64_t>(begin), entry.bytes = static_cast<uint64_t>(bytes);
+    header_.tensors.push_back(std::move(entry));
   }
 
   // Every byte belongs to exactly one tensor.
   SafetensorsHeader in_order() {
-    std::sort(found_.begin(), found_.end(), [](const Found& a, const Found& b) {
-      return std::tie(a.begin, a.end, a.entry.name) < std::tie(b.begin, b.end, b.entry.name);
-    });
+    using Entry = SafetensorsHeader::Entry;
+    auto& tensors = header_.tensors;
+    std::sort(tensors.begin(), tensors.end(),
+              [](const Entry& a, const Entry& b) { return std::tie(a.offset, a.bytes, a.name) < std::tie(b.offset, b.bytes, b.name); });
     uint64_t end = 0;
-    for (auto& found : found_) {
-      if (found.begin < end) refuse(fmt::format("has {} at byte {}, inside the tensor before it", quote(found.entry.name), found.begin));
-      if (found.begin > end)
-        refuse(fmt::format("has {} bytes before {} that belong to no tensor", found.begin - end, quote(found.entry.name)));
-      end = found.end;
-      header_.tensors.push_back(std::move(found.entry));
-      header_.offsets.push_back(found.begin);
+    for (const auto& [name, dtype, shape, offset, bytes] : tensors) {
+      if (offset < end) refuse(fmt::format("has {} at byte {}, inside the tensor before it", quote(name), offset));
+      if (offset > end) refuse(fmt::format("has {} bytes before {} that belong to no tensor", offset - end, quote(name)));
+      end = offset + bytes;
     }
     if (end != data_bytes_) refuse(fmt::format("has {} bytes at its end that belong to no tensor", data_bytes_ - end));
     return std::move(header_);
@@ -167,10 +162,10 @@ class Parser {
 
   uint64_t data_bytes_;
   const std::filesystem::path& path_;
+  const char* tag_;
   std::string name_;
   size_t items_ = 0;
   std::set<std::string> names_, members_;
-  std::vector<Found> found_;
   SafetensorsHeader header_;
 };
 
@@ -188,41 +183,63 @@ bool SafetensorsHeader::is_loaded(at::ScalarType dtype) {
   return !fp8 && !c10::isComplexType(dtype);
 }
 
-SafetensorsHeader SafetensorsHeader::from_text(std::string_view text, uint64_t data_bytes, const std::filesystem::path& path) {
-  return Parser(data_bytes, path).parse(text);
+std::string SafetensorsHeader::read_text(const File& file, const char* tag) {
+  const auto refuse = [&](const std::string& why, const std::string& remedy) {
+    throw DataError(fmt::format("{} {}", file.path().string(), why), remedy, tag);
+  };
+  const uint64_t size = file.size();
+  uint64_t length = 0;
+  if (size < sizeof length) refuse(fmt::format("has {} bytes, too few for a safetensors file", size), corrupt);
+  std::array<char, sizeof length> first{};
+  file.read_at(first.data(), first.size(), 0);
+  std::memcpy(&length, first.data(), sizeof length);
+  if (length > size - sizeof length || length > most_bytes)
+    if (const auto format = foreign_format({first.data(), first.size()}))
+      refuse(fmt::format("is {}, not a safetensors file", format.kind), format.remedy);
+  if (length > most_bytes)
+    refuse(fmt::format("is not a safetensors file: its header would have {} bytes, more than {}", length, most_bytes),
+           "give a safetensors file");
+  if (length > size - sizeof length) refuse(fmt::format("is truncated: it has {} bytes, its header has {}", size, length), corrupt);
+  std::string text(length, '\0');
+  file.read_at(text.data(), text.size(), sizeof length);
+  return text;
 }
 
-SafetensorsHeader SafetensorsHeader::for_tensors(std::vector<TensorEntry> tensors, std::map<std::string, std::string> metadata) {
-  const auto refuse = [](const std::string& why) { throw UsageError("checkpoint", why); };
+SafetensorsHeader SafetensorsHeader::from_text(std::string_view text, uint64_t data_bytes, const std::filesystem::path& path,
+                                               const char* tag) {
+  return Parser(data_bytes, path, tag).parse(text);
+}
+
+SafetensorsHeader SafetensorsHeader::for_tensors(std::vector<Entry> tensors, std::map<std::string, std::string> metadata, const char* tag) {
+  const auto refuse = [tag](const std::string& why) { throw UsageError(tag, why); };
   // By decreasing size of the elements, as Python's safetensors does: aligns every tensor.
-  std::sort(tensors.begin(), tensors.end(), [](const TensorEntry& a, const TensorEntry& b) {
+  std::sort(tensors.begin(), tensors.end(), [](const Entry& a, const Entry& b) {
     const auto size_a = c10::elementSize(a.dtype), size_b = c10::elementSize(b.dtype);
     return size_a != size_b ? size_a > size_b : a.name < b.name;
   });
-  SafetensorsHeader header{.tensors = std::move(tensors), .offsets = {}, .metadata = std::move(metadata)};
   std::set<std::string> names;
   uint64_t offset = 0;
-  for (const auto& tensor : header.tensors) {
+  for (auto& tensor : tensors) {
     if (tensor.name.empty() || tensor.name == metadata_name || !is_name(tensor.name))
       refuse(fmt::format("{} is not a valid name for a tensor of a safetensors file", quote(tensor.name)));
     if (!names.insert(tensor.name).second) refuse(fmt::format("{} is given twice", quote(tensor.name)));
     if (name_of(tensor.dtype).empty())
       refuse(fmt::format("{} has dtype {}, which safetensors does not support", quote(tensor.name), c10::toString(tensor.dtype)));
-    header.offsets.push_back(offset);
-    offset += static_cast<uint64_t>(tensor.bytes());
+    tensor.offset = offset;
+    tensor.bytes = c10::elementSize(tensor.dtype);
+    for (const auto size : tensor.shape) tensor.bytes *= static_cast<uint64_t>(size);
+    offset += tensor.bytes;
   }
-  return header;
+  return {.tensors = std::move(tensors), .metadata = std::move(metadata)};
 }
 
 std::string SafetensorsHeader::to_text() const {
   std::string text = "{";
   if (!metadata.empty()) text += fmt::format("\"{}\":{}", metadata_name, dump(Json(metadata)));
-  for (size_t i = 0; i < tensors.size(); i++) {
-    const auto& tensor = tensors[i];
+  for (const auto& tensor : tensors)
     text += fmt::format("{}{}:{{\"dtype\":\"{}\",\"shape\":[{}],\"data_offsets\":[{},{}]}}", text.size() > 1 ? "," : "",
-                        dump(Json(tensor.name)), name_of(tensor.dtype), fmt::join(tensor.shape, ","), offsets[i],
-                        offsets[i] + static_cast<uint64_t>(tensor.bytes()));
-  }
+                        dump(Json(tensor.name)), name_of(tensor.dtype), fmt::join(tensor.shape, ","), tensor.offset,
+                        tensor.offset + tensor.bytes);
   text += "}";
   text.resize((text.size() + 7) / 8 * 8, ' ');
   return text;

@@ -1,0 +1,106 @@
+#include "queued_logger.h"
+
+#include <exception>
+#include <utility>
+
+namespace levin {
+namespace {
+
+// A logger that hangs must not fill the memory.
+constexpr size_t most_calls = 100'000;
+
+}  // namespace
+
+QueuedLogger::QueuedLogger(std::shared_ptr<Logger> logger, Log log) : logger_(std::move(logger)), log_(std::move(log)) {}
+
+QueuedLogger::~QueuedLogger() {
+  if (!thread_.joinable()) return;
+  {
+    const std::lock_guard lock(mutex_);
+    ends_ = true;
+  }
+  posted_.notify_one();
+  thread_.join();
+}
+
+void QueuedLogger::log_metrics(const NamedValues& values, int64_t epoch, int64_t step) {
+  post([this, values, epoch, step] { logger_->log_metrics(values, epoch, step); });
+}
+
+void QueuedLogger::log_hyperparams(const std::string& yaml) {
+  post([this, yaml] { logger_->log_hyperparams(yaml); });
+}
+
+StateDict QueuedLogger::state_dict() {
+  drain();
+  StateDict state;
+  call([&] { state = logger_->state_dict(); });
+  return state;
+}
+
+void QueuedLogger::load_state_dict(const StateDict& state) {
+  drain();
+  if (!state.empty()) logger_->load_state_dict(state);
+}
+
+void QueuedLogger::begin_training(int64_t step) {
+  drain();
+  logger_->begin_training(step);
+}
+
+void QueuedLogger::finalize() {
+  drain();
+  call([&] { logger_->finalize(); });
+  if (failed_ > 1) log_.warning("[loggers] {} calls of a logger failed; its values are not complete", failed_);
+  if (dropped_ > 0) log_.warning("[loggers] {} calls were dropped: a logger was too slow", dropped_);
+  failed_ = dropped_ = 0;
+}
+
+void QueuedLogger::drain() {
+  std::unique_lock lock(mutex_);
+  served_.wait(lock, [&] { return calls_.empty() && !calling_; });
+}
+
+void QueuedLogger::post(std::function<void()> call) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (calls_.size() >= most_calls) {
+      dropped_++;
+      return;
+    }
+    calls_.push_back(std::move(call));
+    if (!thread_.joinable()) thread_ = std::thread([this] { serve(); });
+  }
+  posted_.notify_one();
+}
+
+void QueuedLogger::serve() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    posted_.wait(lock, [&] { return !calls_.empty() || ends_; });
+    if (calls_.empty()) return;
+    const auto next = std::move(calls_.front());
+    calls_.pop_front();
+    calling_ = true;
+    lock.unlock();
+    call(next);
+    lock.lock();
+    calling_ = false;
+    if (calls_.empty()) served_.notify_all();
+  }
+}
+
+// On the thread, or on the caller's while the thread waits.
+void QueuedLogger::call(const std::function<void()>& call) {
+  try {
+    call();
+    return;
+  } catch (const std::exception& error) {
+    last_error_ = error.what();
+  } catch (...) {
+    last_error_ = "an error of unknown type";
+  }
+  if (failed_++ == 0) log_.warning("{}; the training continues without what this logger cannot write", last_error_);
+}
+
+}  // namespace levin

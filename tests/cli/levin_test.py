@@ -1,0 +1,253 @@
+"""levin_test RUN_RANKS LEVIN FIXTURES GROUP: the program levin, with an exported model and with its C++ models, on files of each format."""
+import csv
+import gzip
+import os
+import re
+import struct
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import h5py
+import numpy
+from safetensors.numpy import save_file
+
+run_ranks, program, fixtures, group = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2]), Path(sys.argv[3]).resolve(), sys.argv[4]
+failures = []
+LIMIT = "60"  # seconds for one run, on a busy machine
+
+
+def check(what, good, found=""):
+    if not good:
+        failures.append(what)
+        print(f"{what}: {found}", flush=True)
+
+
+def levin(ranks, *words, status=0, said=(), environment=None):
+    process = subprocess.run([run_ranks, str(ranks), LIMIT, program, *map(str, words)], capture_output=True, text=True, errors="replace",
+                             env={**os.environ, **(environment or {})})
+    name = f"on {ranks}: {' '.join(map(str, words))[-200:]}"
+    check(f"status {process.returncode}, not {status}, {name}", process.returncode == status, process.stdout[-1500:] + process.stderr[-2500:])
+    text = process.stdout + process.stderr
+    for part in said:
+        check(f"not said: {part!r}, {name}", part in text, text[-2500:])
+    if status in (65, 78):
+        messages = re.findall(r"^(?:rank \d+ on \S+: )?\[[a-z]+\] (?!warning).*$", process.stderr, re.M)
+        check(f"{len(messages)} messages, {name}", len(messages) == 1, process.stderr[-2500:])
+    return process
+
+
+def values(folder, name):
+    with open(Path(folder) / "metrics.csv", newline="") as lines:
+        return [float(row["value"]) for row in csv.DictReader(lines) if row["name"] == name]
+
+
+def predictions(folder):
+    with h5py.File(Path(folder) / "predict" / "predictions.h5") as file:
+        return file["index"][()], file["prediction"][()]
+
+
+def samples(count, seed):
+    """What the fixture mlp.pt2 takes: x [n, 6] and label [n], 0 to 3."""
+    x = numpy.random.default_rng(seed).normal(size=(count, 6))
+    return x, x[:, :4].argmax(1)
+
+
+def idx(name, array, zipped=False):
+    code = {"uint8": 8, "int32": 12, "float32": 13, "float64": 14}[str(array.dtype)]
+    data = bytes([0, 0, code, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.astype(array.dtype.newbyteorder(">")).tobytes()
+    Path(name).write_bytes(gzip.compress(data) if zipped else data)
+
+
+def write_samples():
+    for part, count, seed in [("train", 60, 1), ("val", 21, 2), ("test", 23, 3)]:
+        x, label = samples(count, seed)
+        numpy.save(f"{part}_x.npy", x)
+        numpy.save(f"{part}_label.npy", label)
+        save_file({"x": x, "label": label}, f"{part}.safetensors")
+        with h5py.File(f"{part}.h5", "w") as file:
+            file["inputs/x"], file["label"] = x, label.astype("uint8")
+        idx(f"{part}_x.idx", x)
+        idx(f"{part}_label.idx.gz", label.astype("uint8"), zipped=True)
+        rows = [",".join(map(repr, map(float, row))) + f",{number},text" for row, number in zip(x, label)]
+        Path(f"{part}.csv").write_text("\n".join(["a,b,c,d,e,f,class,note", *rows]) + "\n")
+
+
+FORMATS = {
+    "npy": "train: {x: train_x.npy, label: train_label.npy}\n  val: {x: val_x.npy, label: val_label.npy}\n  test: {x: test_x.npy, label: test_label.npy}",
+    "safetensors": "train: train.safetensors\n  val: val.safetensors\n  test: test.safetensors\n  batch: {x: x, label: label}",
+    "hdf5": "train: train.h5\n  val: val.h5\n  test: test.h5\n  batch: {x: inputs/x, label: label}",
+    "idx": "train: {x: train_x.idx, label: train_label.idx.gz}\n  val: {x: val_x.idx, label: val_label.idx.gz}\n"
+           "  test: {x: test_x.idx, label: test_label.idx.gz}\n  dtype: {label: int64}",
+    "csv": "train: train.csv\n  val: val.csv\n  test: test.csv\n  batch: {x: [a, b, c, d, e, f], label: [class]}\n  dtype: {x: float64, label: int64}",
+}
+
+
+def config(format_, model, more=""):
+    text = f"""trainer: {{max_epochs: 4, precision: 64-true, log_every_n_steps: 1}}
+model: {{{model}}}
+data:
+  name: {format_}
+  {FORMATS[format_]}
+  global_batch_size: 8
+optimizer: {{name: adamw, lr: 0.02}}
+{more}"""
+    Path(f"{format_}.yaml").write_text(text)
+    return f"{format_}.yaml"
+
+
+EXPORTED = f"name: exported, file: {fixtures}/mlp.pt2, loss: loss, metrics: {{acc: 'accuracy(logits, label)'}}, predict: softmax(logits)"
+MLP = "name: mlp, inputs: 6, outputs: 4, hidden: [16], loss: 'cross_entropy(output, label)', metrics: {acc: 'accuracy(output, label)'}"
+
+
+def close(a, b):
+    return len(a) == len(b) > 0 and all(abs(x - y) < 1e-9 for x, y in zip(a, b))
+
+
+def trains():
+    write_samples()
+    # A model from Python, on one and two ranks: it learns, and predicts every sample once, in the file's order.
+    for ranks in (1, 2):
+        folder = f"exported{ranks}"
+        file = config("npy", EXPORTED, "lr_scheduler: {name: cosine}\n")
+        levin(ranks, "fit", "--config", file, "--run_dir", folder, said=["val_acc"])
+        losses = values(folder, "train_loss")
+        val_losses = values(folder, "val_loss")
+        check("it does not learn", len(losses) == 4 * 8 and sum(losses[-8:]) < 0.85 * sum(losses[:8]) and val_losses[-1] < val_losses[0],
+              (losses, val_losses))
+        levin(ranks, "test", "--config", file, "--run_dir", folder, "--ckpt_path", "last", said=["test_acc", "test_loss"])
+        levin(ranks, "predict", "--config", file, "--run_dir", folder, "--ckpt_path", "last")
+        index, rows = predictions(folder)
+        check("not every sample once, in order", list(index) == list(range(23)) and rows.shape == (23, 4), (index, rows.shape))
+        check("no probabilities", numpy.allclose(rows.sum(1), 1))
+        right = (rows.argmax(1) == numpy.load("test_label.npy")).mean()
+        check("predictions are not those of the test's accuracy", abs(right - values(f"{folder}/test", "test_acc")[-1]) < 1e-12, right)
+    # Its weights have Python's names.
+    with h5py.File(Path("exported1/checkpoints", Path("exported1/checkpoints/last").read_text().strip(), "state.h5")) as file:
+        names = set(file["model"])
+        check("not Python's names", {"input.weight", "norm.running_mean", "output.bias"} <= names, names)
+    # A model in C++, without BatchNorm: two ranks as one; stopped and resumed as unbroken.
+    file = config("npy", MLP)
+    for ranks in (1, 2):
+        levin(ranks, "fit", "--config", file, "--run_dir", f"mlp{ranks}")
+    check("two ranks learn otherwise", close(values("mlp1", "train_loss"), values("mlp2", "train_loss")), values("mlp1", "train_loss"))
+    levin(2, "fit", "--config", file, "--run_dir", "resumed", "--trainer.max_epochs", 2)
+    levin(2, "fit", "--config", file, "--run_dir", "resumed", "--trainer.max_epochs", 4, said=["resumes from"])
+    check("not as unbroken", values("resumed", "train_loss") == values("mlp2", "train_loss"))
+    # The same samples from a file of each format.
+    for format_ in FORMATS:
+        levin(1, "fit", "--config", config(format_, MLP), "--run_dir", f"in_{format_}", "--trainer.max_epochs", 1)
+        check(f"other samples from {format_}", close(values(f"in_{format_}", "train_loss"), values("mlp1", "train_loss")[:8]),
+              (values(f"in_{format_}", "train_loss"), values("mlp1", "train_loss")[:8]))
+
+
+SHORT = ["--trainer.max_steps", 3, "--trainer.limit_val_batches", 1, "--ckpt_path", "none"]
+
+
+def images():
+    """Bytes that data.shape and data.scale make images of, and the other C++ models."""
+    bytes_ = numpy.random.default_rng(1).integers(0, 256, size=(20, 8, 8), dtype="uint8")
+    labels = (bytes_.reshape(20, -1).mean(1) > 127).astype("uint8")
+    idx("images.idx.gz", bytes_, zipped=True)
+    idx("labels.idx", labels)
+    with h5py.File("images.h5", "w") as file:
+        file["image"], file["target"] = bytes_, bytes_[:, ::-1].astype("float32") / 255
+    shape = ["--data.shape", "{image: [1, 8, 8]}", "--data.scale", "{image: 0.00392156862745098}", "--data.val_samples", 5]
+    resnet = ["--model", "resnet", "--model.channels", 1, "--model.classes", 2, "--model.width", 4, "--model.blocks", "[1, 1]"]
+    idx_data = ["--data", "idx", "--data.train", "{image: images.idx.gz, label: labels.idx}", *shape]
+    levin(2, "fit", *resnet, *idx_data, *SHORT, "--trainer.strategy", "fsdp", "--trainer.activation_checkpointing", "units", said=["val_acc"])
+    h5 = ["--data", "hdf5", "--data.train", "images.h5", "--data.batch", "{image: image, target: target}", *shape]
+    h5[h5.index("--data.shape") + 1] = "{image: [1, 8, 8], target: [1, 8, 8]}"
+    levin(2, "fit", "--model", "unet", "--model.width", 4, "--model.depth", 2, *h5, *SHORT, "--run_dir", "unet")
+    h5[h5.index("--data.shape") + 1] = "{image: [1, 8, 8]}"
+    levin(1, "predict", "--model", "unet", "--model.width", 4, "--model.depth", 2, *h5, "--data.predict", "images.h5", "--run_dir", "unet",
+          "--ckpt_path", "none", "--data.predict_batch", "{image: image}")
+    index, rows = predictions("unet")
+    check("not all images", list(index) == list(range(20)) and rows.shape == (20, 64), rows.shape)
+    Path("text.txt").write_text("the cat sat on a mat and saw the moon rise " * 200)
+    tokens = ["--data", "tokens", "--data.files", "[text.txt]", "--data.cache", "cache", "--data.context", 16]
+    gpt = ["--model", "gpt", "--model.layers", 1, "--model.width", 16, "--model.heads", 2]
+    levin(2, "fit", *gpt, *tokens, *SHORT, said=["train_loss"])
+    numpy.save("tokens.npy", numpy.random.default_rng(1).integers(0, 11, 3000).astype("uint16"))
+    levin(1, "fit", "--model.file", fixtures / "gpt.pt2", "--data", "tokens", "--data.tokens", "tokens.npy", "--data.context", 6, *SHORT,
+          "--data.batch", "{tokens: input, targets: target}", "--data.val_part", 0.1, said=["train_loss"])
+
+
+def refused():
+    write_samples()
+    good = ["--config", config("npy", EXPORTED)]
+    for words, said in [
+        ([], ["model.file is empty"]),
+        (["--model", "mpl"], ['"mpl"', "did you mean mlp?"]),
+        (["--data", "hdf"], ['"hdf"', "did you mean hdf5?"]),
+        (["--model", "mlp"], ["model.inputs", "at least 1"]),
+        ([*good, "--model.loss", "cross_entropi(logits, label)"], ["model.loss", "did you mean cross_entropy?"]),
+        ([*good, "--model.loss", "cross_entropy(logit, label)"], ["model.loss", 'no output "logit"', "logits"]),
+        ([*good, "--model.loss", "cross_entropy(logits, lable)"], ["model.loss", '"lable"', "has: label, x"]),
+        ([*good, "--model.metrics", "{acc: 'acuracy(logits, label)'}"], ["model.metrics.acc", "did you mean accuracy?"]),
+        ([*good, "--model.units", "nothing.*"], ["nothing.*"]),
+        ([*good, "--model.units", "a,,b"], ["model.units", "empty pattern"]),
+        ([*good, "--model.rules", "[{pattern: '*.bia', weight_decay: 0}]"], ["*.bia"]),
+        ([*good, "--data.train", "{y: train_x.npy, label: train_label.npy}"], ['the exported model names "x"', "has: label, y"]),
+        ([*good, "--data.dtype", "{labels: int64}"], ["data.dtype", '"labels"', "name one of: label, x"]),
+        ([*good, "--data.scale", "{label: 2}", "--data.dtype", "{label: int64}"], ["data.scale or data.shift", '"label"']),
+        ([*good, "--data.val_samples", 5], ["data.val is given", "data.val_samples is 5"]),
+        ([*good, "--data.val", "{}", "--data.val_samples", 60], ["data.val_samples is 60, of 60"]),
+        ([*good, "--data", "csv"], ["data"]),
+        (["--model", "mlp", "--model.inputs", 6, "--data", "hdf5"], ["data.batch is empty"]),
+        (["--model", "mlp", "--model.inputs", 6, "--data", "npy"], ["data.train names no file"]),
+        (["--model", "mlp", "--model.inputs", 5, "--data", "npy", "--data.train", "{x: train_x.npy, y: train_x.npy}"], ["model.inputs is 5", "6 values"]),
+        (["--model", "mlp", "--model.inputs", 6, "--data", "tokens"], ["neither data.files nor data.tokens"]),
+    ]:
+        levin(1, "fit", *words, *SHORT, "--run_dir", "refused", status=78, said=said)
+    levin(2, "fit", *good, "--model.loss", "cross_entropy(logits, lable)", status=78, said=['"lable"'])
+    Path("cut.pt2").write_bytes((fixtures / "mlp.pt2").read_bytes()[:20000])
+    Path("cut.npy").write_bytes(Path("train_x.npy").read_bytes()[:-8])
+    for words, said in [
+        (["--model.file", "cut.pt2"], ["cut.pt2"]),
+        (["--model.file", "gone.pt2"], ["gone.pt2"]),
+        (["--data.train", "{x: cut.npy, label: train_label.npy}"], ["cut.npy", "bytes of values"]),
+        (["--data.train", "{x: gone.npy, label: train_label.npy}"], ["gone.npy"]),
+        (["--data.train", "{x: val_x.npy, label: train_label.npy}"], ["val_x.npy has 21 rows"]),
+        (["--data.shape", "{x: [7]}"], ['samples of "x" have the shape [6]', "[7]"]),
+        (["--data.dtype", "{x: int64}"], ['"x" has values that', "cannot hold"]),
+    ]:
+        levin(1, "fit", *good, *words, *SHORT, "--run_dir", "refused", status=65, said=said)
+
+
+def options():
+    write_samples()
+    names = "exported, mlp, resnet, unet, gpt"
+
+    def text(*words):
+        return " ".join(levin(1, *words).stdout.split())
+
+    short = text("fit", "--help")
+    check("components are not listed", names in short and "hdf5, safetensors, npy, idx, csv, tokens" in short, short[:3000])
+    check("options of the default model are missing", "--model.units " in short and "--model.file " in short)
+    check("options of other models", "--model.hidden " not in short and "--data.separator " not in short)
+    chosen = text("fit", "--model", "mlp", "--help", "--data", "csv")
+    check("not the chosen one's options", "--model.hidden " in chosen and "--data.separator " in chosen and "--model.units " not in chosen)
+    file = config("csv", MLP)
+    from_file = text("fit", "--config", file, "--help")
+    check("not what the file chooses", "--model.hidden " in from_file and "--optimizer.beta1 " in from_file and "--optimizer.alpha " not in from_file)
+    whole, of_model = text("--help"), text("--help", "model")
+    check("not all models", all(f"with --model {name}" in part for name in names.split(", ") for part in (whole, of_model)))
+    printed = levin(1, "--print_config", "--config", file).stdout
+    Path("printed.yaml").write_text(printed)
+    check("another config after a round trip", levin(1, "--print_config", "--config", "printed.yaml").stdout == printed and "name: mlp" in printed)
+    by_environment = levin(1, "--print_config", "--data", "npy", environment={"LEVIN_MODEL": "resnet", "LEVIN_MODEL__WIDTH": "7"}).stdout
+    check("not by environment", "name: resnet" in by_environment and "width: 7" in by_environment, by_environment[:2000])
+    context = levin(1, "--print_config", "--model", "gpt", "--data", "tokens", "--data.context", 48).stdout
+    check("the context is not linked", context.count("context: 48") == 1 and "context: 128" not in context)
+    for model in (MLP, EXPORTED):
+        planned = levin(1, "plan", "--config", config("npy", model), "--plan.nodes", 2, "--plan.devices_per_node", 2).stdout
+        check("no plan", "parameters; a rank computes" in planned and "fsdp" in planned, planned[:1500])
+
+
+with tempfile.TemporaryDirectory(prefix="levin_test.") as folder_:
+    os.chdir(folder_)
+    {"trains": trains, "images": images, "refused": refused, "options": options}[group]()
+    os.chdir("/")
+sys.exit(f"{len(failures)} failed" if failures else 0)

@@ -1,0 +1,210 @@
+#include "../../src/exported/interpreter.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/zeros.h>
+
+#include "graph_builder.h"
+#include "levin/core/error.h"
+#include "levin/core/tensor.h"
+#include "levin_test.h"
+
+namespace exported = levin::exported;
+using exported::Interpreter;
+using exported::Item;
+using exported::List;
+using exported::ListKind;
+using exported::Slot;
+using exported::ValueKind;
+using levin::Tensor;
+using levin::test::check_throws;
+using levin::test::GraphBuilder;
+
+BOOST_AUTO_TEST_SUITE(exported_interpreter)
+
+namespace {
+
+const std::string aten = "torch.ops.aten.", higher = "torch.ops.higher_order.";
+
+Tensor run(const GraphBuilder& builder, std::vector<c10::IValue> inputs) {
+  return Interpreter(builder.graph).call(std::move(inputs)).at(0).toTensor();
+}
+
+/// y = sin(x), as a graph of its own.
+std::shared_ptr<const exported::Graph> unary(const std::string& target) {
+  GraphBuilder inner;
+  inner.output(inner.node(aten + target, {{"self", inner.ref(inner.input("x"))}}));
+  return std::make_shared<exported::Graph>(inner.graph);
+}
+
+/// f(a, b) of two sizes.
+c10::IValue of_sizes(const std::string& target, c10::IValue a, c10::IValue b, ValueKind kind = ValueKind::integer) {
+  GraphBuilder builder;
+  const Slot first = builder.input("a", kind), second = builder.input("b", kind);
+  builder.output(builder.node(target, {{"", builder.ref(first)}, {"", builder.ref(second)}}, kind));
+  return Interpreter(builder.graph).call({std::move(a), std::move(b)}).at(0);
+}
+
+}  // namespace
+
+// Defaults, lists, numbers as tensors, and a value that is read twice by one node.
+BOOST_AUTO_TEST_CASE(arguments_are_passed_as_python_passes_them) {
+  GraphBuilder builder;
+  const Slot x = builder.input("x");
+  const Slot twice = builder.node(aten + "mul.Tensor", {{"self", builder.ref(x)}, {"other", builder.ref(x)}});
+  const Slot shifted =
+      builder.node(aten + "add.Tensor", {{"self", builder.ref(twice)}, {"other", Item(int64_t{1})}, {"alpha", Item(int64_t{2})}});
+  const Slot sum =
+      builder.node(aten + "sum.dim_IntList", {{"self", builder.ref(shifted)}, {"dim", List{ListKind::integers, {Item(int64_t{0})}}}});
+  builder.output(builder.node(aten + "stack.default", {{"tensors", List{ListKind::tensors, {builder.ref(sum), builder.ref(sum)}}}}));
+  const Tensor x_value = at::arange(6, at::kFloat).view({2, 3});
+  const Tensor found = run(builder, {x_value});
+  BOOST_TEST(at::equal(found[1], (x_value * x_value + 2).sum(0)));
+  BOOST_TEST((found.scalar_type() == at::kFloat));  // a number is no float64 tensor
+}
+
+BOOST_AUTO_TEST_CASE(sizes_are_computed_as_in_python) {
+  BOOST_TEST(of_sizes("_operator.floordiv", -7, 2).toInt() == -4);
+  BOOST_TEST(of_sizes("_operator.mod", -7, 2).toInt() == 1);
+  BOOST_TEST(of_sizes("_operator.truediv", 7, 2, ValueKind::floating).toDouble() == 3.5);
+  BOOST_TEST(of_sizes("_operator.pow", 3, 4).toInt() == 81);
+  BOOST_TEST(of_sizes("_operator.add", 3, 0.5, ValueKind::floating).toDouble() == 3.5);
+  BOOST_TEST(of_sizes("torch.sym_max", 3, 4).toInt() == 4);
+  BOOST_TEST(of_sizes("_operator.lt", 3, 4, ValueKind::boolean).toBool());
+  check_throws<levin::UsageError>([] { of_sizes("_operator.floordiv", 7, 0); }, {"divided by zero", "_operator.floordiv", "model.py:1"});
+  check_throws<levin::UsageError>([] { of_sizes("_operator.mod", 7, 0); }, {"divided by zero"});
+  check_throws<levin::UsageError>([] { of_sizes("_operator.mul", int64_t{1} << 62, 4); }, {"overflows"});
+  BOOST_TEST(of_sizes("_operator.mod", INT64_MIN, -1).toInt() == 0);
+  check_throws<levin::UsageError>([] { of_sizes("_operator.floordiv", INT64_MIN, -1); }, {"overflows"});
+}
+
+// view(x, [size(x, 0) * 2, -1])
+BOOST_AUTO_TEST_CASE(sizes_are_arguments) {
+  GraphBuilder builder;
+  const Slot x = builder.input("x");
+  const Slot size = builder.node(aten + "sym_size.int", {{"self", builder.ref(x)}, {"dim", Item(int64_t{0})}}, ValueKind::integer);
+  const Slot two = builder.node("_operator.mul", {{"", builder.ref(size)}, {"", Item(int64_t{2})}}, ValueKind::integer);
+  builder.output(builder.node(aten + "view.default",
+                              {{"self", builder.ref(x)}, {"size", List{ListKind::integers, {builder.ref(two), Item(int64_t{-1})}}}}));
+  for (const int64_t size_of_x : {2, 5}) BOOST_TEST(run(builder, {at::zeros({size_of_x, 4})}).sizes()[0] == 2 * size_of_x);
+  check_throws<levin::UsageError>([&] { run(builder, {at::zeros({3, 3})}); }, {"aten.view.default", "model.py:3: y = f(x)", "failed"});
+}
+
+BOOST_AUTO_TEST_CASE(what_may_not_run_is_refused_before_a_run) {
+  const auto refused = [](const std::string& target, const GraphBuilder::Named& arguments, const std::vector<std::string>& parts) {
+    GraphBuilder builder;
+    const Slot x = builder.input("x");
+    auto named = arguments;
+    for (auto& [name, content] : named)
+      if (const auto* item = std::get_if<Item>(&content); item && std::holds_alternative<exported::SlotRef>(*item))
+        content = builder.ref(x);
+    builder.node(target, named);
+    check_throws<levin::ConfigError>([&] { Interpreter interpreter(builder.graph); }, parts);
+  };
+  const Item x = exported::SlotRef{0};
+  refused(aten + "no_such_operator.default", {}, {"no operator aten::no_such_operator", "model.py:1"});
+  refused(aten + "relu.missing", {{"self", x}}, {"overload missing"});
+  refused(aten + "from_file.default", {{"filename", Item(std::string("/tmp/x"))}}, {"from_file", "may not run"});
+  refused(aten + "set_.source_Tensor", {{"self", x}, {"source", x}}, {"set_", "may not run"});
+  refused(aten + "add.out", {{"self", x}, {"other", x}, {"out", x}}, {"out="});
+  refused("torch.ops.c10d.barrier.default", {}, {"not one of PyTorch's own"});
+  refused("torch.ops.higher_order.while_loop", {}, {"while_loop", "not supported"});
+  refused("os.system", {{"", Item(std::string("true"))}}, {"os.system", "without Python"});
+  refused(aten + "relu.default", {{"self", x}, {"slope", Item(0.5)}}, {"no argument \"slope\""});
+  refused(aten + "relu.default", {}, {"argument \"self\" is missing"});
+  refused(aten + "relu.default", {{"self", Item(std::string("x"))}}, {"is a text", "Tensor"});
+  refused(aten + "sum.dim_IntList", {{"self", x}, {"dim", List{ListKind::tensors, {x}}}}, {"list"});
+}
+
+// A buffer that is changed in place and then assigned to itself has one new version: a backward may have saved it.
+BOOST_AUTO_TEST_CASE(buffers_are_changed_in_place) {
+  GraphBuilder builder;
+  const Slot buffer = builder.input("buffer"), x = builder.input("x");
+  const Slot sum = builder.node(aten + "add_.Tensor", {{"self", builder.ref(buffer)}, {"other", builder.ref(x)}});
+  builder.output(builder.node(aten + "copy_.default", {{"self", builder.ref(buffer)}, {"src", builder.ref(sum)}}));
+  const Tensor state = at::zeros({2});
+  const Interpreter interpreter(builder.graph, {{.slot = buffer, .tensor = state}});
+  const auto version = state._version();
+  interpreter.call({at::ones({2})});
+  interpreter.call({at::ones({2})});
+  BOOST_TEST(at::equal(state, at::full({2}, 2.)));
+  BOOST_TEST(state._version() == version + 2);
+}
+
+BOOST_AUTO_TEST_CASE(higher_order_operators) {
+  GraphBuilder builder;
+  const Slot x = builder.input("x");
+  const Slot positive = builder.input("positive");
+  const Slot frozen =
+      builder.node(higher + "wrap_with_set_grad_enabled", {{"", Item(false)}, {"", unary("exp.default")}, {"", builder.ref(x)}});
+  const Slot kept = builder.node(higher + "tag_activation_checkpoint", {{"", unary("sin.default")}, {"", builder.ref(x)}});
+  const Slot chosen = builder.node(higher + "cond", {{"", builder.ref(positive)},
+                                                     {"", unary("cos.default")},
+                                                     {"", unary("tan.default")},
+                                                     {"", List{ListKind::tensors, {builder.ref(x)}}}});
+  const Slot product = builder.node(aten + "mul.Tensor", {{"self", builder.ref(frozen)}, {"other", builder.ref(kept)}});
+  builder.output(builder.node(aten + "add.Tensor", {{"self", builder.ref(product)}, {"other", builder.ref(chosen)}}));
+  for (const bool condition : {true, false}) {
+    const Tensor x_value = at::arange(1, 4, at::kDouble).requires_grad_();
+    const Tensor found = run(builder, {x_value, at::full({}, condition, at::kBool)});
+    BOOST_TEST(at::allclose(found, x_value.exp() * x_value.sin() + (condition ? x_value.cos() : x_value.tan()), 1e-14, 1e-14));
+    found.sum().backward();
+    const Tensor last = condition ? -x_value.sin() : 1 / x_value.cos().square();
+    BOOST_TEST(at::allclose(x_value.grad(), x_value.exp() * x_value.cos() + last, 1e-13, 1e-13));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(autocast_regions) {
+  GraphBuilder inner;
+  const Slot a = inner.input("a");
+  inner.output(inner.node(aten + "matmul.default", {{"self", inner.ref(a)}, {"other", inner.ref(a)}}));
+  GraphBuilder builder;
+  const Slot x = builder.input("x");
+  builder.output(builder.node(higher + "wrap_with_autocast", {{"", Item(std::string("cpu"))},
+                                                              {"", Item(at::kBFloat16)},
+                                                              {"", Item(true)},
+                                                              {"", Item()},
+                                                              {"", std::make_shared<const exported::Graph>(inner.graph)},
+                                                              {"", builder.ref(x)}}));
+  BOOST_TEST((run(builder, {at::ones({2, 2})}).scalar_type() == at::kBFloat16));
+  BOOST_TEST((run(inner, {at::ones({2, 2})}).scalar_type() == at::kFloat));
+}
+
+// Dtypes that the graph names follow the module's where they are the exported parameters'; others stay.
+BOOST_AUTO_TEST_CASE(dtypes_and_constants_follow_the_placement) {
+  GraphBuilder builder;
+  const Slot constant = builder.input("constant"), x = builder.input("x");
+  const Slot made = builder.node(aten + "zeros.default", {{"size", List{ListKind::integers, {Item(int64_t{2})}}}});
+  builder.graph.values.back().meta = exported::TensorMeta{.dtype = at::kDouble, .sizes = {}, .device = "cpu"};
+  const Slot cast = builder.node(aten + "to.dtype", {{"self", builder.ref(x)}, {"dtype", Item(at::kDouble)}});
+  const Slot half = builder.node(aten + "to.dtype", {{"self", builder.ref(x)}, {"dtype", Item(at::kHalf)}});
+  for (const Slot slot : {constant, made, cast, half}) builder.output(slot);
+  Interpreter interpreter(builder.graph, {{.slot = constant, .tensor = at::ones({2}, at::kDouble), .constant = true}});
+  for (const auto dtype : {at::kDouble, at::kFloat, at::kBFloat16, at::kDouble}) {
+    interpreter.place({.dtype = dtype, .exported = {at::kDouble}});
+    const auto found = interpreter.call({at::ones({2}, dtype)});
+    for (size_t i = 0; i < 3; i++) BOOST_TEST((found[i].toTensor().scalar_type() == dtype));
+    BOOST_TEST((found[3].toTensor().scalar_type() == at::kHalf));
+  }
+}
+
+// A chain of n values of a megabyte each holds two of them at a time.
+BOOST_AUTO_TEST_CASE(values_are_released_after_their_last_use) {
+  GraphBuilder builder;
+  const Slot x = builder.input("x");
+  const Slot y = builder.node(aten + "sin.default", {{"self", builder.ref(x)}});
+  builder.output(builder.node(aten + "cos.default", {{"self", builder.ref(y)}}));
+  Tensor given = at::zeros({4});
+  const c10::weak_intrusive_ptr<c10::TensorImpl, c10::UndefinedTensorImpl> watched(given.getIntrusivePtr());
+  exported::Stack stack;
+  stack.emplace_back(std::move(given));
+  const Interpreter interpreter(builder.graph);
+  interpreter.call(std::move(stack));
+  BOOST_TEST(watched.expired());
+}
+
+BOOST_AUTO_TEST_SUITE_END()
