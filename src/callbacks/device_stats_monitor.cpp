@@ -83,7 +83,7 @@ void DeviceStatsMonitor::on_train_start() {
   if (device.is_cuda()) gpu_ = detail::NvmlDevice::open(device.index(), std::getenv("CUDA_VISIBLE_DEVICES"));
   before_ = HostCounters::now();
   wall_before_ = monotonic_seconds();
-  logged_step_ = -1;
+  logged_step_ = trainer().global_step();
 }
 
 void DeviceStatsMonitor::on_train_batch_end(const Tensor&, const Batch&, int64_t) {

@@ -35,7 +35,7 @@ void GradientNormMonitor::on_train_start() {
 // A shard may have replicas: a parameter's sum of powers over all ranks is divided by how many times its elements are held.
 void GradientNormMonitor::on_before_optimizer_step(std::string_view optimizer) {
   const int64_t step = trainer().global_step();
-  if ((step + 1) % *trainer().config().log_every_n_steps != 0) return;
+  if (optimizer.empty() || (step + 1) % *trainer().config().log_every_n_steps != 0) return;
   auto& session = trainer().session();
   const auto& parameters = session.strategy().parameters();
   std::map<std::string_view, size_t> index;

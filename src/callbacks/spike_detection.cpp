@@ -24,6 +24,7 @@ void SpikeDetection::setup(Stage) {
   window_.clear();
   last_ = 0;
   steps_ = rollbacks_ = 0;
+  suspects_.clear();
 }
 
 void SpikeDetection::on_train_start() {
@@ -92,11 +93,10 @@ void SpikeDetection::roll_back(double loss) {
                 "lower the learning rate, look at the data, or raise max_rollbacks");
   auto& checkpoints = trainer().checkpoints();
   checkpoints.finish();
-  std::vector<std::filesystem::path> passed_over;
   NewestCheckpoint good;
   if (!checkpoints.resumable_folders().empty()) do {
-      if (good.reader) passed_over.push_back(good.reader->path());
-      good = newest_checkpoint(checkpoints.resumable_folders(), session.communicator().cpu(), {}, passed_over);
+      if (good.reader) suspects_.push_back(good.reader->path());
+      good = newest_checkpoint(checkpoints.resumable_folders(), session.communicator().cpu(), {}, suspects_);
     } while (good.reader && good.reader->manifest().step > step - 2);
   if (!good.reader)
     throw Error(ExitCode::internal, "callbacks", fmt::format("{}, and no checkpoint two steps before it or earlier", what),

@@ -76,7 +76,7 @@ void StochasticWeightAveraging::on_train_epoch_start() {
   const int64_t epoch = trainer().current_epoch();
   if (epoch < start_epoch() || epoch <= averaged_epoch_) return;
   auto& session = trainer().session();
-  if (!averages()->started()) {
+  if (averaged_epoch_ < 0) {
     const double own = session.strategy().base_lr(), scheduled = session.learning_rate();
     rate_at_start_ = own > 0 ? scheduled / own : 1;
   }

@@ -12,7 +12,7 @@ namespace levin {
 WeightAveraging::WeightAveraging(const WeightAveragingConfig& config) : use_buffers_(config.use_buffers) {}
 
 void WeightAveraging::setup(Stage stage) {
-  n_averaged_ = latest_update_step_ = 0;
+  latest_update_step_ = 0;
   latest_update_epoch_ = -1;
   const auto& callbacks = trainer().callbacks();
   const auto averaging = std::count_if(callbacks.begin(), callbacks.end(), [](const auto& callback) {
@@ -35,8 +35,7 @@ void WeightAveraging::average(Tensor& average, const Tensor& current, int64_t n_
 }
 
 void WeightAveraging::update() {
-  averages_->update(trainer().session(), [this](Tensor& kept, const Tensor& current) { average(kept, current, n_averaged_); });
-  n_averaged_++;
+  averages_->update(trainer().session(), [this](Tensor& kept, const Tensor& current) { average(kept, current, n_averaged()); });
 }
 
 void WeightAveraging::on_train_batch_end(const Tensor&, const Batch&, int64_t) {
@@ -65,7 +64,6 @@ void WeightAveraging::on_train_end() { averages_->show(trainer().session()); }
 
 StateDict WeightAveraging::state_dict() const {
   StateDict state;
-  state.set("n_averaged", n_averaged_);
   state.set("latest_update_step", latest_update_step_);
   state.set("latest_update_epoch", latest_update_epoch_);
   return state;
@@ -73,7 +71,6 @@ StateDict WeightAveraging::state_dict() const {
 
 void WeightAveraging::load_state_dict(const StateDict& state) {
   if (!averages_ || !averages_->started()) return;  // the checkpoint has no averages yet
-  n_averaged_ = state.get<int64_t>("n_averaged");
   latest_update_step_ = state.get<int64_t>("latest_update_step");
   latest_update_epoch_ = state.get<int64_t>("latest_update_epoch");
 }

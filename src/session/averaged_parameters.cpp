@@ -43,17 +43,17 @@ std::vector<Tensor> tensors_of_slices(const std::vector<ParameterSlice>& slices)
 
 }  // namespace
 
-void AveragedParameters::take(Session& session) {
+void AveragedParameters::take(Session& session, int64_t updates) {
   const at::NoGradGuard no_grad;
   shards_ = copies_of(session.parameter_slices());
   buffers_ = copies_of(model_buffers(session.strategy()));
-  started_ = true;
+  updates_ = updates;
 }
 
 void AveragedParameters::take_buffers(Session& session) { buffers_ = copies_of(model_buffers(session.strategy())); }
 
 void AveragedParameters::update(Session& session, const Average& average) {
-  if (!started_) return take(session);
+  if (!started()) return take(session, 1);
   const at::NoGradGuard no_grad;
   const auto slices = session.parameter_slices();
   for (size_t i = 0; i < slices.size(); i++) average(shards_[i].slice, slices[i].slice);
@@ -66,10 +66,11 @@ void AveragedParameters::update(Session& session, const Average& average) {
     else
       kept.copy_(current);
   }
+  updates_++;
 }
 
 void AveragedParameters::show(Session& session) {
-  if (!started_ || shown_) return;
+  if (!started() || shown_) return;
   const at::NoGradGuard no_grad;
   hidden_shards_ = copies_of(session.parameter_slices());
   const auto buffers = model_buffers(session.strategy());

@@ -108,6 +108,10 @@ void StateWriter::add_model(bool weights_only) {
     other.name = (as_model ? current_prefix : average_prefix) + tensor.name.substr(model_prefix.size());
     add_state(other);
   }
+  if (!averages || !averages->started() || weights_only) return;
+  StateDict counts;
+  counts.set(averages_updates, averages->updates());
+  add(averages_state, counts);
 }
 
 void StateWriter::add_state(const StateTensor& tensor) {

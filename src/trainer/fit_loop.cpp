@@ -41,7 +41,7 @@ void FitLoop::set_lengths() {
 // Of the whole training; 0: unknown.
 int64_t FitLoop::total_steps() {
   int64_t steps = 0;
-  if (batches_<Run::unlimited&& * config_.max_epochs> 0) {
+  if (*config_.max_epochs > 0 && batches_ != Run::unlimited) {
     const auto steps_with = [](int64_t batches, int64_t accumulate) { return (batches + accumulate - 1) / accumulate; };
     const int64_t accumulate = run_.accumulate_grad_batches();
     if (!run_.schedules_accumulation()) {

@@ -4,6 +4,7 @@
 
 #include "folder_of_ranks.h"
 #include "levin/callbacks/model_checkpoint.h"
+#include "levin/callbacks/weight_averaging.h"
 #include "levin/core/error.h"
 #include "reference_toy.h"
 
@@ -29,15 +30,21 @@ struct Spiked : ReferenceToy {
 
 struct Trained {
   std::vector<double> values;
-  int64_t rollbacks, steps;
+  int64_t rollbacks, steps, n_averaged;
 };
 
-Trained train(const SpikeDetectionConfig& spikes, const levin::StrategyConfig& strategy, int64_t every, double offset = 1e3) {
+Trained train(const SpikeDetectionConfig& spikes, const levin::StrategyConfig& strategy, int64_t every, double offset = 1e3,
+              const std::shared_ptr<levin::WeightAveraging>& averaging = nullptr) {
   const FolderOfRanks folder;
   auto config = reference_config(3);
   config.session.strategy = strategy;
   ReferenceData data;
   levin::Trainer trainer(config, runtime());
+  int64_t n_averaged = 0;
+  if (averaging) {
+    trainer.add_callback(averaging);
+    trainer.on(levin::Event::train_end, [&] { n_averaged = averaging->n_averaged(); });
+  }
   const auto callback = std::make_shared<SpikeDetection>(spikes);
   trainer.add_callback(callback);
   if (every > 0)
@@ -46,7 +53,7 @@ Trained train(const SpikeDetectionConfig& spikes, const levin::StrategyConfig& s
   const auto module = trainer.build<Spiked>();
   module->offset = offset;
   trainer.fit(*module, data);
-  return {values_of(trainer.session()), callback->rollbacks(), trainer.global_step()};
+  return {values_of(trainer.session()), callback->rollbacks(), trainer.global_step(), n_averaged};
 }
 
 bool ends_with(const SpikeDetectionConfig& spikes, int64_t every, const std::string& words) {
@@ -77,6 +84,14 @@ BOOST_AUTO_TEST_CASE(a_spike_takes_the_training_back_to_the_last_good_checkpoint
   }
   const auto calm = train({}, levin::DDP{}, 1, 0);
   BOOST_TEST(calm.rollbacks == 0);
+}
+
+// Six updates, then the four of the checkpoint, then those of the six steps that follow.
+BOOST_AUTO_TEST_CASE(averages_go_back_with_the_training) {
+  const auto trained = train({}, levin::DDP{}, 1, std::nan(""), std::make_shared<levin::WeightAveraging>());
+  BOOST_TEST(trained.rollbacks == 1);
+  BOOST_TEST(trained.n_averaged == 10);
+  for (const double value : trained.values) BOOST_TEST(std::abs(value) < 10);
 }
 
 BOOST_AUTO_TEST_CASE(without_a_way_back_it_is_an_error) {

@@ -1,7 +1,9 @@
 #pragma once
 #include <cstdint>
 #include <deque>
+#include <filesystem>
 #include <optional>
+#include <vector>
 
 #include "levin/core/config.h"
 #include "levin/core/monitor_mode.h"
@@ -56,7 +58,8 @@ class SpikeDetection : public Callback {
   std::deque<double> window_;
   double last_ = 0;
   int64_t steps_ = 0, rollbacks_ = 0, last_step_ = -1;
-  double loss_sum_ = 0, weight_ = 0;  // of the step under way, on this rank
+  double loss_sum_ = 0, weight_ = 0;             // of the step under way, on this rank
+  std::vector<std::filesystem::path> suspects_;  // checkpoints made just before a spike
 };
 
 }  // namespace levin

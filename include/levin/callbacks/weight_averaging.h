@@ -37,8 +37,8 @@ class WeightAveraging : public Callback {
   StateDict state_dict() const override;
   void load_state_dict(const StateDict& state) override;
 
-  /// Updates so far.
-  int64_t n_averaged() const noexcept { return n_averaged_; }
+  /// Updates of the averages so far; 0 outside of a training.
+  int64_t n_averaged() const noexcept { return averages_ ? averages_->updates() : 0; }
 
  protected:
   /// Whether the average is updated after the step, or the epoch, of this number, which counts from 0; the other is null. The same on all
@@ -56,7 +56,6 @@ class WeightAveraging : public Callback {
  private:
   bool use_buffers_;
   std::shared_ptr<AveragedParameters> averages_;
-  int64_t n_averaged_ = 0;
   int64_t latest_update_step_ = 0, latest_update_epoch_ = -1;
 };
 

@@ -1,4 +1,5 @@
 #pragma once
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <string>
@@ -25,7 +26,9 @@ class AveragedParameters {
   /// those of the last update.
   AveragedParameters(bool as_model, bool buffers) : as_model_(as_model), average_buffers_(buffers) {}
 
-  bool started() const noexcept { return started_; }
+  /// Values in the averages so far.
+  int64_t updates() const noexcept { return updates_; }
+  bool started() const noexcept { return updates_ > 0; }
   bool as_model() const noexcept { return as_model_; }
   void set_as_model(bool as_model) noexcept { as_model_ = as_model; }
 
@@ -38,11 +41,11 @@ class AveragedParameters {
   bool shown() const noexcept { return shown_; }
   /// While shown: the averages of the buffers are what the model has now. Local.
   void take_buffers(Session& session);
-  /// The averages become the model's present parameters and buffers. Local.
-  void take(Session& session);
+  /// The averages, of this number of updates, become the model's present parameters and buffers. Local.
+  void take(Session& session, int64_t updates);
 
   void clear() noexcept {
-    started_ = shown_ = false;
+    updates_ = 0, shown_ = false;
     shards_.clear(), hidden_shards_.clear(), buffers_.clear(), hidden_buffers_.clear();
   }
 
@@ -54,7 +57,8 @@ class AveragedParameters {
   using Buffers = std::map<std::string, Tensor>;
   static StateTensor with_values(const StateTensor& saved, const std::vector<ParameterSlice>& shards, const Buffers& buffers);
 
-  bool as_model_, average_buffers_, started_ = false, shown_ = false;
+  bool as_model_, average_buffers_, shown_ = false;
+  int64_t updates_ = 0;
   std::vector<ParameterSlice> shards_, hidden_shards_;
   Buffers buffers_, hidden_buffers_;  // by the names in checkpoints, flattened
 };
