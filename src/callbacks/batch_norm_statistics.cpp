@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "levin/comm/host_values.h"
-#include "levin/data/stream_loader.h"
+#include "levin/data/loader.h"
 #include "levin/trainer/module.h"
 #include "levin/trainer/trainer.h"
 
@@ -39,17 +39,6 @@ std::vector<RunningStatistics> statistics_of(const Module& module) {
     add_statistics<torch::nn::BatchNorm1dImpl>(*part, all) || add_statistics<torch::nn::BatchNorm2dImpl>(*part, all) ||
         add_statistics<torch::nn::BatchNorm3dImpl>(*part, all);
   return all;
-}
-
-// As a training's.
-std::unique_ptr<Loader> training_loader(Trainer& trainer, const DataLoaderSpec& spec) {
-  const auto& mesh = trainer.session().mesh();
-  const LoaderPartition partition{.rank = mesh.data().index,
-                                  .world_size = mesh.data().size(),
-                                  .accumulate = trainer.config().accumulate_grad_batches,
-                                  .seed = trainer.session().seed()};
-  if (spec.stream) return std::make_unique<StreamLoader>(spec.stream, spec.options, partition, mesh.data_communicator());
-  return std::make_unique<DataLoader>(spec.dataset, spec.options, partition);
 }
 
 // The pass logs nothing.
@@ -100,7 +89,7 @@ void recompute_batch_norm(Trainer& trainer, Module& module) {
   const bool was_training = module.is_training();
   module.train();
 
-  const auto loader = training_loader(trainer, data.train_dataloader());
+  const auto loader = trainer.training_loader();
   loader->set_epoch(trainer.current_epoch());
   const int64_t most = most_batches(*loader, trainer.config().limit_train_batches);
   for (int64_t i = 0; i < most; i++) {

@@ -24,6 +24,7 @@
 
 namespace levin {
 
+class Loader;
 class LoggerConnector;
 class Run;
 
@@ -96,6 +97,9 @@ class Trainer {
   Checkpoints& checkpoints() noexcept { return checkpoints_; }
   /// The module of the current run (Lightning's name); null between runs.
   DataModule* datamodule() const noexcept;
+  /// For a hook that passes over the training data: this rank's batches, as the current epoch's steps have them; set_epoch comes first.
+  /// Calls train_dataloader. On all ranks. UsageError between runs.
+  std::unique_ptr<Loader> training_loader() const;
   /// Default folder of callbacks' files (Lightning's name); empty: none.
   const std::filesystem::path& default_root_dir() const noexcept { return default_root_dir_; }
   /// Resolved against the working directory of this call.
