@@ -7,6 +7,7 @@
 
 #include "levin/core/error.h"
 #include "levin/core/number_text.h"
+#include "levin/session/monitored_value.h"
 #include "levin/trainer/trainer.h"
 
 namespace levin {
@@ -60,18 +61,18 @@ void EarlyStopping::on_train_epoch_end() {
   const int64_t max_steps = trainer().config().max_steps;
   const auto [done, total] = trainer().batch_progress();
   if (max_steps >= 0 && trainer().global_step() >= max_steps && done != total) return;
-  if (at_epoch_end_) check();
+  if (at_epoch_end_) check(Interval::epoch);
 }
 
 void EarlyStopping::on_validation_end() {
-  if (!at_epoch_end_) check();
+  if (!at_epoch_end_) check(Interval::step);
 }
 
-void EarlyStopping::check() {
+void EarlyStopping::check(Interval newest) {
   if (!training_ || trainer().session().should_stop()) return;  // its end has a reason already
   auto& report = trainer().report();
   const auto& log = trainer().session().runtime().log();
-  const double* value = find_value(report.metrics, config_.monitor);
+  const double* value = find_monitored(report.metrics, config_.monitor, newest);
   if (!value) {
     const std::string known = names_of(report.metrics);
     const std::string message = fmt::format("early stopping monitors \"{}\", which was not logged", config_.monitor);

@@ -12,6 +12,7 @@
 #include "levin/core/error.h"
 #include "levin/core/number_text.h"
 #include "levin/core/text.h"
+#include "levin/session/monitored_value.h"
 #include "levin/trainer/trainer.h"
 
 namespace levin {
@@ -159,7 +160,7 @@ void ModelCheckpoint::on_train_batch_end(const Tensor&, const Batch&, int64_t) {
   if (!training_) return;
   const bool by_time = interval_ && trainer().session().checkpoint_wanted();
   const auto steps = config_.every_n_train_steps ? config_.every_n_train_steps->value : std::nullopt;
-  if (by_time || (steps && trainer().global_step() % *steps == 0)) request();
+  if (by_time || (steps && trainer().global_step() % *steps == 0)) request(Interval::step);
 }
 
 bool ModelCheckpoint::at_epoch_end() const {
@@ -179,16 +180,16 @@ bool ModelCheckpoint::epoch_was_cut_short() const {
 void ModelCheckpoint::check_names() {
   if (names_are_known_ || epoch_was_cut_short() || (trainer().validates() && !validated_)) return;
   names_are_known_ = true;
-  const auto& values = trainer().report().metrics;
+  const auto values = this->values(Interval::epoch);
   if (!config_.filename.empty()) full_name(config_, values, trainer().current_epoch(), trainer().global_step());
   if (config_.monitor && !find_value(values, *config_.monitor))
     throw ConfigError(fmt::format("ModelCheckpoint monitors \"{}\", which was not logged", *config_.monitor),
                       values.empty() ? "log it in validation_step" : "monitor one of those that were: " + names_of(values), "callbacks");
 }
 
-void ModelCheckpoint::at_an_epochs_validation() {
+void ModelCheckpoint::at_an_epochs_validation(Interval newest) {
   if (!training_ || by_steps_or_time()) return;
-  if ((trainer().current_epoch() + 1) % config_.every_n_epochs.value_or(1) == 0) request();
+  if ((trainer().current_epoch() + 1) % config_.every_n_epochs.value_or(1) == 0) request(newest);
 }
 
 void ModelCheckpoint::on_train_epoch_end() {
@@ -196,13 +197,13 @@ void ModelCheckpoint::on_train_epoch_end() {
   check_names();
   if (!at_epoch_end()) return;
   requested_step_ = -1;  // a run that was stopped after the epoch's last step has ended the epoch only now
-  at_an_epochs_validation();
+  at_an_epochs_validation(Interval::epoch);
 }
 
 void ModelCheckpoint::on_validation_end() {
   if (!training_) return;
   validated_ = true;
-  if (!at_epoch_end()) at_an_epochs_validation();
+  if (!at_epoch_end()) at_an_epochs_validation(Interval::step);
 }
 
 // Saves the steps since the last checkpoint and the reason for the end.
@@ -210,7 +211,7 @@ void ModelCheckpoint::on_train_end() {
   const bool ends = training_ && saves_the_end();
   if (ends) {
     requested_step_ = -1;
-    request();
+    request(Interval::epoch);
   }
   training_ = false;
 }
@@ -221,11 +222,26 @@ bool ModelCheckpoint::saves_the_end() const {
   return checkpoints.folder().empty() || checkpoints.folder() == folder_;
 }
 
-void ModelCheckpoint::request() {
+NamedValues ModelCheckpoint::values(Interval newest) const {
+  NamedValues values = trainer().report().metrics;
+  const auto add = [&](const std::string& name) {
+    if (find_value(values, name)) return;
+    if (const double* found = find_monitored(values, name, newest)) {
+      const double value = *found;
+      values.emplace_back(name, value);
+    }
+  };
+  if (config_.monitor) add(*config_.monitor);
+  for (const auto& part : parts_of(config_.filename))
+    if (part.field) add(part.field->key);
+  return values;
+}
+
+void ModelCheckpoint::request(Interval newest) {
   const int64_t step = trainer().global_step();
   if (std::exchange(requested_step_, step) == step) return;  // the step of an accumulation's next batches
   requested_at_ = Clock::now();
-  const auto& values = trainer().report().metrics;
+  const auto values = this->values(newest);
   const auto name = name_of(values, step);
   CheckpointRequest request{
       .folder = folder_, .name = name, .weights_only = config_.save_weights_only, .in_background = config_.in_background};

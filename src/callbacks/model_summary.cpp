@@ -1,10 +1,16 @@
 #include "levin/callbacks/model_summary.h"
 
+#include <ATen/record_function.h>
 #include <fmt/format.h>
+#include <torch/csrc/profiler/util.h>
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <vector>
 
+#include "levin/callbacks/throughput_monitor.h"
+#include "levin/core/memory.h"
 #include "levin/core/text.h"
 #include "levin/trainer/module.h"
 #include "levin/trainer/trainer.h"
@@ -32,11 +38,33 @@ int64_t numel(const torch::nn::Module& module) {
   return sum;
 }
 
+// Of the module's own parameters.
+std::string shapes_of(const torch::nn::Module& module) {
+  std::string text;
+  for (const auto& parameter : module.parameters(/*recurse=*/false))
+    text += fmt::format("{}[{}]", text.empty() ? "" : " ", fmt::join(parameter.sizes(), ", "));
+  return text;
+}
+
+std::string flops_text(double flops) {
+  const char* unit = "FLOP";
+  for (const char* next : {"kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP"})
+    if (flops >= 999.5) flops /= 1000, unit = next;
+  return fmt::format("{:.3g} {}", flops, unit);
+}
+
+// LibTorch calls an observer by a plain function.
+std::atomic<uint64_t>& observed_flops() {
+  static std::atomic<uint64_t> flops = 0;
+  return flops;
+}
+
 void add_rows(const torch::nn::Module& module, const std::string& prefix, int64_t depth, std::vector<std::vector<std::string>>& rows) {
   if (depth == 0) return;
   for (const auto& child : module.named_children()) {
     const std::string name = prefix + child.key();
-    rows.push_back({std::to_string(rows.size() - 1), name, short_name(child.value()->name()), count(numel(*child.value()))});
+    rows.push_back({std::to_string(rows.size() - 1), name, short_name(child.value()->name()), count(numel(*child.value())),
+                    shapes_of(*child.value())});
     add_rows(*child.value(), name + ".", depth - 1, rows);
   }
 }
@@ -44,15 +72,16 @@ void add_rows(const torch::nn::Module& module, const std::string& prefix, int64_
 }  // namespace
 
 std::string summarize(const Module& module, int64_t max_depth) {
-  std::vector<std::vector<std::string>> rows{{"", "Name", "Type", "Params"}};
+  std::vector<std::vector<std::string>> rows{{"", "Name", "Type", "Params", "Shapes"}};
   add_rows(module, "", max_depth, rows);
-  size_t width[4] = {};
+  std::array<size_t, 5> width{};
   for (const auto& row : rows)
-    for (size_t i = 0; i < 4; i++) width[i] = std::max(width[i], row[i].size());
+    for (size_t i = 0; i < width.size(); i++) width[i] = std::max(width[i], row[i].size());
   std::string table;
   for (const auto& row : rows) {
-    table += fmt::format("{:>{}} | {:<{}} | {:<{}} | {:>{}}\n", row[0], width[0], row[1], width[1], row[2], width[2], row[3], width[3]);
-    if (&row == &rows.front()) table += std::string(width[0] + width[1] + width[2] + width[3] + 9, '-') + "\n";
+    table += fmt::format("{:>{}} | {:<{}} | {:<{}} | {:>{}} | {}\n", row[0], width[0], row[1], width[1], row[2], width[2], row[3], width[3],
+                         row[4]);
+    if (&row == &rows.front()) table += std::string(width[0] + width[1] + width[2] + width[3] + width[4] + 12, '-') + "\n";
   }
   int64_t total = 0, trained = 0, bytes = 0;
   for (const auto& parameter : module.parameters()) {
@@ -68,11 +97,55 @@ ModelSummary::ModelSummary(const ModelSummaryConfig& config, Print print) : conf
   check_config(config_);
 }
 
+// Counts what LibTorch's profiler can count: matrix products, convolutions forward, sums and products.
+class ModelSummary::FlopCounter {
+ public:
+  FlopCounter() : before_(observed_flops()) {
+    const auto observe = [](const at::RecordFunction& function) -> std::unique_ptr<at::ObserverContext> {
+      observed_flops() += torch::profiler::impl::computeFlops(function.name(), torch::profiler::impl::saveExtraArgs(function));
+      return nullptr;
+    };
+    handle_ = at::addGlobalCallback(at::RecordFunctionCallback(+observe).needsInputs(true).scopes({at::RecordScope::FUNCTION}));
+  }
+  ~FlopCounter() { at::removeCallback(handle_); }
+  FlopCounter(const FlopCounter&) = delete;
+  FlopCounter& operator=(const FlopCounter&) = delete;
+  uint64_t flops() const { return observed_flops() - before_; }
+
+ private:
+  uint64_t before_;
+  at::CallbackHandle handle_ = 0;
+};
+
+ModelSummary::~ModelSummary() = default;
+
+void ModelSummary::print(const std::string& text) { print_ ? print_(text) : trainer().session().runtime().log().info("{}", text); }
+
 void ModelSummary::on_fit_start() {
   auto& session = trainer().session();
-  if (session.rank() != 0 || config_.max_depth == 0) return;
-  const std::string table = summarize(module(), config_.max_depth);
-  print_ ? print_(table) : session.runtime().log().info("{}", table);
+  counts_ = session.rank() == 0 && config_.max_depth != 0;
+  if (!counts_) return;
+  const auto& memory = session.strategy().memory();
+  print(fmt::format("{}\nthis rank holds {} of parameters, {} of gradients, {} of optimizer state", summarize(module(), config_.max_depth),
+                    bytes_text(memory.now(MemoryKind::parameters)), bytes_text(memory.now(MemoryKind::gradients)),
+                    bytes_text(memory.now(MemoryKind::optimizer))));
 }
+
+void ModelSummary::on_train_batch_start(const Batch& batch, int64_t) {
+  if (counts_ && !batch.padding()) counter_ = std::make_unique<FlopCounter>();
+}
+
+// Of the first micro-batch, with its step.
+void ModelSummary::on_train_batch_end(const Tensor&, const Batch& batch, int64_t) {
+  if (!counter_) return;
+  auto flops = static_cast<double>(counter_->flops());
+  counter_.reset();
+  counts_ = false;
+  if (const auto* counts = dynamic_cast<const CountsWork*>(&module()); counts && counts->flops_per_batch(batch) > 0)
+    flops = counts->flops_per_batch(batch);
+  if (flops > 0) print(fmt::format("a micro-batch of {} samples takes {}, forward and backward", batch.size(), flops_text(flops)));
+}
+
+void ModelSummary::on_exception(const std::string&) { counter_.reset(); }
 
 }  // namespace levin

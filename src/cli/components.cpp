@@ -1,13 +1,22 @@
 #include "components.h"
 
+#include "levin/callbacks/base_finetuning.h"
+#include "levin/callbacks/device_stats_monitor.h"
+#include "levin/callbacks/divergence_check.h"
 #include "levin/callbacks/early_stopping.h"
+#include "levin/callbacks/ema_weight_averaging.h"
+#include "levin/callbacks/gradient_accumulation_scheduler.h"
+#include "levin/callbacks/gradient_norm_monitor.h"
 #include "levin/callbacks/learning_rate_monitor.h"
 #include "levin/callbacks/model_checkpoint.h"
 #include "levin/callbacks/model_summary.h"
 #include "levin/callbacks/on_exception_checkpoint.h"
 #include "levin/callbacks/progress_bar.h"
+#include "levin/callbacks/spike_detection.h"
+#include "levin/callbacks/stochastic_weight_averaging.h"
 #include "levin/callbacks/throughput_monitor.h"
 #include "levin/callbacks/timer.h"
+#include "levin/callbacks/weight_averaging.h"
 #include "levin/core/error.h"
 #include "levin/loggers/csv_logger.h"
 #include "levin/loggers/json_logger.h"
@@ -30,14 +39,23 @@ void add_default(Trainer& trainer, bool enabled, const std::string& option, cons
 
 CallbackRegistry known_callbacks(const Program& program) {
   CallbackRegistry registry;
+  registry.add<BackboneFinetuning>();
+  registry.add<DeviceStatsMonitor>();
+  registry.add<DivergenceCheck>();
   registry.add<EarlyStopping>();
+  registry.add<EMAWeightAveraging>();
+  registry.add<GradientAccumulationScheduler>();
+  registry.add<GradientNormMonitor>();
   registry.add<LearningRateMonitor>();
   registry.add<ModelCheckpoint>();
   registry.add<OnExceptionCheckpoint>();
   registry.add<ModelSummary>();
   registry.add<ProgressBar>();
+  registry.add<SpikeDetection>();
+  registry.add<StochasticWeightAveraging>();
   registry.add<ThroughputMonitor>();
   registry.add<Timer>();
+  registry.add<WeightAveraging>();
   for (const auto& add : program.add_callbacks) add(registry);
   return registry;
 }

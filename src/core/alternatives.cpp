@@ -6,6 +6,17 @@
 #include "levin/core/text.h"
 
 namespace levin::detail {
+namespace {
+
+// EarlyStopping, the class that EarlyStoppingConfig configures, or AdamW, which is a config itself; empty: none.
+std::string class_name(const Alternative& alternative) {
+  const auto& type = alternative.type->name();
+  std::string name = type == "NoOptions" ? "" : unqualified(type);
+  if (name.ends_with("Config")) name.resize(name.size() - 6);
+  return name;
+}
+
+}  // namespace
 
 void check_alternative(const Alternative& alternative, const std::vector<Alternative>& others) {
   for (const auto& name : alternative.names)
@@ -34,6 +45,12 @@ size_t find_alternative(const std::vector<Alternative>& alternatives, const Conf
       if (name == value.text) return i;
       known.push_back(name);
     }
+  std::vector<size_t> of_class;
+  for (size_t i = 0; i < alternatives.size(); ++i) {
+    known.push_back(class_name(alternatives[i]));
+    if (!value.text.empty() && known.back() == value.text) of_class.push_back(i);
+  }
+  if (of_class.size() == 1) return of_class.front();
   const auto nearest = nearest_name(value.text, known);
   location.fail(value.source,
                 fmt::format("{} is unknown{}", quote(value.text), nearest.empty() ? "" : fmt::format(", did you mean {}?", nearest)),

@@ -62,6 +62,29 @@ std::vector<ParameterSlice> Strategy::parameter_slices() const {
   return slices;
 }
 
+void Strategy::assign_parameter_slices(const std::vector<Tensor>& values) {
+  auto& engine = *engine_;
+  const bool several = engine.communicator->size() > 1;
+  const at::NoGradGuard no_grad;
+  if (several) engine.communicator->barrier();  // others may still read a shared copy that is about to change
+  engine.schedule->reshard_all();
+  size_t next = 0;
+  for (auto& group : engine.groups) {
+    for (const auto& [parameter, range] : group.layout().parameters)
+      if (const Range mine = intersect(range, group.owned()); mine.size() > 0) {
+        const Tensor& assigned = values.at(next++);
+        if (group.trained()) group.store().values(mine).copy_(assigned);
+      }
+    group.shard_changed();
+  }
+  if (several) engine.communicator->barrier();
+  std::vector<Work> published;
+  for (auto& group : engine.groups)
+    if (group.trained()) published.push_back(group.store().publish());
+  for (auto& work : published) work.wait();
+  if (several) engine.communicator->barrier();
+}
+
 std::vector<NamedParameter> Strategy::Engine::current_buffers() const {
   const auto held = module.lock();
   if (!held) return buffers;

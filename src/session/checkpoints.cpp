@@ -19,6 +19,7 @@ namespace levin {
 namespace {
 
 void gather(detail::StateWriter& writer, Session& session, bool weights_only, const StateDict& loop, bool keep = false) {
+  if (keep && session.averages()) writer.keep_copies();  // the end of the epoch may change the averages, or show them
   writer.add_model(weights_only);
   if (weights_only) return;
   if (keep) writer.keep_copies();

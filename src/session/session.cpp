@@ -17,9 +17,16 @@
 #include "levin/optim/torch_optimizer.h"
 #include "levin/parallel/sharding_plan.h"
 #include "levin/plan/memory_check.h"
+#include "levin/session/monitored_value.h"
 
 namespace levin {
 namespace {
+
+// Of a value logged by step and by epoch, the part that the schedule counts in.
+const double* find_plateau_value(const NamedValues& values, const ReduceLROnPlateau& schedule) {
+  const double* value = find_value(values, schedule.monitor);
+  return value ? value : find_value(values, forked_name(schedule.monitor, schedule.interval));
+}
 
 // Before anything collective.
 const SessionConfig& checked(const SessionConfig& config) {
@@ -169,6 +176,7 @@ void Session::clip_gradients(size_t optimizer, std::optional<double> gradient_cl
 }
 
 double Session::scheduled(size_t optimizer, double lr) const {
+  if (rate_override_) return rate_override_(lr);
   const auto& schedule = specs_[optimizer].lr_scheduler;
   return schedule ? scheduled_lr(*schedule, lr, progress_, plateaus_[optimizer]) : lr;
 }
@@ -230,7 +238,7 @@ bool Session::monitors_steps() const {
 void Session::note_values(const NamedValues& values) {
   for (size_t i = 0; i < specs_.size(); i++)
     if (const auto* schedule = plateau_schedule(i))
-      if (const double* value = find_value(values, schedule->monitor)) plateaus_[i].waiting = *value;
+      if (const double* value = find_plateau_value(values, *schedule)) plateaus_[i].waiting = *value;
 }
 
 void Session::step_schedulers(Interval interval, const NamedValues* logged) {
@@ -240,7 +248,7 @@ void Session::step_schedulers(Interval interval, const NamedValues* logged) {
     if ((interval == Interval::step ? progress_.step : progress_.epoch) % schedule->frequency != 0) continue;
     if (const auto value = std::exchange(plateaus_[i].waiting, std::nullopt)) {
       plateaus_[i] = observe(*schedule, plateaus_[i], *value);
-    } else if (schedule->strict && logged && !find_value(*logged, schedule->monitor)) {
+    } else if (schedule->strict && logged && !find_plateau_value(*logged, *schedule)) {
       const std::string known = names_of(*logged);
       throw ConfigError(fmt::format("a plateau schedule monitors \"{}\", which was not logged", schedule->monitor),
                         known.empty() ? "log it" : "monitor one of those that were: " + known, "session");

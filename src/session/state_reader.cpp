@@ -5,6 +5,7 @@
 
 #include "levin/checkpoint/checkpoint_reader.h"
 #include "levin/core/error.h"
+#include "levin/session/averaged_parameters.h"
 #include "levin/session/load_from.h"
 #include "levin/session/session.h"
 #include "state_names.h"
@@ -20,18 +21,42 @@ std::string StateReader::path() const { return checkpoint_->path().string(); }
 
 // False, on all ranks, if the checkpoint is corrupt; the model then holds a mixture of old and new values.
 bool StateReader::load_tensors(bool weights_only, std::exception_ptr& corruption) {
-  auto available = checkpoint_->with_prefix("");
-  std::erase_if(available, [&](const auto& entry) {
-    return !entry.first.starts_with("model/") && (weights_only || !entry.first.starts_with("optimizer/"));
-  });
-  detail::define_buffers(session_.strategy(), available, "model/");
+  const auto all = checkpoint_->with_prefix("");
+  const auto has = [&](const std::string& prefix) {
+    const auto first = all.lower_bound(prefix);
+    return first != all.end() && first->first.starts_with(prefix);
+  };
+  // Of a training with averages, what it trained; an evaluation takes the model.
+  const std::string trained = !weights_only && has(detail::current_prefix) ? detail::current_prefix : detail::model_prefix;
+  const std::string averaged = trained == detail::current_prefix ? detail::model_prefix
+                               : has(detail::average_prefix)     ? detail::average_prefix
+                                                                 : std::string();
+  const auto model_of = [&](const std::string& prefix) {
+    std::map<std::string, const TensorEntry*> offered;
+    for (const auto& [name, entry] : all)
+      if (name.starts_with(prefix)) offered.emplace(detail::model_prefix + name.substr(prefix.size()), entry);
+    return offered;
+  };
+  auto available = model_of(trained);
+  if (!weights_only)
+    for (const auto& entry : all)
+      if (entry.first.starts_with("optimizer/")) available.insert(entry);
+  detail::define_buffers(session_.strategy(), available, detail::model_prefix);
   const TensorMatch match(session_.strategy().state(StateUse::load, weights_only), available, /*convert=*/false);
   if (const auto differences = match.differences(); !differences.empty()) {
     const auto message = fmt::format("{} does not fit the model; {}", path(), differences);
     if (from_.strict) throw DataError(message, "resume with the model that wrote it, or pass --ckpt_strict false", "checkpoint");
     if (session_.rank() == 0) session_.runtime().log().warning("[checkpoint] {}", message);
   }
+  if (auto* averages = session_.averages(); averages && !weights_only) averages->clear();
   try {
+    if (auto* averages = session_.averages(); averages && !weights_only && !averaged.empty()) {
+      const TensorMatch match_averages(session_.strategy().state(StateUse::load, /*weights_only=*/true), model_of(averaged),
+                                       /*convert=*/false);
+      checkpoint_->together([&] { match_averages.load(*checkpoint_); });
+      averages->take(session_, dict(detail::averages_state).get<int64_t>(detail::averages_updates));
+      session_.communicator().barrier();  // ranks of a node fill each other's shards
+    }
     checkpoint_->together([&] { match.load(*checkpoint_); });
   } catch (const DataError&) {
     corruption = std::current_exception();

@@ -6,6 +6,7 @@
 
 #include "levin/comm/host_values.h"
 #include "levin/core/error.h"
+#include "levin/session/averaged_parameters.h"
 #include "levin/session/session.h"
 #include "state_names.h"
 
@@ -94,10 +95,28 @@ void StateWriter::add(Stateful& stateful) {
 }
 
 void StateWriter::add_model(bool weights_only) {
+  const auto* averages = session_.averages();
   for (const auto& tensor : session_.strategy().state(StateUse::save, weights_only)) {
-    state_.tensors.push_back({tensor.name, tensor.dtype, tensor.shape});
-    for (const auto& part : tensor.parts) add_piece(tensor.name, part.slab, part.values);
+    if (!averages || !averages->started() || !tensor.name.starts_with(model_prefix)) {
+      add_state(tensor);
+      continue;
+    }
+    const bool as_model = averages->as_model();
+    auto other = as_model ? averages->current_of(tensor) : averages->average_of(tensor);
+    add_state(as_model ? averages->average_of(tensor) : averages->current_of(tensor));
+    if (weights_only) continue;
+    other.name = (as_model ? current_prefix : average_prefix) + tensor.name.substr(model_prefix.size());
+    add_state(other);
   }
+  if (!averages || !averages->started() || weights_only) return;
+  StateDict counts;
+  counts.set(averages_updates, averages->updates());
+  add(averages_state, counts);
+}
+
+void StateWriter::add_state(const StateTensor& tensor) {
+  state_.tensors.push_back({tensor.name, tensor.dtype, tensor.shape});
+  for (const auto& part : tensor.parts) add_piece(tensor.name, part.slab, part.values);
 }
 
 }  // namespace levin::detail

@@ -6,6 +6,7 @@
 #include "levin/checkpoint/checkpoint_state.h"
 #include "levin/core/tensor.h"
 #include "levin/device/host_staging.h"
+#include "levin/parallel/state_tensor.h"
 #include "levin/session/stateful.h"
 
 namespace levin {
@@ -20,7 +21,8 @@ namespace detail {
 ///     state/NAME           numbers, texts and booleans: JSON, rank 0's
 ///     NAME/KEY             tensors: rank 0's, EachRank as [ranks, ...], RankRows as [rows, ...] with NAME/KEY.ranks [ranks]
 ///
-/// next to model/NAME and optimizer/OPTIMIZER/STATE/NAME, whole tensors assembled from the shards of all ranks.
+/// next to model/NAME, with averages also current_model/NAME or average_model/NAME, and optimizer/OPTIMIZER/STATE/NAME, whole tensors
+/// assembled from the shards of all ranks.
 class StateWriter {
  public:
   /// `communicator` is for tensors in host memory, over the session's ranks.
@@ -35,6 +37,7 @@ class StateWriter {
   const CheckpointState& state() const noexcept { return state_; }
 
  private:
+  void add_state(const StateTensor& tensor);
   void add_from_rank_0(const std::string& name, const Tensor& tensor);
   void add_tensors_from_rank_0(const std::vector<std::pair<std::string, Tensor>>& tensors);
   void add_each_rank(const std::string& name, const Tensor& values);

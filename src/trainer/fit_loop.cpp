@@ -1,6 +1,7 @@
 #include "fit_loop.h"
 
 #include <algorithm>
+#include <map>
 
 #include "levin/comm/node_group.h"
 #include "levin/core/error.h"
@@ -35,13 +36,45 @@ void FitLoop::set_lengths() {
   if (validation_ && config_.check_val_every_n_epoch && val_every_ > batches_ && batches_ > 0)
     throw ConfigError(fmt::format("val_check_interval is {} batches, an epoch has {}", val_every_, batches_),
                       "give a smaller number, or a part of an epoch such as 0.5, or set check_val_every_n_epoch to null", "trainer");
-  auto& progress = session_.progress();
-  progress.total_epochs = std::max<int64_t>(0, *config_.max_epochs);
-  progress.total_steps = 0;
-  if ((batches_ < Run::unlimited) && (*config_.max_epochs > 0))
-    progress.total_steps = *config_.max_epochs * ((batches_ + config_.accumulate_grad_batches - 1) / config_.accumulate_grad_batches);
-  if (config_.max_steps >= 0)
-    progress.total_steps = progress.total_steps > 0 ? std::min(progress.total_steps, config_.max_steps) : config_.max_steps;
+}
+
+// Of the whole training; 0: unknown.
+int64_t FitLoop::total_steps() {
+  int64_t steps = 0;
+  if (*config_.max_epochs > 0 && batches_ != Run::unlimited) {
+    const auto steps_with = [](int64_t batches, int64_t accumulate) { return (batches + accumulate - 1) / accumulate; };
+    const int64_t accumulate = run_.accumulate_grad_batches();
+    if (!run_.schedules_accumulation()) {
+      steps = *config_.max_epochs * steps_with(batches_, accumulate);
+    } else {
+      std::map<int64_t, int64_t> steps_of;  // an epoch, by its accumulation
+      for (int64_t epoch = 0; epoch < *config_.max_epochs; epoch++) {
+        const int64_t scheduled = run_.accumulate_grad_batches_of(epoch);
+        const auto [known, is_new] = steps_of.emplace(scheduled, 0);
+        if (is_new) {
+          run_.set_accumulate_grad_batches(scheduled);
+          const auto loader = run_.make_loader(train_data_, /*training=*/true);
+          known->second = steps_with(Run::allowed_batches(config_.limit_train_batches, *loader, "limit_train_batches"), scheduled);
+        }
+        steps += known->second;
+      }
+      run_.set_accumulate_grad_batches(accumulate);
+    }
+  }
+  if (config_.max_steps >= 0) steps = steps > 0 ? std::min(steps, config_.max_steps) : config_.max_steps;
+  return steps;
+}
+
+// How many micro-batches make a step may change from epoch to epoch.
+void FitLoop::prepare_epoch(int64_t epoch) {
+  const int64_t accumulate = run_.accumulate_grad_batches_of(epoch);
+  const bool first = !loader_;
+  if (!first && accumulate == run_.accumulate_grad_batches()) return;
+  run_.set_accumulate_grad_batches(accumulate);
+  loader_ = run_.make_loader(train_data_, /*training=*/true);
+  batches_ = Run::allowed_batches(config_.limit_train_batches, *loader_, "limit_train_batches");
+  session_.scaling().expect_weight(static_cast<double>(loader_->step_samples()) / session_.mesh().data().size());
+  if (!first) set_lengths();
 }
 
 // Checked before the first step: otherwise a later resume would fail.
@@ -72,15 +105,16 @@ void FitLoop::run(const LoadFrom& from) {
   hooks_.call("on_fit_start", &Hooks::on_fit_start);
   if (!saved) sanity_check();  // it would change what resumes
   auto& data = run_.data();
-  loader_ = run_.make_loader(call_hook("train_dataloader", data, [&] { return data.train_dataloader(); }), /*training=*/true);
-  batches_ = Run::allowed_batches(config_.limit_train_batches, *loader_, "limit_train_batches");
+  train_data_ = call_hook("train_dataloader", data, [&] { return data.train_dataloader(); });
+  prepare_epoch(saved ? saved->loop().get<int64_t>("epoch") : session_.progress().epoch);
   if (batches_ == 0 && session_.rank() == 0)
     session_.runtime().log().warning("[trainer] {}: there is nothing to train",
                                      loader_->length() == 0 ? "the training data have no batches" : "limit_train_batches is 0");
   load_validation();
   run_.set_validates(validation_.has_value());
   set_lengths();
-  session_.scaling().expect_weight(static_cast<double>(loader_->step_samples()) / session_.mesh().data().size());
+  session_.progress().total_epochs = std::max<int64_t>(0, *config_.max_epochs);
+  session_.progress().total_steps = total_steps();
   module_.train();
   started_ = validated_ = std::chrono::steady_clock::now();
   if (saved) restore(*saved);
@@ -212,6 +246,7 @@ void FitLoop::run_epoch() {
   run_.end_train_epoch(logs_);
   session_.progress().epoch++;
   run_.report().epochs++;
+  prepare_epoch(session_.progress().epoch);  // before the state is saved
   if (!cut_short) step_schedulers(Interval::epoch);
   at_boundary();
 }

@@ -24,6 +24,8 @@ class FitLoop {
   void run(const LoadFrom& from = {});
 
  private:
+  void prepare_epoch(int64_t epoch);
+  int64_t total_steps();
   void load_validation();
   void sanity_check();
   void set_lengths();
@@ -65,6 +67,7 @@ class FitLoop {
   LogCollection logs_{/*training=*/true};
   detail::RunState run_state_;
   std::unique_ptr<TrainStep> step_;
+  DataLoaderSpec train_data_;
   std::unique_ptr<Loader> loader_;
   std::optional<EvaluationLoop> validation_;
   int64_t batches_ = 0;      // of an epoch at most, after limit_train_batches

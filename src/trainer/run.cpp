@@ -1,5 +1,7 @@
 #include "run.h"
 
+#include <algorithm>
+
 #include "levin/core/error.h"
 #include "levin/data/stream_loader.h"
 #include "levin/trainer/log_collection.h"
@@ -29,13 +31,25 @@ void Run::end_train_epoch(LogCollection& logs) {
   hooks_.call_monitors("on_train_epoch_end", &Hooks::on_train_epoch_end);
 }
 
+int64_t Run::accumulate_grad_batches_of(int64_t epoch) const {
+  for (const auto& callback : callbacks_)
+    if (const auto batches = callback->accumulate_grad_batches(epoch)) return *batches;
+  return config().accumulate_grad_batches;
+}
+
+bool Run::schedules_accumulation() const {
+  return std::any_of(callbacks_.begin(), callbacks_.end(),
+                     [](const auto& callback) { return callback->accumulate_grad_batches(0).has_value(); });
+}
+
 std::unique_ptr<Loader> Run::make_loader(const DataLoaderSpec& spec, bool training) {
   if (!spec.has_data()) throw ConfigError("no data to fit", "override the data module's train_dataloader", "trainer");
   const auto& mesh = session().mesh();
   const LoaderPartition partition{
       .rank = mesh.data().index,
       .world_size = mesh.data().size(),
-      .accumulate = config().accumulate_grad_batches,  // in evaluation, too: a part of a global batch fits in memory
+      .accumulate =
+          training ? accumulate_ : config().accumulate_grad_batches,  // in evaluation, too: a part of a global batch fits in memory
       .seed = session().seed()};
   if (!spec.parts.empty()) {
     if (!training) throw ConfigError("an evaluation has a combined loader", "return several loaders from val_dataloaders", "trainer");

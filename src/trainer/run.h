@@ -32,7 +32,8 @@ class Run {
   };
   static constexpr int64_t unlimited = std::numeric_limits<int64_t>::max();
 
-  Run(const Environment& environment, Module& module, DataModule& data) : environment_(environment), module_(module), data_(data) {}
+  Run(const Environment& environment, Module& module, DataModule& data)
+      : environment_(environment), module_(module), data_(data), accumulate_(environment.config.accumulate_grad_batches) {}
   Run(const Run&) = delete;
   Run& operator=(const Run&) = delete;
 
@@ -48,6 +49,13 @@ class Run {
   void set_callbacks(std::vector<std::shared_ptr<Callback>> callbacks);
   const std::vector<std::shared_ptr<Callback>>& callbacks() const noexcept { return callbacks_; }
   const HookList& hooks() const noexcept { return hooks_; }
+
+  /// Micro-batches of a step in the training's current epoch, and in any.
+  int64_t accumulate_grad_batches() const noexcept { return accumulate_; }
+  void set_accumulate_grad_batches(int64_t batches) noexcept { accumulate_ = batches; }
+  int64_t accumulate_grad_batches_of(int64_t epoch) const;
+  /// Whether a callback decides it.
+  bool schedules_accumulation() const;
 
   /// This rank's batches of a dataset or stream. ConfigError without data.
   std::unique_ptr<Loader> make_loader(const DataLoaderSpec& spec, bool training);
@@ -75,6 +83,7 @@ class Run {
   DataModule& data_;
   std::vector<std::shared_ptr<Callback>> callbacks_;
   HookList hooks_;
+  int64_t accumulate_;
   BatchProgress batch_progress_;
   bool validates_ = false;
   LogCollection* logs_ = nullptr;

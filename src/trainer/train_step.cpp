@@ -36,7 +36,7 @@ class AutomaticStep : public TrainStep {
       }
       hooks.call("on_before_backward", &Hooks::on_before_backward, loss);
       micro_batch_++;
-      last |= micro_batch_ == run_.config().accumulate_grad_batches;
+      last |= micro_batch_ == run_.accumulate_grad_batches();
       if (last) session_.expect_step();
       call_hook("backward", module_, batch, [&] { session_.backward(loss, module_.weight_of(batch)); });
       hooks.call("on_after_backward", &Hooks::on_after_backward);
@@ -73,6 +73,9 @@ class ManualStep : public TrainStep {
     if (const auto batches = run.config().accumulate_grad_batches; batches > 1)
       throw ConfigError(fmt::format("accumulate_grad_batches is {}, and the model optimizes manually", batches),
                         "let training_step take a step every N batches", "trainer");
+    if (run.schedules_accumulation())
+      throw ConfigError("a gradient accumulation scheduler, and the model optimizes manually",
+                        "leave it out, and let training_step take a step every N batches", "trainer");
   }
 
   Tensor run(const Batch& batch, bool /*last*/) override {

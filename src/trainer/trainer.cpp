@@ -13,6 +13,7 @@
 #include "levin/trainer/log_collection.h"
 #include "levin/trainer/module.h"
 #include "prepare_data.h"
+#include "queued_logger.h"
 #include "run.h"
 #include "run_guards.h"
 #include "run_state.h"
@@ -198,6 +199,12 @@ std::vector<Prediction> Trainer::predict(Module& module, DataModule& data, const
 const std::vector<std::shared_ptr<Callback>>& Trainer::callbacks() const noexcept { return run_ ? run_->callbacks() : callbacks_; }
 
 DataModule* Trainer::datamodule() const noexcept { return run_ ? &run_->data() : nullptr; }
+
+std::unique_ptr<Loader> Trainer::training_loader() const {
+  if (!run_) throw UsageError("trainer", "training_loader was called outside of a run", "call it in a hook");
+  auto& data = run_->data();
+  return run_->make_loader(call_hook("train_dataloader", data, [&] { return data.train_dataloader(); }), /*training=*/true);
+}
 
 BatchProgress Trainer::batch_progress() const noexcept { return run_ ? run_->batch_progress() : BatchProgress{}; }
 

@@ -134,6 +134,28 @@ BOOST_AUTO_TEST_CASE(a_metric_of_the_training_is_that_of_the_epoch_that_ends) {
   BOOST_TEST(callback->best_score() == 4);
 }
 
+BOOST_AUTO_TEST_CASE(a_metric_logged_by_step_and_epoch_is_found_by_its_plain_name) {
+  struct Both : Scripted {
+    using Scripted::Scripted;
+    levin::Tensor training_step(const levin::Batch& batch) override {
+      log("score", values[trained++ % 5], {.on_epoch = true});  // the same mean in each epoch, and the step values differ
+      return Scripted::training_step(batch);
+    }
+    void validation_step(const levin::Batch&) override {}
+    size_t trained = 0;
+  };
+  ToyData data;
+  for (const auto& [name, best] : {std::pair{"score", 3.0}, {"score_epoch", 3.0}, {"score_step", 5.0}}) {
+    levin::Trainer trainer({.max_epochs = 4, .log_every_n_steps = 1}, runtime());
+    const auto callback = std::make_shared<levin::EarlyStopping>(EarlyStoppingConfig{.monitor = name, .patience = 2});
+    trainer.add_callback(callback);
+    const auto module = trainer.build<Both>(std::vector<double>{1, 2, 3, 4, 5});
+    trainer.fit(*module, data);
+    BOOST_TEST(trainer.report().epochs == 3);
+    BOOST_TEST(callback->best_score() == best);
+  }
+}
+
 BOOST_AUTO_TEST_CASE(the_request_that_stops_the_training_gives_the_reason) {
   struct Ended : Scripted {
     using Scripted::Scripted;

@@ -102,6 +102,31 @@ BOOST_AUTO_TEST_CASE(a_program_without_the_command_line_resumes) {
   BOOST_TEST(values.size() == 2u);
 }
 
+// By steps a metric that is logged by step and by epoch is that of the step, at an epoch's end that of the epoch.
+BOOST_AUTO_TEST_CASE(a_metric_logged_by_step_and_epoch_is_monitored_by_its_plain_name) {
+  struct Both : Toy {
+    levin::Tensor training_step(const levin::Batch& batch) override {
+      log("score", static_cast<double>(trainer().global_step()), {.on_epoch = true});  // 0 to 4, on average 2
+      return Toy::training_step(batch);
+    }
+  };
+  for (const bool by_steps : {false, true}) {
+    const FolderOfRanks folder;
+    ModelCheckpointConfig config{.dirpath = folder.path, .filename = "{score:.1f}", .monitor = "score", .save_top_k = -1};
+    if (by_steps) config.every_n_train_steps = levin::AutoCount{4};
+    ToyData data;
+    levin::Trainer trainer({.max_epochs = 1, .log_every_n_steps = 1}, runtime());
+    trainer.add_callback(std::make_shared<ModelCheckpoint>(config));
+    const auto module = trainer.build<Both>();
+    trainer.fit(*module, data);
+    MPI_Barrier(runtime().communicator());
+    const auto found = levin::list_checkpoints(folder.path).checkpoints;
+    BOOST_REQUIRE(!found.empty());
+    BOOST_TEST(found.front().path.filename() == (by_steps ? "step=000004-score=3.0" : "step=000005-score=2.0"));
+    BOOST_TEST(found.front().manifest.fields.at("score") == (by_steps ? "3" : "2"));
+  }
+}
+
 // Between a file for each node and one file, on ranks of several hosts or of one.
 BOOST_AUTO_TEST_CASE(files_of_nodes_and_one_file) {
   const FolderOfRanks folder, other;

@@ -1,6 +1,9 @@
 #include "levin/callbacks/model_summary.h"
 
+#include <cstdlib>
+
 #include "../trainer/toy.h"
+#include "levin/callbacks/throughput_monitor.h"
 #include "levin_test.h"
 
 using namespace levin::test;
@@ -46,6 +49,7 @@ BOOST_AUTO_TEST_CASE(max_depth_is_how_deep_it_looks) {
   const auto lines = lines_with_bars(levin::summarize(nested, -1));
   BOOST_TEST(lines[3].find("outer.inner.net | Linear |") != std::string::npos, lines[3]);
   BOOST_TEST(lines[3].find("2 | ") != std::string::npos);
+  BOOST_TEST(lines[3].find("| [1, 4] [1]") != std::string::npos, lines[3]);
 }
 
 BOOST_AUTO_TEST_CASE(it_is_printed_before_the_training) {
@@ -57,7 +61,37 @@ BOOST_AUTO_TEST_CASE(it_is_printed_before_the_training) {
                                                                [&](const std::string& table) { printed += table; }));
     const auto module = trainer.build<Toy>();
     trainer.fit(*module, data);
-    BOOST_TEST((printed.find("5 parameters") != std::string::npos) == (depth == 1));
+    const auto has = [&](const char* part) { return printed.find(part) != std::string::npos; };
+    BOOST_TEST(has("5 parameters") == (depth == 1));
+    BOOST_TEST(has("this rank holds ") == (depth == 1));
+    BOOST_TEST(has("a micro-batch of 8 samples takes ") == (depth == 1), printed);
+  }
+}
+
+// A product of [8, 4] and [4, 1], and one for the gradient of the weight; sums and products add a little.
+BOOST_AUTO_TEST_CASE(operations_of_the_first_micro_batch_are_counted) {
+  for (const bool by_model : {false, true}) {
+    struct Counted : Toy, levin::CountsWork {
+      double flops_per_batch(const levin::Batch&) const override { return flops; }
+      double flops = 0;
+    };
+    std::string printed;
+    ToyData data;
+    levin::Trainer trainer({.max_epochs = 1}, runtime());
+    trainer.add_callback(
+        std::make_shared<levin::ModelSummary>(levin::ModelSummaryConfig{}, [&](const std::string& text) { printed = text; }));
+    const auto module = trainer.build<Counted>();
+    module->flops = by_model ? 2e9 : 0;
+    trainer.fit(*module, data);
+    const size_t takes = printed.find("takes ");
+    BOOST_REQUIRE_MESSAGE(takes != std::string::npos, printed);
+    const double flops = std::atof(printed.c_str() + takes + 6);
+    if (by_model) {
+      BOOST_TEST(printed.find("takes 2 GFLOP") != std::string::npos, printed);
+    } else {
+      BOOST_TEST(printed.find(" FLOP") != std::string::npos, printed);
+      BOOST_TEST((flops >= 128 && flops < 400), printed);
+    }
   }
 }
 

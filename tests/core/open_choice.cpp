@@ -124,6 +124,27 @@ BOOST_AUTO_TEST_CASE(components_are_made_by_name_in_order) {
   BOOST_TEST(Filled().tools(word("saw")).tools(word("null")).tools_text().empty());
 }
 
+BOOST_AUTO_TEST_CASE(the_name_of_a_class_is_accepted) {
+  BOOST_TEST(Filled().tools(list({word("Hammer"), word("Saw")})).tools_text() == "hammer 3, saw 10 of Ann");
+  BOOST_TEST(Filled().tools(map({{"name", word("Hammer")}, {"weight", word("5")}})).tools_text() == "hammer 5");
+  Filled filled;
+  filled.tools(word("hammer")).tools(map({{"Hammer", map({{"weight", word("7")}})}}));  // it is the same component
+  BOOST_TEST(filled.tools_text() == "hammer 7");
+  BOOST_TEST(levin::to_yaml_line(levin::write_config(filled.box)).find("name: hammer,") != std::string::npos);
+  refused(word("Hamer"), {"\"Hamer\" is unknown, did you mean hammer?"});
+  refused(word("NoOptions"), {"\"NoOptions\" is unknown"});  // a bell has no class of options
+  refused(word(""), {"is unknown"});
+  auto twins = a_users_job::registry();
+  twins.add<a_users_job::Saw>("second_saw");
+  Box box;
+  box.tools.offer(std::move(twins));
+  check_throws<ConfigError>(
+      [&] {
+        levin::read_config(box, map({{"tools", word("Saw")}}));
+      },
+      {"\"Saw\" is unknown", "hammer, saw, bell, second_saw"});
+}
+
 BOOST_AUTO_TEST_CASE(fields_are_set_by_name_or_number) {
   Filled filled;
   filled.tools(list({word("bell"), word("hammer")}));

@@ -5,6 +5,7 @@
 
 #include "levin/core/config.h"
 #include "levin/core/monitor_mode.h"
+#include "levin/optim/lr_schedules.h"
 #include "levin/trainer/callback.h"
 
 namespace levin {
@@ -67,7 +68,8 @@ class EarlyStopping : public Callback {
   const std::string& stopping_reason_message() const noexcept { return message_; }
 
  private:
-  void check();
+  /// `newest`: whether a value logged by step and by epoch is that of the step or of the epoch.
+  void check(Interval newest);
   /// The reason to stop at this value; empty: continue.
   std::string judge(double value);
   bool better(double value, double than) const noexcept;

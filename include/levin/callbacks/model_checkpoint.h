@@ -9,6 +9,7 @@
 #include "levin/core/auto_count.h"
 #include "levin/core/config.h"
 #include "levin/core/monitor_mode.h"
+#include "levin/optim/lr_schedules.h"
 #include "levin/trainer/callback.h"
 #include "levin/trainer/logger.h"
 
@@ -99,12 +100,14 @@ class ModelCheckpoint : public Callback {
   using Clock = std::chrono::steady_clock;
   bool at_epoch_end() const;
   bool by_steps_or_time() const noexcept { return config_.every_n_train_steps || config_.train_time_interval; }
-  void at_an_epochs_validation();
+  void at_an_epochs_validation(Interval newest);
   void check_names();
   std::string name_of(const NamedValues& values, int64_t step) const;
   bool epoch_was_cut_short() const;
   bool saves_the_end() const;
-  void request();
+  /// The newest value of each metric; one logged by step and by epoch is that of `newest` under its plain name.
+  NamedValues values(Interval newest) const;
+  void request(Interval newest);
   void committed(const SaveReport& report);
 
   ModelCheckpointConfig config_;

@@ -17,7 +17,7 @@ struct CSVLoggerConfig {
 LEVIN_CONFIG(CSVLoggerConfig, (save_dir, "folder of metrics.csv; empty: the run's"),
              (prefix, "put before the names of the values, with a - between; empty: none"),
              (flush_interval, "longest time until a written value is in the file", at_least(Seconds{0})))
-LEVIN_CHOICE(CSVLoggerConfig, "csv", "CSVLogger")
+LEVIN_CHOICE(CSVLoggerConfig, "csv")
 
 /// metrics.csv with the columns step, epoch, name, value: a line a value, so that a new metric needs no new column. Lines in
 /// metrics.abandoned.csv have the time of the move in front. IoError when a file cannot be written.

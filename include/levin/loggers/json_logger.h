@@ -16,7 +16,7 @@ struct JSONLoggerConfig {
 LEVIN_CONFIG(JSONLoggerConfig, (save_dir, "folder of metrics.jsonl; empty: the run's"),
              (prefix, "put before the names of the values, with a - between; empty: none"),
              (flush_interval, "longest time until a written value is in the file", at_least(Seconds{0})))
-LEVIN_CHOICE(JSONLoggerConfig, "json", "JSONLogger")
+LEVIN_CHOICE(JSONLoggerConfig, "json")
 
 /// metrics.jsonl: an object a line, {"step":99,"epoch":1,"time":1700000000.5,"train_loss":0.25}, `time` in seconds since 1970 (UTC). NaN
 /// and infinities are the strings "NaN", "Infinity" and "-Infinity". A metric that is itself named step, epoch or time is "metrics/NAME".

@@ -30,7 +30,7 @@ LEVIN_CONFIG(WandbLoggerConfig, (project, "project of Weights & Biases"), (entit
              (run_name, "name of the run; empty: the run directory's"), (group, "group of the run; empty: none"), (tags, "tags of the run"),
              (prefix, "put before the names of the values, with a - between; empty: none"),
              (save_dir, "folder of spool/; empty: the run's"))
-LEVIN_CHOICE(WandbLoggerConfig, "wandb", "WandbLogger")
+LEVIN_CHOICE(WandbLoggerConfig, "wandb")
 
 struct MLFlowLoggerConfig {
   std::string experiment_name = "levin";
@@ -43,7 +43,7 @@ LEVIN_CONFIG(MLFlowLoggerConfig, (experiment_name, "experiment of MLflow"), (run
              (tracking_uri, "server that levin-sync uploads to; empty: MLFLOW_TRACKING_URI where it runs"),
              (prefix, "put before the names of the values, with a - between; empty: none"),
              (save_dir, "folder of spool/; empty: the run's"))
-LEVIN_CHOICE(MLFlowLoggerConfig, "mlflow", "MLFlowLogger")
+LEVIN_CHOICE(MLFlowLoggerConfig, "mlflow")
 
 struct CometLoggerConfig {
   std::string project = "levin";
@@ -57,7 +57,7 @@ LEVIN_CONFIG(CometLoggerConfig, (project, "project of Comet"), (workspace, "work
              (run_name, "name of the experiment; empty: the run directory's"), (tags, "tags of the experiment"),
              (prefix, "put before the names of the values, with a - between; empty: none"),
              (save_dir, "folder of spool/; empty: the run's"))
-LEVIN_CHOICE(CometLoggerConfig, "comet", "CometLogger")
+LEVIN_CHOICE(CometLoggerConfig, "comet")
 
 struct NeptuneLoggerConfig {
   std::string project = {};
@@ -70,7 +70,7 @@ LEVIN_CONFIG(NeptuneLoggerConfig, (project, "project of Neptune, WORKSPACE/NAME;
              (run_name, "name of the run; empty: the run directory's"), (tags, "tags of the run"),
              (prefix, "put before the names of the values, with a - between; empty: none"),
              (save_dir, "folder of spool/; empty: the run's"))
-LEVIN_CHOICE(NeptuneLoggerConfig, "neptune", "NeptuneLogger")
+LEVIN_CHOICE(NeptuneLoggerConfig, "neptune")
 
 /// A logger that spools for a service; see tools/levin_sync. A run that resumes continues its spool, and the service's run.
 class SpoolLogger : public Logger {

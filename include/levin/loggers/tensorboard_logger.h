@@ -20,7 +20,7 @@ struct TensorBoardLoggerConfig {
 LEVIN_CONFIG(TensorBoardLoggerConfig, (save_dir, "folder of the event files; empty: the run's"),
              (prefix, "put before the names of the values, with a - between; empty: none"),
              (flush_interval, "longest time until a written value is in the file", at_least(Seconds{0})))
-LEVIN_CHOICE(TensorBoardLoggerConfig, "tensorboard", "TensorBoardLogger")
+LEVIN_CHOICE(TensorBoardLoggerConfig, "tensorboard")
 
 /// Event files for TensorBoard: one scalar for each metric (fp32, as TensorBoard stores them), the scalar "epoch", and texts. A metric that
 /// is itself named "epoch" gets the tag "metrics/epoch". Each logger writes a new file, so a resumed run adds one to its directory, and

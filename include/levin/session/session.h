@@ -1,5 +1,6 @@
 #pragma once
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -24,6 +25,7 @@
 
 namespace levin {
 
+class AveragedParameters;
 class FlightRecord;
 struct InitialWeights;
 
@@ -141,12 +143,18 @@ class Session : public StopAgreement {
   double last_grad_norm() const { return grad_norm_.defined() ? grad_norm_.item<double>() : 0; }
   /// The learning rate of an optimizer's coming step, of parameters without a rule; 0 without an optimizer.
   double learning_rate(size_t optimizer = 0) const;
+  /// Until it is called with null: the learning rate of a parameter group, given that of its options, in place of what the schedule gives.
+  /// The same on all ranks.
+  void override_learning_rate(std::function<double(double lr)> rate) { rate_override_ = std::move(rate); }
   /// The values that the optimizers will use in the next step, for monitors; empty for a module that is not trained.
   std::vector<OptimizerValues> optimizer_values() const;
 
   /// The state of an optimizer's plateau schedule.
   const PlateauState& plateau(size_t optimizer = 0) const { return plateaus_.at(optimizer); }
 
+  /// Checkpoints keep these averages, too, and take them back; null: none. The same on all ranks.
+  void set_averages(std::shared_ptr<AveragedParameters> averages) { averages_ = std::move(averages); }
+  AveragedParameters* averages() const noexcept { return averages_.get(); }
   /// Saves and restores keep the state of this object, too, as long as it is attached; all ranks attach the same, in the same order.
   /// UsageError for a name that another one has.
   void attach(Stateful& stateful);
@@ -202,6 +210,8 @@ class Session : public StopAgreement {
   std::vector<PlateauState> plateaus_;
   std::vector<Stateful*> stateful_;
   Progress progress_;
+  std::function<double(double lr)> rate_override_;
+  std::shared_ptr<AveragedParameters> averages_;
   Tensor grad_norm_;
   int exceptions_;  // in flight at construction
 };

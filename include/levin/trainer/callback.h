@@ -1,4 +1,6 @@
 #pragma once
+#include <cstdint>
+#include <optional>
 #include <string>
 
 #include "levin/session/state_dict.h"
@@ -24,6 +26,9 @@ class Callback : public Hooks {
   /// For one that stops trainings: the options by which it does, as text. A training that was stopped stays so on restarts, until these
   /// options or the limits change.
   virtual std::string stop_options() const { return {}; }
+  /// For one that schedules gradient accumulation: the micro-batches of a step in this epoch, the same on all ranks, whenever it is asked.
+  /// Null: it does not decide.
+  virtual std::optional<int64_t> accumulate_grad_batches(int64_t /*epoch*/) const { return {}; }
   /// On the rank whose run ends with an error.
   virtual void on_exception(const std::string& /*message*/) {}
 

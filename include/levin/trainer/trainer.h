@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include "levin/session/session.h"
 #include "levin/trainer/callback.h"
 #include "levin/trainer/data_module.h"
+#include "levin/trainer/event.h"
 #include "levin/trainer/logger.h"
 #include "levin/trainer/prediction.h"
 #include "levin/trainer/run_report.h"
@@ -22,6 +24,7 @@
 
 namespace levin {
 
+class Loader;
 class LoggerConnector;
 class Run;
 
@@ -37,6 +40,20 @@ class Trainer {
   ~Trainer();
 
   void add_callback(std::shared_ptr<Callback> callback) { callbacks_.push_back(std::move(callback)); }
+  /// Calls a function of the trainer, or of nothing, at an event, on every rank:
+  ///
+  ///     trainer.on(Event::step, {.every = 100}, [&](Trainer& trainer) { … });
+  template <class Function>
+  void on(Event event, const EventOptions& options, Function function) {
+    if constexpr (std::is_invocable_v<Function&, Trainer&>)
+      add_callback(make_event_callback(event, options, std::move(function)));
+    else
+      add_callback(make_event_callback(event, options, [function = std::move(function)](Trainer&) mutable { function(); }));
+  }
+  template <class Function>
+  void on(Event event, Function function) {
+    on(event, EventOptions{}, std::move(function));
+  }
   /// Called on rank 0 alone. None is used in a fast_dev_run.
   void add_logger(std::shared_ptr<Logger> logger) { loggers_.push_back(std::move(logger)); }
   /// The loggers that the configuration names, on rank 0. Their files go into `folder`, unless configured otherwise. IoError.
@@ -80,6 +97,9 @@ class Trainer {
   Checkpoints& checkpoints() noexcept { return checkpoints_; }
   /// The module of the current run (Lightning's name); null between runs.
   DataModule* datamodule() const noexcept;
+  /// For a hook that passes over the training data: this rank's batches, as the current epoch's steps have them; set_epoch comes first.
+  /// Calls train_dataloader. On all ranks. UsageError between runs.
+  std::unique_ptr<Loader> training_loader() const;
   /// Default folder of callbacks' files (Lightning's name); empty: none.
   const std::filesystem::path& default_root_dir() const noexcept { return default_root_dir_; }
   /// Resolved against the working directory of this call.

@@ -1,0 +1,84 @@
+#include "levin/callbacks/device_stats_monitor.h"
+
+#include <chrono>
+
+#include "../../src/callbacks/nvml.h"
+#include "../trainer/toy.h"
+#include "levin/core/error.h"
+#include "levin_test.h"
+
+using namespace levin::test;
+using levin::DeviceStatsMonitor;
+using levin::detail::NvmlDevice;
+
+BOOST_AUTO_TEST_SUITE(callbacks_device_stats_monitor)
+
+namespace {
+
+const std::string stats = "DeviceStatsMonitor.on_train_batch_end/";
+
+levin::NamedValues logged(const levin::DeviceStatsMonitorConfig& config) {
+  ToyData data;
+  levin::Trainer trainer({.max_epochs = 1, .log_every_n_steps = 2}, runtime());
+  trainer.add_callback(std::make_shared<DeviceStatsMonitor>(config));
+  const auto module = trainer.build<Toy>();
+  trainer.fit(*module, data);
+  return trainer.report().metrics;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(processes_and_hosts_are_logged) {
+  const auto values = logged({});
+  const auto value = [&](const std::string& name) {
+    const double* found = levin::find_value(values, stats + name);
+    BOOST_REQUIRE_MESSAGE(found, name << " is not among " << levin::names_of(values));
+    return *found;
+  };
+  for (const auto* name : {"cpu_percent", "cpu_vm_percent", "cpu_swap_percent"})
+    BOOST_TEST((value(name) >= 0 && value(name) <= 100.5), name);
+  BOOST_TEST(value("process_cpu_percent") > 0);
+  BOOST_TEST((value("process_rss_bytes") > 10e6 && value("process_rss_bytes") < 100e9));
+  const bool has_largest = levin::find_value(values, stats + "process_rss_bytes_max");
+  BOOST_TEST(has_largest == (runtime().size() > 1));
+  if (has_largest) BOOST_TEST(value("process_rss_bytes_max") >= value("process_rss_bytes"));
+  BOOST_TEST(!levin::find_value(values, stats + "gpu_memory_bytes"));
+  const auto none = logged({.cpu_stats = false});
+  BOOST_TEST(!levin::find_value(none, stats + "cpu_percent"));
+}
+
+BOOST_AUTO_TEST_CASE(counters_follow_the_work_of_the_process) {
+  const auto before = levin::HostCounters::now();
+  const auto began = std::chrono::steady_clock::now();
+  volatile double work = 0;
+  while (std::chrono::steady_clock::now() - began < std::chrono::milliseconds(100)) work = work + 1;
+  const auto after = levin::HostCounters::now();
+  BOOST_TEST(after.process_seconds > before.process_seconds);
+  BOOST_TEST(after.process_seconds - before.process_seconds < 60);
+  BOOST_TEST(after.busy_seconds >= before.busy_seconds);
+  BOOST_TEST(after.all_seconds >= before.all_seconds + after.busy_seconds - before.busy_seconds - 1e-6);
+}
+
+BOOST_AUTO_TEST_CASE(a_run_that_logs_nothing_is_refused) {
+  ToyData data;
+  levin::Trainer trainer({.max_epochs = 1, .logger = false}, runtime());
+  trainer.add_callback(std::make_shared<DeviceStatsMonitor>(levin::DeviceStatsMonitorConfig{}));
+  const auto module = trainer.build<Toy>();
+  try {
+    trainer.fit(*module, data);
+    BOOST_ERROR("nothing was thrown");
+  } catch (const levin::Error& error) {
+    BOOST_TEST(std::string(error.what()).find("device stats monitor in a run that logs nothing") != std::string::npos, error.what());
+  }
+}
+
+BOOST_AUTO_TEST_CASE(visible_devices_decide_which_gpu_it_is) {
+  BOOST_TEST(NvmlDevice::physical_name(1, nullptr) == "1");
+  BOOST_TEST(NvmlDevice::physical_name(1, "2,5,7") == "5");
+  BOOST_TEST(NvmlDevice::physical_name(0, "GPU-1234") == "GPU-1234");
+  BOOST_TEST(NvmlDevice::physical_name(1, "2").empty());
+  BOOST_TEST(NvmlDevice::physical_name(0, "").empty());
+  BOOST_TEST(!NvmlDevice::open(0, ""));
+}
+
+BOOST_AUTO_TEST_SUITE_END()
