@@ -35,6 +35,15 @@ void count_step_unless(OptimizerState& state, const Tensor& skip) {
   state.device_step.add_(1).sub_(skip);
 }
 
+// Calls update with the learning rate of a slice: a tensor on its device, or a number.
+template <class Update>
+void with_learning_rate(const SliceUpdate& slice, const Update& update) {
+  if (slice.device_lr.defined())
+    update(slice.device_lr);
+  else
+    update(slice.lr);
+}
+
 // The update on fp32 copies of a slice in fp16 or bf16, whose squares and quotients would vanish. LibTorch's fused Adam does so by itself;
 // on CPUs its fused SGD leaves most of such a slice as it is (2.11), and its fused Adagrad divides zeros by an eps that fp16 cannot hold.
 template <class Update>
@@ -64,18 +73,28 @@ class FusedSgd : public FlatOptimizer {
     update(parameters, gradients, state, lr, weight_decay, count_step(state) == 1);
   }
 
+  void step_all(const std::vector<SliceUpdate>& slices) const override {
+    for (const auto& slice : slices)
+      with_learning_rate(slice, [&](const auto& lr) {
+        update(slice.parameters, slice.gradients, slice.state, lr, slice.weight_decay, count_step(slice.state) == 1);
+      });
+  }
+
   // The first gradient becomes the momentum, which with dampening is not the sum of that gradient's part and a momentum of zeros.
   void step_unless(const Tensor& skip, const std::vector<SliceUpdate>& slices) const override {
     if (config_.momentum != 0 && config_.dampening != 0) return FlatOptimizer::step_unless(skip, slices);
     for (const auto& slice : slices) {
       count_step_unless(slice.state, skip);
-      update(slice.parameters, slice.gradients, slice.state, slice.lr, slice.weight_decay, /*first=*/false, skip);
+      with_learning_rate(slice, [&](const auto& lr) {
+        update(slice.parameters, slice.gradients, slice.state, lr, slice.weight_decay, /*first=*/false, skip);
+      });
     }
   }
 
  private:
-  void update(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, double lr, double weight_decay, bool first,
-              const std::optional<Tensor>& skip = {}) const {
+  template <class LearningRate>
+  void update(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, const LearningRate& lr, double weight_decay,
+              bool first, const std::optional<Tensor>& skip = {}) const {
     in_float32(parameters, gradients, state.tensors, [&](const Tensor& wide_parameters, const Tensor& wide_gradients, auto& states) {
       at::_fused_sgd_({wide_parameters}, {wide_gradients}, states, weight_decay, config_.momentum, lr, config_.dampening, config_.nesterov,
                       /*maximize=*/false, first, /*grad_scale=*/{}, skip);
@@ -105,14 +124,16 @@ class FusedAdam : public FlatOptimizer {
     struct Lists {
       std::vector<Tensor> parameters, gradients, exp_avgs, exp_avg_sqs, steps;
     };
-    std::map<std::tuple<double, double, at::ScalarType>, Lists> together;
+    std::map<std::tuple<const void*, double, double, at::ScalarType>, std::pair<const SliceUpdate*, Lists>> together;
     for (const auto& slice : slices) {
       auto& state = slice.state;
       if (!state.device_step.defined()) {
         step(slice.parameters, slice.gradients, state, slice.lr, slice.weight_decay);
         continue;
       }
-      auto& lists = together[{slice.lr, slice.weight_decay, slice.parameters.scalar_type()}];
+      const void* const device_lr = slice.device_lr.defined() ? slice.device_lr.unsafeGetTensorImpl() : nullptr;
+      auto& [first, lists] = together[{device_lr, device_lr ? 0 : slice.lr, slice.weight_decay, slice.parameters.scalar_type()}];
+      first = &slice;
       ++*state.step.mutable_data_ptr<float>();
       lists.parameters.push_back(slice.parameters);
       lists.gradients.push_back(slice.gradients);
@@ -120,16 +141,20 @@ class FusedAdam : public FlatOptimizer {
       lists.exp_avg_sqs.push_back(state.tensors[1]);
       lists.steps.push_back(state.device_step);
     }
-    for (auto& [key, lists] : together) {
+    for (auto& [key, options_and_lists] : together) {
+      const auto& [options, lists] = options_and_lists;
       at::_foreach_add_(lists.steps, 1);
-      update(lists.parameters, lists.gradients, lists.exp_avgs, lists.exp_avg_sqs, lists.steps, std::get<0>(key), std::get<1>(key), skip);
+      with_learning_rate(*options, [&](const auto& lr) {
+        update(lists.parameters, lists.gradients, lists.exp_avgs, lists.exp_avg_sqs, lists.steps, lr, options->weight_decay, skip);
+      });
       if (skip)
         for (const auto& steps : lists.steps) steps.sub_(*skip);
     }
   }
 
+  template <class LearningRate>
   void update(at::TensorList parameters, at::TensorList gradients, at::TensorList exp_avgs, at::TensorList exp_avg_sqs,
-              at::TensorList steps, double lr, double weight_decay, const std::optional<Tensor>& skip = {}) const {
+              at::TensorList steps, const LearningRate& lr, double weight_decay, const std::optional<Tensor>& skip = {}) const {
     constexpr auto fused = [](auto&&... args) {
       if constexpr (std::is_same_v<Config, AdamW>) {
         at::_fused_adamw_(args...);
@@ -155,17 +180,28 @@ class FusedAdagrad : public FlatOptimizer {
     update(parameters, gradients, state, step_of(state), lr, weight_decay);
   }
 
+  void step_all(const std::vector<SliceUpdate>& slices) const override {
+    for (const auto& slice : slices) {
+      count_step(slice.state);
+      with_learning_rate(slice, [&](const auto& lr) {
+        update(slice.parameters, slice.gradients, slice.state, step_of(slice.state), lr, slice.weight_decay);
+      });
+    }
+  }
+
   void step_unless(const Tensor& skip, const std::vector<SliceUpdate>& slices) const override {
     for (const auto& slice : slices) {
       const Tensor steps = slice.state.device_step.add(1);
       count_step_unless(slice.state, skip);
-      update(slice.parameters, slice.gradients, slice.state, steps, slice.lr, slice.weight_decay, skip);
+      with_learning_rate(
+          slice, [&](const auto& lr) { update(slice.parameters, slice.gradients, slice.state, steps, lr, slice.weight_decay, skip); });
     }
   }
 
  private:
-  void update(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, const Tensor& steps, double lr, double weight_decay,
-              const std::optional<Tensor>& skip = {}) const {
+  template <class LearningRate>
+  void update(const Tensor& parameters, const Tensor& gradients, OptimizerState& state, const Tensor& steps, const LearningRate& lr,
+              double weight_decay, const std::optional<Tensor>& skip = {}) const {
     in_float32(parameters, gradients, state.tensors, [&](const Tensor& wide_parameters, const Tensor& wide_gradients, auto& states) {
       at::_fused_adagrad_({wide_parameters}, {wide_gradients}, {states[0]}, {steps}, lr, config_.lr_decay, weight_decay, config_.eps,
                           /*maximize=*/false, /*grad_scale=*/{}, skip);

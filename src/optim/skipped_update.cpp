@@ -27,7 +27,7 @@ class Before {
 
 void FlatOptimizer::step_unless(const Tensor& skip, const std::vector<SliceUpdate>& slices) const {
   const Tensor skipped = skip.ne(0);
-  for (const auto& [parameters, gradients, state, lr, weight_decay] : slices) {
+  for (const auto& [parameters, gradients, state, lr, weight_decay, device_lr] : slices) {
     auto changed = state.tensors;
     changed.push_back(parameters);
     const Before before(std::move(changed));

@@ -60,7 +60,7 @@ void GradientReducer::reset() {
 
 void GradientReducer::multiply(const Tensor& values, double factor, const Tensor& device_factor) {
   if (device_factor.defined())
-    values.mul_(device_factor.mul(factor));
+    values.mul_(factor == 1 ? device_factor : device_factor.mul(factor));
   else if (factor != 1)
     values.mul_(factor);
 }

@@ -149,6 +149,13 @@ void GroupOptimizer::uncount_update() {
     for (auto& slice : group->slices()) slice.state.step.sub_(1);
 }
 
+// The kernels read an fp32 number: with fp64 parameters the learning rate stays on the host.
+Tensor GroupOptimizer::device_lr(const FlatGroup::Slice& slice, double lr) {
+  if (slice.parameters.is_cpu() || slice.parameters.scalar_type() == at::kDouble) return {};
+  const double base = group_options_[static_cast<size_t>(slice.group_range.group_id)].lr;
+  return device_lrs_.try_emplace(base, at::kFloat).first->second.set(lr, slice.parameters.device());
+}
+
 void GroupOptimizer::update(const std::function<double(double)>& schedule, const std::function<void(const Tensor&)>& sum_over_shards,
                             const Tensor& skip) {
   at::NoGradGuard no_grad;
@@ -180,7 +187,7 @@ void GroupOptimizer::update(const std::function<double(double)>& schedule, const
     std::vector<SliceUpdate> updates;
     for (const auto& [group, slice] : slices) {
       const auto [lr, weight_decay] = options_of(*slice);
-      updates.push_back({slice->parameters, slice->gradients, slice->state, lr, weight_decay});
+      updates.push_back({slice->parameters, slice->gradients, slice->state, lr, weight_decay, device_lr(*slice, lr)});
     }
     if (skip.defined())
       optimizer_->step_unless(skip, updates);

@@ -1,9 +1,11 @@
 #pragma once
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "device_scalar.h"
 #include "flat_group.h"
 #include "levin/optim/optimizer_spec.h"
 #include "levin/parallel/named_parameter.h"
@@ -92,14 +94,16 @@ class GroupOptimizer {
   bool freezes_any(const FlatGroup& group, Range range) const;
   std::vector<FlatGroup::Slice> trained_parts(const FlatGroup& group, const FlatGroup::Slice& slice) const;
   void step_custom(const std::function<double(double)>& schedule);
+  Tensor device_lr(const FlatGroup::Slice& slice, double lr);
 
   const OptimizerSpec* spec_;
   std::unique_ptr<FlatOptimizer> optimizer_;
   std::unique_ptr<TorchOptimizer> custom_;  // in place of optimizer_
   std::vector<FlatGroup*> groups_, trained_;
   std::vector<ParameterGroupOptions> group_options_;
-  std::vector<std::string> names_;  // of all parameters
-  std::vector<char> frozen_;        // by parameter; empty: none
+  std::vector<std::string> names_;             // of all parameters
+  std::vector<char> frozen_;                   // by parameter; empty: none
+  std::map<double, DeviceScalar> device_lrs_;  // of slices on a device, by the learning rate before the schedule
   double weight_ = 0;
   int64_t backwards_ = 0;
   GradientScale gradient_scale_, next_gradient_scale_;

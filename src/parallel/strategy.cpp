@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <iterator>
+#include <utility>
 
 #include "../comm/call_log.h"
 #include "levin/comm/mesh.h"
@@ -83,6 +84,12 @@ void Strategy::Engine::sum_over_shards(const Tensor& values) {
   if (!plan.shards_updates()) return;
   auto& shard = *ranks.communicators().shard;
   (values.is_cpu() ? shard.cpu() : shard).all_reduce(values).wait();
+}
+
+// A number on a device is rounded to the dtype that it is multiplied with, an argument is not.
+bool Strategy::Engine::keeps_factor_on_device() const {
+  return !communicator->device().is_cpu() &&
+         std::none_of(groups.begin(), groups.end(), [](const auto& group) { return at::isReducedFloatingType(group.layout().dtype); });
 }
 
 std::vector<size_t> Strategy::Engine::active_optimizers() const {
@@ -209,8 +216,14 @@ void Strategy::reduce(const StepTotals& totals, size_t optimizer, Accumulation a
   auto& gradients = engine_->optimizers[optimizer];
   const double calls = accumulation == Accumulation::sum ? static_cast<double>(gradients.backwards()) : 1;
   const auto& [scale, scale_on_device] = gradients.gradient_scale();
-  engine_->actions.set_device_factor(scale_on_device.defined() ? scale_on_device.reciprocal() : Tensor());
-  engine_->schedule->reduce(optimizer, calls * engine_->unit / (totals.weight * scale));
+  double factor = calls * engine_->unit / (totals.weight * scale);
+  Tensor on_device = scale_on_device.defined() ? scale_on_device.reciprocal() : Tensor();
+  if (factor != 1 && engine_->keeps_factor_on_device()) {
+    const Tensor& number = engine_->mean_factor.set(std::exchange(factor, 1), device());
+    on_device = on_device.defined() ? on_device.mul(number) : number;
+  }
+  engine_->actions.set_device_factor(on_device);
+  engine_->schedule->reduce(optimizer, factor);
   gradients.zero_frozen_gradients();
   gradients.forget_weights();
 }

@@ -51,6 +51,8 @@ struct Strategy::Engine {
   /// values += those of the other ranks among whom updates are sharded, in place, on their device. Collective; nothing where none are.
   void sum_over_shards(const Tensor& values);
   bool has_custom_optimizer() const;
+  /// Whether gradients are divided by a step's total weight that kernels read on the device.
+  bool keeps_factor_on_device() const;
   /// The optimizers that a backward is for.
   std::vector<size_t> active_optimizers() const;
 
@@ -89,6 +91,7 @@ struct Strategy::Engine {
   std::optional<size_t> toggled;    // the only optimizer that backward is for
   double unit = 1;                  // gradients are accumulated times weight / unit * gradient_scale
   GradientScale gradient_scale;
+  DeviceScalar mean_factor{at::kDouble};  // of a step's gradients, on a device
   bool backward_done = false, warned_of_absent = false;
   std::vector<char> searched{1};  // by optimizer: its first loss, for tensors that no module registers
 };

@@ -229,7 +229,9 @@ const ReduceLROnPlateau* Session::plateau_schedule(size_t optimizer) const {
 
 bool Session::monitors_steps() const {
   for (size_t i = 0; i < specs_.size(); i++)
-    if (const auto* schedule = plateau_schedule(i); schedule && schedule->interval == Interval::step) return true;
+    if (const auto* schedule = plateau_schedule(i);
+        schedule && schedule->interval == Interval::step && progress_.step % schedule->frequency == 0)
+      return true;
   return false;
 }
 

@@ -118,8 +118,6 @@ void FitLoop::run(const LoadFrom& from) {
   module_.train();
   started_ = validated_ = std::chrono::steady_clock::now();
   if (saved) restore(*saved);
-  // Where each step's values decide about the next, or may be saved after an exception, they are read at once.
-  logs_later_ = !session_.device().is_cpu() && !session_.monitors_steps() && !checkpoints_.saves_on_exception();
   counted_skips_ = session_.scaling().skipped_steps();
   begin(saved ? &*saved : nullptr, from.of_this_run);
   hooks_.call("on_train_start", &Hooks::on_train_start);
@@ -315,7 +313,9 @@ bool FitLoop::last_batch() const noexcept { return batch_idx_ + 1 == batches_ ||
 void FitLoop::log_if_due() {
   log_started();
   if (session_.progress().step % *config_.log_every_n_steps != 0) return;
-  if (const int64_t step = session_.progress().step; logs_later_)
+  // Where a step's values decide about the next one, or may be saved after an exception, they are read at once.
+  const bool later = !session_.device().is_cpu() && !session_.monitors_steps() && !checkpoints_.saves_on_exception();
+  if (const int64_t step = session_.progress().step; later)
     started_log_ = StartedLog{step, logs_.start_step_values()};
   else
     log_step(step, logs_.step_values(session_.mesh().data_communicator()));

@@ -82,7 +82,6 @@ class FitLoop {
     std::shared_ptr<const LogCollection::StepValues> values;
   };
   std::optional<StartedLog> started_log_;
-  bool logs_later_ = false;
   int64_t counted_skips_ = 0;  // of the scaling's, in the report
   StateDict complete_;         // state() after the last step, where it may be saved after an exception
   StepTimes step_times_;

@@ -15,10 +15,13 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
+#include <functional>
 #include <mutex>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -62,6 +65,10 @@ class CopyQueue {
   std::atomic<int64_t> earlier_ = 0;
 };
 CopyQueue queue;
+
+// A hash of what launches have as arguments in place of device memory: their operations, and numbers of the host. What is captured once
+// may be repeated for a step only if these stay the same.
+std::atomic<uint64_t> launches = 0;
 
 // Streams have numbers, the default one 0. Work is done at once on all of them.
 thread_local c10::StreamId current_stream = 0;
@@ -172,6 +179,21 @@ Tensor as_strided(const Tensor& self, c10::SymIntArrayRef size, c10::SymIntArray
 Tensor reshape_alias(const Tensor& self, c10::SymIntArrayRef size, c10::SymIntArrayRef stride) {
   return at::native::_reshape_alias(self, C10_AS_INTARRAYREF_SLOW(size), C10_AS_INTARRAYREF_SLOW(stride));
 }
+void note_launch(const c10::OperatorHandle& op, const torch::jit::Stack& stack) {
+  if (op.operator_name().name == "aten::fill_") return;  // it writes a number into device memory
+  uint64_t hash = launches;
+  const auto add = [&](uint64_t value) { hash = (hash ^ value) * 0x100000001b3u; };
+  add(std::hash<std::string>()(op.operator_name().name + "." + op.operator_name().overload_name));
+  for (auto value = stack.end() - static_cast<std::ptrdiff_t>(op.schema().arguments().size()); value != stack.end(); ++value)
+    if (value->isDouble())
+      add(std::bit_cast<uint64_t>(value->toDouble()));
+    else if (value->isInt())
+      add(static_cast<uint64_t>(value->toInt()));
+    else if (value->isTensor() && value->toTensor().defined() && value->toTensor().is_cpu() && value->toTensor().dim() == 0)
+      add(std::bit_cast<uint64_t>(value->toTensor().item<double>()));
+  launches = hash;
+}
+
 // The fallback resizes outputs, of which LibTorch warns.
 struct Silent : c10::WarningHandler {
   void process(const c10::Warning&) override {}
@@ -179,6 +201,7 @@ struct Silent : c10::WarningHandler {
 void fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   const auto& name = op.operator_name().name;
   if (name == "aten::_local_scalar_dense" || name == "aten::equal") synchronizations++;
+  note_launch(op, *stack);
   const bool outer = std::exchange(in_fallback, true);
   Silent silent;
   const c10::WarningUtils::WarningHandlerGuard guard(&silent);
@@ -191,7 +214,11 @@ void fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
 extern "C" __attribute__((visibility("default"))) int64_t host_memory_synchronizations() { return synchronizations; }
 // Waits for events that are recorded after it count as synchronizations.
 extern "C" __attribute__((visibility("default"))) int64_t host_memory_stream() { return current_stream; }
-extern "C" __attribute__((visibility("default"))) void host_memory_begin_step() { queue.begin_step(); }
+extern "C" __attribute__((visibility("default"))) void host_memory_begin_step() {
+  queue.begin_step();
+  launches = 0;
+}
+extern "C" __attribute__((visibility("default"))) uint64_t host_memory_launches() { return launches; }
 
 C10_REGISTER_GUARD_IMPL(MTIA, Guard)
 namespace at {

@@ -6,6 +6,7 @@
 #include <ATen/ops/sin.h>
 #include <dlfcn.h>
 #include <link.h>
+#include <torch/optim/sgd.h>
 
 #include <cmath>
 #include <filesystem>
@@ -15,6 +16,8 @@
 
 #include "../trainer/toy.h"
 #include "folder_of_ranks.h"
+#include "levin/callbacks/model_checkpoint.h"
+#include "levin/callbacks/on_exception_checkpoint.h"
 #include "levin/comm/communicator.h"
 #include "levin/device/accelerator.h"
 #include "levin/device/host_copy.h"
@@ -394,6 +397,136 @@ BOOST_AUTO_TEST_CASE(a_step_does_not_synchronize) {
       BOOST_TEST(module->counts.back() == module->counts[1]);
       BOOST_TEST(std::isfinite(trainer.session().last_grad_norm()));
       BOOST_TEST(synchronizations() > module->counts.back());
+    }
+  }
+}
+
+// A learning rate that falls and a total weight that grows in every step change no argument of a launch.
+BOOST_AUTO_TEST_CASE(a_schedule_changes_no_launch) {
+  struct Weighted : levin::test::Toy {
+    levin::Tensor training_step(const levin::Batch& batch) override {
+      launches.push_back(function_of_plugin<uint64_t()>("host_memory_launches")());
+      begin_step();
+      set_batch_weight(static_cast<double>(launches.size()));
+      return at::mse_loss(net(batch["x"]), batch["y"]);
+    }
+    std::vector<levin::OptimizerSpec> configure_optimizers() override { return {spec}; }
+    std::vector<uint64_t> launches;
+  };
+  for (const levin::OptimizerConfig& optimizer :
+       {levin::OptimizerConfig(levin::AdamW{.lr = 0.01}), levin::OptimizerConfig(levin::Adam{.lr = 0.01}),
+        levin::OptimizerConfig(levin::SGD{.lr = 0.01, .momentum = 0.9}), levin::OptimizerConfig(levin::Adagrad{.lr = 0.01})})
+    for (const auto policy : {levin::NonfiniteGradients::ignore, levin::NonfiniteGradients::skip}) {
+      const auto train = [&](const std::string& accelerator) {
+        auto config = config_on(accelerator);
+        config.session.precision = levin::Precision::float32;
+        config.session.nonfinite_gradients = policy;
+        config.accumulate_grad_batches = 1;
+        config.log_every_n_steps = 1000;
+        config.max_epochs = 1;
+        ToyData data;
+        levin::Trainer trainer(config, runtime(), 3);
+        const auto module = trainer.build<Weighted>();
+        module->spec.optimizer = optimizer;
+        module->spec.lr_scheduler = levin::ExponentialLR{.gamma = 0.5, .interval = levin::Interval::step};
+        trainer.fit(*module, data);
+        BOOST_TEST(trainer.session().learning_rate() == 0.01 / 32, boost::test_tools::tolerance(1e-6));
+        return module;
+      };
+      const auto device = train(host_memory());
+      const auto& launches = device->launches;
+      BOOST_REQUIRE(launches.size() == 5);
+      BOOST_TEST(launches[3] == launches[2]);
+      BOOST_TEST(launches[4] == launches[3]);
+      BOOST_TEST(at::allclose(device->net->weight.cpu(), train("cpu")->net->weight, 1e-4, 1e-5));
+    }
+}
+
+namespace {
+
+// Times that the host waited for the device in each step but the last.
+std::vector<int64_t> waits(const Counting& counting) {
+  std::vector<int64_t> steps;
+  for (size_t i = 1; i < counting.module->counts.size(); i++) steps.push_back(counting.module->counts[i] - counting.module->counts[i - 1]);
+  return steps;
+}
+
+levin::TrainerConfig config_of_steps(int log_every_n_steps) {
+  auto config = config_on(host_memory());
+  config.accumulate_grad_batches = 1;
+  config.log_every_n_steps = log_every_n_steps;
+  config.max_epochs = 1;
+  return config;
+}
+
+constexpr int never = 1000;
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(a_custom_optimizer_waits_where_it_may_skip) {
+  const auto sgd = [](Counted& module) {
+    module.spec = levin::custom([](std::vector<levin::Tensor> parameters) {
+      return std::make_unique<torch::optim::SGD>(parameters, torch::optim::SGDOptions(0.01).momentum(0.9));
+    });
+  };
+  auto config = config_of_steps(1);
+  ToyData data;
+  const auto plain = waits(count(config, data, sgd));
+  BOOST_TEST(plain == (std::vector<int64_t>{plain[0], 0, 0, 0}), boost::test_tools::per_element());
+  config.session.nonfinite_gradients = levin::NonfiniteGradients::skip;
+  const auto skipping = waits(count(config, data, sgd));
+  BOOST_TEST(skipping == (std::vector<int64_t>{skipping[0], 1, 1, 1}), boost::test_tools::per_element());
+}
+
+// The gradients go to the host: one wait for each flat group.
+BOOST_AUTO_TEST_CASE(an_offloaded_update_waits_for_its_gradients) {
+  auto config = config_of_steps(1);
+  config.session.strategy = levin::Zero1{{.offload_optimizer = true}};
+  for (const auto policy : {levin::NonfiniteGradients::ignore, levin::NonfiniteGradients::skip}) {
+    config.session.nonfinite_gradients = policy;
+    ToyData data;
+    const auto found = waits(count(config, data));
+    const int64_t expected = policy == levin::NonfiniteGradients::skip ? 2 : 1;
+    BOOST_TEST(found == (std::vector<int64_t>{found[0], expected, expected, expected}), boost::test_tools::per_element());
+  }
+  config.session.strategy = levin::FSDP{.sharding = {.offload_parameters = true}};
+  ToyData data;
+  for (const int64_t steps : waits(count(config, data))) BOOST_TEST(steps > 0);
+}
+
+// A schedule that reads values after every second step.
+BOOST_AUTO_TEST_CASE(a_plateau_waits_in_the_steps_that_it_reads) {
+  ToyData data;
+  const auto found = waits(count(config_of_steps(1), data, [](Counted& module) {
+    module.spec.lr_scheduler =
+        levin::ReduceLROnPlateau{.monitor = "train_loss", .strict = false, .interval = levin::Interval::step, .frequency = 2};
+  }));
+  BOOST_REQUIRE(found.size() == 4);
+  BOOST_TEST(found[1] > 0);
+  BOOST_TEST(found[2] == 0);
+  BOOST_TEST(found[3] > 0);
+}
+
+// What it saves after an exception has the values that the last complete step logged.
+BOOST_AUTO_TEST_CASE(checkpoints_after_an_exception_wait_in_steps_that_log) {
+  const levin::test::FolderOfRanks folder;
+  for (const int every : {2, never}) {
+    const auto steps = std::to_string(every);
+    const std::vector<std::shared_ptr<levin::Callback>> callbacks{
+        std::make_shared<levin::OnExceptionCheckpoint>(levin::OnExceptionCheckpointConfig{.dirpath = folder.path / steps}),
+        std::make_shared<levin::ModelCheckpoint>(
+            levin::ModelCheckpointConfig{.dirpath = folder.path / ("model" + steps), .every_n_epochs = 1, .save_on_exception = true})};
+    for (const auto& callback : callbacks) {
+      Counting counting{nullptr, std::make_unique<levin::Trainer>(config_of_steps(every), runtime(), 3)};
+      counting.trainer->add_callback(callback);
+      counting.module = counting.trainer->build<Counted>();
+      ToyData data;
+      counting.trainer->fit(*counting.module, data);
+      const auto found = waits(counting);
+      BOOST_REQUIRE(found.size() == 4);
+      BOOST_TEST(found[2] == 0);
+      BOOST_TEST((found[1] > 0) == (every == 2));
+      BOOST_TEST((found[3] > 0) == (every == 2));
     }
   }
 }

@@ -20,6 +20,7 @@ struct SliceUpdate {
   const Tensor &parameters, &gradients;
   OptimizerState& state;
   double lr, weight_decay;
+  Tensor device_lr = {};  ///< `lr` as an fp32 number [] on the slice's device, which fused rules read there; undefined: on the host
 };
 
 /// An update rule for flat slices: one fused ATen call a slice where there is one. It knows no names and no ranks.

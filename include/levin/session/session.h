@@ -119,7 +119,7 @@ class Session : public StopAgreement {
   /// Newly logged values, the same on all ranks, for schedules that wait for a plateau. A schedule reads each new value once, when its
   /// interval is over.
   void note_values(const NamedValues& values);
-  /// Whether a plateau schedule reads values after each step.
+  /// Whether a plateau schedule reads values after the last step that was counted.
   bool monitors_steps() const;
   /// After every step and epoch, as `interval` says: schedules of this interval read their new values. ConfigError, with the names
   /// there are, where `logged`, all that was logged so far, lacks a monitored value; null: it may still be logged.

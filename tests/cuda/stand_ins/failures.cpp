@@ -6,6 +6,7 @@
 #include "levin/comm/communicator_error.h"
 #include "levin/comm/node_group.h"
 #include "nccl_job.h"
+#include "nccl_link.h"
 
 using levin::CommunicatorAborted, levin::Tensor;
 using levin::test::all_are, levin::test::check_throws, levin::test::device_tensor, levin::test::fill, levin::test::meet,
@@ -194,6 +195,36 @@ BOOST_AUTO_TEST_CASE(a_rank_that_unwinds_a_split_ends_the_waits_of_the_others) {
     check_throws<CommunicatorAborted>(run, {"rank " + std::to_string(job.size() - 1) + " ended the job"});
 }
 
+// A part has its own communicator of NCCL.
+BOOST_AUTO_TEST_CASE(an_asynchronous_error_of_a_part_ends_the_job) {
+  NcclJob job;
+  auto& ranks = job.start();
+  const auto part = ranks.split(0, job.rank());
+  meet();
+  if (job.last()) nccl_settings().async_error_at = nccl_findings().calls + 2;
+  const auto begin = Clock::now();
+  check_throws<CommunicatorAborted>([&] { reduce_until_the_end(*part); },
+                                    {"rank " + std::to_string(job.size() - 1) + " ended the job", "NCCL failed", "network error"});
+  BOOST_TEST(seconds_since(begin) < 10);
+  check_throws<CommunicatorAborted>([&] { ranks.all_reduce(device_tensor(10)); }, {"ended the job"});
+}
+
+BOOST_AUTO_TEST_CASE(a_message_that_does_not_come_is_named) {
+  if (runtime().size() == 1) return;
+  NcclJob job(1s);
+  auto& ranks = job.start();
+  const auto begin = Clock::now();
+  const auto run = [&] {
+    if (job.rank() == 1)
+      ranks.recv(device_tensor(10), 0, "the input").synchronize();
+    else
+      wait_for_the_end(job);
+  };
+  check_throws<CommunicatorAborted>(
+      run, {"rank 1 ended the job", "recv number 1 of 10 Float", "the input", "is not through after 1 s", "rank 0 on "});
+  BOOST_TEST(seconds_since(begin) < 6);
+}
+
 // NCCL may find it, and ends the job.
 BOOST_AUTO_TEST_CASE(ranks_in_different_calls) {
   if (runtime().size() == 1) return;
@@ -233,6 +264,33 @@ BOOST_AUTO_TEST_CASE(ranks_in_different_calls_have_different_hashes) {
   check_throws<levin::CommunicatorError>([&] { levin::detail::throw_call_disagreement(ranks, compared, hash); },
                                          {"rank 0 called all_reduce number 2 of 10 Float, sum for unit \"a\"",
                                           other + " called all_reduce number 2 of 10 Float, sum for unit \"b\""});
+}
+
+// What waits in NCCL on the host ends with the job, and after its limit. Like the next, it leaves threads that wait until the process ends.
+BOOST_AUTO_TEST_CASE(a_split_that_waits_can_be_ended) {
+  if (runtime().size() == 1) return;
+  NcclJob job;
+  for (const bool aborted : {true, false}) {
+    ncclUniqueId id;
+    if (job.rank() == 0) BOOST_REQUIRE(ncclGetUniqueId(&id) == ncclSuccess);
+    MPI_Bcast(&id, sizeof(id), MPI_BYTE, 0, runtime().communicator());
+    const auto begin = Clock::now();
+    const auto poll = [&] {
+      if (aborted && seconds_since(begin) > 0.2) throw CommunicatorAborted(0, "enough");
+    };
+    const levin::NcclLink::Options options{c10::Device(c10::kCUDA, 0), [] {}, 10s, "", "world"};
+    const auto link = levin::NcclLink::connect({&id, 1}, job.rank(), job.size(), options);
+    if (job.rank() != 0) {
+      const auto split = [&] { link->split(0, job.rank(), {options.device, poll, 1s, "2 ranks on a", "part"}); };
+      if (aborted)
+        check_throws<CommunicatorAborted>(split, {"enough"});
+      else
+        check_throws<levin::CudaError>(split, {"ncclCommSplit: ranks are missing after 1 s: 2 ranks on a"});
+      BOOST_TEST(seconds_since(begin) < 5);
+      check_throws<levin::CudaError>([&] { link->run("ncclAllReduce", [](ncclComm_t) { return ncclSuccess; }); }, {"ncclAllReduce"});
+    }
+    meet();
+  }
 }
 
 // The last: its threads wait until the process ends.
