@@ -2,6 +2,7 @@
 
 #include <torch/nn/modules/batchnorm.h>
 
+#include "check_all_throw.h"
 #include "levin/callbacks/lambda_callback.h"
 #include "levin/core/error.h"
 #include "reference_toy.h"
@@ -69,12 +70,7 @@ BOOST_AUTO_TEST_CASE(an_unknown_backbone_is_refused) {
   levin::Trainer trainer(reference_config(1), runtime());
   trainer.add_callback(std::make_shared<BackboneFinetuning>());
   const auto module = trainer.build<ReferenceToy>();
-  try {
-    trainer.fit(*module, data);
-    BOOST_ERROR("nothing was thrown");
-  } catch (const levin::Error& error) {  // of this rank, or of a faster one
-    BOOST_TEST(std::string(error.what()).find("no parameter in a submodule \"backbone\"") != std::string::npos, error.what());
-  }
+  check_all_throw<levin::Error>([&] { trainer.fit(*module, data); }, {"no parameter in a submodule \"backbone\""});
 }
 
 BOOST_AUTO_TEST_SUITE_END()

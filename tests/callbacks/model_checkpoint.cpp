@@ -15,6 +15,7 @@
 #include <fstream>
 
 #include "../trainer/toy.h"
+#include "check_all_throw.h"
 #include "folder_of_ranks.h"
 #include "levin/callbacks/early_stopping.h"
 #include "levin/checkpoint/checkpoint_folder.h"
@@ -55,16 +56,6 @@ struct Trained {
   std::shared_ptr<levin::Trainer> trainer;
   std::shared_ptr<Toy> module;
 };
-
-/// An error of all ranks: each has it from itself, or from one that was faster.
-template <class ErrorType, class Call>
-void check_all_throw(Call&& call, const std::vector<std::string>& parts) {
-  try {
-    check_throws<ErrorType>(call, parts);
-  } catch (const levin::CommunicatorAborted& error) {
-    for (const auto& part : parts) BOOST_TEST(std::string(error.what()).find(part) != std::string::npos, error.what());
-  }
-}
 
 /// On all ranks, when rank 0 has removed what is not kept.
 std::vector<int64_t> steps_in(const fs::path& folder) {

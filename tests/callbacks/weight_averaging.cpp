@@ -2,6 +2,7 @@
 
 #include <torch/nn/modules/batchnorm.h>
 
+#include "check_all_throw.h"
 #include "folder_of_ranks.h"
 #include "levin/callbacks/ema_weight_averaging.h"
 #include "levin/callbacks/lambda_callback.h"
@@ -170,12 +171,7 @@ BOOST_AUTO_TEST_CASE(what_does_not_fit_is_refused) {
     levin::Trainer trainer(reference_config(epochs), runtime());
     for (const auto& callback : callbacks) trainer.add_callback(callback);
     const auto module = trainer.build<ReferenceToy>();
-    try {
-      trainer.fit(*module, data);
-      BOOST_ERROR("nothing was thrown");
-    } catch (const levin::Error& error) {  // of this rank, or of a faster one
-      BOOST_TEST(std::string(error.what()).find(words) != std::string::npos, error.what());
-    }
+    check_all_throw<levin::Error>([&] { trainer.fit(*module, data); }, {words});
   };
   refused({make_ema(), make_swa()}, "2 callbacks average the weights");
   check_throws<levin::ConfigError>([] { EMAWeightAveraging({.decay = 1.5}); }, {"decay"});

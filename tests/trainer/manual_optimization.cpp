@@ -9,6 +9,7 @@
 #include <ATen/ops/zeros.h>
 #include <torch/nn/modules/linear.h>
 
+#include "check_all_throw.h"
 #include "levin/core/error.h"
 #include "levin/nn/unit.h"
 #include "levin_test.h"
@@ -248,7 +249,7 @@ BOOST_AUTO_TEST_CASE(mistakes) {
   if (runtime().size() > 1) return;  // an exception inside a run ends the communicator
   levin::test::ToyData data;
   levin::Trainer accumulating({.max_steps = 1, .accumulate_grad_batches = 2}, runtime());
-  check_throws<levin::ConfigError>([&] { accumulating.fit(module, data); }, {"accumulate_grad_batches is 2", "manually"});
+  check_all_throw<levin::ConfigError>([&] { accumulating.fit(module, data); }, {"accumulate_grad_batches is 2", "manually"});
   struct Two : levin::test::Toy {
     std::vector<levin::OptimizerSpec> configure_optimizers() override {
       levin::OptimizerSpec first = levin::SGD{}, second = levin::SGD{};

@@ -14,6 +14,7 @@
 #include <set>
 #include <thread>
 
+#include "check_all_throw.h"
 #include "levin/comm/communicator.h"
 #include "levin/core/error.h"
 #include "levin/device/accelerator.h"
@@ -222,8 +223,8 @@ BOOST_AUTO_TEST_CASE(limit_val_batches) {
       fit({.max_epochs = 1, .limit_val_batches = Limit::batches(1), .num_sanity_val_steps = 0}, data).module->calls["validation_step"] ==
       1);
   BOOST_TEST(fit({.max_epochs = 1, .limit_val_batches = Limit::batches(0)}, data).module->calls["validation_step"] == 0);
-  check_throws<levin::ConfigError>([&] { fit({.limit_val_batches = Limit::fraction(0.4)}, data); },
-                                   {"limit_val_batches is 0.4", "2 batches", "at least 0.5"});
+  check_all_throw<levin::ConfigError>([&] { fit({.limit_val_batches = Limit::fraction(0.4)}, data); },
+                                      {"limit_val_batches is 0.4", "2 batches", "at least 0.5"});
 }
 
 BOOST_AUTO_TEST_CASE(limit_test_batches) {
@@ -265,8 +266,8 @@ BOOST_AUTO_TEST_CASE(val_check_interval) {
       4);
   BOOST_TEST(fit({.max_epochs = 1, .val_check_interval = Limit::fraction(0.2), .num_sanity_val_steps = 0}, data)
                  .module->calls["validation_step"] == 10);
-  check_throws<levin::ConfigError>([&] { fit({.max_epochs = 1, .val_check_interval = Limit::batches(6)}, data); },
-                                   {"val_check_interval is 6", "5"});
+  check_all_throw<levin::ConfigError>([&] { fit({.max_epochs = 1, .val_check_interval = Limit::batches(6)}, data); },
+                                      {"val_check_interval is 6", "5"});
 }
 
 // Every rank sleeps, and validates at the same batches as the others.
