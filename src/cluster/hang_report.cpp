@@ -3,19 +3,17 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <sstream>
 #include <utility>
 
 #include "../comm/ranges.h"
+#include "../core/lines.h"
 
 namespace levin::detail {
 namespace {
 
-std::vector<std::string> text_lines(const std::string& text) {
-  std::vector<std::string> lines;
-  std::istringstream stream(text);
-  for (std::string line; std::getline(stream, line);)
-    if (!line.empty()) lines.push_back(line);
+std::vector<std::string> filled_lines(const std::string& text) {
+  auto lines = lines_of(text);
+  std::erase(lines, "");
   return lines;
 }
 
@@ -26,7 +24,7 @@ struct PositionGroup {
 
 // The hook is the first line of the context; shapes of units and batches differ between ranks that do the same.
 std::string hook_of(const RankPosition& position) {
-  const auto lines = text_lines(position.context);
+  const auto lines = filled_lines(position.context);
   return lines.empty() ? std::string() : lines.front();
 }
 
@@ -99,7 +97,7 @@ std::string describe_hang(const std::vector<std::optional<RankPosition>>& positi
       lines.push_back("    its thread does not answer: it waits in the kernel, as for a file system");
     else if (const auto hook = hook_of(*first); !hook.empty())
       lines.push_back("  " + hook);
-    if (const auto stack = text_lines(first->stack); !stack.empty() && stack_lines > 1) {
+    if (const auto stack = filled_lines(first->stack); !stack.empty() && stack_lines > 1) {
       lines.push_back(members.size() == 1 ? "    stack, innermost first:"
                                           : fmt::format("    stack of rank {}, innermost first:", first->rank));
       for (size_t line = 0; line < std::min(stack.size(), stack_lines - 1); line++) lines.push_back("  " + stack[line]);

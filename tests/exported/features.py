@@ -64,7 +64,6 @@ feature("conv_dilated", lambda: nn.Conv2d(3, 4, 3, dilation=2), (3, 7, 7))
 feature("conv_transpose", lambda: nn.ConvTranspose2d(3, 4, 3, stride=2, output_padding=1), (3, 5, 5))
 feature("group_norm_silu", lambda: nn.Sequential(nn.GroupNorm(2, 6), nn.SiLU()), (6, 5))
 feature("instance_norm_stats", lambda: nn.InstanceNorm2d(3, affine=True, track_running_stats=True), (3, 5, 5))
-feature("batch_norm_cumulative", lambda: nn.BatchNorm1d(6, momentum=None), (6,))
 feature("rms_norm", lambda: nn.RMSNorm(6), (6,))
 feature("lstm", lambda: nn.LSTM(5, 7, 2, batch_first=True, bidirectional=True), (6, 5))
 feature("gru_dropout", lambda: nn.GRU(5, 7, 2, batch_first=True, dropout=0.3), (6, 5))
@@ -100,7 +99,6 @@ linear("attention_groups", (4, 6, 8), lambda layer, x: F.scaled_dot_product_atte
 linear("noise", (6,), lambda layer, x: layer(x + 0.1 * torch.randn_like(x)) * torch.rand(x.shape[0], 1, dtype=D).bernoulli())
 linear("dtypes", (6,), lambda layer, x: layer(x.float().double()).to(torch.bfloat16).to(D) + x.new_zeros(6) + torch.full((6,), 2.0, dtype=D))
 linear("constant", (6,), lambda layer, x: layer(x) * torch.tensor([1.0, 2, 3, 4, 5, 6], dtype=D))
-linear("fake_quantize", (6,), lambda layer, x: torch.fake_quantize_per_tensor_affine(layer(x).float(), 0.1, 0, -128, 127).double())
 linear("boolean_mask", (6,), lambda layer, x: layer(x)[x > 0])
 linear("item", (6,), lambda layer, x: layer(x) * x.abs().max().item())
 linear("where", (6,), lambda layer, x: torch.where(x > 0, layer(x), layer(x).exp()))
@@ -137,6 +135,19 @@ linear("written_slices", (6,), written_slices)
 linear("sizes", (6,), sizes)
 linear("without_gradient", (6,), without_gradient)
 linear("autocast", (6,), autocast)
+
+
+def into_out(layer, x):
+    """out= of one tensor, of a part of one, and of an operand."""
+    with torch.no_grad():
+        scale, rows = torch.empty_like(x[0]), torch.ones(2, 6, dtype=D)
+        torch.mul(x[0], 2, out=scale)
+        torch.add(scale, 1, out=scale)
+        torch.sum(x, 0, out=rows[1])
+    return layer(x) * scale + rows.sum(0)
+
+
+linear("out", (6,), into_out)
 
 
 # Modules
@@ -185,16 +196,13 @@ class Sharing(nn.Module):
 
 @module(lambda: {"tokens": integers(10, 7)})
 class Embeddings(nn.Module):
-    """max_norm changes weights in forward."""
-
     def __init__(self):
         super().__init__()
         self.padded = nn.Embedding(10, 6, padding_idx=0, dtype=D)
-        self.limited = nn.Embedding(10, 6, max_norm=1.0, dtype=D)
         self.bag = nn.EmbeddingBag(10, 6, mode="mean", dtype=D)
 
     def forward(self, tokens):
-        return ((self.padded(tokens) + self.limited(tokens)).mean(1) + self.bag(tokens)).square().sum()
+        return (self.padded(tokens).mean(1) + self.bag(tokens)).square().sum()
 
 
 @module(lambda: {"x": numbers(6), "label": integers(6), "target": numbers(6).sigmoid()})
@@ -210,17 +218,6 @@ class Losses(nn.Module):
                 + F.binary_cross_entropy_with_logits(y, target, pos_weight=self.weight) + F.multi_margin_loss(y, label) + F.poisson_nll_loss(y, target)
                 + F.kl_div(y.log_softmax(1), target.softmax(1), reduction="batchmean") + F.triplet_margin_loss(y, target, x)
                 + F.cosine_embedding_loss(y, target, torch.ones(x.shape[0])))
-
-
-@module(lambda: {"x": numbers(9, 6), "label": 1 + integers(5, 3)})
-class Ctc(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.Linear(6, 6, dtype=D)
-
-    def forward(self, x, label):
-        n = x.shape[0]
-        return F.ctc_loss(self.layer(x).log_softmax(-1).transpose(0, 1), label, torch.full((n,), 9), torch.full((n,), 3))
 
 
 @module(lambda: {"x": numbers(6)})
@@ -261,6 +258,15 @@ class Straight(torch.autograd.Function):
         return gradient
 
 
+def written_bias(layer):
+    with torch.no_grad():
+        return layer.bias.mul_(0.5)
+
+
+def grown_out(layer, x):
+    return layer(x) + torch.mul(x[0], 2, out=torch.empty(0, dtype=D))
+
+
 square = lambda: nn.Linear(6, 6)
 refused("autograd_grad", square, (6,), "torch.autograd.grad", forces)
 refused("vmap", square, (6,), "torch.vmap", lambda layer, x: torch.vmap(lambda row: layer(row).tanh())(x))
@@ -271,3 +277,15 @@ refused("module_hook", with_backward_hook, (6,), "has backward hooks")
 refused("while_loop", square, (6,), "while_loop", lambda layer, x: torch._higher_order_ops.while_loop(
     lambda i, y: i < 3, lambda i, y: (i + 1, layer(y)), (torch.zeros((), dtype=torch.long), x))[1])
 refused("condition", square, (6,), "depends on the values of tensors", lambda layer, x: layer(x) if x.sum() > 0 else -layer(x))
+# What torch.export makes no graph of
+refused("batch_norm_cumulative", lambda: nn.BatchNorm1d(6, momentum=None), (6,), "depends on the values of tensors")
+refused("fake_quantize", square, (6,), "torch.export cannot trace the model in training mode (features.py", lambda layer, x: torch.fake_quantize_per_tensor_affine(
+    layer(x).float(), 0.1, 0, -128, 127).double())
+refused("ctc", square, (9, 6), "torch.export cannot trace the model in training mode (features.py", lambda layer, x: F.ctc_loss(
+    layer(x).log_softmax(-1).transpose(0, 1), torch.ones(x.shape[0], 3).long(), torch.full((x.shape[0],), 9), torch.full((x.shape[0],), 3)))
+# What Levin does not train
+refused("max_norm", lambda: nn.Embedding(10, 6, max_norm=1.0), (7,), "forward changes the parameters layer.weight", lambda layer, x: layer(x.abs().long()))
+refused("parameter_in_place", square, (6,), "forward changes the parameters layer.bias", lambda layer, x: layer(x) + written_bias(layer))
+refused("out_that_grows", square, (6,), "writes into out=", grown_out)
+refused("two_outs", square, (6,), "writes into out=", lambda layer, x: layer(x) + torch.max(
+    layer.weight.detach(), 0, out=(torch.empty(6, dtype=D), torch.empty(6).long()))[0])

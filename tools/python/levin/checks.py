@@ -12,6 +12,7 @@ import warnings
 
 import torch
 
+from . import graphs
 from .errors import ExportError, listed
 
 _SEED = 20260101
@@ -39,12 +40,16 @@ def refuse_hooks(model):
 def probe(model, tensors, mode, loss):
     """Calls the model twice: refuses what differs between the calls. Returns its outputs."""
     with preserved(model) as restore, quiet():
+        versions = {name: parameter._version for name, parameter in model.named_parameters()}
         with watched_forward():
             _seed()
             with _named_errors(mode):
                 first = model(**tensors)
             before = _python_state(model)
             drawn = _python_random()
+            if written := [name for name, parameter in model.named_parameters() if parameter._version != versions[name]]:
+                raise ExportError(f"[levin.export] forward changes the parameters {listed(written)} in place, which optimizers alone may do (max_norm of an "
+                                  "embedding does so, too); change a copy, or keep the values in a buffer")
             restore()
             _seed()
             second = model(**tensors)
@@ -192,6 +197,9 @@ def refuse_operators(program):
         elif isinstance(node.target, torch._ops.OpOverload) and node.target._schema.name in OPDEFS:
             raise ExportError(f"[levin.export] the operator {node.target._schema.name} ({_node_line(node)}) is written in Python (torch.library.custom_op), which "
                               "Levin does not run; write it with ordinary operators, or in a C++ library")
+        elif graphs.writes_into_out(node):
+            raise ExportError(f"[levin.export] {node.target} ({_node_line(node)}) writes into out= several tensors, or one of another shape or dtype than its "
+                              "result; use the tensors that the function returns")
 
 
 def _calls(program):

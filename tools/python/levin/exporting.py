@@ -56,6 +56,7 @@ def export(model, example_batch, path, *, dynamic=None, ranges=None, outputs=Non
                 found = checks.probe(model, tensors, name, loss)
                 names[name] = list(found)
                 programs[name] = traced(model, tensors, dims, ranges or {}, name)
+                graphs.write_by_copies(programs[name])
                 checks.refuse_operators(programs[name])
                 graphs.tidy(programs[name])
                 if check:
