@@ -222,8 +222,8 @@ std::optional<Options> parse(int argc, char** argv, const World& world) {
     if (bad) throw SolverError(config_error, message);
   };
   refuse(options.file.empty(), "no file given; name one with --file");
-  refuse(options.samples < 1, fmt::format("samples is {}; give at least 1", options.samples));
-  refuse(options.cells < 2 || options.cells > 16384, fmt::format("cells is {}; give 2 to 16384", options.cells));
+  refuse(options.samples < 1 || options.samples > 1'000'000'000, fmt::format("samples is {}; give 1 to 1e9", options.samples));
+  refuse(options.cells < 2 || options.cells > 4096, fmt::format("cells is {}; give 2 to 4096", options.cells));
   refuse(!(options.tolerance > 0 && options.tolerance < 1),
          fmt::format("tolerance is {}; give more than 0 and less than 1", options.tolerance));
   const int group_size = options.ranks_per_solve == 0 ? world.size : options.ranks_per_solve;

@@ -47,7 +47,7 @@ def solves():
     a, u = samples("one.h5")
     check("not 21 fields", a.shape == u.shape == (21, 20, 20), (a.shape, u.shape))
     check("the fields do not solve the equation", residual(a, u) < 1e-2, residual(a, u))  # of float32
-    check("the check cannot fail", residual(a, u * 1.01) > 1e-2, residual(a, u * 1.01))
+    check("the check cannot fail", residual(a, u * 1.1) > 5e-2, residual(a, u * 1.1))
     check("two samples are the same", len({row.tobytes() for row in a}) == 21)
     check("log a is not of mean 0 and deviation 1", abs(numpy.log(a).mean()) < 0.01 and abs(numpy.log(a).std() - 1) < 0.3, numpy.log(a).std())
     solver.run(2, {**options, "seed": 6, "file": "seed.h5"})
@@ -101,6 +101,10 @@ def trains():
         for name, expected in (("test_error", found.mean()), ("test_largest_error", found.max())):
             (logged,) = values(f"run{ranks}/test", name)
             check(f"{name} is not that of the predictions", abs(logged - expected) < 1e-4, (logged, expected))
+    solver.run(1, {"samples": 32, "cells": 24, "seed": 2, "file": "finer.h5"})
+    surrogate.run(2, "test", FIT, {"run_dir": "run1", "data.test": "finer.h5", "ckpt_path": "last"})
+    (finer,) = values("run1/test", "test_error")
+    check("the weights do not fit a finer grid", finer < 0.2, finer)
 
 
 finish({"solves": solves, "refused": refused, "trains": trains}[group])
