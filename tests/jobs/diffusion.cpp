@@ -72,8 +72,7 @@ BOOST_AUTO_TEST_CASE(rows_and_columns_are_not_exchanged) {
   const auto u = solver.solve(values(solver, [](double x, double) { return x < 0.5 ? 1.0 : 100.0; }), f, 1e-10).u;
   const auto mirrored = solver.solve(values(solver, [](double x, double) { return x < 0.5 ? 100.0 : 1.0; }), f, 1e-10).u;
   for (int row = 0; row < solver.rows(); row++)
-    for (int column = 0; column < 32; column++)
-      BOOST_REQUIRE(std::abs(u[row * 32 + column] - mirrored[row * 32 + 31 - column]) < 1e-9);
+    for (int column = 0; column < 32; column++) BOOST_REQUIRE(std::abs(u[row * 32 + column] - mirrored[row * 32 + 31 - column]) < 1e-9);
 }
 
 BOOST_AUTO_TEST_CASE(the_same_bits_as_on_one_rank) {
