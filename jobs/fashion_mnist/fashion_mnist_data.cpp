@@ -18,9 +18,6 @@ namespace fs = std::filesystem;
 using levin::DataError;
 using levin::Tensor;
 
-// Of the 60000 training images, as parts of 255.
-constexpr float pixel_mean = 0.2860F, pixel_deviation = 0.3530F;
-
 fs::path find_folder(const fs::path& given) {
   const std::array<fs::path, 2> usual{"/usr/share/datasets/fashion-mnist", "/usr/local/share/datasets/fashion-mnist"};
   if (!given.empty()) return given;
@@ -63,7 +60,8 @@ std::shared_ptr<const levin::Dataset> dataset(const Samples& samples, int64_t be
   if (begin == end) return nullptr;
   auto data = std::make_shared<levin::TensorDataset>(std::vector<std::pair<std::string, Tensor>>{
       {"image", samples.images.narrow(0, begin, end - begin)}, {"label", samples.labels.narrow(0, begin, end - begin)}});
-  data->scale_bytes("image", 1 / (255 * pixel_deviation), -pixel_mean / pixel_deviation);
+  data->scale_bytes("image", 1 / (255 * FashionMnistData::pixel_deviation),
+                    -FashionMnistData::pixel_mean / FashionMnistData::pixel_deviation);
   return data;
 }
 

@@ -25,6 +25,8 @@ LEVIN_CONFIG(FashionMnistDataConfig,
 class FashionMnistData {
  public:
   static constexpr int64_t classes = 10, side = 28;
+  /// Of the pixels of the 60000 training images, as parts of 255.
+  static constexpr float pixel_mean = 0.2860F, pixel_deviation = 0.3530F;
 
   /// Reads the files. DataError when they are not to be found, or are not what they should be.
   explicit FashionMnistData(const FashionMnistDataConfig& config);
