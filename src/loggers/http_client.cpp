@@ -58,7 +58,7 @@ HttpReply HttpClient::send(const std::string& method, const std::string& url, co
   if (!curl) curl = curl_easy_init();
   if (!curl) throw NoReply("libcurl has no memory");
   const auto& options = handle_->options;
-  curl_easy_reset(curl);  // keeps the connection
+  curl_easy_reset(curl);
   HttpReply reply;
   char reason[CURL_ERROR_SIZE] = "";
   Headers headers;
@@ -68,6 +68,9 @@ HttpReply HttpClient::send(const std::string& method, const std::string& url, co
   if (!basic && !options.token.empty()) headers.add("Authorization: Bearer " + options.token);
   curl_easy_setopt(curl, CURLOPT_URL, url.c_str());
   curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);  // its signals are not for programs with threads
+  // On a connection that was used before, libcurl repeats a request whose reply is lost: the server might create two runs.
+  curl_easy_setopt(curl, CURLOPT_FRESH_CONNECT, 1L);
+  curl_easy_setopt(curl, CURLOPT_FORBID_REUSE, 1L);
   curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method.c_str());
   if (method != "GET") {
     curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body.data());

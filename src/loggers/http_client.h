@@ -19,7 +19,7 @@ struct NoReply : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// Sends requests, one after the other, over one connection that stays open.
+/// Sends requests, one after the other, each once and on its own connection.
 class HttpClient {
  public:
   struct Options {
