@@ -5,6 +5,7 @@ files, as JSON: {"hparams": {RUN: {"values": {}, "metrics": {}, "status": "…"}
 import io
 import json
 import sys
+from urllib.parse import parse_qs
 
 import PIL.Image
 from tensorboard import context
@@ -49,6 +50,8 @@ for run, tags in provider.list_tensors(request, experiment_id="", plugin_name="h
 for run, tags in provider.list_blob_sequences(request, experiment_id="", plugin_name="images").items():
     for tag in tags:
         shown = images._image_response_for_run(request, "", run, tag, sample=0)
-        found["images"][tag] = [{"step": image["step"], **decoded(images._get_generic_data_individual_image(request, image["blob_key"])[0])}
-                                for image in shown]
+        found["images"][tag] = []
+        for image in shown:
+            key = parse_qs(image["query"])["blob_key"][0]
+            found["images"][tag].append({"step": image["step"], **decoded(images._get_generic_data_individual_image(request, key))})
 print("READ " + json.dumps(found))
