@@ -103,6 +103,13 @@ void Job::failed(const std::string& message, int code) noexcept {
   }
 }
 
+void Job::finalize_loggers() noexcept {
+  try {
+    trainer_.finalize_loggers();
+  } catch (const std::exception&) {  // the first error is the one to report
+  }
+}
+
 void Job::write_config() const {
   if (mpi_.rank() == 0 && !folder_.empty()) write_text(folder_ / "config.yaml", to_yaml(settings_.as_given));
 }

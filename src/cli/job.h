@@ -50,6 +50,8 @@ class Job {
   /// Returns the exit code. The caller passes exceptions to failed().
   int run();
   void failed(const std::string& message, int code) noexcept;
+  /// After an exception: rank 0's loggers note the end while the process lives.
+  void finalize_loggers() noexcept;
 
  private:
   void write_config() const;

@@ -87,6 +87,7 @@ int run_job(const Settings& settings, ProgramOptions& options, const Program& pr
   try {
     return job->run();
   } catch (const std::exception& error) {
+    job->finalize_loggers();
     return end_job(mpi, job->communicator(), error, [&job](const std::string& message, int code) { job->failed(message, code); });
   }
 }

@@ -1,18 +1,16 @@
 #include "spool.h"
 
 #include <fmt/format.h>
-#include <yaml-cpp/yaml.h>
 
 #include <random>
 #include <utility>
 
+#include "flat_options.h"
 #include "json_values.h"
 #include "levin/core/error.h"
 
 namespace levin::detail {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 constexpr int version = 1;
 
@@ -23,34 +21,19 @@ std::string new_id() {
   return fmt::format("{:016x}", high << 32 | (low & 0xffffffff));
 }
 
-// {"trainer.max_epochs": "6"}; a list is one text.
-void flatten(const YAML::Node& node, const std::string& name, Json& values) {
-  if (!node.IsMap()) {
-    YAML::Emitter text;
-    text << YAML::Flow << node;
-    values[name] = node.IsScalar() ? node.Scalar() : text.c_str();
-    return;
-  }
-  for (const auto& entry : node) flatten(entry.second, name.empty() ? entry.first.Scalar() : name + "." + entry.first.Scalar(), values);
-}
-
 }  // namespace
 
 Spool::Spool(const std::filesystem::path& folder, const std::string& service, Json settings, Seconds flush_interval)
     : file_(folder / "spool" / (service + ".jsonl"), LogFile::Mode::append, flush_interval) {
   if (file_.empty()) {
-    write({{"kind", "run"},
-           {"version", version},
-           {"service", service},
-           {"id", new_id()},
-           {"settings", std::move(settings)},
-           {"time", wall_time()}});
-    file_.flush();
+    run_ = {{"kind", "run"},      {"version", version}, {"service", service}, {"id", new_id()}, {"settings", std::move(settings)},
+            {"time", wall_time()}};
+    write(run_, /*flush=*/true);
     return;
   }
   const auto text = file_.read(0, 65536);
-  const auto first = Json::parse(text.substr(0, text.find('\n')), nullptr, /*allow_exceptions=*/false);
-  if (!first.is_object() || first.value("kind", "") != "run" || first.value("service", "") != service)
+  run_ = Json::parse(text.substr(0, text.find('\n')), nullptr, /*allow_exceptions=*/false);
+  if (!run_.is_object() || run_.value("kind", "") != "run" || run_.value("service", "") != service)
     throw DataError(fmt::format("{} is not a spool of {}: its first line describes no run", file_.path().string(), service),
                     "move the file away, or give the logger another save_dir", "loggers");
   if (file_.read(file_.size() - 1, file_.size()) != "\n") file_.write("\n");  // a process was killed while it wrote
@@ -58,8 +41,8 @@ Spool::Spool(const std::filesystem::path& folder, const std::string& service, Js
 
 void Spool::params(const std::string& yaml) {
   Json values = Json::object();
-  flatten(YAML::Load(yaml), "", values);
-  write({{"kind", "params"}, {"values", std::move(values)}});
+  for (const auto& [name, value] : flat_options(yaml)) values[name] = value.text;
+  write({{"kind", "params"}, {"values", std::move(values)}, {"yaml", yaml}});
 }
 
 void Spool::metrics(const Json& values, int64_t epoch, int64_t step) {
@@ -68,11 +51,33 @@ void Spool::metrics(const Json& values, int64_t epoch, int64_t step) {
 
 void Spool::start(int64_t step) { write({{"kind", "start"}, {"step", step}, {"time", wall_time()}}); }
 
-void Spool::end() {
-  write({{"kind", "end"}, {"time", wall_time()}});
+void Spool::end(const std::string& status) { write({{"kind", "end"}, {"status", status}, {"time", wall_time()}}, /*flush=*/true); }
+
+void Spool::flush() {
+  const std::lock_guard lock(mutex_);
   file_.flush();
 }
 
-void Spool::write(const Json& record) { file_.write(json_line(record)); }
+int64_t Spool::size() const {
+  const std::lock_guard lock(mutex_);
+  return file_.size();
+}
+
+std::string Spool::lines(int64_t begin, int64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  while (true) {
+    auto text = file_.read(begin, begin + bytes);
+    const auto end = text.rfind('\n');
+    if (end != std::string::npos) return text.substr(0, end + 1);
+    if (static_cast<int64_t>(text.size()) < bytes) return {};
+    bytes *= 2;
+  }
+}
+
+void Spool::write(const Json& record, bool flush) {
+  const std::lock_guard lock(mutex_);
+  file_.write(json_line(record));
+  if (flush) file_.flush();
+}
 
 }  // namespace levin::detail

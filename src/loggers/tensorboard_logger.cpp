@@ -1,14 +1,30 @@
 #include "levin/loggers/tensorboard_logger.h"
 
 #include <event.pb.h>
+#include <fmt/format.h>
+
+#include <utility>
+#include <variant>
+#include <vector>
 
 #include "event_file.h"
+#include "flat_options.h"
+#include "histogram.h"
 #include "json_values.h"
+#include "levin/core/error.h"
 #include "logger_fields.h"
+#include "png.h"
 
 namespace levin {
+
+struct detail::HyperParameters {
+  std::vector<std::pair<std::string, FlatOption>> options;
+  bool written = false;
+};
+
 namespace {
 
+const std::string images = "images";    // the plugin
 const std::string epoch_tag = "epoch";  // the trainer's, so a metric of this name needs another tag
 
 tensorboard::Event new_event(int64_t step = 0) {
@@ -24,10 +40,48 @@ void add_scalar(tensorboard::Summary& summary, const std::string& tag, double va
   scalar.set_simple_value(static_cast<float>(value));
 }
 
+// A tensor for the plugin whose page shows it. Its dtype and values are the caller's.
+tensorboard::TensorProto& add_tensor(tensorboard::Event& event, const std::string& tag, const std::string& plugin,
+                                     const std::vector<int64_t>& shape, const std::string& content = {}) {
+  auto& value = *event.mutable_summary()->add_value();
+  value.set_tag(tag);
+  auto& metadata = *value.mutable_metadata();
+  metadata.mutable_plugin_data()->set_plugin_name(plugin);
+  metadata.mutable_plugin_data()->set_content(content);
+  metadata.set_data_class(plugin == images ? tensorboard::DATA_CLASS_BLOB_SEQUENCE : tensorboard::DATA_CLASS_TENSOR);
+  auto& tensor = *value.mutable_tensor();
+  tensor.mutable_tensor_shape();
+  for (const auto size : shape) tensor.mutable_tensor_shape()->add_dim()->set_size(size);
+  return tensor;
+}
+
+// Without values: the plugin's page reads the content alone.
+std::string hparams_event(const char* tag, const tensorboard::HParamsPluginData& content) {
+  auto event = new_event();
+  add_tensor(event, std::string("_hparams_/") + tag, "hparams", {0}, content.SerializeAsString()).set_dtype(tensorboard::DT_FLOAT);
+  return event.SerializeAsString();
+}
+
+// [height, width, channels], bytes, on the CPU.
+Tensor pixels_of(const Tensor& image) {
+  auto pixels = (image.dim() == 2 ? image.unsqueeze(0) : image).detach();
+  const auto channels = pixels.dim() == 3 ? pixels.size(0) : 0;
+  const auto dtype = pixels.scalar_type();
+  if ((channels != 1 && channels != 3 && channels != 4) || pixels.numel() == 0 ||
+      (dtype != at::kByte && dtype != at::kBool && !at::isFloatingType(dtype)))
+    throw UsageError("loggers", fmt::format("add_image got a tensor [{}] of {}", fmt::join(image.sizes(), ", "), at::toString(dtype)),
+                     "give [height, width] or [channels, height, width] with 1, 3 or 4 channels, of uint8, bool or floating point");
+  if (dtype == at::kBool)
+    pixels = pixels.to(at::kByte).mul(255);
+  else if (dtype != at::kByte)
+    pixels = pixels.to(at::kFloat).nan_to_num(0.0).clamp(0, 1).mul(255).round().to(at::kByte);
+  return pixels.to(at::kCPU).permute({1, 2, 0}).contiguous();
+}
+
 }  // namespace
 
 TensorBoardLogger::TensorBoardLogger(const TensorBoardLoggerConfig& config, const std::filesystem::path& folder)
-    : prefix_(detail::name_prefix(config.prefix)) {
+    : prefix_(detail::name_prefix(config.prefix)), hyper_parameters_(std::make_unique<detail::HyperParameters>()) {
   check_config(config);
   file_ = std::make_unique<detail::EventFile>(detail::save_folder(config.save_dir, folder), config.flush_interval);
   auto event = new_event();
@@ -44,41 +98,109 @@ TensorBoardLogger::~TensorBoardLogger() {
 void TensorBoardLogger::begin_training(int64_t step) {
   auto event = new_event(step);
   event.mutable_session_log()->set_status(tensorboard::SessionLog::START);
+  const std::lock_guard lock(mutex_);
   file_->write(event.SerializeAsString());
+  write_hyper_parameters();
   file_->flush();
   used_ = true;
 }
 
 void TensorBoardLogger::log_metrics(const NamedValues& values, int64_t epoch, int64_t step) {
-  used_ = true;
   auto event = new_event(step);
   auto& summary = *event.mutable_summary();
   for (const auto& [name, value] : values) add_scalar(summary, prefix_ + (name == epoch_tag ? "metrics/" + name : name), value);
   add_scalar(summary, prefix_ + epoch_tag, static_cast<double>(epoch));
-  file_->write(event.SerializeAsString());
+  write(event.SerializeAsString());
+}
+
+void TensorBoardLogger::write(const std::string& event) {
+  const std::lock_guard lock(mutex_);
+  used_ = true;
+  write_hyper_parameters();
+  file_->write(event);
 }
 
 void TensorBoardLogger::log_hyperparams(const std::string& yaml) {
-  auto event = new_event();
-  auto& value = *event.mutable_summary()->add_value();
-  value.set_tag(prefix_ + "config");
-  auto& metadata = *value.mutable_metadata();
-  metadata.mutable_plugin_data()->set_plugin_name("text");
-  metadata.set_data_class(tensorboard::DATA_CLASS_TENSOR);
-  auto& tensor = *value.mutable_tensor();
+  const std::lock_guard lock(mutex_);
+  for (auto& option : detail::flat_options(yaml)) hyper_parameters_->options.push_back(std::move(option));
+  write_text("config", "```yaml\n" + yaml + (yaml.ends_with('\n') ? "" : "\n") + "```", 0);  // TensorBoard reads Markdown
+}
+
+// Without an "experiment", of which TensorBoard reads one in a directory of many runs: it gathers the names from all runs itself, and takes
+// their scalars for metrics.
+void TensorBoardLogger::write_hyper_parameters() {
+  auto& [options, written] = *hyper_parameters_;
+  if (options.empty() || std::exchange(written, true)) return;
+  tensorboard::HParamsPluginData content;
+  auto& info = *content.mutable_session_start_info();
+  info.set_start_time_secs(detail::wall_time());
+  for (const auto& [name, option] : options) {
+    auto& value = (*info.mutable_hparams())[name];
+    if (const auto* number = std::get_if<double>(&option.value))
+      value.set_number_value(*number);
+    else if (const auto* truth = std::get_if<bool>(&option.value))
+      value.set_bool_value(*truth);
+    else
+      value.set_string_value(option.text);
+  }
+  file_->write(hparams_event("session_start_info", content));
+}
+
+void TensorBoardLogger::write_text(const std::string& tag, const std::string& text, int64_t step) {
+  auto event = new_event(step);
+  auto& tensor = add_tensor(event, prefix_ + tag, "text", {1});
   tensor.set_dtype(tensorboard::DT_STRING);
-  tensor.mutable_tensor_shape()->add_dim()->set_size(1);
-  tensor.add_string_val("```yaml\n" + yaml + (yaml.ends_with('\n') ? "" : "\n") + "```");  // TensorBoard reads Markdown
+  tensor.add_string_val(text);
   file_->write(event.SerializeAsString());
+}
+
+void TensorBoardLogger::add_text(const std::string& tag, const std::string& text, int64_t step) {
+  const std::lock_guard lock(mutex_);
+  used_ = true;
+  write_text(tag, text, step);
+}
+
+void TensorBoardLogger::add_histogram(const std::string& tag, const Tensor& values, int64_t step) {
+  const auto buckets = detail::histogram_of(values);
+  auto event = new_event(step);
+  auto& tensor = add_tensor(event, prefix_ + tag, "histograms", {static_cast<int64_t>(buckets.size()), 3});
+  tensor.set_dtype(tensorboard::DT_DOUBLE);
+  for (const auto& [left, right, count] : buckets)
+    for (const double number : {left, right, count}) tensor.add_double_val(number);
+  write(event.SerializeAsString());
+}
+
+// The tensor of an image has its width and height, as texts, and the bytes of a PNG file.
+void TensorBoardLogger::add_image(const std::string& tag, const Tensor& image, int64_t step) {
+  const auto pixels = pixels_of(image);
+  const auto height = pixels.size(0), width = pixels.size(1);
+  auto event = new_event(step);
+  auto& tensor = add_tensor(event, prefix_ + tag, images, {3});
+  tensor.set_dtype(tensorboard::DT_STRING);
+  tensor.add_string_val(std::to_string(width));
+  tensor.add_string_val(std::to_string(height));
+  tensor.add_string_val(detail::png_of(pixels.const_data_ptr<uint8_t>(), width, height, pixels.size(2)));
+  write(event.SerializeAsString());
 }
 
 // What a run resumes after is in the file, though the run be killed right after the checkpoint.
 StateDict TensorBoardLogger::state_dict() {
+  const std::lock_guard lock(mutex_);
   file_->flush();
   return {};
 }
 
-void TensorBoardLogger::finalize() { file_->flush(); }
+// TensorBoard keeps the first end that it reads, so only the good end of a training is noted: others may resume.
+void TensorBoardLogger::finalize() {
+  const std::lock_guard lock(mutex_);
+  if (used_ && hyper_parameters_->written && end_ == RunEnd::finished) {
+    tensorboard::HParamsPluginData content;
+    content.mutable_session_end_info()->set_status(tensorboard::SessionEndInfo::STATUS_SUCCESS);
+    content.mutable_session_end_info()->set_end_time_secs(detail::wall_time());
+    file_->write(hparams_event("session_end_info", content));
+  }
+  file_->flush();
+}
 
 const std::filesystem::path& TensorBoardLogger::file() const noexcept { return file_->path(); }
 

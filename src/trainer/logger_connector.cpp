@@ -14,16 +14,29 @@ LoggerConnector::LoggerConnector(const TrainerConfig& config, Session& session, 
                                  RunReport& report)
     : config_(config), session_(session), loggers_(loggers), report_(report) {}
 
-LoggerConnector::~LoggerConnector() = default;
+LoggerConnector::~LoggerConnector() { pass_end(); }
 
 const std::vector<std::shared_ptr<QueuedLogger>>& LoggerConnector::loggers() {
-  while (queues_.size() < loggers_.size())
-    queues_.push_back(std::make_shared<QueuedLogger>(loggers_[queues_.size()], session_.runtime().log()));
+  while (queues_.size() < loggers_.size()) {
+    const auto& logger = loggers_[queues_.size()];
+    if (auto* aware = dynamic_cast<RunAwareLogger*>(logger.get())) aware->set_log(session_.runtime().log());
+    queues_.push_back(std::make_shared<QueuedLogger>(logger, session_.runtime().log()));
+  }
   return queues_;
 }
 
 void LoggerConnector::drain() {
   for (const auto& logger : loggers()) logger->drain();
+}
+
+void LoggerConnector::pass_end() const {
+  for (const auto& logger : loggers_)
+    if (auto* aware = dynamic_cast<RunAwareLogger*>(logger.get())) aware->set_end(end_);
+}
+
+void LoggerConnector::finalize() {
+  pass_end();
+  for (const auto& logger : loggers()) logger->finalize();
 }
 
 bool LoggerConnector::writes() const noexcept { return session_.rank() == 0 && config_.logger.enabled(); }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "levin/core/named_values.h"
+#include "levin/trainer/run_aware_logger.h"
 
 namespace levin {
 
@@ -32,9 +33,14 @@ class LoggerConnector {
   const std::vector<std::shared_ptr<QueuedLogger>>& loggers();
   /// Returns when the loggers have all that was passed to them.
   void drain();
+  /// How the run ends if nothing else happens; at first failed.
+  void set_end(RunEnd end) noexcept { end_ = end; }
+  /// The run has ended: passes on how, and loggers write what they hold.
+  void finalize();
 
  private:
   bool writes() const noexcept;
+  void pass_end() const;
 
   const TrainerConfig& config_;
   Session& session_;
@@ -42,6 +48,7 @@ class LoggerConnector {
   std::vector<std::shared_ptr<QueuedLogger>> queues_;  // one for each of loggers_
   RunReport& report_;
   NamedValues new_metrics_;
+  RunEnd end_ = RunEnd::failed;
 };
 
 }  // namespace levin

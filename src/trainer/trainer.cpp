@@ -89,6 +89,7 @@ void Trainer::run(Stage stage, Module& module, DataModule& data, const std::func
   const DrainedLoggers drained(*logging_);
   const FlightRecord::Phase phase(session_.flight(), stage_name(stage));
   session_.flight().set_step(session_.progress().step);
+  logging_->set_end(RunEnd::failed);
   try {
     attach_callbacks(run);
     prepare_data(data, session_.topology(), session_.communicator());
@@ -102,6 +103,7 @@ void Trainer::run(Stage stage, Module& module, DataModule& data, const std::func
     body(run);
     call_hook("teardown", data, [&] { data.teardown(stage); });
     run.hooks().call("teardown", &Hooks::teardown, stage);
+    logging_->set_end(session_.must_exit() ? RunEnd::stopped : RunEnd::finished);
   } catch (const CommunicatorAborted&) {
     throw;  // another rank's error, which that rank reports
   } catch (const std::exception& error) {
@@ -136,9 +138,7 @@ void Trainer::add_loggers(const std::filesystem::path& folder) {
   for (auto& logger : config_.logger.make(folder)) add_logger(std::move(logger));
 }
 
-void Trainer::finalize_loggers() {
-  for (const auto& logger : logging_->loggers()) logger->finalize();
-}
+void Trainer::finalize_loggers() { logging_->finalize(); }
 
 void Trainer::fit(Module& module, DataModule& data, const LoadFrom& from) {
   session_.forget_stop();

@@ -31,21 +31,30 @@ std::vector<nlohmann::json> json_lines_of(const std::filesystem::path& file) {
   return objects;
 }
 
-std::vector<Event> read_events(const std::filesystem::path& folder) {
+namespace {
+
+// What a script of this folder prints, of which `begin` is the first that counts. Throws with its words when it fails.
+nlohmann::json printed_by(const std::string& script, const std::filesystem::path& folder, const std::string& begin) {
   const std::string tests = LEVIN_TESTS;
-  const std::string command = "'" + tests + "/../tools/tests-python' '" + tests + "/loggers/read_events.py' '" + folder.string() + "' 2>&1";
+  const std::string command = "'" + tests + "/../tools/tests-python' '" + tests + "/loggers/" + script + "' '" + folder.string() + "' 2>&1";
   std::string text;
-  {
-    std::FILE* pipe = popen(command.c_str(), "r");
-    if (!pipe) throw std::runtime_error("cannot run " + command);
-    for (int letter; (letter = std::fgetc(pipe)) != EOF;) text += static_cast<char>(letter);
-    if (pclose(pipe) != 0) throw std::runtime_error(command + ": " + text);
-  }
+  std::FILE* pipe = popen(command.c_str(), "r");
+  if (!pipe) throw std::runtime_error("cannot run " + command);
+  for (int letter; (letter = std::fgetc(pipe)) != EOF;) text += static_cast<char>(letter);
+  if (pclose(pipe) != 0) throw std::runtime_error(command + ": " + text);
+  return nlohmann::json::parse(text.substr(text.find(begin) + begin.size() - 1));
+}
+
+}  // namespace
+
+std::vector<Event> read_events(const std::filesystem::path& folder) {
   std::vector<Event> events;
-  for (const auto& event : nlohmann::json::parse(text.substr(text.find('['))))
+  for (const auto& event : printed_by("read_events.py", folder, "["))
     events.push_back({event["kind"], event["tag"], event["step"], event["value"], event["wall_time"]});
   return events;
 }
+
+nlohmann::json read_plugins(const std::filesystem::path& folder) { return printed_by("read_plugins.py", folder, "READ {"); }
 
 std::vector<std::pair<int64_t, double>> scalars_of(const std::vector<Event>& events, const std::string& tag) {
   std::vector<std::pair<int64_t, double>> values;

@@ -33,6 +33,8 @@ struct Event {
 
 /// All events of the files in a folder, those of a tag in their order. Throws with TensorBoard's words where it cannot read them.
 std::vector<Event> read_events(const std::filesystem::path& folder);
+/// What the backends of TensorBoard's pages of hyper-parameters, histograms and images find there; see read_plugins.py.
+nlohmann::json read_plugins(const std::filesystem::path& folder);
 /// The numbers of a tag.
 std::vector<std::pair<int64_t, double>> scalars_of(const std::vector<Event>& events, const std::string& tag);
 

@@ -1,6 +1,6 @@
 """read_events.py FOLDER: what the real TensorBoard finds in a folder of event files, as JSON: a list of {kind, tag, step, value, wall_time}.
 
-A scalar's value is a string, since JSON knows no NaN.
+A scalar's value is a string, since JSON knows no NaN. For the other kinds than scalars and texts see read_plugins.py.
 """
 import json
 import sys
@@ -15,8 +15,8 @@ for tag in events.Tags()["scalars"]:
     for one in events.Scalars(tag):
         found.append({"kind": "scalar", "tag": tag, "step": one.step, "value": repr(one.value), "wall_time": one.wall_time})
 for tag in events.Tags()["tensors"]:
-    for one in events.Tensors(tag):
+    kind = events.SummaryMetadata(tag).plugin_data.plugin_name
+    for one in events.Tensors(tag) if kind == "text" else []:
         text = tensor_util.make_ndarray(one.tensor_proto)[0].decode()
-        kind = events.SummaryMetadata(tag).plugin_data.plugin_name
         found.append({"kind": kind, "tag": tag, "step": one.step, "value": text, "wall_time": one.wall_time})
 print(json.dumps(found))

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <fstream>
 
+#include "../../src/loggers/mlflow_client.h"
 #include "levin/core/error.h"
 #include "levin_test.h"
 #include "log_folder.h"
@@ -62,6 +63,59 @@ BOOST_AUTO_TEST_CASE(each_service_has_its_file) {
   levin::NeptuneLogger({.project = "team/fields"}, folder.path).finalize();
   BOOST_TEST(json_lines_of(folder.path / "spool/mlflow.jsonl")[0].at("settings").at("tracking_uri") == "http://localhost:5000");
   BOOST_TEST(json_lines_of(folder.path / "spool/neptune.jsonl")[0].at("settings").at("project") == "team/fields");
+}
+
+BOOST_AUTO_TEST_CASE(a_spool_has_the_end_of_the_run) {
+  LogFolder folder;
+  const auto log = [&](const char* name, levin::RunEnd end, bool finalize) {
+    levin::CometLogger logger({}, folder.path / name);
+    logger.log_hyperparams("a: 1\n");
+    logger.begin_training(0);
+    logger.set_end(end);
+    if (finalize) logger.finalize();
+  };
+  log("finished", levin::RunEnd::finished, true);
+  log("stopped", levin::RunEnd::stopped, true);
+  log("failed", levin::RunEnd::failed, false);  // as an exception leaves it
+  for (const auto* name : {"finished", "stopped", "failed"}) {
+    const auto records = json_lines_of(folder.path / name / "spool/comet.jsonl");
+    BOOST_REQUIRE(records.size() == 4);
+    BOOST_TEST(records[1].at("yaml") == "a: 1\n");
+    BOOST_TEST(records[3].at("kind") == "end");
+    BOOST_TEST(records[3].at("status") == name);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(an_attempt_that_is_refused_leaves_no_trace) {
+  LogFolder folder;
+  {
+    levin::CometLogger logger({}, folder.path);
+    logger.log_hyperparams("a: 1\n");
+    logger.set_end(levin::RunEnd::failed);
+    logger.finalize();
+  }
+  BOOST_TEST(json_lines_of(folder.path / "spool/comet.jsonl").size() == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(names_become_those_that_mlflow_takes) {
+  using levin::detail::mlflow_name;
+  BOOST_TEST(mlflow_name("val_loss/dataloader_idx_0 a-b.c:d") == "val_loss/dataloader_idx_0 a-b.c:d");
+  BOOST_TEST(mlflow_name("größe") == "größe");
+  BOOST_TEST(mlflow_name("odd, \"name\"") == "odd_ _name_");
+  BOOST_TEST(mlflow_name("/a//b/") == "_a__b_");
+  BOOST_TEST(mlflow_name("a/../b") == "a_.._b");
+  BOOST_TEST(mlflow_name("..a") == "__a");
+  BOOST_TEST(mlflow_name(".") == "_");
+  BOOST_TEST(mlflow_name("") == "_");
+  BOOST_TEST(mlflow_name(std::string(249, 'a') + "ü") == std::string(249, 'a'));
+}
+
+BOOST_AUTO_TEST_CASE(a_tracking_uri_with_a_password_is_refused) {
+  LogFolder folder;
+  levin::test::check_throws<levin::ConfigError>([&] { levin::MLFlowLogger({.tracking_uri = "https://me:secret@host/"}, folder.path); },
+                                                {"[loggers]", "MLFLOW_TRACKING_PASSWORD"});
+  levin::MLFlowLogger({.tracking_uri = "http://127.0.0.1:9/a@b"}, folder.path);
+  levin::test::check_throws<levin::ConfigError>([&] { levin::MLFlowLogger({.timeout = {0}}, folder.path); }, {"timeout"});
 }
 
 BOOST_AUTO_TEST_CASE(another_file_is_refused) {

@@ -5,6 +5,7 @@
 #include "../trainer/toy.h"
 #include "levin/loggers/csv_logger.h"
 #include "levin/loggers/tensorboard_logger.h"
+#include "levin/trainer/find_logger.h"
 #include "levin_test.h"
 #include "log_folder.h"
 
@@ -22,6 +23,18 @@ struct NonFinite : Toy {
     log("too_large", -std::numeric_limits<double>::infinity());
     return Toy::training_step(batch);
   }
+};
+
+// Adds a picture of its weights after each step.
+struct Painter : Toy {
+  void on_train_batch_end(const levin::Tensor&, const levin::Batch&, int64_t) override {
+    auto* board = levin::find_logger<levin::TensorBoardLogger>(trainer());
+    if (!board) return;
+    found++;
+    board->add_image("weight", net->weight, trainer().global_step());
+    board->add_histogram("weight", net->weight, trainer().global_step());
+  }
+  int found = 0;
 };
 
 struct Row {
@@ -93,6 +106,30 @@ BOOST_AUTO_TEST_CASE(all_loggers_get_the_same_values) {
   BOOST_TEST(seen["no_number"] == 5);
   BOOST_TEST(std::isinf(scalars_of(events, "too_large").front().second));
   BOOST_TEST(events.back().value == "```yaml\nseed_everything: 5\n```");
+}
+
+BOOST_AUTO_TEST_CASE(a_hook_adds_images_and_histograms_on_rank_0) {
+  LogFolder folder;
+  ToyData data;
+  for (const bool fast_dev_run : {false, true}) {
+    levin::TrainerConfig config{.max_steps = 3};
+    config.fast_dev_run = fast_dev_run;
+    levin::Trainer trainer(config, runtime(), 5);
+    if (runtime().rank() == 0) {
+      trainer.add_logger(std::make_shared<levin::CSVLogger>(folder.path / "metrics.csv"));
+      trainer.add_logger(std::make_shared<levin::TensorBoardLogger>(levin::TensorBoardLoggerConfig{.save_dir = folder.path}));
+    }
+    const auto module = trainer.build<Painter>();
+    trainer.fit(*module, data);
+    trainer.finalize_loggers();
+    BOOST_TEST(module->found == (runtime().rank() == 0 && !fast_dev_run ? 3 : 0));
+  }
+  if (runtime().rank() != 0) return;
+  const auto read = read_plugins(folder.path);
+  BOOST_TEST(read.at("images").at("weight").size() == 3u);
+  BOOST_TEST(read.at("images").at("weight").at(2).at("width") == 4);
+  BOOST_TEST(read.at("images").at("weight").at(2).at("step") == 3);
+  BOOST_TEST(read.at("histograms").at("weight").size() == 3u);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -1,8 +1,13 @@
 #include "levin/loggers/tensorboard_logger.h"
 
+#include <ATen/ops/arange.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <csignal>
@@ -71,6 +76,88 @@ BOOST_AUTO_TEST_CASE(options_are_a_text_and_names_have_a_prefix) {
   BOOST_TEST(events.back().kind == "text");
   BOOST_TEST(events.back().tag == "big-config");
   BOOST_TEST(events.back().value == "```yaml\ntrainer:\n  max_epochs: 5\n```");
+}
+
+BOOST_AUTO_TEST_CASE(hyper_parameters_texts_histograms_and_images_reach_tensorboards_pages) {
+  LogFolder folder;
+  {
+    TensorBoardLogger logger({}, folder.path / "first");
+    logger.log_hyperparams("model: {lr: 1.0e-3, deep: true, act: gelu}\ntrainer:\n  callbacks: [timer, {name: early_stopping}]\n");
+    logger.log_hyperparams("note: '5'\n");
+    logger.begin_training(0);
+    logger.log_metrics({{"loss", 0.5}}, 0, 3);
+    logger.log_metrics({{"loss", 0.25}}, 0, 4);
+    logger.add_text("notes", "*better*", 4);
+    logger.add_histogram("weights", at::tensor({-1.0, 2.0, 0.5, 0.5}, at::kFloat).view({2, 2}), 4);
+    logger.add_histogram("constant", at::full({7}, 3, at::kLong), 5);
+    logger.add_histogram("nothing", at::full({3}, std::nan("")), 6);
+    logger.add_image("grey", at::tensor({0.0, 0.5, 1.0, 2.0, -1.0, std::nan("")}, at::kFloat).view({2, 3}), 7);
+    logger.add_image("rgb", at::arange(12, at::kByte).view({3, 1, 4}), 8);
+    logger.add_image("rgb", at::arange(24, at::kByte).view({3, 2, 4}), 9);
+    logger.add_image("mask", at::tensor({0, 1}, at::kInt).to(at::kBool).view({1, 1, 2}), 9);
+    logger.finalize();
+  }
+  {
+    TensorBoardLogger logger({}, folder.path / "second");
+    logger.log_hyperparams("model: {lr: 0.1, wide: false}\n");
+    logger.log_metrics({{"accuracy", 0.75}}, 0, 0);
+    logger.set_end(levin::RunEnd::failed);
+    logger.finalize();
+  }
+  const auto read = read_plugins(folder.path);
+  const nlohmann::json first = {{"values",
+                                 {{"model.lr", 1e-3},
+                                  {"model.deep", true},
+                                  {"model.act", "gelu"},
+                                  {"trainer.callbacks", "[timer, {name: early_stopping}]"},
+                                  {"note", "5"}}},
+                                {"metrics", {{"epoch", 0.0}, {"loss", 0.25}}},
+                                {"status", "STATUS_SUCCESS"}};
+  const nlohmann::json second = {{"values", {{"model.lr", 0.1}, {"model.wide", false}}},
+                                 {"metrics", {{"accuracy", 0.75}, {"epoch", 0.0}}},
+                                 {"status", "STATUS_UNKNOWN"}};
+  BOOST_TEST(read.at("hparams").at("first") == first);
+  BOOST_TEST(read.at("hparams").at("second") == second);
+  BOOST_TEST(read.at("columns").at("model.lr") == "DATA_TYPE_FLOAT64");
+  BOOST_TEST(read.at("columns").at("model.wide") == "DATA_TYPE_BOOL");
+
+  const auto& weights = read.at("histograms").at("weights").at(0);
+  BOOST_TEST(weights.at("step") == 4);
+  BOOST_TEST(weights.at("buckets").size() == 30);
+  double count = 0;
+  for (const auto& bucket : weights.at("buckets")) {
+    const double left = bucket[0], right = bucket[1];
+    double expected = left == -1 ? 1 : 0;
+    if (left <= 0.5 && 0.5 < right) expected = 2;
+    if (right == 2) expected = 1;
+    BOOST_TEST(bucket[2] == expected, "[" << left << ", " << right << ") has " << bucket[2]);
+    count += bucket[2].get<double>();
+  }
+  BOOST_TEST(count == 4);
+  BOOST_TEST(read.at("histograms").at("constant").at(0).at("buckets").back() == nlohmann::json({3.0, 3.0, 7.0}));
+  BOOST_TEST(read.at("histograms").at("nothing").at(0).at("buckets").empty());
+
+  const auto image = [&](const char* tag, size_t index) { return read.at("images").at(tag).at(index); };
+  const nlohmann::json grey = {{"step", 7}, {"width", 3}, {"height", 2}, {"channels", 1}, {"pixels", {0, 128, 255, 255, 0, 0}}};
+  BOOST_TEST(image("grey", 0) == grey);
+  const nlohmann::json rgb = {
+      {"step", 8}, {"width", 4}, {"height", 1}, {"channels", 3}, {"pixels", {0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11}}};
+  BOOST_TEST(image("rgb", 0) == rgb);
+  BOOST_TEST(image("rgb", 1).at("step") == 9);
+  BOOST_TEST(image("mask", 0).at("pixels") == nlohmann::json({0, 255}));
+  const auto events = read_events(folder.path / "first");
+  BOOST_TEST(std::count_if(events.begin(), events.end(), [](const auto& event) {
+               return event.kind == "text" && event.tag == "notes" && event.value == "*better*" && event.step == 4;
+             }) == 1);
+}
+
+BOOST_AUTO_TEST_CASE(an_image_of_another_shape_or_dtype_is_an_error) {
+  LogFolder folder;
+  TensorBoardLogger logger({}, folder.path);
+  check_throws<levin::UsageError>([&] { logger.add_image("a", at::zeros({2, 5, 5}), 0); }, {"[loggers]", "[2, 5, 5]", "channels"});
+  check_throws<levin::UsageError>([&] { logger.add_image("a", at::zeros({1, 3, 5, 5}), 0); }, {"[1, 3, 5, 5]"});
+  check_throws<levin::UsageError>([&] { logger.add_image("a", at::zeros({5, 5}, at::kLong), 0); }, {"Long", "uint8"});
+  check_throws<levin::UsageError>([&] { logger.add_image("a", at::zeros({0, 5}), 0); }, {"[0, 5]"});
 }
 
 BOOST_AUTO_TEST_CASE(a_resumed_run_adds_a_file) {

@@ -1,0 +1,57 @@
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "levin/trainer/logger.h"
+#include "levin/trainer/run_aware_logger.h"
+
+namespace levin {
+
+namespace detail {
+class Spool;
+}
+
+/// A logger that spools for a service; see tools/levin_sync. A run that resumes continues its spool, and the service's run.
+class SpoolLogger : public Logger, public RunAwareLogger {
+ public:
+  /// Notes the end of a run that was not finalized.
+  ~SpoolLogger() override;
+  void log_metrics(const NamedValues& values, int64_t epoch, int64_t step) override;
+  /// The options one by one: {"trainer.max_epochs": "6"}. Spooled with what follows: an attempt that is refused leaves no trace.
+  void log_hyperparams(const std::string& yaml) override;
+  void begin_training(int64_t step) override;
+  /// Nothing to save; flushes the spool.
+  StateDict state_dict() override;
+  /// Nothing for a run that failed before it logged something.
+  void finalize() override;
+  void set_end(RunEnd end) noexcept override { end_ = end; }
+
+ protected:
+  using Settings = std::vector<std::pair<std::string, std::string>>;
+  /// `name` empty: that of the folder.
+  SpoolLogger(const std::string& service, const std::filesystem::path& folder, const std::string& name, const std::string& prefix,
+              const Settings& settings, const std::vector<std::string>& tags);
+  detail::Spool& spool() noexcept { return *spool_; }
+  RunEnd end() const noexcept { return end_; }
+  /// Whether something was spooled since the last end.
+  bool open() const noexcept { return open_; }
+  /// After new lines of the spool.
+  virtual void spooled() {}
+
+ private:
+  void wrote();
+  void spool_params();
+
+  std::string prefix_;
+  std::unique_ptr<detail::Spool> spool_;
+  std::vector<std::string> params_;  // not spooled yet
+  std::atomic<RunEnd> end_ = RunEnd::finished;
+  bool open_ = false;
+};
+
+}  // namespace levin

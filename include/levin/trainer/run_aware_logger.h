@@ -1,0 +1,19 @@
+#pragma once
+#include "levin/core/log.h"
+
+namespace levin {
+
+/// How a run ended: to its end, early on request (a signal, the time limit), or by an error.
+enum class RunEnd { finished, stopped, failed };
+
+/// What a Logger implements besides Logger to write to the run's log, or to record how the run ended. The Trainer calls both on rank 0.
+class RunAwareLogger {
+ public:
+  virtual ~RunAwareLogger() = default;
+  /// Before all calls of Logger.
+  virtual void set_log(const Log& /*log*/) {}
+  /// Before Logger::finalize, and before the destruction of a logger that was not finalized.
+  virtual void set_end(RunEnd /*end*/) noexcept {}
+};
+
+}  // namespace levin

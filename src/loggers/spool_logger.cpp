@@ -1,0 +1,76 @@
+#include "levin/loggers/spool_logger.h"
+
+#include <exception>
+#include <nlohmann/json.hpp>
+
+#include "json_values.h"
+#include "logger_fields.h"
+#include "spool.h"
+
+namespace levin {
+namespace {
+
+constexpr Seconds spool_flush_interval{5};
+
+std::string run_name(const std::filesystem::path& folder) {
+  const auto name = std::filesystem::absolute(folder).lexically_normal();
+  return (name.has_filename() ? name : name.parent_path()).filename().string();
+}
+
+const char* name_of(RunEnd end) { return end == RunEnd::finished ? "finished" : end == RunEnd::stopped ? "stopped" : "failed"; }
+
+}  // namespace
+
+SpoolLogger::SpoolLogger(const std::string& service, const std::filesystem::path& folder, const std::string& name,
+                         const std::string& prefix, const Settings& settings, const std::vector<std::string>& tags)
+    : prefix_(detail::name_prefix(prefix)) {
+  nlohmann::ordered_json object = {{"name", name.empty() ? run_name(folder) : name}};
+  for (const auto& [key, value] : settings) object[key] = value;
+  object["tags"] = tags;
+  spool_ = std::make_unique<detail::Spool>(folder, service, std::move(object), spool_flush_interval);
+}
+
+SpoolLogger::~SpoolLogger() {
+  try {
+    if (open_) spool_->end(name_of(end_));
+  } catch (const std::exception&) {  // a spool that cannot be written was reported
+  }
+}
+
+void SpoolLogger::wrote() {
+  open_ = true;
+  spooled();
+}
+
+void SpoolLogger::spool_params() {
+  for (const auto& yaml : std::exchange(params_, {})) spool_->params(yaml);
+}
+
+void SpoolLogger::log_metrics(const NamedValues& values, int64_t epoch, int64_t step) {
+  spool_params();
+  spool_->metrics(detail::json_values(values, prefix_), epoch, step);
+  wrote();
+}
+
+void SpoolLogger::log_hyperparams(const std::string& yaml) { params_.push_back(yaml); }
+
+void SpoolLogger::begin_training(int64_t step) {
+  spool_params();
+  spool_->start(step);
+  wrote();
+}
+
+StateDict SpoolLogger::state_dict() {
+  spool_->flush();
+  return {};
+}
+
+void SpoolLogger::finalize() {
+  if (!open_ && end_ == RunEnd::failed) return;
+  spool_params();
+  spool_->end(name_of(end_));
+  open_ = false;
+  spooled();
+}
+
+}  // namespace levin

@@ -1,0 +1,34 @@
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+namespace levin::detail {
+
+/// Held by who uploads a spool: the training or levin-sync. SERVICE.lock beside the spool; on file systems without locks it locks nothing.
+class SpoolLock {
+ public:
+  explicit SpoolLock(const std::filesystem::path& spool);
+  ~SpoolLock();
+  SpoolLock(const SpoolLock&) = delete;
+  SpoolLock& operator=(const SpoolLock&) = delete;
+  /// Whether another process holds it.
+  bool busy() const noexcept { return busy_; }
+
+ private:
+  int file_ = -1;
+  bool busy_ = false;
+};
+
+/// SERVICE.synced.json beside a spool: how far it is uploaded, and into which run. levin-sync reads and writes the same.
+struct SpoolProgress {
+  int64_t bytes = 0;
+  std::string run_id;
+
+  /// At the beginning where no such file exists, or it is damaged.
+  static SpoolProgress load(const std::filesystem::path& spool);
+  /// Replaces the file. IoError.
+  void save(const std::filesystem::path& spool) const;
+};
+
+}  // namespace levin::detail
