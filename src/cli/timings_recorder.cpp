@@ -18,7 +18,7 @@
 namespace levin::cli {
 namespace {
 
-using detail::PartTimer, detail::TimePart;
+using levin::detail::PartTimer, levin::detail::TimePart;
 
 double seconds_of(std::chrono::nanoseconds time) { return std::chrono::duration<double>(time).count(); }
 

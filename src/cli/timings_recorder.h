@@ -30,7 +30,7 @@ class TimingsRecorder : public Callback {
   void on_fit_end() override;
 
  private:
-  using Part = detail::PartTimer::Spent;
+  using Part = levin::detail::PartTimer::Spent;
   struct Totals {
     std::chrono::steady_clock::time_point now{};
     std::chrono::nanoseconds waited{0};

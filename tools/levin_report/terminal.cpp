@@ -43,7 +43,7 @@ class Canvas {
   }
   /// As far as a terminal shows it: between neighbouring columns.
   void line(double x0, double y0, double x1, double y1, size_t curve) {
-    const auto steps = static_cast<size_t>(std::max({1.0, std::abs(x1 - x0), std::abs(y1 - y0)}));
+    const auto steps = static_cast<size_t>(std::ceil(std::max({1.0, std::abs(x1 - x0), std::abs(y1 - y0)})));
     for (size_t i = 0; i <= steps; i++) {
       const double part = static_cast<double>(i) / static_cast<double>(steps);
       mark(static_cast<size_t>(std::lround(x0 + part * (x1 - x0))), static_cast<size_t>(std::lround(y0 + part * (y1 - y0))), curve);
@@ -200,7 +200,7 @@ class Terminal {
   }
 
   void write_times() {
-    constexpr size_t name_columns = 14, value_columns = 22;
+    constexpr size_t name_columns = 14, other_columns = 25;
     for (const auto& run : runs_) {
       const auto seconds = time_by_part(run);
       const double all = std::accumulate(seconds.begin(), seconds.end(), 0.0);
@@ -208,7 +208,7 @@ class Terminal {
       line(fmt::format("time of rank 0{}: {}", runs_.size() > 1 ? ", " + shown(run.label) : "", duration_text(all)));
       for (size_t i = 0; i < seconds.size(); i++) {
         const double share = seconds[i] / all;
-        const auto blocks = static_cast<size_t>(std::lround(share * static_cast<double>(columns_ - name_columns - value_columns)));
+        const auto blocks = static_cast<size_t>(std::lround(share * static_cast<double>(columns_ - name_columns - other_columns)));
         line(fmt::format("  {:<{}}{:>12}{:>7} %  {}", time_parts[i], name_columns, duration_text(seconds[i]),
                          fmt::format("{:.1f}", 100 * share), repeated(options_.utf8 ? "█" : "#", blocks)));
       }
