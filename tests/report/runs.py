@@ -30,7 +30,7 @@ def write_run(folder, metrics, timings=(), attempts=(), options=None, **record):
     for number, (step, parts, samples, rate) in enumerate(timings):
         rows += [(step, "time", 1.7e9 + number), (step, "time/total", sum(parts.values()))]
         rows += [(step, f"time/{part}", parts.get(part, 0)) for part in PARTS]
-        rows += [(step, "steps", 10), (step, "samples", samples), (step, "memory/process_bytes", 2e8 + 1e6 * number), (step, "lr-AdamW", rate)]
+        rows += [(step, "steps", 10 if parts.get("compute") else 0), (step, "samples", samples), (step, "memory/process_bytes", 2e8 + 1e6 * number), (step, "lr-AdamW", rate)]
     if rows:
         write("timings.csv", rows)
     if attempts:

@@ -125,7 +125,7 @@ class Page {
   }
 
   void write_runs() {
-    add(R"(<div class="runs">)");
+    add(R"(<div class="runs{}">)", runs_.size() == 1 ? " alone" : "");
     for (size_t i = 0; i < runs_.size(); i++) {
       const auto& run = runs_[i];
       add(R"(<div class="card">)");
@@ -134,9 +134,9 @@ class Page {
         add_swatch(classes_of({.color = i % 8}));
         add("{}</h3>", html_text(run.label));
       }
-      add("<table>");
-      for (const auto& [name, value] : run.facts) add("<tr><th>{}</th><td>{}</td></tr>", html_text(name), html_text(value));
-      add("</table></div>");
+      add("<dl>");
+      for (const auto& [name, value] : run.facts) add("<div><dt>{}</dt><dd>{}</dd></div>", html_text(name), html_text(value));
+      add("</dl></div>");
     }
     add("</div>");
     write_attempts();

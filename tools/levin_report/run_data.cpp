@@ -83,12 +83,6 @@ void read_metrics(RunData& run) {
     std::stable_sort(series.points.begin(), series.points.end(), [](const Point& a, const Point& b) { return a.step < b.step; });
 }
 
-// An attempt that resumed has measured again what follows its first step.
-template <class T>
-void drop_superseded(std::vector<T>& values, int64_t step) {
-  while (!values.empty() && values.back().step >= step) values.pop_back();
-}
-
 constexpr size_t needed_values = time_part_count + 3;
 
 double* place_of(const std::string& name, Timing& timing) {
@@ -100,32 +94,40 @@ double* place_of(const std::string& name, Timing& timing) {
   return nullptr;
 }
 
+// An attempt that resumed has measured again what follows its first step. A record of no step, at the end of an attempt, belongs to the one
+// before.
+void keep_timing(std::vector<Timing>& kept, Timing timing) {
+  while (!kept.empty() && static_cast<double>(kept.back().step) > static_cast<double>(timing.step) - timing.steps)
+    kept.pop_back();
+  if (kept.empty() || timing.steps > 0) return kept.push_back(std::move(timing));
+  auto& before = kept.back();
+  before.total += timing.total;
+  for (size_t i = 0; i < time_part_count; i++) before.parts[i] += timing.parts[i];
+  if (timing.process_bytes) before.process_bytes = timing.process_bytes;
+}
+
 void read_timings(RunData& run) {
   const auto file = run.folder / "timings.csv";
   if (!is_file(file)) return;
-  std::map<std::string, size_t> rates;
+  std::vector<Timing> records;
   const auto read = read_csv(file, [&](const MetricLine& line) {
-    if (line.name == "time") {
-      drop_superseded(run.timings, line.step);
-      for (auto& rate : run.learning_rates) drop_superseded(rate.points, line.step);
-      run.timings.push_back({.step = line.step});
-      return;
-    }
-    if (run.timings.empty()) return;
-    auto& timing = run.timings.back();
-    if (line.name == "memory/process_bytes") timing.process_bytes = line.value;
-    if (double* needed = place_of(line.name, timing)) {
+    if (line.name == "time") records.push_back({.step = line.step});
+    if (records.empty()) return;
+    auto& record = records.back();
+    if (line.name == "memory/process_bytes") record.process_bytes = line.value;
+    if (line.name.starts_with("lr-")) record.learning_rates.emplace_back(line.name, line.value);
+    if (double* needed = place_of(line.name, record)) {
       *needed = line.value;
-      timing.found++;
+      record.found++;
     }
-    if (!line.name.starts_with("lr-")) return;
-    const auto [found, is_new] = rates.emplace(line.name, run.learning_rates.size());
-    if (is_new) run.learning_rates.push_back({line.name, {}});
-    run.learning_rates[found->second].points.push_back({line.step, line.value});
   });
-  // A writer that was killed leaves the begin of a record.
-  std::erase_if(run.timings, [](const Timing& timing) { return timing.found < needed_values; });
   note_cut_off(run, file, read);
+  for (auto& record : records)
+    if (record.found >= needed_values) keep_timing(run.timings, std::move(record));  // else its writer was killed
+  SeriesByName rates;
+  for (const auto& timing : run.timings)
+    for (const auto& [name, rate] : timing.learning_rates) rates.add({timing.step, name, rate});
+  run.learning_rates = std::move(rates.series);
 }
 
 template <class T>

@@ -31,6 +31,7 @@ struct Timing {
   double steps = 0, samples = 0;
   size_t found = 0;  ///< values of the above
   std::optional<double> process_bytes = {};
+  std::vector<std::pair<std::string, double>> learning_rates = {};
 };
 
 /// A start of a run.

@@ -13,7 +13,7 @@ namespace levin::report {
 namespace {
 
 using Out = std::back_insert_iterator<std::string>;
-constexpr size_t most_dots = 40;  // more would hide the curve
+constexpr size_t most_dots = 24;  // more would hide the curve
 
 class Drawing {
  public:
@@ -22,7 +22,7 @@ class Drawing {
         runs_(runs),
         logarithmic_(chart.logarithmic()),
         x_axis_(0, static_cast<double>(last), false, "", 7),
-        y_axis_(range_low(chart), range_high(chart), logarithmic_, chart.unit, 5) {}
+        y_axis_(range_low(chart), range_high(chart), logarithmic_, chart.unit, 6) {}
 
   std::string draw() {
     fmt::format_to(out_, R"(<svg viewBox="0 0 {} {}" role="img" aria-label="{}">)", svg_width, svg_height,
