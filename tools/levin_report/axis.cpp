@@ -49,10 +49,11 @@ std::string tick_label(double value, double distance) {
 
 Axis::Axis(double low, double high, bool logarithmic, const std::string& unit, int most_ticks)
     : low_(low), high_(high), logarithmic_(logarithmic), unit_(unit) {
-  if (!(high_ > low_)) {  // one value
-    const double half = logarithmic ? 0 : std::max(std::abs(low_) * 0.05, low_ == 0 ? 1.0 : 0.0);
-    low_ = logarithmic ? low_ / 2 : low_ - half;
-    high_ = logarithmic ? high_ * 2 : high_ + half;
+  constexpr double least = 1e-290;  // whose parts are still numbers
+  if (!logarithmic && !(high_ - low_ > least)) {
+    const double half = std::abs(low_) > 20 * least ? 0.05 * std::abs(low_) : 1;
+    low_ -= half;
+    high_ += half;
   }
   if (logarithmic_) {
     const auto first = static_cast<int>(std::ceil(std::log10(low_) - 1e-9)), last = static_cast<int>(std::floor(std::log10(high_) + 1e-9));
@@ -74,7 +75,7 @@ Axis::Axis(double low, double high, bool logarithmic, const std::string& unit, i
 }
 
 double Axis::place(double value) const {
-  if (logarithmic_) return value > 0 ? std::log(value / low_) / std::log(high_ / low_) : -1;
+  if (logarithmic_) return value > 0 ? (std::log(value) - std::log(low_)) / (std::log(high_) - std::log(low_)) : -1;
   return (value - low_) / (high_ - low_);
 }
 

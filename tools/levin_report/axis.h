@@ -12,7 +12,7 @@ struct Tick {
 /// One axis of a chart: its range, ticks inside of it, and where values lie on it.
 class Axis {
  public:
-  /// `unit`: empty, "B" (bytes), "s" (seconds) or any other word. A logarithmic axis needs low > 0.
+  /// `unit`: empty, "B" (bytes), "s" (seconds) or any other word. A logarithmic axis needs 0 < low < high.
   Axis(double low, double high, bool logarithmic, const std::string& unit, int most_ticks);
 
   /// 0 at the low end, 1 at the high end; beyond these for values beyond them.

@@ -97,8 +97,7 @@ double* place_of(const std::string& name, Timing& timing) {
 // An attempt that resumed has measured again what follows its first step. A record of no step, at the end of an attempt, belongs to the one
 // before.
 void keep_timing(std::vector<Timing>& kept, Timing timing) {
-  while (!kept.empty() && static_cast<double>(kept.back().step) > static_cast<double>(timing.step) - timing.steps)
-    kept.pop_back();
+  while (!kept.empty() && static_cast<double>(kept.back().step) > static_cast<double>(timing.step) - timing.steps) kept.pop_back();
   if (kept.empty() || timing.steps > 0) return kept.push_back(std::move(timing));
   auto& before = kept.back();
   before.total += timing.total;

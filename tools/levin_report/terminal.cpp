@@ -170,8 +170,8 @@ class Terminal {
   }
 
   static std::string value_label(const Axis& axis, double part, const std::string& unit) {
-    const double value =
-        axis.logarithmic() ? axis.low() * std::pow(axis.high() / axis.low(), part) : axis.low() + part * (axis.high() - axis.low());
+    const double value = axis.logarithmic() ? std::exp(std::log(axis.low()) + part * (std::log(axis.high()) - std::log(axis.low())))
+                                            : axis.low() + part * (axis.high() - axis.low());
     return unit == "B" ? bytes_form(value) : short_number(std::abs(value) < 1e-9 * (axis.high() - axis.low()) ? 0 : value);
   }
 
