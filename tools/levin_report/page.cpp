@@ -18,21 +18,21 @@
 namespace levin::report {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
-Json number_json(double value) {
+OrderedJson number_json(double value) {
   if (std::isnan(value)) return "NaN";
   if (std::isinf(value)) return value > 0 ? "Infinity" : "-Infinity";
   return value;
 }
 
 template <class T>
-Json optional_json(const std::optional<T>& value) {
-  return value ? Json(*value) : Json();
+OrderedJson optional_json(const std::optional<T>& value) {
+  return value ? OrderedJson(*value) : OrderedJson();
 }
 
-Json run_json(const RunData& run) {
-  Json json{{"name", run.label}, {"restarts", run.restarts()}, {"attempts", Json::array()}, {"time", Json::object()}};
+OrderedJson run_json(const RunData& run) {
+  OrderedJson json{{"name", run.label}, {"restarts", run.restarts()}, {"attempts", OrderedJson::array()}, {"time", OrderedJson::object()}};
   for (const auto& attempt : run.attempts)
     json["attempts"].push_back({{"first_step", attempt.first_step},
                                 {"steps", optional_json(attempt.steps)},
@@ -47,14 +47,14 @@ Json run_json(const RunData& run) {
   return json;
 }
 
-Json chart_json(const Chart& chart) {
-  Json json{{"title", chart.title},
-            {"unit", chart.unit},
-            {"stacked", chart.stacked},
-            {"logarithmic", chart.logarithmic()},
-            {"curves", Json::array()}};
+OrderedJson chart_json(const Chart& chart) {
+  OrderedJson json{{"title", chart.title},
+                   {"unit", chart.unit},
+                   {"stacked", chart.stacked},
+                   {"logarithmic", chart.logarithmic()},
+                   {"curves", OrderedJson::array()}};
   for (const auto& curve : chart.curves) {
-    Json steps = Json::array(), values = Json::array(), not_finite = Json::array();
+    OrderedJson steps = OrderedJson::array(), values = OrderedJson::array(), not_finite = OrderedJson::array();
     for (const auto& point : curve.points) steps.push_back(point.step), values.push_back(point.value);
     for (const auto& point : curve.not_finite) not_finite.push_back({point.step, number_json(point.value)});
     json["curves"].push_back({{"run", curve.run},
@@ -69,11 +69,11 @@ Json chart_json(const Chart& chart) {
 
 // JSON that HTML cannot mistake for the end of a script, or for a comment.
 std::string data_json(const std::vector<RunData>& runs, const std::vector<Chart>& charts) {
-  Json json{{"version", 1},
-            {"plot", {{"width", svg_width}, {"left", plot_left}, {"right", plot_right}}},
-            {"last_step", last_step(charts)},
-            {"runs", Json::array()},
-            {"charts", Json::array()}};
+  OrderedJson json{{"version", 1},
+                   {"plot", {{"width", svg_width}, {"left", plot_left}, {"right", plot_right}}},
+                   {"last_step", last_step(charts)},
+                   {"runs", OrderedJson::array()},
+                   {"charts", OrderedJson::array()}};
   for (const auto& run : runs) json["runs"].push_back(run_json(run));
   for (const auto& chart : charts) json["charts"].push_back(chart_json(chart));
   std::string escaped;
@@ -153,7 +153,7 @@ class Page {
       for (const auto& attempt : run.attempts) {
         add("<tr{}>{}", attempt.abandoned ? R"( class="abandoned" title="the training resumed from an earlier step")" : "",
             several ? "<td>" + html_text(run.label) + "</td>" : "");
-        add(R"(<td class="number">{}</td><td class="number">{}</td><td>{}</td>)", attempt.first_step,
+        add(R"(<td class="number">{}</td><td class="number">{}</td><td class="when">{}</td>)", attempt.first_step,
             attempt.steps ? fmt::to_string(*attempt.steps) : "", html_text(attempt.started));
         add(R"(<td class="number">{}</td><td class="number">{}</td>)", attempt.seconds ? duration_text(*attempt.seconds) : "",
             attempt.exit_code ? fmt::to_string(*attempt.exit_code) : "");
