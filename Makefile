@@ -23,6 +23,7 @@ test-all:
 	tools/setup peers
 	tools/setup services
 	tools/setup simulate
+	tools/setup browser
 	tools/build
 	tools/test --all
 bench:

@@ -18,6 +18,7 @@
 #include "predictions.h"
 #include "resume.h"
 #include "stack_trace.h"
+#include "timings_recorder.h"
 
 namespace levin::cli {
 namespace {
@@ -187,6 +188,8 @@ std::unique_ptr<TensorSource> Job::open_init_from(const CheckpointReader* checkp
 
 void Job::fit(Module& module, DataModule& data, const LoadFrom& from) {
   if (const auto steps = settings_.job.stop_after_steps) trainer_.add_callback(std::make_shared<StopAfterSteps>(*steps));
+  if (!folder_.empty() && trainer_.config().logger.enabled())
+    trainer_.add_callback(std::make_shared<TimingsRecorder>(folder_ / "timings.csv"));
   trainer_.fit(module, data, from);
 }
 

@@ -12,6 +12,7 @@
 #include "levin/comm/node_group.h"
 #include "levin/core/error.h"
 #include "levin/session/session.h"
+#include "part_timer.h"
 #include "state_names.h"
 #include "state_writer.h"
 
@@ -97,6 +98,7 @@ void Checkpoints::committed(Folder& folder, const SaveReport& report) {
 }
 
 void Checkpoints::poll_folder(Folder& folder) {
+  const detail::PartTimer timer(detail::TimePart::checkpoint);
   tolerate_io_error(folder, [&] {
     if (const auto report = folder.writer.poll()) committed(folder, *report);
   });
@@ -104,6 +106,7 @@ void Checkpoints::poll_folder(Folder& folder) {
 
 void Checkpoints::save(const CheckpointRequest& request, const StateDict& loop) {
   const FlightRecord::Phase phase(session_.flight(), "save");
+  const detail::PartTimer timer(detail::TimePart::checkpoint);
   auto& folder = folder_at(request.folder);
   tolerate_io_error(folder, [&] {
     if (const auto report = folder.writer.finish()) committed(folder, *report);
@@ -134,6 +137,7 @@ bool Checkpoints::has_end(const std::filesystem::path& folder) const {
 
 void Checkpoints::keep_state(const StateDict& loop) {
   if (folders_.empty()) return;
+  const detail::PartTimer timer(detail::TimePart::checkpoint);
   kept_ = std::make_unique<KeptState>(KeptState{detail::StateWriter(session_, session_.communicator().cpu()), loop});
   gather(kept_->writer, session_, /*weights_only=*/false, loop, /*keep=*/true);
 }
@@ -245,6 +249,7 @@ void Checkpoints::save_on_exception(const std::string& why, const StateDict& las
 
 void Checkpoints::finish() {
   const FlightRecord::Phase phase(session_.flight(), "end of the saves");
+  const detail::PartTimer timer(detail::TimePart::checkpoint);
   using Clock = std::chrono::steady_clock;
   auto logged_at = Clock::now();
   uint64_t seen = 0;

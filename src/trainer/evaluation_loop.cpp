@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "../session/part_timer.h"
 #include "levin/comm/node_group.h"
 #include "levin/core/error.h"
 #include "levin/trainer/module.h"
@@ -99,6 +100,7 @@ NamedValues EvaluationLoop::pass(int64_t most, bool log, bool may_be_interrupted
   const auto allowed = [&](const Source& source) { return most < 0 ? source.batches : std::min(most, source.batches); };
   if (std::all_of(sources_.begin(), sources_.end(), [&](const auto& source) { return allowed(source) == 0; })) return {};
   const FlightRecord::Phase phase(session_.flight(), stage_ == Stage::fit ? "validation" : stage_name(stage_));
+  const detail::PartTimer timer(detail::TimePart::validation);
   const at::NoGradGuard no_grad;
   EvaluationMode mode(module_);
   const LogTarget target(run_, logs_);

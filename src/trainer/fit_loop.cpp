@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "../session/part_timer.h"
 #include "levin/comm/node_group.h"
 #include "levin/core/error.h"
 #include "levin/optim/torch_optimizer.h"
@@ -229,7 +230,10 @@ void FitLoop::run_epoch() {
   }
   for (; more && batch_idx_ < batches_; batch_idx_++) {
     step_times_.resume();
-    Batch* batch = call_hook("reading the next training batch", *loader_, [&] { return loader_->next(); });
+    Batch* batch = call_hook("reading the next training batch", *loader_, [&] {
+      const detail::PartTimer timer(detail::TimePart::data);
+      return loader_->next();
+    });
     if (!batch) break;
     train_batch(*batch);
     done = batch_idx_ + 1;
@@ -263,6 +267,7 @@ void FitLoop::train_batch(Batch& batch) {
   step_->begin();
   watch_the_time();
   {
+    const detail::PartTimer timer(detail::TimePart::data);
     const PaddingGuard padding(module_, batch);
     run_.transfer(batch);
   }

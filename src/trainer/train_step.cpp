@@ -3,6 +3,7 @@
 #include <string>
 #include <utility>
 
+#include "../session/part_timer.h"
 #include "levin/core/error.h"
 #include "levin/trainer/log_collection.h"
 #include "levin/trainer/manual_optimization.h"
@@ -24,6 +25,7 @@ class AutomaticStep : public TrainStep {
   }
 
   Tensor run(const Batch& batch, bool last) override {
+    const detail::PartTimer timer(detail::TimePart::step);
     const auto& hooks = run_.hooks();
     Tensor loss;
     {
@@ -79,6 +81,7 @@ class ManualStep : public TrainStep {
   }
 
   Tensor run(const Batch& batch, bool /*last*/) override {
+    const detail::PartTimer timer(detail::TimePart::step);
     const PaddingGuard padding(module_, batch);
     logs_.begin_batch(batch);
     optimization_.begin(batch);

@@ -1,0 +1,14 @@
+#pragma once
+// Numbers as a reader of charts wants them.
+#include <string>
+
+namespace levin::report {
+
+/// Four significant digits: 0.1098, 12.35, 1.2e-05, 3474; nan, inf, -inf.
+std::string short_number(double value);
+/// 12 s, 3:05 min, 2:07:12 h
+std::string duration_text(double seconds);
+/// 1.25 GB, in powers of 1000
+std::string bytes_form(double bytes);
+
+}  // namespace levin::report
