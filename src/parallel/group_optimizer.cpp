@@ -16,7 +16,6 @@ namespace levin {
 GroupOptimizer::GroupOptimizer(const OptimizerSpec* spec, std::vector<FlatGroup*> groups, const std::vector<NamedParameter>& parameters,
                                const std::vector<ParameterGroupOptions>& group_options)
     : spec_(spec),
-      base_lr_(spec && !spec->factory ? levin::base_lr(spec->optimizer) : 0),
       optimizer_(spec && !spec->factory ? FlatOptimizer::create(spec->optimizer) : nullptr),
       groups_(std::move(groups)),
       group_options_(group_options) {
@@ -42,13 +41,12 @@ GroupOptimizer::GroupOptimizer(const OptimizerSpec* spec, std::vector<FlatGroup*
 GroupOptimizer::GroupOptimizer(GroupOptimizer&&) noexcept = default;
 GroupOptimizer::~GroupOptimizer() = default;
 
-double GroupOptimizer::base_lr() const { return custom_ ? custom_->base_lrs().front() : base_lr_; }
+double GroupOptimizer::base_lr() const { return custom_ ? custom_->base_lrs().front() : spec_ ? levin::base_lr(spec_->optimizer) : 0; }
 
-void GroupOptimizer::set_base_lr(double lr) {
+void GroupOptimizer::replace_lr(double before, double lr) {
   if (custom_) return custom_->set_base_lr(lr);
   for (auto& options : group_options_)
-    if (options.lr == base_lr_) options.lr = lr;
-  base_lr_ = lr;
+    if (options.lr == before) options.lr = lr;
 }
 
 std::vector<ParameterGroupOptions> GroupOptimizer::parameter_group_options() const {

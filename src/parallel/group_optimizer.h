@@ -37,8 +37,8 @@ class GroupOptimizer {
   const std::vector<FlatGroup*>& groups() const noexcept { return groups_; }
   /// The learning rate of parameters without a rule, before any schedule; 0 without an optimizer.
   double base_lr() const;
-  /// Replaces it, also in parameter groups whose rule names the same learning rate.
-  void set_base_lr(double lr);
+  /// The learning rate of its spec was `before`: parameter groups with it get the new one.
+  void replace_lr(double before, double lr);
   /// The options of its parameter groups, before any schedule; of one of LibTorch's, of its groups.
   std::vector<ParameterGroupOptions> parameter_group_options() const;
   /// Null unless the optimizer is one of LibTorch's.
@@ -99,7 +99,6 @@ class GroupOptimizer {
   Tensor device_lr(const FlatGroup::Slice& slice, double lr);
 
   const OptimizerSpec* spec_;
-  double base_lr_ = 0;
   std::unique_ptr<FlatOptimizer> optimizer_;
   std::unique_ptr<TorchOptimizer> custom_;  // in place of optimizer_
   std::vector<FlatGroup*> groups_, trained_;
