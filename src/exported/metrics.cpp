@@ -36,7 +36,8 @@ ConfigValue metric_config(const Call& call) {
 const std::map<std::string, MetricFunction>& metric_functions() {
   static const auto functions = [] {
     std::map<std::string, MetricFunction> found;
-    for (const auto& alternative : metric_registry().alternatives()) {
+    const auto registry = metric_registry();
+    for (const auto& alternative : registry.alternatives()) {
       const auto& name = alternative.names.front();
       if (name == "confusion_matrix" || loss_functions().contains(name)) continue;
       MetricFunction function{alternative.type->keys()};

@@ -15,8 +15,8 @@ class EventCallback : public Callback {
   EventCallback(Event event, int64_t every, std::function<void(Trainer&)> function)
       : event_(event), every_(every), function_(std::move(function)) {}
 
-  // Then the values of an epoch are known.
-  bool monitors() const override { return event_ == Event::train_epoch_end; }
+  // Then the values of the epoch or step are known.
+  bool monitors() const override { return event_ == Event::train_epoch_end || event_ == Event::step; }
   std::string state_key() const override { return fmt::format("Event {} {}", static_cast<int>(event_), every_); }
   StateDict state_dict() const override {
     StateDict state;

@@ -281,8 +281,9 @@ void FitLoop::train_batch(Batch& batch) {
   session_.flight().set_step(session_.progress().step);
   session_.flight().advance();
   run_.batch_progress().done = batch_idx_ + 1;
-  hooks_.call("on_train_batch_end", &Hooks::on_train_batch_end, loss, batch, batch_idx_);
+  hooks_.call_others("on_train_batch_end", &Hooks::on_train_batch_end, loss, batch, batch_idx_);
   if (complete) log_if_due();
+  hooks_.call_monitors("on_train_batch_end", &Hooks::on_train_batch_end, loss, batch, batch_idx_);
   validate_if_due();
   if (complete) end_batch();
 }

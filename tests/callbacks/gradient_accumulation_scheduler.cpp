@@ -43,9 +43,7 @@ BOOST_AUTO_TEST_CASE(a_scheduled_training_is_that_of_lightning) {
 
 BOOST_AUTO_TEST_CASE(a_training_resumes_with_the_accumulation_of_its_epoch) {
   const FolderOfRanks folder;
-  levin::NewestCheckpoint last;
   const auto train = [&](int64_t epochs, int64_t max_steps) {
-    const auto from = std::move(last.reader);
     auto config = reference_config(epochs);
     config.max_steps = max_steps;
     ReferenceData data;
@@ -53,8 +51,8 @@ BOOST_AUTO_TEST_CASE(a_training_resumes_with_the_accumulation_of_its_epoch) {
     trainer.add_callback(std::make_shared<GradientAccumulationScheduler>(schedule));
     trainer.add_callback(std::make_shared<levin::ModelCheckpoint>(levin::ModelCheckpointConfig{.dirpath = folder.path, .save_top_k = -1}));
     const auto module = trainer.build<ReferenceToy>();
-    trainer.fit(*module, data, {from.get()});
-    last = levin::newest_checkpoint(folder.path, trainer.session().communicator().cpu());
+    const auto last = levin::newest_checkpoint(folder.path, trainer.session().communicator().cpu());
+    trainer.fit(*module, data, {last.reader.get()});
     return values_of(trainer.session());
   };
   train(1, -1);  // at an epoch's end, where the accumulation changes

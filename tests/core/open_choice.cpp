@@ -133,7 +133,6 @@ BOOST_AUTO_TEST_CASE(the_name_of_a_class_is_accepted) {
   BOOST_TEST(levin::to_yaml_line(levin::write_config(filled.box)).find("name: hammer,") != std::string::npos);
   refused(word("Hamer"), {"\"Hamer\" is unknown, did you mean hammer?"});
   refused(word("NoOptions"), {"\"NoOptions\" is unknown"});  // a bell has no class of options
-  refused(word(""), {"is unknown"});
   auto twins = a_users_job::registry();
   twins.add<a_users_job::Saw>("second_saw");
   Box box;

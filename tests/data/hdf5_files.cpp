@@ -166,8 +166,8 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_read_is_named) {
   check_throws<DataError>([&] { Hdf5Files({written.first}, {"plain", "single"}); }, {"\"single\" has 1 rows", "has 60"});
   check_throws<UsageError>([&] { Hdf5Files({}, {"plain"}); }, {"no HDF5 files"});
   check_throws<UsageError>([&] { Hdf5Files({written.first}, {}); }, {"no data sets"});
-  const Hdf5Files data(written.both(), {"gzip"});
-  check_throws<UsageError>([&] { batch_of(data, "gzip", std::vector<int64_t>{100}); }, {"sample 100", "has 100"});
+  check_throws<UsageError>([&] { batch_of(Hdf5Files(written.both(), {"gzip"}), "gzip", std::vector<int64_t>{100}); },
+                           {"sample 100", "has 100"});
   written.run_python(
       "import h5py, sys\n"
       "with h5py.File(sys.argv[2], 'a') as f:\n"

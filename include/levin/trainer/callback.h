@@ -15,7 +15,8 @@ class Trainer;
 class Callback : public Hooks {
  public:
   void attach(Trainer* trainer, Module* module) noexcept { trainer_ = trainer, module_ = module; }
-  /// Whether it decides by a metric: then it gets on_train_epoch_end after all others, with the epoch's values in the trainer's report.
+  /// Whether it decides by metrics: then it gets on_train_batch_end and on_train_epoch_end after all others, with the values that the step
+  /// or the epoch logged in the trainer's report.
   virtual bool monitors() const { return false; }
   /// What a restart must find again, and how all ranks take it back before on_fit_start. Called on all ranks; rank 0's is saved, others
   /// may keep other values or none.

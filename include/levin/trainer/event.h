@@ -18,7 +18,7 @@ enum class Event {
   train_epoch_end,  ///< the epoch's values are in the trainer's report
   train_batch_start,
   train_batch_end,
-  step,
+  step,  ///< the values that the step logged are in the trainer's report; on a device those of the step before
   validation_start,
   validation_end,  ///< not of a sanity check; the validation's values are in the trainer's report
   test_start,

@@ -81,26 +81,24 @@ class HookList {
   void clear() noexcept { hooks_.clear(), monitors_.clear(); }
   template <class... Parameters, class... Args>
   void call(const char* name, void (Hooks::*hook)(Parameters...), Args&&... args) const {
-    for (Hooks* hooks : hooks_) {
-      const HookScope scope(name, &typeid(*hooks), batch_among(args...));
-      (hooks->*hook)(args...);
-    }
+    for (Hooks* hooks : hooks_) call_one(*hooks, name, hook, args...);
   }
-  void call_others(const char* name, void (Hooks::*hook)()) const {
-    for (Hooks* hooks : hooks_) {
-      if (std::find(monitors_.begin(), monitors_.end(), hooks) != monitors_.end()) continue;
-      const HookScope scope(name, &typeid(*hooks));
-      (hooks->*hook)();
-    }
+  template <class... Parameters, class... Args>
+  void call_others(const char* name, void (Hooks::*hook)(Parameters...), Args&&... args) const {
+    for (Hooks* hooks : hooks_)
+      if (std::find(monitors_.begin(), monitors_.end(), hooks) == monitors_.end()) call_one(*hooks, name, hook, args...);
   }
-  void call_monitors(const char* name, void (Hooks::*hook)()) const {
-    for (Hooks* hooks : monitors_) {
-      const HookScope scope(name, &typeid(*hooks));
-      (hooks->*hook)();
-    }
+  template <class... Parameters, class... Args>
+  void call_monitors(const char* name, void (Hooks::*hook)(Parameters...), Args&&... args) const {
+    for (Hooks* hooks : monitors_) call_one(*hooks, name, hook, args...);
   }
 
  private:
+  template <class... Parameters, class... Args>
+  static void call_one(Hooks& hooks, const char* name, void (Hooks::*hook)(Parameters...), Args&&... args) {
+    const HookScope scope(name, &typeid(hooks), batch_among(args...));
+    (hooks.*hook)(args...);
+  }
   template <class... Args>
   static const Batch* batch_among(const Args&... args) noexcept {
     const Batch* batch = nullptr;
