@@ -93,9 +93,10 @@ class Run {
   HookList hooks_;
   int64_t accumulate_;
   BatchProgress batch_progress_;
-  std::optional<int64_t> train_batch_size_;
-  bool validates_ = false, keeps_predictions_ = true;
+  bool validates_ = false;
   LogCollection* logs_ = nullptr;
+  std::optional<int64_t> train_batch_size_;
+  bool keeps_predictions_ = true;
 };
 
 }  // namespace levin

@@ -53,8 +53,8 @@ class TrainStep {
   LogCollection& logs_;
   int64_t micro_batch_ = 0;
   bool update_begun_ = false;
-  std::function<void()> before_update_;
   std::chrono::steady_clock::time_point began_;
+  std::function<void()> before_update_;
 };
 
 }  // namespace levin

@@ -94,6 +94,19 @@ class TensorCopies {
   std::map<std::string, Copy> copies_;
 };
 
+// The training's own step has made the module's manual optimization before.
+class KeptOptimization {
+ public:
+  explicit KeptOptimization(Module& module) : module_(module), before_(module.optimization()) {}
+  ~KeptOptimization() { module_.attach_optimization(before_); }
+  KeptOptimization(const KeptOptimization&) = delete;
+  KeptOptimization& operator=(const KeptOptimization&) = delete;
+
+ private:
+  Module& module_;
+  ManualOptimization* before_;
+};
+
 // A part of a state that takes ranks to put together cannot be loaded without a checkpoint.
 StateDict plain(StateDict state, const char* hook) {
   for (const auto& [name, value] : state.values())
@@ -175,7 +188,8 @@ class TrainingTrial::Attempt {
         logging_(trainer.config(), session_, no_loggers_, report_),
         run_({trainer.config(), session_, trainer.checkpoints(), logging_, report_}, module, *trainer.datamodule()),
         target_(run_, logs_),
-        mode_(module) {
+        mode_(module),
+        optimization_(module) {
     module.train();
     run_.set_callbacks({});  // the module's hooks alone
     run_.set_train_batch_size(options.batch_size ? options.batch_size : trainer.train_batch_size());
@@ -287,6 +301,7 @@ class TrainingTrial::Attempt {
   Run run_;
   LogTarget target_;
   EvaluationMode mode_;
+  KeptOptimization optimization_;
   std::unique_ptr<TrainStep> step_;
   std::unique_ptr<Loader> loader_;
   int64_t batches_ = 0;
