@@ -1,16 +1,20 @@
 #include "components.h"
 
 #include "levin/callbacks/base_finetuning.h"
+#include "levin/callbacks/batch_size_finder.h"
 #include "levin/callbacks/device_stats_monitor.h"
 #include "levin/callbacks/divergence_check.h"
 #include "levin/callbacks/early_stopping.h"
 #include "levin/callbacks/ema_weight_averaging.h"
 #include "levin/callbacks/gradient_accumulation_scheduler.h"
 #include "levin/callbacks/gradient_norm_monitor.h"
+#include "levin/callbacks/learning_rate_finder.h"
 #include "levin/callbacks/learning_rate_monitor.h"
 #include "levin/callbacks/model_checkpoint.h"
+#include "levin/callbacks/model_pruning.h"
 #include "levin/callbacks/model_summary.h"
 #include "levin/callbacks/on_exception_checkpoint.h"
+#include "levin/callbacks/prediction_writer.h"
 #include "levin/callbacks/progress_bar.h"
 #include "levin/callbacks/spike_detection.h"
 #include "levin/callbacks/stochastic_weight_averaging.h"
@@ -40,16 +44,20 @@ void add_default(Trainer& trainer, bool enabled, const std::string& option, cons
 CallbackRegistry known_callbacks(const Program& program) {
   CallbackRegistry registry;
   registry.add<BackboneFinetuning>();
+  registry.add<BatchSizeFinder>();
   registry.add<DeviceStatsMonitor>();
   registry.add<DivergenceCheck>();
   registry.add<EarlyStopping>();
   registry.add<EMAWeightAveraging>();
   registry.add<GradientAccumulationScheduler>();
   registry.add<GradientNormMonitor>();
+  registry.add<LearningRateFinder>();
   registry.add<LearningRateMonitor>();
   registry.add<ModelCheckpoint>();
   registry.add<OnExceptionCheckpoint>();
+  registry.add<ModelPruning>();
   registry.add<ModelSummary>();
+  registry.add<PredictionWriter>();
   registry.add<ProgressBar>();
   registry.add<SpikeDetection>();
   registry.add<StochasticWeightAveraging>();
@@ -78,6 +86,7 @@ void add_default_callbacks(Trainer& trainer, bool has_folder) {
   add_default<ModelSummary>(trainer, *config.enable_model_summary, "enable_model_summary", "model summary");
   if (has_folder || trainer.count_callbacks<ModelCheckpoint>() > 0)
     add_default<ModelCheckpoint>(trainer, *config.enable_checkpointing, "enable_checkpointing", "model checkpoint", /*several=*/true);
+  if (has_folder && trainer.count_callbacks<PredictionWriter>() == 0) trainer.add_callback(std::make_shared<PredictionWriter>());
   add_default<ProgressBar>(trainer, *config.enable_progress_bar, "enable_progress_bar", "progress bar");
 }
 

@@ -10,7 +10,8 @@ namespace levin::cli {
 CallbackRegistry known_callbacks(const Program& program);
 LoggerRegistry known_loggers(const Program& program);
 
-/// Adds the model summary, the progress bar and, for a run with a folder, checkpoints, unless switched off or already present. ConfigError
+/// Adds the model summary, the progress bar and, for a run with a folder, checkpoints and the writer of predictions, unless switched off or
+/// already present. ConfigError
 /// if one is configured and switched off, or if several summaries or progress bars are configured.
 void add_default_callbacks(Trainer& trainer, bool has_folder);
 

@@ -15,7 +15,6 @@
 #include "levin/comm/host_values.h"
 #include "levin/core/number_text.h"
 #include "levin/core/trace_context.h"
-#include "predictions.h"
 #include "resume.h"
 #include "stack_trace.h"
 #include "timings_recorder.h"
@@ -196,11 +195,7 @@ void Job::fit(Module& module, DataModule& data, const LoadFrom& from) {
 void Job::evaluate(Module& module, DataModule& data, const LoadFrom& from) {
   if (subcommand_ == "validate") trainer_.validate(module, data, from);
   if (subcommand_ == "test") trainer_.test(module, data, from);
-  if (subcommand_ == "predict") {
-    const auto predictions = trainer_.predict(module, data, from);
-    if (!folder_.empty() && !trainer_.session().must_exit())
-      write_predictions(folder_ / "predictions.h5", predictions, trainer_.session().mesh());
-  }
+  if (subcommand_ == "predict") trainer_.predict(module, data, from);  // a callback writes them
 }
 
 // Sets up the data before the model, whose options are linked to them.

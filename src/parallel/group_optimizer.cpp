@@ -43,6 +43,12 @@ GroupOptimizer::~GroupOptimizer() = default;
 
 double GroupOptimizer::base_lr() const { return custom_ ? custom_->base_lrs().front() : spec_ ? levin::base_lr(spec_->optimizer) : 0; }
 
+void GroupOptimizer::replace_lr(double before, double lr) {
+  if (custom_) return custom_->set_base_lr(lr);
+  for (auto& options : group_options_)
+    if (options.lr == before) options.lr = lr;
+}
+
 std::vector<ParameterGroupOptions> GroupOptimizer::parameter_group_options() const {
   std::vector<ParameterGroupOptions> found;
   if (custom_) {

@@ -37,6 +37,8 @@ class GroupOptimizer {
   const std::vector<FlatGroup*>& groups() const noexcept { return groups_; }
   /// The learning rate of parameters without a rule, before any schedule; 0 without an optimizer.
   double base_lr() const;
+  /// The learning rate of its spec was `before`: parameter groups with it get the new one.
+  void replace_lr(double before, double lr);
   /// The options of its parameter groups, before any schedule; of one of LibTorch's, of its groups.
   std::vector<ParameterGroupOptions> parameter_group_options() const;
   /// Null unless the optimizer is one of LibTorch's.

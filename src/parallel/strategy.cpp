@@ -30,6 +30,11 @@ double Strategy::gradient_scale() const noexcept { return engine_->gradient_scal
 const std::vector<NamedParameter>& Strategy::parameters() const noexcept { return engine_->parameters; }
 const std::vector<std::weak_ptr<UnitBase>>& Strategy::units() const noexcept { return engine_->units; }
 double Strategy::base_lr(size_t optimizer) const { return engine_->optimizers[optimizer].base_lr(); }
+void Strategy::set_base_lr(double lr, size_t optimizer) {
+  const double before = base_lr(optimizer);
+  std::visit([lr](auto& config) { config.lr = lr; }, engine_->specs.at(optimizer).optimizer);
+  engine_->optimizers[optimizer].replace_lr(before, lr);
+}
 std::vector<ParameterGroupOptions> Strategy::parameter_group_options(size_t optimizer) const {
   return engine_->optimizers[optimizer].parameter_group_options();
 }

@@ -176,7 +176,7 @@ void EvaluationLoop::step(const Batch& batch, int64_t batch_idx) {
   if (!logs_.empty())
     throw UsageError("trainer", "predict_step logs a value, and a prediction has no metrics", "log in validation_step or test_step");
   hooks.call("on_predict_batch_end", &Hooks::on_predict_batch_end, rows, batch, batch_idx);
-  if (!batch.padding()) predictions_.push_back({batch.indices(), std::move(rows), batch.dataloader_idx()});
+  if (!batch.padding() && run_.keeps_predictions()) predictions_.push_back({batch.indices(), std::move(rows), batch.dataloader_idx()});
 }
 
 }  // namespace levin

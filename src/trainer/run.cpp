@@ -60,6 +60,7 @@ std::unique_ptr<Loader> Run::make_loader(const DataLoaderSpec& spec, bool traini
   }
   DataLoaderOptions options = training ? spec.options : spec.options.for_evaluation();
   if (config().overfit_batches.number() > 0) options.shuffle = false;
+  if (training && train_batch_size_) options.batch_size = train_batch_size_, options.global_batch_size.reset();
   if (spec.stream) return std::make_unique<StreamLoader>(spec.stream, options, partition, mesh.data_communicator());
   return std::make_unique<DataLoader>(spec.dataset, options, partition);
 }

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "levin/session/session.h"
@@ -57,6 +58,13 @@ class Run {
   /// Whether a callback decides it.
   bool schedules_accumulation() const;
 
+  /// Samples of a micro-batch of the training, in place of what the data module says; null: as it says.
+  std::optional<int64_t> train_batch_size() const noexcept { return train_batch_size_; }
+  void set_train_batch_size(std::optional<int64_t> samples) noexcept { train_batch_size_ = samples; }
+  /// Whether predict returns its predictions.
+  bool keeps_predictions() const noexcept { return keeps_predictions_; }
+  void drop_predictions() noexcept { keeps_predictions_ = false; }
+
   /// This rank's batches of a dataset or stream. ConfigError without data.
   std::unique_ptr<Loader> make_loader(const DataLoaderSpec& spec, bool training);
   /// How many batches of an epoch a limit allows. ConfigError, with the option's name, for a part of an unknown length.
@@ -87,6 +95,8 @@ class Run {
   BatchProgress batch_progress_;
   bool validates_ = false;
   LogCollection* logs_ = nullptr;
+  std::optional<int64_t> train_batch_size_;
+  bool keeps_predictions_ = true;
 };
 
 }  // namespace levin

@@ -39,10 +39,11 @@ class AutomaticStep : public TrainStep {
       hooks.call("on_before_backward", &Hooks::on_before_backward, loss);
       micro_batch_++;
       last |= micro_batch_ == run_.accumulate_grad_batches();
-      if (last) session_.expect_step();
+      if (last && !before_update_) session_.expect_step();
       call_hook("backward", module_, batch, [&] { session_.backward(loss, module_.weight_of(batch)); });
       hooks.call("on_after_backward", &Hooks::on_after_backward);
     }
+    if (last && before_update_) before_update_();
     if (last) update();
     return loss;
   }

@@ -1,8 +1,10 @@
 #pragma once
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string_view>
+#include <utility>
 
 #include "levin/core/batch.h"
 #include "levin/trainer/module.h"
@@ -33,6 +35,8 @@ class TrainStep {
   int64_t micro_batch() const noexcept { return micro_batch_; }
   /// Whether an update began since mark_complete, so that parameters may be half updated.
   bool update_begun() const noexcept { return update_begun_; }
+  /// With automatic optimization, `fn` is called on all ranks after the last backward of a step; no reduction overlaps that backward then.
+  void set_before_update(std::function<void()> fn) { before_update_ = std::move(fn); }
   void mark_complete() noexcept { update_begun_ = false; }
 
  protected:
@@ -50,6 +54,7 @@ class TrainStep {
   int64_t micro_batch_ = 0;
   bool update_begun_ = false;
   std::chrono::steady_clock::time_point began_;
+  std::function<void()> before_update_;
 };
 
 }  // namespace levin

@@ -206,6 +206,18 @@ std::unique_ptr<Loader> Trainer::training_loader() const {
   return run_->make_loader(call_hook("train_dataloader", data, [&] { return data.train_dataloader(); }), /*training=*/true);
 }
 
+void Trainer::set_train_batch_size(int64_t samples) {
+  if (!run_) throw UsageError("trainer", "set_train_batch_size was called outside of a run", "call it in a hook");
+  run_->set_train_batch_size(samples);
+}
+
+std::optional<int64_t> Trainer::train_batch_size() const noexcept { return run_ ? run_->train_batch_size() : std::nullopt; }
+
+void Trainer::drop_predictions() {
+  if (!run_) throw UsageError("trainer", "drop_predictions was called outside of a run", "call it in a hook");
+  run_->drop_predictions();
+}
+
 BatchProgress Trainer::batch_progress() const noexcept { return run_ ? run_->batch_progress() : BatchProgress{}; }
 
 bool Trainer::validates() const noexcept { return run_ && run_->validates(); }

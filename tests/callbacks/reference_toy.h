@@ -44,9 +44,9 @@ inline std::vector<double> values_of(Session& session) {
   return values;
 }
 
-/// A line of callbacks.txt.
-inline std::vector<double> recorded(const std::string& name) {
-  std::ifstream file(std::string(LEVIN_TESTS) + "/reference/callbacks.txt");
+/// A line of callbacks.txt, or of another file.
+inline std::vector<double> recorded(const std::string& name, const std::string& in = "callbacks.txt") {
+  std::ifstream file(std::string(LEVIN_TESTS) + "/reference/" + in);
   for (std::string line, word; std::getline(file, line);) {
     std::istringstream words(line);
     words >> word;
@@ -55,12 +55,13 @@ inline std::vector<double> recorded(const std::string& name) {
     for (double value = 0; words >> value;) values.push_back(value);
     return values;
   }
-  BOOST_FAIL("callbacks.txt has no " << name);
+  BOOST_FAIL(in << " has no " << name);
   return {};
 }
 
-inline void check_recorded(const std::vector<double>& values, const std::string& name, double tolerance = 1e-12) {
-  const auto expected = recorded(name);
+inline void check_recorded(const std::vector<double>& values, const std::string& name, double tolerance = 1e-12,
+                           const std::string& in = "callbacks.txt") {
+  const auto expected = recorded(name, in);
   BOOST_REQUIRE_MESSAGE(values.size() == expected.size(), name << ": " << values.size() << " values");
   for (size_t i = 0; i < values.size(); i++)
     BOOST_CHECK_MESSAGE(std::abs(values[i] - expected[i]) <= tolerance,

@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <string>
@@ -23,6 +24,8 @@ class TorchOptimizer {
   std::string name() const;
   /// The learning rates that the factory gave its groups.
   const std::vector<double>& base_lrs() const noexcept { return base_lrs_; }
+  /// Gives the first group, and those with its learning rate, another one.
+  void set_base_lr(double lr) { std::replace(base_lrs_.begin(), base_lrs_.end(), double{base_lrs_.front()}, lr); }
   /// One update from the parameters' .grad; `schedule` maps a group's base learning rate to today's. UsageError for an optimizer that
   /// asks for the loss again.
   void step(const std::function<double(double)>& schedule);

@@ -150,6 +150,8 @@ class Strategy {
 
   const std::vector<NamedParameter>& parameters() const noexcept;
   double base_lr(size_t optimizer = 0) const;
+  /// Replaces base_lr, until the next setup, also in parameter groups whose rule names the same learning rate. The same on all ranks.
+  void set_base_lr(double lr, size_t optimizer = 0);
   /// The options of an optimizer's parameter groups, before any schedule; of one of LibTorch's, of its groups.
   std::vector<ParameterGroupOptions> parameter_group_options(size_t optimizer = 0) const;
   /// Null unless the optimizer is one of LibTorch's.

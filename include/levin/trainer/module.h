@@ -79,6 +79,7 @@ class Module : public torch::nn::Module, public Hooks {
   /// For the Trainer: the current run, or null; and the optimizers of manual optimization.
   void attach(Trainer* trainer) noexcept { trainer_ = trainer; }
   void attach_optimization(ManualOptimization* optimization) noexcept { optimization_ = optimization; }
+  ManualOptimization* optimization() const noexcept { return optimization_; }
 
  protected:
   /// The Trainer of the current run. UsageError outside of a run.

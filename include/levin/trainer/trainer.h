@@ -100,6 +100,13 @@ class Trainer {
   /// For a hook that passes over the training data: this rank's batches, as the current epoch's steps have them; set_epoch comes first.
   /// Calls train_dataloader. On all ranks. UsageError between runs.
   std::unique_ptr<Loader> training_loader() const;
+  /// For a hook before the training's first batch: samples of a micro-batch on each rank, in place of the data module's batch_size or
+  /// global_batch_size, for the rest of this run. The same on all ranks. UsageError between runs.
+  void set_train_batch_size(int64_t samples);
+  /// Null: as the data module says.
+  std::optional<int64_t> train_batch_size() const noexcept;
+  /// For a hook that takes the predictions itself: predict returns none, so that they need no memory. UsageError between runs.
+  void drop_predictions();
   /// Default folder of callbacks' files (Lightning's name); empty: none.
   const std::filesystem::path& default_root_dir() const noexcept { return default_root_dir_; }
   /// Resolved against the working directory of this call.

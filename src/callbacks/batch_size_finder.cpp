@@ -1,0 +1,197 @@
+#include "levin/callbacks/batch_size_finder.h"
+
+#include <c10/core/Allocator.h>
+#include <c10/util/ThreadLocalDebugInfo.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <fstream>
+#include <memory>
+
+#include "levin/comm/host_values.h"
+#include "levin/core/error.h"
+#include "levin/core/heap.h"
+#include "levin/core/memory.h"
+#include "levin/core/number_text.h"
+#include "levin/trainer/module.h"
+#include "levin/trainer/trainer.h"
+#include "levin/trainer/training_trial.h"
+
+namespace levin {
+namespace {
+
+// The peak of the tensors on the CPU that this thread allocates while a guard has it.
+class TensorPeak : public c10::MemoryReportingInfoBase {
+ public:
+  void reportMemoryUsage(void*, int64_t alloc_size, size_t, size_t, c10::Device device) override {
+    if (!device.is_cpu()) return;
+    held_ += alloc_size;
+    peak_ = std::max(peak_, held_);
+  }
+  bool memoryProfilingEnabled() const override { return true; }
+  int64_t bytes() const noexcept { return peak_; }
+
+ private:
+  int64_t held_ = 0, peak_ = 0;
+};
+
+}  // namespace
+
+BatchSizeFinder::BatchSizeFinder(const BatchSizeFinderConfig& config) : config_(config) { check_config(config_); }
+
+void BatchSizeFinder::setup(Stage) {
+  trials_.clear(), measured_.clear();
+  batch_size_.reset();
+}
+
+void BatchSizeFinder::on_fit_start() {
+  auto& session = trainer().session();
+  if (trainer().config().fast_dev_run.batches > 0) {
+    if (session.rank() == 0) session.runtime().log().warning("[callbacks] no batch size is searched in a fast_dev_run");
+    return;
+  }
+  if (!batch_size_) {
+    look_at_data();
+    search();
+  }
+  if (batch_size_) trainer().set_train_batch_size(*batch_size_);
+}
+
+void BatchSizeFinder::look_at_data() {
+  const auto spec = trainer().datamodule()->train_dataloader();
+  if (!spec.parts.empty())
+    throw ConfigError("a batch size finder, and the training data are a combined loader", "leave it out, and size the parts by hand",
+                      "callbacks");
+  if (spec.options.global_batch_size)
+    throw ConfigError(
+        fmt::format("a batch size finder, and the data have a global_batch_size of {}", *spec.options.global_batch_size),
+        "give a batch_size instead, or leave the finder out and raise trainer.accumulate_grad_batches until a micro-batch fits",
+        "callbacks");
+  largest_ = config_.max_val;
+  bytes_ahead_ = 0;
+  if (!spec.dataset || spec.dataset->size() == 0) return;
+  const int64_t ranks = trainer().session().mesh().data().size();
+  largest_ = std::min(largest_, (spec.dataset->size() + ranks - 1) / ranks);
+  if (spec.options.num_workers == 0) return;
+  Batch sample;
+  spec.dataset->get(std::array<int64_t, 1>{0}, sample);
+  for (const auto& [name, tensor] : sample.tensors()) bytes_ahead_ += static_cast<int64_t>(tensor.nbytes());
+  bytes_ahead_ *= spec.options.num_workers * spec.options.prefetch_factor;
+}
+
+void BatchSizeFinder::search() {
+  auto& session = trainer().session();
+  const auto& log = session.runtime().log();
+  log.info("[callbacks] searching the batch size: at most {} samples of a rank", largest_);
+  const HeapGivesBack heap;
+  TrainingTrial trial(trainer(), module());
+  int64_t works = 0, fails = 0;  // the largest that does, the smallest that does not
+  int64_t size = std::min(config_.init_val, largest_);
+  const bool on_cpu = session.device().is_cpu();
+  for (const int64_t small : {1, 2})  // what predictions begin with
+    if (on_cpu && small < size && fails == 0 && !session.must_exit()) (fits(trial, small) ? works : fails) = small;
+  if (fails > 0) size = works;
+  bool found = false;  // not only to measure
+  for (int64_t tries = 0; tries < config_.max_trials && size > works && !session.must_exit(); tries++) {
+    const bool fits_now = fits(trial, size);
+    (fits_now ? works : fails) = size;
+    found |= fits_now;
+    if (fails == 0)
+      size = std::min(2 * size, largest_);
+    else if (config_.mode == BatchSizeMode::power)
+      size = found ? works : std::max(works, fails / 2);
+    else
+      size = (works + fails) / 2;
+  }
+  trial.restore();
+  if (session.must_exit()) return;  // the next attempt searches
+  write();
+  if (works == 0)
+    throw ConfigError(
+        fmt::format("not even {} samples of a rank fit into memory", fails),
+        fails > 1 ? "give more batch_size_finder.max_trials" : "use a smaller model, activation checkpointing, or fewer ranks on a host",
+        "callbacks");
+  if (config_.mode == BatchSizeMode::binsearch)
+    works = std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(works) * (1 - config_.margin)));
+  batch_size_ = works;
+  log.info("[callbacks] the batch size is {} samples of a rank", works);
+}
+
+std::optional<int64_t> BatchSizeFinder::predicted_bytes(int64_t batch_size) const {
+  if (measured_.empty()) return std::nullopt;
+  const auto [size, bytes] = measured_.back();
+  double predicted = static_cast<double>(bytes) * static_cast<double>(batch_size) / static_cast<double>(size);
+  if (measured_.size() > 1) {
+    const auto [size_before, bytes_before] = measured_[measured_.size() - 2];
+    const double slope = static_cast<double>(bytes - bytes_before) / static_cast<double>(size - size_before);
+    if (slope > 0) predicted = static_cast<double>(bytes) + slope * static_cast<double>(batch_size - size);
+  }
+  constexpr double caution = 1.1;
+  return static_cast<int64_t>(predicted * caution);
+}
+
+// On all ranks or none.
+bool BatchSizeFinder::may_try(int64_t batch_size) {
+  auto& session = trainer().session();
+  const auto bytes = predicted_bytes(batch_size);
+  if (!session.device().is_cpu() || !bytes) return true;
+  const int64_t most = config_.memory ? config_.memory->value : available_memory() / session.topology().local_size();
+  if (all_min(session.communicator(), static_cast<int64_t>(*bytes <= most)) == 1) return true;
+  trials_.push_back({.batch_size = batch_size, .result = "not tried", .bytes = *bytes});
+  session.runtime().log().info("[callbacks] batch size {}: not tried, it would need {} of {}", batch_size, bytes_text(*bytes),
+                               bytes_text(most));
+  return false;
+}
+
+bool BatchSizeFinder::fits(TrainingTrial& trial, int64_t batch_size) { return may_try(batch_size) && try_size(trial, batch_size); }
+
+bool BatchSizeFinder::try_size(TrainingTrial& trial, int64_t batch_size) {
+  auto& session = trainer().session();
+  const auto peak = std::make_shared<TensorPeak>();
+  const auto began = std::chrono::steady_clock::now();
+  TrialResult result;
+  {
+    const c10::DebugInfoGuard measures(c10::DebugInfoKind::PROFILER_STATE, peak);
+    result = trial.run({.steps = config_.steps_per_trial, .batch_size = batch_size, .may_run_out_of_memory = true});
+  }
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  const int64_t bytes = peak->bytes() + bytes_ahead_ * batch_size;
+  const bool in_budget = !config_.memory || !session.device().is_cpu() ||
+                         all_min(session.communicator(), static_cast<int64_t>(bytes <= config_.memory->value)) == 1;
+  const bool works = !result.out_of_memory && in_budget;
+  trials_.push_back({.batch_size = batch_size,
+                     .result = works ? "ok" : "out of memory",
+                     .bytes = bytes,
+                     .seconds_per_step = seconds / static_cast<double>(std::max<int64_t>(1, result.steps))});
+  if (works) measured_.emplace_back(batch_size, bytes);
+  session.runtime().log().info("[callbacks] batch size {}: {}, {} of tensors, {:.3g} s a step", batch_size, trials_.back().result,
+                               bytes_text(bytes), trials_.back().seconds_per_step);
+  return works;
+}
+
+void BatchSizeFinder::write() const {
+  const auto& folder = trainer().default_root_dir();
+  if (folder.empty()) return;
+  auto& session = trainer().session();
+  on_all_ranks(session.communicator(), "callbacks", [&] {
+    if (session.rank() != 0) return;
+    const auto path = folder / "batch_size_finder.csv";
+    std::ofstream file(path);
+    file << "batch_size,result,bytes,seconds_per_step\n";
+    for (const auto& tried : trials_)
+      file << fmt::format("{},{},{},{}\n", tried.batch_size, tried.result, tried.bytes, number_text(tried.seconds_per_step));
+    if (!file.flush()) throw IoError(fmt::format("cannot write {}", path.string()), "check whether the file system is full", "callbacks");
+  });
+}
+
+StateDict BatchSizeFinder::state_dict() const {
+  StateDict state;
+  if (batch_size_) state.set("batch_size", *batch_size_);
+  return state;
+}
+
+void BatchSizeFinder::load_state_dict(const StateDict& state) { batch_size_ = state.get<int64_t>("batch_size"); }
+
+}  // namespace levin

@@ -1,0 +1,142 @@
+#include "levin/callbacks/batch_size_finder.h"
+
+#include <ATen/ops/ones.h>
+
+#include <new>
+#include <string>
+
+#include "folder_of_ranks.h"
+#include "levin/callbacks/model_checkpoint.h"
+#include "levin/checkpoint/checkpoint_folder.h"
+#include "levin/checkpoint/checkpoint_reader.h"
+#include "levin/core/error.h"
+#include "reference_toy.h"
+
+using namespace levin::test;
+using levin::BatchSizeFinder;
+using levin::BatchSizeFinderConfig;
+using levin::BatchSizeMode;
+
+BOOST_AUTO_TEST_SUITE(callbacks_batch_size_finder)
+
+namespace {
+
+constexpr levin::Bytes budget{20'000'000};
+
+// A step needs 512 KiB a sample, on the last rank `factor` times as much, and one of more than `most` samples there no memory at all.
+struct HungryToy : ReferenceToy {
+  levin::Tensor training_step(const levin::Batch& batch) override {
+    const bool last = runtime().rank() == runtime().size() - 1;
+    largest = std::max(largest, batch.size());
+    if (last && batch.size() > most) throw std::bad_alloc();
+    const auto needed = at::ones({batch.size() * (last ? factor : 1), 1 << 17}, at::kFloat);
+    return at::mse_loss(net(batch["x"]), batch["y"]) + needed.sum() * 0;
+  }
+  void validation_step(const levin::Batch&) override {}
+  int64_t factor = 1, most = 1 << 20, largest = 0;
+};
+
+struct ManySamples : ToyData {
+  explicit ManySamples(int64_t batch_size, int64_t samples = 400) : ToyData({.batch_size = batch_size}, samples, 12) {}
+};
+
+struct SizedTraining {
+  std::vector<double> values;
+  int64_t largest = 0;  // that was tried or trained on, on this rank
+  std::shared_ptr<BatchSizeFinder> finder;
+};
+
+SizedTraining train_hungry(const std::shared_ptr<BatchSizeFinder>& finder, int64_t batch_size = 4,
+                           const std::function<void(HungryToy&)>& change = {}, const levin::StrategyConfig& strategy = levin::DDP{},
+                           int64_t epochs = 1, const std::filesystem::path& folder = {}) {
+  auto config = reference_config(epochs);
+  config.session.precision = levin::Precision::float32;
+  config.session.strategy = strategy;
+  ManySamples data(batch_size);
+  levin::Trainer trainer(config, runtime(), 3);
+  if (finder) trainer.add_callback(finder);
+  levin::NewestCheckpoint newest;
+  if (!folder.empty()) {
+    trainer.add_callback(std::make_shared<levin::ModelCheckpoint>(levin::ModelCheckpointConfig{.dirpath = folder}));
+    newest = levin::newest_checkpoint(folder, trainer.session().communicator().cpu());
+  }
+  const auto module = trainer.build<HungryToy>();
+  module->spec = levin::AdamW{.lr = 0.01};
+  if (change) change(*module);
+  trainer.fit(*module, data, {newest.reader.get()});
+  return {values_of(trainer.session()), module->largest, finder};
+}
+
+std::shared_ptr<BatchSizeFinder> search(const BatchSizeFinderConfig& config) { return std::make_shared<BatchSizeFinder>(config); }
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(sizes_that_would_not_fit_are_not_tried) {
+  const auto power = train_hungry(search({.memory = budget}));
+  BOOST_TEST(*power.finder->optimal_batch_size() == 32);
+  BOOST_TEST(power.largest == 32);  // 64 was predicted
+  BOOST_TEST(power.finder->trials().back().result == "not tried");
+  BOOST_TEST(power.finder->trials().back().batch_size == 64);
+  const auto binsearch = train_hungry(search({.mode = BatchSizeMode::binsearch, .margin = 0, .memory = budget}));
+  BOOST_TEST(*binsearch.finder->optimal_batch_size() >= 33);
+  BOOST_TEST(*binsearch.finder->optimal_batch_size() <= 34);
+  const auto margin = train_hungry(search({.mode = BatchSizeMode::binsearch, .margin = 0.25, .memory = budget}));
+  BOOST_TEST(*margin.finder->optimal_batch_size() == *binsearch.finder->optimal_batch_size() * 3 / 4);
+  // One that begins large is measured with small ones first.
+  const auto large = train_hungry(search({.init_val = 128, .memory = budget}));
+  BOOST_TEST(large.largest <= 64);
+}
+
+BOOST_AUTO_TEST_CASE(the_hungriest_rank_decides) {
+  const auto doubled = train_hungry(search({.memory = budget}), 4, [](HungryToy& toy) { toy.factor = 2; });
+  BOOST_TEST(*doubled.finder->optimal_batch_size() == 16);
+}
+
+BOOST_AUTO_TEST_CASE(a_failed_allocation_of_one_rank_counts_on_all) {
+  for (const levin::StrategyConfig& strategy :
+       {levin::StrategyConfig(levin::DDP{}), levin::StrategyConfig(levin::DDP{.share_parameters = levin::ShareParameters::none})})
+    for (const auto mode : {BatchSizeMode::power, BatchSizeMode::binsearch}) {
+      const auto trained = train_hungry(
+          search({.mode = mode, .margin = 0}), 4, [](HungryToy& toy) { toy.most = 10; }, strategy);
+      BOOST_TEST(*trained.finder->optimal_batch_size() == (mode == BatchSizeMode::power ? 8 : 10));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(the_training_is_that_of_the_found_size) {
+  const auto found = train_hungry(search({.max_val = 16, .memory = budget}));
+  BOOST_TEST(*found.finder->optimal_batch_size() == 16);
+  BOOST_TEST(found.values == train_hungry(nullptr, 16).values, boost::test_tools::per_element());
+  BOOST_TEST(found.values != train_hungry(nullptr, 4).values);
+  BOOST_TEST(*train_hungry(search({.max_val = 8192}), 4, [](HungryToy& toy) { toy.most = 300; }).finder->optimal_batch_size() <= 300);
+}
+
+BOOST_AUTO_TEST_CASE(a_resumed_training_keeps_the_size) {
+  const FolderOfRanks folder;
+  const auto unbroken = train_hungry(search({.max_val = 16}), 4, {}, levin::DDP{}, 2);
+  train_hungry(search({.max_val = 16}), 4, {}, levin::DDP{}, 1, folder.path);
+  const auto resumed = train_hungry(search({.max_val = 16}), 4, {}, levin::DDP{}, 2, folder.path);
+  BOOST_TEST(resumed.finder->trials().empty());
+  BOOST_TEST(*resumed.finder->optimal_batch_size() == 16);
+  BOOST_TEST(resumed.values == unbroken.values, boost::test_tools::per_element());
+}
+
+BOOST_AUTO_TEST_CASE(what_cannot_be_found_is_an_error) {
+  check_throws<levin::ConfigError>([] { train_hungry(search({.memory = budget}), 4, [](HungryToy& toy) { toy.factor = 50; }); },
+                                   {"not even 1 samples"});
+  ToyData data({.global_batch_size = 12}, 48, 12);
+  levin::Trainer trainer(reference_config(1), runtime());
+  trainer.add_callback(search({}));
+  const auto module = trainer.build<ReferenceToy>();
+  check_throws<levin::ConfigError>([&] { trainer.fit(*module, data); }, {"global_batch_size of 12"});
+  if (runtime().size() == 1) return;
+  // Ranks that communicate inside of a step cannot agree after one has failed there.
+  try {
+    train_hungry(
+        search({}), 4, [](HungryToy& toy) { toy.most = 10; }, levin::FSDP{});
+    BOOST_ERROR("nothing was thrown");
+  } catch (const std::exception& error) {
+    BOOST_TEST(std::string(error.what()).find("out of memory") != std::string::npos, error.what());
+  }
+}
+
+BOOST_AUTO_TEST_SUITE_END()
