@@ -325,7 +325,7 @@ def options():
         return " ".join(levin(1, *words).stdout.split())
 
     short = text("fit", "--help")
-    check("components are not listed", names in short and "hdf5, safetensors, npy, idx, csv, tokens" in short, short[:3000])
+    check("components are not listed", names in short and "hdf5, safetensors, npy, idx, csv, image_folder, tokens" in short, short[:3000])
     check("options of the default model are missing", "--model.units " in short and "--model.file " in short)
     check("options of other models", "--model.hidden " not in short and "--data.separator " not in short)
     chosen = text("fit", "--model", "mlp", "--help", "--data", "csv")
