@@ -11,6 +11,7 @@
 
 #include "../checkpoint/checkpoint_sample.h"
 #include "levin/core/error.h"
+#include "levin/data/npy_array.h"
 #include "levin_test.h"
 #include "test_paths.h"
 
@@ -259,6 +260,27 @@ BOOST_AUTO_TEST_CASE(images_of_other_shapes_are_refused) {
         data.get(std::vector<int64_t>{0, 1}, batch);
       },
       {"b.png has 1 x 1 pixels, a/a.png has 18 x 24", "give a crop"});
+}
+
+// With a folder of image_folder_peer.py: images, and what torchvision makes of them.
+BOOST_AUTO_TEST_CASE(as_torchvision) {
+  const auto& suite = boost::unit_test::framework::master_test_suite();
+  if (suite.argc < 2) return;
+  const fs::path folder = suite.argv[1];
+  const ImageFolder data(folder / "images", {.resize_shorter = 36, .crop = levin::ImageSize{32, 31}, .as_float = false});
+  std::string names;
+  for (const auto& name : data.classes()) names += name + "\n";
+  BOOST_TEST(names == bytes_of(folder / "classes"));
+  const levin::NpyArray images(folder / "image.npy"), labels(folder / "label.npy");
+  BOOST_REQUIRE(data.size() == images.rows());
+  for (int64_t i = 0; i < data.size(); i++) BOOST_TEST_CONTEXT(data.file(i)) {
+      Batch batch;
+      data.get(std::vector<int64_t>{i}, batch);
+      BOOST_TEST(at::equal(batch["label"], labels.read(i, 1)));
+      const auto difference = batch["image"].to(at::kLong) - images.read(i, 1).to(at::kLong);
+      BOOST_TEST(largest(difference) <= (data.file(i).ends_with("png") ? 1 : 2));
+      BOOST_TEST(difference.ne(0).sum().item<int64_t>() < 32 * 31 * 3 / 10);
+    }
 }
 
 BOOST_AUTO_TEST_CASE(threads_decode_at_once) {
