@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "../core/safetensors_index.h"
 #include "foreign_folder.h"
 #include "levin/checkpoint/checkpoint_folder.h"
 #include "levin/checkpoint/checkpoint_reader.h"
@@ -38,7 +39,7 @@ void TensorSource::read(const std::string& name, const Hyperslab& slab, void* me
         });
 }
 
-std::unique_ptr<TensorSource> open_tensor_source(const std::filesystem::path& path, Communicator* communicator) {
+std::unique_ptr<TensorSource> open_tensor_source(const std::filesystem::path& path, Communicator* communicator, bool read_fp8) {
   namespace fs = std::filesystem;
   std::string checkpoint;
   on_all_ranks(communicator, "checkpoint", [&] {
@@ -56,13 +57,16 @@ std::unique_ptr<TensorSource> open_tensor_source(const std::filesystem::path& pa
     if (path.extension() == ".h5") checkpoint = path.has_parent_path() ? path.parent_path().string() : ".";
   });
   checkpoint = broadcast_text(communicator, checkpoint);
-  const auto make = [&]<class Reader>(std::in_place_type_t<Reader>, const fs::path& source) -> std::unique_ptr<TensorSource> {
-    return communicator ? std::make_unique<Reader>(source, *communicator) : std::make_unique<Reader>(source);
-  };
-  if (!checkpoint.empty()) return make(std::in_place_type<CheckpointReader>, checkpoint);
+  if (!checkpoint.empty()) {
+    if (communicator) return std::make_unique<CheckpointReader>(checkpoint, *communicator);
+    return std::make_unique<CheckpointReader>(checkpoint);
+  }
   std::error_code error;
-  const auto real = fs::canonical(path, error);  // downloaded weights are often links into a cache
-  return make(std::in_place_type<SafetensorsReader>, error ? path : real);
+  // Downloaded weights are often links into a cache. An index keeps its name, which stands beside those of its files.
+  const auto real = detail::SafetensorsIndex::is_index(path) ? path : fs::canonical(path, error);
+  const SafetensorsOptions options{.read_fp8 = read_fp8};
+  if (communicator) return std::make_unique<SafetensorsReader>(error ? path : real, *communicator, options);
+  return std::make_unique<SafetensorsReader>(error ? path : real, options);
 }
 
 }  // namespace levin

@@ -1,11 +1,15 @@
 #pragma once
 // What the data modules over files share.
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <filesystem>
 #include <string>
 #include <vector>
 
 #include "levin/cli/file_data.h"
 #include "levin/core/error.h"
+#include "levin/core/text.h"
 
 namespace levin::cli {
 
@@ -25,6 +29,13 @@ std::vector<std::string> names_of(const Map& map) {
   std::vector<std::string> names;
   for (const auto& [name, value] : map) names.push_back(name);
   return names;
+}
+
+/// ConfigError for an option of a tensor that is not among `names`.
+inline void check_name(const char* option, const std::string& name, const std::vector<std::string>& names) {
+  if (std::find(names.begin(), names.end(), name) == names.end())
+    throw ConfigError(fmt::format("data.{} has {}, which is not a tensor of the batch", option, quote(name)),
+                      names.empty() ? "name the batch's tensors first" : "name one of: " + joined(names));
 }
 
 /// The names of all parts' tensors.

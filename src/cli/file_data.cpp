@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "data_parts.h"
 #include "levin/core/error.h"
 #include "levin/core/text.h"
 #include "levin/data/slice_dataset.h"
@@ -56,10 +57,7 @@ struct FieldConversion {
 
 void FileDataOptions::check_names(const std::vector<std::string>& names) const {
   const auto check = [&](const auto& map, const char* option) {
-    for (const auto& [name, value] : map)
-      if (std::find(names.begin(), names.end(), name) == names.end())
-        throw ConfigError(fmt::format("data.{} has {}, which is not a tensor of the batch", option, quote(name)),
-                          names.empty() ? "name the batch's tensors first" : "name one of: " + joined(names));
+    for (const auto& [name, value] : map) check_name(option, name, names);
   };
   check(dtype, "dtype");
   check(shape, "shape");

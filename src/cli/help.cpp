@@ -19,8 +19,8 @@ std::string value_word(const ConfigOption& option) {
   if (option.type->as_choice()) return "NAME";
   if (option.type->as_open_choice()) return "[NAME, ...]";
   if (option.type->is_map()) return "{KEY: VALUE}";
-  if (option.type->is_compound()) return "[A, B]";
   const auto name = option.type->name();
+  if (option.type->is_compound() && !name.starts_with("path")) return "[A, B]";
   for (const auto& [start, word] : {std::pair{"integer", "INTEGER"},
                                     {"number", "NUMBER"},
                                     {"path", "PATH"},

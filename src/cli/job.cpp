@@ -64,7 +64,7 @@ int Job::run() {
   log.info("{}", trainer_.session().topology().describe());
   auto checkpoint = find_checkpoint();
   const auto init_from = open_init_from(checkpoint.get());
-  const InitialWeights init{init_from.get(), settings_.run.init_rename, settings_.run.init_exclude};
+  const InitialWeights init{init_from.get(), settings_.run.init_rename, settings_.run.init_exclude, settings_.run.init_convert_fp8};
   // A refused attempt must not change the config of an earlier one.
   if (subcommand_ == "fit")
     trainer_.add_callback(std::make_shared<LambdaCallback>(
@@ -180,7 +180,7 @@ std::unique_ptr<CheckpointReader> Job::another_checkpoint(const CheckpointReader
 
 std::unique_ptr<TensorSource> Job::open_init_from(const CheckpointReader* checkpoint) {
   const auto& path = settings_.run.init_from;
-  if (!checkpoint) return cli::open_init_from(path, communicator());
+  if (!checkpoint) return cli::open_init_from(path, communicator(), settings_.run.init_convert_fp8);
   if (!path.empty()) mpi_.log().info("[cli] init_from {} is not used: the weights come from the checkpoint", path.string());
   return nullptr;
 }

@@ -28,8 +28,8 @@ bool within(const std::string& path, const std::string& group) {
 bool changes_the_meaning(const std::string& path) {
   static constexpr const char* parts[] = {
       "model", "data", "optimizer", "lr_scheduler", "trainer.precision", "trainer.accumulate_grad_batches", "seed_everything"};
-  static constexpr const char* harmless[] = {"data.num_workers", "data.prefetch_factor", "data.pin_memory", "data.batch_size",
-                                             "data.global_batch_size"};  // the trainer compares their effect
+  static constexpr const char* harmless[] = {"data.num_workers", "data.prefetch_factor",  "data.pin_memory", "data.batch_size",
+                                             "data.chunk_cache", "data.global_batch_size"};  // the trainer compares their effect
   const auto is_in = [&](const char* group) { return within(path, group); };
   return std::any_of(std::begin(parts), std::end(parts), is_in) && std::none_of(std::begin(harmless), std::end(harmless), is_in);
 }
@@ -124,13 +124,13 @@ std::unique_ptr<CheckpointReader> another_checkpoint(const std::string& ckpt_pat
   return std::move(newest.reader);
 }
 
-std::unique_ptr<TensorSource> open_init_from(const fs::path& init_from, Communicator& communicator) {
+std::unique_ptr<TensorSource> open_init_from(const fs::path& init_from, Communicator& communicator, bool convert_fp8) {
   if (init_from.empty()) return nullptr;
   std::error_code unseen;
   if (!fs::exists(init_from, unseen))
     throw ConfigError(fmt::format("--init_from {} does not exist", init_from.string()), "give a checkpoint's folder or a safetensors file",
                       "checkpoint");
-  return open_tensor_source(init_from, &communicator);
+  return open_tensor_source(init_from, &communicator, convert_fp8);
 }
 
 void compare_configs(const ConfigValue& before, const ConfigValue& current, const std::vector<std::string>& allowed, const Log& log) {

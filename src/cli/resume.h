@@ -43,7 +43,7 @@ std::unique_ptr<CheckpointReader> another_checkpoint(const std::string& ckpt_pat
                                                      Communicator& communicator, const Log& log);
 
 /// Opens the file of --init_from; null if it is empty. Collective. ConfigError for a missing file, DataError for an invalid one.
-std::unique_ptr<TensorSource> open_init_from(const std::filesystem::path& init_from, Communicator& communicator);
+std::unique_ptr<TensorSource> open_init_from(const std::filesystem::path& init_from, Communicator& communicator, bool convert_fp8);
 
 /// Logs the differences between the options and those of the previous attempt, `before`. ConfigError for a change of an option that defines
 /// the run (model, data, optimizer, precision, seed), unless `allowed`, which lists paths or groups, has it.

@@ -63,8 +63,8 @@ void RunConfig::validate() const {
                             run_name.size() > longest_name || sanitized(run_name) != run_name))
     throw ConfigError(fmt::format("run_name {} is not a valid directory name", quote(run_name)),
                       "give a name without /, or a path as --run_dir");
-  if (init_from.empty() && !(init_rename.empty() && init_exclude.empty()))
-    throw ConfigError("init_rename and init_exclude need init_from, which is empty", "give --init_from, too");
+  if (init_from.empty() && !(init_rename.empty() && init_exclude.empty() && !init_convert_fp8))
+    throw ConfigError("init_rename, init_exclude and init_convert_fp8 need init_from, which is empty", "give --init_from, too");
 }
 
 std::optional<fs::path> named_folder(const RunConfig& config, const fs::path& runs) {

@@ -26,6 +26,7 @@ struct RunConfig {
   std::filesystem::path init_from;
   std::map<std::string, std::string> init_rename;
   std::vector<std::string> init_exclude;
+  bool init_convert_fp8 = false;
 
   void validate() const;
 };
@@ -39,9 +40,13 @@ LEVIN_CONFIG(RunConfig, (run_dir, "directory of the run's files; empty: runs/PRO
              (checkpoint_dir,
               "directory of the run's checkpoints, to which RUN_DIR/checkpoints becomes a link; empty: RUN_DIR/checkpoints"),
              (resume_allow, "options that may change on resume although they define the run"),
-             (init_from, "initial weights of a new run: a checkpoint's directory, or a safetensors file; not used on resume"),
+             (init_from,
+              "initial weights of a new run: a checkpoint's directory, a safetensors file, or a model.safetensors.index.json; not used on "
+              "resume"),
              (init_rename, "prefixes of names in that file and the model's prefixes for them: {encoder.: backbone.}"),
-             (init_exclude, "patterns (*, ?) of the model's tensors that are not loaded"))
+             (init_exclude, "patterns (*, ?) of the model's tensors that are not loaded"),
+             (init_convert_fp8,
+              "converts fp8 tensors (E4M3, E5M2) of that file to the model's dtype, value by value, without their scales"))
 
 /// The directory of a run that was given a run_dir or, in `runs`, a run_name.
 std::optional<std::filesystem::path> named_folder(const RunConfig& config, const std::filesystem::path& runs);

@@ -17,8 +17,7 @@ constexpr std::array formats{
     Magic{"\x89HDF\r\n\x1a\n", "an HDF5 file", "give the directory of a checkpoint, or convert the weights to safetensors"},
     Magic{"GGUF", "a GGUF file", "use the weights from which it was converted"},
     Magic{"version ", "a Git LFS pointer, not the file itself", "fetch the file: git lfs pull"},
-    Magic{"{", "JSON",
-          "give the safetensors file itself; an index of a model in several files is not supported: merge the parts into one file"},
+    Magic{"{", "JSON", "give the safetensors file itself; the index of a model in several files is named model.safetensors.index.json"},
 };
 
 }  // namespace

@@ -183,6 +183,10 @@ bool SafetensorsHeader::is_loaded(at::ScalarType dtype) {
   return !fp8 && !c10::isComplexType(dtype);
 }
 
+bool SafetensorsHeader::is_convertible_fp8(at::ScalarType dtype) {
+  return dtype == at::ScalarType::Float8_e4m3fn || dtype == at::ScalarType::Float8_e5m2;
+}
+
 std::string SafetensorsHeader::read_text(const File& file, const char* tag) {
   const auto refuse = [&](const std::string& why, const std::string& remedy) {
     throw DataError(fmt::format("{} {}", file.path().string(), why), remedy, tag);

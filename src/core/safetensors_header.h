@@ -32,6 +32,8 @@ struct SafetensorsHeader {
 
   /// Whether tensors of this dtype can be read. Others (fp8, complex) are only listed.
   static bool is_loaded(c10::ScalarType dtype);
+  /// F8_E4M3 and F8_E5M2, which are read for a caller who converts them.
+  static bool is_convertible_fp8(c10::ScalarType dtype);
   /// The JSON of a file. DataError, with `tag` and the path, for a length that does not fit the file, and for other formats of weights.
   static std::string read_text(const File& file, const char* tag);
   /// DataError, with `path`, for an invalid header, or if the tensors do not fill exactly `data_bytes` without gaps.

@@ -11,23 +11,39 @@
 #include "levin/core/text.h"
 
 namespace levin {
+namespace {
+
+void check_known(const std::string& name, const std::vector<std::string>& names) {
+  if (std::find(names.begin(), names.end(), name) == names.end())
+    throw UsageError("data", fmt::format("{} has options, but is not a name that is read", quote(name)), "name one of: " + joined(names));
+}
+
+}  // namespace
 
 Hdf5Files::Hdf5Files(const std::vector<std::filesystem::path>& files, const std::vector<std::string>& names,
                      const Hdf5FilesOptions& options) {
   if (files.empty()) throw UsageError("data", "no HDF5 files given", "name at least one");
   if (names.empty()) throw UsageError("data", fmt::format("no data sets of {} given", files.front().string()), "name at least one");
+  for (const auto& [name, data_set] : options.data_sets) check_known(name, names);
+  for (const auto& [name, texts] : options.classes) check_known(name, names);
   const auto cache = std::make_shared<detail::ChunkCache>(options.cache_bytes);
   for (const auto& name : names) columns_.push_back({.name = name, .parts = {}, .classes = {}, .numbers = {}});
   begins_.push_back(0);
   for (const auto& file : files) {
     for (auto& column : columns_) {
-      column.parts.push_back(std::make_unique<Hdf5Rows>(file, column.name, cache));
+      const auto data_set = options.data_sets.find(column.name);
+      column.parts.push_back(std::make_unique<Hdf5Rows>(file, data_set == options.data_sets.end() ? column.name : data_set->second, cache));
       check_part(column, file);
     }
     begins_.push_back(begins_.back() + columns_.front().parts.back()->rows());
   }
-  for (auto& column : columns_)
-    if (column.is_text()) number_texts(column, options);
+  for (auto& column : columns_) {
+    if (column.is_text())
+      number_texts(column, options);
+    else if (options.classes.contains(column.name))
+      throw DataError(fmt::format("{} holds numbers, and classes are given for it", column.parts.front()->location()),
+                      "remove the classes: numbers are read as they are");
+  }
 }
 
 Hdf5Files::~Hdf5Files() = default;

@@ -47,10 +47,13 @@ void Session::load_weights(const InitialWeights& init) {
   auto needed = strategy_->state(StateUse::load, /*weights_only=*/true);
   for (auto& tensor : needed) tensor.name.erase(0, in_state.size());
   const auto kept = std::erase_if(needed, [&](const auto& tensor) { return excluded(tensor.name); });
-  const detail::TensorMatch match(std::move(needed), offered, /*convert=*/true);
+  using detail::TensorMatch;
+  const TensorMatch match(std::move(needed), offered,
+                          init.convert_fp8 ? TensorMatch::Conversion::floating_and_fp8 : TensorMatch::Conversion::floating);
   if (const auto differences = match.differences(); !differences.empty())
     throw DataError(fmt::format("{} does not fit the model; {}", init.source->path().string(), differences),
-                    "rename beginnings of names with --init_rename, and leave out what shall not be loaded with --init_exclude",
+                    "rename beginnings of names with --init_rename, and leave out what shall not be loaded with --init_exclude" +
+                        std::string(match.has_fp8() ? "; --init_convert_fp8 true converts fp8, without its scales" : ""),
                     "checkpoint");
   match.load(*init.source);
   strategy_->loaded({});

@@ -42,7 +42,7 @@ bool StateReader::load_tensors(bool weights_only, std::exception_ptr& corruption
     for (const auto& entry : all)
       if (entry.first.starts_with("optimizer/")) available.insert(entry);
   detail::define_buffers(session_.strategy(), available, detail::model_prefix);
-  const TensorMatch match(session_.strategy().state(StateUse::load, weights_only), available, /*convert=*/false);
+  const TensorMatch match(session_.strategy().state(StateUse::load, weights_only), available, TensorMatch::Conversion::none);
   if (const auto differences = match.differences(); !differences.empty()) {
     const auto message = fmt::format("{} does not fit the model; {}", path(), differences);
     if (from_.strict) throw DataError(message, "resume with the model that wrote it, or pass --ckpt_strict false", "checkpoint");
@@ -52,7 +52,7 @@ bool StateReader::load_tensors(bool weights_only, std::exception_ptr& corruption
   try {
     if (auto* averages = session_.averages(); averages && !weights_only && !averaged.empty()) {
       const TensorMatch match_averages(session_.strategy().state(StateUse::load, /*weights_only=*/true), model_of(averaged),
-                                       /*convert=*/false);
+                                       TensorMatch::Conversion::none);
       checkpoint_->together([&] { match_averages.load(*checkpoint_); });
       averages->take(session_, dict(detail::averages_state).get<int64_t>(detail::averages_updates));
       session_.communicator().barrier();  // ranks of a node fill each other's shards

@@ -40,7 +40,7 @@ void define_buffers(Strategy& strategy, const std::map<std::string, const Tensor
   });
 }
 
-TensorMatch::TensorMatch(std::vector<StateTensor> needed, const std::map<std::string, const TensorEntry*>& offered, bool convert)
+TensorMatch::TensorMatch(std::vector<StateTensor> needed, const std::map<std::string, const TensorEntry*>& offered, Conversion conversion)
     : needed_(std::move(needed)) {
   std::set<std::string> known;
   for (const auto& tensor : needed_) {
@@ -51,14 +51,18 @@ TensorMatch::TensorMatch(std::vector<StateTensor> needed, const std::map<std::st
       continue;
     }
     const TensorEntry& entry = *found->second;
-    // fp8 weights mean nothing without their scales, which are other tensors.
+    // fp8 weights usually mean nothing without their scales, which are other tensors.
     const auto is_float = [](at::ScalarType dtype) { return c10::isFloatingType(dtype) && c10::elementSize(dtype) > 1; };
-    const bool converts = convert && is_float(entry.dtype) && is_float(tensor.dtype);
-    if (entry.shape == tensor.shape && (entry.dtype == tensor.dtype || converts))
+    const bool fp8 = entry.dtype == at::ScalarType::Float8_e4m3fn || entry.dtype == at::ScalarType::Float8_e5m2;
+    const bool fits = is_float(entry.dtype) || (fp8 && conversion == Conversion::floating_and_fp8);
+    const bool converts = conversion != Conversion::none && fits && is_float(tensor.dtype);
+    if (entry.shape == tensor.shape && (entry.dtype == tensor.dtype || converts)) {
       fitting_.emplace_back(&tensor, &entry);
-    else
-      different_.push_back(fmt::format("{} is {} in the file and {} in the model", tensor.name, entry.form(),
-                                       TensorEntry{tensor.name, tensor.dtype, tensor.shape}.form()));
+      continue;
+    }
+    has_fp8_ |= fp8 && !fits;
+    different_.push_back(fmt::format("{} is {} in the file and {} in the model", tensor.name, entry.form(),
+                                     TensorEntry{tensor.name, tensor.dtype, tensor.shape}.form()));
   }
   for (const auto& [name, entry] : offered)
     if (!known.contains(name)) unexpected_.push_back(name);

@@ -4,6 +4,7 @@
 #include <ATen/ops/equal.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <cstring>
 #include <random>
 #include <sstream>
@@ -195,10 +196,75 @@ BOOST_AUTO_TEST_CASE(folders_and_links_as_sources) {
     check_throws<DataError>([&] { levin::open_tensor_source(folder.path / name, communicator); }, parts);
   };
   refused("single", {"[checkpoint] ", "a folder with a safetensors file, not a checkpoint; give the file: ", "single/model.safetensors"});
-  refused("several", {"a folder with 2 safetensors files, not a checkpoint; a model in several files is not supported; merge the parts"});
-  refused("several/model.safetensors.index.json",
-          {"is JSON, not a safetensors file; ", "an index of a model in several files is not supported"});
+  refused("several", {"a folder with 2 safetensors files, not a checkpoint; give the index: ", "several/model.safetensors.index.json"});
+  refused("several/model.safetensors.index.json", {"several/model.safetensors.index.json lists no tensors"});
+  communicator->barrier();
+  if (folder.first) fs::remove(folder.path / "several/model.safetensors.index.json");
+  communicator->barrier();
+  refused("several", {"a folder with 2 safetensors files, not a checkpoint; give its model.safetensors.index.json, or merge the files"});
   refused("neither", {"neither/manifest.json is missing"});
+}
+
+BOOST_AUTO_TEST_CASE(a_model_in_several_files) {
+  Folder folder;
+  auto* communicator = folder.communicator.get();
+  if (folder.first) write_bytes(folder.path / "cases", Folder::peer("several", folder.path));
+  communicator->barrier();
+  const auto index_of = [&](const std::string& name) { return folder.path / name / "model.safetensors.index.json"; };
+  const auto source = levin::open_tensor_source(index_of("good"), communicator);
+  BOOST_TEST(source->path() == index_of("good"));
+  BOOST_TEST(source->tensors().size() == 3);
+  for (const auto& [name, first] : {std::pair{"a", 0}, {"b", 6}, {"c", 12}}) {
+    BOOST_REQUIRE(source->find(name));
+    BOOST_TEST((*source->find(name) == TensorEntry{name, at::kFloat, {2, 3}}));
+    std::vector<float> values(4);
+    source->read(name, 1, 5, values.data());
+    for (int i = 0; i < 4; i++) BOOST_TEST(values[static_cast<size_t>(i)] == static_cast<float>(first + 1 + i));
+  }
+  const auto metadata = dynamic_cast<const SafetensorsReader&>(*source).metadata();
+  BOOST_TEST(metadata.at("format") == "pt");
+  BOOST_TEST(metadata.at("part1") == "model-00002-of-00002.safetensors");
+  std::stringstream cases(bytes_of(folder.path / "cases"));
+  int count = 0;
+  for (std::string line; std::getline(cases, line); count++) {
+    const auto tab = line.find('\t');
+    const std::vector<std::string> parts{"[checkpoint] ", (folder.path / line.substr(0, tab)).string(), line.substr(tab + 1), "; "};
+    BOOST_TEST_CONTEXT(line)
+    check_throws<DataError>([&] { levin::open_tensor_source(index_of(line.substr(0, tab)), communicator); }, parts);
+  }
+  BOOST_TEST(count == 17);
+}
+
+// All bytes, by the format's definition: sign, exponent, mantissa.
+BOOST_AUTO_TEST_CASE(fp8_is_read_for_a_caller_who_converts_it) {
+  Folder folder;
+  if (!folder.first) return;
+  const auto file = folder.path / "a.safetensors";
+  const std::vector<TensorEntry> entries{{"e4m3", at::ScalarType::Float8_e4m3fn, {256}}, {"e5m2", at::ScalarType::Float8_e5m2, {256}}};
+  levin::write_safetensors(file, entries, {}, [](size_t, int64_t begin, int64_t end, void* memory) {
+    for (int64_t i = begin; i < end; i++) static_cast<uint8_t*>(memory)[i - begin] = static_cast<uint8_t>(i);
+  });
+  const SafetensorsReader reader(file, {.read_fp8 = true});
+  for (const auto& entry : entries) {
+    const auto stored = at::empty({256}, entry.dtype);
+    reader.read(entry.name, 0, 256, stored.mutable_data_ptr());
+    const auto converted = at::empty({256}, at::kDouble).copy_(stored);
+    const int mantissa_bits = entry.name == "e4m3" ? 3 : 2, bias = entry.name == "e4m3" ? 7 : 15;
+    for (int byte = 0; byte < 256; byte++) {
+      const int exponent = (byte & 127) >> mantissa_bits, mantissa = byte & ((1 << mantissa_bits) - 1);
+      const double fraction = std::ldexp(mantissa, -mantissa_bits), sign = byte < 128 ? 1 : -1;
+      const double right = sign * (exponent > 0 ? std::ldexp(1 + fraction, exponent - bias) : std::ldexp(fraction, 1 - bias));
+      const double got = converted[byte].item<double>();
+      const bool special = entry.name == "e4m3" ? (byte & 127) == 127 : exponent == 31;
+      if (special)
+        BOOST_TEST((entry.name == "e5m2" && mantissa == 0 ? std::isinf(got) : std::isnan(got)));
+      else
+        BOOST_TEST(got == right);
+    }
+  }
+  std::vector<std::byte> memory(256);
+  check_throws<DataError>([&] { SafetensorsReader(file).read("e4m3", 0, 256, memory.data()); },
+                          {"float8_e4m3fn, which Levin does not load"});
 }
 
 // Noticed, or all that is read is inside of the file.

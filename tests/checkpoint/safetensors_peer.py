@@ -2,6 +2,7 @@
 safetensors_peer.py write FILE: writes the tensors of a Sample of step 3 (tests/checkpoint/checkpoint_sample.cpp).
 safetensors_peer.py hostile FOLDER: writes invalid files, and lines "NAME<tab>error<tab>remedy"; Python's safetensors refuses most, too.
 safetensors_peer.py odd FOLDER: writes valid files that are easily refused; Python's safetensors reads all of them.
+safetensors_peer.py several FOLDER: writes models in several files, as the hub's cache has them, and invalid ones; lines "INDEX<tab>error".
 """
 import json
 import os
@@ -121,7 +122,7 @@ def hostile(folder):
     case("gguf", b"GGUF\3\0\0\0" + b"\0" * 99, "is a GGUF file, not a safetensors file", remedy="use the weights from which it was converted")
     case("pointer", b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer", remedy="git lfs pull")
     case("index", b'{"metadata": {"total_size": 1}, "weight_map": {"w": "model-00001-of-00002.safetensors"}}', "is JSON, not a safetensors file",
-         remedy="an index of a model in several files is not supported: merge the parts into one file")
+         remedy="the index of a model in several files is named model.safetensors.index.json")
     os.symlink("empty.safetensors", f"{folder}/link.safetensors")
     print("link\tis a symbolic link\tname the file that it links to")
     os.mkfifo(f"{folder}/pipe.safetensors")
@@ -141,6 +142,46 @@ def odd(folder):
     put("fp8", {"w": w, "q": {"dtype": "F8_E4M3", "shape": [4], "data_offsets": [4, 8]}, "s": {"dtype": "F8_E5M2", "shape": [2], "data_offsets": [8, 10]},
                 "e": {"dtype": "F8_E8M0", "shape": [], "data_offsets": [10, 11]}}, four + b"\x38" * 7)
     put("complex", {"c": {"dtype": "C64", "shape": [1], "data_offsets": [0, 8]}, "w": {**w, "data_offsets": [8, 12]}}, four * 3)
+
+
+def several(folder):
+    """A snapshot is a folder of links to files whose names are hashes."""
+    tensors = {name: numpy.arange(first, first + 6, dtype="f4").reshape(2, 3) for name, first in [("a", 0), ("b", 6), ("c", 12)]}
+    names = {"a": "model-00001-of-00002.safetensors", "b": "model-00001-of-00002.safetensors", "c": "model-00002-of-00002.safetensors"}
+    os.makedirs(f"{folder}/blobs")
+
+    def put(case, error="", files=names, **index):
+        os.makedirs(f"{folder}/{case}")
+        for number, part in enumerate(sorted(set(files.values()))):
+            blob = f"{folder}/blobs/{case}{number}"
+            safetensors.numpy.save_file({name: tensors[name] for name in files if files[name] == part}, blob, {"format": "pt", f"part{number}": part})
+            os.symlink(f"../blobs/{case}{number}", f"{folder}/{case}/{part}")
+        text = index.get("text", json.dumps({"metadata": {"total_size": 72, "more": [[1, {}]]}, "weight_map": index.get("map", names)}))
+        with open(f"{folder}/blobs/{case}", "w") as file:
+            file.write(text)
+        os.symlink(f"../blobs/{case}", f"{folder}/{case}/model.safetensors.index.json")
+        if error:
+            print(f"{case}\t{error}")
+
+    put("good")
+    put("lacks", 'has "c" in "model-00001-of-00002.safetensors", which lacks it', {name: names["a"] for name in "ab"}, map={name: names["a"] for name in "abc"})
+    put("unlisted", 'does not have "b" in "model-00001-of-00002.safetensors", but that file has it', map={name: names[name] for name in "ac"})
+    put("swapped", 'does not have "b" in "model-00001-of-00002.safetensors"', map={**names, "b": names["c"]})
+    put("gone", "model-00003-of-00003.safetensors is missing", map={**names, "d": "model-00003-of-00003.safetensors"})
+    put("outside", 'has "a" in "../good/model-00001-of-00002.safetensors", which is not the name of a safetensors file in its folder',
+        map={"a": "../good/model-00001-of-00002.safetensors"})
+    put("absolute", "which is not the name of a safetensors file", map={"a": f"{folder}/good/model-00001-of-00002.safetensors"})
+    put("other", 'has "a" in "model.bin", which is not the name of a safetensors file', map={"a": "model.bin"})
+    put("number", 'has no file name for "a"', map={"a": 1})
+    put("nested", 'has no file name for "a"', map={"a": {"b": names["a"]}})
+    put("twice", 'has "a" twice', text='{"weight_map": {"a": "x.safetensors", "a": "y.safetensors"}}')
+    put("two_maps", 'has "weight_map" twice', text='{"weight_map": {"a": "x.safetensors"}, "weight_map": {}}')
+    put("list", 'has a "weight_map" that is not an object', text='{"weight_map": ["a"]}')
+    put("no_map", 'lists no tensors in "weight_map"', text='{"metadata": {"weight_map": {"a": "x.safetensors"}}}')
+    put("no_object", "is not a JSON object", text="[]")
+    put("no_json", "is not JSON", text="{nothing}")
+    put("deep", "is not JSON", text='{"metadata": ' + "[" * 1000000)
+    put("zero", "has a zero byte", text="{}\0")
 
 
 globals()[sys.argv[1]](sys.argv[2])

@@ -1,12 +1,14 @@
 """levin_test RUN_RANKS LEVIN FIXTURES GROUP: the program levin, with an exported model and with its C++ models, on files of each format."""
 import csv
 import gzip
+import json
 import os
 import re
 import struct
 import subprocess
 import sys
 import tempfile
+import zlib
 from pathlib import Path
 
 import h5py
@@ -142,6 +144,177 @@ def trains():
               (values(f"in_{format_}", "train_loss"), values("mlp1", "train_loss")[:8]))
 
 
+def losses(folder):
+    return values(folder, "train_loss"), values(folder, "val_loss")
+
+
+def hdf5():
+    """Layouts, several files and texts: what a plain file of the same numbers gives, bit for bit."""
+    write_samples()
+    plain = config("hdf5", MLP)
+    short = ["--trainer.max_epochs", 2]
+    levin(1, "fit", "--config", plain, "--run_dir", "plain", *short)
+    x, label = samples(60, 1)
+    words = numpy.array(["ant", "bee", "cat", "dog"])
+    with h5py.File("first.h5", "w") as file:
+        file.create_dataset("x", data=x[:37], chunks=(7, 4), compression="gzip", shuffle=True, maxshape=(None, 6))
+        file.create_dataset("label", data=label[:37].astype("uint8"), chunks=(5,), compression="gzip", fletcher32=True)
+        file.create_dataset("word", data=words[label[:37]].astype(object), dtype=h5py.string_dtype(), chunks=(6,), compression="gzip")
+    with h5py.File("second.h5", "w") as file:
+        file["x"], file["label"], file["word"] = x[37:].astype(">f8"), label[37:].astype("uint8"), words[label[37:]].astype("S8")
+    files = ["--data.train", "[first.h5, second.h5]", "--data.batch", "{x: x, label: label}", "--data.val", "val_of.h5", "--data.test", "[val_of.h5]"]
+    val_x, val_label = samples(21, 2)
+    with h5py.File("val_of.h5", "w") as file:
+        file.create_dataset("x", data=val_x.astype(">f8"), chunks=(21, 1))
+        file.create_dataset("label", data=val_label.astype("uint8"), maxshape=(None,))
+    for more in ([], ["--data.num_workers", 2, "--data.chunk_cache", 100]):
+        levin(1, "fit", "--config", plain, *files, *short, *more, "--run_dir", f"layouts{len(more)}")
+        check("another trajectory from other layouts", losses(f"layouts{len(more)}") == losses("plain") and len(losses("plain")[0]) == 16,
+              losses(f"layouts{len(more)}"))
+    levin(2, "fit", "--config", plain, *short, "--run_dir", "plain2")
+    levin(2, "fit", "--config", plain, *files, *short, "--run_dir", "layouts_of_2")
+    check("another trajectory on two ranks", losses("layouts_of_2") == losses("plain2"), losses("layouts_of_2"))
+    # The validation data have two of the four classes: they are numbered as in the training.
+    some = numpy.flatnonzero(val_label % 2)
+    with h5py.File("some.h5", "w") as file:
+        file["x"], file["label"], file["word"] = val_x[some], val_label[some].astype("uint8"), words[val_label[some]].astype("S3")
+    levin(1, "fit", "--config", plain, *files, *short, "--data.val", "some.h5", "--run_dir", "numbers")
+    texts = [*files, "--data.batch", "{x: x, label: word}", "--data.val", "some.h5"]
+    levin(1, "fit", "--config", plain, *texts, *short, "--run_dir", "texts")
+    check("texts are numbered otherwise", losses("texts") == losses("numbers") and len(losses("texts")[1]) == 2, losses("texts"))
+    levin(1, "test", "--config", plain, *texts, "--data.test", "some.h5", "--run_dir", "texts", "--ckpt_path", "last")
+    levin(1, "test", "--config", plain, *texts, "--data.test", "some.h5", "--run_dir", "texts", "--ckpt_path", "last", "--data.train", "",
+          "--data.classes", "{label: [ant, bee, cat, dog]}")
+    of_test = values("texts/test", "test_loss")
+    check("given classes are numbered otherwise", of_test[0] == of_test[-1] == losses("texts")[1][-1], of_test)
+    levin(1, "predict", "--config", plain, *files, "--data.predict", "[first.h5, second.h5]", "--run_dir", "texts", "--ckpt_path", "last")
+    index, rows = predictions("texts")
+    levin(1, "predict", "--config", plain, "--data.predict", "train.h5", "--run_dir", "texts", "--ckpt_path", "last")
+    check("predictions in another order", list(index) == list(range(60)) and (rows == predictions("texts")[1]).all())
+    printed = levin(1, "--print_config", "--data", "hdf5", "--data.train", "first.h5").stdout
+    check("not written as it was given", re.search(r"train: \S*first\.h5$", printed, re.M), printed[:2000])
+    # What does not fit.
+    with h5py.File("narrow.h5", "w") as file:
+        file["x"], file["label"] = x[:5, :5], label[:5].astype("uint8")
+    with h5py.File("eel.h5", "w") as file:
+        file["x"], file["word"], file["away"] = val_x[:2], numpy.array([b"bee", b"eel"]), h5py.ExternalLink("train.h5", "label")
+    with h5py.File("first.h5") as file:
+        place = file["x"].id.get_chunk_info_by_coord((0, 0))
+    damaged = bytearray(Path("first.h5").read_bytes())
+    damaged[place.byte_offset + place.size // 2] ^= 255
+    Path("damaged.h5").write_bytes(damaged)
+    for status, words_, said in [
+        (65, ["--data.train", "[first.h5, narrow.h5]"], ['"x" has rows of Double and [5] in', "narrow.h5", "of Double and [6] in the first file"]),
+        (65, ["--data.train", "[first.h5, val_of.h5, eel.h5]"], ['eel.h5: "label" is missing']),
+        (65, ["--data.train", "[first.h5, gone.h5]"], ["gone.h5 is missing"]),
+        (65, ["--data.train", "[first.h5, train_x.npy]"], ["train_x.npy is not an HDF5 file"]),
+        (65, ["--data.train", "damaged.h5"], ['damaged.h5: "x"', "[0, 0]", "corrupt"]),
+        (65, ["--data.val", "eel.h5", "--data.batch", "{x: x, label: word}"], ['eel.h5: "word" has the text "eel" in row 1', "4 given classes"]),
+        (65, ["--data.train", "eel.h5", "--data.val", "eel.h5", "--data.batch", "{x: x, label: away}"], ['"away" leads over an external link']),
+        (78, ["--data.train", "[first.h5, '']"], ["data.train", "has an empty path"]),
+        (78, ["--data.train", "{a: first.h5}"], ["data.train", "allowed: a path, or a list"]),
+        (78, ["--data.classes", "{labels: [a]}"], ["data.classes", '"labels"', "name one of: label, x"]),
+        (78, ["--data.classes", "{label: [a, b, a]}"], ["data.classes.label has a text twice"]),
+    ]:
+        levin(1, "fit", "--config", plain, *files, *words_, *SHORT, "--run_dir", "refused", status=status, said=said)
+    levin(1, "test", "--config", plain, *texts, "--data.train", "", "--data.test", "some.h5", "--run_dir", "texts", "--ckpt_path", "last", status=78,
+          said=['"label" is text', "data.train names no file", "--data.classes '{label: [A, B]}'"])
+
+
+def safetensors():
+    """A model's files by their index, and fp8."""
+    write_samples()
+    x, label = samples(60, 1)
+    # Bytes of F8_E4M3 whose values are 1 to 1.875: 8 + mantissa, in eighths.
+    eighths = numpy.random.default_rng(4).integers(8, 16, size=(60, 6))
+    numpy.save("eighths.npy", eighths / 8)
+    header = json.dumps({"__metadata__": None, "x": {"dtype": "F8_E4M3", "shape": [60, 6], "data_offsets": [0, 360]}}).encode()
+    Path("x-2.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + (0x38 + eighths - 8).astype("uint8").tobytes())
+    save_file({"label": label}, "x-1.safetensors")
+    Path("x.safetensors.index.json").write_text(json.dumps({"weight_map": {"label": "x-1.safetensors", "x": "x-2.safetensors"}}))
+    words = ["--config", config("safetensors", MLP), *SHORT, "--data.train", "x.safetensors.index.json", "--data.val", ""]
+    levin(1, "fit", *words, "--data.dtype", "{x: float64}", "--run_dir", "fp8")
+    levin(1, "fit", "--config", config("npy", MLP), *SHORT, "--data.train", "{x: eighths.npy, label: train_label.npy}", "--data.val", "{}",
+          "--run_dir", "npy")
+    check("fp8 has other values", len(values("fp8", "train_loss")) == 3 and values("fp8", "train_loss") == values("npy", "train_loss"),
+          values("fp8", "train_loss"))
+    levin(1, "fit", *words, status=65, said=['x.safetensors.index.json: "x" has the dtype Float8_e4m3fn', "data.dtype: float32"])
+    levin(1, "fit", *words, "--data.dtype", "{x: int64}", status=65, said=['"x" has the dtype Float8_e4m3fn'])
+    levin(1, "fit", *words, "--data.batch", "{x: y, label: label}", status=65, said=['x.safetensors.index.json: "y" is missing', "name one of: label, x"])
+    Path("x-1.safetensors").unlink()
+    levin(1, "fit", *words, "--data.dtype", "{x: float32}", status=65, said=["x-1.safetensors is missing"])
+
+
+def png(path, pixels):
+    """Rows of 8 bits, gray [height, width] or RGB [height, width, 3]."""
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    height, width = pixels.shape[:2]
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0 if pixels.ndim == 2 else 2, 0, 0, 0)) +
+                           chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+
+
+def image_folder():
+    """Images in a folder for each class: what an array of the same pixels gives, bit for bit."""
+    random = numpy.random.default_rng(1)
+    pixels, labels = [], []
+    for label, name in enumerate(["dark", "light", "mixed"]):
+        for number in range(8):
+            pixels.append((random.integers(0, 128, size=(10, 9)) + 64 * label).astype("uint8"))
+            labels.append(label)
+            png(f"train/{name}/{number}.png", pixels[-1])
+            if label != 1:
+                png(f"val/{name}/{number}.png", pixels[-1])
+            png(f"flat/{name}{number}.png", pixels[-1])
+    Path("train/light/notes.txt").write_text("no image")
+    pixels, labels = numpy.stack(pixels), numpy.array(labels)
+    for part, chosen in (("train", labels >= 0), ("val", labels != 1)):
+        numpy.save(f"{part}_image.npy", (pixels[chosen].astype("float32") / numpy.float32(255))[:, None, 1:9, :8])  # (10 - 8) / 2, round(0.5) is 0
+        numpy.save(f"{part}_label.npy", labels[chosen])
+    model = ["--model", "resnet", "--model.channels", 1, "--model.classes", 3, "--model.width", 4, "--model.blocks", "[1, 1]", "--data.batch_size", 4,
+             "--trainer.max_epochs", 2, "--trainer.log_every_n_steps", 1]
+    folders = ["--data", "image_folder", "--data.train", "train", "--data.val", "val", "--data.channels", 1, "--data.crop", "[8]"]
+    arrays = ["--data", "npy", "--data.train", "{image: train_image.npy, label: train_label.npy}", "--data.val",
+              "{image: val_image.npy, label: val_label.npy}"]
+    for ranks in (1, 2):
+        levin(ranks, "fit", *model, *arrays, "--run_dir", f"arrays{ranks}")
+        levin(ranks, "fit", *model, *folders, "--data.num_workers", ranks - 1, "--run_dir", f"folders{ranks}")
+        check(f"another trajectory from images on {ranks}", losses(f"folders{ranks}") == losses(f"arrays{ranks}") and len(losses("arrays1")[1]) == 2,
+              losses(f"folders{ranks}"))
+    levin(1, "fit", *model, *folders, "--data.batch", "{picture: image, label: label}", "--model.input", "picture", "--data.dtype", "{picture: uint8}",
+          "--data.shift", "{picture: 1}", "--run_dir", "refused", status=78, said=["data.scale or data.shift", '"picture"'])
+    levin(1, "fit", *model, *folders, "--data.batch", "{picture: image, label: label}", "--model.input", "picture", "--run_dir", "renamed")
+    check("another trajectory by another name", losses("renamed") == losses("folders1"), losses("renamed"))
+    levin(2, "predict", *model, *folders, "--data.predict", "flat", "--run_dir", "folders2", "--ckpt_path", "last")
+    index, rows = predictions("folders2")
+    levin(2, "predict", *model, *folders, "--data.predict", "train", "--run_dir", "folders2", "--ckpt_path", "last")
+    check("not every image once, in order", list(index) == list(range(24)) and rows.shape == (24, 3) and numpy.array_equal(rows, predictions("folders2")[1]))
+    # What does not fit.
+    png("sizes/a/a.png", pixels[0])
+    png("sizes/a/b.png", pixels[0][:7])
+    png("other/eel/a.png", pixels[0])
+    png("webp/a/a.png", pixels[0])
+    Path("webp/a/b.webp").write_bytes(b"RIFF")
+    Path("broken/a").mkdir(parents=True)
+    Path("broken/a/x.jpg").write_bytes((fixtures.parent.parent / "data/fixtures/color.jpg").read_bytes()[:500])
+    for status, words, said in [
+        (65, ["--data.train", "broken"], ["broken/a/x.jpg is corrupt: ", "copy the image again"]),
+        (65, ["--data.train", "webp"], ["webp/a/b.webp is a .webp file"]),
+        (65, ["--data.train", "gone"], ["cannot list the folder", "gone"]),
+        (65, ["--data.train", "flat"], ["flat has no folders; each class has a folder"]),
+        (65, ["--data.val", "other"], ['has the class "eel", which is not one of the 3 given classes']),
+        (65, ["--data.train", "sizes", "--data.val", ""], ["a/b.png has 7 x 9 pixels, fewer than the crop of 8 x 8"]),
+        (65, ["--data.train", "sizes", "--data.val", "", "--data.crop", "[]"], ["a/b.png has 7 x 9 pixels, a/a.png has 10 x 9", "give a crop"]),
+        (78, ["--data.channels", 2], ["data.channels is 2"]),
+        (78, ["--data.resize", "[1, 2, 3]"], ["data.resize has 3 numbers"]),
+        (78, ["--data.batch", "{image: picture}"], ['data.batch.image is "picture"', "give image or label"]),
+        (78, ["--data.train", ""], ["the classes of the images are unknown", "--data.classes"]),
+    ]:
+        levin(2 if "gone" in words else 1, "fit", *model, *folders, *words, *SHORT, "--run_dir", "refused", status=status, said=said)
+
+
 SHORT = ["--trainer.max_steps", 3, "--trainer.limit_val_batches", 1, "--ckpt_path", "none"]
 
 
@@ -224,7 +397,7 @@ def options():
         return " ".join(levin(1, *words).stdout.split())
 
     short = text("fit", "--help")
-    check("components are not listed", names in short and "hdf5, safetensors, npy, idx, csv, tokens" in short, short[:3000])
+    check("components are not listed", names in short and "hdf5, safetensors, npy, idx, csv, image_folder, tokens" in short, short[:3000])
     check("options of the default model are missing", "--model.units " in short and "--model.file " in short)
     check("options of other models", "--model.hidden " not in short and "--data.separator " not in short)
     chosen = text("fit", "--model", "mlp", "--help", "--data", "csv")
@@ -248,6 +421,7 @@ def options():
 
 with tempfile.TemporaryDirectory(prefix="levin_test.") as folder_:
     os.chdir(folder_)
-    {"trains": trains, "images": images, "refused": refused, "options": options}[group]()
+    {"trains": trains, "images": images, "hdf5": hdf5, "safetensors": safetensors,
+     "image_folder": image_folder, "refused": refused, "options": options}[group]()
     os.chdir("/")
 sys.exit(f"{len(failures)} failed" if failures else 0)

@@ -184,6 +184,29 @@ BOOST_AUTO_TEST_CASE(tensors_of_safetensors_files) {
   check_throws<DataError>([&] { SafetensorsArray(files.write("x.bin", "PK\3\4" + std::string(60, 'x')), "image"); }, {"a zip archive"});
 }
 
+BOOST_AUTO_TEST_CASE(tensors_of_several_safetensors_files) {
+  const ArrayFolder files;
+  files.python(
+      "import json, numpy, struct\n"
+      "from safetensors.numpy import save_file\n"
+      "save_file({'x': numpy.arange(8).reshape(4, 2)}, 'part1.safetensors')\n"
+      "header = json.dumps({'__metadata__': None, 'q': {'dtype': 'F8_E4M3', 'shape': [4], 'data_offsets': [0, 4]}, "
+      "'e': {'dtype': 'F8_E8M0', 'shape': [1], 'data_offsets': [4, 5]}}).encode()\n"
+      "open('part2.safetensors', 'wb').write(struct.pack('<Q', len(header)) + header + b'8@DH8')\n"
+      "json.dump({'weight_map': {'x': 'part1.safetensors', 'q': 'part2.safetensors', 'e': 'part2.safetensors', 'y': 'part1.safetensors'}}, "
+      "open('x.safetensors.index.json', 'w'))\n");
+  const auto index = files.folder.path / "x.safetensors.index.json";
+  BOOST_TEST(at::equal(SafetensorsArray(index, "x").read(1, 2), at::arange(2, 6).view({2, 2})));
+  check_throws<DataError>([&] { SafetensorsArray(index, "z"); }, {"[data] " + index.string() + ": \"z\" is missing", "e, q, x, y"});
+  check_throws<DataError>([&] { SafetensorsArray(index, "y"); }, {"\"y\" is missing in ", "part1.safetensors", "name one of: x"});
+  check_throws<DataError>([&] { SafetensorsArray(index, "q"); }, {"\"q\" has the dtype Float8_e4m3fn", "data.dtype: float32"});
+  check_throws<DataError>([&] { SafetensorsArray(index, "e", SafetensorsArray::Fp8::read); }, {"\"e\" has the dtype Float8_e8m0fnu"});
+  const auto q = SafetensorsArray(index, "q", SafetensorsArray::Fp8::read).read(0, 4);
+  BOOST_TEST(at::equal(q.to(at::kFloat), at::tensor({1.F, 2.F, 3.F, 4.F})));
+  fs::remove(files.folder.path / "part1.safetensors");
+  check_throws<DataError>([&] { SafetensorsArray(index, "x"); }, {"part1.safetensors is missing"});
+}
+
 BOOST_AUTO_TEST_CASE(a_data_set_of_arrays_and_a_slice_of_it) {
   const ArrayFolder files;
   files.python(

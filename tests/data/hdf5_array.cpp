@@ -9,14 +9,14 @@
 
 #include "../checkpoint/checkpoint_sample.h"
 #include "levin/core/error.h"
-#include "levin/data/hdf5_dataset.h"
+#include "levin/data/hdf5_files.h"
 #include "levin_test.h"
 #include "test_paths.h"
 
 using namespace levin::test;
 using levin::DataError;
 using levin::Hdf5Array;
-using levin::Hdf5Dataset;
+using levin::Hdf5Files;
 using levin::UsageError;
 namespace fs = std::filesystem;
 
@@ -175,13 +175,9 @@ BOOST_AUTO_TEST_CASE(files_that_are_not_hdf5) {
   BOOST_CHECK_THROW(Hdf5Array(file, "flat").read(0, 12), DataError);
 }
 
-BOOST_AUTO_TEST_SUITE_END()
-
-BOOST_AUTO_TEST_SUITE(data_hdf5_dataset)
-
 BOOST_AUTO_TEST_CASE(a_batch_has_a_row_for_each_index) {
   const Written written;
-  const Hdf5Dataset data(written.file, {"flat", "deep/er/float32"});
+  const Hdf5Files data({written.file}, {"flat", "deep/er/float32"});
   BOOST_TEST(data.size() == 12);
   levin::Batch batch;
   for (const auto& indices : {std::vector<int64_t>{3, 4, 5, 1, 1, 11, 0}, {7}, {}}) {
@@ -194,11 +190,11 @@ BOOST_AUTO_TEST_CASE(a_batch_has_a_row_for_each_index) {
       BOOST_TEST(at::equal(batch["deep/er/float32"][i], at::arange(6 * index, 6 * index + 6, at::kFloat).view({2, 3})));
     }
   }
-  check_throws<UsageError>([&] { data.get(std::vector<int64_t>{11, 12}, batch); }, {"which has 12"});
-  check_throws<DataError>([&] { Hdf5Dataset(written.file, {"flat", "short"}); }, {"short", "has 11 rows", "flat", "has 12"});
-  check_throws<DataError>([&] { Hdf5Dataset(written.file, {"none"}); },
+  check_throws<UsageError>([&] { data.get(std::vector<int64_t>{11, 12}, batch); }, {"the data set has 12"});
+  check_throws<DataError>([&] { Hdf5Files({written.file}, {"flat", "short"}); }, {"short", "has 11 rows", "flat", "has 12"});
+  check_throws<DataError>([&] { Hdf5Files({written.file}, {"none"}); },
                           {"\"none\" has no rows: its shape is [0, 4]", "write at least one row"});
-  check_throws<UsageError>([&] { Hdf5Dataset(written.file, {}); }, {"no data sets of ", "name at least one"});
+  check_throws<UsageError>([&] { Hdf5Files({written.file}, {}); }, {"no data sets of ", "name at least one"});
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -137,6 +137,29 @@ BOOST_AUTO_TEST_CASE(texts_are_classes) {
       {"first.h5: \"names\"", "\"newt\" in row 2", "2 given classes"});
 }
 
+BOOST_AUTO_TEST_CASE(names_of_a_batch_have_other_data_sets) {
+  const SeveralFiles written;
+  const Hdf5Files data(written.both(), {"x", "label", "flag"},
+                       {.classes = {{"label", {"newt", "cat", "dog"}}}, .data_sets = {{"x", "gzip"}, {"label", "fixed"}}});
+  Batch batch;
+  data.get(order, batch);
+  BOOST_TEST(batch.tensors().size() == 3);
+  BOOST_TEST(at::equal(batch["x"], all_rows().index_select(0, at::tensor(order))));
+  for (size_t i = 0; i < order.size(); ++i) BOOST_TEST(batch["label"][static_cast<int64_t>(i)].item<int64_t>() == (order[i] + 1) % 3);
+  check_throws<UsageError>([&] { data.classes("fixed"); }, {"\"fixed\""});
+  check_throws<UsageError>(
+      [&] {
+        Hdf5Files(written.both(), {"x"}, {.data_sets = {{"X", "gzip"}}});
+      },
+      {"\"X\" has options", "name one of: x"});
+  check_throws<UsageError>([&] { Hdf5Files(written.both(), {"gzip"}, {.classes = {{"y", {}}}}); }, {"\"y\" has options"});
+  check_throws<DataError>(
+      [&] {
+        Hdf5Files(written.both(), {"gzip"}, {.classes = {{"gzip", {"a"}}}});
+      },
+      {"first.h5: \"gzip\" holds numbers", "remove the classes"});
+}
+
 // More than the cache holds, by several threads.
 BOOST_AUTO_TEST_CASE(threads_share_a_small_cache) {
   const SeveralFiles written;

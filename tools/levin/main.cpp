@@ -1,6 +1,7 @@
 // The program `levin`: trains a model that Python exported, or one of a few models in C++, on data in files, all chosen by name.
 #include "../../jobs/gpt/gpt.h"
 #include "levin/cli/array_data.h"
+#include "levin/cli/image_data.h"
 #include "levin/cli/memory_data.h"
 #include "levin/cli/run.h"
 #include "levin/cli/tokens_data.h"
@@ -13,6 +14,6 @@ int main(int argc, char** argv) {
   using namespace levin::cli;
   using namespace levin::named_models;
   return run<Models<levin::ExportedModel, Mlp, ResNet, UNet, gpt::Gpt>,
-             DataModules<Hdf5Data, SafetensorsData, NpyData, IdxData, CsvData, TokensData>>(
+             DataModules<Hdf5Data, SafetensorsData, NpyData, IdxData, CsvData, ImageFolderData, TokensData>>(
       argc, argv, link<&TokensDataConfig::context, &gpt::GptConfig::context>());
 }

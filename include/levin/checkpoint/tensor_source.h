@@ -39,8 +39,10 @@ class TensorSource {
   TensorSource& operator=(const TensorSource&) = default;
 };
 
-/// Opens a checkpoint, given by its directory or by its state.h5, or a safetensors file (or a symbolic link to one). DataError for any
-/// other file, and for a corrupt one. Collective over `communicator` (for tensors in host memory); null: local.
-std::unique_ptr<TensorSource> open_tensor_source(const std::filesystem::path& path, Communicator* communicator = nullptr);
+/// Opens a checkpoint, given by its directory or by its state.h5, a safetensors file (or a symbolic link to one), or several by their
+/// model.safetensors.index.json. DataError for any other file, and for a corrupt one. Collective over `communicator` (for tensors in host
+/// memory); null: local. `read_fp8`: as SafetensorsOptions.
+std::unique_ptr<TensorSource> open_tensor_source(const std::filesystem::path& path, Communicator* communicator = nullptr,
+                                                 bool read_fp8 = false);
 
 }  // namespace levin

@@ -8,17 +8,22 @@
 
 namespace levin::cli {
 
-/// `--data hdf5`: data sets of HDF5 files, read in ranges.
+/// `--data hdf5`: data sets of HDF5 files, of any layout that Hdf5Files reads, in ranges.
 struct Hdf5DataConfig {
-  PartFiles files = {};
+  PartFileLists files = {};
   std::map<std::string, std::string> batch = {}, predict_batch = {};
+  std::map<std::string, std::vector<std::string>> classes = {};
+  Bytes chunk_cache = {64 << 20};
   FileDataOptions options = {};
   /// ConfigError where a batch has no tensors, and for options of others.
   void validate() const;
 };
 LEVIN_CONFIG(Hdf5DataConfig, (files, "files", flattened),
              (batch, "tensors of a batch by data set, as {image: train/images, label: labels}"),
-             (predict_batch, "the same of the data to predict; none: as batch"), (options, "batches", flattened))
+             (predict_batch, "the same of the data to predict; none: as batch"),
+             (classes,
+              "texts of a tensor in the order of their class numbers, as {label: [cat, dog]}; none: those of the training data, sorted"),
+             (chunk_cache, "memory of a rank for decoded chunks, of each part"), (options, "batches", flattened))
 LEVIN_CHOICE(Hdf5DataConfig, "hdf5")
 
 class Hdf5Data : public FileData {
@@ -27,13 +32,17 @@ class Hdf5Data : public FileData {
   explicit Hdf5Data(const Hdf5DataConfig& config) : FileData(config.options), config_(config) {}
 
  protected:
+  /// ConfigError for texts whose class numbers nothing gives.
   std::shared_ptr<const Dataset> open(Part part) const override;
 
  private:
+  std::vector<std::string> training_classes(const std::string& name, const std::string& data_set) const;
+
   Hdf5DataConfig config_;
 };
 
-/// `--data safetensors`: tensors of safetensors files, read in ranges.
+/// `--data safetensors`: tensors of a safetensors file, or of a model.safetensors.index.json, read in ranges. fp8 is read where dtype names
+/// float32 or float64.
 struct SafetensorsDataConfig {
   PartFiles files = {};
   std::map<std::string, std::string> batch = {}, predict_batch = {};

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "levin/cli/path_list.h"
 #include "levin/core/config.h"
 #include "levin/data/data_loader_options.h"
 #include "levin/trainer/data_module.h"
@@ -66,6 +67,14 @@ struct PartFiles {
 };
 LEVIN_CONFIG(PartFiles, (train, "file of the training data"), (val, "file of the validation data"), (test, "file of the test data"),
              (predict, "file of the data to predict; none: the test data"))
+
+/// The same of formats whose files continue each other: their rows, in the order given, are one part.
+struct PartFileLists {
+  PathList train = {}, val = {}, test = {}, predict = {};
+};
+LEVIN_CONFIG(PartFileLists, (train, "file of the training data, or files, whose rows follow each other"),
+             (val, "the same of the validation data"), (test, "the same of the test data"),
+             (predict, "the same of the data to predict; none: the test data"))
 
 /// The same of formats with one array in a file: files by the tensors' names, as {image: x.npy, label: y.npy}.
 struct PartArrays {

@@ -12,11 +12,13 @@
 namespace levin {
 
 struct Hdf5FilesOptions {
-  /// Of data sets of texts: the texts in the order of their class numbers. Give those of the training to its validation and test data. A
-  /// data set that is not named here has the texts that occur in it, sorted.
+  /// Of names whose data sets hold texts: the texts in the order of their class numbers. Give those of the training to its validation and
+  /// test data. A name that is missing here has the texts that occur in its data set, sorted.
   std::map<std::string, std::vector<std::string>> classes = {};
   /// Bytes of decoded chunks that are kept in memory, over all files and names.
   size_t cache_bytes = size_t{64} << 20;
+  /// The data sets of names, as {{"x", "train/images"}}; that of a name that is missing here is the name itself.
+  std::map<std::string, std::string> data_sets = {};
 };
 
 /// Data sets of one or more HDF5 files as one Dataset: the rows of the files, in the order of the files. A batch has a tensor of each name,
@@ -24,7 +26,8 @@ struct Hdf5FilesOptions {
 class Hdf5Files : public Dataset {
  public:
   /// Opens all files. DataError for a data set that cannot be read or has no rows; where numbers of rows differ in a file; where shapes of
-  /// rows or dtypes differ between files; for a text that is not one of the given classes.
+  /// rows or dtypes differ between files; for a text that is not one of the given classes, and classes of
+  /// numbers. UsageError for options of unknown names.
   Hdf5Files(const std::vector<std::filesystem::path>& files, const std::vector<std::string>& names, const Hdf5FilesOptions& options = {});
   ~Hdf5Files() override;
 

@@ -10,11 +10,12 @@ class CheckpointReader;
 class TensorSource;
 
 /// Weights of another training, or program, for a new training. Every parameter and buffer must be there, with its shape, and
-/// nothing else, but for what is excluded; floating dtypes are converted.
+/// nothing else, but for what is excluded; floating dtypes are converted, those of fp8 (E4M3, E5M2) on request.
 struct InitialWeights {
   const TensorSource* source = nullptr;
   std::map<std::string, std::string> rename = {};  ///< beginnings of the file's names, and the model's in their place: the longest counts
   std::vector<std::string> exclude = {};           ///< patterns of the model's names (`*`, `?`), which stay as they were made
+  bool convert_fp8 = false;                        ///< value by value, without their scales; the source reads fp8
 };
 
 /// Names of tensors that a Trainer reads once, all ranks together: a CheckpointReader for it may compare their checksums then.
