@@ -189,6 +189,8 @@ SyncBatchNorm::Scope::Scope(SyncBatchNorm* sync, torch::nn::Module& module, bool
   if (sync_) batch_scope = this;
 }
 
+bool SyncBatchNorm::Scope::is_open() noexcept { return batch_scope != nullptr; }
+
 SyncBatchNorm::Scope::~Scope() {
   if (sync_) batch_scope = outer_;
   if (pending_.empty() || std::uncaught_exceptions() > exceptions_) return;

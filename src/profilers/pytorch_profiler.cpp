@@ -55,14 +55,18 @@ PyTorchProfiler::PyTorchProfiler(const PyTorchProfilerConfig& config)
 PyTorchProfiler::~PyTorchProfiler() { discard_parts(); }
 
 void PyTorchProfiler::discard_parts() noexcept {
-  if (std::exchange(recording_, false)) torch::autograd::profiler::disableProfiler();
+  step_range_.reset();
+  if (std::exchange(recording_, false)) try {
+      torch::autograd::profiler::disableProfiler();
+    } catch (const std::exception&) {  // what it recorded is not wanted
+      prepared_ = false;
+    }
   std::error_code ignored;
   for (const auto& part : parts_) std::filesystem::remove(part, ignored);
   parts_.clear();
 }
 
 void PyTorchProfiler::begin_run(Stage, Session& session) {
-  step_range_.reset();
   discard_parts();  // of a run that an exception ended
   traced_ = session.rank() < config_.max_ranks;
   on_gpu_ = session.device().is_cuda();

@@ -149,6 +149,9 @@ void Session::seed_evaluation(int64_t dataloader_idx, int64_t batch_idx) {
 }
 
 void Session::backward(const Tensor& loss, double weight) {
+  if (sync_batch_norm_ && !SyncBatchNorm::Scope::is_open())
+    throw UsageError("session", "sync_batchnorm is true, and backward is called outside of a SyncBatchNorm::Scope",
+                     "open one around forward and backward: SyncBatchNorm::Scope scope(session.sync_batch_norm(), model, weight == 0)");
   const auto off = no_autocast();  // the graph has its dtypes
   strategy_->backward(loss, weight);
 }

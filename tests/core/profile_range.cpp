@@ -47,8 +47,8 @@ BOOST_AUTO_TEST_CASE(an_observer_sees_hooks_units_and_marked_ranges_of_its_threa
   }
   { const ProfileRange after("after"); }
   BOOST_TEST(ObservedThread::current() == nullptr);
-  const std::vector<std::string> expected{"1 training_step Classifier", "2 encoder ", "2 Classifier ", "4 tokenize ",
-                                          "end",                        "end",        "end",          "end"};
+  const std::vector<std::string> expected{
+      "1 training_step Classifier", "2 encoder ", "2 Classifier ", "4 tokenize ", "end", "end", "end", "end"};
   BOOST_TEST(ranges.notes == expected, boost::test_tools::per_element());
 }
 

@@ -20,7 +20,8 @@ BOOST_AUTO_TEST_CASE(actions_are_those_of_pytorch) {
     ProfilerSchedule schedule;
     std::string expected, actions;
     words >> schedule.skip_first >> schedule.wait >> schedule.warmup >> schedule.active >> schedule.repeat >> expected;
-    for (size_t step = 0; step < expected.size(); step++) actions += "NWRS"[static_cast<size_t>(schedule.action(static_cast<int64_t>(step)))];
+    for (size_t step = 0; step < expected.size(); step++)
+      actions += "NWRS"[static_cast<size_t>(schedule.action(static_cast<int64_t>(step)))];
     BOOST_TEST(actions == expected, line);
   }
   BOOST_TEST(lines == 8);

@@ -8,6 +8,7 @@
 
 #include "counting_stream.h"
 #include "levin/core/error.h"
+#include "levin/nn/sync_batch_norm.h"
 #include "levin/nn/unit.h"
 #include "levin_test.h"
 #include "toy.h"
@@ -144,6 +145,19 @@ BOOST_AUTO_TEST_CASE(ranks_with_padding_batches_have_the_same_statistics) {
     trainer.session().communicator().broadcast(of_rank_0, 0).wait();
     BOOST_TEST(of_rank_0.equal(item.value()), item.key());
   }
+}
+
+// A program with its own loop would train with the statistics of each rank, unnoticed.
+BOOST_AUTO_TEST_CASE(a_loop_without_a_scope_is_refused) {
+  if (runtime().size() == 1) return;
+  levin::Session session(runtime(), {.sync_batchnorm = true}, 5);
+  const auto model = session.build<Normed>();
+  session.setup(*model);
+  const auto loss = [&] { return model->outputs(at::arange(16, at::kFloat).view({4, 4})).sum(); };
+  check_throws<levin::UsageError>([&] { session.backward(loss(), 4); }, {"outside of a SyncBatchNorm::Scope"});
+  const levin::SyncBatchNorm::Scope scope(session.sync_batch_norm(), *model, /*padding=*/false);
+  session.backward(loss(), 4);
+  BOOST_TEST(session.step());
 }
 
 // It normalizes each sample by itself, and LibTorch computes it by a batch normalization.

@@ -32,6 +32,8 @@ class SyncBatchNorm {
     Scope(const Scope&) = delete;
     Scope& operator=(const Scope&) = delete;
 
+    /// Whether this thread is in one.
+    static bool is_open() noexcept;
     SyncBatchNorm& sync() const noexcept { return *sync_; }
     bool padding() const noexcept { return padding_; }
     /// Notes the new value of a running statistic, which this scope's end writes.
