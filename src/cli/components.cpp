@@ -26,6 +26,9 @@
 #include "levin/loggers/json_logger.h"
 #include "levin/loggers/service_loggers.h"
 #include "levin/loggers/tensorboard_logger.h"
+#include "levin/profilers/nvtx_profiler.h"
+#include "levin/profilers/pytorch_profiler.h"
+#include "levin/profilers/simple_profiler.h"
 
 namespace levin::cli {
 namespace {
@@ -78,6 +81,15 @@ LoggerRegistry known_loggers(const Program& program) {
   registry.add<TensorBoardLogger>();
   registry.add<WandbLogger>();
   for (const auto& add : program.add_loggers) add(registry);
+  return registry;
+}
+
+ProfilerRegistry known_profilers(const Program& program) {
+  ProfilerRegistry registry;
+  registry.add<NVTXProfiler>();
+  registry.add<PyTorchProfiler>();
+  registry.add<SimpleProfiler>();
+  for (const auto& add : program.add_profilers) add(registry);
   return registry;
 }
 

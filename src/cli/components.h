@@ -9,6 +9,7 @@ namespace levin::cli {
 /// Levin's callbacks and loggers, and the program's own. UsageError for a duplicate name.
 CallbackRegistry known_callbacks(const Program& program);
 LoggerRegistry known_loggers(const Program& program);
+ProfilerRegistry known_profilers(const Program& program);
 
 /// Adds the model summary, the progress bar and, for a run with a folder, checkpoints and the writer of predictions, unless switched off or
 /// already present. ConfigError

@@ -76,7 +76,7 @@ int Job::run() {
   if (settings_.optimizer || settings_.lr_scheduler) trainer_.replace_optimizer(settings_.optimizer, settings_.lr_scheduler);
   const auto data = call_hook("the constructor of the data module", [&] { return program_.make_data(); });
   if (options_.has_late_links()) apply_links(*data);
-  trainer_.log_hyperparams(to_yaml(settings_.as_given));
+  if (trainer_.config().enable_autolog_hparams) trainer_.log_hyperparams(to_yaml(settings_.as_given));
   const auto module = call_hook("the constructor of the model", [&] { return program_.make_module(trainer_); });
   LoadFrom from{.checkpoint = checkpoint.get(),
                 .strict = settings_.run.ckpt_strict,

@@ -110,6 +110,7 @@ int run_program(int argc, const char* const* argv, const Program& program) {
   try {
     settings.trainer.callbacks.offer(known_callbacks(program));
     settings.trainer.logger.offer(known_loggers(program));
+    settings.trainer.profiler.offer(known_profilers(program));
   } catch (const Error& error) {
     return report(error.what(), static_cast<int>(error.exit_code()));
   }

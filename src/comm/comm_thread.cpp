@@ -6,15 +6,18 @@
 #include <chrono>
 
 #include "levin/comm/wait_timer.h"
+#include "levin/core/profile_range.h"
 
 namespace levin::detail {
 
 struct CommThread::Task {
   std::function<void()> operation;
+  RangeObserver* observer;  // of the thread that the operation runs for
   std::exception_ptr error;
   std::atomic<bool> done{false};
 
   void run() {
+    const ObservedThread observed(observer);
     try {
       operation();
     } catch (...) {
@@ -54,6 +57,7 @@ Work CommThread::run(std::function<void()> operation) {
   }
   auto task = std::make_shared<Task>();
   task->operation = std::move(operation);
+  task->observer = ObservedThread::current();
   {
     const std::lock_guard lock(mutex_);
     queue_.push_back(task);

@@ -5,11 +5,15 @@
 #include <algorithm>
 #include <cstring>
 
+#include "levin/core/profile_range.h"
+
 namespace levin {
 
 void CallSlot::begin(const char* kind, uint64_t number, int64_t count, const char* dtype, std::string_view label) noexcept {
   std::array<uint64_t, label_words> words{};
   std::memcpy(words.data(), label.data(), std::min(label.size(), sizeof(words) - 1));
+  if (kind_.load(std::memory_order_relaxed)) detail::end_range();
+  detail::begin_range(RangeKind::collective, kind, label.substr(0, label.find('\0')));
   const uint32_t version = version_.load(std::memory_order_relaxed);
   version_.store(version + 1, std::memory_order_relaxed);
   std::atomic_thread_fence(std::memory_order_release);
@@ -19,6 +23,11 @@ void CallSlot::begin(const char* kind, uint64_t number, int64_t count, const cha
   dtype_.store(dtype, std::memory_order_relaxed);
   kind_.store(kind, std::memory_order_relaxed);
   version_.store(version + 2, std::memory_order_release);
+}
+
+void CallSlot::end() noexcept {
+  if (kind_.load(std::memory_order_relaxed)) detail::end_range();
+  kind_.store(nullptr, std::memory_order_relaxed);
 }
 
 std::string CallSlot::describe() const {
@@ -65,9 +74,11 @@ FlightRecord::Phase::Phase(FlightRecord& record, const char* name, bool unbounde
     : record_(record), before_(record.phase()), unbounded_before_(record.unbounded()) {
   record_.phase_.store(name, std::memory_order_relaxed);
   record_.unbounded_.store(unbounded || unbounded_before_, std::memory_order_relaxed);
+  detail::begin_range(RangeKind::phase, name);
 }
 
 FlightRecord::Phase::~Phase() {
+  detail::end_range();
   record_.phase_.store(before_, std::memory_order_relaxed);
   record_.unbounded_.store(unbounded_before_, std::memory_order_relaxed);
 }

@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <exception>
+#include <utility>
 
 #include "levin/core/batch.h"
 #include "levin/core/error.h"
 #include "levin/core/fixed_text.h"
+#include "levin/core/profile_range.h"
 
 namespace levin {
 namespace {
@@ -17,6 +19,7 @@ struct TraceContext {
   const HookScope* hook;
   const UnitScope* unit;  // innermost, in the hook
   bool recorded;          // whether the newest error's context is in note()
+  RangeObserver* observer;
 };
 // initial-exec: allocated when a thread starts, so that signal handlers can read it.
 [[gnu::tls_model("initial-exec")]] constinit thread_local TraceContext context{};
@@ -68,6 +71,17 @@ std::string cause_of(const c10::Error& error) {
 
 }  // namespace
 
+ObservedThread::ObservedThread(RangeObserver* observer) noexcept : before_(std::exchange(context.observer, observer)) {}
+ObservedThread::~ObservedThread() { context.observer = before_; }
+RangeObserver* ObservedThread::current() noexcept { return context.observer; }
+
+void detail::begin_range(RangeKind kind, std::string_view name, std::string_view owner) noexcept {
+  if (context.observer) context.observer->begin({kind, name, owner});
+}
+void detail::end_range() noexcept {
+  if (context.observer) context.observer->end();
+}
+
 RunScope::RunScope(const Names& names, const int64_t& step) noexcept : names_(names), step_(step), outer_(context.run) {
   context.run = this;
 }
@@ -85,9 +99,11 @@ HookScope::HookScope(const char* name, const std::type_info* of, const Batch* ba
   context.hook = this;
   context.unit = nullptr;
   context.recorded = false;
+  if (context.observer) context.observer->begin({RangeKind::hook, name, of ? class_name(*of) : std::string_view()});
 }
 
 HookScope::~HookScope() {
+  detail::end_range();
   record_error(exceptions_);
   context.hook = outer_;
   context.unit = unit_;
@@ -118,9 +134,13 @@ UnitScope::UnitScope(const void* module, const std::type_info& type) noexcept
     : module_(module), type_(&type), outer_(context.unit), exceptions_(std::uncaught_exceptions()) {
   context.unit = this;
   context.recorded = false;
+  if (!context.observer) return;
+  const std::string_view name = context.run ? std::string_view(context.run->name_of(module)) : std::string_view();
+  context.observer->begin({RangeKind::unit, name.empty() ? class_name(type) : name});
 }
 
 UnitScope::~UnitScope() {
+  detail::end_range();
   record_error(exceptions_);
   context.unit = outer_;
 }

@@ -11,6 +11,7 @@
 #include "levin/comm/host_values.h"
 #include "levin/comm/node_group.h"
 #include "levin/comm/topology.h"
+#include "levin/core/profile_range.h"
 #include "nccl_arguments.h"
 #include "nccl_start.h"
 #include "versions.h"
@@ -149,6 +150,7 @@ Work NcclCommunicator::start(const char* name, const Call& call, std::vector<Ten
                              const std::function<ncclResult_t(ncclComm_t, cudaStream_t)>& queue) {
   const auto poll = poll_of(host_);
   poll();
+  const ProfileRange range(RangeKind::collective, name, call.label.data());
   const c10::cuda::CUDAGuard guard(device_);
   const auto operation = std::make_shared<NcclOperation>(call);
   operation->ready.record(c10::cuda::getCurrentCUDAStream(device_.index()));

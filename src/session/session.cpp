@@ -13,7 +13,9 @@
 #include "levin/comm/thread_count.h"
 #include "levin/core/error.h"
 #include "levin/core/mix_seed.h"
+#include "levin/core/profile_range.h"
 #include "levin/core/text.h"
+#include "levin/nn/sync_batch_norm.h"
 #include "levin/optim/torch_optimizer.h"
 #include "levin/parallel/sharding_plan.h"
 #include "levin/plan/memory_check.h"
@@ -77,6 +79,10 @@ Session::Session(MpiRuntime& runtime, const SessionConfig& config, uint64_t seed
   const ThreadCount count = choose_threads(config_.num_threads, topology_, [](const char* name) { return std::getenv(name); });
   runtime.log().info("{} {} per rank: {}", count.threads, count.threads == 1 ? "thread" : "threads", count.reason);
   at::set_num_threads(static_cast<int>(count.threads));
+  if (!config_.sync_batchnorm) return;
+  if (config_.activation_checkpointing != ActivationCheckpointing::none && !device().is_cpu())
+    throw ConfigError("sync_batchnorm with activation_checkpointing on a device", "leave out one of the two", "session");
+  if (mesh_->data().size() > 1) sync_batch_norm_ = std::make_unique<SyncBatchNorm>(mesh_->data_communicator());
 }
 
 Session::~Session() {
@@ -143,11 +149,15 @@ void Session::seed_evaluation(int64_t dataloader_idx, int64_t batch_idx) {
 }
 
 void Session::backward(const Tensor& loss, double weight) {
+  if (sync_batch_norm_ && !SyncBatchNorm::Scope::is_open())
+    throw UsageError("session", "sync_batchnorm is true, and backward is called outside of a SyncBatchNorm::Scope",
+                     "open one around forward and backward: SyncBatchNorm::Scope scope(session.sync_batch_norm(), model, weight == 0)");
   const auto off = no_autocast();  // the graph has its dtypes
   strategy_->backward(loss, weight);
 }
 
 bool Session::reduce(size_t optimizer, Accumulation accumulation) {
+  const ProfileRange range(RangeKind::phase, "reduce");
   const auto off = no_autocast();
   const StepTotals totals = strategy_->synchronize_step(local_requests(), optimizer);
   set_agreed(totals.signals);

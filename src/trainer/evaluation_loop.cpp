@@ -1,13 +1,16 @@
 #include "evaluation_loop.h"
 
 #include <c10/core/GradMode.h>
+#include <c10/core/InferenceMode.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "../session/part_timer.h"
 #include "levin/comm/node_group.h"
 #include "levin/core/error.h"
 #include "levin/trainer/module.h"
+#include "profiler_list.h"
 #include "run_guards.h"
 
 namespace levin {
@@ -76,6 +79,9 @@ EvaluationLoop::EvaluationLoop(Run& run, Stage stage)
   if (!has_data && stage == Stage::fit && specs.size() <= 1) return;
   if (!has_data)
     throw ConfigError(fmt::format("no data to {}", stage_name(stage)), "override the data module's *_dataloader for it", "trainer");
+  if (stage == Stage::predict && !run.config().use_distributed_sampler)
+    throw ConfigError("use_distributed_sampler is false, and predictions are numbered over the data of all ranks",
+                      "predict with use_distributed_sampler: true", "trainer");
   for (const auto& spec : specs) {
     auto loader = run.make_loader(spec, /*training=*/false);
     const int64_t batches = Run::allowed_batches(run.config().*moments_.limit, *loader, moments_.limit_name);
@@ -102,6 +108,8 @@ NamedValues EvaluationLoop::pass(int64_t most, bool log, bool may_be_interrupted
   const FlightRecord::Phase phase(session_.flight(), stage_ == Stage::fit ? "validation" : stage_name(stage_));
   const detail::PartTimer timer(detail::TimePart::validation);
   const at::NoGradGuard no_grad;
+  std::optional<c10::InferenceMode> inference;
+  if (run_.config().inference_mode) inference.emplace();
   EvaluationMode mode(module_);
   const LogTarget target(run_, logs_);
   predictions_.clear();
@@ -135,6 +143,7 @@ void EvaluationLoop::run_source(size_t dataloader_idx, int64_t batches) {
   run_.begin_pass(batches);
   loader.set_epoch(0);
   for (int64_t batch_idx = 0; batch_idx < batches; batch_idx++) {
+    if (auto* profilers = run_.profilers(); profilers && stage_ != Stage::fit) profilers->begin_step();
     Batch* batch = call_hook("reading the next batch", loader, [&] { return loader.next(); });
     if (!batch) break;
     batch->set_dataloader_idx(static_cast<int64_t>(dataloader_idx));

@@ -10,6 +10,7 @@
 #include "levin/session/checkpoints.h"
 #include "levin/session/state_reader.h"
 #include "levin/trainer/module.h"
+#include "profiler_list.h"
 #include "queued_logger.h"
 #include "run_guards.h"
 
@@ -66,12 +67,25 @@ int64_t FitLoop::total_steps() {
   return steps;
 }
 
+void FitLoop::load_training_data() {
+  auto& data = run_.data();
+  train_data_ = call_hook("train_dataloader", data, [&] { return data.train_dataloader(); });
+}
+
 // How many micro-batches make a step may change from epoch to epoch.
 void FitLoop::prepare_epoch(int64_t epoch) {
   const int64_t accumulate = run_.accumulate_grad_batches_of(epoch);
   const bool first = !loader_;
-  if (!first && accumulate == run_.accumulate_grad_batches()) return;
+  const int64_t every = config_.reload_dataloaders_every_n_epochs;
+  const bool reload = !first && every > 0 && epoch % every == 0 && !enough();
+  if (!first && !reload && accumulate == run_.accumulate_grad_batches()) return;
   run_.set_accumulate_grad_batches(accumulate);
+  if (reload) {
+    load_training_data();
+    validation_.reset();
+    load_validation();
+    run_.set_validates(validation_.has_value());
+  }
   loader_ = run_.make_loader(train_data_, /*training=*/true);
   batches_ = Run::allowed_batches(config_.limit_train_batches, *loader_, "limit_train_batches");
   session_.scaling().expect_weight(static_cast<double>(loader_->step_samples()) / session_.mesh().data().size());
@@ -105,8 +119,10 @@ void FitLoop::run(const LoadFrom& from) {
   run_.logging().take_new_metrics();  // of earlier runs
   hooks_.call("on_fit_start", &Hooks::on_fit_start);
   if (!saved) sanity_check();  // it would change what resumes
-  auto& data = run_.data();
-  train_data_ = call_hook("train_dataloader", data, [&] { return data.train_dataloader(); });
+  // A data module may ask for the epoch: it sees that in which the training, had it never ended, asked for its loaders.
+  const int64_t every = config_.reload_dataloaders_every_n_epochs;
+  if (saved && every > 0) session_.progress().epoch = saved->loop().get<int64_t>("epoch") / every * every;
+  load_training_data();
   prepare_epoch(saved ? saved->loop().get<int64_t>("epoch") : session_.progress().epoch);
   if (batches_ == 0 && session_.rank() == 0)
     session_.runtime().log().warning("[trainer] {}: there is nothing to train",
@@ -229,6 +245,7 @@ void FitLoop::run_epoch() {
     more = !enough();
   }
   for (; more && batch_idx_ < batches_; batch_idx_++) {
+    if (auto* profilers = run_.profilers(); profilers && step_->micro_batch() == 0) profilers->begin_step();
     step_times_.resume();
     Batch* batch = call_hook("reading the next training batch", *loader_, [&] {
       const detail::PartTimer timer(detail::TimePart::data);

@@ -24,6 +24,7 @@ class FitLoop {
   void run(const LoadFrom& from = {});
 
  private:
+  void load_training_data();
   void prepare_epoch(int64_t epoch);
   int64_t total_steps();
   void load_validation();

@@ -2,13 +2,30 @@
 
 #include <algorithm>
 
+#include "levin/comm/host_values.h"
 #include "levin/core/error.h"
 #include "levin/data/stream_loader.h"
 #include "levin/trainer/log_collection.h"
 #include "levin/trainer/module.h"
+#include "own_part_loader.h"
 #include "run_guards.h"
 
 namespace levin {
+namespace {
+
+void check_own_parts(const DataLoaderSpec& spec, Session& session) {
+  const auto refuse = [](const std::string& message, const std::string& remedy) { throw ConfigError(message, remedy, "trainer"); };
+  if (!spec.dataset) refuse("use_distributed_sampler is false, and the data are not one data set", "return a data set, or set it to true");
+  if (spec.options.global_batch_size)
+    refuse("use_distributed_sampler is false, and global_batch_size cuts a step over the ranks", "set batch_size");
+  const auto sizes = all_gather_value(session.communicator(), spec.dataset->size());
+  for (size_t rank = 1; rank < sizes.size(); rank++)
+    if (sizes[rank] != sizes[0])
+      refuse(fmt::format("use_distributed_sampler is false, and rank 0 has {} samples, rank {} has {}", sizes[0], rank, sizes[rank]),
+             "give all ranks as many, or return an IterableDataset");
+}
+
+}  // namespace
 
 void Run::set_callbacks(std::vector<std::shared_ptr<Callback>> callbacks) {
   callbacks_ = std::move(callbacks);
@@ -45,9 +62,11 @@ bool Run::schedules_accumulation() const {
 std::unique_ptr<Loader> Run::make_loader(const DataLoaderSpec& spec, bool training) {
   if (!spec.has_data()) throw ConfigError("no data to fit", "override the data module's train_dataloader", "trainer");
   const auto& mesh = session().mesh();
+  const bool own_parts = !config().use_distributed_sampler;
+  if (own_parts) check_own_parts(spec, session());
   const LoaderPartition partition{
-      .rank = mesh.data().index,
-      .world_size = mesh.data().size(),
+      .rank = own_parts ? 0 : mesh.data().index,
+      .world_size = own_parts ? 1 : mesh.data().size(),
       .accumulate =
           training ? accumulate_ : config().accumulate_grad_batches,  // in evaluation, too: a part of a global batch fits in memory
       .seed = session().seed()};
@@ -62,7 +81,9 @@ std::unique_ptr<Loader> Run::make_loader(const DataLoaderSpec& spec, bool traini
   if (config().overfit_batches.number() > 0) options.shuffle = false;
   if (training && train_batch_size_) options.batch_size = train_batch_size_, options.global_batch_size.reset();
   if (spec.stream) return std::make_unique<StreamLoader>(spec.stream, options, partition, mesh.data_communicator());
-  return std::make_unique<DataLoader>(spec.dataset, options, partition);
+  auto loader = std::make_unique<DataLoader>(spec.dataset, options, partition);
+  if (own_parts) return std::make_unique<OwnPartLoader>(std::move(loader), mesh.data().size());
+  return loader;
 }
 
 int64_t Run::allowed_batches(const Limit& limit, const Loader& loader, const char* option) {

@@ -19,6 +19,7 @@ namespace levin {
 class Checkpoints;
 class LogCollection;
 class Module;
+class ProfilerList;
 
 /// One fit, validate, test or predict under way: what its loops share. A Trainer makes one for each call, and gives it what lives longer.
 class Run {
@@ -30,6 +31,7 @@ class Run {
     Checkpoints& checkpoints;
     LoggerConnector& logging;
     RunReport& report;
+    ProfilerList* profilers;  // null: none
   };
   static constexpr int64_t unlimited = std::numeric_limits<int64_t>::max();
 
@@ -43,6 +45,7 @@ class Run {
   Checkpoints& checkpoints() noexcept { return environment_.checkpoints; }
   LoggerConnector& logging() noexcept { return environment_.logging; }
   RunReport& report() noexcept { return environment_.report; }
+  ProfilerList* profilers() noexcept { return environment_.profilers; }
   Module& module() noexcept { return module_; }
   DataModule& data() noexcept { return data_; }
 

@@ -5,6 +5,7 @@
 
 #include "../session/part_timer.h"
 #include "levin/core/error.h"
+#include "levin/nn/sync_batch_norm.h"
 #include "levin/trainer/log_collection.h"
 #include "levin/trainer/manual_optimization.h"
 #include "run.h"
@@ -29,6 +30,7 @@ class AutomaticStep : public TrainStep {
     const auto& hooks = run_.hooks();
     Tensor loss;
     {
+      const SyncBatchNorm::Scope synchronized(session_.sync_batch_norm(), module_, batch.padding());
       const PaddingGuard padding(module_, batch);  // checkpointed units compute again in the backward
       logs_.begin_batch(batch);
       loss = training_step(batch);
@@ -83,6 +85,7 @@ class ManualStep : public TrainStep {
 
   Tensor run(const Batch& batch, bool /*last*/) override {
     const detail::PartTimer timer(detail::TimePart::step);
+    const SyncBatchNorm::Scope synchronized(session_.sync_batch_norm(), module_, batch.padding());
     const PaddingGuard padding(module_, batch);
     logs_.begin_batch(batch);
     optimization_.begin(batch);

@@ -13,6 +13,7 @@
 #include "levin/trainer/log_collection.h"
 #include "levin/trainer/module.h"
 #include "prepare_data.h"
+#include "profiler_list.h"
 #include "queued_logger.h"
 #include "run.h"
 #include "run_guards.h"
@@ -39,6 +40,7 @@ const char* stage_name(Stage stage) noexcept {
 
 Trainer::Trainer(const TrainerConfig& config, MpiRuntime& runtime, uint64_t seed, const AcceleratorRegistry& accelerators)
     : config_(config.resolved()),
+      profilers_(std::make_unique<ProfilerList>(config_.profiler.make())),
       session_(runtime, config_.session, seed, accelerators),
       logging_(std::make_unique<LoggerConnector>(config_, session_, loggers_, report_)) {
   if (const auto devices = config_.devices.value; devices && *devices != session_.size())
@@ -79,8 +81,16 @@ void Trainer::prepare_model(Stage stage, Module& module) {
 }
 
 void Trainer::run(Stage stage, Module& module, DataModule& data, const std::function<void(Run&)>& body) {
+  ProfilerList* const profilers = profilers_->empty() ? nullptr : profilers_.get();
+  if (profilers) profilers->begin_run(stage, session_);
+  profile_run(profilers, stage, module, data, body);
+  if (profilers) profilers->end_run(stage, session_, default_root_dir_);
+}
+
+void Trainer::profile_run(ProfilerList* profilers, Stage stage, Module& module, DataModule& data, const std::function<void(Run&)>& body) {
+  const ObservedThread observed(profilers);
   const ModuleInRun in_run(module, data, *this);
-  Run run({config_, session_, checkpoints_, *logging_, report_}, module, data);
+  Run run({config_, session_, checkpoints_, *logging_, report_, profilers}, module, data);
   const CurrentRun current(run_, run);
   RunScope::Names names = names_of(module);
   const RunScope scope(names, session_.progress().step);
@@ -137,6 +147,8 @@ void Trainer::add_loggers(const std::filesystem::path& folder) {
   if (session_.rank() != 0) return;
   for (auto& logger : config_.logger.make(folder)) add_logger(std::move(logger));
 }
+
+void Trainer::add_profiler(std::shared_ptr<Profiler> profiler) { profilers_->add(std::move(profiler)); }
 
 void Trainer::finalize_loggers() { logging_->finalize(); }
 

@@ -44,6 +44,7 @@ void TrainerConfig::validate() const {
   conflict(log_every_n_steps.has_value(), "log_every_n_steps");
   conflict(fast_dev_run.batches > 0, "fast_dev_run");
   conflict(detect_anomaly, "detect_anomaly");
+  conflict(profiler.enabled(), "profiler");
   conflict(logger.enabled() && !logger.by_default(), "logger");
 }
 

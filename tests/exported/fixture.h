@@ -10,6 +10,7 @@
 
 #include "levin/checkpoint/safetensors.h"
 #include "levin/exported/exported_program.h"
+#include "levin/nn/sync_batch_norm.h"
 #include "levin/session/session.h"
 #include "levin_test.h"
 #include "test_paths.h"
@@ -75,6 +76,7 @@ class ExportedTraining {
   Tensor step(Batch batch) {
     session.seed_micro_batch(0);
     session.receive(batch);
+    const SyncBatchNorm::Scope synchronized(session.sync_batch_norm(), *model, /*padding=*/false);
     Tensor loss;
     {
       const auto autocast = session.autocast();

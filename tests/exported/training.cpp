@@ -111,6 +111,20 @@ BOOST_AUTO_TEST_CASE(recomputed_units_update_buffers_once) {
   BOOST_TEST(difference(training.state(), eager_state(training, "sgd"), 1e-9) == "");
 }
 
+// Batch normalizations of an exported graph have the statistics of all ranks: what eager PyTorch made of the whole batches.
+BOOST_AUTO_TEST_CASE(synchronized_batch_normalization_equals_eager_pytorch) {
+  const auto private_copies = levin::ShareParameters::none;
+  for (const std::string name : {"mlp", "resnet"})
+    for (const auto& strategy : std::vector<levin::StrategyConfig>{levin::DDP{}, levin::Zero2{}, fsdp(private_copies)})
+      for (const auto checkpointing : {ActivationCheckpointing::none, ActivationCheckpointing::units}) {
+        auto config = with(strategy, checkpointing);
+        config.sync_batchnorm = true;
+        ExportedTraining training(name, runtime(), config, fixture_optimizer("sgd"));
+        training.run_to(20);
+        BOOST_TEST(difference(training.state(), eager_state(training, "sgd"), 1e-9) == "", name << ", strategy " << strategy.index());
+      }
+}
+
 // With dropout, on every rank of its own.
 BOOST_AUTO_TEST_CASE(stop_and_resume_is_exact) {
   const FolderOfRanks folder;

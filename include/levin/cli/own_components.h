@@ -16,6 +16,8 @@ struct Registration {
   void add_to(Parts& parts) const {
     if constexpr (std::is_same_v<Registry, CallbackRegistry>)
       parts.program.add_callbacks.push_back(add);
+    else if constexpr (std::is_same_v<Registry, ProfilerRegistry>)
+      parts.program.add_profilers.push_back(add);
     else
       parts.program.add_loggers.push_back(add);
   }
@@ -39,6 +41,16 @@ Registration<LoggerRegistry> logger() {
 template <class T>
 Registration<LoggerRegistry> logger(std::string name) {
   return {[name = std::move(name)](LoggerRegistry& registry) { registry.add<T>(name); }};
+}
+
+/// A profiler for `trainer.profiler`.
+template <class T>
+Registration<ProfilerRegistry> profiler() {
+  return {[](ProfilerRegistry& registry) { registry.add<T>(); }};
+}
+template <class T>
+Registration<ProfilerRegistry> profiler(std::string name) {
+  return {[name = std::move(name)](ProfilerRegistry& registry) { registry.add<T>(name); }};
 }
 
 }  // namespace levin::cli

@@ -23,6 +23,7 @@ struct Program {
   std::function<std::shared_ptr<Module>()> make_plain_module = {};
   std::vector<std::function<void(CallbackRegistry&)>> add_callbacks = {};
   std::vector<std::function<void(LoggerRegistry&)>> add_loggers = {};
+  std::vector<std::function<void(ProfilerRegistry&)>> add_profilers = {};
 };
 
 /// Options, MPI, the run's folder, the subcommand. Returns the exit code: an ExitCode, or 143 after SIGTERM. Errors are printed, not
@@ -88,6 +89,7 @@ struct ProgramParts {
 ///     return run<Models<Mlp, Cnn>, DataModules<Mnist, Cifar>>(argc, argv,       // --model cnn --model.width 3 --data cifar
 ///         callback<GradientNorms>("gradient_norms"),                            // --trainer.callbacks gradient_norms
 ///         logger<MyLogger>("my_logger"),                                        // --trainer.logger my_logger
+///         profiler<MyProfiler>("my_profiler"),                                  // --trainer.profiler my_profiler
 ///         link<&Cifar::classes, &CnnConfig::classes>());                        // what the data know, for a field of the model
 template <class Model, class Data, class... Parts>
 int run(int argc, const char* const* argv, const Parts&... parts) {

@@ -12,12 +12,13 @@
 
 namespace levin {
 
-/// The call that a communicator of this rank runs now. One thread writes, any thread reads; writing costs a few relaxed stores.
+/// The call that a communicator of this rank runs now. One thread writes, any thread reads; writing costs a few relaxed stores. Calls are
+/// ranges of that thread for a profiler.
 class CallSlot {
  public:
   /// `kind` and `dtype` are string literals, dtype null for a call without data; a long label is cut.
   void begin(const char* kind, uint64_t number, int64_t count, const char* dtype, std::string_view label) noexcept;
-  void end() noexcept { kind_.store(nullptr, std::memory_order_relaxed); }
+  void end() noexcept;
   /// "all_reduce number 7 of 100 Float for unit \"encoder\""; empty between calls.
   std::string describe() const;
 
@@ -61,7 +62,8 @@ class FlightRecord {
   /// The calls under way in words, joined by "; "; empty: none.
   std::string calls() const;
 
-  /// A phase of the run, which lasts as long as this; it may contain others. `name` is a string literal.
+  /// A phase of the run, which lasts as long as this; it may contain others. A range of this thread for a profiler. `name` is a string
+  /// literal.
   class Phase {
    public:
     Phase(FlightRecord& record, const char* name, bool unbounded = false) noexcept;

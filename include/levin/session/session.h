@@ -27,6 +27,7 @@ namespace levin {
 
 class AveragedParameters;
 class FlightRecord;
+class SyncBatchNorm;
 struct InitialWeights;
 
 /// A training without its loop: Trainer's loops use it, and so does a program that owns its loop:
@@ -88,6 +89,8 @@ class Session : public StopAgreement {
   void receive(Batch& batch) const;
   /// In a mixed precision, autocast for as long as the result lives, around the forward pass and the loss, as the Trainer's loops have it.
   [[nodiscard]] Autocast autocast() const { return {device().type(), autocast_dtype(config_.precision)}; }
+  /// For a SyncBatchNorm::Scope around a micro-batch's forward and backward; null without sync_batchnorm.
+  SyncBatchNorm* sync_batch_norm() const noexcept { return sync_batch_norm_.get(); }
   /// Sets this rank's random generator for a micro-batch of the coming step, before anything is done with its batch.
   void seed_micro_batch(int64_t micro_batch);
   /// The same for a batch of an evaluation.
@@ -203,6 +206,7 @@ class Session : public StopAgreement {
   ChosenDevice chosen_;
   std::unique_ptr<Communicator> communicator_, domains_;  // what the strategy shares by NUMA domain
   std::unique_ptr<Mesh> mesh_;
+  std::unique_ptr<SyncBatchNorm> sync_batch_norm_;
   std::unique_ptr<Strategy> strategy_;
   GradientScaling scaling_;
   std::vector<OptimizerSpec> specs_;

@@ -32,6 +32,7 @@ struct SessionConfig {
   ClipAlgorithm gradient_clip_algorithm = ClipAlgorithm::norm;
   NonfiniteGradients nonfinite_gradients = NonfiniteGradients::ignore;
   ActivationCheckpointing activation_checkpointing = ActivationCheckpointing::none;
+  bool sync_batchnorm = false;
   int64_t num_threads = 0;
   std::filesystem::path window_directory = "/dev/shm";
   Seconds comm_timeout{300};
@@ -45,6 +46,7 @@ LEVIN_CONFIG(SessionConfig, (accelerator, "auto, cpu, gpu (which is cuda), or a 
              (activation_checkpointing,
               "units keep only their inputs and compute their forward again in the backward; offload: inputs in host memory; none: as the "
               "model says"),
+             (sync_batchnorm, "batch normalization has the statistics of all ranks"),
              (num_threads,
               "threads a rank computes with; 0: OMP_NUM_THREADS, else SLURM_CPUS_PER_TASK, else its share of the cores that it may use",
               at_least(0)),

@@ -8,12 +8,16 @@ namespace levin {
 
 class Callback;
 class Logger;
+class Profiler;
 
 /// The callbacks that a program's configuration can choose, by name.
 using CallbackRegistry = Registry<Callback>;
 using CallbackChoices = Choices<Callback>;
 /// The same of loggers; the argument is the folder of the run.
 using LoggerRegistry = Registry<Logger, std::filesystem::path>;
+/// The same of profilers.
+using ProfilerRegistry = Registry<Profiler>;
+using ProfilerChoices = Choices<Profiler>;
 
 /// `true` (what the program logs to by default), `false`, or loggers by name.
 struct LoggerChoices : Choices<Logger, std::filesystem::path> {

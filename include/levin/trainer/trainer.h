@@ -26,6 +26,7 @@ namespace levin {
 
 class Loader;
 class LoggerConnector;
+class ProfilerList;
 class Run;
 
 /// Lightning's Trainer: loops over epochs and batches, made of a Session and nothing else. All ranks make the same calls.
@@ -56,6 +57,8 @@ class Trainer {
   }
   /// Called on rank 0 alone. None is used in a fast_dev_run.
   void add_logger(std::shared_ptr<Logger> logger) { loggers_.push_back(std::move(logger)); }
+  /// Beside those that the configuration names. On every rank, before the runs that it measures.
+  void add_profiler(std::shared_ptr<Profiler> profiler);
   /// The loggers that the configuration names, on rank 0. Their files go into `folder`, unless configured otherwise. IoError.
   void add_loggers(const std::filesystem::path& folder);
   /// How many callbacks of this class there are.
@@ -131,6 +134,7 @@ class Trainer {
 
  private:
   void run(Stage stage, Module& module, DataModule& data, const std::function<void(Run&)>& body);
+  void profile_run(ProfilerList* profilers, Stage stage, Module& module, DataModule& data, const std::function<void(Run&)>& body);
   void attach_callbacks(Run& run);
   void prepare_model(Stage stage, Module& module);
   std::vector<OptimizerSpec> optimizers_of(Module& module) const;
@@ -138,6 +142,7 @@ class Trainer {
   NamedValues evaluate(Stage stage, Module& module, DataModule& data, const LoadFrom& from = {});
 
   TrainerConfig config_;
+  std::unique_ptr<ProfilerList> profilers_;  // outlives the session, whose communication threads know it
   Session session_;
   std::vector<std::shared_ptr<Callback>> callbacks_;
   std::vector<std::shared_ptr<Logger>> loggers_;

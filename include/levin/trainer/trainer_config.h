@@ -48,10 +48,15 @@ struct TrainerConfig {
   std::optional<bool> enable_checkpointing = {};
   CallbackChoices callbacks = {};
   LoggerChoices logger = {};
+  ProfilerChoices profiler = {};
   Deterministic deterministic = Deterministic::no;
   std::optional<bool> benchmark = {};
   std::optional<MatmulPrecision> matmul_precision = {};
   bool detect_anomaly = false;
+  bool inference_mode = false;
+  bool use_distributed_sampler = true;
+  int64_t reload_dataloaders_every_n_epochs = 0;
+  bool enable_autolog_hparams = true;
   bool barebones = false;
   bool test_after_fit = false;
 
@@ -80,10 +85,16 @@ LEVIN_CONFIG(TrainerConfig, (session, "", flattened), (devices, "expected number
              (enable_model_summary, "print a table of the model's layers; null: true"),
              (enable_checkpointing, "make checkpoints, after each epoch where no model_checkpoint says otherwise; null: true"),
              (callbacks, "callbacks by name"), (logger, "where metrics go: true (the csv logger), false, or loggers by name"),
+             (profiler, "profilers by name; null: none"),
              (deterministic, "refuse operations that are not deterministic; warn: only say so"),
              (benchmark, "let cuDNN measure its algorithms for each new shape; null: LibTorch's setting, false with deterministic"),
              (matmul_precision, "of matrix products in fp32; high allows TF32, medium bf16; null: LibTorch's setting"),
              (detect_anomaly, "name the operation whose gradient is NaN; slow"),
+             (inference_mode,
+              "evaluate in LibTorch's inference mode: tensors made there can never be trained with; false: without gradients"),
+             (use_distributed_sampler, "cut the data sets over the ranks; false: each rank's data module has its own part, of equal size"),
+             (reload_dataloaders_every_n_epochs, "ask the data module for its loaders again after so many epochs; 0: never", at_least(0)),
+             (enable_autolog_hparams, "pass the options of the run to the loggers"),
              (barebones, "measure raw speed: no logging, progress bar, summary or sanity check"),
              (test_after_fit, "test the trained model at the end of fit"))
 

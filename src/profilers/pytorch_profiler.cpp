@@ -1,0 +1,157 @@
+#include "levin/profilers/pytorch_profiler.h"
+
+#include <ATen/record_function.h>
+#include <fmt/format.h>
+#include <torch/csrc/autograd/profiler_kineto.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <new>
+#include <set>
+#include <system_error>
+#include <utility>
+
+#include "levin/comm/communicator_error.h"
+#include "levin/comm/host_values.h"
+#include "levin/core/error.h"
+#include "levin/session/session.h"
+#include "merged_trace.h"
+#include "range_text.h"
+
+namespace levin {
+namespace {
+
+using torch::profiler::impl::ActivityType;
+using torch::profiler::impl::ProfilerState;
+
+std::set<ActivityType> recorded_activities(bool gpu) {
+  return gpu ? std::set<ActivityType>{ActivityType::CPU, ActivityType::CUDA} : std::set<ActivityType>{ActivityType::CPU};
+}
+
+torch::profiler::impl::ProfilerConfig kineto_config(const PyTorchProfilerConfig& config) {
+  torch::profiler::impl::ExperimentalConfig more;
+  more.profile_all_threads = true;  // collectives between hosts run on a thread
+  return torch::profiler::impl::ProfilerConfig(ProfilerState::KINETO, config.record_shapes, config.profile_memory, /*with_stack=*/false,
+                                               config.with_flops, /*with_modules=*/false, more);
+}
+
+}  // namespace
+
+// A range of LibTorch's profilers. It keeps the name, which LibTorch does not copy.
+struct PyTorchProfiler::OpenRange {
+  explicit OpenRange(std::string text) : name(std::move(text)), function(at::RecordScope::USER_SCOPE) {
+    if (function.isActive()) function.before(std::string_view(name));
+  }
+  std::string name;
+  at::RecordFunction function;
+};
+
+PyTorchProfiler::PyTorchProfiler(const PyTorchProfilerConfig& config)
+    : config_(config), schedule_{config.skip_first, config.wait, config.warmup, config.active, config.repeat} {
+  check_config(config_);
+}
+
+PyTorchProfiler::~PyTorchProfiler() { discard_parts(); }
+
+void PyTorchProfiler::discard_parts() noexcept {
+  step_range_.reset();
+  if (std::exchange(recording_, false)) try {
+      torch::autograd::profiler::disableProfiler();
+    } catch (const std::exception&) {  // what it recorded is not wanted
+      prepared_ = false;
+    }
+  std::error_code ignored;
+  for (const auto& part : parts_) std::filesystem::remove(part, ignored);
+  parts_.clear();
+}
+
+void PyTorchProfiler::begin_run(Stage, Session& session) {
+  discard_parts();  // of a run that an exception ended
+  traced_ = session.rank() < config_.max_ranks;
+  on_gpu_ = session.device().is_cuda();
+  prepared_ = false;
+  if (!on_gpu_) setenv("KINETO_LOG_LEVEL", "5", /*overwrite=*/0);  // it reports GPUs that it does not find as an error
+  const std::lock_guard lock(mutex_);
+  open_.clear();
+}
+
+void PyTorchProfiler::begin_step(int64_t step) {
+  if (!traced_) return;
+  step_range_.reset();
+  if (std::exchange(action_, schedule_.action(step)) == ProfilerAction::record_and_save) stop_recording();
+  if (action_ == ProfilerAction::warmup && !std::exchange(prepared_, true))
+    torch::autograd::profiler::prepareProfiler(kineto_config(config_), recorded_activities(on_gpu_));
+  if (action_ == ProfilerAction::record || action_ == ProfilerAction::record_and_save) start_recording();
+  if (recording_) step_range_ = std::make_unique<OpenRange>(fmt::format("ProfilerStep#{}", step));
+}
+
+void PyTorchProfiler::start_recording() {
+  if (recording_) return;
+  const auto activities = recorded_activities(on_gpu_);
+  if (!std::exchange(prepared_, true)) torch::autograd::profiler::prepareProfiler(kineto_config(config_), activities);
+  torch::autograd::profiler::enableProfiler(kineto_config(config_), activities);
+  recording_ = true;
+}
+
+void PyTorchProfiler::stop_recording() {
+  step_range_.reset();
+  if (!std::exchange(recording_, false)) return;
+  prepared_ = false;
+  const auto result = torch::autograd::profiler::disableProfiler();
+  const auto part = std::filesystem::temp_directory_path() / fmt::format("levin-trace-{}-{}.json", getpid(), parts_.size());
+  parts_.push_back(part);
+  result->save(part);
+}
+
+void PyTorchProfiler::begin(const RangeName& range) noexcept try {
+  if (!traced_) return;
+  thread_local std::string name;
+  detail::describe_range(range, name);
+  auto open = std::make_unique<OpenRange>(name);
+  const std::lock_guard lock(mutex_);
+  open_[std::this_thread::get_id()].push_back(std::move(open));
+} catch (const std::bad_alloc&) {
+  return;  // the end finds one range less
+}
+
+void PyTorchProfiler::end() noexcept {
+  if (!traced_) return;
+  std::unique_ptr<OpenRange> ended;
+  const std::lock_guard lock(mutex_);
+  const auto found = open_.find(std::this_thread::get_id());
+  if (found == open_.end() || found->second.empty()) return;
+  ended = std::move(found->second.back());
+  found->second.pop_back();
+}
+
+void PyTorchProfiler::end_run(Stage stage, Session& session, const std::filesystem::path& folder) {
+  if (traced_) stop_recording();
+  traces_.clear();
+  const int ranks = static_cast<int>(std::min<int64_t>(config_.max_ranks, session.size()));
+  const auto directory = config_.dirpath.empty() ? folder : config_.dirpath;
+  const auto& log = session.runtime().log();
+  // Rank 0 decides: a rank whose run was shorter has fewer parts.
+  const auto cycles = broadcast_value(session.communicator(), static_cast<int64_t>(directory.empty() ? 0 : parts_.size()));
+  if (cycles == 0)
+    log.warning("[profilers] no trace: {}", directory.empty()
+                                                ? "neither the run nor the profiler has a folder; set dirpath"
+                                                : "the run ended before the first recorded step; lower wait, warmup or skip_first");
+  for (int64_t cycle = 0; cycle < cycles; cycle++) {
+    const auto name = fmt::format("{}-{}{}.pt.trace.json", stage_name(stage), config_.filename.empty() ? "trace" : config_.filename,
+                                  cycle == 0 ? "" : fmt::format("-{}", cycle + 1));
+    const auto index = static_cast<size_t>(cycle);
+    try {
+      detail::merge_traces(session, ranks, index < parts_.size() ? parts_[index] : std::filesystem::path(), directory / name);
+      if (session.rank() == 0) traces_.push_back(directory / name);
+      log.info("trace of {} {}: {}", ranks, ranks == 1 ? "rank" : "ranks", (directory / name).string());
+    } catch (const CommunicatorAborted&) {
+      throw;
+    } catch (const std::exception& error) {  // a training does not fail for its trace
+      if (session.rank() == 0) log.warning("[profilers] the trace is not written: {}", error.what());
+    }
+  }
+  discard_parts();
+}
+
+}  // namespace levin

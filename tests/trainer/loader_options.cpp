@@ -1,0 +1,117 @@
+// reload_dataloaders_every_n_epochs, use_distributed_sampler and inference_mode.
+#include <algorithm>
+#include <numeric>
+
+#include "folder_of_ranks.h"
+#include "levin/callbacks/model_checkpoint.h"
+#include "levin/checkpoint/checkpoint_reader.h"
+#include "levin/core/error.h"
+#include "levin_test.h"
+#include "toy.h"
+
+using namespace levin::test;
+using levin::TrainerConfig;
+
+BOOST_AUTO_TEST_SUITE(trainer_loader_options)
+
+namespace {
+
+/// Notes the epochs in which it is asked for its loaders; those of a later epoch have more samples.
+struct GrowingData : ToyData {
+  levin::DataLoaderSpec train_dataloader() override {
+    asked.push_back(trainer().current_epoch());
+    return {make(16 + 8 * trainer().current_epoch()), options};
+  }
+  levin::DataLoaderSpec val_dataloader() override {
+    validation_asked.push_back(trainer().current_epoch());
+    return ToyData::val_dataloader();
+  }
+  std::vector<int64_t> asked, validation_asked;
+};
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(loaders_are_reloaded_every_n_epochs) {
+  const std::vector<int64_t> once{0}, second{0, 2, 4}, every{0, 1, 2, 3, 4};
+  const int64_t steps[] = {5 * 2, 2 + 2 + 4 + 4 + 6, 2 + 3 + 4 + 5 + 6};
+  for (const int64_t n : {0, 2, 1}) {
+    GrowingData data;
+    const auto fitted = fit({.max_epochs = 5, .num_sanity_val_steps = 0, .reload_dataloaders_every_n_epochs = n}, data);
+    const auto& expected = n == 0 ? once : n == 2 ? second : every;
+    BOOST_TEST(data.asked == expected, boost::test_tools::per_element());
+    BOOST_TEST(data.validation_asked == expected, boost::test_tools::per_element());
+    BOOST_TEST(fitted.trainer->global_step() == steps[n == 0 ? 0 : n == 2 ? 1 : 2]);
+  }
+}
+
+// In the middle of a period a resumed training has the loaders that it would have had.
+BOOST_AUTO_TEST_CASE(a_resumed_training_has_the_loaders_of_its_epoch) {
+  const auto run = [](const std::filesystem::path& path, int64_t epochs, const levin::LoadFrom& from) {
+    GrowingData data;
+    levin::Trainer trainer({.max_epochs = epochs, .num_sanity_val_steps = 0, .reload_dataloaders_every_n_epochs = 2}, runtime(), 5);
+    trainer.add_callback(std::make_shared<levin::ModelCheckpoint>(levin::ModelCheckpointConfig{.dirpath = path, .save_top_k = -1}));
+    const auto model = trainer.build<Toy>();
+    trainer.fit(*model, data, from);
+    return std::pair(model->losses, data.asked);
+  };
+  const FolderOfRanks folder, other;
+  const auto unbroken = run(other.path, 4, {}).first;
+  run(folder.path, 3, {});
+  const auto host = levin::Communicator::create_cpu(runtime());
+  const levin::CheckpointReader after_epoch_3(folder.path / "step=000008", *host);
+  const auto [losses, asked] = run(folder.path, 4, {.checkpoint = &after_epoch_3});
+  const std::vector<int64_t> expected{2};
+  BOOST_TEST(asked == expected, boost::test_tools::per_element());
+  BOOST_TEST(losses == std::vector<double>(unbroken.end() - 4, unbroken.end()), boost::test_tools::per_element());
+}
+
+BOOST_AUTO_TEST_CASE(each_rank_may_have_its_own_part_of_the_data) {
+  struct OwnData : ToyData {
+    void setup(levin::Stage) override {
+      const int64_t samples = 12 + (uneven ? runtime().rank() : 0);
+      train = val = make(samples);
+    }
+    bool uneven = false;
+  };
+  OwnData data;
+  data.options = {.batch_size = 4};
+  const auto fitted = fit({.max_epochs = 2, .num_sanity_val_steps = 0, .use_distributed_sampler = false}, data);
+  BOOST_TEST(fitted.trainer->global_step() == 6);
+  BOOST_TEST(fitted.trainer->report().samples == 24 * runtime().size());
+  auto seen = fitted.module->trained_on;
+  std::sort(seen.begin(), seen.end());
+  std::vector<int64_t> expected;
+  for (int64_t i = 0; i < 12; i++) expected.insert(expected.end(), {i, i});
+  BOOST_TEST(seen == expected, boost::test_tools::per_element());
+  check_throws<levin::ConfigError>([&] { fitted.trainer->predict(*fitted.module, data); }, {"predictions are numbered"});
+  data.options = {.global_batch_size = 8};
+  check_throws<levin::ConfigError>([&] { fit({.use_distributed_sampler = false}, data); }, {"global_batch_size", "set batch_size"});
+  if (runtime().size() == 1) return;
+  data.options = {.batch_size = 4};
+  data.uneven = true;
+  check_throws<levin::ConfigError>([&] { fit({.use_distributed_sampler = false}, data); }, {"rank 0 has 12 samples, rank 1 has 13"});
+}
+
+BOOST_AUTO_TEST_CASE(evaluations_may_run_in_inference_mode) {
+  struct Observed : Toy {
+    void validation_step(const levin::Batch& batch) override {
+      inference.push_back(net(batch["x"]).is_inference());
+      Toy::validation_step(batch);
+    }
+    std::vector<bool> inference;
+  };
+  std::vector<double> losses[2];
+  for (const bool on : {false, true}) {
+    ToyData data;
+    levin::Trainer trainer({.max_epochs = 2, .inference_mode = on}, runtime(), 5);
+    const auto model = trainer.build<Observed>();
+    trainer.fit(*model, data);
+    BOOST_TEST(!model->inference.empty());
+    BOOST_TEST(std::all_of(model->inference.begin(), model->inference.end(), [&](bool seen) { return seen == on; }));
+    losses[on] = model->losses;
+    BOOST_TEST(trainer.predict(*model, data).size() > 0u);
+  }
+  BOOST_TEST(losses[0] == losses[1], boost::test_tools::per_element());
+}
+
+BOOST_AUTO_TEST_SUITE_END()
