@@ -186,7 +186,7 @@ class TrainingTrial::Attempt {
         module_(module),
         options_(options),
         logging_(trainer.config(), session_, no_loggers_, report_),
-        run_({trainer.config(), session_, trainer.checkpoints(), logging_, report_}, module, *trainer.datamodule()),
+        run_({trainer.config(), session_, trainer.checkpoints(), logging_, report_, /*profilers=*/nullptr}, module, *trainer.datamodule()),
         target_(run_, logs_),
         mode_(module),
         optimization_(module) {
