@@ -71,7 +71,7 @@ Tensor Fno::forward(const Tensor& a) {
   Tensor channels = lift_(at::stack({a.log(), x, y, bump}, 1));
   for (const auto& layer : *layers_) channels = layer->as<FourierLayerImpl>()->forward(channels);
   constexpr double size = 0.1;  // of u where a is about 1
-  return size * bump * last_(at::gelu(hidden_(channels))).squeeze(1).exp();  // positive, as u
+  return size * bump * last_(at::gelu(hidden_(channels))).squeeze(1);
 }
 
 Tensor Fno::training_step(const Batch& batch) {
