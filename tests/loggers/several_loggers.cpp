@@ -113,7 +113,7 @@ BOOST_AUTO_TEST_CASE(a_hook_adds_images_and_histograms_on_rank_0) {
   ToyData data;
   for (const bool fast_dev_run : {false, true}) {
     levin::TrainerConfig config{.max_steps = 3};
-    config.fast_dev_run = fast_dev_run;
+    config.fast_dev_run.batches = fast_dev_run ? 1 : 0;
     levin::Trainer trainer(config, runtime(), 5);
     if (runtime().rank() == 0) {
       trainer.add_logger(std::make_shared<levin::CSVLogger>(folder.path / "metrics.csv"));
