@@ -356,6 +356,9 @@ class ModelPruning::Masks {
     shard.mask.logical_and_(pruned.to(shard.mask.device()).index_select(0, slices).logical_not_());
   }
 
+  // Not below the name of the tensor, which is a data set.
+  static std::string ranges_of(const std::string& kind, const Parameter& parameter) { return kind + "_ranges/" + parameter.name; }
+
   void add_parts(StateDict& state, const std::string& kind, Tensor Shard::*values) {
     std::vector<std::vector<Tensor>> rows(parameters_.size());
     std::vector<std::vector<int64_t>> ranges(parameters_.size());
@@ -373,14 +376,14 @@ class ModelPruning::Masks {
     for (size_t i = 0; i < parameters_.size(); i++) {
       const auto name = kind + "/" + parameters_[i].name;
       state.set(name, StateDict::RankRows{rows[i].empty() ? at::empty({0}, at::TensorOptions(dtype)) : at::cat(rows[i])});
-      state.set(name + "/ranges", StateDict::RankRows{at::tensor(ranges[i], at::TensorOptions(at::kLong)).view({-1, 2})});
+      state.set(ranges_of(kind, parameters_[i]), StateDict::RankRows{at::tensor(ranges[i], at::TensorOptions(at::kLong)).view({-1, 2})});
     }
   }
 
   void take_parts(const StateDict& state, const std::string& kind, Tensor Shard::*values) {
     for (const auto& parameter : parameters_) {
       const auto name = kind + "/" + parameter.name;
-      const Tensor rows = state.get<Tensor>(name), ranges = state.get<Tensor>(name + "/ranges").contiguous();
+      const Tensor rows = state.get<Tensor>(name), ranges = state.get<Tensor>(ranges_of(kind, parameter)).contiguous();
       if (rows.numel() != parameter.numel || ranges.dim() != 2 || ranges.size(1) != 2 || ranges.scalar_type() != at::kLong)
         throw DataError(fmt::format("the {} of {} does not fit the model", kind, parameter.name), "resume with the model that wrote it",
                         "callbacks");
