@@ -30,7 +30,7 @@ namespace {
 bool is_structured(PruningMethod method) { return method == PruningMethod::ln_structured || method == PruningMethod::random_structured; }
 
 // Of `left` elements or slices; rounded as Python does.
-int64_t number_of(const Limit& amount, int64_t left, const std::string& what) {
+int64_t pruned_number(const Limit& amount, int64_t left, const std::string& what) {
   if (amount.is_fraction()) return static_cast<int64_t>(std::nearbyint(amount.number() * static_cast<double>(left)));
   const auto number = static_cast<int64_t>(amount.number());
   if (number > left)
@@ -251,7 +251,7 @@ class ModelPruning::Masks {
     const auto left = sum(left_by(pool));
     std::vector<int64_t> wanted;
     for (size_t i = 0; i < count; i++)
-      wanted.push_back(number_of(amount, left[i], count == 1 ? "all elements" : "the elements of " + parameters_[i].name));
+      wanted.push_back(pruned_number(amount, left[i], count == 1 ? "all elements" : "the elements of " + parameters_[i].name));
 
     struct Keys {
       size_t pool;
@@ -331,7 +331,7 @@ class ModelPruning::Masks {
                        [&](int64_t a, int64_t b) { return keys[static_cast<size_t>(a)] < keys[static_cast<size_t>(b)]; });
       auto& slices = gone[index_of(parameter)];
       slices.assign(static_cast<size_t>(count), 0);
-      const auto number = number_of(amount, std::ssize(left), "the slices of " + name);
+      const auto number = pruned_number(amount, std::ssize(left), "the slices of " + name);
       for (int64_t i = 0; i < number; i++) slices[static_cast<size_t>(left[static_cast<size_t>(i)])] = 1;
     });
     for (auto& shard : shards_)

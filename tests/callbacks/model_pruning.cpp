@@ -52,8 +52,8 @@ struct Scheduled : ModelPruning {
   std::vector<Limit> amounts;
 };
 
-using Strategies = std::vector<levin::StrategyConfig>;
-Strategies all_strategies() {
+using StrategyList = std::vector<levin::StrategyConfig>;
+StrategyList all_strategies() {
   const levin::ShardingOptions separate{.share_parameters = levin::ShareParameters::none};
   return {levin::DDP{}, levin::DDP{.share_parameters = levin::ShareParameters::none}, levin::Zero2{.sharding = separate}, levin::FSDP{},
           levin::FSDP{.sharding = separate}};
