@@ -73,7 +73,8 @@ void BatchSizeFinder::look_at_data() {
   bytes_ahead_ = 0;
   if (!spec.dataset || spec.dataset->size() == 0) return;
   const int64_t ranks = trainer().session().mesh().data().size();
-  largest_ = std::min(largest_, (spec.dataset->size() + ranks - 1) / ranks);
+  const int64_t samples = spec.dataset->size() + (spec.options.drop_last ? 0 : ranks - 1);  // with drop_last a batch is full on all ranks
+  largest_ = std::min(largest_, std::max<int64_t>(1, samples / ranks));
   if (spec.options.num_workers == 0) return;
   Batch sample;
   spec.dataset->get(std::array<int64_t, 1>{0}, sample);

@@ -30,7 +30,7 @@ namespace {
 bool is_structured(PruningMethod method) { return method == PruningMethod::ln_structured || method == PruningMethod::random_structured; }
 
 // Of `left` elements or slices; rounded as Python does.
-int64_t number_of(const Limit& amount, int64_t left, const std::string& what) {
+int64_t pruned_number(const Limit& amount, int64_t left, const std::string& what) {
   if (amount.is_fraction()) return static_cast<int64_t>(std::nearbyint(amount.number() * static_cast<double>(left)));
   const auto number = static_cast<int64_t>(amount.number());
   if (number > left)
@@ -251,7 +251,7 @@ class ModelPruning::Masks {
     const auto left = sum(left_by(pool));
     std::vector<int64_t> wanted;
     for (size_t i = 0; i < count; i++)
-      wanted.push_back(number_of(amount, left[i], count == 1 ? "all elements" : "the elements of " + parameters_[i].name));
+      wanted.push_back(pruned_number(amount, left[i], count == 1 ? "all elements" : "the elements of " + parameters_[i].name));
 
     struct Keys {
       size_t pool;
@@ -331,7 +331,7 @@ class ModelPruning::Masks {
                        [&](int64_t a, int64_t b) { return keys[static_cast<size_t>(a)] < keys[static_cast<size_t>(b)]; });
       auto& slices = gone[index_of(parameter)];
       slices.assign(static_cast<size_t>(count), 0);
-      const auto number = number_of(amount, std::ssize(left), "the slices of " + name);
+      const auto number = pruned_number(amount, std::ssize(left), "the slices of " + name);
       for (int64_t i = 0; i < number; i++) slices[static_cast<size_t>(left[static_cast<size_t>(i)])] = 1;
     });
     for (auto& shard : shards_)
@@ -356,6 +356,9 @@ class ModelPruning::Masks {
     shard.mask.logical_and_(pruned.to(shard.mask.device()).index_select(0, slices).logical_not_());
   }
 
+  // Not below the name of the tensor, which is a data set.
+  static std::string ranges_of(const std::string& kind, const Parameter& parameter) { return kind + "_ranges/" + parameter.name; }
+
   void add_parts(StateDict& state, const std::string& kind, Tensor Shard::*values) {
     std::vector<std::vector<Tensor>> rows(parameters_.size());
     std::vector<std::vector<int64_t>> ranges(parameters_.size());
@@ -373,14 +376,14 @@ class ModelPruning::Masks {
     for (size_t i = 0; i < parameters_.size(); i++) {
       const auto name = kind + "/" + parameters_[i].name;
       state.set(name, StateDict::RankRows{rows[i].empty() ? at::empty({0}, at::TensorOptions(dtype)) : at::cat(rows[i])});
-      state.set(name + "/ranges", StateDict::RankRows{at::tensor(ranges[i], at::TensorOptions(at::kLong)).view({-1, 2})});
+      state.set(ranges_of(kind, parameters_[i]), StateDict::RankRows{at::tensor(ranges[i], at::TensorOptions(at::kLong)).view({-1, 2})});
     }
   }
 
   void take_parts(const StateDict& state, const std::string& kind, Tensor Shard::*values) {
     for (const auto& parameter : parameters_) {
       const auto name = kind + "/" + parameter.name;
-      const Tensor rows = state.get<Tensor>(name), ranges = state.get<Tensor>(name + "/ranges").contiguous();
+      const Tensor rows = state.get<Tensor>(name), ranges = state.get<Tensor>(ranges_of(kind, parameter)).contiguous();
       if (rows.numel() != parameter.numel || ranges.dim() != 2 || ranges.size(1) != 2 || ranges.scalar_type() != at::kLong)
         throw DataError(fmt::format("the {} of {} does not fit the model", kind, parameter.name), "resume with the model that wrote it",
                         "callbacks");

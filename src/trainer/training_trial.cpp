@@ -131,10 +131,7 @@ struct TrainingTrial::Snapshot {
         data(plain(trainer.datamodule()->state_dict(), "state_dict of the data module")) {
     auto& session = trainer.session();
     session.add_progress(progress);
-    for (size_t i = 0; i < session.optimizers().size(); i++) {
-      base_lrs.push_back(session.strategy().base_lr(i));
-      optimizer_steps.push_back(session.strategy().optimizer_steps(i));
-    }
+    for (size_t i = 0; i < session.optimizers().size(); i++) optimizer_steps.push_back(session.strategy().optimizer_steps(i));
     tensors.emplace(session.strategy());
     StateDict of_hooks;
     module.on_save_checkpoint(of_hooks);
@@ -144,7 +141,6 @@ struct TrainingTrial::Snapshot {
   GeneratorStates generators;
   Progress progress_of_session;
   StateDict data, progress, hooks;
-  std::vector<double> base_lrs;
   std::vector<int64_t> optimizer_steps;
   std::optional<TensorCopies> tensors;
 };
@@ -166,7 +162,6 @@ void TrainingTrial::restore() {
   session.override_learning_rate(nullptr);
   session.forget_late_agreement();
   session.scaling().settle();
-  for (size_t i = 0; i < session.optimizers().size(); i++) strategy.set_base_lr(snapshot_->base_lrs[i], i);
   session.communicator().barrier();  // others may still read a shared copy
   snapshot_->tensors->write_back(strategy);
   strategy.loaded(snapshot_->optimizer_steps);
@@ -265,7 +260,9 @@ class TrainingTrial::Attempt {
   void train(Batch& batch, int64_t batch_idx) {
     const auto& hooks = run_.hooks();
     if (step_->micro_batch() == 0 && options_.learning_rate)
-      for (size_t i = 0; i < session_.optimizers().size(); i++) session_.strategy().set_base_lr(options_.learning_rate(result_.steps), i);
+      session_.override_learning_rate([base = session_.strategy().base_lr(), tried = options_.learning_rate(result_.steps)](double lr) {
+        return lr == base ? tried : lr;
+      });
     step_->begin();
     {
       const PaddingGuard padding(module_, batch);

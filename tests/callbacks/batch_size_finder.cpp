@@ -132,7 +132,7 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_found_is_an_error) {
   // Ranks that communicate inside of a step cannot agree after one has failed there.
   try {
     train_hungry(
-        search({}), 4, [](HungryToy& toy) { toy.most = 10; }, levin::FSDP{});
+        search({}), 4, [](HungryToy& toy) { toy.most = 10; }, levin::FSDP{.sharding = {.share_parameters = levin::ShareParameters::none}});
     BOOST_ERROR("nothing was thrown");
   } catch (const std::exception& error) {
     BOOST_TEST(std::string(error.what()).find("out of memory") != std::string::npos, error.what());

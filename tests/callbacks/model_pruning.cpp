@@ -52,9 +52,11 @@ struct Scheduled : ModelPruning {
   std::vector<Limit> amounts;
 };
 
-using Strategies = std::vector<levin::StrategyConfig>;
-Strategies all_strategies() {
-  return {levin::DDP{}, levin::DDP{.share_parameters = levin::ShareParameters::none}, levin::Zero2{}, levin::FSDP{}, levin::HSDP{}};
+using StrategyList = std::vector<levin::StrategyConfig>;
+StrategyList all_strategies() {
+  const levin::ShardingOptions separate{.share_parameters = levin::ShareParameters::none};
+  return {levin::DDP{}, levin::DDP{.share_parameters = levin::ShareParameters::none}, levin::Zero2{.sharding = separate}, levin::FSDP{},
+          levin::FSDP{.sharding = separate}};
 }
 
 // The values after each epoch.
@@ -170,9 +172,10 @@ BOOST_AUTO_TEST_CASE(what_is_left_starts_from_its_first_values) {
 }
 
 BOOST_AUTO_TEST_CASE(a_resumed_training_keeps_its_masks) {
+  const levin::FSDP sharded{.sharding = {.share_parameters = levin::ShareParameters::none}};
   for (const bool structured : {false, true})
     for (const bool lottery : {false, true})
-      for (const levin::StrategyConfig& strategy : {levin::StrategyConfig(levin::DDP{}), levin::StrategyConfig(levin::FSDP{})}) {
+      for (const levin::StrategyConfig& strategy : {levin::StrategyConfig(levin::DDP{}), levin::StrategyConfig(sharded)}) {
         ModelPruningConfig config{.parameters_to_prune = {"net.weight"},
                                   .amount = Limit::batches(1),
                                   .use_global_unstructured = false,

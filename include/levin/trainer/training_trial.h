@@ -15,7 +15,8 @@ struct TrialOptions {
   int64_t steps = 1;
   /// Samples of a micro-batch on each rank; null: as the training has them.
   std::optional<int64_t> batch_size = {};
-  /// The learning rate of a step, from 0 on, as Strategy::set_base_lr sets it. Null: the optimizers' own. No schedule applies.
+  /// Of a module with one optimizer: the learning rate of a step, from 0 on, in place of the optimizer's own; parameters whose rule names
+  /// another one keep that. Null: the optimizers' own. No schedule applies.
   std::function<double(int64_t step)> learning_rate = {};
   /// Called after each step, or, with manual optimization, after each batch that took one, with the mean loss over all ranks; false ends
   /// the trial. The same on all ranks. NaN if training_step returned no loss.
