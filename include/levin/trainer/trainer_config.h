@@ -93,7 +93,7 @@ LEVIN_CONFIG(TrainerConfig, (session, "", flattened), (devices, "expected number
              (inference_mode,
               "evaluate in LibTorch's inference mode: tensors made there can never be trained with; false: without gradients"),
              (use_distributed_sampler, "cut the data sets over the ranks; false: each rank's data module has its own part, of equal size"),
-             (reload_dataloaders_every_n_epochs, "ask the data module for its loaders again after so many epochs; 0: never", at_least(0)),
+             (reload_dataloaders_every_n_epochs, "epochs after which the data module makes its loaders again; 0: never", at_least(0)),
              (enable_autolog_hparams, "pass the options of the run to the loggers"),
              (barebones, "measure raw speed: no logging, progress bar, summary or sanity check"),
              (test_after_fit, "test the trained model at the end of fit"))
