@@ -12,7 +12,7 @@ namespace levin::detail {
 
 struct CommThread::Task {
   std::function<void()> operation;
-  RangeObserver* observer;  // of the thread that the operation runs for
+  RangeObserver* observer = nullptr;  // of the thread that the operation runs for
   std::exception_ptr error;
   std::atomic<bool> done{false};
 

@@ -68,7 +68,8 @@ void PyTorchProfiler::discard_parts() noexcept {
 
 void PyTorchProfiler::begin_run(Stage, Session& session) {
   discard_parts();  // of a run that an exception ended
-  traced_ = session.rank() < config_.max_ranks;
+  rank_ = session.rank();
+  traced_ = rank_ < config_.max_ranks;
   on_gpu_ = session.device().is_cuda();
   prepared_ = false;
   if (!on_gpu_) setenv("KINETO_LOG_LEVEL", "5", /*overwrite=*/0);  // it reports GPUs that it does not find as an error
@@ -99,7 +100,7 @@ void PyTorchProfiler::stop_recording() {
   if (!std::exchange(recording_, false)) return;
   prepared_ = false;
   const auto result = torch::autograd::profiler::disableProfiler();
-  const auto part = std::filesystem::temp_directory_path() / fmt::format("levin-trace-{}-{}.json", getpid(), parts_.size());
+  const auto part = std::filesystem::temp_directory_path() / fmt::format("levin-trace-{}-{}-{}.json", rank_, getpid(), parts_.size());
   parts_.push_back(part);
   result->save(part);
 }

@@ -1,5 +1,6 @@
 #include "levin/core/profile_range.h"
 
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
@@ -27,12 +28,12 @@ struct NotedRanges : RangeObserver {
 
 BOOST_AUTO_TEST_CASE(an_observer_sees_hooks_units_and_marked_ranges_of_its_thread) {
   NotedRanges ranges;
-  const Classifier model, unit;
+  const Classifier model{}, unit{};
   { const ProfileRange before("before"); }
   {
     const HookScope open("open before");
     const ObservedThread observed(&ranges);
-    BOOST_TEST(ObservedThread::current() == &ranges);
+    BOOST_TEST((ObservedThread::current() == &ranges));
     const RunScope::Names names{{&unit, "encoder"}};
     const int64_t step = 0;
     const RunScope run(names, step);
@@ -46,7 +47,7 @@ BOOST_AUTO_TEST_CASE(an_observer_sees_hooks_units_and_marked_ranges_of_its_threa
     const ProfileRange unseen("unseen");
   }
   { const ProfileRange after("after"); }
-  BOOST_TEST(ObservedThread::current() == nullptr);
+  BOOST_TEST(!ObservedThread::current());
   const std::vector<std::string> expected{
       "1 training_step Classifier", "2 encoder ", "2 Classifier ", "4 tokenize ", "end", "end", "end", "end"};
   BOOST_TEST(ranges.notes == expected, boost::test_tools::per_element());

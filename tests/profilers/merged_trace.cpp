@@ -38,19 +38,20 @@ json event_named(const json& events, const std::string& name) {
 BOOST_AUTO_TEST_CASE(events_move_to_the_process_of_their_rank) {
   const auto events = events_of(placed_events(trace, {.rank = 3, .host = "node7", .base_nanoseconds = 4000000, .clock_offset = 200}));
   const auto add = event_named(events, "aten::add");
-  BOOST_TEST(add["pid"] == 3);
-  BOOST_TEST(add["tid"] == 4711);
+  BOOST_TEST(add["pid"].get<int>() == 3);
+  BOOST_TEST(add["tid"].get<int>() == 4711);
   BOOST_TEST(add["ts"].get<double>() == 10.5 + 1000 - 200);
-  BOOST_TEST(add["dur"] == 2);
-  BOOST_TEST(event_named(events, "add")["pid"] == 1'000'003);
+  BOOST_TEST(add["dur"].get<double>() == 2);
+  BOOST_TEST(event_named(events, "add")["pid"].get<int>() == 1'000'003);
   BOOST_TEST(event_named(events, "ac2g")["id"].get<int64_t>() == 3 * (int64_t{1} << 32) + 3);
-  BOOST_TEST(event_named(events, "thread_name")["pid"] == 3);
+  BOOST_TEST(event_named(events, "thread_name")["pid"].get<int>() == 3);
   BOOST_TEST(event_named(events, "PyTorch Profiler (0)").is_null());
   int processes = 0;
   for (const auto& event : events)
     if (event["name"] == "process_name") {
       processes++;
-      BOOST_TEST(event["args"]["name"] == (event["pid"] == 3 ? "rank 3 on node7" : "rank 3, device 0"));
+      const std::string expected = event["pid"].get<int>() == 3 ? "rank 3 on node7" : "rank 3, device 0";
+      BOOST_TEST(event["args"]["name"].get<std::string>() == expected);
     }
   BOOST_TEST(processes == 2);
 }

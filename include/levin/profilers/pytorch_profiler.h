@@ -63,6 +63,7 @@ class PyTorchProfiler : public Profiler {
 
   PyTorchProfilerConfig config_;
   ProfilerSchedule schedule_;
+  int rank_ = 0;
   bool traced_ = false, on_gpu_ = false, prepared_ = false, recording_ = false;
   ProfilerAction action_ = ProfilerAction::none;
   struct OpenRange;
