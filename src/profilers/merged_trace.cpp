@@ -49,7 +49,7 @@ std::string process_events(int64_t process, const std::string& name, int64_t pos
   return named.dump() + ",\n" + placed.dump();
 }
 
-std::string read_text(const std::filesystem::path& path) {
+std::string text_of_part(const std::filesystem::path& path) {
   const File file = File::open_to_read(path, "profilers");
   std::string text(file.size(), '\0');
   file.read_at(text.data(), text.size(), 0);
@@ -126,7 +126,7 @@ void merge_traces(Session& session, int ranks, const std::filesystem::path& part
   int64_t base = 0;
   on_all_ranks(communicator, "profilers", [&] {
     if (rank >= ranks) return;
-    mine = read_text(part);
+    mine = text_of_part(part);
     if (rank > 0) return;
     const json trace = parsed_trace(mine);
     base = trace["baseTimeNanoseconds"].get<int64_t>();
