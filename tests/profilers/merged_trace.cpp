@@ -12,20 +12,17 @@ BOOST_AUTO_TEST_SUITE(profilers_merged_trace)
 
 namespace {
 
-const char *const trace = R"({"schemaVersion": 1, "baseTimeNanoseconds": 5000000, "traceEvents": [
+const char* const trace = R"json({"schemaVersion": 1, "baseTimeNanoseconds": 5000000, "traceEvents": [
   {"ph": "X", "cat": "cpu_op", "name": "aten::add", "pid": 4711, "tid": 4711, "ts": 10.5, "dur": 2, "args": {"External id": 3}},
   {"ph": "X", "cat": "kernel", "name": "add", "pid": 0, "tid": 7, "ts": 11, "dur": 1},
   {"ph": "s", "id": 3, "pid": 4711, "tid": 4711, "ts": 10, "cat": "ac2g", "name": "ac2g"},
   {"ph": "X", "cat": "Trace", "pid": "Spans", "tid": "PyTorch Profiler", "name": "PyTorch Profiler (0)",
-                  "ts" : 1, "dur" : 9
-},
+   "ts": 1, "dur": 9},
   {"ph": "M", "name": "process_name", "pid": 4711, "tid": 0, "ts": 0, "args": {"name": "levin_tests"}},
   {"ph": "M", "name": "thread_name", "pid": 4711, "tid": 4711, "ts": 0, "args": {"name": "main"}}]
-})";
+})json";
 
-json events_of(const std::string& text) {
-  return json::parse("[" + text + "]");
-}
+json events_of(const std::string& text) { return json::parse("[" + text + "]"); }
 
 json event_named(const json& events, const std::string& name) {
   for (const auto& event : events)
