@@ -1,11 +1,11 @@
 #include "levin/callbacks/base_finetuning.h"
 
 #include <fmt/format.h>
-#include <torch/nn/modules/batchnorm.h>
 
 #include <set>
 #include <utility>
 
+#include "batch_norm_layers.h"
 #include "levin/core/error.h"
 #include "levin/trainer/module.h"
 #include "levin/trainer/trainer.h"
@@ -17,9 +17,9 @@ namespace {
 std::set<const void*> norm_parameters(const Module& module) {
   std::set<const void*> parameters;
   for (const auto& part : module.modules())
-    if (dynamic_cast<const torch::nn::BatchNorm1dImpl*>(part.get()) || dynamic_cast<const torch::nn::BatchNorm2dImpl*>(part.get()) ||
-        dynamic_cast<const torch::nn::BatchNorm3dImpl*>(part.get()))
-      for (const auto& parameter : part->parameters()) parameters.insert(parameter.unsafeGetTensorImpl());
+    detail::visit_batch_norm(*part, [&](const auto& norm) {
+      for (const auto& parameter : norm.parameters()) parameters.insert(parameter.unsafeGetTensorImpl());
+    });
   return parameters;
 }
 

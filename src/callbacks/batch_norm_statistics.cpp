@@ -2,13 +2,13 @@
 
 #include <ATen/ops/empty.h>
 #include <c10/core/GradMode.h>
-#include <torch/nn/modules/batchnorm.h>
 
 #include <limits>
 #include <memory>
 #include <optional>
 #include <vector>
 
+#include "batch_norm_layers.h"
 #include "levin/comm/host_values.h"
 #include "levin/data/loader.h"
 #include "levin/trainer/module.h"
@@ -19,25 +19,17 @@ namespace {
 
 // The statistics of a layer of any number of dimensions.
 struct RunningStatistics {
-  Tensor mean, variance, batches;
+  Tensor mean, variance;
   torch::nn::BatchNormOptions* options;
   std::optional<double> momentum;
 };
 
-template <class Norm>
-bool add_statistics(torch::nn::Module& module, std::vector<RunningStatistics>& all) {
-  auto* norm = dynamic_cast<Norm*>(&module);
-  if (!norm) return false;
-  if (norm->running_mean.defined())
-    all.push_back({norm->running_mean, norm->running_var, norm->num_batches_tracked, &norm->options, norm->options.momentum()});
-  return true;
-}
-
 std::vector<RunningStatistics> statistics_of(const Module& module) {
   std::vector<RunningStatistics> all;
   for (const auto& part : module.modules())
-    add_statistics<torch::nn::BatchNorm1dImpl>(*part, all) || add_statistics<torch::nn::BatchNorm2dImpl>(*part, all) ||
-        add_statistics<torch::nn::BatchNorm3dImpl>(*part, all);
+    visit_batch_norm(*part, [&](auto& norm) {
+      if (norm.running_mean.defined()) all.push_back({norm.running_mean, norm.running_var, &norm.options, norm.options.momentum()});
+    });
   return all;
 }
 

@@ -14,10 +14,10 @@
 #include <vector>
 
 #include "levin/comm/host_values.h"
-#include "levin/core/error.h"
 #include "levin/core/number_text.h"
 #include "levin/trainer/trainer.h"
 #include "nvml.h"
+#include "require_logger.h"
 
 namespace levin {
 namespace {
@@ -75,10 +75,7 @@ DeviceStatsMonitor::DeviceStatsMonitor(const DeviceStatsMonitorConfig& config) :
 DeviceStatsMonitor::~DeviceStatsMonitor() = default;
 
 void DeviceStatsMonitor::on_train_start() {
-  const auto& options = trainer().config();
-  if (!options.logger.enabled() && options.fast_dev_run.batches == 0)
-    throw ConfigError("a device stats monitor in a run that logs nothing",
-                      fmt::format("leave it out, or {}", options.barebones ? "barebones" : "set trainer.logger to true"), "callbacks");
+  detail::require_logger(trainer(), "a device stats monitor");
   const auto device = trainer().session().device();
   if (device.is_cuda()) gpu_ = detail::NvmlDevice::open(device.index(), std::getenv("CUDA_VISIBLE_DEVICES"));
   before_ = HostCounters::now();

@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "levin/comm/host_values.h"
-#include "levin/core/error.h"
 #include "levin/trainer/trainer.h"
+#include "require_logger.h"
 
 namespace levin {
 namespace {
@@ -25,12 +25,7 @@ std::string float_text(double value) {
 
 GradientNormMonitor::GradientNormMonitor(const GradientNormMonitorConfig& config) : config_(config) { check_config(config_); }
 
-void GradientNormMonitor::on_train_start() {
-  const auto& options = trainer().config();
-  if (!options.logger.enabled() && options.fast_dev_run.batches == 0)
-    throw ConfigError("a gradient norm monitor in a run that logs nothing",
-                      fmt::format("leave it out, or {}", options.barebones ? "barebones" : "set trainer.logger to true"), "callbacks");
-}
+void GradientNormMonitor::on_train_start() { detail::require_logger(trainer(), "a gradient norm monitor"); }
 
 // A shard may have replicas: a parameter's sum of powers over all ranks is divided by how many times its elements are held.
 void GradientNormMonitor::on_before_optimizer_step(std::string_view optimizer) {

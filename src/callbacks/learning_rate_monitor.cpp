@@ -4,8 +4,8 @@
 
 #include <map>
 
-#include "levin/core/error.h"
 #include "levin/trainer/trainer.h"
+#include "require_logger.h"
 
 namespace levin {
 
@@ -23,10 +23,7 @@ std::vector<std::string> LearningRateMonitor::names(const std::vector<OptimizerV
 
 void LearningRateMonitor::on_train_start() {
   last_step_ = -1;
-  const auto& options = trainer().config();
-  if (!options.logger.enabled() && options.fast_dev_run.batches == 0)
-    throw ConfigError("a learning rate monitor in a run that logs nothing",
-                      fmt::format("leave it out, or {}", options.barebones ? "barebones" : "set trainer.logger to true"), "callbacks");
+  detail::require_logger(trainer(), "a learning rate monitor");
   if (!config_.log_momentum || trainer().session().rank() != 0) return;
   for (const auto& optimizer : trainer().session().optimizer_values())
     if (!optimizer.groups.empty() && !optimizer.groups.front().momentum)

@@ -12,8 +12,8 @@ class NvmlDevice {
     std::optional<double> utilization_percent, memory_bytes, temperature_celsius, power_watts;
   };
 
-  /// The GPU that CUDA numbers `index` in this process, given CUDA_VISIBLE_DEVICES (null: not set). Null if there is no NVML, or it does
-  /// not know the device.
+  /// The GPU that CUDA numbers `index` in this process, given CUDA_VISIBLE_DEVICES (null: not set). Null without
+  /// NVML, or for a device unknown to it.
   static std::unique_ptr<NvmlDevice> open(int index, const char* visible_devices);
   ~NvmlDevice();
   NvmlDevice(const NvmlDevice&) = delete;

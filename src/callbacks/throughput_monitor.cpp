@@ -8,9 +8,9 @@
 #include <limits>
 
 #include "levin/comm/host_values.h"
-#include "levin/core/error.h"
 #include "levin/trainer/module.h"
 #include "levin/trainer/trainer.h"
+#include "require_logger.h"
 
 namespace levin {
 namespace {
@@ -35,10 +35,7 @@ double measure_flops(const at::TensorOptions& options) {
 ThroughputMonitor::ThroughputMonitor(ThroughputMonitorConfig config) : config_(config) { check_config(config_); }
 
 void ThroughputMonitor::on_train_start() {
-  const auto& options = trainer().config();
-  if (!options.logger.enabled() && options.fast_dev_run.batches == 0)
-    throw ConfigError("a throughput monitor in a run that logs nothing",
-                      fmt::format("leave it out, or {}", options.barebones ? "barebones" : "set trainer.logger to true"), "callbacks");
+  detail::require_logger(trainer(), "a throughput monitor");
   totals_ = {};
   window_.assign(1, {});
   logged_step_ = -1;

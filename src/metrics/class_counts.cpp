@@ -4,7 +4,6 @@
 #include <ATen/ops/eq.h>
 #include <ATen/ops/ge.h>
 #include <ATen/ops/lt.h>
-#include <ATen/ops/ne.h>
 #include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/sum.h>
 #include <ATen/ops/tensor.h>
@@ -85,39 +84,31 @@ void ClassCounts::update_classes(const Tensor& scores, const Tensor& labels) {
   const auto classes = by_score ? std::optional(scores.size(1)) : config_.num_classes;
   if (classes) valid = valid.logical_and(labels.lt(*classes));
   if (classes && !by_score) valid = valid.logical_and(chosen.ge(0)).logical_and(chosen.lt(*classes));
-  Tensor invalid = valid.logical_not();
-  if (config_.ignore_index) {
-    const auto counts = labels.ne(*config_.ignore_index);
-    valid = valid.logical_and(counts), invalid = invalid.logical_and(counts);
-  }
+  const auto [counted, invalid] = detail::use_of_labels(labels, valid, config_.ignore_index);
   invalid_.value.add_(invalid.sum());
-  const auto hits = found.logical_and(valid);
+  const auto hits = found.logical_and(counted);
   if (classes_ == 1) {
-    const auto count = valid.sum();
+    const auto count = counted.sum();
     hits_.value.add_(hits.sum()), predicted_.value.add_(count), actual_.value.add_(count), samples_.value.add_(count);
     return;
   }
-  const auto counted = valid.to(at::kLong), actual = labels.clamp(0, classes_ - 1);
-  predicted_.value.scatter_add_(0, chosen.clamp(0, classes_ - 1), counted);
+  const auto ones = counted.to(at::kLong), actual = labels.clamp(0, classes_ - 1);
+  predicted_.value.scatter_add_(0, chosen.clamp(0, classes_ - 1), ones);
   actual_.value.scatter_add_(0, actual, counted);
   hits_.value.scatter_add_(0, actual, hits.to(at::kLong));
-  samples_.value.add_(counted.sum());
+  samples_.value.add_(ones.sum());
 }
 
 void ClassCounts::update_labels(const Tensor& scores, const Tensor& labels) {
   const auto is_one = labels.eq(1), chosen = detail::predicted_labels(scores, config_.threshold, config_.logits);
   Tensor valid = is_one.logical_or(labels.eq(0));
   if (!scores.is_floating_point() && scores.scalar_type() != at::kBool) valid = valid.logical_and(chosen.logical_or(scores.eq(0)));
-  Tensor invalid = valid.logical_not();
-  if (config_.ignore_index) {
-    const auto counts = labels.ne(*config_.ignore_index);
-    valid = valid.logical_and(counts), invalid = invalid.logical_and(counts);
-  }
+  const auto [counted, invalid] = detail::use_of_labels(labels, valid, config_.ignore_index);
   invalid_.value.add_(invalid.sum());
-  hits_.value.add_(is_one.logical_and(chosen).logical_and(valid).sum(0));
-  predicted_.value.add_(chosen.logical_and(valid).sum(0));
-  actual_.value.add_(is_one.logical_and(valid).sum(0));
-  samples_.value.add_(valid.sum(0));
+  hits_.value.add_(is_one.logical_and(chosen).logical_and(counted).sum(0));
+  predicted_.value.add_(chosen.logical_and(counted).sum(0));
+  actual_.value.add_(is_one.logical_and(counted).sum(0));
+  samples_.value.add_(counted.sum(0));
 }
 
 std::vector<ClassCounts::Counts> ClassCounts::counts() const {

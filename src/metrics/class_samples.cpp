@@ -2,6 +2,7 @@
 
 #include <ATen/ops/eq.h>
 #include <ATen/ops/gt.h>
+#include <ATen/ops/ne.h>
 #include <c10/util/StringUtil.h>
 
 #include <cmath>
@@ -79,6 +80,13 @@ double score_at(double probability, bool logits) { return logits ? std::log(prob
 
 Tensor predicted_labels(const Tensor& scores, double threshold, bool logits) {
   return scores.is_floating_point() ? scores.gt(score_at(threshold, logits)) : scores.eq(1);
+}
+
+LabelUse use_of_labels(const Tensor& labels, const Tensor& valid, std::optional<int64_t> ignore_index) {
+  const Tensor invalid = valid.logical_not();
+  if (!ignore_index) return {valid, invalid};
+  const auto counts = labels.ne(*ignore_index);
+  return {valid.logical_and(counts), invalid.logical_and(counts)};
 }
 
 void check_labels(const std::string& metric, const Tensor& invalid) {

@@ -24,6 +24,13 @@ Tensor predicted_labels(const Tensor& scores, double threshold, bool logits);
 /// The score that has this probability: logit(probability) for logits.
 double score_at(double probability, bool logits);
 
+/// Which samples count, and which are errors, bool: those of the label `ignore_index` are neither.
+struct LabelUse {
+  Tensor counted, invalid;
+};
+/// `valid`: the labels that the configuration allows.
+LabelUse use_of_labels(const Tensor& labels, const Tensor& valid, std::optional<int64_t> ignore_index);
+
 /// DataError if labels were invalid; `invalid` is their number.
 void check_labels(const std::string& metric, const Tensor& invalid);
 

@@ -5,7 +5,6 @@
 #include <ATen/ops/ge.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/lt.h>
-#include <ATen/ops/ne.h>
 #include <ATen/ops/neg.h>
 #include <ATen/ops/zeros.h>
 
@@ -32,11 +31,7 @@ void Perplexity::update(const Tensor& scores, const Tensor& labels) {
   const auto vocabulary = scores.size(-1);
   const auto dtype = scores.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   const auto tokens = labels.reshape({-1}).to(at::kLong);
-  auto valid = tokens.ge(0).logical_and(tokens.lt(vocabulary)), invalid = valid.logical_not();
-  if (config_.ignore_index) {
-    const auto counts = tokens.ne(*config_.ignore_index);
-    valid = valid.logical_and(counts), invalid = invalid.logical_and(counts);
-  }
+  const auto [valid, invalid] = detail::use_of_labels(tokens, tokens.ge(0).logical_and(tokens.lt(vocabulary)), config_.ignore_index);
   const auto logs = scores.detach().reshape({-1, vocabulary}).to(dtype).log_softmax(1);
   const auto of_labels = logs.gather(1, tokens.clamp(0, vocabulary - 1).unsqueeze(1)).squeeze(1).neg();
   ExactSum(sum_).add(of_labels.to(at::kDouble).masked_fill(valid.logical_not(), 0));  // a term of 0 adds nothing

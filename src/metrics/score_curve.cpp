@@ -5,7 +5,6 @@
 #include <ATen/ops/eq.h>
 #include <ATen/ops/linspace.h>
 #include <ATen/ops/logit.h>
-#include <ATen/ops/ne.h>
 #include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/sum.h>
@@ -92,11 +91,7 @@ void ScoreCurve::update_histogram(const Tensor& scores, const Tensor& labels) {
   const bool classes = config_.task == Task::multiclass;
   const auto rows = classes ? labels.unsqueeze(1) : labels;
   const auto positive = classes ? rows.eq(column) : rows.eq(1);
-  auto valid = rows.ge(0).logical_and(rows.lt(classes ? labels_ : 2)), invalid = valid.logical_not();
-  if (config_.ignore_index) {
-    const auto counts = rows.ne(*config_.ignore_index);
-    valid = valid.logical_and(counts), invalid = invalid.logical_and(counts);
-  }
+  const auto [valid, invalid] = detail::use_of_labels(rows, rows.ge(0).logical_and(rows.lt(classes ? labels_ : 2)), config_.ignore_index);
   const auto cell = column.mul(2).add(positive.to(at::kLong)).mul(bins).add(reached);
   const auto counted = valid.logical_and(is_nan.logical_not());
   histogram_->value.view({-1}).scatter_add_(0, cell.flatten(), counted.to(at::kLong).flatten());

@@ -211,20 +211,6 @@ void FitLoop::watch_the_time() {
   if (const Seconds* time = config_.val_check_interval.time(); time && passed(validated_, *time)) session_.request_validation();
 }
 
-void FitLoop::load_validation() {
-  if (validation_ || config_.limit_val_batches.number() == 0) return;
-  validation_.emplace(run_, Stage::fit);
-  if (!validation_->has_batches()) validation_.reset();
-}
-
-void FitLoop::sanity_check() {
-  if (config_.num_sanity_val_steps == 0 || config_.limit_val_batches.number() == 0) return;
-  hooks_.call("on_sanity_check_start", &Hooks::on_sanity_check_start);
-  load_validation();
-  if (validation_) validation_->sanity_check(*config_.num_sanity_val_steps);
-  hooks_.call("on_sanity_check_end", &Hooks::on_sanity_check_end);
-}
-
 void FitLoop::run_epoch() {
   const LogTarget target(run_, logs_);
   const bool resumed = std::exchange(in_epoch_, true);
@@ -332,72 +318,6 @@ void FitLoop::step_schedulers(Interval interval) {
 }
 
 bool FitLoop::last_batch() const noexcept { return batch_idx_ + 1 == batches_ || loader_->at_end(); }
-
-void FitLoop::log_if_due() {
-  log_started();
-  if (session_.progress().step % *config_.log_every_n_steps != 0) return;
-  // Where a step's values decide about the next one, or may be saved after an exception, they are read at once.
-  const bool later = !session_.device().is_cpu() && !session_.monitors_steps() && !checkpoints_.saves_on_exception();
-  if (const int64_t step = session_.progress().step; later)
-    started_log_ = StartedLog{step, logs_.start_step_values()};
-  else
-    log_step(step, logs_.step_values(session_.mesh().data_communicator()));
-}
-
-void FitLoop::log_started() {
-  if (!started_log_) return;
-  const auto [step, started] = *std::exchange(started_log_, std::nullopt);
-  log_step(step, LogCollection::finish_step_values(*started, session_.mesh().data_communicator()));
-  session_.note_values(run_.logging().take_new_metrics());
-}
-
-// With the scale that the step left.
-void FitLoop::log_step(int64_t step, NamedValues values) {
-  auto& scaling = session_.scaling();
-  scaling.settle(step);
-  if (const auto* scaler = scaling.known_loss_scaler(); scaler && !config_.barebones)
-    values.insert(values.end(), {{"loss_scale", scaler->scale()}, {"skipped_steps", static_cast<double>(scaling.known_skipped_steps())}});
-  run_.logging().log_metrics(values, std::max<int64_t>(0, step - 1));
-}
-
-// Waits for the device, so that a state holds all results of its steps. Collective.
-void FitLoop::settle() {
-  log_started();
-  session_.scaling().settle();
-  count_skipped();
-}
-
-void FitLoop::count_skipped() {
-  const int64_t skipped = session_.scaling().known_skipped_steps();
-  run_.report().skipped_steps += skipped - std::exchange(counted_skips_, skipped);
-}
-
-bool FitLoop::validation_is_due() const noexcept {
-  const auto& every = config_.check_val_every_n_epoch;
-  if (!validation_ || (every && (session_.progress().epoch + 1) % *every != 0)) return false;
-  if (session_.should_stop() && may_stop() && !session_.must_exit()) return true;  // as Lightning: what is kept has been validated
-  if (config_.val_check_interval.time()) return session_.validation_wanted();
-  if (val_every_ == 0) return last_batch();
-  return (every ? batch_idx_ + 1 : all_batches_) % val_every_ == 0;
-}
-
-void FitLoop::validate_if_due() {
-  if (validation_is_due()) validate();
-}
-
-void FitLoop::validate() {
-  settle();
-  stop_clock();
-  session_.forget_validation();
-  module_.on_validation_model_zero_grad();
-  const bool complete = step_->micro_batch() == 0;
-  if (complete && !complete_.empty()) complete_.set("validation_interrupted", true);  // the next attempt begins it again
-  validation_->run(/*may_be_interrupted=*/complete);                                  // else its step could not be saved
-  validation_interrupted_ = validation_->interrupted();
-  if (!validation_interrupted_) validated_once_ = true;
-  run_.begin_pass(batches_, batch_idx_ + 1);
-  clock_ = validated_ = std::chrono::steady_clock::now();
-}
 
 void FitLoop::stop_clock() {
   run_.report().train_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - clock_).count();

@@ -34,7 +34,7 @@ LEVIN_CHOICE(SpikeDetectionConfig, "spike_detection")
 /// Watches the loss of each step, the weighted mean over all ranks and micro-batches, for a spike: it is worse than the step before and
 /// differs from the running mean by atol and rtol. Then parameters and optimizers go back to the newest checkpoint that was made two steps
 /// before it or earlier, since the step before may have caused it, and the training continues with the data that follow: the batches in
-/// between are not repeated, and the number of steps goes on. An Error on all ranks without such a checkpoint, after max_rollbacks, or
+/// between are not repeated, and steps are counted on. An Error on all ranks without such a checkpoint, after max_rollbacks, or
 /// without rollback. Each step costs an all-reduce of two numbers, and waits for the device. For a module that returns a loss.
 class SpikeDetection : public Callback {
  public:

@@ -40,7 +40,7 @@ LEVIN_CONFIG(ImageAugmentationConfig,
 ///
 /// Each sample draws from its own seed. Flips and crops take any dtype; colors and noise float32, colors with values from 0 to 1. Gray is
 /// 0.299 red + 0.587 green + 0.114 blue; of other numbers of channels, their mean. Other tensors of the batch are handed on. UsageError,
-/// with the shape, for a field that is no batch of images or smaller than the crop.
+/// with the shape, for a field that is not a batch of images or is smaller than the crop.
 class ImageAugmentation {
  public:
   explicit ImageAugmentation(ImageAugmentationConfig config);

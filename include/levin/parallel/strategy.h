@@ -120,8 +120,7 @@ class Strategy {
   /// What fn throws is handled as by write_parameters. Collective.
   void read_parameters(const std::function<void(const std::string&, const Tensor&)>& fn);
   /// This rank's shards of the parameters, which it updates; those of all ranks (of hsdp: of a group's) cover every parameter, those of a
-  /// private copy each. Valid until the next setup; write through write_parameters or
-  /// assign_parameter_slices alone. Local.
+  /// private copy each. Valid until the next setup; write through write_parameters or assign_parameter_slices alone. Local.
   std::vector<ParameterSlice> parameter_slices() const;
   /// Between steps: `values` become this rank's shards of the trained parameters, in the order of parameter_slices and of the same sizes;
   /// those of parameters that no optimizer trains are ignored. All ranks read the new parameters after it. Collective.
