@@ -24,7 +24,8 @@ struct detail::HyperParameters {
 
 namespace {
 
-const std::string images = "images";    // the plugin
+const std::string images = "images", histograms = "histograms", texts = "text";  // plugins
+const std::string scalars = "scalars";
 const std::string epoch_tag = "epoch";  // the trainer's, so a metric of this name needs another tag
 
 tensorboard::Event new_event(int64_t step = 0) {
@@ -108,9 +109,15 @@ void TensorBoardLogger::begin_training(int64_t step) {
 void TensorBoardLogger::log_metrics(const NamedValues& values, int64_t epoch, int64_t step) {
   auto event = new_event(step);
   auto& summary = *event.mutable_summary();
-  for (const auto& [name, value] : values) add_scalar(summary, prefix_ + (name == epoch_tag ? "metrics/" + name : name), value);
+  for (const auto& [name, value] : values) add_scalar(summary, tag_of(name == epoch_tag ? "metrics/" + name : name, scalars), value);
   add_scalar(summary, prefix_ + epoch_tag, static_cast<double>(epoch));
   write(event.SerializeAsString());
+}
+
+std::string TensorBoardLogger::tag_of(const std::string& name, const std::string& kind) {
+  auto tag = prefix_ + name;
+  const std::lock_guard lock(mutex_);
+  return kinds_.emplace(tag, kind).first->second == kind ? tag : tag + "/" + kind;
 }
 
 void TensorBoardLogger::write(const std::string& event) {
@@ -123,7 +130,7 @@ void TensorBoardLogger::write(const std::string& event) {
 void TensorBoardLogger::log_hyperparams(const std::string& yaml) {
   const std::lock_guard lock(mutex_);
   for (auto& option : detail::flat_options(yaml)) hyper_parameters_->options.push_back(std::move(option));
-  write_text("config", "```yaml\n" + yaml + (yaml.ends_with('\n') ? "" : "\n") + "```", 0);  // TensorBoard reads Markdown
+  write_text(prefix_ + "config", "```yaml\n" + yaml + (yaml.ends_with('\n') ? "" : "\n") + "```", 0);  // TensorBoard reads Markdown
 }
 
 // Without an "experiment", of which TensorBoard reads one in a directory of many runs: it gathers the names from all runs itself, and takes
@@ -148,22 +155,23 @@ void TensorBoardLogger::write_hyper_parameters() {
 
 void TensorBoardLogger::write_text(const std::string& tag, const std::string& text, int64_t step) {
   auto event = new_event(step);
-  auto& tensor = add_tensor(event, prefix_ + tag, "text", {1});
+  auto& tensor = add_tensor(event, tag, texts, {1});
   tensor.set_dtype(tensorboard::DT_STRING);
   tensor.add_string_val(text);
   file_->write(event.SerializeAsString());
 }
 
 void TensorBoardLogger::add_text(const std::string& tag, const std::string& text, int64_t step) {
+  const auto shown = tag_of(tag, texts);
   const std::lock_guard lock(mutex_);
   used_ = true;
-  write_text(tag, text, step);
+  write_text(shown, text, step);
 }
 
 void TensorBoardLogger::add_histogram(const std::string& tag, const Tensor& values, int64_t step) {
   const auto buckets = detail::histogram_of(values);
   auto event = new_event(step);
-  auto& tensor = add_tensor(event, prefix_ + tag, "histograms", {static_cast<int64_t>(buckets.size()), 3});
+  auto& tensor = add_tensor(event, tag_of(tag, histograms), histograms, {static_cast<int64_t>(buckets.size()), 3});
   tensor.set_dtype(tensorboard::DT_DOUBLE);
   for (const auto& [left, right, count] : buckets)
     for (const double number : {left, right, count}) tensor.add_double_val(number);
@@ -175,7 +183,7 @@ void TensorBoardLogger::add_image(const std::string& tag, const Tensor& image, i
   const auto pixels = pixels_of(image);
   const auto height = pixels.size(0), width = pixels.size(1);
   auto event = new_event(step);
-  auto& tensor = add_tensor(event, prefix_ + tag, images, {3});
+  auto& tensor = add_tensor(event, tag_of(tag, images), images, {3});
   tensor.set_dtype(tensorboard::DT_STRING);
   tensor.add_string_val(std::to_string(width));
   tensor.add_string_val(std::to_string(height));

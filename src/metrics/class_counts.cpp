@@ -94,7 +94,7 @@ void ClassCounts::update_classes(const Tensor& scores, const Tensor& labels) {
   }
   const auto ones = counted.to(at::kLong), actual = labels.clamp(0, classes_ - 1);
   predicted_.value.scatter_add_(0, chosen.clamp(0, classes_ - 1), ones);
-  actual_.value.scatter_add_(0, actual, counted);
+  actual_.value.scatter_add_(0, actual, ones);
   hits_.value.scatter_add_(0, actual, hits.to(at::kLong));
   samples_.value.add_(ones.sum());
 }

@@ -2,6 +2,7 @@
 #include <atomic>
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -34,7 +35,8 @@ LEVIN_CHOICE(TensorBoardLoggerConfig, "tensorboard")
 /// event, by which TensorBoard drops points of later steps in earlier files. A file without values is removed at the end. IoError when the
 /// file cannot be written.
 ///
-/// Hooks of a module or callback reach it by find_logger<TensorBoardLogger>(trainer()), on rank 0.
+/// Hooks of a module or callback reach it by find_logger<TensorBoardLogger>(trainer()), on rank 0. TensorBoard shows one kind of values for
+/// each tag: a second kind of a tag gets a tag with its kind (scalars, text, histograms, images), "weight/images".
 class TensorBoardLogger : public Logger, public RunAwareLogger {
  public:
   using Config = TensorBoardLoggerConfig;
@@ -67,6 +69,8 @@ class TensorBoardLogger : public Logger, public RunAwareLogger {
 
  private:
   void write(const std::string& event);
+  /// The tag, with the prefix, under which values of this kind are shown.
+  std::string tag_of(const std::string& name, const std::string& kind);
   void write_hyper_parameters();
   void write_text(const std::string& tag, const std::string& text, int64_t step);
 
@@ -74,6 +78,7 @@ class TensorBoardLogger : public Logger, public RunAwareLogger {
   std::mutex mutex_;  // of the members below
   std::unique_ptr<detail::EventFile> file_;
   std::unique_ptr<detail::HyperParameters> hyper_parameters_;
+  std::map<std::string, std::string> kinds_;  // by tag
   bool used_ = false;
   std::atomic<RunEnd> end_ = RunEnd::finished;
 };
