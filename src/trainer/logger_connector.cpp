@@ -17,7 +17,7 @@ LoggerConnector::LoggerConnector(const TrainerConfig& config, Session& session, 
 LoggerConnector::~LoggerConnector() { pass_end(); }
 
 const std::vector<std::shared_ptr<QueuedLogger>>& LoggerConnector::loggers() {
-  while (queues_.size() < loggers_.size()) {
+  while (config_.logger.enabled() && queues_.size() < loggers_.size()) {
     const auto& logger = loggers_[queues_.size()];
     if (auto* aware = dynamic_cast<RunAwareLogger*>(logger.get())) aware->set_log(session_.runtime().log());
     queues_.push_back(std::make_shared<QueuedLogger>(logger, session_.runtime().log()));
@@ -39,7 +39,7 @@ void LoggerConnector::finalize() {
   for (const auto& logger : loggers()) logger->finalize();
 }
 
-bool LoggerConnector::writes() const noexcept { return session_.rank() == 0 && config_.logger.enabled(); }
+bool LoggerConnector::writes() const noexcept { return session_.rank() == 0; }
 
 void LoggerConnector::log_hyperparams(const std::string& yaml) {
   if (!writes()) return;

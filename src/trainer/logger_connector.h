@@ -29,7 +29,7 @@ class LoggerConnector {
   void log_hyperparams(const std::string& yaml);
   /// The newest value of each name that was logged since the last call.
   NamedValues take_new_metrics() { return std::exchange(new_metrics_, {}); }
-  /// The queues of the loggers: their calls return at once, or wait for all calls before them.
+  /// The queues of the loggers, none where the config turns loggers off: their calls return at once, or wait for all calls before them.
   const std::vector<std::shared_ptr<QueuedLogger>>& loggers();
   /// Returns when the loggers have all that was passed to them.
   void drain();
