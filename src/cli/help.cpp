@@ -190,7 +190,7 @@ std::string ProgramOptions::help(std::string_view name) const {
     }
   if (found) return out.str();
   const auto nearest = nearest_name(name, known);
-  throw ConfigError(fmt::format("command line: --help {}: there is no such option or component", quote(name)),
+  throw ConfigError(fmt::format("command line: --help {}: unknown option or component", quote(name)),
                     nearest.empty() ? "--help lists all" : fmt::format("did you mean --help {}?", nearest));
 }
 
