@@ -21,8 +21,8 @@ using Words = std::vector<std::string>;
 
 Words program_line(const Sweep& sweep, const Configuration& configuration) {
   Words words = sweep.config.program;
-  words.insert(words.end(),
-               {"--run_dir", (sweep.config.sweep_dir / configuration.name).string(), "--job.requeue", "exit_code"});  // the sweep's script does
+  words.insert(words.end(), {"--run_dir", (sweep.config.sweep_dir / configuration.name).string(), "--job.requeue",
+                             "exit_code"});  // the sweep's script does
   for (const auto& [name, value] : configuration.options) words.push_back(fmt::format("--{}={}", name, value));
   return words;
 }
@@ -86,9 +86,9 @@ void Driver::check_options() const {
     if (answer.good()) continue;
     if (!answer.started || !answer.in_time)
       throw ConfigError(fmt::format("{} --print_config: {}", words.front(), answer.failure()), "look at program", "sweep");
-    throw ConfigError(fmt::format("the program refuses configuration {}:{} ({})", configuration.name, description(configuration),
-                                  answer.failure()),
-                      "mend the sweep file", "sweep");
+    throw ConfigError(
+        fmt::format("the program refuses configuration {}:{} ({})", configuration.name, description(configuration), answer.failure()),
+        "mend the sweep file", "sweep");
   }
 }
 

@@ -39,8 +39,8 @@ class Driver {
   const Sweep& sweep_;
   const Launcher& launcher_;
   Record& record_;
-  std::deque<size_t> waiting_;        // configurations
-  std::vector<size_t> free_;          // groups
+  std::deque<size_t> waiting_;  // configurations
+  std::vector<size_t> free_;    // groups
   std::map<pid_t, Training> running_;
   bool stopping_ = false;
   int signal_ = 0;

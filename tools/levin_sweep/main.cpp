@@ -48,7 +48,8 @@ Request parse(const Words& words) {
   }
   Request request;
   std::ostringstream help;
-  help << "levin-sweep [OPTION …] SWEEP.yaml: trains configurations of a program (a grid, random samples or a list) side by side on groups of\n"
+  help << "levin-sweep [OPTION …] SWEEP.yaml: trains configurations of a program (a grid, random samples or a list) side by side on groups "
+          "of\n"
           "ranks of one allocation, and prints a table. The same line continues after a restart.\n"
        << known << "keys of SWEEP.yaml, beside parameters {OPTION: [VALUE, …] or {min, max, log, integer}} and configurations:\n";
   for (const auto& field : levin::config_type<levin::sweep::SweepConfig>().as_struct()->fields())

@@ -66,8 +66,8 @@ std::vector<Result> read_results(const Sweep& sweep) {
       results[i] = read[i];
       continue;
     }
-    throw ConfigError(fmt::format("{} has {} configurations, and number {} is \"{}\"; the sweep file has {}{}", file.string(), known.size(), i,
-                                  text_of(known[i]), sweep.configurations.size(),
+    throw ConfigError(fmt::format("{} has {} configurations, and number {} is \"{}\"; the sweep file has {}{}", file.string(), known.size(),
+                                  i, text_of(known[i]), sweep.configurations.size(),
                                   i < results.size() ? fmt::format(", and \"{}\" there", text_of(sweep.configurations[i])) : ""),
                       "add configurations at the end alone, or give another sweep_dir", "sweep");
   }

@@ -10,13 +10,13 @@ namespace levin::sweep {
 
 /// What is known of a configuration.
 struct Result {
-  std::optional<int> exit_code = {};   ///< of its last start; nothing: not started, running, or lost with the sweep
-  std::vector<std::string> command;    ///< the program's command line of that start
+  std::optional<int> exit_code = {};  ///< of its last start; nothing: not started, running, or lost with the sweep
+  std::vector<std::string> command;   ///< the program's command line of that start
   bool finished(const std::vector<std::string>& program) const { return exit_code == 0 && command == program; }
 };
 
-/// sweep.json in the directory of a sweep: the configurations, of which those that were started never change, and their results. Open once at a time: UsageError
-/// where another levin-sweep, or a training that one started, uses the directory.
+/// sweep.json in the directory of a sweep: the configurations, of which those that were started never change, and their results. Open once
+/// at a time: UsageError where another levin-sweep, or a training that one started, uses the directory.
 class Record {
  public:
   /// ConfigError if a configuration that was started is another one in the sweep file.

@@ -51,7 +51,8 @@ void check_name(const std::string& name, const ConfigSource& source, const std::
 Range read_range(const ConfigValue& value, const std::string& path) {
   Range range;
   for (const char* bound : {"min", "max"})
-    if (!value.find(bound)) fail(value.source, path, fmt::format("a range without {}", bound), "give {min: A, max: B}, or a list of values");
+    if (!value.find(bound))
+      fail(value.source, path, fmt::format("a range without {}", bound), "give {min: A, max: B}, or a list of values");
   read_config(range, value);
   if (!std::isfinite(range.min) || !std::isfinite(range.max) || !(range.min < range.max))
     fail(value.source, path, fmt::format("min is {}, max is {}", range.min, range.max), "give finite numbers, the smaller one as min");
@@ -159,21 +160,26 @@ Sweep read_sweep(const std::filesystem::path& file) {
   Sweep sweep;
   auto& config = sweep.config;
   read_config(config, without_space(root));
-  if (config.program.empty()) throw ConfigError(fmt::format("{} has no program", file.string()), "give program: [PROGRAM, fit, ...]", "sweep");
+  if (config.program.empty())
+    throw ConfigError(fmt::format("{} has no program", file.string()), "give program: [PROGRAM, fit, ...]", "sweep");
   if (config.sweep_dir.empty()) throw ConfigError(fmt::format("{} has no sweep_dir", file.string()), "give a directory", "sweep");
   if (config.samples > static_cast<int64_t>(most_configurations))
     throw ConfigError(fmt::format("{}: samples is {}, the most is {}", file.string(), config.samples, most_configurations), "give fewer",
                       "sweep");
   const bool is_list = config.method == Method::list;
   if (root.find(is_list ? "parameters" : "configurations"))
-    throw ConfigError(fmt::format("{}: method {} takes {}", file.string(), is_list ? "list" : config.method == Method::grid ? "grid" : "random",
+    throw ConfigError(fmt::format("{}: method {} takes {}", file.string(),
+                                  is_list                         ? "list"
+                                  : config.method == Method::grid ? "grid"
+                                                                  : "random",
                                   is_list ? "configurations, not parameters" : "parameters, not configurations"),
                       "give the other, or another method", "sweep");
   if (is_list) {
     sweep.configurations = read_list(root.find("configurations"), file.string());
   } else {
     const auto parameters = read_parameters(root.find("parameters"), file.string());
-    sweep.configurations = config.method == Method::grid ? make_grid(parameters, *root.find("parameters")) : make_samples(config, parameters);
+    sweep.configurations =
+        config.method == Method::grid ? make_grid(parameters, *root.find("parameters")) : make_samples(config, parameters);
   }
   for (size_t i = 0; i < sweep.configurations.size(); i++) sweep.configurations[i].name = fmt::format("{:03}", i);
   return sweep;
