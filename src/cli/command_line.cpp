@@ -31,13 +31,13 @@ const ConfigOption* find_map(const std::vector<ConfigOption>& options, const std
 po::options_description declare(const std::vector<ConfigOption>& options) {
   po::options_description declared;
   const auto text = [] { return po::value<std::string>(); };
-  declared.add_options()("help", text(), "")("version", po::bool_switch(), "")("print_config", po::bool_switch(), "")("config", text(), "")(
+  declared.add_options()("version", po::bool_switch(), "")("print_config", po::bool_switch(), "")("config", text(), "")(
       "subcommand", po::value<std::vector<std::string>>(), "");
   std::set<std::string> any_below;  // Boost refuses a name that matches two patterns
   const auto is_below = [&](const std::string& path) {
     return std::any_of(any_below.begin(), any_below.end(), [&](const auto& map) { return path.starts_with(map); });
   };
-  std::set<std::string> names{"help", "version", "print_config", "config", "subcommand"};
+  std::set<std::string> names{"version", "print_config", "config", "subcommand"};
   for (const auto& option : options) {
     // Alternatives of a choice may share a field name: they share one option.
     if (names.insert(option.path).second) declared.add_options()(option.path.c_str(), text(), "");
@@ -52,20 +52,17 @@ po::options_description declare(const std::vector<ConfigOption>& options) {
 }
 
 // Boost supports optional values only as --flag=true; --flag true is handled here.
-std::vector<po::option> with_optional_value(std::vector<std::string>& words, const std::vector<ConfigOption>& options,
-                                            const std::vector<std::string>& groups) {
+std::vector<po::option> with_optional_value(std::vector<std::string>& words, const std::vector<ConfigOption>& options) {
   const std::string name = words.front().starts_with("--") ? words.front().substr(2) : "";
   const auto* option = find_option(options, name);
-  const bool flag = option && option->type->is_bool();
-  if (!flag && name != "help") return {};
-  const auto takes = [&](const std::string& word) {
-    if (!flag) return std::find(groups.begin(), groups.end(), word) != groups.end();
+  if (!option || !option->type->is_bool()) return {};
+  const auto is_value = [](const std::string& word) {
     return word == "true" || word == "false" || word == "True" || word == "False" || word == "null";
   };
-  const size_t used = words.size() > 1 && takes(words[1]) ? 2 : 1;
+  const size_t used = words.size() > 1 && is_value(words[1]) ? 2 : 1;
   po::option parsed;
   parsed.string_key = name;
-  parsed.value = {used == 2 ? words[1] : flag ? "true" : ""};
+  parsed.value = {used == 2 ? words[1] : "true"};
   parsed.original_tokens.assign(words.begin(), words.begin() + static_cast<std::ptrdiff_t>(used));
   words.erase(words.begin(), words.begin() + static_cast<std::ptrdiff_t>(used));
   return {parsed};
@@ -89,26 +86,22 @@ std::vector<po::option> with_optional_value(std::vector<std::string>& words, con
 
 }  // namespace
 
-CommandLine parse_command_line(const std::vector<std::string>& arguments, const std::vector<ConfigOption>& options,
-                               const std::vector<std::string>& groups) {
-  std::vector<std::string> words;
-  for (const auto& word : arguments) {
+CommandLine parse_command_line(const std::vector<std::string>& arguments, const std::vector<ConfigOption>& options) {
+  for (const auto& word : arguments)
     if (first_bad_byte(word) != std::string::npos)
       throw ConfigError(fmt::format("command line: {} is not valid UTF-8", quote(std::string_view(word).substr(0, first_bad_byte(word)))));
-    words.push_back(word == "-h" ? "--help" : word);
-  }
   const auto declared = declare(options);
   po::positional_options_description positions;
   positions.add("subcommand", -1);
   CommandLine line;
   std::map<std::string, std::string> seen;
   try {
-    const auto parsed = po::command_line_parser(words)
+    const auto parsed = po::command_line_parser(arguments)
                             .options(declared)
                             .positional(positions)
                             .style(po::command_line_style::allow_long | po::command_line_style::long_allow_next |
                                    po::command_line_style::long_allow_adjacent)
-                            .extra_style_parser([&](std::vector<std::string>& rest) { return with_optional_value(rest, options, groups); })
+                            .extra_style_parser([&](std::vector<std::string>& rest) { return with_optional_value(rest, options); })
                             .run();
     for (const auto& option : parsed.options) {
       const std::string value = option.value.empty() ? "" : option.value.front();
@@ -117,8 +110,6 @@ CommandLine parse_command_line(const std::vector<std::string>& arguments, const 
       if (value.starts_with("--") && option.original_tokens.size() == 2) fail_missing(path, options);
       if (path == "subcommand" && option.position_key >= 0)
         line.subcommands.push_back(value);
-      else if (path == "help")
-        line.help = true, line.help_group = value;
       else if (path == "version")
         line.version = true;
       else if (path == "print_config")

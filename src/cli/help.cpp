@@ -1,10 +1,13 @@
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <boost/program_options.hpp>
 #include <cctype>
 #include <sstream>
 
 #include "levin/cli/program_options.h"
+#include "levin/core/error.h"
+#include "levin/core/text.h"
 
 namespace levin {
 namespace {
@@ -89,31 +92,106 @@ void print(std::ostream& out, const Section& section) {
   out << '\n' << described;
 }
 
+std::string caption_of(const std::string& group, const std::string& help) {
+  return help.empty() ? group : fmt::format("{}: {}", group, help);
+}
+
+// The options that a name selects, out of a group's.
+struct Selection {
+  explicit Selection(std::string_view name) : name(name) {}
+
+  // Whether the name is the path or the end of it: "callbacks" is one of trainer.callbacks.
+  bool is_named(std::string_view path) const {
+    return !name.empty() && path.ends_with(name) && (path.size() == name.size() || path[path.size() - name.size() - 1] == '.');
+  }
+
+  // The options come in the order of their paths: a choice before the fields of its components.
+  void add(const ConfigOption& option) {
+    know(option.path);
+    const bool named = is_named(option.path);
+    if (named) above.push_back(option.path + ".");
+    bool selected = named || std::any_of(above.begin(), above.end(), [&](const auto& path) { return option.path.starts_with(path); });
+    for (const auto& [choice, alternative] : components)
+      if (option.choice == choice && option.alternative == alternative) {
+        selected = true;
+        std::erase(without_options, fmt::format("{}.{}", choice, alternative));
+      }
+    for (const auto& names : option.alternatives)
+      for (const auto& of_component : names) {
+        const auto path = fmt::format("{}.{}", option.path, of_component);
+        know(path);
+        if (!is_named(path)) continue;
+        components.emplace_back(option.path, names.front());
+        without_options.push_back(fmt::format("{}.{}", option.path, names.front()));
+      }
+    if (selected) options.push_back(option);
+  }
+
+  bool found() const { return !options.empty() || !without_options.empty(); }
+
+  std::string_view name;
+  std::vector<ConfigOption> options;
+  std::vector<std::string> without_options;  // components
+  std::vector<std::string> known;            // paths of options and components, and their last words
+
+ private:
+  void know(const std::string& path) {
+    known.push_back(path);
+    known.push_back(path.substr(path.rfind('.') + 1));
+  }
+
+  std::vector<std::string> above;                               // begin the paths of what is below a selected option
+  std::vector<std::pair<std::string, std::string>> components;  // choice and alternative
+};
+
 }  // namespace
 
-std::string ProgramOptions::help(std::string_view only, bool chosen_only) const {
+std::string ProgramOptions::help() const { return whole_help(/*chosen_only=*/true); }
+
+std::string ProgramOptions::whole_help(bool chosen_only) const {
   std::ostringstream out;
   std::string words;
   for (const auto& subcommand : subcommands_) words += (words.empty() ? "" : "|") + subcommand.name;
   out << fmt::format("usage: {} {} [--config FILE] [--GROUP.NAME VALUE | --GROUP.NAME=VALUE ...]\n", program_, words);
-  std::vector<Section> sections;
-  if (only.empty()) {
-    for (const auto& subcommand : subcommands_) out << fmt::format("  {:<12} {}\n", subcommand.name, subcommand.help);
-    out << "\nLater wins: defaults, environment (LEVIN_GROUP__NAME=VALUE), config files in order, command line.\n";
-    sections.push_back({"Options",
-                        {{"help [GROUP]", "this text, or one group's part of it"},
-                         {"version", "the program's name and version"},
-                         {"config FILE", "a YAML file of options; may be given several times"},
-                         {"print_config", "the effective options as YAML, which --config reads"}}});
-    for (const auto& group : ungrouped_) add_sections(list_options(*group.type, group.object), "", chosen_only, sections);
-  }
-  for (const auto& group : groups_) {
-    if (!only.empty() && only != group.name) continue;
-    add_sections(options_of(group), group.help.empty() ? group.name : fmt::format("{}: {}", group.name, group.help), chosen_only, sections);
-  }
+  for (const auto& subcommand : subcommands_) out << fmt::format("  {:<12} {}\n", subcommand.name, subcommand.help);
+  out << "\nLater wins: defaults, environment (LEVIN_GROUP__NAME=VALUE), config files in order, command line.\n";
+  std::vector<Section> sections{{"Options",
+                                 {{"help [NAME]", "this text, or that of a group, option, choice or component; all: every component's"},
+                                  {"version", "the program's name and version"},
+                                  {"config FILE", "a YAML file of options; may be given several times"},
+                                  {"print_config", "the effective options as YAML, which --config reads"}}}};
+  for (const auto& group : ungrouped_) add_sections(options_of(group), "", chosen_only, sections);
+  for (const auto& group : groups_) add_sections(options_of(group), caption_of(group.name, group.help), chosen_only, sections);
   for (const auto& section : sections) print(out, section);
-  if (chosen_only) out << "\nOptions of what is not chosen: --help without a subcommand, or --help GROUP.\n";
+  if (chosen_only)
+    out << "\nThe options of a component that is not chosen: --help NAME. Those of all: --help GROUP.CHOICE, or --help all.\n";
   return out.str();
+}
+
+std::string ProgramOptions::help(std::string_view name) const {
+  if (name == "all") return whole_help(/*chosen_only=*/false);
+  std::ostringstream out;
+  std::vector<std::string> known{"all"};
+  bool found = false;
+  for (const auto* groups : {&ungrouped_, &groups_})
+    for (const auto& group : *groups) {
+      const auto options = options_of(group);
+      const bool whole = !group.name.empty() && name == group.name && !group.type->as_choice();
+      Selection selection(name);
+      for (const auto& option : options) selection.add(option);
+      std::vector<Section> sections;
+      add_sections(whole ? options : selection.options, group.name.empty() ? "Options" : caption_of(group.name, group.help), whole,
+                   sections);
+      for (const auto& section : sections) print(out, section);
+      for (const auto& component : selection.without_options) out << fmt::format("\n{}: no options\n", component);
+      found = found || whole || selection.found();
+      known.push_back(group.name);
+      for (const auto& path : selection.known) known.push_back(path);
+    }
+  if (found) return out.str();
+  const auto nearest = nearest_name(name, known);
+  throw ConfigError(fmt::format("command line: --help {}: unknown option or component", quote(name)),
+                    nearest.empty() ? "--help lists all" : fmt::format("did you mean --help {}?", nearest));
 }
 
 }  // namespace levin

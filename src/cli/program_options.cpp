@@ -18,6 +18,8 @@ constexpr std::array<std::string_view, 6> other_variables{"LEVIN_BUILD", "LEVIN_
 
 constexpr size_t longest_argument = 1 << 20;
 
+bool is_help(const std::string& word) { return word == "--help" || word == "-h"; }
+
 }  // namespace
 
 ProgramInput ProgramInput::from_main(int argc, const char* const* argv, const char* const* environment) {
@@ -121,22 +123,21 @@ ProgramCommand ProgramOptions::parse(const ProgramInput& input) {
   const auto is_subcommand = [this](const std::string& word) {
     return std::any_of(subcommands_.begin(), subcommands_.end(), [&](const Subcommand& known) { return known.name == word; });
   };
-  std::vector<std::string> group_names;
-  for (const auto& group : groups_) group_names.push_back(group.name);
   for (size_t i = 0; i < input.arguments.size(); ++i) {
     const auto& word = input.arguments[i];
     if (word.size() > longest_argument)
       throw ConfigError(fmt::format("command line: an argument has {} bytes, the limit is {}", word.size(), longest_argument),
                         "put it into a config file");
-    if (word != "--help" && word != "-h") continue;
-    const bool narrowed =
-        i + 1 < input.arguments.size() && std::find(group_names.begin(), group_names.end(), input.arguments[i + 1]) != group_names.end();
-    if (!narrowed && i > 0 && is_subcommand(input.arguments.front())) return {"", help_of_subcommand(input), {}};
-    return {"", help(narrowed ? input.arguments[i + 1] : ""), {}};
+    if (word.starts_with("--help=")) return {"", help(std::string_view(word).substr(7)), {}};
+    if (!is_help(word)) continue;
+    const std::string name = i + 1 < input.arguments.size() ? input.arguments[i + 1] : "";
+    const bool is_group = std::any_of(groups_.begin(), groups_.end(), [&](const Group& group) { return group.name == name; });
+    if (name.empty() || name.starts_with('-') || (is_subcommand(name) && !is_group)) return {"", help_of_line(input), {}};
+    return {"", help(name), {}};
   }
 
   const auto all = options();
-  const auto line = detail::parse_command_line(input.arguments, all, group_names);
+  const auto line = detail::parse_command_line(input.arguments, all);
   if (line.version) return {"", program_ + " " + version_ + "\n", {}};
 
   ProgramCommand command;
@@ -181,13 +182,14 @@ ProgramCommand ProgramOptions::parse(const ProgramInput& input) {
   return command;
 }
 
-std::string ProgramOptions::help_of_subcommand(ProgramInput input) {
-  std::erase_if(input.arguments, [](const std::string& word) { return word == "--help" || word == "-h"; });
+std::string ProgramOptions::help_of_line(ProgramInput input) {
+  std::erase_if(input.arguments, is_help);
+  input.arguments.emplace_back("--print_config");  // a subcommand need not be given
   try {
     parse(input);
   } catch (const Error&) {  // what was read before it decides which fields are shown
   }
-  return help({}, /*chosen_only=*/true);
+  return help();
 }
 
 void ProgramOptions::make_paths_absolute(const std::filesystem::path& base) {

@@ -35,6 +35,12 @@ std::vector<std::string> first_names(const std::vector<Alternative>& alternative
   return names;
 }
 
+std::vector<std::string> all_names(const Alternative& alternative) {
+  auto names = alternative.names;
+  if (auto name = class_name(alternative); !name.empty()) names.push_back(std::move(name));
+  return names;
+}
+
 size_t find_alternative(const std::vector<Alternative>& alternatives, const ConfigValue& value, const ConfigLocation& location) {
   const std::string allowed =
       alternatives.empty() ? "there is nothing to choose from" : "allowed: one of: " + joined(first_names(alternatives));

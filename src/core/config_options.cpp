@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "alternatives.h"
 #include "levin/core/config_kinds.h"
 #include "levin/core/open_choice.h"
 
@@ -45,8 +46,12 @@ struct Walk {
                                           : to_yaml_line(type.write(object));
     options.push_back(
         {path, help, type.allowed_for(object, constraints), std::move(text), of.path, of.alternative, &type, group != nullptr});
+    const auto* open = type.as_open_choice();
+    if (choice || open)
+      for (const auto& alternative : choice ? choice->alternatives() : open->of(object).alternatives())
+        options.back().alternatives.push_back(detail::all_names(alternative));
     if (group) fields(*group, inside, path, of);
-    if (const auto* open = type.as_open_choice()) open_fields(open->of(object), path);
+    if (open) open_fields(open->of(object), path);
     if (!choice) return;
     for (size_t i = 0; i < choice->alternatives().size(); ++i) {
       const bool chosen = inside && choice->index(inside) == i;

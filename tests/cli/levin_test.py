@@ -405,8 +405,11 @@ def options():
     file = config("csv", MLP)
     from_file = text("fit", "--config", file, "--help")
     check("not what the file chooses", "--model.hidden " in from_file and "--optimizer.beta1 " in from_file and "--optimizer.alpha " not in from_file)
-    whole, of_model = text("--help"), text("--help", "model")
+    whole, of_model = text("--help", "all"), text("--help", "model")
     check("not all models", all(f"with --model {name}" in part for name in names.split(", ") for part in (whole, of_model)))
+    one = text("--help", "callbacks.EarlyStopping")
+    check("not one component", "--trainer.callbacks.early_stopping.patience " in one and len(one) < 3000, one[:3000])
+    levin(1, "--help", "callbacks.early_stoping", status=78, said=["did you mean", "early_stopping"])
     printed = levin(1, "--print_config", "--config", file).stdout
     Path("printed.yaml").write_text(printed)
     check("another config after a round trip", levin(1, "--print_config", "--config", "printed.yaml").stdout == printed and "name: mlp" in printed)

@@ -174,7 +174,7 @@ BOOST_AUTO_TEST_CASE(linked_fields_are_no_options) {
       {"optimizer.lr: is linked from Data::rate", "leave it out"});
   program.parse({"fit", "--optimizer", "adamw", "--optimizer.lr", "3"});
   BOOST_TEST(!program.options.has_late_links());
-  const auto help = in_one_line(program.parse({"--help"}).text);
+  const auto help = in_one_line(program.parse({"--help", "all"}).text);
   BOOST_TEST(contains(help, "(linked from trainer.max_epochs)"));
   BOOST_TEST(contains(help, "(linked from Data::rate)"));
   holds = false;  // another model, say
@@ -239,7 +239,7 @@ BOOST_AUTO_TEST_CASE(printed_config_loads_again_to_the_same) {
 
 BOOST_AUTO_TEST_CASE(help_lists_every_option) {
   Program program;
-  const auto text = program.parse({"--nonsense", "--help"}).text;
+  const auto text = program.parse({"--nonsense", "--help", "all"}).text;
   for (const auto& option : program.options.options())
     if (!option.is_struct) BOOST_TEST(contains(text, fmt::format("--{} ", option.path)), option.path);
   for (const auto* part : {"fit", "validate", "test", "predict", "trainer: how to train", "stop after this many epochs", "at least -1;",
@@ -275,8 +275,39 @@ BOOST_AUTO_TEST_CASE(help_of_a_subcommand_shows_what_is_chosen) {
     BOOST_TEST(!contains(chosen, "with --trainer.strategy ddp"));
     BOOST_TEST(contains(chosen, "with --trainer.callbacks early_stopping"));
   }
-  BOOST_TEST(contains(shown({"fit", "--help", "trainer"}), "with --trainer.strategy fsdp"));  // a group has all
-  BOOST_TEST(contains(shown({"--help", "fit"}), "with --trainer.strategy fsdp"));
+  for (const auto& words : {std::vector<std::string>{"--help", "fit"}, {"-h"}, {"fit", "--help", "trainer"}})
+    BOOST_TEST(!contains(shown(words), "with --trainer.strategy fsdp"));
+  BOOST_TEST(contains(shown({"--help", "--trainer.strategy", "fsdp"}), "with --trainer.strategy fsdp"));
+}
+
+BOOST_AUTO_TEST_CASE(help_of_a_name) {
+  const auto shown = [](const std::string& name) { return in_one_line(Program().parse({"fit", "--help", name}).text); };
+  for (const auto* name : {"trainer.callbacks.early_stopping", "callbacks.early_stopping", "early_stopping", "callbacks.Early"}) {
+    const auto text = shown(name);
+    BOOST_TEST(contains(text, "with --trainer.callbacks early_stopping"), name);
+    BOOST_TEST(contains(text, "--trainer.callbacks.early_stopping.patience INTEGER how long to wait"), name);
+    BOOST_TEST(!contains(text, "usage"), name);
+    BOOST_TEST(!contains(text, "max_epochs"), name);
+  }
+  BOOST_TEST(contains(shown("quiet"), "trainer.callbacks.quiet: no options"));
+  for (const auto* name : {"strategy", "trainer.strategy"}) {  // a choice: all of its components
+    BOOST_TEST(contains(shown(name), "with --trainer.strategy ddp"), name);
+    BOOST_TEST(contains(shown(name), "with --trainer.strategy fsdp"), name);
+    BOOST_TEST(!contains(shown(name), "max_epochs"), name);
+  }
+  const auto fsdp = shown("strategy.deepspeed_stage_3");  // another name of fsdp
+  BOOST_TEST(contains(fsdp, "bytes of a bucket"));
+  BOOST_TEST(!contains(fsdp, "buckets ahead"));
+  const auto optimizer = shown("optimizer");  // a group that is a choice
+  BOOST_TEST(contains(optimizer, "with --optimizer sgd"));
+  BOOST_TEST(contains(optimizer, "with --optimizer adamw"));
+  const auto option = shown("max_epochs");
+  BOOST_TEST(contains(option, "--trainer.max_epochs INTEGER"));
+  BOOST_TEST(!contains(option, "max_time"));
+  BOOST_TEST(contains(shown("run_name"), "--run_name TEXT"));
+  BOOST_TEST(Program().parse({"--help=run_name"}).text == Program().parse({"-h", "run_name"}).text);
+  refused({"--help", "early_stoping"}, {"[config] command line: --help \"early_stoping\"", "did you mean --help early_stopping?"});
+  refused({"--help", "zzzzzzzzzz"}, {"--help lists all"});
 }
 
 BOOST_AUTO_TEST_CASE(bad_command_lines) {

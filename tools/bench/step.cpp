@@ -1,6 +1,7 @@
 // The time of a training step of Levin's Trainer, on an MLP over 60000 x 784 floats, batch 64, AdamW, one thread a rank:
 //   step overhead            the Trainer with a CSV logger, and a raw LibTorch loop, in turn in one process
 //   step hooks               manual optimization and five callbacks that do nothing, and the Trainer without them, in turn
+//   step logged              five callbacks and three loggers, and the Trainer without them, in turn
 //   step watched             with a job's stop sources and its watchdog, and without them, in turn in one training; on all ranks
 //   step single [CLIP]       epochs 2 and 3 of 784-16-10, with a CSV logger; Lightning's script does the same. CLIP: the largest norm of
 //                            the gradient
@@ -22,17 +23,25 @@
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "levin/callbacks/device_stats_monitor.h"
+#include "levin/callbacks/early_stopping.h"
+#include "levin/callbacks/gradient_norm_monitor.h"
+#include "levin/callbacks/learning_rate_monitor.h"
+#include "levin/callbacks/throughput_monitor.h"
 #include "levin/cluster/job_watch.h"
 #include "levin/cluster/stop_signals.h"
 #include "levin/cluster/watchdog.h"
 #include "levin/core/number_text.h"
 #include "levin/data/tensor_dataset.h"
 #include "levin/loggers/csv_logger.h"
+#include "levin/loggers/json_logger.h"
+#include "levin/loggers/tensorboard_logger.h"
 #include "levin/trainer/callback.h"
 #include "levin/trainer/module.h"
 #include "levin/trainer/trainer.h"
@@ -185,13 +194,15 @@ void overhead(levin::MpiRuntime& mpi) {
   print_pairs(small_mlp, clock->ours, clock->theirs);
 }
 
+void nothing(levin::Trainer&) {}
+
 /// A training of one block after `before` steps; its time per step.
 template <class Model>
-double block(levin::MpiRuntime& mpi, Data& data, int64_t before, const std::vector<std::shared_ptr<levin::Callback>>& callbacks) {
+double block(levin::MpiRuntime& mpi, Data& data, int64_t before, const std::function<void(levin::Trainer&)>& add) {
   auto config = quiet_config();
   config.max_steps = before + block_steps;
   levin::Trainer trainer(config, mpi);
-  for (const auto& callback : callbacks) trainer.add_callback(callback);
+  add(trainer);
   const auto clock = std::make_shared<StepClock>(before);
   trainer.add_callback(clock);
   trainer.fit(*trainer.build<Model>(16, false), data);
@@ -200,12 +211,34 @@ double block(levin::MpiRuntime& mpi, Data& data, int64_t before, const std::vect
 
 void hooks(levin::MpiRuntime& mpi) {
   Data data(make_data());
-  std::vector<std::shared_ptr<levin::Callback>> idle;
-  for (int i = 0; i < 5; i++) idle.push_back(std::make_shared<levin::Callback>());
+  const auto idle = [](levin::Trainer& trainer) {
+    for (int i = 0; i < 5; i++) trainer.add_callback(std::make_shared<levin::Callback>());
+  };
   std::vector<double> ours, theirs;
   for (int64_t pair = -2; pair < pairs; ++pair) {  // two to warm up
-    const double by_hand = block<ByHand>(mpi, data, block_steps, idle), automatic = block<Classifier>(mpi, data, block_steps, {});
+    const double by_hand = block<ByHand>(mpi, data, block_steps, idle), automatic = block<Classifier>(mpi, data, block_steps, nothing);
     if (pair >= 0) ours.push_back(by_hand), theirs.push_back(automatic);
+  }
+  print_pairs(small_mlp, ours, theirs);
+}
+
+void logged(levin::MpiRuntime& mpi) {
+  const Folder folder;
+  Data data(make_data());
+  const auto all = [&](levin::Trainer& trainer) {
+    trainer.add_callback(std::make_shared<levin::EarlyStopping>(levin::EarlyStoppingConfig{.monitor = "train_loss"}));
+    trainer.add_callback(std::make_shared<levin::LearningRateMonitor>());
+    trainer.add_callback(std::make_shared<levin::ThroughputMonitor>());
+    trainer.add_callback(std::make_shared<levin::DeviceStatsMonitor>());
+    trainer.add_callback(std::make_shared<levin::GradientNormMonitor>());
+    trainer.add_logger(std::make_shared<levin::CSVLogger>(folder.path + "/metrics.csv"));
+    trainer.add_logger(std::make_shared<levin::JSONLogger>(levin::JSONLoggerConfig{}, folder.path));
+    trainer.add_logger(std::make_shared<levin::TensorBoardLogger>(levin::TensorBoardLoggerConfig{}, folder.path));
+  };
+  std::vector<double> ours, theirs;
+  for (int64_t pair = -2; pair < 2 * pairs; ++pair) {
+    const double with = block<Classifier>(mpi, data, block_steps, all), without = block<Classifier>(mpi, data, block_steps, nothing);
+    if (pair >= 0) ours.push_back(with), theirs.push_back(without);
   }
   print_pairs(small_mlp, ours, theirs);
 }
@@ -290,6 +323,8 @@ int main(int argc, char** argv) {
     overhead(world);
   } else if (mode == "hooks") {
     hooks(world);
+  } else if (mode == "logged") {
+    logged(world);
   } else if (mode == "watched") {
     watched(world);
   } else if (mode == "single") {
@@ -298,7 +333,7 @@ int main(int argc, char** argv) {
     levin::MpiRuntime self(MPI_COMM_SELF);
     wide(world, mode == "ddp" ? world : self, levin::parse_number<int64_t>(argv[2]).value(), levin::parse_number<int64_t>(argv[3]).value());
   } else {
-    fmt::print(stderr, "step overhead | hooks | watched | single [CLIP] | ddp WIDTH STEPS | alone WIDTH STEPS\n");
+    fmt::print(stderr, "step overhead | hooks | logged | watched | single [CLIP] | ddp WIDTH STEPS | alone WIDTH STEPS\n");
     return 78;
   }
 }

@@ -10,6 +10,9 @@
 #include "levin/trainer/callback.h"
 
 namespace levin {
+namespace detail {
+class PruningMasks;
+}
 
 /// What is pruned: the elements, or the slices along a dimension, with the least absolute value or norm, or any (torch.nn.utils.prune).
 enum class PruningMethod { l1_unstructured, random_unstructured, ln_structured, random_structured };
@@ -71,11 +74,10 @@ class ModelPruning : public Callback {
   virtual Limit amount(int64_t /*epoch*/) const { return config_.amount; }
 
  private:
-  class Masks;
   void prune(int64_t epoch);
 
   ModelPruningConfig config_;
-  std::unique_ptr<Masks> masks_;
+  std::unique_ptr<detail::PruningMasks> masks_;
   int64_t last_step_ = -1;
 };
 

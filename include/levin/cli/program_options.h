@@ -79,8 +79,11 @@ class ProgramOptions {
   ConfigValue write(bool linked = false) const;
   /// Every option there is, in the order of --help.
   std::vector<ConfigOption> options() const;
-  /// All of it, or one group's. `chosen_only`: of choices the fields of what is chosen now, and the names of the others.
-  std::string help(std::string_view group = {}, bool chosen_only = false) const;
+  /// The options, of choices those of what is chosen now.
+  std::string help() const;
+  /// The part that a name selects: all, a group, an option, a choice (callbacks) or a component (callbacks.early_stopping, EarlyStopping).
+  /// A path may be given by its end. ConfigError for a name that selects nothing.
+  std::string help(std::string_view name) const;
 
  private:
   struct Group {
@@ -96,7 +99,8 @@ class ProgramOptions {
 
   void read_layer(const ConfigValue& layer, std::map<std::string, ConfigSource>& set);
   void read_given(std::vector<Given> given, std::map<std::string, ConfigSource>& set);
-  std::string help_of_subcommand(ProgramInput input);
+  std::string whole_help(bool chosen_only) const;
+  std::string help_of_line(ProgramInput input);
   bool read_entry(const ConfigEntry& entry, const ConfigLocation& location);
   std::vector<std::string> root_keys() const;
   std::vector<Given> given_by_environment(const std::vector<std::string>& environment) const;

@@ -17,6 +17,8 @@ struct ConfigOption {
   const ConfigType* type;
   bool is_struct = false;   ///< a group: its fields follow
   std::string linked = {};  ///< where its value comes from, if it is linked and therefore not an option
+  /// Of a choice: the names of each alternative, what YAML writes first, its class's last.
+  std::vector<std::vector<std::string>> alternatives = {};
 };
 
 /// Every option under `path` of an object (or of its type's default, when `object` is null), those of all alternatives of a choice
