@@ -132,12 +132,12 @@ struct Selection {
   std::string_view name;
   std::vector<ConfigOption> options;
   std::vector<std::string> without_options;  // components
-  std::vector<std::string> known;            // paths of options and components, and their last words
+  std::vector<std::string> known;            // paths of options and components, and their ends
 
  private:
   void know(const std::string& path) {
     known.push_back(path);
-    known.push_back(path.substr(path.rfind('.') + 1));
+    for (auto dot = path.find('.'); dot != std::string::npos; dot = path.find('.', dot + 1)) known.push_back(path.substr(dot + 1));
   }
 
   std::vector<std::string> above;                               // begin the paths of what is below a selected option

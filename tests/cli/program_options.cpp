@@ -307,6 +307,7 @@ BOOST_AUTO_TEST_CASE(help_of_a_name) {
   BOOST_TEST(contains(shown("run_name"), "--run_name TEXT"));
   BOOST_TEST(Program().parse({"--help=run_name"}).text == Program().parse({"-h", "run_name"}).text);
   refused({"--help", "early_stoping"}, {"[config] command line: --help \"early_stoping\"", "did you mean --help early_stopping?"});
+  refused({"--help", "callbacks.early_stoping"}, {"did you mean --help callbacks.early_stopping?"});
   refused({"--help", "zzzzzzzzzz"}, {"--help lists all"});
 }
 
