@@ -49,7 +49,7 @@ void ModelPruning::on_train_batch_end(const Tensor&, const Batch&, int64_t) {
 
 void ModelPruning::on_train_epoch_end() {
   const auto [done, total] = trainer().batch_progress();
-  const bool complete = total == 0 || done == total;  // one that max_steps cuts short resumes
+  const bool complete = total > 0 && done == total;  // one that max_steps cuts short resumes
   if (complete && should_prune(trainer().current_epoch())) prune(trainer().current_epoch());
 }
 

@@ -1,7 +1,6 @@
 // Pruned are the elements or slices with the smallest keys.
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
-#include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
@@ -9,23 +8,13 @@
 #include <utility>
 
 #include "levin/comm/host_values.h"
-#include "levin/core/error.h"
+#include "levin/core/log.h"
 #include "levin/core/mix_seed.h"
 #include "levin/session/session.h"
 #include "pruning_masks.h"
 
 namespace levin::detail {
 namespace {
-
-// Of `left` elements or slices; rounded as Python does.
-int64_t number_to_prune(const Limit& amount, int64_t left, const std::string& name) {
-  if (amount.is_fraction()) return static_cast<int64_t>(std::nearbyint(amount.number() * static_cast<double>(left)));
-  const auto number = static_cast<int64_t>(amount.number());
-  if (number > left)
-    throw ConfigError(fmt::format("{} of {} are to be pruned, and {} are left", number, name, left), "prune a part such as 0.2, or fewer",
-                      "callbacks");
-  return number;
-}
 
 // Non-negative integers in the order of absolute values; NaN comes last.
 Tensor magnitude_keys(const Tensor& values) {
@@ -121,22 +110,32 @@ class ElementPools {
   std::vector<Elements> elements_;
 };
 
-// `pruned_slices`, and of the slices left `amount` with the smallest keys.
-Tensor with_smallest(const Tensor& pruned_slices, const std::vector<double>& keys, const Limit& amount, const std::string& name) {
+// `pruned_slices`, and `number` of the slices left, those with the smallest keys.
+Tensor with_smallest(const Tensor& pruned_slices, const std::vector<double>& keys, int64_t number) {
   Tensor pruned = pruned_slices.clone();
   auto* is_pruned = pruned.mutable_data_ptr<bool>();
   std::vector<size_t> left;
   for (size_t i = 0; i < keys.size(); i++)
     if (!is_pruned[i]) left.push_back(i);
   std::stable_sort(left.begin(), left.end(), [&](size_t a, size_t b) { return keys[a] < keys[b]; });
-  left.resize(static_cast<size_t>(number_to_prune(amount, std::ssize(left), "the slices of " + name)));
+  left.resize(static_cast<size_t>(number));
   for (const size_t slice : left) is_pruned[slice] = true;
   return pruned;
 }
 
 }  // namespace
 
-std::vector<int64_t> PruningMasks::elements_to_prune(const Limit& amount) const {
+// Of `left` elements or slices; rounded as Python does.
+int64_t PruningMasks::number_to_prune(const Limit& amount, int64_t left, const std::string& name) {
+  if (amount.is_fraction()) return static_cast<int64_t>(std::nearbyint(amount.number() * static_cast<double>(left)));
+  const auto number = static_cast<int64_t>(amount.number());
+  if (number > left && !std::exchange(warned_, true) && session_.rank() == 0)
+    session_.runtime().log().warning("[callbacks] {} of {} are to be pruned, and {} are left: no more than those are pruned", number, name,
+                                     left);
+  return std::min(number, left);
+}
+
+std::vector<int64_t> PruningMasks::elements_to_prune(const Limit& amount) {
   auto numbers = elements_left();
   if (config_.use_global_unstructured) numbers = {std::accumulate(numbers.begin(), numbers.end(), int64_t{0})};
   for (size_t i = 0; i < numbers.size(); i++)
@@ -173,8 +172,12 @@ void PruningMasks::prune_elements(const Limit& amount, uint64_t seed) {
 void PruningMasks::prune_slices(const Limit& amount, uint64_t seed) {
   std::vector<Tensor> pruned(parameters_.size());
   session_.read_parameters([&](const std::string& name, const Tensor& values) {
-    if (const auto* parameter = find(name))
-      pruned[index_of(parameter)] = with_smallest(parameter->pruned_slices, slice_keys(*parameter, values, seed), amount, name);
+    const auto* parameter = find(name);
+    if (!parameter) return;
+    const auto& slices = parameter->pruned_slices;
+    const int64_t left = slices.logical_not().sum().item<int64_t>();
+    pruned[index_of(parameter)] =
+        with_smallest(slices, slice_keys(*parameter, values, seed), number_to_prune(amount, left, "the slices of " + name));
   });
   for (size_t i = 0; i < parameters_.size(); i++) parameters_[i].pruned_slices = pruned[i];
   for (const auto& shard : shards_)

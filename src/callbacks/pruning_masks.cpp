@@ -47,15 +47,35 @@ Tensor in_order(const Tensor& rows, const Tensor& ranges) {
 
 PruningMasks::PruningMasks(Session& session, const ModelPruningConfig& config) : session_(session), config_(config) {
   find_parameters();
+  check_amount();
   make_shards();
+}
+
+// Nothing is pruned yet.
+void PruningMasks::check_amount() const {
+  const auto check = [&](int64_t most, const std::string& name) {
+    if (!config_.apply_pruning || config_.amount.is_fraction() || config_.amount.number() <= static_cast<double>(most)) return;
+    throw ConfigError(fmt::format("{} of {} are to be pruned, and no more than {} are left", config_.amount.to_text(), name, most),
+                      "prune a part such as 0.2, or fewer", "callbacks");
+  };
+  if (config_.use_global_unstructured) return check(numel(), "all elements");
+  for (const auto& parameter : parameters_)
+    if (is_structured(config_.pruning_fn))
+      check(parameter.pruned_slices.numel(), "the slices of " + parameter.name);
+    else
+      check(parameter.numel, "the elements of " + parameter.name);
 }
 
 void PruningMasks::find_parameters() {
   const auto& patterns = config_.parameters_to_prune;
   const int64_t dim = is_structured(config_.pruning_fn) ? *config_.pruning_dim : 0;
+  const auto frozen = session_.strategy().frozen_parameters();  // their optimizers write them nevertheless
   int64_t position = 0;
+  bool any_matches = false;
   for (const auto& named : session_.strategy().parameters()) {
     if (std::none_of(patterns.begin(), patterns.end(), [&](const auto& pattern) { return matches(pattern, named.name); })) continue;
+    any_matches = true;
+    if (!named.tensor.requires_grad() && std::find(frozen.begin(), frozen.end(), named.name) == frozen.end()) continue;
     Parameter parameter{.name = named.name, .shape = named.tensor.sizes().vec()};
     parameter.numel = std::accumulate(parameter.shape.begin(), parameter.shape.end(), int64_t{1}, std::multiplies<>());
     parameter.position = std::exchange(position, position + parameter.numel);
@@ -67,6 +87,9 @@ void PruningMasks::find_parameters() {
     }
     parameters_.push_back(std::move(parameter));
   }
+  if (parameters_.empty() && any_matches)
+    throw ConfigError(fmt::format("no optimizer trains the parameters that match {}", fmt::join(patterns, ", ")),
+                      "give parameters_to_prune patterns of trained parameters", "callbacks");
   if (parameters_.empty())
     throw ConfigError(fmt::format("no parameter matches {}", fmt::join(patterns, ", ")),
                       "give parameters_to_prune patterns of the model's parameter names", "callbacks");

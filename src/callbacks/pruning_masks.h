@@ -25,7 +25,8 @@ inline bool is_structured(PruningMethod method) {
 /// arguments; those marked as collective wait for each other.
 class PruningMasks {
  public:
-  /// Nothing is pruned yet. ConfigError for patterns that match nothing, and for slices of parameters that lack the dimension.
+  /// Nothing is pruned yet. ConfigError for patterns that match no trained parameter, for slices of parameters that lack the dimension,
+  /// and for an amount that exceeds what there is.
   PruningMasks(Session& session, const ModelPruningConfig& config);
   PruningMasks(const PruningMasks&) = delete;
   PruningMasks& operator=(const PruningMasks&) = delete;
@@ -40,7 +41,7 @@ class PruningMasks {
   void report(const Log& log) const;
 
   /// Prunes `amount` of what is left; with use_lottery_ticket_hypothesis the rest gets its first values. Between steps. Collective.
-  /// ConfigError where fewer are left.
+  /// Where fewer are left it prunes them all, and warns once.
   void prune(const Limit& amount, uint64_t seed);
   /// Sets pruned elements of the parameters to zero. Between steps. Collective.
   void apply();
@@ -71,6 +72,7 @@ class PruningMasks {
   };
 
   void find_parameters();
+  void check_amount() const;
   void make_shards();
   const Parameter* find(std::string_view name) const;
   size_t index_of(const Parameter* parameter) const { return static_cast<size_t>(parameter - parameters_.data()); }
@@ -86,7 +88,8 @@ class PruningMasks {
 
   // pruning_choice.cpp
   void prune_elements(const Limit& amount, uint64_t seed);
-  std::vector<int64_t> elements_to_prune(const Limit& amount) const;
+  int64_t number_to_prune(const Limit& amount, int64_t left, const std::string& name);
+  std::vector<int64_t> elements_to_prune(const Limit& amount);
   Tensor element_keys(const Parameter& parameter, int64_t offset, const Tensor& values, uint64_t seed) const;
   void prune_slices(const Limit& amount, uint64_t seed);
   std::vector<double> slice_keys(const Parameter& parameter, const Tensor& values, uint64_t seed) const;
@@ -97,7 +100,7 @@ class PruningMasks {
   const ModelPruningConfig& config_;
   std::vector<Parameter> parameters_;
   std::vector<Shard> shards_;  // in the order of parameter_slices
-  bool any_ = false;
+  bool any_ = false, warned_ = false;
 };
 
 }  // namespace detail

@@ -88,7 +88,7 @@ void StochasticWeightAveraging::on_train_epoch_start() {
 // Before the last checkpoint. An epoch that max_steps cut short is not the last epoch's end.
 void StochasticWeightAveraging::on_train_epoch_end() {
   const auto [done, total] = trainer().batch_progress();
-  if (trainer().current_epoch() + 1 == *trainer().config().max_epochs && (total == 0 || done == total)) finish();
+  if (trainer().current_epoch() + 1 == *trainer().config().max_epochs && total > 0 && done == total) finish();
 }
 
 void StochasticWeightAveraging::on_train_end() {

@@ -248,7 +248,10 @@ void FitLoop::run_epoch() {
   if (session_.must_exit()) return;  // in the middle of the epoch
   // A limit may end the training in the middle of an epoch; with a higher one it resumes there, so checkpoints keep this state.
   const bool cut_short = enough() && done < batches_ && !loader_->at_end();
-  if (cut_short) checkpoints_.keep_state(state());
+  if (cut_short)
+    checkpoints_.keep_state(state());
+  else
+    run_.batch_progress() = {done, done};  // the length of a stream is known at its end
   in_epoch_ = false;
   run_.end_train_epoch(logs_);
   session_.progress().epoch++;

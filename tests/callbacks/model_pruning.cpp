@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "counting_stream.h"
 #include "folder_of_ranks.h"
 #include "levin/callbacks/model_checkpoint.h"
 #include "levin/checkpoint/checkpoint_folder.h"
@@ -81,6 +82,26 @@ std::vector<std::vector<double>> train_pruned(const std::shared_ptr<ModelPruning
   if (change) change(*module);
   trainer.fit(*module, data, {newest.reader.get()});
   return values;
+}
+
+// Five batches.
+struct PrunedStream : levin::DataModule {
+  levin::DataLoaderSpec train_dataloader() override { return {train, {.batch_size = 3}}; }
+  std::shared_ptr<CountingStream> train = std::make_shared<CountingStream>(std::vector<int64_t>{15, 15, 15});
+};
+
+// How many elements are pruned after each epoch of at most two.
+std::vector<int64_t> pruned_in_epochs_of_stream(const levin::Limit& batches, int64_t max_steps) {
+  PrunedStream data;
+  levin::Trainer trainer({.max_epochs = 2, .max_steps = max_steps, .limit_train_batches = batches}, runtime(), 3);
+  const auto pruning =
+      std::make_shared<ModelPruning>(ModelPruningConfig{.parameters_to_prune = {"net.weight"}, .amount = Limit::batches(1)});
+  std::vector<int64_t> pruned;
+  trainer.add_callback(pruning);
+  trainer.on(levin::Event::train_epoch_end, [&] { pruned.push_back(pruning->pruned()); });
+  const auto module = trainer.build<Toy>();
+  trainer.fit(*module, data);
+  return pruned;
 }
 
 int64_t zeros_in(const std::vector<double>& values) { return std::count(values.begin(), values.end(), 0.0); }
@@ -189,6 +210,82 @@ BOOST_AUTO_TEST_CASE(a_resumed_training_keeps_its_masks) {
         BOOST_TEST(resumed.size() == 2U);
         BOOST_TEST(resumed.back() == unbroken.back(), boost::test_tools::per_element());
       }
+}
+
+// Their length is not known before their end.
+BOOST_AUTO_TEST_CASE(whole_epochs_of_streams_prune_and_those_that_max_steps_cuts_short_do_not) {
+  for (const auto& unreached : {Limit::fraction(1), Limit::batches(1000)})
+    for (const auto& [max_steps, expected] :
+         std::vector<std::pair<int64_t, std::vector<int64_t>>>{{-1, {1, 2}}, {10, {1, 2}}, {7, {1, 1}}, {5, {1}}, {3, {0}}}) {
+      const auto pruned = pruned_in_epochs_of_stream(unreached, max_steps);
+      BOOST_TEST(pruned == expected, boost::test_tools::per_element());
+    }
+  BOOST_TEST(pruned_in_epochs_of_stream(Limit::batches(4), -1) == (std::vector<int64_t>{1, 2}), boost::test_tools::per_element());
+}
+
+BOOST_AUTO_TEST_CASE(parameters_without_an_optimizer_are_not_pruned) {
+  for (const auto& strategy : all_strategies()) {
+    const auto pruning = std::make_shared<ModelPruning>();
+    const auto values =
+        train_pruned<WavyLayer, WideData>(pruning, strategy, 1, [](WavyLayer& layer) { layer.net->bias.set_requires_grad(false); });
+    BOOST_TEST(pruning->prunable() == 24);
+    BOOST_TEST(zeros_in(weights_alone(values[0])) == 12);
+    BOOST_TEST(zeros_in(values[0]) == 12);
+  }
+}
+
+// Their optimizer may train them again.
+BOOST_AUTO_TEST_CASE(frozen_parameters_of_an_optimizer_are_pruned) {
+  struct Freezes : ModelPruning {
+    void on_fit_start() override {
+      dynamic_cast<WavyLayer&>(module()).net->bias.set_requires_grad(false);
+      ModelPruning::on_fit_start();
+    }
+  };
+  for (const auto& strategy : all_strategies()) {
+    const auto pruning = std::make_shared<Freezes>();
+    const auto values = train_pruned<WavyLayer, WideData>(pruning, strategy, 1);
+    BOOST_TEST(pruning->prunable() == 28);
+    BOOST_TEST(zeros_in(values[0]) == 14);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(later_epochs_prune_what_is_left_at_most) {
+  const auto zeros_of = [](const ModelPruningConfig& config) {
+    std::vector<int64_t> zeros;
+    for (const auto& values : train_pruned<WavyLayer, WideData>(std::make_shared<ModelPruning>(config), levin::DDP{}, 3))
+      zeros.push_back(zeros_in(values));
+    return zeros;
+  };
+  BOOST_TEST(zeros_of({.amount = Limit::batches(20)}) == (std::vector<int64_t>{20, 28, 28}), boost::test_tools::per_element());
+  BOOST_TEST(zeros_of({.pruning_fn = PruningMethod::random_structured,
+                       .parameters_to_prune = {"net.weight"},
+                       .amount = Limit::batches(3),
+                       .use_global_unstructured = false,
+                       .pruning_dim = 0}) == (std::vector<int64_t>{18, 24, 24}),
+             boost::test_tools::per_element());
+}
+
+// Before the first step.
+BOOST_AUTO_TEST_CASE(an_amount_that_exceeds_the_model_is_refused_at_the_beginning) {
+  struct Watched : ModelPruning {
+    using ModelPruning::ModelPruning;
+    void on_train_epoch_start() override { began = true; }
+    bool began = false;
+  };
+  const auto refused = [](const ModelPruningConfig& config, const std::vector<std::string>& words) {
+    const auto pruning = std::make_shared<Watched>(config);
+    check_throws<levin::ConfigError>([&] { train_pruned<WavyLayer, WideData>(pruning, levin::DDP{}, 1); }, words);
+    BOOST_TEST(!pruning->began);
+  };
+  refused({.amount = Limit::batches(29)}, {"29 of all elements", "28 are left"});
+  refused({.amount = Limit::batches(5), .use_global_unstructured = false}, {"5 of the elements of net.bias", "4 are left"});
+  refused({.pruning_fn = PruningMethod::random_structured,
+           .parameters_to_prune = {"net.weight"},
+           .amount = Limit::batches(7),
+           .use_global_unstructured = false,
+           .pruning_dim = 1},
+          {"7 of the slices of net.weight", "6 are left"});
 }
 
 BOOST_AUTO_TEST_CASE(what_cannot_be_pruned_is_refused) {

@@ -3,6 +3,7 @@
 #include <torch/nn/modules/batchnorm.h>
 
 #include "check_all_throw.h"
+#include "counting_stream.h"
 #include "folder_of_ranks.h"
 #include "levin/callbacks/ema_weight_averaging.h"
 #include "levin/callbacks/lambda_callback.h"
@@ -128,6 +129,30 @@ BOOST_AUTO_TEST_CASE(stochastic_averages_are_those_of_lightning) {
     const auto again = train(strategy, make_swa, 6, -1, folder.path);  // is complete
     check_equal(again.values, resumed.values);
   }
+}
+
+// The average becomes the model at the last epoch's end, and at no other.
+BOOST_AUTO_TEST_CASE(a_training_on_a_stream_ends_as_its_average) {
+  struct Data : levin::DataModule {  // five batches
+    levin::DataLoaderSpec train_dataloader() override { return {train, {.batch_size = 3}}; }
+    std::shared_ptr<CountingStream> train = std::make_shared<CountingStream>(std::vector<int64_t>{15, 15, 15});
+  };
+  for (const auto& unreached : {levin::Limit::fraction(1), levin::Limit::batches(1000)})
+    for (const int64_t max_steps : {-1, 20, 17}) {
+      Data data;
+      auto config = reference_config(4);
+      config.limit_train_batches = unreached;
+      config.max_steps = max_steps;
+      levin::Trainer trainer(config, runtime());
+      std::vector<double> trained, ended;
+      trainer.add_callback(std::make_shared<levin::LambdaCallback>(
+          levin::LambdaHooks{.on_train_epoch_end = [&](auto& caller, auto&) { trained = values_of(caller.session()); }}));
+      trainer.add_callback(make_swa());
+      trainer.on(levin::Event::train_epoch_end, [&] { ended = values_of(trainer.session()); });
+      const auto module = trainer.build<ReferenceToy>();
+      trainer.fit(*module, data);
+      BOOST_TEST((ended != trained) == (max_steps != 17));
+    }
 }
 
 BOOST_AUTO_TEST_CASE(a_cosine_anneals_as_torch) {

@@ -48,8 +48,9 @@ LEVIN_CHOICE(ModelPruningConfig, "model_pruning")
 /// sharded parameters, too: thresholds are of all ranks. Ties between equal values go by position, so that the result does not depend on
 /// the number of ranks; torch leaves them open. Gradients of pruned elements are zero, and after every step they are zero again, whatever
 /// the optimizer does; that takes a pass over the parameters, and publishes them once more. Checkpoints have the masks. Random methods
-/// draw from the seed and the epoch. Pruned parameters must be an optimizer's. ConfigError, before the first step, for patterns that match
-/// nothing, and for slices of parameters that lack the dimension.
+/// draw from the seed and the epoch. Parameters that no optimizer trains are left out. A number as amount prunes what is left at most.
+/// ConfigError, before the first step, for patterns that match nothing, for slices of parameters that lack the dimension, and for a number
+/// that exceeds what there is.
 class ModelPruning : public Callback {
  public:
   using Config = ModelPruningConfig;
