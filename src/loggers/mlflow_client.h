@@ -48,8 +48,8 @@ class MLFlowClient {
   void set_status(const Run& run, const std::string& status, std::optional<int64_t> end_time);
   /// `kind`: metrics (at most 1000) or params (at most 100).
   void log_batch(const Run& run, const std::string& kind, const Json& entries);
-  /// By the server's proxy. False where the run's artifacts are not stored by the server.
-  bool put_artifact(const Run& run, const std::string& path, const std::string& bytes);
+  /// By the server's proxy. MLFlowError, too, where another place than the server stores the run's artifacts.
+  void put_artifact(const Run& run, const std::string& path, const std::string& bytes);
   void cancel() noexcept { http_.cancel(); }
 
  private:

@@ -104,15 +104,17 @@ void MLFlowUploader::warn_once(bool& warned, const std::string& message) {
   log_.warning("[loggers] MLflow at {} {}", options_.tracking_uri, message);
 }
 
+bool MLFlowUploader::is_cancelled() {
+  const std::lock_guard lock(mutex_);
+  return ends_;
+}
+
 bool MLFlowUploader::try_upload() {
   try {
     return upload();
   } catch (const IoError&) {  // of the spool, which its writer reports
   } catch (const std::exception& error) {
-    {
-      const std::lock_guard lock(mutex_);
-      if (ends_) return false;  // cancelled
-    }
+    if (is_cancelled()) return false;
     warn_once(warned_of_failure_,
               fmt::format("takes no values now: {}; the training continues, and {} keeps them until the server or levin-sync has them",
                           error.what(), spool_.path().string()));
@@ -229,9 +231,17 @@ void MLFlowUploader::send_params(const Json& record) {
     run_.reset();  // which of them the server has is asked again
     throw;
   }
-  const auto yaml = record.value("yaml", "");
-  if (!yaml.empty() && !client_.put_artifact(*run_, "config.yaml", yaml))
-    warn_once(warned_of_artifacts_, "stores no artifacts itself; config.yaml is not sent");
+  if (const auto yaml = record.value("yaml", ""); !yaml.empty()) send_config(yaml);
+}
+
+// Where the server stores its artifacts may fail while it takes values.
+void MLFlowUploader::send_config(const std::string& yaml) {
+  try {
+    client_.put_artifact(*run_, "config.yaml", yaml);
+  } catch (const MLFlowError& error) {
+    if (is_cancelled()) throw;
+    warn_once(warned_of_artifacts_, fmt::format("does not store config.yaml: {}; {} has it", error.what(), spool_.path().string()));
+  }
 }
 
 void MLFlowUploader::send_end(const Json& record) {

@@ -45,12 +45,14 @@ class MLFlowUploader {
   };
 
   void serve();
+  bool is_cancelled();
   bool try_upload();
   bool upload();
   void open_run(SpoolProgress& progress);
   std::vector<Record> parse(const std::string& lines, int64_t begin);
   void send(const std::vector<Record>& records, SpoolProgress& progress);
   void send_params(const Json& record);
+  void send_config(const std::string& yaml);
   void send_end(const Json& record);
   void send_entries(const std::string& kind, const Json& entries, size_t most);
   void send_valid(const std::string& kind, const Json& entries);
