@@ -125,7 +125,7 @@ bool MLFlowUploader::try_upload() {
 bool MLFlowUploader::upload() {
   const SpoolLock lock(spool_.path());
   if (lock.busy()) return false;
-  auto progress = SpoolProgress::load(spool_.path());
+  auto progress = SpoolProgress::load(spool_.path(), spool_.run().value("id", ""), spool_.size());
   while (true) {
     auto lines = spool_.lines(progress.bytes);
     if (lines.empty()) break;
@@ -148,7 +148,7 @@ void MLFlowUploader::open_run(SpoolProgress& progress) {
   if (!run_) {
     const auto& run = spool_.run();
     run_ = client_.start_run(options_.experiment, options_.run_name, run.value("id", ""), milliseconds_of(run));
-    if (run_->id != progress.run_id) progress = {.bytes = 0, .run_id = run_->id};
+    if (run_->id != progress.run_id) progress = {.bytes = 0, .spool_id = progress.spool_id, .run_id = run_->id};
   }
   if (run_->active) return;
   const auto id = run_->id;
