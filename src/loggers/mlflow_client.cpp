@@ -130,7 +130,7 @@ std::string MLFlowClient::experiment_id(const std::string& name) {
       return text_of(child(call("GET", "experiments/get-by-name?experiment_name=" + HttpClient::escaped(name)), "experiment"),
                      "experiment_id");
     } catch (const MLFlowError& error) {
-      if (error.code != "RESOURCE_DOES_NOT_EXIST" || tries > 0) throw;
+      if (!error.is_unknown() || tries > 0) throw;
     }
     try {
       return text_of(call("POST", "experiments/create", {{"name", name}}), "experiment_id");
@@ -156,7 +156,7 @@ std::optional<MLFlowClient::Run> MLFlowClient::get_run(const std::string& run_id
   try {
     return run_of(child(call("GET", "runs/get?run_id=" + HttpClient::escaped(run_id)), "run"));
   } catch (const MLFlowError& error) {
-    if (error.code == "RESOURCE_DOES_NOT_EXIST") return std::nullopt;
+    if (error.is_unknown()) return std::nullopt;
     throw;
   }
 }

@@ -16,6 +16,8 @@ struct MLFlowError : std::runtime_error {
       : std::runtime_error(message), status(status), code(std::move(code)) {}
   /// Whether sending the same again would be refused again.
   bool refuses_content() const { return status == 400; }
+  /// The server does not know the run, or the experiment.
+  bool is_unknown() const { return code == "RESOURCE_DOES_NOT_EXIST"; }
   int64_t status;
   std::string code;  ///< MLflow's, for example RESOURCE_DOES_NOT_EXIST
 };

@@ -47,6 +47,7 @@ class MLFlowUploader {
   void serve();
   bool is_cancelled();
   bool try_upload();
+  bool upload_again_if_lost();
   bool upload();
   void open_run(SpoolProgress& progress);
   std::vector<Record> parse(const std::string& lines, int64_t begin);
@@ -59,6 +60,7 @@ class MLFlowUploader {
   void begin_sending();
   void confirm(SpoolProgress& progress, int64_t bytes);
   void warn_once(bool& warned, const std::string& message);
+  void note(const std::string& message);
 
   Spool& spool_;
   const Options options_;
