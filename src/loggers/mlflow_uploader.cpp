@@ -142,7 +142,7 @@ bool MLFlowUploader::upload_again_if_lost() {
 bool MLFlowUploader::upload() {
   const SpoolLock lock(spool_.path());
   if (lock.busy()) return false;
-  auto progress = SpoolProgress::load(spool_.path(), spool_.run().value("id", ""), spool_.size());
+  auto progress = unsaved_ ? *unsaved_ : SpoolProgress::load(spool_.path(), spool_.run().value("id", ""), spool_.size());
   while (true) {
     auto lines = spool_.lines(progress.bytes);
     if (lines.empty()) break;
@@ -296,7 +296,14 @@ void MLFlowUploader::send_valid(const std::string& kind, const Json& entries) {
 
 void MLFlowUploader::confirm(SpoolProgress& progress, int64_t bytes) {
   progress.bytes = bytes;
-  progress.save(spool_.path());
+  unsaved_ = progress;
+  try {
+    progress.save(spool_.path());
+    unsaved_.reset();
+  } catch (const IoError& error) {
+    warn_once(warned_of_progress_, fmt::format("gets the values, but {} cannot be written: {}; another process would send them again",
+                                               SpoolProgress::file(spool_.path()).string(), error.what()));
+  }
   const std::lock_guard lock(mutex_);
   confirmed_ = bytes;
 }

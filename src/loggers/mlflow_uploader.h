@@ -67,7 +67,8 @@ class MLFlowUploader {
   MLFlowClient client_;
   // The thread's.
   std::optional<MLFlowClient::Run> run_;
-  bool warned_of_failure_ = false, warned_of_refusal_ = false, warned_of_artifacts_ = false;
+  std::optional<SpoolProgress> unsaved_;
+  bool warned_of_failure_ = false, warned_of_refusal_ = false, warned_of_artifacts_ = false, warned_of_progress_ = false;
 
   std::mutex mutex_;
   std::condition_variable changed_, attempted_;

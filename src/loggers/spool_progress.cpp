@@ -26,9 +26,11 @@ SpoolLock::~SpoolLock() {
   if (file_ >= 0) close(file_);
 }
 
+std::filesystem::path SpoolProgress::file(const std::filesystem::path& spool) { return beside(spool, ".synced.json"); }
+
 SpoolProgress SpoolProgress::load(const std::filesystem::path& spool, const std::string& id, int64_t size) {
   const SpoolProgress beginning{.bytes = 0, .spool_id = id, .run_id = {}};
-  std::ifstream in(beside(spool, ".synced.json"));
+  std::ifstream in(file(spool));
   std::string line;
   std::getline(in, line);  // the parser would throw where the file cannot be read
   const auto state = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
@@ -44,7 +46,7 @@ SpoolProgress SpoolProgress::load(const std::filesystem::path& spool, const std:
 
 void SpoolProgress::save(const std::filesystem::path& spool) const {
   const nlohmann::ordered_json state = {{"bytes", bytes}, {"spool", spool_id}, {"remote", {{"run_id", run_id}}}};
-  replace_file(beside(spool, ".synced.json"), state.dump() + "\n", /*sync=*/false);
+  replace_file(file(spool), state.dump() + "\n", /*sync=*/false);
 }
 
 }  // namespace levin::detail

@@ -26,6 +26,7 @@ struct SpoolProgress {
   std::string spool_id;  ///< of the spool's first line
   std::string run_id;
 
+  static std::filesystem::path file(const std::filesystem::path& spool);
   /// Of the spool with this id and size. At the beginning where no such file exists, it is damaged, belongs to another spool, or has more
   /// bytes than the spool: a part of that would not be uploaded. Files of earlier versions have no id.
   static SpoolProgress load(const std::filesystem::path& spool, const std::string& id, int64_t size);
