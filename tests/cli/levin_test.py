@@ -191,6 +191,18 @@ def hdf5():
     index, rows = predictions("texts")
     levin(1, "predict", "--config", plain, "--data.predict", "train.h5", "--run_dir", "texts", "--ckpt_path", "last")
     check("predictions in another order", list(index) == list(range(60)) and (rows == predictions("texts")[1]).all())
+    # The data to predict have the texts, here the model's input, in another data set: they are numbered as in the training.
+    with h5py.File("asked.h5", "w") as file:
+        file["asked"] = words[val_label[some]].astype("S3")
+    by_text = [*files, "--model.inputs", 1, "--data.batch", "{x: word, label: label}", "--data.dtype", "{x: float64}", "--data.shape", "{x: [1]}",
+               "--ckpt_path", "none", "--run_dir", "asked"]
+    levin(1, "predict", "--config", plain, *by_text, "--data.predict", "some.h5")
+    rows = predictions("asked")[1]
+    levin(1, "predict", "--config", plain, *by_text, "--data.predict", "asked.h5", "--data.predict_batch", "{x: asked}")
+    asked = predictions("asked")[1]
+    check("texts to predict are numbered otherwise", len(set(rows[:, 0])) == 2 and numpy.array_equal(rows, asked), (rows, asked))
+    levin(1, "predict", "--config", plain, *by_text, "--data.predict", "asked.h5", "--data.predict_batch", "{x: asked, other: asked}", status=78,
+          said=['"other" is text', "data.batch does not have it", "--data.classes '{other: [A, B]}'"])
     printed = levin(1, "--print_config", "--data", "hdf5", "--data.train", "first.h5").stdout
     check("not written as it was given", re.search(r"train: \S*first\.h5$", printed, re.M), printed[:2000])
     # What does not fit.
