@@ -323,6 +323,10 @@ def image_folder():
         (78, ["--data.resize", "[1, 2, 3]"], ["data.resize has 3 numbers"]),
         (78, ["--data.batch", "{image: picture}"], ['data.batch.image is "picture"', "give image or label"]),
         (78, ["--data.train", ""], ["the classes of the images are unknown", "--data.classes"]),
+        (78, ["--data.batch", "{image: image, raw: image, label: label}", "--data.dtype", "{raw: uint8}"],
+         ['data.dtype is uint8 for "raw", and not for "image"', "give uint8 to both"]),
+        (78, ["--data.batch", "{image: image, raw: image, label: label}", "--data.dtype", "{raw: uint8, image: float32}"],
+         ['data.dtype is uint8 for "raw", and not for "image"']),
     ]:
         levin(2 if "gone" in words else 1, "fit", *model, *folders, *words, *SHORT, "--run_dir", "refused", status=status, said=said)
 
