@@ -36,18 +36,26 @@ std::shared_ptr<const Dataset> Hdf5Data::open(Part part) const {
     if (const auto given = config_.classes.find(name); given != config_.classes.end())
       options.classes.insert(*given);
     else if (part != Part::train && Hdf5Rows(files.front(), data_set).is_text())
-      options.classes[name] = training_classes(name, data_set);
+      options.classes[name] = training_classes(name);
   }
   return std::make_shared<Hdf5Files>(files, names_of(options.data_sets), options);
 }
 
-// Texts that occur in a part of the data alone would be numbered otherwise than in the training.
-std::vector<std::string> Hdf5Data::training_classes(const std::string& name, const std::string& data_set) const {
+// Texts that occur in a part of the data alone would be numbered otherwise than in the training, where the tensor may have another data set
+// than in the data to predict.
+std::vector<std::string> Hdf5Data::training_classes(const std::string& name) const {
   const auto& files = config_.files.train.paths;
-  if (files.empty())
-    throw ConfigError(fmt::format("{} is text, and its classes are unknown: data.train names no file", quote(name)),
-                      fmt::format("name the training data, or list the classes, as --data.classes '{{{}: [A, B]}}'", sanitized(name)));
-  return Hdf5Files(files, {data_set}).classes(data_set);
+  const auto data_set = config_.batch.find(name);
+  if (files.empty() || data_set == config_.batch.end())
+    throw ConfigError(fmt::format("{} is text, and its classes are unknown: {}", quote(name),
+                                  files.empty() ? "data.train names no file" : "data.batch does not have it"),
+                      fmt::format("{}list the classes, as --data.classes '{{{}: [A, B]}}'",
+                                  files.empty() ? "name the training data, or " : "", sanitized(name)));
+  if (!Hdf5Rows(files.front(), data_set->second).is_text())
+    throw DataError(
+        fmt::format("{} is text in the data to predict, and {} holds numbers in the training data", quote(name), quote(data_set->second)),
+        fmt::format("list the classes, as --data.classes '{{{}: [A, B]}}', or name another data set", sanitized(name)));
+  return Hdf5Files(files, {data_set->second}).classes(data_set->second);
 }
 
 std::shared_ptr<const Dataset> SafetensorsData::open(Part part) const {

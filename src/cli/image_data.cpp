@@ -53,6 +53,15 @@ void ImageFolderDataConfig::validate() const {
     if (source != "image" && source != "label")
       throw ConfigError(fmt::format("data.batch.{} is {}", sanitized(name), quote(source)), "give image or label");
   options.check_names(names_of(batch));
+  std::string bytes, numbers;  // of the tensors of images: ImageFolder makes one kind
+  for (const auto& [name, source] : batch) {
+    if (source != "image") continue;
+    const auto dtype = options.dtype.find(name);
+    (dtype != options.dtype.end() && dtype->second == FieldDtype::uint8 ? bytes : numbers) = name;
+  }
+  if (!bytes.empty() && !numbers.empty())
+    throw ConfigError(fmt::format("data.dtype is uint8 for {}, and not for {}, which has the same image", quote(bytes), quote(numbers)),
+                      "give uint8 to both, or to none");
 }
 
 std::shared_ptr<const Dataset> ImageFolderData::open(Part part) const {

@@ -52,16 +52,28 @@ std::vector<fs::path> sorted_entries(const fs::path& folder) {
   return entries;
 }
 
+// A folder that were left out would give the classes after it other numbers.
+bool is_folder(const fs::path& entry) {
+  std::error_code error;
+  const auto status = fs::status(entry, error);
+  if (error)
+    throw DataError(fmt::format("cannot examine {}: {}", entry.string(), error.message()), "repair it, or remove it from the images");
+  return fs::is_directory(status);
+}
+
 struct FoundImages {
   std::vector<std::pair<std::string, std::string>> files;  // folder and name
   std::set<fs::path> seen;                                 // folders, so that cycles of links end
 };
 
 void find_images(const fs::path& folder, FoundImages& found) {
+  const auto entries = sorted_entries(folder);
   std::error_code error;
-  if (!found.seen.insert(fs::canonical(folder, error)).second) return;
-  for (const auto& entry : sorted_entries(folder)) {
-    if (fs::is_directory(entry, error))
+  const auto real = fs::canonical(folder, error);
+  if (error) throw DataError(fmt::format("cannot examine {}: {}", folder.string(), error.message()), "name a folder of images");
+  if (!found.seen.insert(real).second) return;
+  for (const auto& entry : entries) {
+    if (is_folder(entry))
       find_images(entry, found);
     else if (is_image(entry))
       found.files.emplace_back(folder.string(), entry.filename().string());
@@ -70,8 +82,7 @@ void find_images(const fs::path& folder, FoundImages& found) {
 
 std::vector<fs::path> class_folders(const fs::path& folder) {
   auto folders = sorted_entries(folder);
-  std::error_code error;
-  std::erase_if(folders, [&](const auto& entry) { return !fs::is_directory(entry, error); });
+  std::erase_if(folders, [](const auto& entry) { return !is_folder(entry); });
   return folders;
 }
 

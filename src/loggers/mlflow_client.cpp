@@ -56,6 +56,16 @@ MLFlowClient::Run run_of(const Json& reply) {
   return run;
 }
 
+[[noreturn]] void refuse(const std::string& call, const HttpReply& reply) {
+  const auto answer = Json::parse(reply.body, nullptr, /*allow_exceptions=*/false);
+  auto message = text_of(answer, "message");
+  if (message.empty() && (reply.status == 401 || reply.status == 403))
+    message = "see the credentials MLFLOW_TRACKING_TOKEN, or …_USERNAME and …_PASSWORD";
+  if (message.empty() && reply.body.find("serve-artifacts") != std::string::npos) message = "the server runs with --no-serve-artifacts";
+  throw MLFlowError(reply.status, text_of(answer, "error_code"),
+                    fmt::format("{}: HTTP {}{}{}", call, reply.status, message.empty() ? "" : ": ", message));
+}
+
 bool is_name_letter(char letter) {
   const auto byte = static_cast<unsigned char>(letter);
   return byte >= 0x80 || std::isalnum(byte) != 0 || std::string_view("_/.-: ").find(letter) != std::string_view::npos;
@@ -107,14 +117,9 @@ HttpReply MLFlowClient::send(const std::string& method, const std::string& path,
 Json MLFlowClient::call(const std::string& method, const std::string& path, const Json& body) {
   const auto text = body.is_null() ? std::string() : body.dump(-1, ' ', false, Json::error_handler_t::replace);
   const auto reply = send(method, "mlflow/" + path, text, body.is_null() ? "" : "application/json");
-  const auto answer = Json::parse(reply.body, nullptr, /*allow_exceptions=*/false);
   const auto what = path.substr(0, path.find('?'));
-  if (reply.status / 100 != 2) {
-    auto message = text_of(answer, "message");
-    if (message.empty() && reply.status / 100 == 4) message = "see the credentials MLFLOW_TRACKING_TOKEN, or …_USERNAME and …_PASSWORD";
-    throw MLFlowError(reply.status, text_of(answer, "error_code"),
-                      fmt::format("{}: HTTP {}{}{}", what, reply.status, message.empty() ? "" : ": ", message));
-  }
+  if (reply.status / 100 != 2) refuse(what, reply);
+  const auto answer = Json::parse(reply.body, nullptr, /*allow_exceptions=*/false);
   if (!answer.is_object()) throw MLFlowError(0, "", what + ": the reply is not MLflow's");
   return answer;
 }
@@ -125,7 +130,7 @@ std::string MLFlowClient::experiment_id(const std::string& name) {
       return text_of(child(call("GET", "experiments/get-by-name?experiment_name=" + HttpClient::escaped(name)), "experiment"),
                      "experiment_id");
     } catch (const MLFlowError& error) {
-      if (error.code != "RESOURCE_DOES_NOT_EXIST" || tries > 0) throw;
+      if (!error.is_unknown() || tries > 0) throw;
     }
     try {
       return text_of(call("POST", "experiments/create", {{"name", name}}), "experiment_id");
@@ -151,7 +156,7 @@ std::optional<MLFlowClient::Run> MLFlowClient::get_run(const std::string& run_id
   try {
     return run_of(child(call("GET", "runs/get?run_id=" + HttpClient::escaped(run_id)), "run"));
   } catch (const MLFlowError& error) {
-    if (error.code == "RESOURCE_DOES_NOT_EXIST") return std::nullopt;
+    if (error.is_unknown()) return std::nullopt;
     throw;
   }
 }
@@ -166,16 +171,14 @@ void MLFlowClient::log_batch(const Run& run, const std::string& kind, const Json
   call("POST", "runs/log-batch", {{"run_id", run.id}, {kind, entries}});
 }
 
-bool MLFlowClient::put_artifact(const Run& run, const std::string& path, const std::string& bytes) {
+void MLFlowClient::put_artifact(const Run& run, const std::string& path, const std::string& bytes) {
   constexpr std::string_view proxied = "mlflow-artifacts:";
-  if (!run.artifact_uri.starts_with(proxied)) return false;
-  auto folder = run.artifact_uri.substr(proxied.size());
-  if (folder.starts_with("//") && !folder.starts_with("///")) return false;  // another server
+  auto folder = run.artifact_uri.starts_with(proxied) ? run.artifact_uri.substr(proxied.size()) : "//elsewhere";
+  if (folder.starts_with("//") && !folder.starts_with("///"))
+    throw MLFlowError(0, "", fmt::format("the server does not store artifacts itself, {} does", run.artifact_uri));
   folder.erase(0, folder.find_first_not_of('/'));
   const auto reply = send("PUT", fmt::format("mlflow-artifacts/artifacts/{}/{}", folder, path), bytes, "application/octet-stream");
-  if (reply.status / 100 == 2) return true;
-  if (reply.status / 100 == 4 || reply.body.find("serve-artifacts") != std::string::npos) return false;
-  throw MLFlowError(reply.status, "", fmt::format("artifacts: HTTP {}", reply.status));
+  if (reply.status / 100 != 2) refuse("artifacts", reply);
 }
 
 }  // namespace levin::detail

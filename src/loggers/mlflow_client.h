@@ -16,6 +16,8 @@ struct MLFlowError : std::runtime_error {
       : std::runtime_error(message), status(status), code(std::move(code)) {}
   /// Whether sending the same again would be refused again.
   bool refuses_content() const { return status == 400; }
+  /// The server does not know the run, or the experiment.
+  bool is_unknown() const { return code == "RESOURCE_DOES_NOT_EXIST"; }
   int64_t status;
   std::string code;  ///< MLflow's, for example RESOURCE_DOES_NOT_EXIST
 };
@@ -48,8 +50,8 @@ class MLFlowClient {
   void set_status(const Run& run, const std::string& status, std::optional<int64_t> end_time);
   /// `kind`: metrics (at most 1000) or params (at most 100).
   void log_batch(const Run& run, const std::string& kind, const Json& entries);
-  /// By the server's proxy. False where the run's artifacts are not stored by the server.
-  bool put_artifact(const Run& run, const std::string& path, const std::string& bytes);
+  /// By the server's proxy. MLFlowError, too, where another place than the server stores the run's artifacts.
+  void put_artifact(const Run& run, const std::string& path, const std::string& bytes);
   void cancel() noexcept { http_.cancel(); }
 
  private:

@@ -104,26 +104,45 @@ void MLFlowUploader::warn_once(bool& warned, const std::string& message) {
   log_.warning("[loggers] MLflow at {} {}", options_.tracking_uri, message);
 }
 
+void MLFlowUploader::note(const std::string& message) {
+  const std::lock_guard lock(mutex_);
+  log_.info("[loggers] MLflow at {} {}", options_.tracking_uri, message);
+}
+
+bool MLFlowUploader::is_cancelled() {
+  const std::lock_guard lock(mutex_);
+  return ends_;
+}
+
 bool MLFlowUploader::try_upload() {
   try {
-    return upload();
+    return upload_again_if_lost();
   } catch (const IoError&) {  // of the spool, which its writer reports
   } catch (const std::exception& error) {
-    {
-      const std::lock_guard lock(mutex_);
-      if (ends_) return false;  // cancelled
-    }
+    if (is_cancelled()) return false;
     warn_once(warned_of_failure_,
               fmt::format("takes no values now: {}; the training continues, and {} keeps them until the server or levin-sync has them",
                           error.what(), spool_.path().string()));
   }
+  run_.reset();  // the next attempt asks what the server has of it
   return false;
+}
+
+// A server may lose the run during the training.
+bool MLFlowUploader::upload_again_if_lost() {
+  try {
+    return upload();
+  } catch (const MLFlowError& error) {
+    if (!run_ || !error.is_unknown()) throw;
+  }
+  run_.reset();
+  return upload();
 }
 
 bool MLFlowUploader::upload() {
   const SpoolLock lock(spool_.path());
   if (lock.busy()) return false;
-  auto progress = SpoolProgress::load(spool_.path());
+  auto progress = unsaved_ ? *unsaved_ : SpoolProgress::load(spool_.path(), spool_.run().value("id", ""), spool_.size());
   while (true) {
     auto lines = spool_.lines(progress.bytes);
     if (lines.empty()) break;
@@ -146,7 +165,10 @@ void MLFlowUploader::open_run(SpoolProgress& progress) {
   if (!run_) {
     const auto& run = spool_.run();
     run_ = client_.start_run(options_.experiment, options_.run_name, run.value("id", ""), milliseconds_of(run));
-    if (run_->id != progress.run_id) progress = {.bytes = 0, .run_id = run_->id};
+    if (run_->id != progress.run_id) {
+      if (!progress.run_id.empty()) note(fmt::format("does not have run {}; run {} gets the whole spool", progress.run_id, run_->id));
+      progress = {.bytes = 0, .spool_id = progress.spool_id, .run_id = run_->id};
+    }
   }
   if (run_->active) return;
   const auto id = run_->id;
@@ -223,15 +245,18 @@ void MLFlowUploader::send_params(const Json& record) {
     if (value.is_string() && run_->params.insert(key).second)
       params.push_back({{"key", key}, {"value", first_bytes(value.get<std::string>(), longest_param)}});
   }
+  send_entries("params", params, most_params);
+  if (const auto yaml = record.value("yaml", ""); !yaml.empty()) send_config(yaml);
+}
+
+// Where the server stores its artifacts may fail while it takes values.
+void MLFlowUploader::send_config(const std::string& yaml) {
   try {
-    send_entries("params", params, most_params);
-  } catch (...) {
-    run_.reset();  // which of them the server has is asked again
-    throw;
+    client_.put_artifact(*run_, "config.yaml", yaml);
+  } catch (const MLFlowError& error) {
+    if (is_cancelled()) throw;
+    warn_once(warned_of_artifacts_, fmt::format("does not store config.yaml: {}; {} has it", error.what(), spool_.path().string()));
   }
-  const auto yaml = record.value("yaml", "");
-  if (!yaml.empty() && !client_.put_artifact(*run_, "config.yaml", yaml))
-    warn_once(warned_of_artifacts_, "stores no artifacts itself; config.yaml is not sent");
 }
 
 void MLFlowUploader::send_end(const Json& record) {
@@ -256,10 +281,8 @@ void MLFlowUploader::send_valid(const std::string& kind, const Json& entries) {
   } catch (const MLFlowError& error) {
     if (!error.refuses_content()) throw;
     const auto known = client_.get_run(run_->id);
-    if (!known || !known->active) {
-      run_.reset();
-      throw;
-    }
+    if (!known) throw MLFlowError(404, "RESOURCE_DOES_NOT_EXIST", error.what());
+    if (!known->active) throw;
     if (entries.size() == 1) {
       warn_once(warned_of_refusal_, fmt::format("refuses {} \"{}\": {}; only {} has it", kind, entries[0].value("key", ""), error.what(),
                                                 spool_.path().string()));
@@ -273,7 +296,14 @@ void MLFlowUploader::send_valid(const std::string& kind, const Json& entries) {
 
 void MLFlowUploader::confirm(SpoolProgress& progress, int64_t bytes) {
   progress.bytes = bytes;
-  progress.save(spool_.path());
+  unsaved_ = progress;
+  try {
+    progress.save(spool_.path());
+    unsaved_.reset();
+  } catch (const IoError& error) {
+    warn_once(warned_of_progress_, fmt::format("gets the values, but {} cannot be written: {}; another process would send them again",
+                                               SpoolProgress::file(spool_.path()).string(), error.what()));
+  }
   const std::lock_guard lock(mutex_);
   confirmed_ = bytes;
 }

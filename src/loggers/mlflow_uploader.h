@@ -45,25 +45,30 @@ class MLFlowUploader {
   };
 
   void serve();
+  bool is_cancelled();
   bool try_upload();
+  bool upload_again_if_lost();
   bool upload();
   void open_run(SpoolProgress& progress);
   std::vector<Record> parse(const std::string& lines, int64_t begin);
   void send(const std::vector<Record>& records, SpoolProgress& progress);
   void send_params(const Json& record);
+  void send_config(const std::string& yaml);
   void send_end(const Json& record);
   void send_entries(const std::string& kind, const Json& entries, size_t most);
   void send_valid(const std::string& kind, const Json& entries);
   void begin_sending();
   void confirm(SpoolProgress& progress, int64_t bytes);
   void warn_once(bool& warned, const std::string& message);
+  void note(const std::string& message);
 
   Spool& spool_;
   const Options options_;
   MLFlowClient client_;
   // The thread's.
   std::optional<MLFlowClient::Run> run_;
-  bool warned_of_failure_ = false, warned_of_refusal_ = false, warned_of_artifacts_ = false;
+  std::optional<SpoolProgress> unsaved_;
+  bool warned_of_failure_ = false, warned_of_refusal_ = false, warned_of_artifacts_ = false, warned_of_progress_ = false;
 
   std::mutex mutex_;
   std::condition_variable changed_, attempted_;

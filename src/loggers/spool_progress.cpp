@@ -4,7 +4,6 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -27,21 +26,27 @@ SpoolLock::~SpoolLock() {
   if (file_ >= 0) close(file_);
 }
 
-SpoolProgress SpoolProgress::load(const std::filesystem::path& spool) {
-  std::ifstream in(beside(spool, ".synced.json"));
-  const auto state = nlohmann::json::parse(in, nullptr, /*allow_exceptions=*/false);
-  SpoolProgress progress;
-  if (!state.is_object()) return progress;
-  if (const auto bytes = state.find("bytes"); bytes != state.end() && bytes->is_number_integer())
-    progress.bytes = std::max<int64_t>(0, bytes->get<int64_t>());
+std::filesystem::path SpoolProgress::file(const std::filesystem::path& spool) { return beside(spool, ".synced.json"); }
+
+SpoolProgress SpoolProgress::load(const std::filesystem::path& spool, const std::string& id, int64_t size) {
+  const SpoolProgress beginning{.bytes = 0, .spool_id = id, .run_id = {}};
+  std::ifstream in(file(spool));
+  std::string line;
+  std::getline(in, line);  // the parser would throw where the file cannot be read
+  const auto state = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+  if (!state.is_object()) return beginning;
+  if (const auto other = state.find("spool"); other != state.end() && *other != id) return beginning;
+  auto progress = beginning;
+  if (const auto bytes = state.find("bytes"); bytes != state.end() && bytes->is_number_integer()) progress.bytes = bytes->get<int64_t>();
+  if (progress.bytes < 0 || progress.bytes > size) return beginning;
   if (const auto remote = state.find("remote"); remote != state.end() && remote->is_object())
-    if (const auto id = remote->find("run_id"); id != remote->end() && id->is_string()) progress.run_id = id->get<std::string>();
+    if (const auto run = remote->find("run_id"); run != remote->end() && run->is_string()) progress.run_id = run->get<std::string>();
   return progress;
 }
 
 void SpoolProgress::save(const std::filesystem::path& spool) const {
-  const nlohmann::ordered_json state = {{"bytes", bytes}, {"remote", {{"run_id", run_id}}}};
-  replace_file(beside(spool, ".synced.json"), state.dump() + "\n", /*sync=*/false);
+  const nlohmann::ordered_json state = {{"bytes", bytes}, {"spool", spool_id}, {"remote", {{"run_id", run_id}}}};
+  replace_file(file(spool), state.dump() + "\n", /*sync=*/false);
 }
 
 }  // namespace levin::detail

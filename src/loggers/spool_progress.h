@@ -23,10 +23,13 @@ class SpoolLock {
 /// SERVICE.synced.json beside a spool: how far it is uploaded, and into which run. levin-sync reads and writes the same.
 struct SpoolProgress {
   int64_t bytes = 0;
+  std::string spool_id;  ///< of the spool's first line
   std::string run_id;
 
-  /// At the beginning where no such file exists, or it is damaged.
-  static SpoolProgress load(const std::filesystem::path& spool);
+  static std::filesystem::path file(const std::filesystem::path& spool);
+  /// Of the spool with this id and size. At the beginning where no such file exists, it is damaged, belongs to another spool, or has more
+  /// bytes than the spool: a part of that would not be uploaded. Files of earlier versions have no id.
+  static SpoolProgress load(const std::filesystem::path& spool, const std::string& id, int64_t size);
   /// Replaces the file. IoError.
   void save(const std::filesystem::path& spool) const;
 };

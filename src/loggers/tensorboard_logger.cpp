@@ -63,6 +63,14 @@ std::string hparams_event(const char* tag, const tensorboard::HParamsPluginData&
   return event.SerializeAsString();
 }
 
+std::string text_event(const std::string& tag, const std::string& text, int64_t step) {
+  auto event = new_event(step);
+  auto& tensor = add_tensor(event, tag, texts, {1});
+  tensor.set_dtype(tensorboard::DT_STRING);
+  tensor.add_string_val(text);
+  return event.SerializeAsString();
+}
+
 // [height, width, channels], bytes, on the CPU.
 Tensor pixels_of(const Tensor& image) {
   auto pixels = (image.dim() == 2 ? image.unsqueeze(0) : image).detach();
@@ -123,14 +131,30 @@ std::string TensorBoardLogger::tag_of(const std::string& name, const std::string
 void TensorBoardLogger::write(const std::string& event) {
   const std::lock_guard lock(mutex_);
   used_ = true;
+  file_->write(event);  // which is kept if what follows fails
   write_hyper_parameters();
-  file_->write(event);
+}
+
+void TensorBoardLogger::set_log(const Log& log) {
+  const std::lock_guard lock(mutex_);
+  log_ = log;
+}
+
+void TensorBoardLogger::add(const std::string& event) {
+  try {
+    write(event);
+  } catch (const IoError& error) {
+    const std::lock_guard lock(mutex_);
+    if (!std::exchange(warned_, true))
+      log_.warning("{}; the training continues, and up to 64 MiB are kept until this succeeds", error.what());
+  }
 }
 
 void TensorBoardLogger::log_hyperparams(const std::string& yaml) {
   const std::lock_guard lock(mutex_);
   for (auto& option : detail::flat_options(yaml)) hyper_parameters_->options.push_back(std::move(option));
-  write_text(prefix_ + "config", "```yaml\n" + yaml + (yaml.ends_with('\n') ? "" : "\n") + "```", 0);  // TensorBoard reads Markdown
+  const auto shown = "```yaml\n" + yaml + (yaml.ends_with('\n') ? "" : "\n") + "```";  // TensorBoard reads Markdown
+  file_->write(text_event(prefix_ + "config", shown, 0));
 }
 
 // Without an "experiment", of which TensorBoard reads one in a directory of many runs: it gathers the names from all runs itself, and takes
@@ -153,19 +177,8 @@ void TensorBoardLogger::write_hyper_parameters() {
   file_->write(hparams_event("session_start_info", content));
 }
 
-void TensorBoardLogger::write_text(const std::string& tag, const std::string& text, int64_t step) {
-  auto event = new_event(step);
-  auto& tensor = add_tensor(event, tag, texts, {1});
-  tensor.set_dtype(tensorboard::DT_STRING);
-  tensor.add_string_val(text);
-  file_->write(event.SerializeAsString());
-}
-
 void TensorBoardLogger::add_text(const std::string& tag, const std::string& text, int64_t step) {
-  const auto shown = tag_of(tag, texts);
-  const std::lock_guard lock(mutex_);
-  used_ = true;
-  write_text(shown, text, step);
+  add(text_event(tag_of(tag, texts), text, step));
 }
 
 void TensorBoardLogger::add_histogram(const std::string& tag, const Tensor& values, int64_t step) {
@@ -175,7 +188,7 @@ void TensorBoardLogger::add_histogram(const std::string& tag, const Tensor& valu
   tensor.set_dtype(tensorboard::DT_DOUBLE);
   for (const auto& [left, right, count] : buckets)
     for (const double number : {left, right, count}) tensor.add_double_val(number);
-  write(event.SerializeAsString());
+  add(event.SerializeAsString());
 }
 
 // The tensor of an image has its width and height, as texts, and the bytes of a PNG file.
@@ -188,7 +201,7 @@ void TensorBoardLogger::add_image(const std::string& tag, const Tensor& image, i
   tensor.add_string_val(std::to_string(width));
   tensor.add_string_val(std::to_string(height));
   tensor.add_string_val(detail::png_of(pixels.const_data_ptr<uint8_t>(), width, height, pixels.size(2)));
-  write(event.SerializeAsString());
+  add(event.SerializeAsString());
 }
 
 // What a run resumes after is in the file, though the run be killed right after the checkpoint.

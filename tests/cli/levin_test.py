@@ -191,6 +191,18 @@ def hdf5():
     index, rows = predictions("texts")
     levin(1, "predict", "--config", plain, "--data.predict", "train.h5", "--run_dir", "texts", "--ckpt_path", "last")
     check("predictions in another order", list(index) == list(range(60)) and (rows == predictions("texts")[1]).all())
+    # The data to predict have the texts, here the model's input, in another data set: they are numbered as in the training.
+    with h5py.File("asked.h5", "w") as file:
+        file["asked"] = words[val_label[some]].astype("S3")
+    by_text = [*files, "--model.inputs", 1, "--data.batch", "{x: word, label: label}", "--data.dtype", "{x: float64}", "--data.shape", "{x: [1]}",
+               "--ckpt_path", "none", "--run_dir", "asked"]
+    levin(1, "predict", "--config", plain, *by_text, "--data.predict", "some.h5")
+    rows = predictions("asked")[1]
+    levin(1, "predict", "--config", plain, *by_text, "--data.predict", "asked.h5", "--data.predict_batch", "{x: asked}")
+    asked = predictions("asked")[1]
+    check("texts to predict are numbered otherwise", len(set(rows[:, 0])) == 2 and numpy.array_equal(rows, asked), (rows, asked))
+    levin(1, "predict", "--config", plain, *by_text, "--data.predict", "asked.h5", "--data.predict_batch", "{x: asked, other: asked}", status=78,
+          said=['"other" is text', "data.batch does not have it", "--data.classes '{other: [A, B]}'"])
     printed = levin(1, "--print_config", "--data", "hdf5", "--data.train", "first.h5").stdout
     check("not written as it was given", re.search(r"train: \S*first\.h5$", printed, re.M), printed[:2000])
     # What does not fit.
@@ -311,6 +323,10 @@ def image_folder():
         (78, ["--data.resize", "[1, 2, 3]"], ["data.resize has 3 numbers"]),
         (78, ["--data.batch", "{image: picture}"], ['data.batch.image is "picture"', "give image or label"]),
         (78, ["--data.train", ""], ["the classes of the images are unknown", "--data.classes"]),
+        (78, ["--data.batch", "{image: image, raw: image, label: label}", "--data.dtype", "{raw: uint8}"],
+         ['data.dtype is uint8 for "raw", and not for "image"', "give uint8 to both"]),
+        (78, ["--data.batch", "{image: image, raw: image, label: label}", "--data.dtype", "{raw: uint8, image: float32}"],
+         ['data.dtype is uint8 for "raw", and not for "image"']),
     ]:
         levin(2 if "gone" in words else 1, "fit", *model, *folders, *words, *SHORT, "--run_dir", "refused", status=status, said=said)
 

@@ -4,6 +4,7 @@
 #include <fstream>
 
 #include "../../src/loggers/mlflow_client.h"
+#include "../../src/loggers/spool_progress.h"
 #include "levin/core/error.h"
 #include "levin_test.h"
 #include "log_folder.h"
@@ -108,6 +109,32 @@ BOOST_AUTO_TEST_CASE(names_become_those_that_mlflow_takes) {
   BOOST_TEST(mlflow_name(".") == "_");
   BOOST_TEST(mlflow_name("") == "_");
   BOOST_TEST(mlflow_name(std::string(249, 'a') + "ü") == std::string(249, 'a'));
+}
+
+BOOST_AUTO_TEST_CASE(progress_of_another_spool_is_not_used) {
+  using levin::detail::SpoolProgress;
+  LogFolder folder;
+  const auto spool = folder.path / "mlflow.jsonl", file = folder.path / "mlflow.synced.json";
+  SpoolProgress{.bytes = 70, .spool_id = "0f", .run_id = "r1"}.save(spool);
+  const auto load = [&](const char* id, int64_t size) {
+    const auto progress = SpoolProgress::load(spool, id, size);
+    BOOST_TEST(progress.spool_id == id);
+    BOOST_TEST((progress.run_id == "r1") == (progress.bytes > 0));
+    return progress.bytes;
+  };
+  BOOST_TEST(load("0f", 70) == 70);
+  BOOST_TEST(load("0f", 69) == 0);
+  BOOST_TEST(load("ab", 70) == 0);
+  std::ofstream(file) << R"({"bytes": 70, "remote": {"run_id": "r1"}})";  // of an earlier version
+  BOOST_TEST(load("0f", 70) == 70);
+  BOOST_TEST(load("0f", 69) == 0);
+  for (const auto* text : {"", "{", "[1]", R"({"bytes": -1, "remote": {"run_id": "r1"}})", R"({"spool": 5, "bytes": 70})"}) {
+    std::ofstream(file) << text;
+    BOOST_TEST(load("0f", 70) == 0, text);
+  }
+  std::filesystem::remove(file);
+  std::filesystem::create_directory(file);
+  BOOST_TEST(load("0f", 70) == 0);
 }
 
 BOOST_AUTO_TEST_CASE(a_tracking_uri_with_a_password_is_refused) {

@@ -248,4 +248,35 @@ BOOST_AUTO_TEST_CASE(a_file_that_cannot_grow_is_an_error) {
   std::signal(SIGXFSZ, handler);
 }
 
+// Hooks add these: their error would end the training.
+BOOST_AUTO_TEST_CASE(what_hooks_add_to_a_file_that_cannot_grow_is_written_later) {
+  LogFolder folder;
+  TensorBoardLogger logger({.flush_interval = {0}}, folder.path);
+  logger.log_hyperparams("a: 1\n");
+  const auto add_all = [&](int64_t step) {
+    logger.add_text("notes", std::string(3000, 'x'), step);
+    logger.add_histogram("weights", at::arange(1000, at::kFloat), step);
+    logger.add_image("image", at::arange(64, at::kByte).view({8, 8}), step);
+  };
+  rlimit before{};
+  getrlimit(RLIMIT_FSIZE, &before);
+  const rlimit small{4096, before.rlim_max};
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  setrlimit(RLIMIT_FSIZE, &small);
+  BOOST_CHECK_NO_THROW(add_all(1));
+  BOOST_CHECK_NO_THROW(add_all(2));
+  BOOST_CHECK_THROW(logger.log_metrics({{"loss", 0.5}}, 0, 3), levin::IoError);  // its caller warns
+  setrlimit(RLIMIT_FSIZE, &before);
+  std::signal(SIGXFSZ, handler);
+  logger.finalize();
+  const auto read = read_plugins(folder.path);
+  for (const auto* page : {"images", "histograms"})
+    for (const auto& [tag, values] : read.at(page).items()) BOOST_TEST(values.size() == 2u, page << " " << tag);
+  BOOST_TEST(read.at("images").contains("image"));
+  BOOST_TEST(read.at("histograms").contains("weights"));
+  const auto events = read_events(folder.path);
+  BOOST_TEST(std::count_if(events.begin(), events.end(), [](const auto& event) { return event.tag == "notes"; }) == 2);
+  BOOST_CHECK((scalars_of(events, "loss") == Values{{3, 0.5}}));
+}
+
 BOOST_AUTO_TEST_SUITE_END()

@@ -36,7 +36,7 @@ class Hdf5Data : public FileData {
   std::shared_ptr<const Dataset> open(Part part) const override;
 
  private:
-  std::vector<std::string> training_classes(const std::string& name, const std::string& data_set) const;
+  std::vector<std::string> training_classes(const std::string& name) const;
 
   Hdf5DataConfig config_;
 };

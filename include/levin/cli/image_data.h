@@ -25,7 +25,8 @@ struct ImageFolderDataConfig {
   std::vector<std::string> classes = {};
   std::map<std::string, std::string> batch = {{"image", "image"}, {"label", "label"}};
   FileDataOptions options = {};
-  /// ConfigError for sizes of more than two numbers, other channels, a batch of anything but image and label, and options of others.
+  /// ConfigError for sizes of more than two numbers, other channels, a batch of anything but image and label, options of others, and
+  /// tensors of the image of which only some are uint8.
   void validate() const;
 };
 LEVIN_CONFIG(ImageFolderDataConfig, (folders, "folders", flattened), (channels, "3: RGB; 1: gray", between(1, 3)),

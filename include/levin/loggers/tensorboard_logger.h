@@ -8,6 +8,7 @@
 #include <string>
 
 #include "levin/core/config.h"
+#include "levin/core/log.h"
 #include "levin/core/tensor.h"
 #include "levin/trainer/logger.h"
 #include "levin/trainer/run_aware_logger.h"
@@ -53,9 +54,11 @@ class TensorBoardLogger : public Logger, public RunAwareLogger {
   /// Nothing to save; flushes the file.
   StateDict state_dict() override;
   void finalize() override;
+  void set_log(const Log& log) override;
   void set_end(RunEnd end) noexcept override { end_ = end; }
 
-  /// Markdown, in the page of texts. From any thread, as the other calls that add something.
+  /// Markdown, in the page of texts. From any thread, as the other calls that add something. A file that cannot be written is one warning
+  /// in the run's log, and what was added is written later, as with the values of log_metrics: up to 64 MiB are kept.
   void add_text(const std::string& tag, const std::string& text, int64_t step);
   /// The distribution of a tensor's values, in the pages of histograms and distributions: any shape and dtype of real numbers, on any
   /// device. NaN and infinities are left out.
@@ -69,17 +72,19 @@ class TensorBoardLogger : public Logger, public RunAwareLogger {
 
  private:
   void write(const std::string& event);
+  /// As write, for hooks: an IoError must not end the training.
+  void add(const std::string& event);
   /// The tag, with the prefix, under which values of this kind are shown.
   std::string tag_of(const std::string& name, const std::string& kind);
   void write_hyper_parameters();
-  void write_text(const std::string& tag, const std::string& text, int64_t step);
 
   std::string prefix_;
   std::mutex mutex_;  // of the members below
   std::unique_ptr<detail::EventFile> file_;
   std::unique_ptr<detail::HyperParameters> hyper_parameters_;
   std::map<std::string, std::string> kinds_;  // by tag
-  bool used_ = false;
+  Log log_;
+  bool used_ = false, warned_ = false;
   std::atomic<RunEnd> end_ = RunEnd::finished;
 };
 
