@@ -228,7 +228,8 @@ class TrainingTrial::Attempt {
 
   bool communicates_inside() const {
     const auto& placements = session_.strategy().plan().placements;
-    return placements.parameters == Placement::sharded || placements.gradients == Placement::sharded || !module_.automatic_optimization();
+    return placements.parameters == Placement::sharded || placements.gradients == Placement::sharded || session_.sync_batch_norm() ||
+           !module_.automatic_optimization();
   }
 
   // Once in every micro-batch, before anything else is communicated.
@@ -249,7 +250,7 @@ class TrainingTrial::Attempt {
         if (!options_.may_run_out_of_memory || !is_out_of_memory(error)) throw;
         if (!agrees_ || agreed_)
           throw Error(ExitCode::internal, "trainer", fmt::format("out of memory in a trial where the ranks communicate: {}", error.what()),
-                      "limit the batch sizes that are tried, or try them with --trainer.strategy ddp");
+                      "limit the batch sizes that are tried, or try them with --trainer.strategy ddp and without sync_batchnorm");
         agree(true);
       }
       if (agrees_ && !agreed_) agree(false);

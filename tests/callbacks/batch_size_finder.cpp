@@ -1,6 +1,7 @@
 #include "levin/callbacks/batch_size_finder.h"
 
 #include <ATen/ops/ones.h>
+#include <torch/nn/modules/batchnorm.h>
 
 #include <new>
 #include <string>
@@ -34,6 +35,12 @@ struct HungryToy : ReferenceToy {
   }
   void validation_step(const levin::Batch&) override {}
   int64_t factor = 1, most = 1 << 20, largest = 0;
+};
+
+struct NormedHungryToy : HungryToy {
+  NormedHungryToy() { norm = register_module("norm", torch::nn::BatchNorm1d(4)); }
+  levin::Tensor training_step(const levin::Batch& batch) override { return HungryToy::training_step(batch) + norm(batch["x"]).sum() * 0; }
+  torch::nn::BatchNorm1d norm{nullptr};
 };
 
 struct ManySamples : ToyData {
@@ -130,13 +137,28 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_found_is_an_error) {
   check_throws<levin::ConfigError>([&] { trainer.fit(*module, data); }, {"global_batch_size of 12"});
   if (runtime().size() == 1) return;
   // Ranks that communicate inside of a step cannot agree after one has failed there.
-  try {
+  const auto runs_out_of_memory = [](const std::function<void()>& training) {
+    try {
+      training();
+      BOOST_ERROR("nothing was thrown");
+    } catch (const std::exception& error) {
+      BOOST_TEST(std::string(error.what()).find("out of memory") != std::string::npos, error.what());
+    }
+  };
+  runs_out_of_memory([] {
     train_hungry(
         search({}), 4, [](HungryToy& toy) { toy.most = 10; }, levin::FSDP{.sharding = {.share_parameters = levin::ShareParameters::none}});
-    BOOST_ERROR("nothing was thrown");
-  } catch (const std::exception& error) {
-    BOOST_TEST(std::string(error.what()).find("out of memory") != std::string::npos, error.what());
-  }
+  });
+  runs_out_of_memory([] {
+    auto synchronized = reference_config(1);
+    synchronized.session.sync_batchnorm = true;
+    ManySamples many(4);
+    levin::Trainer normed(synchronized, runtime());
+    normed.add_callback(search({}));
+    const auto toy = normed.build<NormedHungryToy>();
+    toy->most = 10;
+    normed.fit(*toy, many);
+  });
 }
 
 BOOST_AUTO_TEST_SUITE_END()

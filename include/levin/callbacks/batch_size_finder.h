@@ -38,9 +38,10 @@ LEVIN_CHOICE(BatchSizeFinderConfig, "batch_size_finder")
 /// of ranks: all have the same size. Steps are tried as TrainingTrial says, and leave no trace. On CPUs, where the kernel kills a process
 /// that takes too much, the memory of a size is predicted from the smaller ones, with 10 % more, and a size that would not fit is not
 /// tried; the first trials have one or two samples. On a device, and where an allocation fails on any rank, a size that runs out of memory
-/// is too large. Under a strategy with sharded parameters or gradients, whose ranks communicate inside of a step, such a failure ends the
-/// run. Writes batch_size_finder.csv to the run's folder. A training that resumes takes the size from its checkpoint. Does nothing in a
-/// fast_dev_run. ConfigError for data with a global_batch_size, for combined loaders, and where one sample does not fit.
+/// is too large. Under a strategy with sharded parameters or gradients, with sync_batchnorm and with manual optimization, where ranks
+/// communicate inside of a step, such a failure ends the run. Writes batch_size_finder.csv to the run's folder. A training that resumes
+/// takes the size from its checkpoint. Does nothing in a fast_dev_run. ConfigError for data with a global_batch_size, for combined loaders,
+/// and where one sample does not fit.
 class BatchSizeFinder : public Callback {
  public:
   using Config = BatchSizeFinderConfig;
