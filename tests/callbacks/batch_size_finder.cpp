@@ -30,12 +30,14 @@ struct HungryToy : ReferenceToy {
     const bool last = runtime().rank() == runtime().size() - 1;
     largest = std::max(largest, batch.size());
     if (last && batch.size() > most) throw std::bad_alloc();
+    if (last && stops) trainer().session().request_stop(levin::StopReason::terminated);
     const auto needed = at::ones({batch.size() * (last ? factor : 1), 1 << 17}, at::kFloat);
     return at::mse_loss(net(batch["x"]), batch["y"]) + needed.sum() * 0;
   }
   void validation_step(const levin::Batch&) override {}
   int64_t factor = 1, most = 1 << 20, largest = 0;
 };
+  bool stops = false;
 
 struct NormedHungryToy : HungryToy {
   NormedHungryToy() { norm = register_module("norm", torch::nn::BatchNorm1d(4)); }
@@ -162,3 +164,16 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_found_is_an_error) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+// The step 0 checkpoint that it leaves was made with the data module's own size.
+BOOST_AUTO_TEST_CASE(a_search_that_a_signal_ends_is_made_anew) {
+  const FolderOfRanks folder;
+  const auto unbroken = train_hungry(search({.max_val = 16}));
+  const auto stopped = train_hungry(
+      search({.max_val = 16}), 4, [](HungryToy& toy) { toy.stops = true; }, levin::DDP{}, 1, folder.path);
+  BOOST_TEST(!stopped.finder->optimal_batch_size());
+  BOOST_TEST(std::filesystem::exists(folder.path / "step=000000"));
+  const auto resumed = train_hungry(search({.max_val = 16}), 4, {}, levin::DDP{}, 1, folder.path);
+  BOOST_TEST(*resumed.finder->optimal_batch_size() == 16);
+  BOOST_TEST(resumed.values == unbroken.values, boost::test_tools::per_element());
+}
+
