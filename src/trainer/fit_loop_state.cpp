@@ -49,6 +49,10 @@ StateDict FitLoop::state() {
   state.set("loader.samples", position.samples);
   state.set("loader.step_samples", loader_->step_samples());
   state.set("all_batches", all_batches_);
+  if (reloaded_.epoch > 0) {
+    state.set("reloaded.epoch", reloaded_.epoch);
+    state.set("reloaded.step", reloaded_.step);
+  }
   state.set("ranks", session_.mesh().data().size());
   state.set("seconds", std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count());
   for (const auto& [name, value] : run_.report().metrics) state.set("metric." + name, value);

@@ -8,6 +8,7 @@
 #include "levin/core/error.h"
 #include "levin_test.h"
 #include "toy.h"
+#include "levin/session/checkpoints.h"
 
 using namespace levin::test;
 using levin::TrainerConfig;
@@ -67,6 +68,40 @@ BOOST_AUTO_TEST_CASE(a_resumed_training_has_the_loaders_of_its_epoch) {
 
 BOOST_AUTO_TEST_CASE(each_rank_may_have_its_own_part_of_the_data) {
   struct OwnData : ToyData {
+// What is left of a schedule is measured anew by the loaders of each period, also where a training resumes in the middle of one.
+BOOST_AUTO_TEST_CASE(schedules_follow_reloaded_data) {
+  struct Observed : Toy {
+    Observed() { spec.lr_scheduler = levin::OneCycleLR{}; }
+    void on_train_batch_start(const levin::Batch&, int64_t) override {
+      rates.push_back(trainer().session().learning_rate());
+      totals.push_back(trainer().session().progress().total_steps);
+    }
+    std::vector<double> rates;
+    std::vector<int64_t> totals;
+  };
+  const FolderOfRanks folder, other;
+  const auto host = levin::Communicator::create_cpu(runtime());
+  const auto run = [](const std::filesystem::path& path, const levin::LoadFrom& from) {
+    GrowingData data;
+    levin::Trainer trainer({.max_epochs = 4, .num_sanity_val_steps = 0, .reload_dataloaders_every_n_epochs = 2}, runtime(), 5);
+    trainer.add_callback(std::make_shared<levin::ModelCheckpoint>(levin::ModelCheckpointConfig{
+        .dirpath = path, .save_top_k = -1, .every_n_train_steps = levin::AutoCount{1}, .in_background = false}));
+    const auto model = trainer.build<Observed>();
+    trainer.fit(*model, data, from);
+    return model;
+  };
+  const auto unbroken = run(other.path, {});  // 2, 2, 4 and 4 steps
+  const std::vector<int64_t> totals{8, 8, 8, 8, 12, 12, 12, 12, 12, 12, 12, 12};
+  BOOST_TEST(unbroken->totals == totals, boost::test_tools::per_element());
+  for (const int64_t step : {3, 4, 6, 9}) {
+    const levin::CheckpointReader saved(other.path / levin::Checkpoints::name_of_step(step), *host);
+    const auto resumed = run(folder.path / std::to_string(step), {.checkpoint = &saved});
+    BOOST_TEST(resumed->rates == std::vector<double>(unbroken->rates.begin() + step, unbroken->rates.end()),
+               boost::test_tools::per_element());
+    BOOST_TEST(resumed->totals == std::vector<int64_t>(totals.begin() + step, totals.end()), boost::test_tools::per_element());
+  }
+}
+
     void setup(levin::Stage) override {
       const int64_t samples = 12 + (uneven ? runtime().rank() : 0);
       train = val = make(samples);
