@@ -43,7 +43,8 @@ class TrainingTrial {
   TrainingTrial(const TrainingTrial&) = delete;
   TrainingTrial& operator=(const TrainingTrial&) = delete;
 
-  /// Continues from the steps of earlier calls. Fewer steps where a signal asks for the run's end. ConfigError for data without a batch.
+  /// Continues from the steps of earlier calls. Fewer steps where a signal asks for the run's end, and where a gradient is not finite that
+  /// would end a training (nonfinite_gradients: error). ConfigError for data without a batch.
   TrialResult run(const TrialOptions& options);
   void restore();
 
