@@ -2,13 +2,15 @@
 #include <algorithm>
 #include <numeric>
 
+#include "check_all_throw.h"
+#include "counting_stream.h"
 #include "folder_of_ranks.h"
 #include "levin/callbacks/model_checkpoint.h"
 #include "levin/checkpoint/checkpoint_reader.h"
 #include "levin/core/error.h"
+#include "levin/session/checkpoints.h"
 #include "levin_test.h"
 #include "toy.h"
-#include "levin/session/checkpoints.h"
 
 using namespace levin::test;
 using levin::TrainerConfig;
@@ -66,8 +68,6 @@ BOOST_AUTO_TEST_CASE(a_resumed_training_has_the_loaders_of_its_epoch) {
   BOOST_TEST(losses == std::vector<double>(unbroken.end() - 4, unbroken.end()), boost::test_tools::per_element());
 }
 
-BOOST_AUTO_TEST_CASE(each_rank_may_have_its_own_part_of_the_data) {
-  struct OwnData : ToyData {
 // What is left of a schedule is measured anew by the loaders of each period, also where a training resumes in the middle of one.
 BOOST_AUTO_TEST_CASE(schedules_follow_reloaded_data) {
   struct Observed : Toy {
@@ -102,6 +102,8 @@ BOOST_AUTO_TEST_CASE(schedules_follow_reloaded_data) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(each_rank_may_have_its_own_part_of_the_data) {
+  struct OwnData : ToyData {
     void setup(levin::Stage) override {
       const int64_t samples = 12 + (uneven ? runtime().rank() : 0);
       train = val = make(samples);
@@ -124,7 +126,43 @@ BOOST_AUTO_TEST_CASE(schedules_follow_reloaded_data) {
   if (runtime().size() == 1) return;
   data.options = {.batch_size = 4};
   data.uneven = true;
-  check_throws<levin::ConfigError>([&] { fit({.use_distributed_sampler = false}, data); }, {"rank 0 has 12 samples, rank 1 has 13"});
+  check_throws<levin::ConfigError>([&] { fit({.use_distributed_sampler = false}, data); },
+                                   {"rank 0 has 12 samples, rank 1 has 13", "set use_distributed_sampler to true"});
+}
+
+// Ranks open their parts of a stream, so it needs no other setting.
+BOOST_AUTO_TEST_CASE(a_stream_is_cut_by_its_ranks_already) {
+  struct StreamData : levin::DataModule {
+    levin::DataLoaderSpec train_dataloader() override {
+      return {std::make_shared<CountingStream>(std::vector<int64_t>{6, 9, 12}), {.batch_size = 3}};
+    }
+  };
+  const auto train = [](bool use_distributed_sampler) {
+    StreamData data;
+    levin::Trainer trainer({.max_epochs = 1, .use_distributed_sampler = use_distributed_sampler}, runtime(), 5);
+    const auto model = trainer.build<Toy>();
+    trainer.fit(*model, data);
+  };
+  check_throws<levin::ConfigError>([&] { train(false); }, {"the data are a stream", "set it to true"});
+  train(true);
+}
+
+BOOST_AUTO_TEST_CASE(parts_of_ranks_and_one_order_do_not_mix_on_resume) {
+  const FolderOfRanks folder;
+  const auto train = [&](int64_t epochs, bool use_distributed_sampler, const levin::LoadFrom& from) {
+    ToyData data({.batch_size = 4}, 24, 24);
+    levin::Trainer trainer({.max_epochs = epochs, .num_sanity_val_steps = 0, .use_distributed_sampler = use_distributed_sampler}, runtime(),
+                           5);
+    trainer.add_callback(std::make_shared<levin::ModelCheckpoint>(levin::ModelCheckpointConfig{.dirpath = folder.path}));
+    const auto model = trainer.build<Toy>();
+    trainer.fit(*model, data, from);
+  };
+  train(1, false, {});
+  const auto host = levin::Communicator::create_cpu(runtime());
+  const levin::CheckpointReader saved(folder.path / levin::Checkpoints::name_of_step(6), *host);
+  check_all_throw<levin::ConfigError>([&] { train(2, true, {.checkpoint = &saved}); },
+                                      {"each rank's part of the data", "one order", "the use_distributed_sampler of the run"});
+  train(2, false, {.checkpoint = &saved});
 }
 
 BOOST_AUTO_TEST_CASE(evaluations_may_run_in_inference_mode) {
