@@ -15,6 +15,7 @@
 #include "levin/core/heap.h"
 #include "levin/core/memory.h"
 #include "levin/core/number_text.h"
+#include "levin/data/batch_plan.h"
 #include "levin/trainer/module.h"
 #include "levin/trainer/trainer.h"
 #include "levin/trainer/training_trial.h"
@@ -106,17 +107,37 @@ void BatchSizeFinder::keep_samples_of_a_step() {
 }
 
 void BatchSizeFinder::look_at(const DataLoaderSpec& spec) {
+  auto& session = trainer().session();
   largest_ = config_.max_val;
   bytes_ahead_ = 0;
-  if (!spec.dataset || spec.dataset->size() == 0) return;
-  const int64_t ranks = trainer().session().mesh().data().size();
-  const int64_t samples = spec.dataset->size() + (spec.options.drop_last ? 0 : ranks - 1);  // with drop_last a batch is full on all ranks
-  largest_ = std::min(largest_, std::max<int64_t>(1, samples / ranks));
-  if (spec.options.num_workers == 0) return;
+  if (spec.dataset && spec.dataset->size() > 0) largest_ = largest_of(spec);
+  largest_ = all_min(session.communicator(), largest_);  // the data of ranks may differ without use_distributed_sampler
+  if (!spec.dataset || spec.dataset->size() == 0 || spec.options.num_workers == 0) return;
   Batch sample;
   spec.dataset->get(std::array<int64_t, 1>{0}, sample);
   for (const auto& [name, tensor] : sample.tensors()) bytes_ahead_ += static_cast<int64_t>(tensor.nbytes());
   bytes_ahead_ *= spec.options.num_workers * spec.options.prefetch_factor;
+}
+
+// The size of an epoch's only batch, or of as many as make one under a fraction as limit_train_batches.
+int64_t BatchSizeFinder::largest_of(const DataLoaderSpec& spec) const {
+  const auto& config = trainer().config();
+  const int64_t ranks = config.use_distributed_sampler ? trainer().session().mesh().data().size() : 1;
+  const int64_t samples = spec.dataset->size() + (spec.options.drop_last ? 0 : ranks - 1);  // with drop_last a batch is full on all ranks
+  const int64_t most = std::min(config_.max_val, std::max<int64_t>(1, samples / ranks));
+  const Limit& limit = config.limit_train_batches;
+  if (!limit.is_fraction() || limit.number() == 0) return most;
+  const auto trains = [&](int64_t size) {
+    BatchPlanInput input{.samples = spec.dataset->size(), .batch_size = size, .world_size = ranks};
+    input.drop_last = spec.options.drop_last;
+    return limit.of(BatchPlan(input).batches()) > 0;
+  };
+  int64_t works = 1, fails = most + 1;  // larger batches are fewer
+  while (fails - works > 1) {
+    const int64_t middle = works + (fails - works) / 2;
+    (trains(middle) ? works : fails) = middle;
+  }
+  return works;
 }
 
 void BatchSizeFinder::search() {

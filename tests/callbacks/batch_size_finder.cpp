@@ -138,6 +138,24 @@ BOOST_AUTO_TEST_CASE(the_training_is_that_of_the_found_size) {
   BOOST_TEST(*train_hungry(search({.max_val = 8192}), 4, [](HungryToy& toy) { toy.most = 300; }).finder->optimal_batch_size() <= 300);
 }
 
+BOOST_AUTO_TEST_CASE(the_largest_size_is_what_the_data_can_fill) {
+  const int64_t ranks = runtime().size();
+  const auto found = [](const levin::TrainerConfig& config, int64_t samples, levin::DataLoaderOptions options) {
+    ManySamples data(4, samples);
+    options.batch_size = 4;
+    data.options = options;
+    return *train_with(config, data, {search({})}).finder->optimal_batch_size();
+  };
+  auto quarter = sized_config(1);
+  quarter.limit_train_batches = levin::Limit::fraction(0.25);
+  BOOST_TEST(found(quarter, 400, {}) == 133 / ranks);  // four batches: 399 samples and one
+  BOOST_TEST(found(quarter, 400, {.drop_last = true}) == 100 / ranks);
+  auto own_parts = sized_config(1);
+  own_parts.use_distributed_sampler = false;
+  BOOST_TEST(found(own_parts, 60, {}) == 60);
+  BOOST_TEST(found(sized_config(1), 60, {}) == (60 + ranks - 1) / ranks);
+}
+
 // As on other ranks: what is loaded was found with six parts of a step.
 BOOST_AUTO_TEST_CASE(a_training_on_other_ranks_keeps_the_samples_of_a_step) {
   struct Loads : levin::Callback {

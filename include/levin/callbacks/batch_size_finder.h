@@ -40,7 +40,8 @@ LEVIN_CHOICE(BatchSizeFinderConfig, "batch_size_finder")
 /// that takes too much, the memory of a size is predicted from the smaller ones, with 10 % more, and a size that would not fit is not
 /// tried; the first trials have one or two samples. On a device, and where an allocation fails on any rank, a size that runs out of memory
 /// is too large. Under a strategy with sharded parameters or gradients, with sync_batchnorm and with manual optimization, where ranks
-/// communicate inside of a step, such a failure ends the run. Writes batch_size_finder.csv to the run's folder. A training that resumes takes the size from its checkpoint; on other ranks, or with
+/// communicate inside of a step, such a failure ends the run. No size is larger than the training data and limit_train_batches can fill.
+/// Writes batch_size_finder.csv to the run's folder. A training that resumes takes the size from its checkpoint; on other ranks, or with
 /// another accumulate_grad_batches, that which keeps the samples of a step. Does nothing in a fast_dev_run. ConfigError for data with a
 /// global_batch_size, for combined loaders, where one sample does not fit, and where the samples of a resumed training's steps cannot be
 /// divided by its ranks.
@@ -69,6 +70,7 @@ class BatchSizeFinder : public Callback {
  private:
   void check_data(const DataLoaderSpec& spec) const;
   void look_at(const DataLoaderSpec& spec);
+  int64_t largest_of(const DataLoaderSpec& spec) const;
   int64_t parts_of_a_step() const;
   void keep_samples_of_a_step();
   void search();
