@@ -15,6 +15,7 @@
 #include "levin/core/heap.h"
 #include "levin/core/memory.h"
 #include "levin/core/number_text.h"
+#include "levin/data/batch_plan.h"
 #include "levin/trainer/module.h"
 #include "levin/trainer/trainer.h"
 #include "levin/trainer/training_trial.h"
@@ -44,6 +45,7 @@ BatchSizeFinder::BatchSizeFinder(const BatchSizeFinderConfig& config) : config_(
 void BatchSizeFinder::setup(Stage) {
   trials_.clear(), measured_.clear();
   batch_size_.reset();
+  parts_ = 0;
 }
 
 void BatchSizeFinder::on_fit_start() {
@@ -52,15 +54,19 @@ void BatchSizeFinder::on_fit_start() {
     if (session.rank() == 0) session.runtime().log().warning("[callbacks] no batch size is searched in a fast_dev_run");
     return;
   }
-  if (!batch_size_) {
-    look_at_data();
+  const auto data = trainer().datamodule()->train_dataloader();
+  check_data(data);
+  if (batch_size_) {
+    keep_samples_of_a_step();
+  } else {
+    look_at(data);
     search();
   }
+  parts_ = parts_of_a_step();
   if (batch_size_) trainer().set_train_batch_size(*batch_size_);
 }
 
-void BatchSizeFinder::look_at_data() {
-  const auto spec = trainer().datamodule()->train_dataloader();
+void BatchSizeFinder::check_data(const DataLoaderSpec& spec) const {
   if (!spec.parts.empty())
     throw ConfigError("a batch size finder, and the training data are a combined loader", "leave it out, and size the parts by hand",
                       "callbacks");
@@ -69,17 +75,69 @@ void BatchSizeFinder::look_at_data() {
         fmt::format("a batch size finder, and the data have a global_batch_size of {}", *spec.options.global_batch_size),
         "give a batch_size instead, or leave the finder out and raise trainer.accumulate_grad_batches until a micro-batch fits",
         "callbacks");
+}
+
+int64_t BatchSizeFinder::parts_of_a_step() const {
+  const auto& callbacks = trainer().callbacks();
+  const bool scheduled = std::any_of(callbacks.begin(), callbacks.end(),
+                                     [](const auto& callback) { return callback->accumulate_grad_batches(0).has_value(); });
+  return trainer().session().mesh().data().size() * (scheduled ? 1 : trainer().config().accumulate_grad_batches);
+}
+
+// On another number of ranks the epochs have the same steps.
+void BatchSizeFinder::keep_samples_of_a_step() {
+  const int64_t parts = parts_of_a_step();
+  if (parts_ == 0 || parts_ == parts) return;
+  const int64_t samples = *batch_size_ * parts_, size = samples / parts;
+  if (size * parts != samples)
+    throw ConfigError(
+        fmt::format(
+            "the run has steps of {} samples, {} in each of {} parts (ranks x accumulate_grad_batches), which {} parts cannot share",
+            samples, *batch_size_, parts_, parts),
+        fmt::format("choose a number of parts that divides {0}, or leave batch_size_finder out and give --data.global_batch_size {0}",
+                    samples),
+        "callbacks");
+  auto& session = trainer().session();
+  if (size > *batch_size_ && session.rank() == 0)
+    session.runtime().log().warning(
+        "[callbacks] the batch size is {} samples of a rank, more than the {} that were found to fit, so that a step keeps its {}; if they "
+        "need too much memory, raise accumulate_grad_batches",
+        size, *batch_size_, samples);
+  batch_size_ = size;
+}
+
+void BatchSizeFinder::look_at(const DataLoaderSpec& spec) {
+  auto& session = trainer().session();
   largest_ = config_.max_val;
   bytes_ahead_ = 0;
-  if (!spec.dataset || spec.dataset->size() == 0) return;
-  const int64_t ranks = trainer().session().mesh().data().size();
-  const int64_t samples = spec.dataset->size() + (spec.options.drop_last ? 0 : ranks - 1);  // with drop_last a batch is full on all ranks
-  largest_ = std::min(largest_, std::max<int64_t>(1, samples / ranks));
-  if (spec.options.num_workers == 0) return;
+  if (spec.dataset && spec.dataset->size() > 0) largest_ = largest_of(spec);
+  largest_ = all_min(session.communicator(), largest_);  // the data of ranks may differ without use_distributed_sampler
+  if (!spec.dataset || spec.dataset->size() == 0 || spec.options.num_workers == 0) return;
   Batch sample;
   spec.dataset->get(std::array<int64_t, 1>{0}, sample);
   for (const auto& [name, tensor] : sample.tensors()) bytes_ahead_ += static_cast<int64_t>(tensor.nbytes());
   bytes_ahead_ *= spec.options.num_workers * spec.options.prefetch_factor;
+}
+
+// The size of an epoch's only batch, or of as many as make one under a fraction as limit_train_batches.
+int64_t BatchSizeFinder::largest_of(const DataLoaderSpec& spec) const {
+  const auto& config = trainer().config();
+  const int64_t ranks = config.use_distributed_sampler ? trainer().session().mesh().data().size() : 1;
+  const int64_t samples = spec.dataset->size() + (spec.options.drop_last ? 0 : ranks - 1);  // with drop_last a batch is full on all ranks
+  const int64_t most = std::min(config_.max_val, std::max<int64_t>(1, samples / ranks));
+  const Limit& limit = config.limit_train_batches;
+  if (!limit.is_fraction() || limit.number() == 0) return most;
+  const auto trains = [&](int64_t size) {
+    BatchPlanInput input{.samples = spec.dataset->size(), .batch_size = size, .world_size = ranks};
+    input.drop_last = spec.options.drop_last;
+    return limit.of(BatchPlan(input).batches()) > 0;
+  };
+  int64_t works = 1, fails = most + 1;  // larger batches are fewer
+  while (fails - works > 1) {
+    const int64_t middle = works + (fails - works) / 2;
+    (trains(middle) ? works : fails) = middle;
+  }
+  return works;
 }
 
 void BatchSizeFinder::search() {
@@ -189,10 +247,15 @@ void BatchSizeFinder::write() const {
 
 StateDict BatchSizeFinder::state_dict() const {
   StateDict state;
-  if (batch_size_) state.set("batch_size", *batch_size_);
+  if (!batch_size_) return state;
+  state.set("batch_size", *batch_size_);
+  state.set("parts", parts_);
   return state;
 }
 
-void BatchSizeFinder::load_state_dict(const StateDict& state) { batch_size_ = state.get<int64_t>("batch_size"); }
+void BatchSizeFinder::load_state_dict(const StateDict& state) {
+  batch_size_ = state.get<int64_t>("batch_size");
+  parts_ = state.contains("parts") ? state.get<int64_t>("parts") : 0;
+}
 
 }  // namespace levin

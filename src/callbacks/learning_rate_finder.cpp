@@ -66,7 +66,8 @@ void LearningRateFinder::search() {
                    learning_rates_.push_back(learning_rate(step));
                    raw_.push_back(loss);
                    losses_.push_back(smoothed);
-                   const bool diverges = config_.early_stop_threshold && step > 0 && smoothed > *config_.early_stop_threshold * best;
+                   const bool diverges =
+                       config_.early_stop_threshold && step > 0 && !(smoothed <= *config_.early_stop_threshold * best);  // NaN, too
                    if (smoothed < best || step == 0) best = smoothed;
                    return !diverges;
                  }});

@@ -14,6 +14,7 @@
 #include "levin/comm/mesh.h"
 #include "levin/comm/node_group.h"
 #include "levin/core/error.h"
+#include "levin/nn/sync_batch_norm.h"
 #include "levin/nn/unit.h"
 #include "model_checks.h"
 #include "strategy_engine.h"
@@ -120,6 +121,9 @@ void Strategy::backward(const Tensor& loss, double weight) {
   const auto fresh = [](const GroupOptimizer& optimizer) { return optimizer.weight() == 0; };
   if (engine.communicator->size() == 1 && weight > 0 && std::all_of(engine.optimizers.begin(), engine.optimizers.end(), fresh))
     engine.unit = weight;
+  // On a rank whose loss leaves out a parameter, a reduction would start after statistics that it precedes on the others.
+  if (const auto expected = std::exchange(engine.expected, std::nullopt); expected && !SyncBatchNorm::Scope::is_open())
+    engine.schedule->expect_step(*expected);
   engine.schedule->begin_backward(active);
   const double seed = weight / engine.unit * engine.gradient_scale.host;
   if (const auto& scale = engine.gradient_scale.device; scale.defined())
@@ -172,7 +176,7 @@ void Strategy::checkpoint_activations(ActivationCheckpointing kind) {
     if (unit.unit && unit.parent == 0) unit.unit->checkpoint_activations(kind);
 }
 
-void Strategy::expect_step(size_t optimizer) { engine_->schedule->expect_step(optimizer); }
+void Strategy::expect_step(size_t optimizer) { engine_->expected = optimizer; }
 
 StepTotals Strategy::synchronize_step(uint32_t signals, size_t optimizer) {
   auto& engine = *engine_;
@@ -269,6 +273,7 @@ bool Strategy::skips_on_device() const {
 void Strategy::uncount_update(size_t optimizer) { engine_->optimizers[optimizer].uncount_update(); }
 
 void Strategy::zero_grad(size_t optimizer) {
+  engine_->expected.reset();
   engine_->schedule->reset(optimizer);
   engine_->optimizers[optimizer].forget_weights();
 }

@@ -69,6 +69,7 @@ void PyTorchProfiler::discard_parts() noexcept {
 void PyTorchProfiler::begin_run(Stage, Session& session) {
   discard_parts();  // of a run that an exception ended
   rank_ = session.rank();
+  log_ = session.runtime().log();
   traced_ = rank_ < config_.max_ranks;
   on_gpu_ = session.device().is_cuda();
   prepared_ = false;
@@ -100,9 +101,16 @@ void PyTorchProfiler::stop_recording() {
   if (!std::exchange(recording_, false)) return;
   prepared_ = false;
   const auto result = torch::autograd::profiler::disableProfiler();
-  const auto part = std::filesystem::temp_directory_path() / fmt::format("levin-trace-{}-{}-{}.json", rank_, getpid(), parts_.size());
+  std::error_code missing;
+  auto folder = std::filesystem::temp_directory_path(missing);
+  if (missing) folder = "/tmp";  // TMPDIR names no folder
+  const auto part = folder / fmt::format("levin-trace-{}-{}-{}.json", rank_, getpid(), parts_.size());
   parts_.push_back(part);
-  result->save(part);
+  try {
+    result->save(part);
+  } catch (const std::exception& error) {  // end_run finds no part, and writes no trace
+    log_.warning("[profilers] a trace cannot be written to {}: {}", part.string(), error.what());
+  }
 }
 
 void PyTorchProfiler::begin(const RangeName& range) noexcept try {

@@ -14,6 +14,7 @@
 #include "levin/core/error.h"
 #include "levin/parallel/strategy.h"
 #include "levin/session/state_dict.h"
+#include "nonfinite_gradient.h"
 
 namespace levin {
 namespace {
@@ -108,8 +109,9 @@ void GradientScaling::check_finite(size_t optimizer, int64_t step) {
 }
 
 void GradientScaling::throw_nonfinite(int64_t step) {
-  throw Error(ExitCode::internal, "session", fmt::format("the gradient of step {} is not finite", step),
-              "look for its origin with --trainer.detect_anomaly true, or lower the learning rate; or set nonfinite_gradients: skip");
+  throw detail::NonfiniteGradient(
+      ExitCode::internal, "session", fmt::format("the gradient of step {} is not finite", step),
+      "look for its origin with --trainer.detect_anomaly true, or lower the learning rate; or set nonfinite_gradients: skip");
 }
 
 bool GradientScaling::skips(size_t optimizer) { return std::exchange(nonfinite_[optimizer], 0) != 0; }
@@ -157,10 +159,11 @@ void GradientScaling::count_skipped(int64_t step) {
   skipped_steps_++;
   if (!scaler_) return runtime_->log().info("[session] gradient of step {} is not finite: update skipped", step);
   if (scaler_->scale() < least_scale)
-    throw Error(ExitCode::internal, "session",
-                fmt::format("gradients are not finite whatever the scale of the loss, which has fallen to {:.3g} in step {}",
-                            scaler_->scale(), step),
-                "look for their origin with --trainer.detect_anomaly true, or use bf16-mixed");
+    throw detail::NonfiniteGradient(
+        ExitCode::internal, "session",
+        fmt::format("gradients are not finite whatever the scale of the loss, which has fallen to {:.3g} in step {}", scaler_->scale(),
+                    step),
+        "look for their origin with --trainer.detect_anomaly true, or use bf16-mixed");
   runtime_->log().info("[session] gradient of step {} overflowed: update skipped, loss scale now {:g}", step, scaler_->scale());
 }
 
@@ -180,7 +183,7 @@ void GradientScaling::load(const StateDict& state) {
     scaler_->set_state({state.get<double>("loss_scaler.scale"), state.get<int64_t>("loss_scaler.good_steps")});
   set_device_scale();
   if (state.contains("weight_unit")) expect_weight(state.get<double>("weight_unit"));
-  if (state.contains("skipped_steps")) skipped_steps_ = state.get<int64_t>("skipped_steps");
+  skipped_steps_ = state.contains("skipped_steps") ? state.get<int64_t>("skipped_steps") : 0;
   scale_gradients();
 }
 

@@ -40,17 +40,18 @@ void FitLoop::set_lengths() {
                       "give a smaller number, or a part of an epoch such as 0.5, or set check_val_every_n_epoch to null", "trainer");
 }
 
-// Of the whole training; 0: unknown.
+// Of the whole training, if all epochs from the last reload on are as long as this one; 0: unknown.
 int64_t FitLoop::total_steps() {
   int64_t steps = 0;
+  const auto& [first_epoch, first_step] = reloaded_;
   if (*config_.max_epochs > 0 && batches_ != Run::unlimited) {
     const auto steps_with = [](int64_t batches, int64_t accumulate) { return (batches + accumulate - 1) / accumulate; };
     const int64_t accumulate = run_.accumulate_grad_batches();
     if (!run_.schedules_accumulation()) {
-      steps = *config_.max_epochs * steps_with(batches_, accumulate);
+      steps = std::max<int64_t>(0, *config_.max_epochs - first_epoch) * steps_with(batches_, accumulate);
     } else {
       std::map<int64_t, int64_t> steps_of;  // an epoch, by its accumulation
-      for (int64_t epoch = 0; epoch < *config_.max_epochs; epoch++) {
+      for (int64_t epoch = first_epoch; epoch < *config_.max_epochs; epoch++) {
         const int64_t scheduled = run_.accumulate_grad_batches_of(epoch);
         const auto [known, is_new] = steps_of.emplace(scheduled, 0);
         if (is_new) {
@@ -62,6 +63,7 @@ int64_t FitLoop::total_steps() {
       }
       run_.set_accumulate_grad_batches(accumulate);
     }
+    steps += first_step;
   }
   if (config_.max_steps >= 0) steps = steps > 0 ? std::min(steps, config_.max_steps) : config_.max_steps;
   return steps;
@@ -90,6 +92,16 @@ void FitLoop::prepare_epoch(int64_t epoch) {
   batches_ = Run::allowed_batches(config_.limit_train_batches, *loader_, "limit_train_batches");
   session_.scaling().expect_weight(static_cast<double>(loader_->step_samples()) / session_.mesh().data().size());
   if (!first) set_lengths();
+  if (!reload) return;
+  reloaded_ = {session_.progress().epoch, session_.progress().step};
+  session_.progress().total_steps = total_steps();
+}
+
+// When the loaders of a checkpoint's epoch were loaded, in a training that never ended.
+void FitLoop::restore_reload(const StateDict& state) {
+  if (state.contains("reloaded.epoch")) reloaded_ = {state.get<int64_t>("reloaded.epoch"), state.get<int64_t>("reloaded.step")};
+  const int64_t epoch = state.get<int64_t>("epoch"), every = config_.reload_dataloaders_every_n_epochs;
+  if (every > 0 && epoch > 0 && epoch % every == 0 && !state.get<bool>("in_epoch")) reloaded_ = {epoch, state.get<int64_t>("step")};
 }
 
 // Checked before the first step: otherwise a later resume would fail.
@@ -130,6 +142,7 @@ void FitLoop::run(const LoadFrom& from) {
   load_validation();
   run_.set_validates(validation_.has_value());
   set_lengths();
+  if (saved) restore_reload(saved->loop());
   session_.progress().total_epochs = std::max<int64_t>(0, *config_.max_epochs);
   session_.progress().total_steps = total_steps();
   module_.train();

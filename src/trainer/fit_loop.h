@@ -27,6 +27,7 @@ class FitLoop {
   void load_training_data();
   void prepare_epoch(int64_t epoch);
   int64_t total_steps();
+  void restore_reload(const StateDict& state);
   void load_validation();
   void sanity_check();
   void set_lengths();
@@ -71,6 +72,11 @@ class FitLoop {
   DataLoaderSpec train_data_;
   std::unique_ptr<Loader> loader_;
   std::optional<EvaluationLoop> validation_;
+  /// The epoch in which the loaders were made, if not for the first, and the steps before it.
+  struct Reload {
+    int64_t epoch = 0, step = 0;
+  };
+  Reload reloaded_;
   int64_t batches_ = 0;      // of an epoch at most, after limit_train_batches
   int64_t val_every_ = 0;    // batches; 0: at the end of an epoch
   int64_t batch_idx_ = 0;    // of the epoch

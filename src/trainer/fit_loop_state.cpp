@@ -13,6 +13,25 @@ void restore_metrics(const StateDict& state, NamedValues& metrics) {
     if (name.starts_with("metric.")) metrics.emplace_back(name.substr(7), state.get<double>(name));
 }
 
+// Steps of other samples would take what an epoch has left from other places. Before the first batch nothing was taken.
+void check_step_samples(const StateDict& state, int64_t now, int ranks_now) {
+  if (state.get<int64_t>("all_batches") == 0) return;
+  const int64_t before = state.get<int64_t>("loader.step_samples"), ranks = state.get<int64_t>("ranks");
+  const auto refuse = [](const std::string& message, const std::string& remedy) { throw ConfigError(message, remedy, "checkpoint"); };
+  if ((before == 0) != (now == 0))
+    refuse(
+        fmt::format("the run read {}, and resumes with {}", before == 0 ? "each rank's part of the data" : "data in one order of all ranks",
+                    now == 0 ? "each rank's part" : "data in one order of all ranks"),
+        "resume with the data and the use_distributed_sampler of the run");
+  if (before != now)
+    refuse(fmt::format("samples per step changed from {} ({} ranks) to {} ({} ranks)", before, ranks, now, ranks_now),
+           fmt::format("keep them with --data.global_batch_size {0}, or the batch_size that makes {0}", before));
+  if (before == 0 && ranks != ranks_now)
+    refuse(fmt::format("the run read each rank's part of the data on {} ranks and resumes with {}", ranks, ranks_now),
+           "start as many: streams, parts by use_distributed_sampler false, and combined loaders whose steps differ have no order that "
+           "other ranks could share");
+}
+
 }  // namespace
 
 // The state of the training between two steps.
@@ -30,6 +49,10 @@ StateDict FitLoop::state() {
   state.set("loader.samples", position.samples);
   state.set("loader.step_samples", loader_->step_samples());
   state.set("all_batches", all_batches_);
+  if (reloaded_.epoch > 0) {
+    state.set("reloaded.epoch", reloaded_.epoch);
+    state.set("reloaded.step", reloaded_.step);
+  }
   state.set("ranks", session_.mesh().data().size());
   state.set("seconds", std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count());
   for (const auto& [name, value] : run_.report().metrics) state.set("metric." + name, value);
@@ -80,15 +103,7 @@ void FitLoop::keep_complete(const StateDict& state, const std::string& why) {
 
 void FitLoop::restore(StateReader& saved) {
   const StateDict& state = saved.loop();
-  const int64_t ranks = state.get<int64_t>("ranks"), step_samples = state.get<int64_t>("loader.step_samples");
-  if (step_samples != loader_->step_samples())
-    throw ConfigError(fmt::format("samples per step changed from {} ({} ranks) to {} ({} ranks)", step_samples, ranks,
-                                  loader_->step_samples(), session_.mesh().data().size()),
-                      fmt::format("keep them with --data.global_batch_size {0}, or the batch_size that makes {0}", step_samples),
-                      "checkpoint");
-  if (step_samples == 0 && ranks != session_.mesh().data().size())
-    throw ConfigError(fmt::format("the run read its streams on {} ranks and resumes with {}", ranks, session_.mesh().data().size()),
-                      "a stream is cut by ranks: start as many", "checkpoint");
+  check_step_samples(state, loader_->step_samples(), session_.mesh().data().size());
   session_.restore_progress(state);
   all_batches_ = state.get<int64_t>("all_batches");
   in_epoch_ = state.get<bool>("in_epoch");

@@ -15,14 +15,16 @@ namespace {
 
 void check_own_parts(const DataLoaderSpec& spec, Session& session) {
   const auto refuse = [](const std::string& message, const std::string& remedy) { throw ConfigError(message, remedy, "trainer"); };
-  if (!spec.dataset) refuse("use_distributed_sampler is false, and the data are not one data set", "return a data set, or set it to true");
+  if (!spec.dataset)
+    refuse(fmt::format("use_distributed_sampler is false, and the data are a {}", spec.stream ? "stream" : "combined loader"),
+           spec.stream ? "set it to true: each rank opens its part of a stream anyway" : "return a data set, or set it to true");
   if (spec.options.global_batch_size)
     refuse("use_distributed_sampler is false, and global_batch_size cuts a step over the ranks", "set batch_size");
   const auto sizes = all_gather_value(session.communicator(), spec.dataset->size());
   for (size_t rank = 1; rank < sizes.size(); rank++)
     if (sizes[rank] != sizes[0])
       refuse(fmt::format("use_distributed_sampler is false, and rank 0 has {} samples, rank {} has {}", sizes[0], rank, sizes[rank]),
-             "give all ranks as many, or return an IterableDataset");
+             "give all ranks as many, or return an IterableDataset, whose parts may differ, and set use_distributed_sampler to true");
 }
 
 }  // namespace

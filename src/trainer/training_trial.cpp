@@ -16,6 +16,7 @@
 #include <variant>
 #include <vector>
 
+#include "../session/nonfinite_gradient.h"
 #include "levin/comm/host_values.h"
 #include "levin/comm/node_group.h"
 #include "levin/core/error.h"
@@ -107,6 +108,16 @@ class KeptOptimization {
   ManualOptimization* before_;
 };
 
+// Waits for the results of the last steps on a device. One that would end a training is dropped as the others.
+void settle_all(GradientScaling& scaling) {
+  for (bool settled = false; !settled;) try {
+      scaling.settle();
+      settled = true;
+    } catch (const detail::NonfiniteGradient&) {
+      continue;
+    }
+}
+
 // A part of a state that takes ranks to put together cannot be loaded without a checkpoint.
 StateDict plain(StateDict state, const char* hook) {
   for (const auto& [name, value] : state.values())
@@ -161,7 +172,7 @@ void TrainingTrial::restore() {
   auto& strategy = session.strategy();
   session.override_learning_rate(nullptr);
   session.forget_late_agreement();
-  session.scaling().settle();
+  settle_all(session.scaling());
   session.communicator().barrier();  // others may still read a shared copy
   snapshot_->tensors->write_back(strategy);
   strategy.loaded(snapshot_->optimizer_steps);
@@ -210,8 +221,10 @@ class TrainingTrial::Attempt {
         run_epoch(epoch);
       } catch (const OutOfMemory&) {
         result_.out_of_memory = true;
-        session_.toggle_all();
-        for (size_t i = 0; i < session_.optimizers().size(); i++) session_.zero_grad(i);
+        drop_step();
+      } catch (const detail::NonfiniteGradient&) {  // all ranks', which would end a training
+        ended_ = true;
+        drop_step();
       }
       if (result_.steps == before && !done())
         throw ConfigError("steps are tried before the training, and the training data have no batch",
@@ -224,11 +237,17 @@ class TrainingTrial::Attempt {
  private:
   struct OutOfMemory {};  // of any rank
 
+  void drop_step() {
+    session_.toggle_all();
+    for (size_t i = 0; i < session_.optimizers().size(); i++) session_.zero_grad(i);
+  }
+
   bool done() const { return ended_ || result_.steps >= options_.steps || result_.out_of_memory || session_.must_exit(); }
 
   bool communicates_inside() const {
     const auto& placements = session_.strategy().plan().placements;
-    return placements.parameters == Placement::sharded || placements.gradients == Placement::sharded || !module_.automatic_optimization();
+    return placements.parameters == Placement::sharded || placements.gradients == Placement::sharded || session_.sync_batch_norm() ||
+           !module_.automatic_optimization();
   }
 
   // Once in every micro-batch, before anything else is communicated.
@@ -249,7 +268,7 @@ class TrainingTrial::Attempt {
         if (!options_.may_run_out_of_memory || !is_out_of_memory(error)) throw;
         if (!agrees_ || agreed_)
           throw Error(ExitCode::internal, "trainer", fmt::format("out of memory in a trial where the ranks communicate: {}", error.what()),
-                      "limit the batch sizes that are tried, or try them with --trainer.strategy ddp");
+                      "limit the batch sizes that are tried, or try them with --trainer.strategy ddp and without sync_batchnorm");
         agree(true);
       }
       if (agrees_ && !agreed_) agree(false);

@@ -1,10 +1,12 @@
 #include "levin/callbacks/batch_size_finder.h"
 
 #include <ATen/ops/ones.h>
+#include <torch/nn/modules/batchnorm.h>
 
 #include <new>
 #include <string>
 
+#include "check_all_throw.h"
 #include "folder_of_ranks.h"
 #include "levin/callbacks/model_checkpoint.h"
 #include "levin/checkpoint/checkpoint_folder.h"
@@ -28,12 +30,20 @@ struct HungryToy : ReferenceToy {
   levin::Tensor training_step(const levin::Batch& batch) override {
     const bool last = runtime().rank() == runtime().size() - 1;
     largest = std::max(largest, batch.size());
+    if (last && stops) trainer().session().request_stop(levin::StopReason::terminated);
     if (last && batch.size() > most) throw std::bad_alloc();
     const auto needed = at::ones({batch.size() * (last ? factor : 1), 1 << 17}, at::kFloat);
     return at::mse_loss(net(batch["x"]), batch["y"]) + needed.sum() * 0;
   }
   void validation_step(const levin::Batch&) override {}
   int64_t factor = 1, most = 1 << 20, largest = 0;
+  bool stops = false;
+};
+
+struct NormedHungryToy : HungryToy {
+  NormedHungryToy() { norm = register_module("norm", torch::nn::BatchNorm1d(4)); }
+  levin::Tensor training_step(const levin::Batch& batch) override { return HungryToy::training_step(batch) + norm(batch["x"]).sum() * 0; }
+  torch::nn::BatchNorm1d norm{nullptr};
 };
 
 struct ManySamples : ToyData {
@@ -45,6 +55,24 @@ struct SizedTraining {
   int64_t largest = 0;  // that was tried or trained on, on this rank
   std::shared_ptr<BatchSizeFinder> finder;
 };
+
+levin::TrainerConfig sized_config(int64_t epochs) {
+  auto config = reference_config(epochs);
+  config.session.precision = levin::Precision::float32;
+  config.session.strategy = levin::DDP{};
+  return config;
+}
+
+SizedTraining train_with(const levin::TrainerConfig& config, ToyData& data, const std::vector<std::shared_ptr<levin::Callback>>& callbacks,
+                         const levin::LoadFrom& from = {}) {
+  levin::Trainer trainer(config, runtime(), 3);
+  for (const auto& callback : callbacks) trainer.add_callback(callback);
+  const auto module = trainer.build<HungryToy>();
+  module->spec = levin::AdamW{.lr = 0.01};
+  trainer.fit(*module, data, from);
+  return {values_of(trainer.session()), module->largest,
+          callbacks.empty() ? nullptr : std::dynamic_pointer_cast<BatchSizeFinder>(callbacks.front())};
+}
 
 SizedTraining train_hungry(const std::shared_ptr<BatchSizeFinder>& finder, int64_t batch_size = 4,
                            const std::function<void(HungryToy&)>& change = {}, const levin::StrategyConfig& strategy = levin::DDP{},
@@ -110,12 +138,88 @@ BOOST_AUTO_TEST_CASE(the_training_is_that_of_the_found_size) {
   BOOST_TEST(*train_hungry(search({.max_val = 8192}), 4, [](HungryToy& toy) { toy.most = 300; }).finder->optimal_batch_size() <= 300);
 }
 
+BOOST_AUTO_TEST_CASE(the_largest_size_is_what_the_data_can_fill) {
+  const int64_t ranks = runtime().size();
+  const auto found = [](const levin::TrainerConfig& config, int64_t samples, levin::DataLoaderOptions options) {
+    ManySamples data(4, samples);
+    options.batch_size = 4;
+    data.options = options;
+    return *train_with(config, data, {search({})}).finder->optimal_batch_size();
+  };
+  auto quarter = sized_config(1);
+  quarter.limit_train_batches = levin::Limit::fraction(0.25);
+  BOOST_TEST(found(quarter, 400, {}) == 133 / ranks);  // four batches: 399 samples and one
+  BOOST_TEST(found(quarter, 400, {.drop_last = true}) == 100 / ranks);
+  auto own_parts = sized_config(1);
+  own_parts.use_distributed_sampler = false;
+  BOOST_TEST(found(own_parts, 60, {}) == 60);
+  BOOST_TEST(found(sized_config(1), 60, {}) == (60 + ranks - 1) / ranks);
+}
+
+// As on other ranks: what is loaded was found with six parts of a step.
+BOOST_AUTO_TEST_CASE(a_training_on_other_ranks_keeps_the_samples_of_a_step) {
+  struct Loads : levin::Callback {
+    Loads(std::shared_ptr<BatchSizeFinder> finder, int64_t batch_size, int64_t parts) : finder_(std::move(finder)) {
+      state.set("batch_size", batch_size);
+      state.set("parts", parts);
+    }
+    void setup(levin::Stage) override { finder_->load_state_dict(state); }
+    levin::StateDict state;
+    std::shared_ptr<BatchSizeFinder> finder_;
+  };
+  const int64_t ranks = runtime().size();
+  const auto train = [](int64_t batch_size, int64_t parts, int64_t accumulate) {
+    auto config = sized_config(1);
+    config.accumulate_grad_batches = accumulate;
+    ManySamples data(4);
+    const auto finder = search({});
+    return train_with(config, data, {finder, std::make_shared<Loads>(finder, batch_size, parts)});
+  };
+  const auto divided = train(8, 6, 1);
+  BOOST_TEST(divided.finder->trials().empty());
+  BOOST_TEST(*divided.finder->optimal_batch_size() == 48 / ranks);
+  BOOST_TEST(divided.values == train_hungry(nullptr, 48 / ranks).values, boost::test_tools::per_element());
+  BOOST_TEST(divided.finder->state_dict().get<int64_t>("parts") == ranks);
+  BOOST_TEST(*train(8, 6, 2).finder->optimal_batch_size() == 24 / ranks);
+  BOOST_TEST(*train(8, ranks, 1).finder->optimal_batch_size() == 8);
+  if (runtime().size() == 1) return;
+  check_throws<levin::ConfigError>([&] { train(7, 5, 1); }, {"steps of 35 samples, 7 in each of 5 parts", "--data.global_batch_size 35"});
+}
+
+// What the error message says where ranks do not divide the samples of a step.
+BOOST_AUTO_TEST_CASE(a_training_may_resume_without_the_finder) {
+  const FolderOfRanks folder;
+  const auto unbroken = train_hungry(search({.max_val = 16}), 4, {}, levin::DDP{}, 2);
+  train_hungry(search({.max_val = 16}), 4, {}, levin::DDP{}, 1, folder.path);
+  const auto config = sized_config(2);
+  ManySamples data(4);
+  data.options = {.global_batch_size = 16 * runtime().size()};
+  const auto host = levin::Communicator::create_cpu(runtime());
+  const auto newest = levin::newest_checkpoint(folder.path, *host);
+  BOOST_TEST(train_with(config, data, {}, {newest.reader.get()}).values == unbroken.values, boost::test_tools::per_element());
+  check_all_throw<levin::ConfigError>([&] { train_with(config, data, {search({})}, {newest.reader.get()}); },
+                                      {"global_batch_size", "leave the finder out"});
+}
+
 BOOST_AUTO_TEST_CASE(a_resumed_training_keeps_the_size) {
   const FolderOfRanks folder;
   const auto unbroken = train_hungry(search({.max_val = 16}), 4, {}, levin::DDP{}, 2);
   train_hungry(search({.max_val = 16}), 4, {}, levin::DDP{}, 1, folder.path);
   const auto resumed = train_hungry(search({.max_val = 16}), 4, {}, levin::DDP{}, 2, folder.path);
   BOOST_TEST(resumed.finder->trials().empty());
+  BOOST_TEST(*resumed.finder->optimal_batch_size() == 16);
+  BOOST_TEST(resumed.values == unbroken.values, boost::test_tools::per_element());
+}
+
+// The step 0 checkpoint that it leaves was made with the data module's own size.
+BOOST_AUTO_TEST_CASE(a_search_that_a_signal_ends_is_made_anew) {
+  const FolderOfRanks folder;
+  const auto unbroken = train_hungry(search({.max_val = 16}));
+  const auto stopped = train_hungry(
+      search({.max_val = 16}), 4, [](HungryToy& toy) { toy.stops = true; }, levin::DDP{}, 1, folder.path);
+  BOOST_TEST(!stopped.finder->optimal_batch_size());
+  BOOST_TEST(std::filesystem::exists(folder.path / "step=000000"));
+  const auto resumed = train_hungry(search({.max_val = 16}), 4, {}, levin::DDP{}, 1, folder.path);
   BOOST_TEST(*resumed.finder->optimal_batch_size() == 16);
   BOOST_TEST(resumed.values == unbroken.values, boost::test_tools::per_element());
 }
@@ -130,13 +234,28 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_found_is_an_error) {
   check_throws<levin::ConfigError>([&] { trainer.fit(*module, data); }, {"global_batch_size of 12"});
   if (runtime().size() == 1) return;
   // Ranks that communicate inside of a step cannot agree after one has failed there.
-  try {
+  const auto runs_out_of_memory = [](const std::function<void()>& training) {
+    try {
+      training();
+      BOOST_ERROR("nothing was thrown");
+    } catch (const std::exception& error) {
+      BOOST_TEST(std::string(error.what()).find("out of memory") != std::string::npos, error.what());
+    }
+  };
+  runs_out_of_memory([] {
     train_hungry(
         search({}), 4, [](HungryToy& toy) { toy.most = 10; }, levin::FSDP{.sharding = {.share_parameters = levin::ShareParameters::none}});
-    BOOST_ERROR("nothing was thrown");
-  } catch (const std::exception& error) {
-    BOOST_TEST(std::string(error.what()).find("out of memory") != std::string::npos, error.what());
-  }
+  });
+  runs_out_of_memory([] {
+    auto synchronized = reference_config(1);
+    synchronized.session.sync_batchnorm = true;
+    ManySamples many(4);
+    levin::Trainer normed(synchronized, runtime());
+    normed.add_callback(search({}));
+    const auto toy = normed.build<NormedHungryToy>();
+    toy->most = 10;
+    normed.fit(*toy, many);
+  });
 }
 
 BOOST_AUTO_TEST_SUITE_END()

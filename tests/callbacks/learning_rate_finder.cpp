@@ -124,6 +124,35 @@ BOOST_AUTO_TEST_CASE(a_resumed_training_keeps_the_suggestion) {
   BOOST_TEST(resumed.values == unbroken.values, boost::test_tools::per_element());
 }
 
+BOOST_AUTO_TEST_CASE(a_search_ends_where_losses_or_gradients_are_not_finite) {
+  struct Overflowing : NoisyToy {
+    levin::Tensor training_step(const levin::Batch& batch) override {
+      const auto loss = NoisyToy::training_step(batch);
+      return trainer().session().learning_rate() > 0.1 ? loss * std::nan("") : loss;  // from the 17th step of the search on
+    }
+  };
+  using enum levin::NonfiniteGradients;
+  for (const auto policy : {ignore, skip, error})
+    for (const bool stops : {true, false}) {
+      auto config = reference_config(1);
+      config.session.nonfinite_gradients = policy;
+      ShuffledData data;
+      levin::Trainer trainer(config, runtime(), 3);
+      const auto finder = std::make_shared<LearningRateFinder>(LearningRateFinderConfig{
+          .min_lr = 1e-3, .max_lr = 1, .num_training_steps = 25, .early_stop_threshold = stops ? std::optional(1e6) : std::nullopt});
+      trainer.add_callback(finder);
+      const auto module = trainer.build<Overflowing>();
+      module->spec = levin::AdamW{.lr = 0.05};
+      trainer.fit(*module, data);
+      BOOST_TEST(finder->losses().size() == (policy == error ? 16U : stops ? 17U : 25U));
+      BOOST_REQUIRE(finder->suggestion());
+      BOOST_TEST(*finder->suggestion() < 0.1);
+      BOOST_TEST(trainer.global_step() == 4);
+      BOOST_TEST(trainer.session().scaling().skipped_steps() == 0);
+      for (const double value : values_of(trainer.session())) BOOST_TEST(std::isfinite(value));
+    }
+}
+
 BOOST_AUTO_TEST_CASE(results_are_written_and_logged) {
   const FolderOfRanks folder;
   ReferenceData data;

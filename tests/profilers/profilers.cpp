@@ -1,11 +1,15 @@
 // What the profilers make of a small training.
+#include <fmt/format.h>
+#include <stdlib.h>
 #include <torch/csrc/profiler/stubs/base.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <sstream>
 #include <thread>
@@ -203,6 +207,37 @@ BOOST_AUTO_TEST_CASE(a_run_that_ends_before_the_first_recorded_step_has_no_trace
   const FolderOfRanks folder;
   const auto profiler = fit_with(std::make_shared<levin::PyTorchProfiler>(levin::PyTorchProfilerConfig{.skip_first = 100}), folder.path);
   BOOST_TEST(profiler->traces().empty());
+}
+
+// Neither a wrong TMPDIR nor a trace that cannot be written ends a training.
+BOOST_AUTO_TEST_CASE(a_trace_takes_no_training_down) {
+  class TemporaryFolder {
+   public:
+    explicit TemporaryFolder(const std::filesystem::path& folder) {
+      if (const char* before = std::getenv("TMPDIR")) before_ = before;
+      setenv("TMPDIR", folder.c_str(), /*overwrite=*/1);
+    }
+    ~TemporaryFolder() { before_ ? setenv("TMPDIR", before_->c_str(), 1) : unsetenv("TMPDIR"); }
+    TemporaryFolder(const TemporaryFolder&) = delete;
+    TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+
+   private:
+    std::optional<std::string> before_;
+  };
+  const FolderOfRanks folder, parts;
+  const auto traced = [&] {
+    return fit_with(std::make_shared<levin::PyTorchProfiler>(levin::PyTorchProfilerConfig{.wait = 0, .warmup = 1, .active = 1}),
+                    folder.path)
+        ->traces();
+  };
+  {
+    const TemporaryFolder missing(folder.path / "missing");
+    BOOST_TEST(traced().size() == (runtime().rank() == 0 ? 1U : 0U));
+  }
+  // A folder where the part of each rank would be.
+  const TemporaryFolder blocked(parts.path);
+  std::filesystem::create_directories(parts.path / fmt::format("levin-trace-{}-{}-0.json", runtime().rank(), getpid()) / "occupied");
+  BOOST_TEST(traced().empty());
 }
 
 BOOST_AUTO_TEST_CASE(nvtx_ranges_are_those_of_the_run) {

@@ -2,10 +2,13 @@
 #include <algorithm>
 #include <numeric>
 
+#include "check_all_throw.h"
+#include "counting_stream.h"
 #include "folder_of_ranks.h"
 #include "levin/callbacks/model_checkpoint.h"
 #include "levin/checkpoint/checkpoint_reader.h"
 #include "levin/core/error.h"
+#include "levin/session/checkpoints.h"
 #include "levin_test.h"
 #include "toy.h"
 
@@ -65,6 +68,40 @@ BOOST_AUTO_TEST_CASE(a_resumed_training_has_the_loaders_of_its_epoch) {
   BOOST_TEST(losses == std::vector<double>(unbroken.end() - 4, unbroken.end()), boost::test_tools::per_element());
 }
 
+// What is left of a schedule is measured anew by the loaders of each period, also where a training resumes in the middle of one.
+BOOST_AUTO_TEST_CASE(schedules_follow_reloaded_data) {
+  struct Observed : Toy {
+    Observed() { spec.lr_scheduler = levin::OneCycleLR{}; }
+    void on_train_batch_start(const levin::Batch&, int64_t) override {
+      rates.push_back(trainer().session().learning_rate());
+      totals.push_back(trainer().session().progress().total_steps);
+    }
+    std::vector<double> rates;
+    std::vector<int64_t> totals;
+  };
+  const FolderOfRanks folder, other;
+  const auto host = levin::Communicator::create_cpu(runtime());
+  const auto run = [](const std::filesystem::path& path, const levin::LoadFrom& from) {
+    GrowingData data;
+    levin::Trainer trainer({.max_epochs = 4, .num_sanity_val_steps = 0, .reload_dataloaders_every_n_epochs = 2}, runtime(), 5);
+    trainer.add_callback(std::make_shared<levin::ModelCheckpoint>(levin::ModelCheckpointConfig{
+        .dirpath = path, .save_top_k = -1, .every_n_train_steps = levin::AutoCount{1}, .in_background = false}));
+    const auto model = trainer.build<Observed>();
+    trainer.fit(*model, data, from);
+    return model;
+  };
+  const auto unbroken = run(other.path, {});  // 2, 2, 4 and 4 steps
+  const std::vector<int64_t> totals{8, 8, 8, 8, 12, 12, 12, 12, 12, 12, 12, 12};
+  BOOST_TEST(unbroken->totals == totals, boost::test_tools::per_element());
+  for (const int64_t step : {3, 4, 6, 9}) {
+    const levin::CheckpointReader saved(other.path / levin::Checkpoints::name_of_step(step), *host);
+    const auto resumed = run(folder.path / std::to_string(step), {.checkpoint = &saved});
+    BOOST_TEST(resumed->rates == std::vector<double>(unbroken->rates.begin() + step, unbroken->rates.end()),
+               boost::test_tools::per_element());
+    BOOST_TEST(resumed->totals == std::vector<int64_t>(totals.begin() + step, totals.end()), boost::test_tools::per_element());
+  }
+}
+
 BOOST_AUTO_TEST_CASE(each_rank_may_have_its_own_part_of_the_data) {
   struct OwnData : ToyData {
     void setup(levin::Stage) override {
@@ -89,7 +126,43 @@ BOOST_AUTO_TEST_CASE(each_rank_may_have_its_own_part_of_the_data) {
   if (runtime().size() == 1) return;
   data.options = {.batch_size = 4};
   data.uneven = true;
-  check_throws<levin::ConfigError>([&] { fit({.use_distributed_sampler = false}, data); }, {"rank 0 has 12 samples, rank 1 has 13"});
+  check_throws<levin::ConfigError>([&] { fit({.use_distributed_sampler = false}, data); },
+                                   {"rank 0 has 12 samples, rank 1 has 13", "set use_distributed_sampler to true"});
+}
+
+// Ranks open their parts of a stream, so it needs no other setting.
+BOOST_AUTO_TEST_CASE(a_stream_is_cut_by_its_ranks_already) {
+  struct StreamData : levin::DataModule {
+    levin::DataLoaderSpec train_dataloader() override {
+      return {std::make_shared<CountingStream>(std::vector<int64_t>{6, 9, 12}), {.batch_size = 3}};
+    }
+  };
+  const auto train = [](bool use_distributed_sampler) {
+    StreamData data;
+    levin::Trainer trainer({.max_epochs = 1, .use_distributed_sampler = use_distributed_sampler}, runtime(), 5);
+    const auto model = trainer.build<Toy>();
+    trainer.fit(*model, data);
+  };
+  check_throws<levin::ConfigError>([&] { train(false); }, {"the data are a stream", "set it to true"});
+  train(true);
+}
+
+BOOST_AUTO_TEST_CASE(parts_of_ranks_and_one_order_do_not_mix_on_resume) {
+  const FolderOfRanks folder;
+  const auto train = [&](int64_t epochs, bool use_distributed_sampler, const levin::LoadFrom& from) {
+    ToyData data({.batch_size = 4}, 24, 24);
+    levin::Trainer trainer({.max_epochs = epochs, .num_sanity_val_steps = 0, .use_distributed_sampler = use_distributed_sampler}, runtime(),
+                           5);
+    trainer.add_callback(std::make_shared<levin::ModelCheckpoint>(levin::ModelCheckpointConfig{.dirpath = folder.path}));
+    const auto model = trainer.build<Toy>();
+    trainer.fit(*model, data, from);
+  };
+  train(1, false, {});
+  const auto host = levin::Communicator::create_cpu(runtime());
+  const levin::CheckpointReader saved(folder.path / levin::Checkpoints::name_of_step(6), *host);
+  check_all_throw<levin::ConfigError>([&] { train(2, true, {.checkpoint = &saved}); },
+                                      {"each rank's part of the data", "one order", "the use_distributed_sampler of the run"});
+  train(2, false, {.checkpoint = &saved});
 }
 
 BOOST_AUTO_TEST_CASE(evaluations_may_run_in_inference_mode) {

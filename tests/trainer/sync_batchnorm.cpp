@@ -3,6 +3,7 @@
 #include <ATen/ops/instance_norm.h>
 #include <ATen/ops/mse_loss.h>
 #include <ATen/ops/relu.h>
+#include <ATen/ops/zeros_like.h>
 #include <torch/nn/modules/batchnorm.h>
 #include <torch/optim/sgd.h>
 
@@ -145,6 +146,46 @@ BOOST_AUTO_TEST_CASE(ranks_with_padding_batches_have_the_same_statistics) {
     trainer.session().communicator().broadcast(of_rank_0, 0).wait();
     BOOST_TEST(of_rank_0.equal(item.value()), item.key());
   }
+}
+
+// The order of reductions and statistics would differ between ranks, were gradients reduced in the backward.
+BOOST_AUTO_TEST_CASE(a_parameter_may_take_part_on_some_ranks_only) {
+  struct Partial : Toy {
+    explicit Partial(bool manual) : manual_(manual) {
+      norm = register_module("norm", torch::nn::BatchNorm1d(torch::nn::BatchNorm1dOptions(4).affine(false)));
+      extra = register_module("extra", torch::nn::Linear(4, 1));
+    }
+    bool automatic_optimization() const override { return !manual_; }
+    Tensor training_step(const levin::Batch& batch) override {
+      const auto compute = [&] {
+        const Tensor normed = norm(batch["x"].detach().requires_grad_(true));  // its backward comes after those of all parameters
+        return at::mse_loss(net(normed) + (runtime().rank() == 0 ? extra(normed) : at::zeros_like(batch["y"])), batch["y"]);
+      };
+      return manual_ ? optimize("sgd", compute) : compute();
+    }
+    bool manual_;
+    torch::nn::BatchNorm1d norm{nullptr};
+    torch::nn::Linear extra{nullptr};
+  };
+  for (const auto share : {levin::ShareParameters::automatic, levin::ShareParameters::none})
+    for (const bool manual : {false, true}) {
+      ToyData data(in_order(), 24, 11);
+      levin::Trainer trainer(config_of(levin::DDP{.share_parameters = share}), runtime(), 5);
+      const auto model = trainer.build<Partial>(manual);
+      trainer.fit(*model, data);
+      BOOST_TEST(trainer.global_step() == 9);
+      trainer.session().read_parameters([&](const std::string& name, const Tensor& parameter) {
+        const Tensor of_rank_0 = parameter.clone();
+        trainer.session().communicator().broadcast(of_rank_0, 0).wait();
+        BOOST_TEST(of_rank_0.equal(parameter), name);
+        BOOST_TEST(parameter.isfinite().all().item<bool>(), name);
+      });
+      for (const auto& item : model->named_buffers()) {
+        const Tensor of_rank_0 = item.value().clone();
+        trainer.session().communicator().broadcast(of_rank_0, 0).wait();
+        BOOST_TEST(of_rank_0.equal(item.value()), item.key());
+      }
+    }
 }
 
 // A program with its own loop would train with the statistics of each rank, unnoticed.

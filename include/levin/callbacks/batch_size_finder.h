@@ -10,6 +10,7 @@
 
 namespace levin {
 
+struct DataLoaderSpec;
 class TrainingTrial;
 
 /// How the sizes of a search follow each other.
@@ -38,9 +39,12 @@ LEVIN_CHOICE(BatchSizeFinderConfig, "batch_size_finder")
 /// of ranks: all have the same size. Steps are tried as TrainingTrial says, and leave no trace. On CPUs, where the kernel kills a process
 /// that takes too much, the memory of a size is predicted from the smaller ones, with 10 % more, and a size that would not fit is not
 /// tried; the first trials have one or two samples. On a device, and where an allocation fails on any rank, a size that runs out of memory
-/// is too large. Under a strategy with sharded parameters or gradients, whose ranks communicate inside of a step, such a failure ends the
-/// run. Writes batch_size_finder.csv to the run's folder. A training that resumes takes the size from its checkpoint. Does nothing in a
-/// fast_dev_run. ConfigError for data with a global_batch_size, for combined loaders, and where one sample does not fit.
+/// is too large. Under a strategy with sharded parameters or gradients, with sync_batchnorm and with manual optimization, where ranks
+/// communicate inside of a step, such a failure ends the run. No size is larger than the training data and limit_train_batches can fill.
+/// Writes batch_size_finder.csv to the run's folder. A training that resumes takes the size from its checkpoint; on other ranks, or with
+/// another accumulate_grad_batches, that which keeps the samples of a step. Does nothing in a fast_dev_run. ConfigError for data with a
+/// global_batch_size, for combined loaders, where one sample does not fit, and where the samples of a resumed training's steps cannot be
+/// divided by its ranks.
 class BatchSizeFinder : public Callback {
  public:
   using Config = BatchSizeFinderConfig;
@@ -64,7 +68,11 @@ class BatchSizeFinder : public Callback {
   const std::vector<Trial>& trials() const noexcept { return trials_; }
 
  private:
-  void look_at_data();
+  void check_data(const DataLoaderSpec& spec) const;
+  void look_at(const DataLoaderSpec& spec);
+  int64_t largest_of(const DataLoaderSpec& spec) const;
+  int64_t parts_of_a_step() const;
+  void keep_samples_of_a_step();
   void search();
   bool fits(TrainingTrial& trial, int64_t batch_size);
   std::optional<int64_t> predicted_bytes(int64_t batch_size) const;
@@ -78,6 +86,7 @@ class BatchSizeFinder : public Callback {
   int64_t largest_ = 0;                                // size of a micro-batch that the data can fill, max_val at most
   int64_t bytes_ahead_ = 0;                            // of a sample, times the batches that other threads hold
   std::optional<int64_t> batch_size_;
+  int64_t parts_ = 0;  // equal parts of a step's samples, over ranks and micro-batches, with this size; 0: unknown
 };
 
 }  // namespace levin

@@ -26,7 +26,7 @@ struct LearningRateFinderConfig {
 LEVIN_CONFIG(LearningRateFinderConfig, (min_lr, "learning rate of the first step", greater_than(0)),
              (max_lr, "learning rate of the last step", greater_than(0)), (num_training_steps, "steps of the search", at_least(1)),
              (mode, "how the learning rate grows"),
-             (early_stop_threshold, "end the search at a loss of this times the best; null: do not", greater_than(0)),
+             (early_stop_threshold, "end the search at a loss of NaN, or of this times the best; null: do not", greater_than(0)),
              (update_attr, "train with the suggested learning rate; false: report it alone"))
 LEVIN_CHOICE(LearningRateFinderConfig, "learning_rate_finder")
 
@@ -34,6 +34,7 @@ LEVIN_CHOICE(LearningRateFinderConfig, "learning_rate_finder")
 /// back to where it was: model, optimizer, random numbers and data (see TrainingTrial). The training is then that of the suggested learning
 /// rate from its beginning. Parameters whose rule gives them another learning rate keep theirs, during the search, too. All ranks get
 /// the same suggestion, from the loss over all ranks. Writes lr_finder.csv to the run's folder, and logs learning_rate_finder/suggestion.
+/// A step whose gradient would end a training (nonfinite_gradients: error) ends the search alone.
 /// A training that resumes takes the suggestion from its checkpoint. Does nothing in a fast_dev_run. ConfigError unless the module has
 /// one optimizer and automatic optimization.
 class LearningRateFinder : public Callback {

@@ -15,7 +15,8 @@ class Communicator;
 
 /// Batch normalization with the statistics of all ranks, of any model: LibTorch's BatchNorm modules, its function, and exported models.
 /// Each value counts once, whatever the sizes of the ranks' batches; padding batches count nothing. Costs one all-reduce in the forward of
-/// a layer and one in its backward.
+/// a layer and one in its backward. A backward in a Scope starts no reduction of gradients ahead of the step's end, whatever expect_step
+/// announced; where gradients are sharded, which are reduced in every backward, the losses of all ranks depend on the same parameters.
 class SyncBatchNorm {
  public:
   /// `ranks` takes tensors on the model's device, and must outlive this and every graph that was made in a Scope.

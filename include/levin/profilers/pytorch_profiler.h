@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "levin/core/config.h"
+#include "levin/core/log.h"
 #include "levin/profilers/profiler_schedule.h"
 #include "levin/trainer/profiler.h"
 
@@ -40,7 +41,8 @@ LEVIN_CHOICE(PyTorchProfilerConfig, "pytorch")
 
 /// Traces LibTorch's operators, the kernels of a GPU and the ranges of a run with Kineto. At the end of a run rank 0 writes the traces of
 /// all ranks as one file for each cycle, for Perfetto and chrome://tracing: a process for each rank, on one time line. Each rank
-/// keeps its traces in the temporary directory until then. At most one profiler of this kind can record in a process.
+/// keeps its traces in the temporary directory (TMPDIR; /tmp where that names none) until then. Where a trace cannot be written, the run
+/// has a warning in its place. At most one profiler of this kind can record in a process.
 class PyTorchProfiler : public Profiler {
  public:
   using Config = PyTorchProfilerConfig;
@@ -63,6 +65,7 @@ class PyTorchProfiler : public Profiler {
 
   PyTorchProfilerConfig config_;
   ProfilerSchedule schedule_;
+  Log log_;
   int rank_ = 0;
   bool traced_ = false, on_gpu_ = false, prepared_ = false, recording_ = false;
   ProfilerAction action_ = ProfilerAction::none;

@@ -21,8 +21,8 @@ struct TrialOptions {
   /// Called after each step, or, with manual optimization, after each batch that took one, with the mean loss over all ranks; false ends
   /// the trial. The same on all ranks. NaN if training_step returned no loss.
   std::function<bool(int64_t step, double loss)> after_step = {};
-  /// A rank that runs out of memory ends the trial on all ranks, if they exchange nothing inside of forward and backward passes; otherwise,
-  /// or if it is false, the exception ends the run.
+  /// A rank that runs out of memory ends the trial on all ranks, if they exchange nothing inside of forward and backward passes; otherwise
+  /// (sharded parameters or gradients, sync_batchnorm, manual optimization), or if it is false, the exception ends the run.
   bool may_run_out_of_memory = false;
 };
 
@@ -43,7 +43,8 @@ class TrainingTrial {
   TrainingTrial(const TrainingTrial&) = delete;
   TrainingTrial& operator=(const TrainingTrial&) = delete;
 
-  /// Continues from the steps of earlier calls. Fewer steps where a signal asks for the run's end. ConfigError for data without a batch.
+  /// Continues from the steps of earlier calls. Fewer steps where a signal asks for the run's end, and where a gradient is not finite that
+  /// would end a training (nonfinite_gradients: error). ConfigError for data without a batch.
   TrialResult run(const TrialOptions& options);
   void restore();
 
