@@ -89,6 +89,9 @@ HttpReply HttpClient::send(const std::string& method, const std::string& url, co
   if (!options.certificates.empty()) curl_easy_setopt(curl, folder ? CURLOPT_CAPATH : CURLOPT_CAINFO, options.certificates.c_str());
   curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, milliseconds(std::min(longest_connect, options.timeout.value)));
   curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, milliseconds(options.timeout.value));
+#if LIBCURL_VERSION_NUM >= 0x075700
+  curl_easy_setopt(curl, CURLOPT_QUICK_EXIT, 1L);  // else it waits for a resolver that hangs, beyond the limits
+#endif
   curl_easy_setopt(curl, CURLOPT_USERAGENT, "levin");
   curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, append_reply);
   curl_easy_setopt(curl, CURLOPT_WRITEDATA, &reply.body);

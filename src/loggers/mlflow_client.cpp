@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <cstdlib>
 #include <string_view>
@@ -66,9 +67,37 @@ MLFlowClient::Run run_of(const Json& reply) {
                     fmt::format("{}: HTTP {}{}{}", call, reply.status, message.empty() ? "" : ": ", message));
 }
 
-bool is_name_letter(char letter) {
-  const auto byte = static_cast<unsigned char>(letter);
-  return byte >= 0x80 || std::isalnum(byte) != 0 || std::string_view("_/.-: ").find(letter) != std::string_view::npos;
+struct Character {
+  char32_t code;
+  size_t bytes;
+};
+
+// Of text in UTF-8; other bytes are U+FFFD.
+Character character_at(std::string_view text, size_t begin) {
+  const auto byte = [&](size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U; };
+  const char32_t first = byte(begin);
+  if (first < 0x80) return {first, 1};
+  const size_t bytes = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
+  char32_t code = first & (0xFFU >> (bytes + 1));
+  for (size_t i = 1; i < bytes; i++) {
+    if (first < 0xC0 || (byte(begin + i) & 0xC0) != 0x80) return {0xFFFD, 1};
+    code = code << 6 | (byte(begin + i) & 0x3F);
+  }
+  return {code, bytes};
+}
+
+// Beyond ASCII: letters that Python's \w, by which MLflow checks names, has in every version. levin-sync has the same table.
+constexpr std::array<std::pair<char32_t, char32_t>, 24> letters{
+    {{0xAA, 0xAA},     {0xB2, 0xB3},     {0xB5, 0xB5},     {0xB9, 0xBA},     {0xBC, 0xBE},     {0xC0, 0xD6},
+     {0xD8, 0xF6},     {0xF8, 0x2C1},    {0x370, 0x374},   {0x376, 0x377},   {0x37B, 0x37D},   {0x388, 0x38A},
+     {0x38E, 0x3A1},   {0x3A3, 0x3F5},   {0x3F7, 0x481},   {0x48A, 0x52F},   {0x5D0, 0x5EA},   {0x620, 0x64A},
+     {0x3041, 0x3096}, {0x30A1, 0x30FA}, {0x30FC, 0x30FE}, {0x3400, 0x4DB5}, {0x4E00, 0x9FD5}, {0xAC00, 0xD7A3}}};
+
+bool is_name_letter(char32_t code) {
+  if (code < 0x80)
+    return std::isalnum(static_cast<unsigned char>(code)) != 0 ||
+           std::string_view("_/.-: ").find(static_cast<char>(code)) != std::string_view::npos;
+  return std::any_of(letters.begin(), letters.end(), [&](const auto& range) { return range.first <= code && code <= range.second; });
 }
 
 // MLflow may store names as paths, and refuses those that resolve to others.
@@ -93,9 +122,13 @@ std::string first_bytes(const std::string& text, size_t most_bytes) {
 }
 
 std::string mlflow_name(const std::string& name) {
-  std::string valid = first_bytes(name, longest_name);
-  for (auto& letter : valid)
-    if (!is_name_letter(letter)) letter = '_';
+  const auto text = first_bytes(name, longest_name);
+  std::string valid;
+  for (size_t i = 0; i < text.size();) {
+    const auto [code, bytes] = character_at(text, i);
+    valid += is_name_letter(code) ? text.substr(i, bytes) : "_";
+    i += bytes;
+  }
   if (is_plain_path(valid)) return valid;
   std::replace(valid.begin(), valid.end(), '/', '_');
   for (size_t i = 0; i < valid.size() && valid[i] == '.'; i++) valid[i] = '_';

@@ -22,7 +22,8 @@ struct MLFlowError : std::runtime_error {
   std::string code;  ///< MLflow's, for example RESOURCE_DOES_NOT_EXIST
 };
 
-/// A letter that MLflow takes in a name stays, others become "_"; at most 250 bytes. levin-sync makes the same names.
+/// Letters and digits of ASCII, _/.-: and spaces stay, and letters of Latin, Greek, Cyrillic, Hebrew, Arabic, Chinese, Japanese and Korean.
+/// Other characters, among them all that MLflow refuses, become "_". At most 250 bytes. levin-sync makes the same names.
 std::string mlflow_name(const std::string& name);
 /// The first `most_bytes` of a text in UTF-8, without a part of a character at the end.
 std::string first_bytes(const std::string& text, size_t most_bytes);

@@ -8,6 +8,7 @@
 #include "levin/core/error.h"
 #include "levin_test.h"
 #include "log_folder.h"
+#include "test_paths.h"
 
 using levin::test::json_lines_of;
 using levin::test::LogFolder;
@@ -109,6 +110,14 @@ BOOST_AUTO_TEST_CASE(names_become_those_that_mlflow_takes) {
   BOOST_TEST(mlflow_name(".") == "_");
   BOOST_TEST(mlflow_name("") == "_");
   BOOST_TEST(mlflow_name(std::string(249, 'a') + "ü") == std::string(249, 'a'));
+  BOOST_TEST(mlflow_name("a\xFF\xC3") == "a__");                                         // not UTF-8
+  std::ifstream names(std::filesystem::path(LEVIN_TESTS) / "loggers/mlflow_names.txt");  // levin-sync makes the same
+  int count = 0;
+  for (std::string line; std::getline(names, line); count++) {
+    const auto tab = line.find('\t');
+    BOOST_TEST(mlflow_name(line.substr(0, tab)) == line.substr(tab + 1));
+  }
+  BOOST_TEST(count == 13);
 }
 
 BOOST_AUTO_TEST_CASE(progress_of_another_spool_is_not_used) {
