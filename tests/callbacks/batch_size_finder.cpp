@@ -41,8 +41,10 @@ struct HungryToy : ReferenceToy {
 };
 
 struct NormedHungryToy : HungryToy {
-  NormedHungryToy() { norm = register_module("norm", torch::nn::BatchNorm1d(4)); }
-  levin::Tensor training_step(const levin::Batch& batch) override { return HungryToy::training_step(batch) + norm(batch["x"]).sum() * 0; }
+  NormedHungryToy() { norm = register_module("norm", torch::nn::BatchNorm1d(2)); }
+  levin::Tensor training_step(const levin::Batch& batch) override {
+    return HungryToy::training_step(batch) + norm(batch["x"].view({-1, 2, 2})).sum() * 0;  // two values of one sample
+  }
   torch::nn::BatchNorm1d norm{nullptr};
 };
 
