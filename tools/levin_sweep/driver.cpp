@@ -4,9 +4,12 @@
 #include <fmt/ranges.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <fstream>
+#include <future>
+#include <thread>
 
 #include "../../src/cluster/command.h"
 #include "levin/core/text.h"
@@ -58,7 +61,8 @@ std::string end_of_log(const std::filesystem::path& file) {
 
 }  // namespace
 
-Driver::Driver(const Sweep& sweep, const Launcher& launcher, Record& record) : sweep_(sweep), launcher_(launcher), record_(record) {
+Driver::Driver(const Sweep& sweep, const Launcher& launcher, Record& record, const Signals& signals)
+    : sweep_(sweep), launcher_(launcher), record_(record), signals_(signals) {
   for (size_t i = 0; i < sweep.configurations.size(); i++)
     if (!record.results()[i].finished(sweep.config.program)) waiting_.push_back(i);
   for (size_t i = launcher.groups().size(); i-- > 0;) free_.push_back(i);
@@ -76,16 +80,32 @@ std::string Driver::commands(const Sweep& sweep, const Launcher& launcher) {
   return text;
 }
 
-void Driver::check_options() const {
-  for (const auto i : waiting_) {
-    if (record_.results()[i].command == sweep_.config.program) continue;  // it has been started
-    const auto& configuration = sweep_.configurations[i];
-    auto words = program_line(sweep_, configuration);
+void Driver::check_options() {
+  const size_t together = std::max(1u, std::thread::hardware_concurrency());
+  std::vector<size_t> unchecked;
+  for (const auto i : waiting_)
+    if (record_.results()[i].command != sweep_.config.program) unchecked.push_back(i);  // it has not been started
+  for (size_t first = 0; first < unchecked.size(); first += together) {
+    look_for_signals();
+    if (stopping_) return;
+    const auto begin = unchecked.begin() + static_cast<std::ptrdiff_t>(first);
+    check({begin, begin + static_cast<std::ptrdiff_t>(std::min(together, unchecked.size() - first))});
+  }
+}
+
+void Driver::check(const std::vector<size_t>& configurations) const {
+  std::vector<std::future<detail::CommandResult>> answers;
+  for (const auto i : configurations) {
+    auto words = program_line(sweep_, sweep_.configurations[i]);
     words.emplace_back("--print_config");
-    const auto answer = levin::detail::run_command(words, 120s);
+    answers.push_back(std::async(std::launch::async, [words = std::move(words)] { return levin::detail::run_command(words, 120s); }));
+  }
+  for (size_t at = 0; at < answers.size(); at++) {
+    const auto answer = answers[at].get();
     if (answer.good()) continue;
+    const auto& configuration = sweep_.configurations[configurations[at]];
     if (!answer.started || !answer.in_time)
-      throw ConfigError(fmt::format("{} --print_config: {}", words.front(), answer.failure()), "look at program", "sweep");
+      throw ConfigError(fmt::format("{} --print_config: {}", sweep_.config.program.front(), answer.failure()), "look at program", "sweep");
     throw ConfigError(
         fmt::format("the program refuses configuration {}:{} ({})", configuration.name, description(configuration), answer.failure()),
         "mend the sweep file", "sweep");
@@ -96,7 +116,7 @@ ExitCode Driver::run() {
   try {
     return train();
   } catch (...) {  // nothing can be started or recorded any more
-    pass_on(SIGTERM);
+    send(SIGUSR1);
     for (const auto& [pid, training] : running_) waitpid(pid, nullptr, 0);
     throw;
   }
@@ -105,17 +125,19 @@ ExitCode Driver::run() {
 ExitCode Driver::train() {
   while (!running_.empty() || (!waiting_.empty() && !stopping_)) {
     while (!stopping_ && !waiting_.empty() && !free_.empty()) {
+      look_for_signals();
+      if (stopping_) break;
       const auto configuration = waiting_.front();
       waiting_.pop_front();
       const auto group = free_.back();
       free_.pop_back();
       start(configuration, group);
     }
-    const int signal = next_signal();
-    if (signal == SIGCHLD)
+    if (running_.empty()) break;
+    if (const int signal = signals_.wait(); signal == SIGCHLD)
       collect();
     else
-      pass_on(signal);
+      stop(signal);
   }
   return exit_code();
 }
@@ -125,7 +147,7 @@ void Driver::start(size_t configuration, size_t group) {
   record_.set(configuration, {.exit_code = {}, .command = sweep_.config.program});
   auto words = launcher_.words(launcher_.groups()[group]);
   for (auto& word : program_line(sweep_, each)) words.push_back(std::move(word));
-  const auto pid = start_process(words, sweep_.config.sweep_dir / (each.name + ".log"));
+  const auto pid = start_process(words, sweep_.config.sweep_dir / (each.name + ".log"), signals_.defaults());
   running_.emplace(pid, Training{configuration, group});
   say(fmt::format("[sweep] {} starts:{}", each.name, description(each)));
 }
@@ -145,6 +167,8 @@ void Driver::collect() {
 
 void Driver::end(const Training& training, int exit_code) {
   free_.push_back(training.group);
+  // Launchers have codes of their own for ranks that a signal ended, some before they listened.
+  if (signal_ != 0 && (exit_code == 1 || exit_code >= 128)) exit_code = static_cast<int>(ExitCode::stopped_early);
   record_.set(training.configuration, {.exit_code = exit_code, .command = sweep_.config.program});
   stopping_ |= exit_code == static_cast<int>(ExitCode::stopped_early);
   const auto& each = sweep_.configurations[training.configuration];
@@ -154,10 +178,18 @@ void Driver::end(const Training& training, int exit_code) {
                   state.starts_with("failed") ? fmt::format("; the end of {}:{}", log.string(), end_of_log(log)) : ""));
 }
 
-void Driver::pass_on(int signal) {
+void Driver::look_for_signals() {
+  while (const auto signal = signals_.pending()) stop(*signal);
+}
+
+void Driver::stop(int signal) {
+  say(fmt::format("[sweep] got SIG{}: {} trainings stop", sigabbrev_np(signal), running_.size()));
+  send(signal_ == 0 ? SIGUSR1 : signal);  // of INT and TERM srun and mpirun make the end of all ranks, without a checkpoint
   stopping_ = true;
   signal_ = signal;
-  say(fmt::format("[sweep] got SIG{}: {} trainings stop", sigabbrev_np(signal), running_.size()));
+}
+
+void Driver::send(int signal) const {
   for (const auto& [pid, training] : running_) kill(pid, signal);
 }
 

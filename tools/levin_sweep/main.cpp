@@ -12,7 +12,6 @@
 #include "driver.h"
 #include "levin/core/text.h"
 #include "levin/core/version.h"
-#include "process.h"
 #include "table.h"
 
 namespace {
@@ -96,9 +95,9 @@ int run(const Words& words) {
     print(levin::sweep::Driver::commands(sweep, launcher));
     return 0;
   }
-  levin::sweep::block_signals();
+  const levin::sweep::Signals signals;
   levin::sweep::Record record(sweep);
-  levin::sweep::Driver driver(sweep, launcher, record);
+  levin::sweep::Driver driver(sweep, launcher, record, signals);
   driver.check_options();
   const auto code = driver.run();
   const auto rows = make_rows(sweep, record.results());

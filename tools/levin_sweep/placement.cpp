@@ -1,10 +1,11 @@
 #include "placement.h"
 
 #include <fmt/format.h>
-#include <sched.h>
+#include <hwloc.h>
 
 #include <algorithm>
 #include <fstream>
+#include <memory>
 #include <sstream>
 
 #include "../../src/cluster/command.h"
@@ -18,9 +19,17 @@ namespace {
 using namespace std::chrono_literals;
 using Words = std::vector<std::string>;
 
+// Those that this process may use; of a core with several hardware threads, one.
 int64_t cores_of_this_host() {
-  cpu_set_t cores;
-  return sched_getaffinity(0, sizeof cores, &cores) == 0 ? CPU_COUNT(&cores) : 1;
+  hwloc_topology_t topology = nullptr;
+  if (hwloc_topology_init(&topology) != 0) return 1;
+  const std::unique_ptr<hwloc_topology, void (*)(hwloc_topology_t)> owner(topology, hwloc_topology_destroy);
+  const std::unique_ptr<hwloc_bitmap_s, void (*)(hwloc_bitmap_t)> usable(hwloc_bitmap_alloc(), hwloc_bitmap_free);
+  if (hwloc_topology_load(topology) != 0 || hwloc_get_cpubind(topology, usable.get(), HWLOC_CPUBIND_PROCESS) != 0) return 1;
+  int64_t cores = 0;
+  for (hwloc_obj_t core = nullptr; (core = hwloc_get_next_obj_by_type(topology, HWLOC_OBJ_CORE, core));)
+    cores += hwloc_bitmap_intersects(core->cpuset, usable.get());
+  return std::max<int64_t>(1, cores);
 }
 
 Words split(const std::string& text) {
@@ -126,10 +135,15 @@ Launcher::Launcher(const SweepConfig& config, const GetVariable& get_variable)
     hosts = hosts_of_pbs(file);
   else
     hosts = {{"localhost", cores_of_this_host(), 0}};
+  const auto least_slots = [&] {
+    return std::min_element(hosts.begin(), hosts.end(), [](const Host& a, const Host& b) { return a.slots < b.slots; })->slots;
+  };
+  tasks_ = least_slots();
   for (auto& host : hosts) {
     host.cores = cores_of_this_host();  // hosts of an allocation are alike
     if (config.slots_per_node > 0) host.slots = config.slots_per_node;
   }
+  slots_ = least_slots();
   groups_ = divide_hosts(hosts, ranks_);
   if (config.parallel > 0) groups_.resize(std::min(groups_.size(), static_cast<size_t>(config.parallel)));
 }
@@ -141,11 +155,11 @@ Words Launcher::words(const Group& group) const { return srun_ ? srun_words(grou
 Words Launcher::srun_words(const Group& group) const {
   auto words = launcher_;
   words.insert(words.end(), {"--exact", fmt::format("--ntasks={}", ranks_), fmt::format("--nodes={}", group.hosts.size())});
-  if (const char* cores = get_variable_("SLURM_CPUS_PER_TASK")) words.push_back(fmt::format("--cpus-per-task={}", cores));
-  if (group.whole) return words;
-  const auto slots = slurm_slots(text_of(get_variable_, "SLURM_TASKS_PER_NODE"));
-  const int64_t parts = std::max<int64_t>(1, slots ? *std::min_element(slots->begin(), slots->end()) / ranks_ : 1);
   const auto number = [&](const char* name) { return parse_number<int64_t>(text_of(get_variable_, name)).value_or(0); };
+  if (const auto cores = number("SLURM_CPUS_PER_TASK"); cores > 0)
+    words.push_back(fmt::format("--cpus-per-task={}", std::max<int64_t>(1, cores * tasks_ / slots_)));
+  if (group.whole) return words;
+  const int64_t parts = std::max<int64_t>(1, slots_ / ranks_);
   if (const auto memory = number("SLURM_MEM_PER_NODE"); memory > 0)  // MiB
     words.push_back(fmt::format("--mem={}M", std::max<int64_t>(1, memory / parts)));
   if (const auto gpus = number("SLURM_GPUS_ON_NODE"); gpus >= parts) words.push_back(fmt::format("--gpus-per-node={}", gpus / parts));

@@ -44,6 +44,7 @@ class Launcher {
   std::vector<std::string> mpirun_words(const Group& group) const;
 
   int64_t ranks_;
+  int64_t slots_ = 0, tasks_ = 0;  // of a node, at least: ranks as the sweep has them, and as Slurm
   bool srun_ = false;
   GetVariable get_variable_;
   std::vector<std::string> launcher_;

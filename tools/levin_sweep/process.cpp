@@ -6,8 +6,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <csignal>
 #include <cstring>
 
 #include "levin/core/error.h"
@@ -15,18 +13,7 @@
 extern char** environ;
 
 namespace levin::sweep {
-namespace {
-
-sigset_t awaited() {
-  sigset_t set;
-  sigemptyset(&set);
-  for (const int signal : {SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2}) sigaddset(&set, signal);
-  return set;
-}
-
-}  // namespace
-
-pid_t start_process(const std::vector<std::string>& words, const std::filesystem::path& output) {
+pid_t start_process(const std::vector<std::string>& words, const std::filesystem::path& output, const sigset_t& defaults) {
   std::vector<char*> arguments;
   for (const auto& word : words) arguments.push_back(const_cast<char*>(word.c_str()));  // posix_spawn changes none
   arguments.push_back(nullptr);
@@ -37,10 +24,9 @@ pid_t start_process(const std::vector<std::string>& words, const std::filesystem
   posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, output.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0666);
   posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO);
   posix_spawnattr_init(&attributes);
-  sigset_t all, none;
-  sigfillset(&all);
+  sigset_t none;
   sigemptyset(&none);
-  posix_spawnattr_setsigdefault(&attributes, &all);
+  posix_spawnattr_setsigdefault(&attributes, &defaults);
   posix_spawnattr_setsigmask(&attributes, &none);
   posix_spawnattr_setpgroup(&attributes, 0);
   posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
@@ -55,19 +41,5 @@ pid_t start_process(const std::vector<std::string>& words, const std::filesystem
 }
 
 int exit_status(int status) { return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status); }
-
-void block_signals() {
-  const auto set = awaited();
-  sigprocmask(SIG_BLOCK, &set, nullptr);
-}
-
-int next_signal() {
-  const auto set = awaited();
-  for (;;) {
-    const int signal = sigwaitinfo(&set, nullptr);
-    if (signal > 0) return signal;
-    if (errno != EINTR) throw IoError(fmt::format("sigwaitinfo: {}", std::strerror(errno)), "", "sweep");
-  }
-}
 
 }  // namespace levin::sweep

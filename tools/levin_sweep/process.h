@@ -1,22 +1,18 @@
 #pragma once
 #include <sys/types.h>
 
+#include <csignal>
 #include <filesystem>
 #include <string>
 #include <vector>
 
 namespace levin::sweep {
 
-/// Starts a program, found in PATH, in a process group of itself, with /dev/null as its input and its output at the end of a file. It has
-/// the default actions of all signals. IoError if it cannot be started.
-pid_t start_process(const std::vector<std::string>& words, const std::filesystem::path& output);
+/// Starts a program, found in PATH, in a process group of itself, with /dev/null as its input and its output at the end of a file. No
+/// signal is blocked, and those of `defaults` have their default actions. IoError if it cannot be started.
+pid_t start_process(const std::vector<std::string>& words, const std::filesystem::path& output, const sigset_t& defaults);
 
 /// Exit status of a process that has ended, as waitpid gives it; 128 + N where signal N ended it.
 int exit_status(int status);
-
-/// Blocks the signals that the sweep waits for: the end of a process, and those that end a job. First of all, before any thread starts.
-void block_signals();
-/// Waits for the next of them.
-int next_signal();
 
 }  // namespace levin::sweep

@@ -10,6 +10,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "../../src/core/file.h"
 #include "levin/core/error.h"
 
 namespace levin::sweep {
@@ -58,7 +59,8 @@ std::vector<Result> read_results(const Sweep& sweep) {
       read.push_back(result_of(each));
     }
   } catch (const Json::exception& error) {
-    throw DataError(fmt::format("{} is damaged: {}", file.string(), error.what()), "give another sweep_dir", "sweep");
+    throw DataError(fmt::format("{} is damaged: {}", file.string(), error.what()),
+                    "remove it: configurations that are finished end at once when they are started again", "sweep");
   }
   for (size_t i = 0; i < known.size(); i++) {
     if (read[i].command.empty()) continue;  // never started
@@ -115,13 +117,7 @@ void Record::write() const {
     configurations.push_back(std::move(each));
   }
   const auto file = file_of(sweep_);
-  const fs::path partial = file.string() + ".partial";
-  std::ofstream out(partial, std::ios::trunc);
-  out << Json{{"configurations", std::move(configurations)}}.dump(1) << '\n';
-  out.close();
-  std::error_code error;
-  if (out) fs::rename(partial, file, error);
-  if (!out || error) throw IoError(fmt::format("cannot write {}", file.string()), "look for a full disk", "sweep");
+  detail::replace_file(file, Json{{"configurations", std::move(configurations)}}.dump(1) + '\n', /*sync=*/true);
 }
 
 }  // namespace levin::sweep
