@@ -91,15 +91,16 @@ void update_running(SyncBatchNorm::Scope& scope, const Tensor& running, const Te
 }
 
 struct SyncBatchNormFunction : torch::autograd::Function<SyncBatchNormFunction> {
-  static Tensor forward(AutogradContext* graph, const Tensor& input, const Tensor& weight, const Tensor& bias, const Tensor& mean,
+  // Of an undefined tensor apply would want the device; it leaves out an empty optional.
+  static Tensor forward(AutogradContext* graph, const Tensor& input, const MaybeTensor& weight, const MaybeTensor& bias, const Tensor& mean,
                         const Tensor& inverse_deviation, const Tensor& count, SyncBatchNorm* sync, bool padding) {
-    graph->save_for_backward({input, weight, mean, inverse_deviation, count});
+    graph->save_for_backward({input, weight.value_or(Tensor()), mean, inverse_deviation, count});
     graph->saved_data["sync"] = reinterpret_cast<int64_t>(sync);
     graph->saved_data["padding"] = padding;
     const auto dtype = computation_dtype(input);
     Tensor output = (input.to(dtype) - over_channels(mean, input)) * over_channels(inverse_deviation, input);
-    if (weight.defined()) output.mul_(over_channels(weight.to(dtype), input));
-    if (bias.defined()) output.add_(over_channels(bias.to(dtype), input));
+    if (weight && weight->defined()) output.mul_(over_channels(weight->to(dtype), input));
+    if (bias && bias->defined()) output.add_(over_channels(bias->to(dtype), input));
     return output.to(input.scalar_type());
   }
 
@@ -135,8 +136,6 @@ struct SyncBatchNormFunction : torch::autograd::Function<SyncBatchNormFunction> 
   }
 };
 
-Tensor tensor_or_undefined(const MaybeTensor& tensor) { return tensor.value_or(Tensor()); }
-
 Tensor batch_norm_kernel(const Tensor& input, const MaybeTensor& weight, const MaybeTensor& bias, const MaybeTensor& running_mean,
                          const MaybeTensor& running_var, bool training, double momentum, double epsilon, bool cudnn_enabled) {
   auto* const scope = batch_scope;
@@ -154,8 +153,8 @@ Tensor batch_norm_kernel(const Tensor& input, const MaybeTensor& weight, const M
     update_running(*scope, *running_var, variance * (count / (count - 1).clamp_min(1)), momentum);
   }
   const auto dtype = computation_dtype(input);
-  return SyncBatchNormFunction::apply(input, tensor_or_undefined(weight), tensor_or_undefined(bias), mean.to(dtype),
-                                      at::rsqrt(variance + epsilon).to(dtype), count, &scope->sync(), scope->padding());
+  return SyncBatchNormFunction::apply(input, weight, bias, mean.to(dtype), at::rsqrt(variance + epsilon).to(dtype), count, &scope->sync(),
+                                      scope->padding());
 }
 
 // LibTorch computes it by a batch_norm, whose statistics belong to a sample.

@@ -245,13 +245,13 @@ BOOST_AUTO_TEST_CASE(a_folder_that_cannot_be_examined_is_an_error) {
   const Images images;
   for (const auto* to : {"ants/a.png", "cats/a.png", "dogs/a.png"}) images.copy("rgb.png", to);
   if (images.first) fs::create_directory_symlink("gone", images.folder.path / "bees");
-  check_throws<DataError>([&] { images.open(); }, {"[data] cannot examine ", "bees", "No such file", "repair it"});
+  check_throws<DataError>([&] { images.open(); }, {"[data] ", "cannot examine ", "bees", "No such file", "repair it"});
   images.communicator->barrier();
   if (images.first) {
     fs::remove(images.folder.path / "bees");
     fs::create_directory_symlink("more", images.folder.path / "cats/more");  // leads to itself
   }
-  check_throws<DataError>([&] { images.open(); }, {"[data] cannot examine ", "cats/more", "symbolic links"});
+  check_throws<DataError>([&] { images.open(); }, {"[data] ", "cannot examine ", "cats/more", "symbolic links"});
 }
 
 BOOST_AUTO_TEST_CASE(images_of_other_shapes_are_refused) {
