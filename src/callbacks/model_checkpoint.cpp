@@ -134,7 +134,7 @@ void ModelCheckpoint::setup(Stage stage) {
 
 void ModelCheckpoint::on_train_start() {
   training_ = !folder_.empty();
-  validated_ = names_are_known_ = false;
+  validated_ = names_are_known_ = pending_ = false;
   requested_step_ = trainer().global_step();  // what a run resumes from is there already
   requested_at_ = Clock::now();
   const bool automatic = config_.every_n_train_steps && !config_.every_n_train_steps->value;
@@ -237,22 +237,31 @@ NamedValues ModelCheckpoint::values(Interval newest) const {
   return values;
 }
 
+// The validation of a step comes after its request, and that within an accumulation before the step that is saved.
 void ModelCheckpoint::request(Interval newest) {
   const int64_t step = trainer().global_step();
   if (std::exchange(requested_step_, step) == step) return;  // the step of an accumulation's next batches
   requested_at_ = Clock::now();
-  const auto values = this->values(newest);
-  const auto name = name_of(values, step);
-  CheckpointRequest request{
-      .folder = folder_, .name = name, .weights_only = config_.save_weights_only, .in_background = config_.in_background};
-  if (config_.monitor) {
-    request.fields["monitor"] = *config_.monitor;
-    request.fields["mode"] = config_.mode == MonitorMode::min ? "min" : "max";
-    if (const double* score = find_value(values, *config_.monitor))  // some come before the first validation
-      request.fields[score_field] = value_text(*score);
-  }
-  request.done = [this](const SaveReport& report) { committed(report); };
-  trainer().checkpoints().request(std::move(request));
+  newest_ = newest;
+  epoch_ = trainer().current_epoch();
+  if (std::exchange(pending_, true)) return;
+  trainer().checkpoints().request({.folder = folder_,
+                                   .name = {},
+                                   .weights_only = config_.save_weights_only,
+                                   .in_background = config_.in_background,
+                                   .describe = [this](CheckpointRequest& saved, int64_t saved_step) { describe(saved, saved_step); },
+                                   .done = [this](const SaveReport& report) { committed(report); }});
+}
+
+void ModelCheckpoint::describe(CheckpointRequest& saved, int64_t step) {
+  pending_ = false;
+  const auto values = this->values(newest_);
+  saved.name = name_of(values, step);
+  if (!config_.monitor) return;
+  saved.fields["monitor"] = *config_.monitor;
+  saved.fields["mode"] = config_.mode == MonitorMode::min ? "min" : "max";
+  if (const double* score = find_value(values, *config_.monitor))  // some come before the first validation
+    saved.fields[score_field] = value_text(*score);
 }
 
 std::string ModelCheckpoint::full_name(const ModelCheckpointConfig& config, const NamedValues& values, int64_t epoch, int64_t step) {
@@ -266,7 +275,7 @@ std::string ModelCheckpoint::full_name(const ModelCheckpointConfig& config, cons
 std::string ModelCheckpoint::name_of(const NamedValues& values, int64_t step) const {
   std::string name;
   try {
-    name = full_name(config_, values, trainer().current_epoch(), step);
+    name = full_name(config_, values, epoch_, step);
   } catch (const ConfigError&) {
     if (names_are_known_) throw;
   }

@@ -104,7 +104,7 @@ void Checkpoints::poll_folder(Folder& folder) {
   });
 }
 
-void Checkpoints::save(const CheckpointRequest& request, const StateDict& loop) {
+void Checkpoints::save(CheckpointRequest request, const StateDict& loop) {
   const FlightRecord::Phase phase(session_.flight(), "save");
   const detail::PartTimer timer(detail::TimePart::checkpoint);
   auto& folder = folder_at(request.folder);
@@ -117,6 +117,7 @@ void Checkpoints::save(const CheckpointRequest& request, const StateDict& loop) 
   if (!use_kept) gather(live.emplace(session_, session_.communicator().cpu()), session_, request.weights_only, loop);
   const auto& writer = use_kept ? kept_->writer : *live;
   const auto& saved_loop = use_kept ? kept_->loop : loop;
+  if (request.describe) request.describe(request, saved_loop.get<int64_t>("step"));
   const auto info = info_of(request, saved_loop);
   folder.gather_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   folder.saves_end = saved_loop.contains("ended") && saved_loop.get<bool>("ended");
@@ -174,6 +175,7 @@ bool Checkpoints::begin_branch(const CheckpointReader* from, bool of_this_run) {
 void Checkpoints::end_training() {
   finish();
   kept_.reset();
+  requests_.clear();  // of a training that stopped before the next boundary
 }
 
 void Checkpoints::at_boundary(const std::function<StateDict()>& loop) {
@@ -181,7 +183,7 @@ void Checkpoints::at_boundary(const std::function<StateDict()>& loop) {
     if (folder->writer.saving()) poll_folder(*folder);
   if (requests_.empty()) return;
   const StateDict state = loop();
-  for (const auto& request : std::exchange(requests_, {})) save(request, state);
+  for (auto& request : std::exchange(requests_, {})) save(std::move(request), state);
 }
 
 bool Checkpoints::save_for_stop(const std::function<StateDict()>& loop) {

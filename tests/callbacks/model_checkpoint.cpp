@@ -4,6 +4,7 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros_like.h>
+#include <fmt/format.h>
 #include <torch/optim/adagrad.h>
 #include <torch/optim/adam.h>
 #include <torch/optim/adamw.h>
@@ -116,6 +117,68 @@ BOOST_AUTO_TEST_CASE(a_metric_logged_by_step_and_epoch_is_monitored_by_its_plain
     BOOST_TEST(found.front().path.filename() == (by_steps ? "step=000004-score=3.0" : "step=000005-score=2.0"));
     BOOST_TEST(found.front().manifest.fields.at("score") == (by_steps ? "3" : "2"));
   }
+}
+
+/// A checkpoint of a training whose val_loss is the step.
+struct Described {
+  std::string name;
+  int64_t step;
+  std::string score;
+  bool operator==(const Described&) const = default;
+};
+
+std::vector<Described> described(const ModelCheckpointConfig& config, const levin::TrainerConfig& options) {
+  struct Scored : Toy {
+    void validation_step(const levin::Batch&) override { log("val_loss", static_cast<double>(trainer().global_step())); }
+  };
+  ToyData data({.global_batch_size = 8}, 48);  // six steps an epoch
+  levin::Trainer trainer(options, runtime());
+  trainer.add_callback(std::make_shared<ModelCheckpoint>(config));
+  const auto module = trainer.build<Scored>();
+  trainer.fit(*module, data);
+  MPI_Barrier(runtime().communicator());
+  std::vector<Described> found;
+  for (const auto& [path, manifest] : levin::list_checkpoints(config.dirpath).checkpoints) {
+    const auto score = manifest.fields.find("score");
+    found.push_back({path.filename(), manifest.step, score == manifest.fields.end() ? "" : score->second});
+  }
+  return found;
+}
+
+BOOST_AUTO_TEST_CASE(a_checkpoint_by_steps_has_the_score_of_its_steps_validation) {
+  const FolderOfRanks folder;
+  const auto found = described({.dirpath = folder.path,
+                                .filename = "{val_loss:.0f}",
+                                .monitor = "val_loss",
+                                .save_top_k = -1,
+                                .every_n_train_steps = levin::AutoCount{2}},
+                               {.max_epochs = 2, .val_check_interval = levin::Limit::batches(2)});
+  std::vector<Described> expected;
+  for (int64_t step = 2; step <= 12; step += 2)
+    expected.push_back({fmt::format("step={:06}-val_loss={}", step, step), step, std::to_string(step)});
+  BOOST_TEST((found == expected));
+}
+
+// The validation after the first of two micro-batches has the score of the step before.
+BOOST_AUTO_TEST_CASE(a_validation_within_an_accumulation_is_followed_by_the_checkpoint_of_its_step) {
+  const FolderOfRanks folder;
+  const auto found = described({.dirpath = folder.path, .filename = "{epoch}-{val_loss:.0f}", .monitor = "val_loss", .save_top_k = -1},
+                               {.max_epochs = 1, .accumulate_grad_batches = 2, .val_check_interval = levin::Limit::batches(3)});
+  std::vector<Described> in_epoch;
+  for (const auto& checkpoint : found)
+    if (checkpoint.name.find("epoch=0") != std::string::npos) in_epoch.push_back(checkpoint);
+  const std::vector<Described> expected{{"step=000002-epoch=0-val_loss=1", 2, "1"},
+                                        {"step=000003-epoch=0-val_loss=3", 3, "3"},
+                                        {"step=000005-epoch=0-val_loss=4", 5, "4"},
+                                        {"step=000006-epoch=0-val_loss=6", 6, "6"}};
+  BOOST_TEST((in_epoch == expected));
+}
+
+BOOST_AUTO_TEST_CASE(a_checkpoint_at_an_epochs_end_has_the_name_of_the_epoch) {
+  const FolderOfRanks folder;
+  const auto found = described({.dirpath = folder.path, .filename = "{epoch}", .save_top_k = -1}, {.max_epochs = 2});
+  const std::vector<Described> expected{{"step=000006-epoch=0", 6, ""}, {"step=000012-epoch=1", 12, ""}};
+  BOOST_TEST((found == expected));
 }
 
 // Between a file for each node and one file, on ranks of several hosts or of one.
