@@ -189,15 +189,15 @@ void ModelCheckpoint::check_names() {
 
 void ModelCheckpoint::at_an_epochs_validation(Interval newest) {
   if (!training_ || by_steps_or_time()) return;
-  if ((trainer().current_epoch() + 1) % config_.every_n_epochs.value_or(1) == 0) request(newest);
+  if ((trainer().current_epoch() + 1) % config_.every_n_epochs.value_or(1) != 0) return;
+  if (newest == Interval::epoch) requested_step_ = -1;  // a run stopped after the epoch's last step has ended the epoch only now
+  request(newest);
 }
 
 void ModelCheckpoint::on_train_epoch_end() {
   if (!training_) return;
   check_names();
-  if (!at_epoch_end()) return;
-  requested_step_ = -1;  // a run that was stopped after the epoch's last step has ended the epoch only now
-  at_an_epochs_validation(Interval::epoch);
+  if (at_epoch_end()) at_an_epochs_validation(Interval::epoch);
 }
 
 void ModelCheckpoint::on_validation_end() {

@@ -174,6 +174,15 @@ BOOST_AUTO_TEST_CASE(a_validation_within_an_accumulation_is_followed_by_the_chec
   BOOST_TEST((in_epoch == expected));
 }
 
+// The epoch's end requests nothing, so the first micro-batch of the next one must not ask for the same step again.
+BOOST_AUTO_TEST_CASE(an_interval_of_steps_that_ends_with_an_epoch_makes_one_checkpoint) {
+  const FolderOfRanks folder;
+  const auto found = described({.dirpath = folder.path, .save_top_k = -1, .every_n_train_steps = levin::AutoCount{6}},
+                               {.max_epochs = 2, .accumulate_grad_batches = 2});
+  const std::vector<Described> expected{{"step=000006", 6, ""}, {"step=000012", 12, ""}};
+  BOOST_TEST((found == expected));
+}
+
 BOOST_AUTO_TEST_CASE(a_checkpoint_at_an_epochs_end_has_the_name_of_the_epoch) {
   const FolderOfRanks folder;
   const auto found = described({.dirpath = folder.path, .filename = "{epoch}", .save_top_k = -1}, {.max_epochs = 2});
