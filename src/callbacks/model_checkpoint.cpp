@@ -296,11 +296,17 @@ void ModelCheckpoint::committed(const SaveReport& report) {
     if (config_.verbose) log.info("[callbacks] the next checkpoint is due in {:.3g} s", interval_->value);
   }
   const RetentionPolicy policy{.save_top_k = config_.save_top_k, .mode = config_.mode};
-  for (const auto& name : checkpoints_to_remove(kept_in(folder_, config_.monitor.value_or("")), policy)) try {
-      remove_checkpoint(folder_ / name);
+  const auto tolerate = [&](const auto& action) {  // rank 0 alone counting it among the failed saves would part from the others
+    try {
+      action();
     } catch (const IoError& error) {
-      log.warning("{}", error.what());
+      log.warning("{}; checkpoints that need not be kept remain", error.what());
     }
+  };
+  tolerate([&] {
+    for (const auto& name : checkpoints_to_remove(kept_in(folder_, config_.monitor.value_or("")), policy))
+      tolerate([&] { remove_checkpoint(folder_ / name); });
+  });
 }
 
 std::string ModelCheckpoint::format_name(const std::string& filename, const NamedValues& values, int64_t epoch, int64_t step,

@@ -14,6 +14,7 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "../trainer/toy.h"
 #include "check_all_throw.h"
@@ -450,6 +451,41 @@ BOOST_AUTO_TEST_CASE(a_failed_save_is_a_warning_and_the_third_an_error) {
   };
   check_all_throw<levin::IoError>([&] { trainer.fit(*module, data); }, {"[checkpoint]"});
   BOOST_TEST(trainer.global_step() == 5);
+}
+
+// Between the commit of step 3 and the removal of old checkpoints the folder becomes unreadable. Rank 0, which alone lists it, does not
+// count that as a failed save: those of steps 6 and 9 fail on all ranks, and a third would end the training.
+BOOST_AUTO_TEST_CASE(a_folder_that_rank_0_cannot_list_is_a_warning) {
+  const FolderOfRanks folder;
+  const auto blocked = folder.path / "checkpoints", hidden = folder.path / "hidden";
+  levin::Trainer trainer({.max_epochs = 2}, runtime());
+  const auto module = trainer.build<Toy>();
+  ToyData data;
+  trainer.add_callback(
+      std::make_shared<ModelCheckpoint>(ModelCheckpointConfig{.dirpath = blocked, .every_n_train_steps = levin::AutoCount{3}}));
+  int64_t steps = 0;
+  bool committed = false;
+  module->in_step = [&] {
+    steps++;
+    if (steps == 4) std::this_thread::sleep_for(std::chrono::milliseconds(300));  // the writes end; the step's end begins the commit
+    if (runtime().rank() != 0) return;
+    if (steps == 5) {
+      const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+      while (!(committed = levin::read_last(blocked) == blocked / "step=000003") && std::chrono::steady_clock::now() < patience)
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      fs::rename(blocked, hidden);
+      fs::create_symlink("checkpoints", blocked);  // to itself
+    }
+    if (steps == 10) {
+      fs::remove(blocked);
+      fs::rename(hidden, blocked);
+    }
+  };
+  trainer.fit(*module, data);
+  if (runtime().rank() == 0) BOOST_TEST(committed);
+  BOOST_TEST(trainer.global_step() == 10);
+  BOOST_TEST(steps_in(blocked) == (std::vector<int64_t>{3, 10}), boost::test_tools::per_element());
 }
 
 BOOST_AUTO_TEST_CASE(the_end_of_a_training_is_kept) {
