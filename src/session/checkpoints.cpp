@@ -11,6 +11,7 @@
 #include "levin/comm/host_values.h"
 #include "levin/comm/node_group.h"
 #include "levin/core/error.h"
+#include "levin/session/averaged_parameters.h"
 #include "levin/session/session.h"
 #include "part_timer.h"
 #include "state_names.h"
@@ -120,7 +121,9 @@ void Checkpoints::save(CheckpointRequest request, const StateDict& loop) {
   if (request.describe) request.describe(request, saved_loop.get<int64_t>("step"));
   const auto info = info_of(request, saved_loop);
   folder.gather_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
-  folder.saves_end = saved_loop.contains("ended") && saved_loop.get<bool>("ended");
+  const auto* averages = use_kept ? nullptr : session_.averages();
+  const bool may_become_average = averages && averages->started() && !averages->as_model();  // in on_train_end
+  folder.saves_end = saved_loop.contains("ended") && saved_loop.get<bool>("ended") && !may_become_average;
   tolerate_io_error(folder, [&] {
     if (request.done) folder.done.push_back(request.done);
     if (request.in_background)
