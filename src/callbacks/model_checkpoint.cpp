@@ -134,7 +134,7 @@ void ModelCheckpoint::setup(Stage stage) {
 
 void ModelCheckpoint::on_train_start() {
   training_ = !folder_.empty();
-  validated_ = names_are_known_ = false;
+  validated_ = names_are_known_ = pending_ = false;
   requested_step_ = trainer().global_step();  // what a run resumes from is there already
   requested_at_ = Clock::now();
   const bool automatic = config_.every_n_train_steps && !config_.every_n_train_steps->value;
@@ -189,15 +189,15 @@ void ModelCheckpoint::check_names() {
 
 void ModelCheckpoint::at_an_epochs_validation(Interval newest) {
   if (!training_ || by_steps_or_time()) return;
-  if ((trainer().current_epoch() + 1) % config_.every_n_epochs.value_or(1) == 0) request(newest);
+  if ((trainer().current_epoch() + 1) % config_.every_n_epochs.value_or(1) != 0) return;
+  if (newest == Interval::epoch) requested_step_ = -1;  // a run stopped after the epoch's last step has ended the epoch only now
+  request(newest);
 }
 
 void ModelCheckpoint::on_train_epoch_end() {
   if (!training_) return;
   check_names();
-  if (!at_epoch_end()) return;
-  requested_step_ = -1;  // a run that was stopped after the epoch's last step has ended the epoch only now
-  at_an_epochs_validation(Interval::epoch);
+  if (at_epoch_end()) at_an_epochs_validation(Interval::epoch);
 }
 
 void ModelCheckpoint::on_validation_end() {
@@ -237,22 +237,31 @@ NamedValues ModelCheckpoint::values(Interval newest) const {
   return values;
 }
 
+// The validation of a step comes after its request, and that within an accumulation before the step that is saved.
 void ModelCheckpoint::request(Interval newest) {
   const int64_t step = trainer().global_step();
   if (std::exchange(requested_step_, step) == step) return;  // the step of an accumulation's next batches
   requested_at_ = Clock::now();
-  const auto values = this->values(newest);
-  const auto name = name_of(values, step);
-  CheckpointRequest request{
-      .folder = folder_, .name = name, .weights_only = config_.save_weights_only, .in_background = config_.in_background};
-  if (config_.monitor) {
-    request.fields["monitor"] = *config_.monitor;
-    request.fields["mode"] = config_.mode == MonitorMode::min ? "min" : "max";
-    if (const double* score = find_value(values, *config_.monitor))  // some come before the first validation
-      request.fields[score_field] = value_text(*score);
-  }
-  request.done = [this](const SaveReport& report) { committed(report); };
-  trainer().checkpoints().request(std::move(request));
+  newest_ = newest;
+  epoch_ = trainer().current_epoch();
+  if (std::exchange(pending_, true)) return;
+  trainer().checkpoints().request({.folder = folder_,
+                                   .name = {},
+                                   .weights_only = config_.save_weights_only,
+                                   .in_background = config_.in_background,
+                                   .describe = [this](CheckpointRequest& saved, int64_t saved_step) { describe(saved, saved_step); },
+                                   .done = [this](const SaveReport& report) { committed(report); }});
+}
+
+void ModelCheckpoint::describe(CheckpointRequest& saved, int64_t step) {
+  pending_ = false;
+  const auto values = this->values(newest_);
+  saved.name = name_of(values, step);
+  if (!config_.monitor) return;
+  saved.fields["monitor"] = *config_.monitor;
+  saved.fields["mode"] = config_.mode == MonitorMode::min ? "min" : "max";
+  if (const double* score = find_value(values, *config_.monitor))  // some come before the first validation
+    saved.fields[score_field] = value_text(*score);
 }
 
 std::string ModelCheckpoint::full_name(const ModelCheckpointConfig& config, const NamedValues& values, int64_t epoch, int64_t step) {
@@ -266,7 +275,7 @@ std::string ModelCheckpoint::full_name(const ModelCheckpointConfig& config, cons
 std::string ModelCheckpoint::name_of(const NamedValues& values, int64_t step) const {
   std::string name;
   try {
-    name = full_name(config_, values, trainer().current_epoch(), step);
+    name = full_name(config_, values, epoch_, step);
   } catch (const ConfigError&) {
     if (names_are_known_) throw;
   }
@@ -287,11 +296,17 @@ void ModelCheckpoint::committed(const SaveReport& report) {
     if (config_.verbose) log.info("[callbacks] the next checkpoint is due in {:.3g} s", interval_->value);
   }
   const RetentionPolicy policy{.save_top_k = config_.save_top_k, .mode = config_.mode};
-  for (const auto& name : checkpoints_to_remove(kept_in(folder_, config_.monitor.value_or("")), policy)) try {
-      remove_checkpoint(folder_ / name);
+  const auto tolerate = [&](const auto& action) {  // rank 0 alone counting it among the failed saves would part from the others
+    try {
+      action();
     } catch (const IoError& error) {
-      log.warning("{}", error.what());
+      log.warning("{}; checkpoints that need not be kept remain", error.what());
     }
+  };
+  tolerate([&] {
+    for (const auto& name : checkpoints_to_remove(kept_in(folder_, config_.monitor.value_or("")), policy))
+      tolerate([&] { remove_checkpoint(folder_ / name); });
+  });
 }
 
 std::string ModelCheckpoint::format_name(const std::string& filename, const NamedValues& values, int64_t epoch, int64_t step,

@@ -91,6 +91,7 @@ void SpikeDetection::roll_back(double loss) {
   if (rollbacks_ == config_.max_rollbacks)
     throw Error(ExitCode::internal, "callbacks", fmt::format("{}, after {} rollbacks", what, rollbacks_),
                 "lower the learning rate, look at the data, or raise max_rollbacks");
+  session.scaling().settle();  // a result of these steps that came later would uncount an update of the checkpoint
   auto& checkpoints = trainer().checkpoints();
   checkpoints.finish();
   NewestCheckpoint good;

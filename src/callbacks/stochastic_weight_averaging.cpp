@@ -28,6 +28,7 @@ void StochasticWeightAveraging::setup(Stage stage) {
   WeightAveraging::setup(stage);
   rate_at_start_ = 1;
   averaged_epoch_ = -1;
+  finished_.reset();
   if (averages()) averages()->set_as_model(false);
   trainer().session().override_learning_rate(nullptr);
 }
@@ -58,6 +59,7 @@ void StochasticWeightAveraging::on_fit_start() {
 }
 
 void StochasticWeightAveraging::on_train_start() {
+  finished_ = false;
   if (averages()->started()) set_learning_rate(trainer().current_epoch());  // it may resume in the middle of an epoch
 }
 
@@ -95,14 +97,13 @@ void StochasticWeightAveraging::on_train_end() {
   if (*trainer().config().max_epochs < 0 && !trainer().session().must_exit()) finish();
 }
 
-// Of a training that was stopped before its last epoch's end the averages stay beside the model.
-bool StochasticWeightAveraging::ends_as_average() const {
-  const int64_t max_epochs = *trainer().config().max_epochs;
-  return max_epochs >= 0 && trainer().current_epoch() >= max_epochs;
-}
+// Of a training that was stopped before its last epoch's end the averages stay beside the model. One that was complete before does not
+// start: it leaves the model of its checkpoint.
+bool StochasticWeightAveraging::ends_as_average() const { return finished_.value_or(averages()->were_model()); }
 
 void StochasticWeightAveraging::finish() {
   if (!averages()->started()) return;
+  finished_ = true;
   averages()->set_as_model(true);
   averages()->show(trainer().session());
   if (!detail::has_batch_norm(module())) return;

@@ -5,6 +5,7 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "levin/comm/host_values.h"
@@ -40,7 +41,7 @@ void ThroughputMonitor::on_train_start() {
   window_.assign(1, {});
   logged_step_ = -1;
   available_ = 0;
-  since_.reset();
+  resume();  // a training that resumes within an epoch does not begin one
 }
 
 void ThroughputMonitor::pause() {
@@ -88,6 +89,7 @@ void ThroughputMonitor::log() {
               std::vector<double>{(end.batches - begin.batches) / seconds, (end.samples - begin.samples) / seconds,
                                   (end.items - begin.items) / seconds, (end.flops - begin.flops) / seconds, end.samples, end.seconds});
   if (sum[3] > 0 && available_ == 0) available_ = find_available_flops();
+  if (!std::isfinite(sum[0])) return;  // a rank's window has no time, by its clock
   NamedValues values{{"train/time", sum[5] / data_ranks}, {"train/batches", end.batches}, {"train/samples", sum[4]}};
   constexpr const char* names[] = {"batches_per_sec", "samples_per_sec", "items_per_sec", "flops_per_sec"};
   for (size_t i = 0; i < std::size(names); i++) {

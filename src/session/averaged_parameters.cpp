@@ -43,11 +43,12 @@ std::vector<Tensor> tensors_of_slices(const std::vector<ParameterSlice>& slices)
 
 }  // namespace
 
-void AveragedParameters::take(Session& session, int64_t updates) {
+void AveragedParameters::take(Session& session, int64_t updates, bool were_model) {
   const at::NoGradGuard no_grad;
   shards_ = copies_of(session.parameter_slices());
   buffers_ = copies_of(model_buffers(session.strategy()));
   updates_ = updates;
+  were_model_ = were_model;
 }
 
 void AveragedParameters::take_buffers(Session& session) { buffers_ = copies_of(model_buffers(session.strategy())); }

@@ -11,6 +11,7 @@
 #include "levin/comm/host_values.h"
 #include "levin/comm/node_group.h"
 #include "levin/core/error.h"
+#include "levin/session/averaged_parameters.h"
 #include "levin/session/session.h"
 #include "part_timer.h"
 #include "state_names.h"
@@ -104,7 +105,7 @@ void Checkpoints::poll_folder(Folder& folder) {
   });
 }
 
-void Checkpoints::save(const CheckpointRequest& request, const StateDict& loop) {
+void Checkpoints::save(CheckpointRequest request, const StateDict& loop) {
   const FlightRecord::Phase phase(session_.flight(), "save");
   const detail::PartTimer timer(detail::TimePart::checkpoint);
   auto& folder = folder_at(request.folder);
@@ -117,9 +118,12 @@ void Checkpoints::save(const CheckpointRequest& request, const StateDict& loop) 
   if (!use_kept) gather(live.emplace(session_, session_.communicator().cpu()), session_, request.weights_only, loop);
   const auto& writer = use_kept ? kept_->writer : *live;
   const auto& saved_loop = use_kept ? kept_->loop : loop;
+  if (request.describe) request.describe(request, saved_loop.get<int64_t>("step"));
   const auto info = info_of(request, saved_loop);
   folder.gather_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
-  folder.saves_end = saved_loop.contains("ended") && saved_loop.get<bool>("ended");
+  const auto* averages = use_kept ? nullptr : session_.averages();
+  const bool may_become_average = averages && averages->started() && !averages->as_model();  // in on_train_end
+  folder.saves_end = saved_loop.contains("ended") && saved_loop.get<bool>("ended") && !may_become_average;
   tolerate_io_error(folder, [&] {
     if (request.done) folder.done.push_back(request.done);
     if (request.in_background)
@@ -174,6 +178,7 @@ bool Checkpoints::begin_branch(const CheckpointReader* from, bool of_this_run) {
 void Checkpoints::end_training() {
   finish();
   kept_.reset();
+  requests_.clear();  // of a training that stopped before the next boundary
 }
 
 void Checkpoints::at_boundary(const std::function<StateDict()>& loop) {
@@ -181,7 +186,7 @@ void Checkpoints::at_boundary(const std::function<StateDict()>& loop) {
     if (folder->writer.saving()) poll_folder(*folder);
   if (requests_.empty()) return;
   const StateDict state = loop();
-  for (const auto& request : std::exchange(requests_, {})) save(request, state);
+  for (auto& request : std::exchange(requests_, {})) save(std::move(request), state);
 }
 
 bool Checkpoints::save_for_stop(const std::function<StateDict()>& loop) {

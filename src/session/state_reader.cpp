@@ -54,7 +54,7 @@ bool StateReader::load_tensors(bool weights_only, std::exception_ptr& corruption
       const TensorMatch match_averages(session_.strategy().state(StateUse::load, /*weights_only=*/true), model_of(averaged),
                                        TensorMatch::Conversion::none);
       checkpoint_->together([&] { match_averages.load(*checkpoint_); });
-      averages->take(session_, dict(detail::averages_state).get<int64_t>(detail::averages_updates));
+      averages->take(session_, dict(detail::averages_state).get<int64_t>(detail::averages_updates), averaged == detail::model_prefix);
       session_.communicator().barrier();  // ranks of a node fill each other's shards
     }
     checkpoint_->together([&] { match.load(*checkpoint_); });

@@ -4,6 +4,7 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros_like.h>
+#include <fmt/format.h>
 #include <torch/optim/adagrad.h>
 #include <torch/optim/adam.h>
 #include <torch/optim/adamw.h>
@@ -13,6 +14,7 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "../trainer/toy.h"
 #include "check_all_throw.h"
@@ -116,6 +118,77 @@ BOOST_AUTO_TEST_CASE(a_metric_logged_by_step_and_epoch_is_monitored_by_its_plain
     BOOST_TEST(found.front().path.filename() == (by_steps ? "step=000004-score=3.0" : "step=000005-score=2.0"));
     BOOST_TEST(found.front().manifest.fields.at("score") == (by_steps ? "3" : "2"));
   }
+}
+
+/// A checkpoint of a training whose val_loss is the step.
+struct Described {
+  std::string name;
+  int64_t step;
+  std::string score;
+  bool operator==(const Described&) const = default;
+};
+
+std::vector<Described> described(const ModelCheckpointConfig& config, const levin::TrainerConfig& options) {
+  struct Scored : Toy {
+    void validation_step(const levin::Batch&) override { log("val_loss", static_cast<double>(trainer().global_step())); }
+  };
+  ToyData data({.global_batch_size = 8}, 48);  // six steps an epoch
+  levin::Trainer trainer(options, runtime());
+  trainer.add_callback(std::make_shared<ModelCheckpoint>(config));
+  const auto module = trainer.build<Scored>();
+  trainer.fit(*module, data);
+  MPI_Barrier(runtime().communicator());
+  std::vector<Described> found;
+  for (const auto& [path, manifest] : levin::list_checkpoints(config.dirpath).checkpoints) {
+    const auto score = manifest.fields.find("score");
+    found.push_back({path.filename(), manifest.step, score == manifest.fields.end() ? "" : score->second});
+  }
+  return found;
+}
+
+BOOST_AUTO_TEST_CASE(a_checkpoint_by_steps_has_the_score_of_its_steps_validation) {
+  const FolderOfRanks folder;
+  const auto found = described({.dirpath = folder.path,
+                                .filename = "{val_loss:.0f}",
+                                .monitor = "val_loss",
+                                .save_top_k = -1,
+                                .every_n_train_steps = levin::AutoCount{2}},
+                               {.max_epochs = 2, .val_check_interval = levin::Limit::batches(2)});
+  std::vector<Described> expected;
+  for (int64_t step = 2; step <= 12; step += 2)
+    expected.push_back({fmt::format("step={:06}-val_loss={}", step, step), step, std::to_string(step)});
+  BOOST_TEST((found == expected));
+}
+
+// The validation after the first of two micro-batches has the score of the step before.
+BOOST_AUTO_TEST_CASE(a_validation_within_an_accumulation_is_followed_by_the_checkpoint_of_its_step) {
+  const FolderOfRanks folder;
+  const auto found = described({.dirpath = folder.path, .filename = "{epoch}-{val_loss:.0f}", .monitor = "val_loss", .save_top_k = -1},
+                               {.max_epochs = 1, .accumulate_grad_batches = 2, .val_check_interval = levin::Limit::batches(3)});
+  std::vector<Described> in_epoch;
+  for (const auto& checkpoint : found)
+    if (checkpoint.name.find("epoch=0") != std::string::npos) in_epoch.push_back(checkpoint);
+  const std::vector<Described> expected{{"step=000002-epoch=0-val_loss=1", 2, "1"},
+                                        {"step=000003-epoch=0-val_loss=3", 3, "3"},
+                                        {"step=000005-epoch=0-val_loss=4", 5, "4"},
+                                        {"step=000006-epoch=0-val_loss=6", 6, "6"}};
+  BOOST_TEST((in_epoch == expected));
+}
+
+// The epoch's end requests nothing, so the first micro-batch of the next one must not ask for the same step again.
+BOOST_AUTO_TEST_CASE(an_interval_of_steps_that_ends_with_an_epoch_makes_one_checkpoint) {
+  const FolderOfRanks folder;
+  const auto found = described({.dirpath = folder.path, .save_top_k = -1, .every_n_train_steps = levin::AutoCount{6}},
+                               {.max_epochs = 2, .accumulate_grad_batches = 2});
+  const std::vector<Described> expected{{"step=000006", 6, ""}, {"step=000012", 12, ""}};
+  BOOST_TEST((found == expected));
+}
+
+BOOST_AUTO_TEST_CASE(a_checkpoint_at_an_epochs_end_has_the_name_of_the_epoch) {
+  const FolderOfRanks folder;
+  const auto found = described({.dirpath = folder.path, .filename = "{epoch}", .save_top_k = -1}, {.max_epochs = 2});
+  const std::vector<Described> expected{{"step=000006-epoch=0", 6, ""}, {"step=000012-epoch=1", 12, ""}};
+  BOOST_TEST((found == expected));
 }
 
 // Between a file for each node and one file, on ranks of several hosts or of one.
@@ -378,6 +451,41 @@ BOOST_AUTO_TEST_CASE(a_failed_save_is_a_warning_and_the_third_an_error) {
   };
   check_all_throw<levin::IoError>([&] { trainer.fit(*module, data); }, {"[checkpoint]"});
   BOOST_TEST(trainer.global_step() == 5);
+}
+
+// Between the commit of step 3 and the removal of old checkpoints the folder becomes unreadable. Rank 0, which alone lists it, does not
+// count that as a failed save: those of steps 6 and 9 fail on all ranks, and a third would end the training.
+BOOST_AUTO_TEST_CASE(a_folder_that_rank_0_cannot_list_is_a_warning) {
+  const FolderOfRanks folder;
+  const auto blocked = folder.path / "checkpoints", hidden = folder.path / "hidden";
+  levin::Trainer trainer({.max_epochs = 2}, runtime());
+  const auto module = trainer.build<Toy>();
+  ToyData data;
+  trainer.add_callback(
+      std::make_shared<ModelCheckpoint>(ModelCheckpointConfig{.dirpath = blocked, .every_n_train_steps = levin::AutoCount{3}}));
+  int64_t steps = 0;
+  bool committed = false;
+  module->in_step = [&] {
+    steps++;
+    if (steps == 4) std::this_thread::sleep_for(std::chrono::milliseconds(300));  // the writes end; the step's end begins the commit
+    if (runtime().rank() != 0) return;
+    if (steps == 5) {
+      const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+      while (!(committed = levin::read_last(blocked) == blocked / "step=000003") && std::chrono::steady_clock::now() < patience)
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      fs::rename(blocked, hidden);
+      fs::create_symlink("checkpoints", blocked);  // to itself
+    }
+    if (steps == 10) {
+      fs::remove(blocked);
+      fs::rename(hidden, blocked);
+    }
+  };
+  trainer.fit(*module, data);
+  if (runtime().rank() == 0) BOOST_TEST(committed);
+  BOOST_TEST(trainer.global_step() == 10);
+  BOOST_TEST(steps_in(blocked) == (std::vector<int64_t>{3, 10}), boost::test_tools::per_element());
 }
 
 BOOST_AUTO_TEST_CASE(the_end_of_a_training_is_kept) {

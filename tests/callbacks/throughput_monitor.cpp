@@ -1,8 +1,12 @@
 #include "levin/callbacks/throughput_monitor.h"
 
+#include <cmath>
 #include <thread>
 
 #include "../trainer/toy.h"
+#include "folder_of_ranks.h"
+#include "levin/callbacks/model_checkpoint.h"
+#include "levin/checkpoint/checkpoint_reader.h"
 #include "levin/core/error.h"
 #include "levin_test.h"
 
@@ -82,6 +86,36 @@ BOOST_AUTO_TEST_CASE(rates_are_of_all_ranks_without_validations) {
   BOOST_TEST(run.of("train/device/samples_per_sec") == samples / ranks, near);
   BOOST_TEST(run.of("train/device/mfu") == 1000 * samples / ranks / 1e6, near);
   BOOST_TEST(run.available == 1e6);
+}
+
+// The first step logs its rates, too: its time counts from the resume.
+BOOST_AUTO_TEST_CASE(a_training_that_resumes_within_an_epoch_has_finite_rates) {
+  const FolderOfRanks folder;
+  ToyData data;
+  const auto train = [&](int64_t max_steps, const levin::LoadFrom& from) {
+    levin::Trainer trainer({.max_epochs = 2, .max_steps = max_steps, .log_every_n_steps = 1}, runtime());
+    const auto logger = std::make_shared<MemoryLogger>();
+    trainer.add_callback(std::make_shared<ThroughputMonitor>(ThroughputMonitorConfig{.available_flops = 1e6}));
+    trainer.add_callback(std::make_shared<levin::ModelCheckpoint>(levin::ModelCheckpointConfig{.dirpath = folder.path}));
+    trainer.add_logger(logger);
+    const auto module = trainer.build<Counted>();
+    trainer.fit(*module, data, from);
+    return logger->rows;
+  };
+  train(3, {});
+  levin::Trainer reading({}, runtime());
+  const levin::CheckpointReader reader(folder.path / "step=000003", reading.session().communicator().cpu());
+  int64_t first = -1;
+  double seconds = 0;
+  for (const auto& [values, epoch, step] : train(-1, {&reader})) {
+    const double* time = levin::find_value(values, "train/time");
+    if (!time) continue;
+    for (const auto& [name, value] : values) BOOST_TEST(std::isfinite(value), name << " in step " << step);
+    if (first < 0) first = step, seconds = *time;
+  }
+  if (runtime().rank() != 0) return;
+  BOOST_TEST(first == 3);
+  BOOST_TEST(seconds >= 0.005);
 }
 
 BOOST_AUTO_TEST_CASE(the_peak_throughput_of_a_rank_is_measured) {

@@ -128,7 +128,19 @@ BOOST_AUTO_TEST_CASE(stochastic_averages_are_those_of_lightning) {
     check_equal(resumed.evaluated, resumed.values);
     const auto again = train(strategy, make_swa, 6, -1, folder.path);  // is complete
     check_equal(again.values, resumed.values);
+    const auto unlimited = train(strategy, make_swa, -1, 6 * 4, folder.path);  // is complete
+    check_equal(unlimited.values, resumed.values);
   }
+}
+
+// max_steps ends it with an epoch. The checkpoint of that epoch's end precedes the averages' becoming the model, and is made again.
+BOOST_AUTO_TEST_CASE(a_training_without_max_epochs_ends_as_its_average_and_saves_it) {
+  const FolderOfRanks folder;
+  const auto swa = train(levin::DDP{}, make_swa, -1, 6 * 4, folder.path);
+  check_recorded(swa.values, "swa_linear");
+  check_equal(swa.evaluated, swa.values);
+  const auto again = train(levin::DDP{}, make_swa, -1, 6 * 4, folder.path);  // is complete
+  check_equal(again.values, swa.values);
 }
 
 // The average becomes the model at the last epoch's end, and at no other.
@@ -152,6 +164,7 @@ BOOST_AUTO_TEST_CASE(a_training_on_a_stream_ends_as_its_average) {
       const auto module = trainer.build<ReferenceToy>();
       trainer.fit(*module, data);
       BOOST_TEST((ended != trained) == (max_steps != 17));
+      check_equal(values_of(trainer.session()), ended);
     }
 }
 

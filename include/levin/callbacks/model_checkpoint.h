@@ -15,6 +15,7 @@
 
 namespace levin {
 
+struct CheckpointRequest;
 struct SaveReport;
 
 /// Lightning's arguments of ModelCheckpoint, and mtbf, in_background and how files are written. save_last is missing: the file
@@ -64,9 +65,10 @@ LEVIN_CONFIG(ModelCheckpointConfig, (dirpath, "folder of the checkpoints; empty:
              (mpi_io_hints, "for MPI-IO, which makes the files then: {striping_factor: 8}; MPI ignores what it does not know"))
 LEVIN_CHOICE(ModelCheckpointConfig, "model_checkpoint")
 
-/// Makes checkpoints of a training, the last one at its end, and removes those that are no longer among the best. Nothing is made in a
-/// sanity check or a fast_dev_run. ConfigError for a metric that is not logged (at the end of the first epoch with a validation at the
-/// latest), two of these with one folder, or no folder at all.
+/// Makes checkpoints of a training, the last one at its end, and removes those that are no longer among the best. A checkpoint is made when
+/// a step is complete, after its validation; its name has that step, and its score is the newest value. Nothing is made in a sanity check
+/// or a fast_dev_run. ConfigError for a metric that is not logged (at the end of the first epoch with a validation at the latest), two of
+/// these with one folder, or no folder at all.
 class ModelCheckpoint : public Callback {
  public:
   using Config = ModelCheckpointConfig;
@@ -108,12 +110,17 @@ class ModelCheckpoint : public Callback {
   /// The newest value of each metric; one logged by step and by epoch is that of `newest` under its plain name.
   NamedValues values(Interval newest) const;
   void request(Interval newest);
+  /// The name and the score of a requested checkpoint, when the state of a step is saved.
+  void describe(CheckpointRequest& saved, int64_t step);
   void committed(const SaveReport& report);
 
   ModelCheckpointConfig config_;
   std::filesystem::path folder_;
   bool training_ = false, validated_ = false, names_are_known_ = false;
   int64_t requested_step_ = -1;
+  bool pending_ = false;  // requested, not yet saved: with newest_ and epoch_
+  Interval newest_ = Interval::step;
+  int64_t epoch_ = 0;
   Clock::time_point requested_at_;
   std::optional<Seconds> interval_;  // where time decides
   std::filesystem::path last_;

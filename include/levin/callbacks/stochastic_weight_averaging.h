@@ -29,7 +29,10 @@ LEVIN_CHOICE(StochasticWeightAveragingConfig, "stochastic_weight_averaging", "sw
 /// epoch on the learning rate goes over to swa_lrs, as torch's SWALR has it, in place of the optimizer's schedule, and the parameters at
 /// the beginnings of epochs are averaged equally. The end of the last epoch leaves the averaged model, and saves it; the statistics of
 /// batch normalization are computed anew in a pass over the training data. Until then the trained model is validated and saved, and a
-/// checkpoint has the averages as average_model/NAME. Under every strategy. ConfigError unless there is exactly one optimizer.
+/// checkpoint has the averages as average_model/NAME. A training that max_steps or a stop ends before its last epoch's end leaves the
+/// trained model. Without max_epochs the training's end leaves the averaged model, and saves it unless max_steps cut the epoch short: such
+/// a checkpoint continues the epoch with the trained model. A run that was complete before leaves the model of its checkpoint. Under every
+/// strategy. ConfigError unless there is exactly one optimizer.
 class StochasticWeightAveraging : public WeightAveraging {
  public:
   using Config = StochasticWeightAveragingConfig;
@@ -63,6 +66,7 @@ class StochasticWeightAveraging : public WeightAveraging {
   StochasticWeightAveragingConfig config_;
   double rate_at_start_ = 1;  // over the optimizer's own
   int64_t averaged_epoch_ = -1;
+  std::optional<bool> finished_;  // the averages are the model; null until the training starts
 };
 
 }  // namespace levin

@@ -31,9 +31,9 @@ LEVIN_CONFIG(ThroughputMonitorConfig, (window_size, "batches of a rank that a ra
 LEVIN_CHOICE(ThroughputMonitorConfig, "throughput_monitor")
 
 /// Logs how fast a training is, every log_every_n_steps steps, under Lightning's names: train/time (seconds, without validations),
-/// train/batches and train/samples so far, train/batches_per_sec, train/samples_per_sec; train/items_per_sec and train/flops_per_sec where
-/// the module CountsWork, and train/device/mfu, the part of available_flops that the mean rank's are. All are over all ranks;
-/// train/device/… of the same names are a mean rank's. Each time costs an all-reduce of six numbers.
+/// train/batches and train/samples since the start or the resume, train/batches_per_sec, train/samples_per_sec; train/items_per_sec and
+/// train/flops_per_sec where the module CountsWork, and train/device/mfu, the part of available_flops that the mean rank's are. All are
+/// over all ranks; train/device/… of the same names are a mean rank's. Each time costs an all-reduce of six numbers.
 class ThroughputMonitor : public Callback {
  public:
   using Config = ThroughputMonitorConfig;

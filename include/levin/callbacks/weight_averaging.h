@@ -51,6 +51,7 @@ class WeightAveraging : public Callback {
   virtual bool ends_as_average() const { return true; }
   /// Null outside of a training.
   AveragedParameters* averages() noexcept { return averages_.get(); }
+  const AveragedParameters* averages() const noexcept { return averages_.get(); }
   void update();
 
  private:

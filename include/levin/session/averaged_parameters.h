@@ -41,11 +41,14 @@ class AveragedParameters {
   bool shown() const noexcept { return shown_; }
   /// While shown: the averages of the buffers are what the model has now. Local.
   void take_buffers(Session& session);
-  /// The averages, of this number of updates, become the model's present parameters and buffers. Local.
-  void take(Session& session, int64_t updates);
+  /// The averages, of this number of updates, become the model's present parameters and buffers. `were_model`: so a checkpoint had them.
+  /// Local.
+  void take(Session& session, int64_t updates, bool were_model = false);
+  /// Whether they come from a checkpoint that had them as its model.
+  bool were_model() const noexcept { return were_model_; }
 
   void clear() noexcept {
-    updates_ = 0, shown_ = false;
+    updates_ = 0, shown_ = were_model_ = false;
     shards_.clear(), hidden_shards_.clear(), buffers_.clear(), hidden_buffers_.clear();
   }
 
@@ -57,7 +60,7 @@ class AveragedParameters {
   using Buffers = std::map<std::string, Tensor>;
   static StateTensor with_values(const StateTensor& saved, const std::vector<ParameterSlice>& shards, const Buffers& buffers);
 
-  bool as_model_, average_buffers_, shown_ = false;
+  bool as_model_, average_buffers_, shown_ = false, were_model_ = false;
   int64_t updates_ = 0;
   std::vector<ParameterSlice> shards_, hidden_shards_;
   Buffers buffers_, hidden_buffers_;  // by the names in checkpoints, flattened

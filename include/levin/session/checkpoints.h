@@ -22,6 +22,8 @@ struct CheckpointRequest {
   std::map<std::string, std::string> fields = {};
   bool weights_only = false;
   bool in_background = true;
+  /// Called on all ranks when the state of this step is saved; it may set name and fields.
+  std::function<void(CheckpointRequest&, int64_t step)> describe = {};
   std::function<void(const SaveReport&)> done = {};  ///< called on all ranks after the commit
 };
 
@@ -61,7 +63,7 @@ class Checkpoints {
   void keep_state(const StateDict& loop);
   /// Whether the newest checkpoint of this folder contains the end of the training.
   bool has_end(const std::filesystem::path& folder) const;
-  /// Waits for saves in progress and drops the kept state. Collective.
+  /// Waits for saves in progress, and drops the kept state and requests that were not saved. Collective.
   void end_training();
 
   /// For the loop, at a step boundary: saves requested checkpoints and commits written ones. Collective.
@@ -82,7 +84,7 @@ class Checkpoints {
   struct Folder;
   struct KeptState;
   Folder& folder_at(const std::filesystem::path& path, const CheckpointWriterOptions& options = {});
-  void save(const CheckpointRequest& request, const StateDict& loop);
+  void save(CheckpointRequest request, const StateDict& loop);
   void committed(Folder& folder, const SaveReport& report);
   void poll_folder(Folder& folder);
   template <class Write>
