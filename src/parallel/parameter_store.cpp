@@ -36,11 +36,11 @@ void NodeSharedStore::share_initial(bool equal) {
   equal || !several_nodes_ ? all.barrier() : broadcast_to_nodes(all, whole_);
 }
 
-// The ranks of a node fill their copy together.
+// The ranks of a node fill their copy together. Their number need not divide the elements, of which all ranks have equal shards.
 Range NodeSharedStore::load_range() const {
   const auto* node = communicators_.all->node();
-  const int64_t part = whole_.numel() / node->size();
-  return {part * node->rank(), part * (node->rank() + 1)};
+  const int64_t numel = whole_.numel(), ranks = node->size();
+  return {numel * node->rank() / ranks, numel * (node->rank() + 1) / ranks};
 }
 
 ShardedStore::ShardedStore(FlatBuffer whole, Tensor shard, Range owned, GroupCommunicators communicators, std::string label, SlotRing* ring)

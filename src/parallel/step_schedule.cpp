@@ -243,6 +243,7 @@ void StepSchedule::end_backward(const std::vector<size_t>& optimizers) {
   }
   for (const size_t optimizer : optimizers) for_groups_of(optimizer, [&](size_t g) { collect(g); });
   reshard_all();
+  backward_ended_ = true;
 }
 
 void StepSchedule::synchronize(size_t optimizer, const std::function<void()>& exchange) {
@@ -285,7 +286,7 @@ void StepSchedule::update(size_t optimizer, const std::function<void()>& update)
 
 void StepSchedule::reset(size_t optimizer) {
   if (optimizer < read_by_peers_.size() && std::exchange(read_by_peers_[optimizer], 0)) actions_.barrier();
-  begin_step();
+  if (backward_ended_) begin_step();  // else the forward of this step may be done, and its units wait for their backward
   for_groups_of(optimizer, [&](size_t g) {
     actions_.reset_gradients(g);
     state_[g].reducing = state_[g].reduced = state_[g].summed = false;
@@ -293,6 +294,7 @@ void StepSchedule::reset(size_t optimizer) {
 }
 
 void StepSchedule::begin_step() {
+  backward_ended_ = false;
   reshard_all();
   for (auto& unit : units_) unit.repeats = 0;
   if (!seen_.empty()) order_ = std::exchange(seen_, {});

@@ -91,7 +91,7 @@ class StepSchedule {
   void reduce(size_t optimizer, double factor);
   /// `update` updates the shards; afterwards all ranks read the new parameters.
   void update(size_t optimizer, const std::function<void()>& update);
-  /// Forgets the optimizer's gradients. A barrier if peers may still read them.
+  /// Forgets the optimizer's gradients; between forward and backward, too. A barrier if peers may still read them.
   void reset(size_t optimizer);
   /// Reshards what no computation uses.
   void reshard_all();
@@ -140,6 +140,7 @@ class StepSchedule {
   std::deque<size_t> in_flight_;
   std::vector<char> read_by_peers_;  // by optimizer
   bool watches_ = false, drops_gradients_ = false, begun_ = false;
+  bool backward_ended_ = false;          // since the step began
   bool reduces_ = false, last_ = false;  // this backward; last_: it ends the step
 };
 

@@ -19,6 +19,7 @@
 
 #include "captured_stderr.h"
 #include "levin/comm/communicator.h"
+#include "levin/comm/host_values.h"
 #include "levin/comm/node_group.h"
 #include "levin/core/error.h"
 #include "levin/nn/unit.h"
@@ -123,6 +124,30 @@ BOOST_AUTO_TEST_CASE(uneven_ranks_follow_one_rank_in_both_forms) {
   for (double clip : {0.0, 0.01})
     for (auto share : {ShareParameters::automatic, ShareParameters::none})
       for (int micro_batches : {1, 2}) check_equal(train(DDP{share}, *communicator, micro_batches, clip), expected(clip));
+}
+
+// Three ranks of a host do not divide 64 elements.
+BOOST_AUTO_TEST_CASE(the_ranks_of_a_host_load_every_element) {
+  struct Even : torch::nn::Module {
+    Even() { weight = register_parameter("weight", at::ones({64})); }
+    Tensor weight;
+  };
+  const auto communicator = world();
+  auto strategy = Strategy::create(DDP{}, *communicator);
+  std::shared_ptr<Even> net;
+  {
+    const auto context = strategy->open_build_context();
+    net = std::make_shared<Even>();
+  }
+  strategy->setup(*net, {adamw()});
+  std::vector<int64_t> loads(64);
+  for (const auto& tensor : strategy->state(levin::StateUse::load, /*weights_only=*/true))
+    for (const auto& part : tensor.parts)
+      for (int64_t i = 0; i < part.slab.extent.front(); i++) loads[static_cast<size_t>(part.slab.offset.front() + i)]++;
+  loads = levin::all_sum(*communicator, loads);  // each host loads each element once
+  BOOST_TEST(loads.front() > 0);
+  BOOST_TEST(loads == std::vector<int64_t>(64, loads.front()), boost::test_tools::per_element());
+  communicator->barrier();
 }
 
 // A shard cuts parameters anywhere, and the trust ratio is the whole parameter's.
