@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <optional>
 
+#include "levin/comm/communicator.h"
 #include "levin/comm/host_values.h"
+#include "levin/comm/node_group.h"
 #include "levin/core/error.h"
 #include "levin/plan/plan.h"
 
@@ -20,15 +22,11 @@ struct Alternative {
 
 class NodeMemory {
  public:
-  explicit NodeMemory(const AllocationRequest& request) : request_(request), model_(request.model) {}
+  NodeMemory(const AllocationRequest& request, int64_t ranks_of_node)
+      : request_(request), model_(request.model), ranks_of_node_(ranks_of_node) {}
 
-  // Where hosts differ, the fullest has at most all ranks but one per other host.
-  int64_t ranks_of_node() const noexcept {
-    const auto& ranks = request_.ranks;
-    return ranks.ranks_per_node > 0 ? ranks.ranks_per_node : std::max(1, ranks.all / ranks.hosts);
-  }
   MemoryPlan planned(const ShardingPlan& plan) const { return plan_memory(model_, plan, request_.ranks, 1, request_.alignment_bytes); }
-  int64_t needed(const ShardingPlan& plan) const { return planned(plan).node(ranks_of_node()); }
+  int64_t needed(const ShardingPlan& plan) const { return planned(plan).node(ranks_of_node_); }
 
   std::optional<Alternative> strategy_within(int64_t bytes) const {
     for (const auto& [name, config] : planned_strategies()) {
@@ -44,7 +42,7 @@ class NodeMemory {
     throw ConfigError(
         fmt::format(
             "{} needs {} on a node for {} ranks' parameters, gradients and optimizer state ({}, {} and {} on its first), and {} are free",
-            request_.plan.describe(), bytes_text(needed(request_.plan)), ranks_of_node(), bytes_text(first.parameters),
+            request_.plan.describe(), bytes_text(needed(request_.plan)), ranks_of_node_, bytes_text(first.parameters),
             bytes_text(first.gradients), bytes_text(first.optimizer), bytes_text(free)),
         other ? fmt::format("use --trainer.strategy {}, which needs {}", other->strategy, bytes_text(other->bytes))
               : "use more nodes, or a smaller model",
@@ -54,14 +52,16 @@ class NodeMemory {
  private:
   const AllocationRequest& request_;
   PlanModel model_;
+  int64_t ranks_of_node_;  // of the fullest
 };
 
 }  // namespace
 
 MemoryCheck check_planned_memory(int64_t (*free_memory)(), Log log) {
   return [free_memory, log](const AllocationRequest& request, Communicator& cpu) {
-    const NodeMemory memory(request);
-    const int64_t usable = free_memory() + request.held_bytes * memory.ranks_of_node();
+    const int64_t here = request.ranks.ranks_per_node > 0 ? request.ranks.ranks_per_node : cpu.node() ? cpu.node()->size() : 1;
+    const NodeMemory memory(request, all_max(cpu, here));
+    const int64_t usable = free_memory() + request.held_bytes * here;
     const int64_t free = all_min(cpu, usable);
     const int64_t needed = memory.needed(request.plan);
     if (free >= needed) return request.plan;

@@ -13,6 +13,7 @@
 #include <set>
 
 #include "levin/comm/communicator.h"
+#include "levin/comm/host_values.h"
 #include "levin/comm/node_group.h"
 #include "levin/core/error.h"
 #include "levin/parallel/strategy.h"
@@ -393,6 +394,8 @@ BOOST_AUTO_TEST_CASE(auto_takes_the_first_that_fits) {
       BOOST_TEST(loss_after_a_step(*strategy) == expected, boost::test_tools::tolerance(1e-4));
     } catch (const levin::ConfigError& error) {
       BOOST_TEST(std::string(error.what()).find("are free") != std::string::npos);
+      const auto fullest = levin::all_max(*communicator, int64_t{communicator->node()->size()});
+      BOOST_TEST(std::string(error.what()).find(fmt::format("for {} ranks'", fullest)) != std::string::npos, error.what());
       break;
     }
     taken.insert(strategy->plan().name);
