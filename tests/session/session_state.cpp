@@ -6,6 +6,9 @@
 
 #include "../trainer/toy.h"
 #include "folder_of_ranks.h"
+#include "levin/checkpoint/checkpoint_folder.h"
+#include "levin/core/error.h"
+#include "levin/session/checkpoints.h"
 #include "levin/session/session.h"
 #include "levin_test.h"
 #include "samples.h"
@@ -103,6 +106,56 @@ BOOST_AUTO_TEST_CASE(a_restored_loop_equals_the_unbroken_one) {
   const auto found = resumed.parameters();
   BOOST_REQUIRE(found.size() == expected.size());
   for (size_t i = 0; i < found.size(); i++) BOOST_TEST(at::allclose(found[i], expected[i], 1e-12, 1e-12));
+}
+
+// One folder fails while another one, for weights alone, works, and the reverse.
+BOOST_AUTO_TEST_CASE(failed_saves_are_counted_in_each_folder) {
+  const FolderOfRanks folder;
+  const auto resumable = folder.path / "resumable", weights = folder.path / "weights";
+  Training training(runtime());
+  levin::Checkpoints checkpoints(training.session);
+  checkpoints.use(weights);
+  checkpoints.use(resumable);
+  const auto loop = [&] {
+    StateDict state;
+    state.set("step", training.session.progress().step);
+    state.set("epoch", 0);
+    return state;
+  };
+  int commits = 0;
+  const auto save_at = [&](int64_t step, bool in_background = false) {
+    training.run_to(step);
+    checkpoints.request({.folder = resumable, .name = {}, .in_background = in_background, .done = [&](const auto&) { commits++; }});
+    checkpoints.request({.folder = weights, .name = {}, .weights_only = true, .in_background = false});
+    checkpoints.at_boundary(loop);
+  };
+  const auto on_rank_0 = [](const auto& change) {
+    MPI_Barrier(runtime().communicator());
+    if (runtime().rank() == 0) change();
+    MPI_Barrier(runtime().communicator());
+  };
+  const auto block = [&](const std::filesystem::path& path) {
+    on_rank_0([&] {
+      std::filesystem::remove_all(path);
+      std::ofstream(path) << "a file in its place";
+    });
+  };
+
+  block(resumable);
+  save_at(1);
+  BOOST_TEST(!checkpoints.save_for_stop(loop));  // its second failure
+  on_rank_0([&] { std::filesystem::remove(resumable); });
+  block(weights);
+  save_at(2, /*in_background=*/true);
+  BOOST_TEST(checkpoints.save_for_stop(loop));
+  BOOST_TEST(commits == 1);
+  BOOST_TEST(levin::list_checkpoints(resumable).checkpoints.size() == 1u);
+
+  on_rank_0([&] { std::filesystem::remove(weights); });
+  block(resumable);
+  save_at(3);
+  save_at(4);
+  check_throws<levin::IoError>([&] { save_at(5); }, {"[checkpoint]"});
 }
 
 BOOST_AUTO_TEST_CASE(attached_objects_keep_their_state) {
