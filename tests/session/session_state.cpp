@@ -191,6 +191,25 @@ BOOST_AUTO_TEST_CASE(attached_objects_keep_their_state) {
   }
 }
 
+// Rank 0's text is the one that a checkpoint keeps; the other ranks do not wait for a rank that refused it.
+BOOST_AUTO_TEST_CASE(a_text_that_is_not_utf8_is_refused_on_all_ranks) {
+  struct Bytes : levin::Stateful {
+    std::string state_name() const override { return "callbacks/bytes"; }
+    void save(StateDict& state) override { state.set("archive", runtime().rank() == bad ? "\xff" : "text"); }
+    void load(const StateDict&) override {}
+    int bad = 0;
+  };
+  const FolderOfRanks folder;
+  Training training(runtime());
+  Bytes bytes;
+  training.session.attach(bytes);
+  check_throws<levin::UsageError>([&] { training.session.save(folder.path / "refused"); }, {"\"archive\"", "UTF-8"});
+  bytes.bad = 1;
+  training.session.save(folder.path / "saved");
+  BOOST_TEST(std::filesystem::exists(folder.path / "saved"));
+  training.session.detach(bytes);
+}
+
 BOOST_AUTO_TEST_CASE(a_checkpoint_that_does_not_fit_is_refused) {
   const FolderOfRanks folder;
   Training training(runtime());
