@@ -13,6 +13,7 @@
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/smooth_l1_loss.h>
 #include <ATen/ops/softmax.h>
+#include <c10/core/ScalarType.h>
 #include <fmt/format.h>
 
 #include "levin/core/error.h"
@@ -86,7 +87,17 @@ Classes by_class(const Tensor& scores, const Tensor& given, const Options& optio
 
 namespace {
 
-Tensor like_output(const Tensor& output, const Tensor& target) { return in_shape_of(output, target).to(output.scalar_type()); }
+struct Compared {
+  Tensor output, target;
+};
+
+// In mixed precision the output may have 16 bits: rounded to them, a target of 1013 is 1012 in bfloat16, and one of 70000 infinite in
+// float16.
+Compared in_common_dtype(const Tensor& output, const Tensor& target) {
+  const auto least = c10::isFloatingType(target.scalar_type()) ? target.scalar_type() : at::kFloat;
+  const auto common = c10::promoteTypes(output.scalar_type(), least);
+  return {output.to(common), in_shape_of(output, target).to(common)};
+}
 
 // The mean over the labels that count, with their number where the option names which do not.
 template <class Compute>
@@ -112,19 +123,29 @@ LossValue nll(const Tensor& output, const Tensor& target, const Options& options
   });
 }
 
-LossValue mse(const Tensor& output, const Tensor& target, const Options&) { return {at::mse_loss(output, like_output(output, target))}; }
-LossValue l1(const Tensor& output, const Tensor& target, const Options&) { return {at::l1_loss(output, like_output(output, target))}; }
-LossValue smooth_l1(const Tensor& output, const Tensor& target, const Options& options) {
-  return {at::smooth_l1_loss(output, like_output(output, target), at::Reduction::Mean, option(options, "beta", 1))};
+LossValue mse(const Tensor& given, const Tensor& wanted, const Options&) {
+  const auto [output, target] = in_common_dtype(given, wanted);
+  return {at::mse_loss(output, target)};
 }
-LossValue huber(const Tensor& output, const Tensor& target, const Options& options) {
-  return {at::huber_loss(output, like_output(output, target), at::Reduction::Mean, option(options, "delta", 1))};
+LossValue l1(const Tensor& given, const Tensor& wanted, const Options&) {
+  const auto [output, target] = in_common_dtype(given, wanted);
+  return {at::l1_loss(output, target)};
 }
-LossValue bce(const Tensor& output, const Tensor& target, const Options&) {
-  return {at::binary_cross_entropy(output, like_output(output, target))};
+LossValue smooth_l1(const Tensor& given, const Tensor& wanted, const Options& options) {
+  const auto [output, target] = in_common_dtype(given, wanted);
+  return {at::smooth_l1_loss(output, target, at::Reduction::Mean, option(options, "beta", 1))};
 }
-LossValue bce_with_logits(const Tensor& output, const Tensor& target, const Options&) {
-  return {at::binary_cross_entropy_with_logits(output, like_output(output, target))};
+LossValue huber(const Tensor& given, const Tensor& wanted, const Options& options) {
+  const auto [output, target] = in_common_dtype(given, wanted);
+  return {at::huber_loss(output, target, at::Reduction::Mean, option(options, "delta", 1))};
+}
+LossValue bce(const Tensor& given, const Tensor& wanted, const Options&) {
+  const auto [output, target] = in_common_dtype(given, wanted);
+  return {at::binary_cross_entropy(output, target)};
+}
+LossValue bce_with_logits(const Tensor& given, const Tensor& wanted, const Options&) {
+  const auto [output, target] = in_common_dtype(given, wanted);
+  return {at::binary_cross_entropy_with_logits(output, target)};
 }
 
 int64_t class_dim(const Options& options) { return integer_option(options, "dim", 1); }

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "levin/core/error.h"
+#include "levin/trainer/training_trial.h"
 
 namespace levin::exported {
 
@@ -34,6 +35,7 @@ void Interpreter::run(Values& values) const {
         instruction.function(stack);
       store(instruction, stack, values);
     } catch (const c10::Error& error) {
+      if (is_out_of_memory(error)) throw;  // a trial of a batch size continues with a smaller one
       throw UsageError("exported", fmt::format("{} failed: {}", instruction.text.describe(), error.what_without_backtrace()));
     }
     for (const Slot slot : instruction.frees) values[static_cast<size_t>(slot)] = IValue();

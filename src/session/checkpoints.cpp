@@ -52,7 +52,9 @@ struct Checkpoints::Folder {
   CheckpointWriter writer;
   std::vector<std::function<void(const SaveReport&)>> done;  // of the save in progress
   double gather_seconds = 0;                                 // of the save in progress, before its writer started
+  int64_t resumable_step = -1;                               // of the save in progress; -1: weights only
   bool saves_end = false, has_end = false;                   // the save in progress, the newest checkpoint: at the training's end
+  int failures = 0;                                          // consecutive
 };
 
 struct Checkpoints::KeptState {
@@ -86,13 +88,14 @@ void Checkpoints::tolerate_io_error(Folder& folder, const Write& write) {
     write();
   } catch (const IoError& error) {
     folder.done.clear();
-    if (++failures_ == most_failures) throw;
+    if (++folder.failures == most_failures) throw;
     session_.runtime().log().warning("{}; the training continues without this checkpoint", error.what());
   }
 }
 
 void Checkpoints::committed(Folder& folder, const SaveReport& report) {
-  failures_ = 0;
+  folder.failures = 0;
+  if (folder.resumable_step >= 0 && folder.path == folder_) saved_step_ = folder.resumable_step;
   slowest_save_seconds_ = std::max(slowest_save_seconds_, folder.gather_seconds + report.seconds);
   folder.has_end = folder.saves_end;
   for (const auto& done : std::exchange(folder.done, {})) done(report);
@@ -123,6 +126,7 @@ void Checkpoints::save(CheckpointRequest request, const StateDict& loop) {
   folder.gather_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   const auto* averages = use_kept ? nullptr : session_.averages();
   const bool may_become_average = averages && averages->started() && !averages->as_model();  // in on_train_end
+  folder.resumable_step = request.weights_only ? -1 : info.step;
   folder.saves_end = saved_loop.contains("ended") && saved_loop.get<bool>("ended") && !may_become_average;
   tolerate_io_error(folder, [&] {
     if (request.done) folder.done.push_back(request.done);
@@ -131,7 +135,6 @@ void Checkpoints::save(CheckpointRequest request, const StateDict& loop) {
     else
       committed(folder, folder.writer.save(info, writer.state()));
   });
-  if (!request.weights_only && request.folder == folder_) saved_step_ = info.step;
   session_.flight().advance();
 }
 
@@ -192,12 +195,11 @@ void Checkpoints::at_boundary(const std::function<StateDict()>& loop) {
 bool Checkpoints::save_for_stop(const std::function<StateDict()>& loop) {
   if (folder_.empty()) return false;
   const int64_t step = session_.progress().step;
-  if (saved_step_ != step) {
-    saved_step_ = -1;
-    save({.folder = folder_, .name = name_of_step(step), .in_background = false}, loop());
-  }
+  const auto& folder = folder_at(folder_);
+  if (folder.writer.saving() && folder.resumable_step == step) finish();  // may fail; then this step is saved again
+  if (saved_step_ != step) save({.folder = folder_, .name = name_of_step(step), .in_background = false}, loop());
   finish();
-  return saved_for_stop_ = saved_step_ == step && failures_ == 0;
+  return saved_for_stop_ = saved_step_ == step;
 }
 
 void Checkpoints::request_on_exception(CheckpointRequest request) {

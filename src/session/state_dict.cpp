@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "levin/core/error.h"
+#include "levin/core/text.h"
 
 namespace levin {
 namespace {
@@ -19,6 +20,15 @@ nlohmann::json to_json_number(double value) {
   for (const auto& [name, number] : non_finite)
     if (value == number || (std::isnan(value) && std::isnan(number))) return {{"number", name}};
   return {};
+}
+
+bool is_utf8(const std::string& text) {
+  try {
+    static_cast<void>(nlohmann::json(text).dump());
+    return true;
+  } catch (const nlohmann::json::type_error&) {
+    return false;
+  }
 }
 
 StateDict::Value from_json(const nlohmann::json& value) {
@@ -49,16 +59,20 @@ void StateDict::refuse(std::string_view name) {
 std::string StateDict::to_json() const {
   nlohmann::json object = nlohmann::json::object();
   for (const auto& [name, value] : values_) {
+    const auto* text = std::get_if<std::string>(&value);
+    if (!is_utf8(name) || (text && !is_utf8(*text)))
+      throw UsageError("session", fmt::format("the value {} of the state, or its name, is not valid UTF-8", quote(name)),
+                       "save bytes as a tensor of uint8");
     if (const auto* number = std::get_if<double>(&value))
       object[name] = to_json_number(*number);
     else if (const auto* integer = std::get_if<int64_t>(&value))
       object[name] = *integer;
     else if (const auto* boolean = std::get_if<bool>(&value))
       object[name] = *boolean;
-    else if (const auto* text = std::get_if<std::string>(&value))
+    else if (text)
       object[name] = *text;
   }
-  return object.dump(1, ' ', false, nlohmann::json::error_handler_t::replace);
+  return object.dump(1, ' ');
 }
 
 void StateDict::add_json(const std::string& text, const std::string& where) {

@@ -71,6 +71,8 @@ void StateWriter::add_rows(const std::string& name, const Tensor& values) {
 }
 
 void StateWriter::add(const std::string& name, const StateDict& dict) {
+  // Rank 0's text is stored. All ranks throw if it, or a tensor's name, is refused; they may differ in what they have.
+  auto text = on_all_ranks(communicator_, "session", [&] { return session_.rank() == 0 ? dict.to_json() : std::string(); });
   bool has_text = false;
   std::vector<std::pair<std::string, Tensor>> from_rank_0;
   for (const auto& [key, value] : dict.values()) {
@@ -85,7 +87,7 @@ void StateWriter::add(const std::string& name, const StateDict& dict) {
       has_text = true;
   }
   add_tensors_from_rank_0(from_rank_0);
-  if (has_text) state_.texts.push_back({state_prefix + name, dict.to_json()});
+  if (has_text) state_.texts.push_back({state_prefix + name, std::move(text)});
 }
 
 void StateWriter::add(Stateful& stateful) {

@@ -7,10 +7,15 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
+#include <c10/core/CPUAllocator.h>
+#include <c10/util/Exception.h>
+
+#include <functional>
 
 #include "graph_builder.h"
 #include "levin/core/error.h"
 #include "levin/core/tensor.h"
+#include "levin/trainer/training_trial.h"
 #include "levin_test.h"
 
 namespace exported = levin::exported;
@@ -48,6 +53,26 @@ c10::IValue of_sizes(const std::string& target, c10::IValue a, c10::IValue b, Va
   builder.output(builder.node(target, {{"", builder.ref(first)}, {"", builder.ref(second)}}, kind));
   return Interpreter(builder.graph).call({std::move(a), std::move(b)}).at(0);
 }
+
+/// While it lives, `fail` is called in place of each allocation of a tensor in host memory.
+class FailingAllocator : public c10::Allocator {
+ public:
+  explicit FailingAllocator(std::function<void()> fail) : fail_(std::move(fail)), before_(c10::GetCPUAllocator()) {
+    c10::SetCPUAllocator(this);
+  }
+  ~FailingAllocator() override { c10::SetCPUAllocator(before_); }
+  FailingAllocator(const FailingAllocator&) = delete;
+  FailingAllocator& operator=(const FailingAllocator&) = delete;
+  c10::DataPtr allocate(size_t bytes) override {
+    fail_();
+    return before_->allocate(bytes);
+  }
+  void copy_data(void* to, const void* from, size_t bytes) const override { default_copy_data(to, from, bytes); }
+
+ private:
+  std::function<void()> fail_;
+  c10::Allocator* before_;
+};
 
 }  // namespace
 
@@ -190,6 +215,23 @@ BOOST_AUTO_TEST_CASE(dtypes_and_constants_follow_the_placement) {
     for (size_t i = 0; i < 3; i++) BOOST_TEST((found[i].toTensor().scalar_type() == dtype));
     BOOST_TEST((found[3].toTensor().scalar_type() == at::kHalf));
   }
+}
+
+// BatchSizeFinder knows them by their types and texts, also from the graph of a higher-order operator.
+BOOST_AUTO_TEST_CASE(errors_of_memory_stay_what_they_are) {
+  GraphBuilder builder;
+  const Slot x = builder.input("x");
+  builder.output(builder.node(higher + "tag_activation_checkpoint", {{"", unary("sin.default")}, {"", builder.ref(x)}}));
+  const Interpreter interpreter(builder.graph);
+  const Tensor given = at::zeros({4});
+  const auto run_with = [&](const std::function<void()>& fail) {
+    const FailingAllocator allocator(fail);
+    interpreter.call({given});
+  };
+  BOOST_CHECK_THROW(run_with([] { TORCH_CHECK_WITH(OutOfMemoryError, false, "CUDA out of memory"); }), c10::OutOfMemoryError);
+  BOOST_CHECK_EXCEPTION(run_with([] { TORCH_CHECK(false, "DefaultCPUAllocator: can't allocate memory"); }), c10::Error,
+                        levin::is_out_of_memory);
+  check_throws<levin::UsageError>([&] { run_with([] { TORCH_CHECK(false, "another error"); }); }, {"sin", "failed", "another error"});
 }
 
 // A chain of n values of a megabyte each holds two of them at a time.

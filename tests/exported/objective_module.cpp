@@ -87,6 +87,36 @@ BOOST_AUTO_TEST_CASE(losses_by_name) {
   BOOST_TEST(logistic == loss_of("bce(out, bits)", {{"out", scores.sigmoid()}}, {{"bits", bits}}), boost::test_tools::tolerance(1e-12));
 }
 
+// In mixed precision an output has 16 bits, its target more.
+BOOST_AUTO_TEST_CASE(targets_are_not_rounded_to_the_dtype_of_the_output) {
+  const Tensor values = at::tensor({1000.0, -3.0}), wanted = at::tensor({1013.25, 70000.0});
+  const Tensor chances = at::tensor({0.25, 0.75}), wanted_chances = at::tensor({0.3, 0.1});
+  const Batch batch{{"y", wanted.to(at::kFloat)},
+                    {"whole", wanted.to(at::kInt)},
+                    {"chance", wanted_chances.to(at::kFloat)},
+                    {"double", wanted_chances}};  // float64
+  const auto mean = [](const Tensor& losses) { return losses.mean().item<double>(); };
+  const auto entropy = [&](const Tensor& p) { return mean(-(wanted_chances * p.log() + (1 - wanted_chances) * (1 - p).log())); };
+  const Tensor difference = values - wanted, of_whole = values - wanted.trunc();
+  const std::vector<std::pair<std::string, double>> cases{
+      {"mse(out, y)", mean(difference.square())},
+      {"mse(out, whole)", mean(of_whole.square())},
+      {"l1(out, y)", mean(difference.abs())},
+      {"smooth_l1(out, y)", mean(difference.abs() - 0.5)},
+      {"huber(out, y, delta=2)", mean(2 * (difference.abs() - 1))},
+      {"bce(p, chance)", entropy(chances)},
+      {"bce(p, double)", entropy(chances)},
+      {"bce_with_logits(p, chance)", entropy(chances.sigmoid())},
+  };
+  for (const auto dtype : {at::kBFloat16, at::kHalf})
+    for (const auto& [text, expected] : cases) BOOST_TEST_CONTEXT(text << " of " << c10::toString(dtype))
+  BOOST_TEST(loss_of(text, {{"out", values.to(dtype)}, {"p", chances.to(dtype)}}, batch) == expected, boost::test_tools::tolerance(1e-5));
+  const Tensor output = values.to(at::kBFloat16).requires_grad_();
+  FixedOutputs module({.loss = "mse(out, y)"}, {{"out", output}});
+  module.training_step(batch).backward();
+  BOOST_TEST(output.grad()[0].item<double>() == -13.25);
+}
+
 BOOST_AUTO_TEST_CASE(labels_that_do_not_count) {
   const Tensor logits = waves({4, 3}), labels = at::tensor({0, -1, 1, -1}, at::kLong);
   const Batch batch{{"label", labels}};

@@ -6,6 +6,9 @@
 
 #include "../trainer/toy.h"
 #include "folder_of_ranks.h"
+#include "levin/checkpoint/checkpoint_folder.h"
+#include "levin/core/error.h"
+#include "levin/session/checkpoints.h"
 #include "levin/session/session.h"
 #include "levin_test.h"
 #include "samples.h"
@@ -105,6 +108,56 @@ BOOST_AUTO_TEST_CASE(a_restored_loop_equals_the_unbroken_one) {
   for (size_t i = 0; i < found.size(); i++) BOOST_TEST(at::allclose(found[i], expected[i], 1e-12, 1e-12));
 }
 
+// One folder fails while another one, for weights alone, works, and the reverse.
+BOOST_AUTO_TEST_CASE(failed_saves_are_counted_in_each_folder) {
+  const FolderOfRanks folder;
+  const auto resumable = folder.path / "resumable", weights = folder.path / "weights";
+  Training training(runtime());
+  levin::Checkpoints checkpoints(training.session);
+  checkpoints.use(weights);
+  checkpoints.use(resumable);
+  const auto loop = [&] {
+    StateDict state;
+    state.set("step", training.session.progress().step);
+    state.set("epoch", 0);
+    return state;
+  };
+  int commits = 0;
+  const auto save_at = [&](int64_t step, bool in_background = false) {
+    training.run_to(step);
+    checkpoints.request({.folder = resumable, .name = {}, .in_background = in_background, .done = [&](const auto&) { commits++; }});
+    checkpoints.request({.folder = weights, .name = {}, .weights_only = true, .in_background = false});
+    checkpoints.at_boundary(loop);
+  };
+  const auto on_rank_0 = [](const auto& change) {
+    MPI_Barrier(runtime().communicator());
+    if (runtime().rank() == 0) change();
+    MPI_Barrier(runtime().communicator());
+  };
+  const auto block = [&](const std::filesystem::path& path) {
+    on_rank_0([&] {
+      std::filesystem::remove_all(path);
+      std::ofstream(path) << "a file in its place";
+    });
+  };
+
+  block(resumable);
+  save_at(1);
+  BOOST_TEST(!checkpoints.save_for_stop(loop));  // its second failure
+  on_rank_0([&] { std::filesystem::remove(resumable); });
+  block(weights);
+  save_at(2, /*in_background=*/true);
+  BOOST_TEST(checkpoints.save_for_stop(loop));
+  BOOST_TEST(commits == 1);
+  BOOST_TEST(levin::list_checkpoints(resumable).checkpoints.size() == 1u);
+
+  on_rank_0([&] { std::filesystem::remove(weights); });
+  block(resumable);
+  save_at(3);
+  save_at(4);
+  check_throws<levin::IoError>([&] { save_at(5); }, {"[checkpoint]"});
+}
+
 BOOST_AUTO_TEST_CASE(attached_objects_keep_their_state) {
   const FolderOfRanks folder;
   Training training(runtime());
@@ -136,6 +189,25 @@ BOOST_AUTO_TEST_CASE(attached_objects_keep_their_state) {
     BOOST_TEST(rows.size(0) == ranks * (ranks - 1) / 2);
     BOOST_TEST(rows[-1][0].item<int64_t>() == ranks - 1);
   }
+}
+
+// Rank 0's text is the one that a checkpoint keeps; the other ranks do not wait for a rank that refused it.
+BOOST_AUTO_TEST_CASE(a_text_that_is_not_utf8_is_refused_on_all_ranks) {
+  struct Bytes : levin::Stateful {
+    std::string state_name() const override { return "callbacks/bytes"; }
+    void save(StateDict& state) override { state.set("archive", runtime().rank() == bad ? "\xff" : "text"); }
+    void load(const StateDict&) override {}
+    int bad = 0;
+  };
+  const FolderOfRanks folder;
+  Training training(runtime());
+  Bytes bytes;
+  training.session.attach(bytes);
+  check_throws<levin::UsageError>([&] { training.session.save(folder.path / "refused"); }, {"\"archive\"", "UTF-8"});
+  bytes.bad = 1;
+  training.session.save(folder.path / "saved");
+  BOOST_TEST(std::filesystem::exists(folder.path / "saved"));
+  training.session.detach(bytes);
 }
 
 BOOST_AUTO_TEST_CASE(a_checkpoint_that_does_not_fit_is_refused) {

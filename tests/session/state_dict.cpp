@@ -42,6 +42,23 @@ BOOST_AUTO_TEST_CASE(values_come_back_as_they_were) {
   BOOST_TEST(!back.contains("tensor"));  // those go another way
 }
 
+BOOST_AUTO_TEST_CASE(a_text_that_is_not_utf8_is_refused) {
+  for (const char* bytes : {"\xff", "a\xc3", "\xc0\x80 overlong", "\xed\xa0\x80 a surrogate"}) {
+    StateDict state;
+    state.set("good", "ä");
+    state.set("archive", bytes);
+    check_throws<levin::UsageError>([&] { state.to_json(); }, {"\"archive\"", "UTF-8", "uint8"});
+    StateDict named;
+    named.set(bytes, 1);
+    check_throws<levin::UsageError>([&] { named.to_json(); }, {"UTF-8"});
+  }
+  StateDict state, back;
+  const std::string control("\0\x01\x7f", 3);  // valid UTF-8
+  state.set("control", control);
+  back.add_json(state.to_json(), "here");
+  BOOST_TEST(back.get<std::string>("control") == control);
+}
+
 BOOST_AUTO_TEST_CASE(a_missing_value_is_an_error) {
   StateDict state;
   state.set("number", 1.5);
