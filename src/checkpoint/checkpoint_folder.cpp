@@ -44,18 +44,21 @@ void add_checkpoints(const fs::path& folder, CheckpointListing& listing) {
   std::error_code error, unseen;
   const auto pending = detail::PendingMoves::read(folder);
   const auto paths = detail::list_directory(folder, error);
-  // A run must not start over because its checkpoints cannot be listed.
+  // A run must not start over because its checkpoints cannot be listed or read.
   if (error && error != std::errc::no_such_file_or_directory && error != std::errc::not_a_directory)
     throw IoError(fmt::format("cannot list the checkpoints in {}: {}", folder.string(), error.message()), "make the directory readable",
                   "checkpoint");
   for (const auto& path : paths) {
     const auto status = fs::symlink_status(path, unseen);
     const auto name = path.filename().string();
-    if (!fs::is_directory(status) || !is_checkpoint_name(name)) continue;
+    if (!is_checkpoint_name(name)) continue;
+    if (status.type() == fs::file_type::none)
+      detail::throw_io_error(fmt::format("cannot stat {}", path.string()), unseen.value(), "checkpoint", detail::Access::read);
+    if (!fs::is_directory(status)) continue;
     if (pending && std::find(pending->names.begin(), pending->names.end(), name) != pending->names.end()) continue;
     try {
       listing.checkpoints.push_back({path, Manifest::read(path)});
-    } catch (const Error& refused) {
+    } catch (const DataError& refused) {
       listing.refused.emplace_back(refused.what());
     }
   }
