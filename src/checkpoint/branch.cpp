@@ -98,7 +98,7 @@ std::optional<PendingMoves> PendingMoves::read(const fs::path& folder) {
     const auto file = File::open_to_read(folder / file_name);
     text.resize(std::min<uint64_t>(file.size(), uint64_t{1} << 24));
     file.read_at(text.data(), text.size(), 0);
-  } catch (const Error&) {
+  } catch (const DataError&) {
     return std::nullopt;
   }
   PendingMoves moves;

@@ -4,7 +4,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
+#include <cstdio>
 #include <fstream>
 #include <tuple>
 
@@ -40,22 +42,56 @@ bool is_abandoned_write(const fs::path& directory) {
   }
 }
 
+bool is_whole(const fs::path& checkpoint) {
+  try {
+    const auto manifest = Manifest::read(checkpoint);
+    return std::all_of(manifest.files.begin(), manifest.files.end(),
+                       [&](const auto& file) { return File::open_to_read(checkpoint / file.name).size() == file.bytes; });
+  } catch (const DataError&) {
+    return false;
+  }
+}
+
+// A process was killed while it replaced a checkpoint without RENAME_EXCHANGE: the old one gets its name back, unless the new one has it.
+// True if the directory must stay, under either name.
+bool restore_replaced(const fs::path& path) {
+  const auto hidden = path.filename().string();
+  const auto mark = hidden.rfind(detail::partial_mark);
+  if (!hidden.starts_with('.') || !hidden.ends_with(detail::replaced_mark) || mark == std::string::npos || mark == 0) return false;
+  const auto name = hidden.substr(1, mark - 1);
+  const auto replacement = path.parent_path() / hidden.substr(0, hidden.size() - detail::replaced_mark.size());
+  std::error_code unseen;
+  if (!is_checkpoint_name(name) || !fs::is_directory(fs::symlink_status(path, unseen)) || !is_whole(path)) return false;
+  if (fs::exists(fs::symlink_status(replacement, unseen)) && !is_abandoned_write(replacement)) return true;
+  // A rename never replaces a directory that has entries.
+  return std::rename(path.c_str(), (path.parent_path() / name).c_str()) == 0 || (errno != ENOTEMPTY && errno != EEXIST && errno != ENOTDIR);
+}
+
 void add_checkpoints(const fs::path& folder, CheckpointListing& listing) {
   std::error_code error, unseen;
   const auto pending = detail::PendingMoves::read(folder);
-  const auto paths = detail::list_directory(folder, error);
-  // A run must not start over because its checkpoints cannot be listed.
+  auto paths = detail::list_directory(folder, error);
+  // Another rank may restore it first.
+  const auto is_replaced = [](const fs::path& path) { return path.filename().string().ends_with(detail::replaced_mark); };
+  if (const auto first = std::find_if(paths.begin(), paths.end(), is_replaced); first != paths.end()) {
+    std::for_each(first, paths.end(), restore_replaced);
+    paths = detail::list_directory(folder, error);
+  }
+  // A run must not start over because its checkpoints cannot be listed or read.
   if (error && error != std::errc::no_such_file_or_directory && error != std::errc::not_a_directory)
     throw IoError(fmt::format("cannot list the checkpoints in {}: {}", folder.string(), error.message()), "make the directory readable",
                   "checkpoint");
   for (const auto& path : paths) {
     const auto status = fs::symlink_status(path, unseen);
     const auto name = path.filename().string();
-    if (!fs::is_directory(status) || !is_checkpoint_name(name)) continue;
+    if (!is_checkpoint_name(name)) continue;
+    if (status.type() == fs::file_type::none)
+      detail::throw_io_error(fmt::format("cannot stat {}", path.string()), unseen.value(), "checkpoint", detail::Access::read);
+    if (!fs::is_directory(status)) continue;
     if (pending && std::find(pending->names.begin(), pending->names.end(), name) != pending->names.end()) continue;
     try {
       listing.checkpoints.push_back({path, Manifest::read(path)});
-    } catch (const Error& refused) {
+    } catch (const DataError& refused) {
       listing.refused.emplace_back(refused.what());
     }
   }
@@ -98,6 +134,7 @@ std::vector<std::string> remove_leftovers(const fs::path& folder) {
   for (const auto& path : detail::list_directory(folder, error)) {
     const auto name = path.filename().string();
     if (!name.starts_with('.') || name.find(detail::partial_mark) == std::string::npos) continue;
+    if (restore_replaced(path)) continue;
     const auto status = fs::symlink_status(path, unseen);
     const bool abandoned =
         fs::is_directory(status) ? is_abandoned_write(path) : fs::is_regular_file(status) && is_older_than(path, std::chrono::minutes(1));

@@ -264,11 +264,7 @@ NewestCheckpoint newest_checkpoint(const std::vector<std::filesystem::path>& fol
     try {
       found.reader = std::make_unique<CheckpointReader>(path, communicator, last ? CheckpointReaderOptions() : options);
       break;
-    } catch (const CommunicatorAborted&) {
-      throw;
-    } catch (const CommunicatorError&) {
-      throw;
-    } catch (const Error& error) {  // thrown on all ranks
+    } catch (const DataError& error) {  // thrown on all ranks; a file that cannot be read now is not corrupt, so IoError ends the search
       refused.emplace_back(error.what());
     }
   }

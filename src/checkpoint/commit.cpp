@@ -34,8 +34,13 @@ void rename_over(const fs::path& from, const fs::path& to) {
   if (errno != EEXIST && errno != ENOTEMPTY && errno != ENOTDIR) fail(errno);
   fs::path old = from;
   if (renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) != 0) {
-    old += "-replaced";  // for file systems without RENAME_EXCHANGE
-    if (rename(to.c_str(), old.c_str()) != 0 || rename(from.c_str(), to.c_str()) != 0) fail(errno);
+    old += replaced_mark;  // for file systems without RENAME_EXCHANGE; if the process is killed now, list_checkpoints restores it
+    if (rename(to.c_str(), old.c_str()) != 0) fail(errno);
+    if (rename(from.c_str(), to.c_str()) != 0) {
+      const int error = errno;
+      rename(old.c_str(), to.c_str());
+      fail(error);
+    }
   }
   std::error_code unseen;  // on failure, remove_leftovers removes it later
   fs::remove_all(old, unseen);

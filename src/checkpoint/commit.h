@@ -1,6 +1,7 @@
 #pragma once
 #include <filesystem>
 #include <string>
+#include <string_view>
 
 #include "../core/file.h"
 #include "create_file.h"
@@ -37,5 +38,7 @@ enum class Lock { taken, held_by_another, impossible };
 Lock try_lock(const File& file);
 
 constexpr const char* partial_mark = ".partial-";
+/// Ends the name of an old checkpoint while a new one takes its place, on a file system that cannot exchange them.
+constexpr std::string_view replaced_mark = "-replaced";
 
 }  // namespace levin::detail

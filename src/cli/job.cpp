@@ -133,9 +133,10 @@ void Job::begin_training() {
   crashes_.record_in(folder_ / "run.json", begin_of_record(record_, mpi_.size()));
 }
 
-bool Job::is_of_this_run(const CheckpointReader& checkpoint) const {
+// Collective: rank 0 looks.
+bool Job::is_of_this_run(const CheckpointReader& checkpoint) {
   const auto run_folder = named_folder(settings_.run, settings_.runs);
-  return run_folder && holds_checkpoint(*run_folder, checkpoint.path());
+  return broadcast_value(communicator(), mpi_.rank() == 0 && run_folder && holds_checkpoint(*run_folder, checkpoint.path()));
 }
 
 // Whether the previous attempt also completed the test after the training.

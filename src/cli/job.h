@@ -57,7 +57,7 @@ class Job {
   void write_config() const;
   void begin_training();
   bool was_tested();
-  bool is_of_this_run(const CheckpointReader& checkpoint) const;
+  bool is_of_this_run(const CheckpointReader& checkpoint);
   std::unique_ptr<CheckpointReader> find_checkpoint();
   std::unique_ptr<CheckpointReader> another_checkpoint(const CheckpointReader& corrupt, const std::string& why);
   std::unique_ptr<TensorSource> open_init_from(const CheckpointReader* checkpoint);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 
+#include "../core/file.h"
 #include "levin/checkpoint/checkpoint_folder.h"
 #include "levin/checkpoint/checkpoint_reader.h"
 #include "levin/comm/communicator.h"
@@ -54,6 +55,30 @@ void log_refused(const NewestCheckpoint& newest, const Communicator& communicato
     if (communicator.rank() == 0) log.warning("[checkpoint] skipped: {}", why);
 }
 
+// Only rank 0 looks for checkpoints: the ranks' hosts may see a file system differently after a restart, and thousands of readers would
+// overload it. Returns its path, or throws its error, on all ranks.
+template <class Look>
+fs::path on_first_rank(Communicator& communicator, const Look& look) {
+  return broadcast_text(communicator, on_all_ranks(communicator, "checkpoint",
+                                                   [&] { return communicator.rank() == 0 ? fs::path(look()).string() : std::string(); }));
+}
+
+NewestCheckpoint newest_of_run(const fs::path& run_folder, Communicator& communicator, const CheckpointReaderOptions& options,
+                               const std::vector<fs::path>& passed_over = {}) {
+  // newest_checkpoint uses rank 0's folders.
+  const auto folders = on_all_ranks(communicator, "checkpoint",
+                                    [&] { return communicator.rank() == 0 ? checkpoint_folders(run_folder) : std::vector<fs::path>(); });
+  return newest_checkpoint(folders, communicator, options, passed_over);
+}
+
+bool is_in_file_system(const fs::path& path) {
+  std::error_code error;
+  const bool found = fs::exists(path, error);
+  if (error && error != std::errc::filename_too_long)
+    detail::throw_io_error(fmt::format("cannot stat {}", path.string()), error.value(), "checkpoint", detail::Access::read);
+  return found;
+}
+
 }  // namespace
 
 bool is_ckpt_word(const std::string& ckpt_path) {
@@ -88,27 +113,25 @@ std::unique_ptr<CheckpointReader> find_checkpoint(const std::string& ckpt_path, 
   if (ckpt_path == "none" || (ckpt_path == "auto" && !run_folder)) return nullptr;
   if (!run_folder && (ckpt_path == "last" || ckpt_path == "best"))
     throw ConfigError(fmt::format("--ckpt_path {} needs a run", ckpt_path), "give the run's --run_dir or --run_name", "checkpoint");
-  const auto folders = checkpoint_folders(run_folder.value_or(""));
-  const auto& folder = folders.front();
+  const auto folder = run_folder.value_or("") / "checkpoints";
   if (ckpt_path == "auto" || ckpt_path == "last") {
-    auto newest = newest_checkpoint(folders, communicator, {.verify_on_read = read_once_by_trainers()});
+    auto newest = newest_of_run(*run_folder, communicator, {.verify_on_read = read_once_by_trainers()});
     log_refused(newest, communicator, log);
     if (!newest.reader && ckpt_path == "last")
       throw ConfigError(fmt::format("--ckpt_path last: {} has no checkpoint", folder.string()),
                         "give the --run_dir or --run_name of a run with checkpoints", "checkpoint");
     return std::move(newest.reader);
   }
-  const fs::path path = ckpt_path == "best" ? best_in(folders) : fs::path(ckpt_path);
-  if (path.empty())
-    throw ConfigError(fmt::format("--ckpt_path best: no checkpoint in {} has a score", folder.string()),
-                      "give the ModelCheckpoint a monitor, or use --ckpt_path last", "checkpoint");
-  std::error_code unseen;
-  if (!fs::exists(path, unseen))
-    throw ConfigError(fmt::format("--ckpt_path {} does not exist", path.string()), "give a checkpoint's folder, auto, last, best or none",
-                      "checkpoint");
-  const auto checkpoint = broadcast_text(communicator, on_all_ranks(communicator, "checkpoint", [&] {
-                                           return communicator.rank() == 0 ? follow_last(path).string() : std::string();
-                                         }));
+  const auto checkpoint = on_first_rank(communicator, [&] {
+    const fs::path path = ckpt_path == "best" ? best_in(checkpoint_folders(*run_folder)) : fs::path(ckpt_path);
+    if (path.empty())
+      throw ConfigError(fmt::format("--ckpt_path best: no checkpoint in {} has a score", folder.string()),
+                        "give the ModelCheckpoint a monitor, or use --ckpt_path last", "checkpoint");
+    if (!is_in_file_system(path))
+      throw ConfigError(fmt::format("--ckpt_path {} does not exist", path.string()), "give a checkpoint's folder, auto, last, best or none",
+                        "checkpoint");
+    return follow_last(path);
+  });
   return std::make_unique<CheckpointReader>(checkpoint, communicator, CheckpointReaderOptions{.verify_on_read = read_once_by_trainers()});
 }
 
@@ -116,7 +139,7 @@ std::unique_ptr<CheckpointReader> another_checkpoint(const std::string& ckpt_pat
                                                      const fs::path& corrupt, const std::string& why, Communicator& communicator,
                                                      const Log& log) {
   if (ckpt_path != "auto" && ckpt_path != "last") return nullptr;
-  auto newest = newest_checkpoint(checkpoint_folders(run_folder.value_or("")), communicator, {}, {corrupt});  // verified fully
+  auto newest = newest_of_run(run_folder.value_or(""), communicator, {}, {corrupt});  // verified fully
   log_refused(newest, communicator, log);
   if (!newest.reader)
     throw DataError(fmt::format("{} has no intact checkpoint; the newest is corrupt: {}", corrupt.parent_path().string(), why),
@@ -126,10 +149,12 @@ std::unique_ptr<CheckpointReader> another_checkpoint(const std::string& ckpt_pat
 
 std::unique_ptr<TensorSource> open_init_from(const fs::path& init_from, Communicator& communicator, bool convert_fp8) {
   if (init_from.empty()) return nullptr;
-  std::error_code unseen;
-  if (!fs::exists(init_from, unseen))
-    throw ConfigError(fmt::format("--init_from {} does not exist", init_from.string()), "give a checkpoint's folder or a safetensors file",
-                      "checkpoint");
+  on_first_rank(communicator, [&] {
+    if (!is_in_file_system(init_from))
+      throw ConfigError(fmt::format("--init_from {} does not exist", init_from.string()),
+                        "give a checkpoint's folder or a safetensors file", "checkpoint");
+    return init_from;
+  });
   return open_tensor_source(init_from, &communicator, convert_fp8);
 }
 

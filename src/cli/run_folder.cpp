@@ -4,8 +4,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include <fstream>
-
+#include "../core/file.h"
 #include "levin/comm/host_values.h"
 #include "levin/comm/mpi_runtime.h"
 #include "levin/core/error.h"
@@ -90,15 +89,14 @@ fs::path make_run_folder(MpiRuntime& mpi, const RunConfig& config, const fs::pat
   return broadcast_text(mpi.communicator(), std::move(folder));
 }
 
+// On disk when it returns: a restart reads these files beside checkpoints that are there, and empty ones would refuse or misplace it.
 void write_text(const fs::path& file, const std::string& text) {
-  const fs::path partial = file.string() + ".partial";
-  std::ofstream out(partial, std::ios::trunc);
-  out << text;
-  out.close();
-  std::error_code error;
-  if (out) fs::rename(partial, file, error);
-  if (!out || error)
-    throw IoError(fmt::format("cannot write {}", file.string()), "check whether the file system is full or read-only", "cli");
+  try {
+    detail::replace_file(file, text, /*sync=*/true);
+  } catch (const IoError& error) {
+    const std::string cause = std::string(error.what()).substr(error.tag().size() + 3);  // without "[tag] "
+    throw IoError(fmt::format("cannot write {}: {}", file.string(), cause), {}, "cli");
+  }
 }
 
 }  // namespace levin::cli

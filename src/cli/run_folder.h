@@ -73,7 +73,7 @@ class RunLock {
 std::filesystem::path make_run_folder(MpiRuntime& mpi, const RunConfig& config, const std::filesystem::path& runs,
                                       const std::string& subcommand, RunLock& lock);
 
-/// Replaces a file atomically. IoError if it cannot be written.
+/// Replaces a file atomically and flushes it to disk. IoError if it cannot be written.
 void write_text(const std::filesystem::path& file, const std::string& text);
 
 }  // namespace levin::cli

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@
 namespace levin::detail {
 namespace {
 
+constexpr rlim_t spare_descriptors = 64;               // for HDF5 and MPI, which open files, too
 constexpr size_t most_bytes_a_call = size_t{1} << 30;  // Linux takes no more than 2 GiB
 
 const char* remedy_of_any(int error) {
@@ -53,6 +55,20 @@ const char* remedy_of_read(int error) {
 }
 
 std::string other_file(std::string_view tag) { return tag == "checkpoint" ? "use another checkpoint" : "give another file"; }
+
+// Raises the soft limit of open files to the hard one before the last descriptors are taken: a checkpoint can have thousands of files.
+int open_file(const char* path, int flags) {
+  const auto try_to_open = [&] { return ::open(path, flags | O_CLOEXEC | O_NOFOLLOW, 0664); };
+  const int descriptor = try_to_open();
+  if (descriptor < 0 && errno != EMFILE) return descriptor;
+  rlimit limit{};
+  const auto taken = static_cast<rlim_t>(descriptor) + spare_descriptors;
+  if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max && (descriptor < 0 || taken >= limit.rlim_cur)) {
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+  }
+  return descriptor >= 0 ? descriptor : try_to_open();
+}
 
 thread_local int holding = 0;
 
@@ -91,7 +107,7 @@ HoldFileSizeSignal::~HoldFileSizeSignal() {
 
 File::File(std::filesystem::path path, int flags, const char* tag)
     : path_(std::move(path)), tag_(tag), access_((flags & O_ACCMODE) == O_RDONLY ? Access::read : Access::write) {
-  descriptor_ = ::open(path_.c_str(), flags | O_CLOEXEC | O_NOFOLLOW, 0664);
+  descriptor_ = open_file(path_.c_str(), flags);
 }
 
 File File::create(const std::filesystem::path& path, const char* tag) {

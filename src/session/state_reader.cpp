@@ -60,8 +60,6 @@ bool StateReader::load_tensors(bool weights_only, std::exception_ptr& corruption
     checkpoint_->together([&] { match.load(*checkpoint_); });
   } catch (const DataError&) {
     corruption = std::current_exception();
-  } catch (const IoError&) {
-    corruption = std::current_exception();
   }
   return !corruption;
 }

@@ -1,5 +1,11 @@
 #include "levin/checkpoint/checkpoint_folder.h"
 
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <functional>
+
 #include "checkpoint_sample.h"
 #include "levin/checkpoint/checkpoint_writer.h"
 #include "levin/core/error.h"
@@ -28,7 +34,18 @@ struct Folder {
   }
 };
 
+/// Called before an exchange of names is refused, as Lustre and NFS do; empty: names can be exchanged.
+std::function<void(const fs::path& from)> refuse_exchange;
+
 }  // namespace
+
+// Stands before the C library's.
+extern "C" int renameat2(int from_folder, const char* from, int to_folder, const char* to, unsigned flags) noexcept {
+  if (!refuse_exchange) return static_cast<int>(syscall(SYS_renameat2, from_folder, from, to_folder, to, flags));
+  refuse_exchange(from);
+  errno = EINVAL;
+  return -1;
+}
 
 BOOST_AUTO_TEST_CASE(the_manifests_step_counts_not_the_name) {
   Folder folder;
@@ -88,6 +105,49 @@ BOOST_AUTO_TEST_CASE(the_hint_is_not_believed) {
   fs::remove(folder.path / "last");
   fs::create_symlink(folder.path / "a/manifest.json", folder.path / "last");
   BOOST_TEST(!levin::read_last(folder.path));
+}
+
+BOOST_AUTO_TEST_CASE(a_replacement_without_exchange_keeps_a_checkpoint) {
+  Folder folder;
+  const auto step = [&] { return levin::list_checkpoints(folder.path).checkpoints.at(0).manifest.step; };
+  folder.save("a", 1);
+  int refused = 0;
+  refuse_exchange = [&](const fs::path&) { refused++; };
+  folder.save("a", 2);
+  BOOST_TEST(step() == 2);
+  BOOST_TEST(names_in(folder.path) == (Names{"a", "last"}));
+  // The new one disappears before it gets the name.
+  refuse_exchange = [&](const fs::path& from) { refused++, fs::rename(from, folder.path / ".aside"); };
+  check_throws<levin::IoError>([&] { folder.save("a", 3); }, {"cannot rename", "No such file or directory"});
+  refuse_exchange = nullptr;
+  BOOST_TEST(refused == 2);
+  BOOST_TEST(names_in(folder.path) == (Names{".aside", "a", "last"}));
+  BOOST_TEST(step() == 2);
+}
+
+BOOST_AUTO_TEST_CASE(a_killed_replacement_is_undone) {
+  Folder folder;
+  folder.save("a", 1);
+  folder.save("b", 2);
+  const auto kill_between_renames = [&] {
+    fs::rename(folder.path / "a", folder.path / ".a.partial-1-0-replaced");
+    fs::copy(folder.path / "b", folder.path / ".a.partial-1-0", fs::copy_options::recursive);
+  };
+  kill_between_renames();
+  BOOST_TEST(folder.listed() == (Names{"a", "b"}));
+  fs::remove_all(folder.path / ".a.partial-1-0");
+  kill_between_renames();
+  BOOST_TEST(levin::remove_leftovers(folder.path) == Names{".a.partial-1-0"});
+  BOOST_TEST(names_in(folder.path) == (Names{"a", "b", "last"}));
+  // Killed after both renames: the name is taken.
+  fs::copy(folder.path / "b", folder.path / ".a.partial-1-0-replaced", fs::copy_options::recursive);
+  BOOST_TEST(levin::list_checkpoints(folder.path).checkpoints.at(0).manifest.step == 1);
+  BOOST_TEST(levin::remove_leftovers(folder.path) == Names{".a.partial-1-0-replaced"});
+  // Killed while it removed the old one.
+  fs::copy(folder.path / "b", folder.path / ".c.partial-1-0-replaced", fs::copy_options::recursive);
+  fs::remove(folder.path / ".c.partial-1-0-replaced/state.h5");
+  BOOST_TEST(folder.listed() == (Names{"a", "b"}));
+  BOOST_TEST(levin::remove_leftovers(folder.path) == Names{".c.partial-1-0-replaced"});
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -1,5 +1,10 @@
 #include "levin/checkpoint/checkpoint_reader.h"
 
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <random>
 
 #include "checkpoint_sample.h"
@@ -225,6 +230,42 @@ BOOST_AUTO_TEST_CASE(the_newest_that_is_whole_is_taken) {
   saved.change([&] { fs::remove_all(saved.folder.path / "step=2"); });
   BOOST_TEST(step(newest()) == -1);
   BOOST_TEST(step(levin::newest_checkpoint(saved.folder.path / "none", *saved.communicator)) == -1);
+}
+
+// A socket cannot be opened (ENXIO), whatever the user's rights.
+BOOST_AUTO_TEST_CASE(a_checkpoint_that_cannot_be_read_is_not_passed_over) {
+  Saved saved({2, 3});
+  const auto aside = saved.folder.path / "aside";
+  for (const auto& file : {saved.path / "state.h5", saved.path / Manifest::file_name}) {
+    saved.change([&] {
+      fs::rename(file, aside);
+      BOOST_TEST(mknod(file.c_str(), S_IFSOCK | 0600, 0) == 0);
+    });
+    check_throws<levin::IoError>([&] { levin::newest_checkpoint(saved.folder.path, *saved.communicator); },
+                                 {"[checkpoint]", "cannot open " + file.string(), "No such device or address"});
+    saved.change([&] { fs::rename(aside, file); });
+  }
+  const auto found = levin::newest_checkpoint(saved.folder.path, *saved.communicator);
+  BOOST_REQUIRE(found.reader);
+  BOOST_TEST(found.reader->manifest().step == 3);
+}
+
+BOOST_AUTO_TEST_CASE(many_files_raise_the_limit_of_open_files) {
+  Saved saved;
+  rlimit before{};
+  BOOST_REQUIRE(getrlimit(RLIMIT_NOFILE, &before) == 0);
+  const int next = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  close(next);
+  rlimit low = before;
+  low.rlim_cur = static_cast<rlim_t>(next) + 4;
+  BOOST_REQUIRE(low.rlim_cur < before.rlim_max);
+  BOOST_REQUIRE(setrlimit(RLIMIT_NOFILE, &low) == 0);
+  {
+    std::vector<CheckpointReader> readers;
+    for (int i = 0; i < 8; i++) BOOST_CHECK_NO_THROW(readers.emplace_back(saved.path));
+    BOOST_TEST(readers.size() == 8);
+  }
+  BOOST_TEST(setrlimit(RLIMIT_NOFILE, &before) == 0);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

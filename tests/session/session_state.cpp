@@ -1,15 +1,20 @@
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
+#include <fcntl.h>
+#include <unistd.h>
 
 #include <fstream>
 
 #include "../trainer/toy.h"
 #include "folder_of_ranks.h"
 #include "levin/checkpoint/checkpoint_folder.h"
+#include "levin/checkpoint/checkpoint_reader.h"
 #include "levin/core/error.h"
 #include "levin/session/checkpoints.h"
+#include "levin/session/load_from.h"
 #include "levin/session/session.h"
+#include "levin/session/state_reader.h"
 #include "levin_test.h"
 #include "samples.h"
 
@@ -226,6 +231,37 @@ BOOST_AUTO_TEST_CASE(a_checkpoint_that_does_not_fit_is_refused) {
   }
   training.session.communicator().barrier();
   check_throws<levin::DataError>([&] { training.session.restore(folder.path / "good"); }, {"good"});
+}
+
+BOOST_AUTO_TEST_CASE(a_read_error_while_loading_is_not_corruption) {
+  namespace fs = std::filesystem;
+  const FolderOfRanks folder;
+  Training training(runtime());
+  training.run_to(1);
+  training.session.save(folder.path / "good");
+  const levin::CheckpointReader reader(folder.path / "good", training.session.communicator(),
+                                       {.verify_on_read = levin::read_once_by_trainers()});
+  // A directory takes the open file's place, so that reads fail.
+  const auto file = fs::canonical(folder.path / "good/state.h5");
+  const int directory = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  int replaced = 0;
+  for (int descriptor = 0; descriptor < directory + 256; descriptor++) {
+    std::error_code unseen;
+    if (fs::read_symlink("/proc/self/fd/" + std::to_string(descriptor), unseen) != file) continue;
+    BOOST_TEST(dup2(directory, descriptor) == descriptor);
+    replaced++;
+  }
+  BOOST_TEST(replaced > 0);
+  close(directory);
+  bool asked = false;
+  const levin::LoadFrom from{.checkpoint = &reader,
+                             .instead = [&](const levin::CheckpointReader&, const std::string&) -> const levin::CheckpointReader* {
+                               asked = true;
+                               return nullptr;
+                             }};
+  check_throws<levin::IoError>([&] { levin::StateReader(training.session, from).load_model(/*weights_only=*/false); },
+                               {"cannot read", "state.h5", "Is a directory"});
+  BOOST_TEST(!asked);
 }
 
 BOOST_AUTO_TEST_SUITE_END()
