@@ -139,7 +139,7 @@ BOOST_AUTO_TEST_CASE(the_ranks_of_a_host_load_every_element) {
     const auto context = strategy->open_build_context();
     net = std::make_shared<Even>();
   }
-  strategy->setup(*net, {adamw()});
+  strategy->setup(*net, {levin::AdamW{}});
   std::vector<int64_t> loads(64);
   for (const auto& tensor : strategy->state(levin::StateUse::load, /*weights_only=*/true))
     for (const auto& part : tensor.parts)
