@@ -3,8 +3,6 @@
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <poll.h>
-#include <spawn.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
@@ -13,6 +11,8 @@
 #include <cstring>
 #include <thread>
 #include <utility>
+
+#include "spawn_settings.h"
 
 extern char** environ;
 
@@ -57,33 +57,6 @@ class CommandPipe {
   std::array<int, 2> ends_{};
 };
 
-// posix_spawn's attributes and file actions.
-class SpawnSettings {
- public:
-  SpawnSettings(int out, int err) {
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
-    posix_spawn_file_actions_adddup2(&actions, err, STDERR_FILENO);
-    posix_spawnattr_init(&attributes);
-    sigset_t all, none;
-    sigfillset(&all);
-    sigemptyset(&none);
-    posix_spawnattr_setsigdefault(&attributes, &all);
-    posix_spawnattr_setsigmask(&attributes, &none);
-    posix_spawnattr_setpgroup(&attributes, 0);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
-  }
-  ~SpawnSettings() {
-    posix_spawn_file_actions_destroy(&actions);
-    posix_spawnattr_destroy(&attributes);
-  }
-  SpawnSettings(const SpawnSettings&) = delete;
-  SpawnSettings& operator=(const SpawnSettings&) = delete;
-  posix_spawn_file_actions_t actions;
-  posix_spawnattr_t attributes;
-};
-
 }  // namespace
 
 CommandResult run_command(const std::vector<std::string>& words, std::chrono::milliseconds limit, const std::stop_token& stop) {
@@ -98,7 +71,11 @@ CommandResult run_command(const std::vector<std::string>& words, std::chrono::mi
   arguments.push_back(nullptr);
   pid_t pid = 0;
   {
-    const SpawnSettings settings(out.write_end(), err.write_end());
+    sigset_t all;
+    sigfillset(&all);
+    SpawnSettings settings(all);
+    posix_spawn_file_actions_adddup2(&settings.actions, out.write_end(), STDOUT_FILENO);
+    posix_spawn_file_actions_adddup2(&settings.actions, err.write_end(), STDERR_FILENO);
     if (const int error = posix_spawnp(&pid, arguments.front(), &settings.actions, &settings.attributes, arguments.data(), environ)) {
       result.err = error == ENOENT ? "not found" : std::strerror(error);
       return result;
@@ -125,7 +102,7 @@ CommandResult run_command(const std::vector<std::string>& words, std::chrono::mi
     else
       poll(readable.data(), readable.size(), 20);
   }
-  result.status = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+  result.status = exit_status(status);
   return result;
 }
 

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "../../src/cluster/command.h"
+#include "../../src/cluster/spawn_settings.h"
 #include "levin/core/text.h"
 #include "process.h"
 #include "table.h"
@@ -28,12 +29,6 @@ Words program_line(const Sweep& sweep, const Configuration& configuration) {
                              "exit_code"});  // the sweep's script does
   for (const auto& [name, value] : configuration.options) words.push_back(fmt::format("--{}={}", name, value));
   return words;
-}
-
-std::string description(const Configuration& configuration) {
-  std::string text;
-  for (const auto& [name, value] : configuration.options) text += fmt::format(" {}={}", name, value);
-  return text;
 }
 
 void say(const std::string& line) {
@@ -107,7 +102,7 @@ void Driver::check(const std::vector<size_t>& configurations) const {
     if (!answer.started || !answer.in_time)
       throw ConfigError(fmt::format("{} --print_config: {}", sweep_.config.program.front(), answer.failure()), "look at program", "sweep");
     throw ConfigError(
-        fmt::format("the program refuses configuration {}:{} ({})", configuration.name, description(configuration), answer.failure()),
+        fmt::format("the program refuses configuration {}: {} ({})", configuration.name, options_text(configuration), answer.failure()),
         "mend the sweep file", "sweep");
   }
 }
@@ -149,7 +144,7 @@ void Driver::start(size_t configuration, size_t group) {
   for (auto& word : program_line(sweep_, each)) words.push_back(std::move(word));
   const auto pid = start_process(words, sweep_.config.sweep_dir / (each.name + ".log"), signals_.defaults());
   running_.emplace(pid, Training{configuration, group});
-  say(fmt::format("[sweep] {} starts:{}", each.name, description(each)));
+  say(fmt::format("[sweep] {} starts: {}", each.name, options_text(each)));
 }
 
 // One SIGCHLD may stand for several ends.
@@ -161,7 +156,7 @@ void Driver::collect() {
     if (found == running_.end()) continue;
     const auto training = found->second;
     running_.erase(found);
-    end(training, exit_status(status));
+    end(training, detail::exit_status(status));
   }
 }
 

@@ -12,7 +12,4 @@ namespace levin::sweep {
 /// signal is blocked, and those of `defaults` have their default actions. IoError if it cannot be started.
 pid_t start_process(const std::vector<std::string>& words, const std::filesystem::path& output, const sigset_t& defaults);
 
-/// Exit status of a process that has ended, as waitpid gives it; 128 + N where signal N ended it.
-int exit_status(int status);
-
 }  // namespace levin::sweep

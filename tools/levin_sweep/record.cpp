@@ -21,12 +21,6 @@ using Json = nlohmann::ordered_json;
 
 fs::path file_of(const Sweep& sweep) { return sweep.config.sweep_dir / "sweep.json"; }
 
-std::string text_of(const Configuration& configuration) {
-  std::string text;
-  for (const auto& [name, value] : configuration.options) text += fmt::format("{}{}={}", text.empty() ? "" : " ", name, value);
-  return text;
-}
-
 Configuration configuration_of(const Json& json) {
   Configuration configuration{.name = json.at("name"), .options = {}};
   for (const auto& [name, value] : json.at("options").items()) configuration.options.emplace_back(name, value);
@@ -69,8 +63,8 @@ std::vector<Result> read_results(const Sweep& sweep) {
       continue;
     }
     throw ConfigError(fmt::format("{} has {} configurations, and number {} is \"{}\"; the sweep file has {}{}", file.string(), known.size(),
-                                  i, text_of(known[i]), sweep.configurations.size(),
-                                  i < results.size() ? fmt::format(", and \"{}\" there", text_of(sweep.configurations[i])) : ""),
+                                  i, options_text(known[i]), sweep.configurations.size(),
+                                  i < results.size() ? fmt::format(", and \"{}\" there", options_text(sweep.configurations[i])) : ""),
                       "add configurations at the end alone, or give another sweep_dir", "sweep");
   }
   return results;

@@ -155,6 +155,12 @@ ConfigValue without_space(ConfigValue root) {
 
 }  // namespace
 
+std::string options_text(const Configuration& configuration) {
+  std::string text;
+  for (const auto& [name, value] : configuration.options) text += fmt::format("{}{}={}", text.empty() ? "" : " ", name, value);
+  return text;
+}
+
 Sweep read_sweep(const std::filesystem::path& file) {
   const auto root = load_yaml(file);
   Sweep sweep;

@@ -44,6 +44,9 @@ struct Configuration {
   std::vector<std::pair<std::string, std::string>> options;
 };
 
+/// "model.width=2 model.dropout=0.5"
+std::string options_text(const Configuration& configuration);
+
 struct Sweep {
   SweepConfig config;
   std::vector<Configuration> configurations;  ///< in order; the same file gives the same, more samples of random add to the end

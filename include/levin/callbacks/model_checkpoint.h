@@ -65,7 +65,7 @@ LEVIN_CONFIG(ModelCheckpointConfig, (dirpath, "folder of the checkpoints; empty:
              (mpi_io_hints, "for MPI-IO, which makes the files then: {striping_factor: 8}; MPI ignores what it does not know"))
 LEVIN_CHOICE(ModelCheckpointConfig, "model_checkpoint")
 
-/// Makes checkpoints of a training, the last one at its end, and removes those that are no longer among the best. A checkpoint is made when
+/// Makes checkpoints during a training and at its end, and removes those that are no longer among the best. A checkpoint is made when
 /// a step is complete, after its validation; its name has that step, and its score is the newest value. Nothing is made in a sanity check
 /// or a fast_dev_run. ConfigError for a metric that is not logged (at the end of the first epoch with a validation at the latest), two of
 /// these with one folder, or no folder at all.
