@@ -56,16 +56,12 @@ std::string text_of_part(const std::filesystem::path& path) {
   return text;
 }
 
-int64_t now_nanoseconds() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
-
 // Clocks of hosts differ. A rank's is ahead by what it shows more than rank 0's, just behind a barrier; the barrier's own time is an error.
 double clock_ahead_of_rank_0(Communicator& communicator) {
   std::array<int64_t, 5> ahead{};
   for (auto& difference : ahead) {
     communicator.cpu().barrier("the clocks of the traces");
-    const int64_t now = now_nanoseconds();
+    const int64_t now = nanoseconds_since_epoch();
     difference = now - broadcast_value(communicator, now);
   }
   std::sort(ahead.begin(), ahead.end());
@@ -88,7 +84,11 @@ std::string receive_text(Communicator& ranks, int from) {
 
 }  // namespace
 
-std::string placed_events(std::string_view text, const TracePlace& place) {
+int64_t nanoseconds_since_epoch() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+std::string placed_events(std::string_view text, const std::vector<ThreadRange>& ranges, const TracePlace& place) {
   json trace = parsed_trace(text);
   auto& events = trace["traceEvents"];
   const int64_t host = host_process(events);
@@ -115,10 +115,20 @@ std::string placed_events(std::string_view text, const TracePlace& place) {
     const int64_t process = first_device_process * (device + 1) + place.rank;
     all += ",\n" + process_events(process, fmt::format("rank {}, device {}", place.rank, device), first_device_process + place.rank);
   }
+  for (const auto& range : ranges) {
+    const json event{{"ph", "X"},
+                     {"cat", "user_annotation"},
+                     {"name", range.name},
+                     {"pid", place.rank},
+                     {"tid", range.thread},
+                     {"ts", static_cast<double>(range.begin - place.base_nanoseconds) / 1e3 - place.clock_offset},
+                     {"dur", static_cast<double>(range.end - range.begin) / 1e3}};
+    all += ",\n" + event.dump(-1, ' ', false, json::error_handler_t::replace);
+  }
   return all;
 }
 
-void merge_traces(Session& session, int ranks, const std::filesystem::path& part, const std::filesystem::path& file) {
+void merge_traces(Session& session, int ranks, const TracePart& part, const std::filesystem::path& file) {
   auto& communicator = session.communicator().cpu();
   const int rank = session.rank();
   const double ahead = clock_ahead_of_rank_0(communicator);
@@ -126,7 +136,7 @@ void merge_traces(Session& session, int ranks, const std::filesystem::path& part
   int64_t base = 0;
   on_all_ranks(communicator, "profilers", [&] {
     if (rank >= ranks) return;
-    mine = text_of_part(part);
+    mine = text_of_part(part.kineto);
     if (rank > 0) return;
     const json trace = parsed_trace(mine);
     base = trace["baseTimeNanoseconds"].get<int64_t>();
@@ -137,7 +147,7 @@ void merge_traces(Session& session, int ranks, const std::filesystem::path& part
     if (rank >= ranks) return;
     const auto& locations = session.topology().locations();
     const auto& host = locations[static_cast<size_t>(rank)].host;
-    mine = placed_events(mine, {rank, host, base, host == locations[0].host ? 0 : ahead});
+    mine = placed_events(mine, part.ranges, {rank, host, base, host == locations[0].host ? 0 : ahead});
   });
   if (rank > 0 && rank < ranks) send_text(communicator, mine, 0);
   std::exception_ptr failure;

@@ -18,6 +18,7 @@
 #include "levin/session/session.h"
 #include "merged_trace.h"
 #include "range_text.h"
+#include "thread_ranges.h"
 
 namespace levin {
 namespace {
@@ -30,10 +31,8 @@ std::set<ActivityType> recorded_activities(bool gpu) {
 }
 
 torch::profiler::impl::ProfilerConfig kineto_config(const PyTorchProfilerConfig& config) {
-  torch::profiler::impl::ExperimentalConfig more;
-  more.profile_all_threads = true;  // collectives between hosts run on a thread
   return torch::profiler::impl::ProfilerConfig(ProfilerState::KINETO, config.record_shapes, config.profile_memory, /*with_stack=*/false,
-                                               config.with_flops, /*with_modules=*/false, more);
+                                               config.with_flops);
 }
 
 }  // namespace
@@ -48,7 +47,9 @@ struct PyTorchProfiler::OpenRange {
 };
 
 PyTorchProfiler::PyTorchProfiler(const PyTorchProfilerConfig& config)
-    : config_(config), schedule_{config.skip_first, config.wait, config.warmup, config.active, config.repeat} {
+    : config_(config),
+      schedule_{config.skip_first, config.wait, config.warmup, config.active, config.repeat},
+      other_threads_(std::make_unique<detail::ThreadRanges>()) {
   check_config(config_);
 }
 
@@ -56,26 +57,27 @@ PyTorchProfiler::~PyTorchProfiler() { discard_parts(); }
 
 void PyTorchProfiler::discard_parts() noexcept {
   step_range_.reset();
+  open_.clear();
+  other_threads_->clear();
   if (std::exchange(recording_, false)) try {
       torch::autograd::profiler::disableProfiler();
     } catch (const std::exception&) {  // what it recorded is not wanted
       prepared_ = false;
     }
   std::error_code ignored;
-  for (const auto& part : parts_) std::filesystem::remove(part, ignored);
+  for (const auto& part : parts_) std::filesystem::remove(part.kineto, ignored);
   parts_.clear();
 }
 
 void PyTorchProfiler::begin_run(Stage, Session& session) {
   discard_parts();  // of a run that an exception ended
+  training_thread_ = std::this_thread::get_id();
   rank_ = session.rank();
   log_ = session.runtime().log();
   traced_ = rank_ < config_.max_ranks;
   on_gpu_ = session.device().is_cuda();
   prepared_ = false;
   if (!on_gpu_) setenv("KINETO_LOG_LEVEL", "5", /*overwrite=*/0);  // it reports GPUs that it does not find as an error
-  const std::lock_guard lock(mutex_);
-  open_.clear();
 }
 
 void PyTorchProfiler::begin_step(int64_t step) {
@@ -93,6 +95,7 @@ void PyTorchProfiler::start_recording() {
   const auto activities = recorded_activities(on_gpu_);
   if (!std::exchange(prepared_, true)) torch::autograd::profiler::prepareProfiler(kineto_config(config_), activities);
   torch::autograd::profiler::enableProfiler(kineto_config(config_), activities);
+  other_threads_->record();
   recording_ = true;
 }
 
@@ -100,12 +103,13 @@ void PyTorchProfiler::stop_recording() {
   step_range_.reset();
   if (!std::exchange(recording_, false)) return;
   prepared_ = false;
+  auto ranges = other_threads_->stop();
   const auto result = torch::autograd::profiler::disableProfiler();
   std::error_code missing;
   auto folder = std::filesystem::temp_directory_path(missing);
   if (missing) folder = "/tmp";  // TMPDIR names no folder
   const auto part = folder / fmt::format("levin-trace-{}-{}-{}.json", rank_, getpid(), parts_.size());
-  parts_.push_back(part);
+  parts_.push_back({part, std::move(ranges)});
   try {
     result->save(part);
   } catch (const std::exception& error) {  // end_run finds no part, and writes no trace
@@ -117,21 +121,20 @@ void PyTorchProfiler::begin(const RangeName& range) noexcept try {
   if (!traced_) return;
   thread_local std::string name;
   detail::describe_range(range, name);
-  auto open = std::make_unique<OpenRange>(name);
-  const std::lock_guard lock(mutex_);
-  open_[std::this_thread::get_id()].push_back(std::move(open));
+  if (std::this_thread::get_id() == training_thread_)
+    open_.push_back(std::make_unique<OpenRange>(name));
+  else
+    other_threads_->begin(name);
 } catch (const std::bad_alloc&) {
   return;  // the end finds one range less
 }
 
 void PyTorchProfiler::end() noexcept {
   if (!traced_) return;
-  std::unique_ptr<OpenRange> ended;
-  const std::lock_guard lock(mutex_);
-  const auto found = open_.find(std::this_thread::get_id());
-  if (found == open_.end() || found->second.empty()) return;
-  ended = std::move(found->second.back());
-  found->second.pop_back();
+  if (std::this_thread::get_id() != training_thread_)
+    other_threads_->end();
+  else if (!open_.empty())
+    open_.pop_back();
 }
 
 void PyTorchProfiler::end_run(Stage stage, Session& session, const std::filesystem::path& folder) {
@@ -151,7 +154,7 @@ void PyTorchProfiler::end_run(Stage stage, Session& session, const std::filesyst
                                   cycle == 0 ? "" : fmt::format("-{}", cycle + 1));
     const auto index = static_cast<size_t>(cycle);
     try {
-      detail::merge_traces(session, ranks, index < parts_.size() ? parts_[index] : std::filesystem::path(), directory / name);
+      detail::merge_traces(session, ranks, index < parts_.size() ? parts_[index] : detail::TracePart(), directory / name);
       if (session.rank() == 0) traces_.push_back(directory / name);
       log.info("trace of {} {}: {}", ranks, ranks == 1 ? "rank" : "ranks", (directory / name).string());
     } catch (const CommunicatorAborted&) {

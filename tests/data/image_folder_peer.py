@@ -1,4 +1,8 @@
-"""image_folder_peer.py RUN_RANKS LEVIN_TESTS: ImageFolder against torchvision's, on random images. Run by tools/peers-python."""
+"""image_folder_peer.py RUN_RANKS LEVIN_TESTS: ImageFolder against torchvision's, on random images. Run by tools/peers-python.
+
+torchvision resizes in float32 here. On some processors it resizes 8-bit images in 8 bits, rounds between rows and columns, and is up to
+one level away.
+"""
 import subprocess
 import sys
 import tempfile
@@ -30,8 +34,9 @@ def write(folder):
 with tempfile.TemporaryDirectory(prefix="image_folder.") as name:
     folder = Path(name)
     write(folder / "images")
-    data = ImageFolder(folder / "images", v2.Compose([v2.PILToTensor(), v2.Resize(36, antialias=False), v2.CenterCrop((32, 31))]))
-    numpy.save(folder / "image.npy", torch.stack([image for image, _ in data]).numpy())
+    resized = v2.Compose([v2.PILToTensor(), v2.ToDtype(torch.float32), v2.Resize(36, antialias=False), v2.CenterCrop((32, 31))])
+    data = ImageFolder(folder / "images", resized)
+    numpy.save(folder / "image.npy", torch.stack([image.round().to(torch.uint8) for image, _ in data]).numpy())
     numpy.save(folder / "label.npy", numpy.array([label for _, label in data]))
     (folder / "classes").write_text("".join(f"{name}\n" for name in data.classes))
     sys.exit(subprocess.run([run_ranks, "1", "100", tests, "--run_test=data_image_folder/as_torchvision", "--", str(folder)]).returncode)

@@ -231,7 +231,8 @@ BOOST_AUTO_TEST_CASE(errors_of_memory_stay_what_they_are) {
   BOOST_CHECK_THROW(run_with([] { TORCH_CHECK_WITH(OutOfMemoryError, false, "CUDA out of memory"); }), c10::OutOfMemoryError);
   BOOST_CHECK_EXCEPTION(run_with([] { TORCH_CHECK(false, "DefaultCPUAllocator: can't allocate memory"); }), c10::Error,
                         levin::is_out_of_memory);
-  check_throws<levin::UsageError>([&] { run_with([] { TORCH_CHECK(false, "another error"); }); }, {"[exported] ", " failed: another error"});
+  check_throws<levin::UsageError>([&] { run_with([] { TORCH_CHECK(false, "another error"); }); },
+                                  {"[exported] ", " failed: another error"});
 }
 
 // A chain of n values of a megabyte each holds two of them at a time.

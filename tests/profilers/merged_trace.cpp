@@ -33,7 +33,8 @@ json event_named(const json& events, const std::string& name) {
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(events_move_to_the_process_of_their_rank) {
-  const auto events = events_of(placed_events(trace, {.rank = 3, .host = "node7", .base_nanoseconds = 4000000, .clock_offset = 200}));
+  const auto events = events_of(placed_events(trace, {{"all-reduce for loss", 4712, 5011000, 5013500}},
+                                              {.rank = 3, .host = "node7", .base_nanoseconds = 4000000, .clock_offset = 200}));
   const auto add = event_named(events, "aten::add");
   BOOST_TEST(add["pid"].get<int>() == 3);
   BOOST_TEST(add["tid"].get<int>() == 4711);
@@ -41,6 +42,11 @@ BOOST_AUTO_TEST_CASE(events_move_to_the_process_of_their_rank) {
   BOOST_TEST(add["dur"].get<double>() == 2);
   BOOST_TEST(event_named(events, "add")["pid"].get<int>() == 1'000'003);
   BOOST_TEST(event_named(events, "ac2g")["id"].get<int64_t>() == 3 * (int64_t{1} << 32) + 3);
+  const auto collective = event_named(events, "all-reduce for loss");
+  BOOST_TEST(collective["pid"].get<int>() == 3);
+  BOOST_TEST(collective["tid"].get<int>() == 4712);
+  BOOST_TEST(collective["ts"].get<double>() == 11 + 1000 - 200);
+  BOOST_TEST(collective["dur"].get<double>() == 2.5);
   BOOST_TEST(event_named(events, "thread_name")["pid"].get<int>() == 3);
   BOOST_TEST(event_named(events, "PyTorch Profiler (0)").is_null());
   int processes = 0;
@@ -55,7 +61,7 @@ BOOST_AUTO_TEST_CASE(events_move_to_the_process_of_their_rank) {
 
 BOOST_AUTO_TEST_CASE(another_text_is_refused) {
   for (const char* text : {"", "[]", "{", R"({"traceEvents": []})", R"({"baseTimeNanoseconds": 1, "traceEvents": 2})"})
-    levin::test::check_throws<levin::DataError>([&] { placed_events(text, {}); }, {"not a trace of Kineto's"});
+    levin::test::check_throws<levin::DataError>([&] { placed_events(text, {}, {}); }, {"not a trace of Kineto's"});
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -5,9 +5,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <fstream>
 #include <map>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
@@ -16,6 +18,7 @@
 
 #include "../trainer/toy.h"
 #include "folder_of_ranks.h"
+#include "levin/comm/topology.h"
 #include "levin/core/error.h"
 #include "levin/profilers/nvtx_profiler.h"
 #include "levin/profilers/pytorch_profiler.h"
@@ -153,6 +156,7 @@ BOOST_AUTO_TEST_CASE(a_trace_has_all_ranks) {
   const FolderOfRanks folder;
   const auto profiler =
       fit_with(std::make_shared<levin::PyTorchProfiler>(levin::PyTorchProfilerConfig{.wait = 1, .warmup = 1, .active = 2}), folder.path);
+  const bool several_hosts = levin::Topology::discover(runtime()).hosts() > 1;
   if (runtime().rank() > 0) return;
   BOOST_REQUIRE(profiler->traces().size() == 1);
   BOOST_TEST(profiler->traces()[0] == folder.path / "fit-trace.pt.trace.json");
@@ -162,15 +166,18 @@ BOOST_AUTO_TEST_CASE(a_trace_has_all_ranks) {
   };
   std::map<int, std::map<std::string, std::vector<Span>>> ranges;  // by rank
   std::set<std::string> process_names;
+  std::map<int, std::set<int64_t>> threads;  // with ranges, by rank
   bool operators = false;
   for (const auto& event : trace["traceEvents"]) {
     if (event.value("name", "") == "process_name") process_names.insert(event["args"]["name"].get<std::string>().substr(0, 6));
     operators = operators || event.value("name", "") == "aten::mse_loss";
     if (event.value("cat", "") != "user_annotation") continue;
+    threads[event["pid"].get<int>()].insert(event["tid"].get<int64_t>());
     const double begin = event["ts"].get<double>();
     ranges[event["pid"].get<int>()][event["name"].get<std::string>()].push_back({begin, begin + event["dur"].get<double>()});
   }
   BOOST_TEST(operators);
+  BOOST_TEST(threads[0].size() == (several_hosts ? 2U : 1U));  // a communication thread
   BOOST_TEST(ranges.size() == static_cast<size_t>(runtime().size()));
   BOOST_TEST(process_names.size() == static_cast<size_t>(runtime().size()));
   for (auto& [rank, names] : ranges) {
@@ -207,6 +214,25 @@ BOOST_AUTO_TEST_CASE(a_run_that_ends_before_the_first_recorded_step_has_no_trace
   const FolderOfRanks folder;
   const auto profiler = fit_with(std::make_shared<levin::PyTorchProfiler>(levin::PyTorchProfilerConfig{.skip_first = 100}), folder.path);
   BOOST_TEST(profiler->traces().empty());
+}
+
+// Kineto frees what it has recorded. Threads of data loaders, say, go on.
+BOOST_AUTO_TEST_CASE(other_threads_compute_while_a_recording_ends) {
+  if (runtime().size() > 1) return;  // two threads that never wait
+  const FolderOfRanks folder;
+  std::atomic<bool> stop = false;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 2; i++)
+    threads.emplace_back([&] {
+      const at::Tensor ones = at::ones({4});
+      while (!stop) at::add(ones, ones);
+    });
+  const auto profiler =
+      fit_with(std::make_shared<levin::PyTorchProfiler>(levin::PyTorchProfilerConfig{.wait = 0, .warmup = 0, .active = 1, .repeat = 0}),
+               folder.path, {.max_epochs = 4});
+  stop = true;
+  for (auto& thread : threads) thread.join();
+  BOOST_TEST(profiler->traces().size() == 4U * steps);
 }
 
 // Neither a wrong TMPDIR nor a trace that cannot be written ends a training.
@@ -247,13 +273,23 @@ BOOST_AUTO_TEST_CASE(nvtx_ranges_are_those_of_the_run) {
       return 0;
     }
     void mark(const char*) const override {}
-    void rangePush(const char* name) const override { open.emplace_back(name), all.insert(name); }
-    void rangePop() const override { open.pop_back(); }
+    // A communication thread has ranges, too.
+    void rangePush(const char* name) const override {
+      const std::lock_guard lock(mutex);
+      open[std::this_thread::get_id()]++;
+      all.insert(name);
+    }
+    void rangePop() const override {
+      const std::lock_guard lock(mutex);
+      closed_too_often = closed_too_often || open[std::this_thread::get_id()]-- == 0;
+    }
     bool enabled() const override { return available; }
     void onEachDevice(std::function<void(int)>) const override {}
     void synchronize() const override {}
-    mutable std::vector<std::string> open;
+    mutable std::mutex mutex;
+    mutable std::map<std::thread::id, int> open;
     mutable std::set<std::string> all;
+    mutable bool closed_too_often = false;
     bool available = false;
   };
   static Stubs stubs;
@@ -262,7 +298,9 @@ BOOST_AUTO_TEST_CASE(nvtx_ranges_are_those_of_the_run) {
     check_throws<levin::ConfigError>([] { fit_with(std::make_shared<levin::NVTXProfiler>(), {}); }, {"the nvtx profiler needs CUDA"});
   stubs.available = true;
   fit_with(std::make_shared<levin::NVTXProfiler>(), {});
-  BOOST_TEST(stubs.open.empty());
+  const std::lock_guard lock(stubs.mutex);
+  BOOST_TEST(stubs.open[std::this_thread::get_id()] == 0);
+  BOOST_TEST(!stubs.closed_too_often);
   for (const char* name : {"fit", "MarkedToy.training_step", "tokenize"}) BOOST_TEST(stubs.all.contains(name), name);
   stubs.available = false;
 }

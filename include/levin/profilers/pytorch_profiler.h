@@ -2,10 +2,8 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <thread>
-#include <unordered_map>
 #include <vector>
 
 #include "levin/core/config.h"
@@ -14,6 +12,10 @@
 #include "levin/trainer/profiler.h"
 
 namespace levin {
+namespace detail {
+class ThreadRanges;
+struct TracePart;
+}  // namespace detail
 
 /// Arguments of torch.profiler.profile and its schedule. A step is an optimizer step, or a batch of an evaluation.
 struct PyTorchProfilerConfig {
@@ -42,7 +44,8 @@ LEVIN_CHOICE(PyTorchProfilerConfig, "pytorch")
 /// Traces LibTorch's operators, the kernels of a GPU and the ranges of a run with Kineto. At the end of a run rank 0 writes the traces of
 /// all ranks as one file for each cycle, for Perfetto and chrome://tracing: a process for each rank, on one time line. Each rank
 /// keeps its traces in the temporary directory (TMPDIR; /tmp where that names none) until then. Where a trace cannot be written, the run
-/// has a warning in its place. At most one profiler of this kind can record in a process.
+/// has a warning in its place. Operators are those of the training thread; of a communication thread a trace has the collectives. At most
+/// one profiler of this kind can record in a thread.
 class PyTorchProfiler : public Profiler {
  public:
   using Config = PyTorchProfilerConfig;
@@ -70,10 +73,11 @@ class PyTorchProfiler : public Profiler {
   bool traced_ = false, on_gpu_ = false, prepared_ = false, recording_ = false;
   ProfilerAction action_ = ProfilerAction::none;
   struct OpenRange;
+  std::thread::id training_thread_;
   std::unique_ptr<OpenRange> step_range_;
-  std::mutex mutex_;
-  std::unordered_map<std::thread::id, std::vector<std::unique_ptr<OpenRange>>> open_;
-  std::vector<std::filesystem::path> parts_;   // this rank's, in the temporary directory
+  std::vector<std::unique_ptr<OpenRange>> open_;  // of the training thread
+  std::unique_ptr<detail::ThreadRanges> other_threads_;
+  std::vector<detail::TracePart> parts_;       // this rank's; Kineto's files are in the temporary directory
   std::vector<std::filesystem::path> traces_;  // of all ranks
 };
 
