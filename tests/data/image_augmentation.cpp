@@ -192,6 +192,11 @@ BOOST_AUTO_TEST_CASE(mistakes) {
   check_throws<UsageError>([&] { augmented(Batch{{"image", at::zeros({2, 1, 4, 4})}}, {.saturation = 1}); }, {"3 channels"});
   check_throws<UsageError>([&] { augmented(flat, {.fields = {"picture"}}); }, {"picture"});
   check_throws<ConfigError>([&] { augmented(flat, {.flip_horizontal = 2}); }, {"flip_horizontal"});
+  check_throws<ConfigError>([&] { augmented(flat, {.fields = {}}); }, {"no fields"});
+  const ImageAugmentation darker({.brightness = 0.5});
+  check_throws<UsageError>([&] { darker.check(bytes); }, {"Byte", "float32"});
+  check_throws<UsageError>([&] { darker.check(Batch{{"image", at::full({1, 3, 4, 4}, 255.0F)}}); }, {"values from 255 to 255", "0 to 1"});
+  darker.check(Batch{{"image", at::full({1, 3, 4, 4}, 1.000001F)}});
 }
 
 BOOST_AUTO_TEST_SUITE_END()
