@@ -142,6 +142,19 @@ def trains():
         levin(1, "fit", "--config", config(format_, MLP), "--run_dir", f"in_{format_}", "--trainer.max_epochs", 1)
         check(f"other samples from {format_}", close(values(f"in_{format_}", "train_loss"), values("mlp1", "train_loss")[:8]),
               (values(f"in_{format_}", "train_loss"), values("mlp1", "train_loss")[:8]))
+    # And from tables with tabs: by the name of the file, or by an option.
+    for part in ("train", "val", "test"):
+        tabs = Path(f"{part}.csv").read_text().replace(",", "\t")
+        Path(f"{part}.tsv").write_text(tabs)
+        Path(f"{part}.tsv.gz").write_bytes(gzip.compress(tabs.encode()))
+        Path(f"{part}.txt").write_text(tabs)
+    file = config("csv", MLP)
+    Path("tabs.yaml").write_text(Path(file).read_text().replace("name: csv", 'name: csv\n  separator: "\\t"'))
+    for end, config_ in ((".tsv", file), (".tsv.gz", file), (".txt", "tabs.yaml")):
+        files = [word for part in ("train", "val", "test") for word in (f"--data.{part}", part + end)]
+        levin(1, "fit", "--config", config_, *files, "--run_dir", f"in{end}", "--trainer.max_epochs", 1)
+        check(f"other samples from {end}", losses(f"in{end}") == losses("in_csv"), losses(f"in{end}"))
+    levin(1, "fit", "--config", file, "--data.train", "train.txt", "--run_dir", "commas", status=65, said=["train.txt:1: the column", "is missing"])
 
 
 def losses(folder):
@@ -483,6 +496,8 @@ def refused():
         (["--model", "mlp", "--model.inputs", 6, "--data", "tokens"], ["neither data.files nor data.tokens"]),
     ]:
         levin(1, "fit", *words, *SHORT, "--run_dir", "refused", status=78, said=said)
+    levin(1, "fit", "--config", config("csv", MLP), "--data.separator", ";;", *SHORT, "--run_dir", "refused", status=78,
+          said=['data.separator is ";;"', "give one character"])
     levin(2, "fit", *good, "--model.loss", "cross_entropy(logits, lable)", status=78, said=['"lable"'])
     Path("cut.pt2").write_bytes((fixtures / "mlp.pt2").read_bytes()[:20000])
     Path("cut.npy").write_bytes(Path("train_x.npy").read_bytes()[:-8])
