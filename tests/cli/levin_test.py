@@ -246,6 +246,29 @@ def hdf5():
           said=['"label" is text', "data.train names no file", "--data.classes '{label: [A, B]}'"])
 
 
+def hdf5_filters():
+    """Compression that a plug-in of HDF5's undoes: what a plain file of the same numbers gives, bit for bit."""
+    import hdf5plugin  # not in the other groups: a machine's own Python may lack it
+    write_samples()
+    x, label = samples(60, 1)
+    with h5py.File("lz4.h5", "w") as file:
+        file.create_dataset("inputs/x", data=x, chunks=(7, 4), shuffle=True, **hdf5plugin.LZ4())
+        file.create_dataset("label", data=label.astype("uint8"), chunks=(5,), **hdf5plugin.LZ4())
+        for name in ("inputs/x", "label"):
+            check(f"{name} is not compressed by lz4", "lz4" in str(file[name].id.get_create_plist().get_filter_by_id(32004)).lower() and
+                  file[name].id.get_chunk_info(0).filter_mask == 0)
+    words = ["--config", config("hdf5", MLP), "--trainer.max_epochs", 2]
+    with_plugin = {"HDF5_PLUGIN_PATH": hdf5plugin.PLUGIN_PATH}
+    for ranks, more in ((1, []), (2, ["--data.num_workers", 2, "--data.chunk_cache", 100])):
+        levin(ranks, "fit", *words, "--run_dir", f"plain{ranks}")
+        levin(ranks, "fit", *words, *more, "--data.train", "lz4.h5", "--run_dir", f"lz4_{ranks}", environment=with_plugin)
+        check(f"another trajectory from lz4 on {ranks}", losses(f"lz4_{ranks}") == losses(f"plain{ranks}") and len(losses("plain1")[0]) == 16,
+              losses(f"lz4_{ranks}"))
+    Path("no_plugins").mkdir()
+    levin(1, "fit", *words, "--data.train", "lz4.h5", "--run_dir", "refused", environment={"HDF5_PLUGIN_PATH": os.path.abspath("no_plugins")}, status=65,
+          said=["lz4.h5: ", "has the filter lz4, which this HDF5 library lacks", "set HDF5_PLUGIN_PATH"])
+
+
 def safetensors():
     """A model's files by their index, and fp8."""
     write_samples()
@@ -550,7 +573,7 @@ def options():
 
 with tempfile.TemporaryDirectory(prefix="levin_test.") as folder_:
     os.chdir(folder_)
-    {"trains": trains, "images": images, "hdf5": hdf5, "safetensors": safetensors,
+    {"trains": trains, "images": images, "hdf5": hdf5, "hdf5_filters": hdf5_filters, "safetensors": safetensors,
      "image_folder": image_folder, "augmentation": augmentation, "refused": refused, "options": options}[group]()
     os.chdir("/")
 sys.exit(f"{len(failures)} failed" if failures else 0)
