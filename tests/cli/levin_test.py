@@ -331,8 +331,9 @@ def image_folder():
         levin(ranks, "fit", *model, *folders, "--data.num_workers", ranks - 1, "--run_dir", f"folders{ranks}")
         check(f"another trajectory from images on {ranks}", losses(f"folders{ranks}") == losses(f"arrays{ranks}") and len(losses("arrays1")[1]) == 2,
               losses(f"folders{ranks}"))
-    changes = ["--data.augmentation.flip_horizontal", 0.5, "--data.augmentation.crop_padding", 2, "--data.augmentation.contrast", 0.5]
-    levin(2, "fit", *model, *arrays, *changes, "--run_dir", "changed_arrays")
+    changes = ["--data.augmentation", "{flip_horizontal: 0.5, crop_padding: 2, contrast: 0.5}"]
+    levin(2, "fit", *model, *arrays, "--data.augmentation.flip_horizontal", 0.5, "--data.augmentation.crop_padding", 2, "--data.augmentation.contrast", 0.5,
+          "--run_dir", "changed_arrays")
     levin(2, "fit", *model, *folders, *changes, "--data.num_workers", 2, "--run_dir", "changed_folders")
     check("another trajectory from augmented images", losses("changed_folders") == losses("changed_arrays") and
           losses("changed_folders")[0] != losses("folders2")[0], losses("changed_folders"))
