@@ -15,12 +15,10 @@
 using namespace levin::test;
 using levin::Batch;
 using levin::ConfigError;
-using levin::Dataset;
 using levin::Stage;
 using levin::Tensor;
 using levin::cli::NpyData;
 using levin::cli::NpyDataConfig;
-namespace fs = std::filesystem;
 
 BOOST_AUTO_TEST_SUITE(cli_file_data)
 
