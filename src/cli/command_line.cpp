@@ -146,7 +146,7 @@ CommandLine parse_command_line(const std::vector<std::string>& arguments, const 
 ConfigValue value_of_text(const std::string& text, const std::string& path, const std::vector<ConfigOption>& options,
                           const ConfigSource& source) {
   bool compound = false;
-  for (const auto& option : options) compound |= option.path == path && option.type->is_compound();
+  for (const auto& option : options) compound |= option.path == path && (option.is_struct || option.type->is_compound());
   compound |= !find_option(options, path) && find_map(options, path);
   if (compound && (text.starts_with('[') || text.starts_with('{'))) {
     // Errors name the option, not a line and column within its text.

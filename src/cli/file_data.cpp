@@ -63,6 +63,8 @@ void FileDataOptions::check_names(const std::vector<std::string>& names) const {
   check(shape, "shape");
   check(scale, "scale");
   check(shift, "shift");
+  if (augmentation)
+    for (const auto& field : augmentation->fields) check_name("augmentation.fields", field, names);
   for (const auto* map : {&scale, &shift})
     for (const auto& [name, value] : *map)
       if (const auto found = dtype.find(name);
@@ -91,7 +93,22 @@ void FileData::open_train_and_val(bool train) {
   if (kept >= samples)
     throw ConfigError(fmt::format("data.val_samples is {}, of {} training samples", kept, samples), "leave some to train on");
   if (kept > 0) val_ = std::make_shared<SliceDataset>(all, samples - kept, samples);
-  train_ = kept > 0 ? std::make_shared<SliceDataset>(all, 0, samples - kept) : std::move(all);
+  train_ = augmented(kept > 0 ? std::make_shared<SliceDataset>(all, 0, samples - kept) : std::move(all));
+}
+
+std::shared_ptr<const Dataset> FileData::augmented(std::shared_ptr<const Dataset> data) const {
+  if (!options_.augmentation) return data;
+  const ImageAugmentation augmentation(*options_.augmentation);
+  Batch sample;
+  if (data->size() > 0) data->get(std::vector<int64_t>{0}, sample);
+  try {
+    if (data->size() > 0) augmentation.check(sample);
+  } catch (const UsageError& error) {
+    std::string_view message = error.what();
+    message.remove_prefix(std::min(message.size(), error.tag().size() + 3));
+    throw ConfigError(fmt::format("data.augmentation: {}", message), "data.shape, data.dtype, data.scale and data.shift come before it");
+  }
+  return std::make_shared<TransformDataset>(std::move(data), augmentation);
 }
 
 std::shared_ptr<const Dataset> FileData::converted(std::shared_ptr<const Dataset> data) const {

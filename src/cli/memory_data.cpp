@@ -26,8 +26,8 @@ void CsvDataConfig::validate() const {
   for (const auto* columns : {&batch, &predict_batch})
     for (const auto& [name, names] : *columns)
       if (names.empty()) throw ConfigError(fmt::format("data.batch has {} without columns", quote(name)), "name its columns, as [a, b]");
-  if (separator.size() != 1 || separator == "\"" || separator == "\n")
-    throw ConfigError(fmt::format("data.separator is {}", quote(separator)), "give one character, such as \",\" or \";\"");
+  if (separator && (separator->size() != 1 || *separator == "\"" || *separator == "\n"))
+    throw ConfigError(fmt::format("data.separator is {}", quote(*separator)), "give one character, such as \",\" or \";\"");
 }
 
 std::shared_ptr<const Dataset> IdxData::open(Part part) const {
@@ -48,7 +48,7 @@ std::shared_ptr<const Dataset> CsvData::open(Part part) const {
   const auto& batch = batch_of(config_, part);
   std::vector<CsvField> fields;
   for (const auto& [name, columns] : batch) fields.push_back({columns, csv_dtype(options(), name)});
-  const auto columns = read_csv(file, fields, config_.separator.front());
+  const auto columns = read_csv(file, fields, config_.separator ? std::optional(config_.separator->front()) : std::nullopt);
   NamedTensors tensors;
   for (const auto& [name, names] : batch) tensors.emplace_back(name, columns[tensors.size()]);
   return std::make_shared<TensorDataset>(tensors);

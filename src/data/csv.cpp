@@ -3,6 +3,7 @@
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
+#include <cctype>
 #include <string_view>
 
 #include "byte_source.h"
@@ -106,6 +107,13 @@ void parse_row(const CsvLines& lines, const std::vector<std::string>& names, con
   }
 }
 
+// Compression keeps it: x.tsv.gz is a .tsv file.
+char usual_separator(const std::filesystem::path& path) {
+  std::string name = path.filename().string();
+  for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return name.ends_with(".tsv") || name.ends_with(".tsv.gz") ? '\t' : ',';
+}
+
 size_t csv_column(const CsvLines& lines, const std::vector<std::string>& names, const std::string& name) {
   const auto found = std::find(names.begin(), names.end(), name);
   if (found == names.end()) {
@@ -121,8 +129,8 @@ size_t csv_column(const CsvLines& lines, const std::vector<std::string>& names, 
 
 }  // namespace
 
-std::vector<Tensor> read_csv(const std::filesystem::path& path, const std::vector<CsvField>& fields, char separator) {
-  CsvLines lines(path, separator);
+std::vector<Tensor> read_csv(const std::filesystem::path& path, const std::vector<CsvField>& fields, std::optional<char> separator) {
+  CsvLines lines(path, separator.value_or(usual_separator(path)));
   std::vector<std::string> names, values;
   if (!lines.next(names)) throw DataError(fmt::format("{} is empty", path.string()), "write the columns' names into its first line");
   std::vector<CsvTarget> targets;

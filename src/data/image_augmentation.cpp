@@ -1,13 +1,16 @@
 #include "levin/data/image_augmentation.h"
 
+#include <ATen/ops/aminmax.h>
 #include <c10/util/StringUtil.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
+#include <tuple>
 
 #include "levin/core/error.h"
+#include "levin/core/text.h"
 #include "levin/data/dataset.h"
 #include "levin/data/sample_random.h"
 
@@ -107,25 +110,37 @@ void add_noise(Image image, SampleRandom& random, double deviation) {
 
 }  // namespace
 
+void ImageAugmentationConfig::validate() const {
+  if (fields.empty()) throw ConfigError("an image augmentation has no fields", "name at least one");
+}
+
 ImageAugmentation::ImageAugmentation(ImageAugmentationConfig config)
     : config_(std::move(config)), colors_(config_.brightness > 0 || config_.contrast > 0 || config_.saturation > 0) {
   check_config(config_);
-  if (config_.fields.empty()) throw ConfigError("an image augmentation has no fields", "name at least one", "data");
+}
+
+void ImageAugmentation::check(const Batch& source) const {
+  for (const auto& name : config_.fields) check_field(name, source[name]);
+  const auto& first = config_.fields.front();
+  if (!colors_ || source[first].numel() == 0) return;
+  const auto range = at::aminmax(source[first]);
+  const auto least = std::get<0>(range).item<float>(), most = std::get<1>(range).item<float>();
+  constexpr float slack = 0.01F;  // a factor of 0.00392157 makes a little more than 1 of 255
+  if (!(least >= -slack && most <= 1 + slack))
+    throw UsageError("data", fmt::format("{} has values from {} to {}", quote(first), least, most), "colors need values from 0 to 1");
 }
 
 void ImageAugmentation::check_field(const std::string& name, const Tensor& images) const {
   const auto refuse = [&](const std::string& remedy) {
-    throw UsageError("data",
-                     fmt::format("ImageAugmentation: \"{}\" is {} {}", name, c10::str(images.sizes()), c10::toString(images.scalar_type())),
+    throw UsageError("data", fmt::format("{} is {} {}", quote(name), c10::str(images.sizes()), c10::toString(images.scalar_type())),
                      remedy);
   };
-  if (images.dim() != 4 || !images.is_cpu()) refuse("give images [n, channels, height, width] on the CPU");
+  if (images.dim() != 4 || !images.is_cpu()) refuse("an augmentation takes images [n, channels, height, width] on the CPU");
   const int64_t padding = 2 * config_.crop_padding;
   if (config_.crop_height.value_or(0) > images.size(2) + padding || config_.crop_width.value_or(0) > images.size(3) + padding)
     refuse(fmt::format("crop at most the image and {} pixels of padding", padding));
   if (name != config_.fields.front()) return;
-  if ((colors_ || config_.noise > 0) && images.scalar_type() != at::kFloat)
-    refuse("colors and noise need float32: scale_bytes converts bytes");
+  if ((colors_ || config_.noise > 0) && images.scalar_type() != at::kFloat) refuse("colors and noise need float32: scale bytes");
   if (config_.saturation > 0 && images.size(1) != 3) refuse("saturation needs 3 channels");
 }
 

@@ -142,6 +142,19 @@ def trains():
         levin(1, "fit", "--config", config(format_, MLP), "--run_dir", f"in_{format_}", "--trainer.max_epochs", 1)
         check(f"other samples from {format_}", close(values(f"in_{format_}", "train_loss"), values("mlp1", "train_loss")[:8]),
               (values(f"in_{format_}", "train_loss"), values("mlp1", "train_loss")[:8]))
+    # And from tables with tabs: by the name of the file, or by an option.
+    for part in ("train", "val", "test"):
+        tabs = Path(f"{part}.csv").read_text().replace(",", "\t")
+        Path(f"{part}.tsv").write_text(tabs)
+        Path(f"{part}.tsv.gz").write_bytes(gzip.compress(tabs.encode()))
+        Path(f"{part}.txt").write_text(tabs)
+    file = config("csv", MLP)
+    Path("tabs.yaml").write_text(Path(file).read_text().replace("name: csv", 'name: csv\n  separator: "\\t"'))
+    for end, config_ in ((".tsv", file), (".tsv.gz", file), (".txt", "tabs.yaml")):
+        files = [word for part in ("train", "val", "test") for word in (f"--data.{part}", part + end)]
+        levin(1, "fit", "--config", config_, *files, "--run_dir", f"in{end}", "--trainer.max_epochs", 1)
+        check(f"other samples from {end}", losses(f"in{end}") == losses("in_csv"), losses(f"in{end}"))
+    levin(1, "fit", "--config", file, "--data.train", "train.txt", "--run_dir", "commas", status=65, said=["train.txt:1: the column", "is missing"])
 
 
 def losses(folder):
@@ -233,6 +246,29 @@ def hdf5():
           said=['"label" is text', "data.train names no file", "--data.classes '{label: [A, B]}'"])
 
 
+def hdf5_filters():
+    """Compression that a plug-in of HDF5's undoes: what a plain file of the same numbers gives, bit for bit."""
+    import hdf5plugin  # not in the other groups: a machine's own Python may lack it
+    write_samples()
+    x, label = samples(60, 1)
+    with h5py.File("lz4.h5", "w") as file:
+        file.create_dataset("inputs/x", data=x, chunks=(7, 4), shuffle=True, **hdf5plugin.LZ4())
+        file.create_dataset("label", data=label.astype("uint8"), chunks=(5,), **hdf5plugin.LZ4())
+        for name in ("inputs/x", "label"):
+            check(f"{name} is not compressed by lz4", "lz4" in str(file[name].id.get_create_plist().get_filter_by_id(32004)).lower() and
+                  file[name].id.get_chunk_info(0).filter_mask == 0)
+    words = ["--config", config("hdf5", MLP), "--trainer.max_epochs", 2]
+    with_plugin = {"HDF5_PLUGIN_PATH": hdf5plugin.PLUGIN_PATH}
+    for ranks, more in ((1, []), (2, ["--data.num_workers", 2, "--data.chunk_cache", 100])):
+        levin(ranks, "fit", *words, "--run_dir", f"plain{ranks}")
+        levin(ranks, "fit", *words, *more, "--data.train", "lz4.h5", "--run_dir", f"lz4_{ranks}", environment=with_plugin)
+        check(f"another trajectory from lz4 on {ranks}", losses(f"lz4_{ranks}") == losses(f"plain{ranks}") and len(losses("plain1")[0]) == 16,
+              losses(f"lz4_{ranks}"))
+    Path("no_plugins").mkdir()
+    levin(1, "fit", *words, "--data.train", "lz4.h5", "--run_dir", "refused", environment={"HDF5_PLUGIN_PATH": os.path.abspath("no_plugins")}, status=65,
+          said=["lz4.h5: ", "has the filter lz4, which this HDF5 library lacks", "set HDF5_PLUGIN_PATH"])
+
+
 def safetensors():
     """A model's files by their index, and fp8."""
     write_samples()
@@ -295,6 +331,12 @@ def image_folder():
         levin(ranks, "fit", *model, *folders, "--data.num_workers", ranks - 1, "--run_dir", f"folders{ranks}")
         check(f"another trajectory from images on {ranks}", losses(f"folders{ranks}") == losses(f"arrays{ranks}") and len(losses("arrays1")[1]) == 2,
               losses(f"folders{ranks}"))
+    changes = ["--data.augmentation", "{flip_horizontal: 0.5, crop_padding: 2, contrast: 0.5}"]
+    levin(2, "fit", *model, *arrays, "--data.augmentation.flip_horizontal", 0.5, "--data.augmentation.crop_padding", 2, "--data.augmentation.contrast", 0.5,
+          "--run_dir", "changed_arrays")
+    levin(2, "fit", *model, *folders, *changes, "--data.num_workers", 2, "--run_dir", "changed_folders")
+    check("another trajectory from augmented images", losses("changed_folders") == losses("changed_arrays") and
+          losses("changed_folders")[0] != losses("folders2")[0], losses("changed_folders"))
     levin(1, "fit", *model, *folders, "--data.batch", "{picture: image, label: label}", "--model.input", "picture", "--data.dtype", "{picture: uint8}",
           "--data.shift", "{picture: 1}", "--run_dir", "refused", status=78, said=["data.scale or data.shift", '"picture"'])
     levin(1, "fit", *model, *folders, "--data.batch", "{picture: image, label: label}", "--model.input", "picture", "--run_dir", "renamed")
@@ -320,6 +362,9 @@ def image_folder():
         (65, ["--data.train", "sizes", "--data.val", ""], ["a/b.png has 7 x 9 pixels, fewer than the crop of 8 x 8"]),
         (65, ["--data.train", "sizes", "--data.val", "", "--data.crop", "[]"], ["a/b.png has 7 x 9 pixels, a/a.png has 10 x 9", "give a crop"]),
         (78, ["--data.channels", 2], ["data.channels is 2"]),
+        (78, ["--data.augmentation.fields", "[picture]"], ['data.augmentation.fields has "picture"', "name one of: image, label"]),
+        (78, ["--data.augmentation.saturation", 0.5], ['data.augmentation: "image" is [1, 1, 8, 8] Float', "saturation needs 3 channels"]),
+        (78, ["--data.dtype", "{image: uint8}", "--data.augmentation.noise", 0.1], ['data.augmentation: "image" is [1, 1, 8, 8] Byte', "float32"]),
         (78, ["--data.resize", "[1, 2, 3]"], ["data.resize has 3 numbers"]),
         (78, ["--data.batch", "{image: picture}"], ['data.batch.image is "picture"', "give image or label"]),
         (78, ["--data.train", ""], ["the classes of the images are unknown", "--data.classes"]),
@@ -329,6 +374,91 @@ def image_folder():
          ['data.dtype is uint8 for "raw", and not for "image"']),
     ]:
         levin(2 if "gone" in words else 1, "fit", *model, *folders, *words, *SHORT, "--run_dir", "refused", status=status, said=said)
+
+
+CHANGES = "flip_horizontal: 0.5, crop_padding: 2, brightness: 0.3, contrast: 0.3, saturation: 0.3, noise: 0.05"
+
+
+def augmentation():
+    """Random changes of the images to train on: of those alone, alike on any number of ranks, from any format and after a restart."""
+    pixels = numpy.random.default_rng(1).integers(0, 256, size=(40, 3, 8, 8), dtype="uint8")
+    labels = numpy.arange(40) % 3
+    numpy.save("image.npy", pixels)
+    numpy.save("label.npy", labels)
+    numpy.save("last_image.npy", pixels[-9:])
+    numpy.save("last_label.npy", labels[-9:])
+    save_file({"image": pixels, "label": labels}, "images.safetensors")
+    with h5py.File("images.h5", "w") as file:
+        file.create_dataset("pixels", data=pixels, chunks=(7, 3, 8, 8), compression="gzip")
+        file["label"] = labels
+    idx("image.idx.gz", pixels, zipped=True)
+    idx("label.idx", labels.astype("uint8"))
+    last = "{image: last_image.npy, label: last_label.npy}"
+
+    def written(name, files, field="image", changes=CHANGES):
+        Path(f"{name}.yaml").write_text(f"""trainer: {{max_epochs: 3, precision: 64-true, log_every_n_steps: 1}}
+model: {{name: mlp, input: {field}, inputs: 192, outputs: 3, hidden: [8], loss: 'cross_entropy(output, label)'}}
+data:
+  {files}
+  dtype: {{label: int64}}
+  scale: {{{field}: 0.00392156862745098}}
+  global_batch_size: 8
+  augmentation: {{fields: [{field}], {changes}}}
+optimizer: {{name: adamw, lr: 0.02}}
+""")
+        return f"{name}.yaml"
+
+    npy = "name: npy\n  train: {image: image.npy, label: label.npy}"
+    file = written("npy", npy)
+    printed = levin(1, "--print_config", "--config", file).stdout
+    Path("printed.yaml").write_text(printed)
+    check("another augmentation after a round trip", "crop_padding: 2" in printed and
+          levin(1, "--print_config", "--config", "printed.yaml").stdout == printed, printed[:3000])
+    for ranks in (1, 2):
+        levin(ranks, "fit", "--config", file, "--data.val", last, "--run_dir", f"changed{ranks}")
+    for name in ("train_loss", "val_loss"):
+        check(f"two ranks augment otherwise: {name}", close(values("changed1", name), values("changed2", name)), values("changed2", name))
+    levin(1, "fit", "--config", file, "--data.val", last, "--data.augmentation", "null", "--run_dir", "plain")
+    changed = values("changed1", "train_loss")
+    check("the training is not augmented", len(changed) == 15 and changed[0] != values("plain", "train_loss")[0], changed)
+    # Data to validate and to test are as they are in their files.
+    levin(1, "test", "--config", file, "--data.augmentation", "null", "--data.test", last, "--run_dir", "changed1", "--ckpt_path", "last")
+    levin(1, "test", "--config", file, "--data.test", last, "--run_dir", "changed1", "--ckpt_path", "last")
+    of_test = values("changed1/test", "test_loss")
+    check("data to test are augmented", len(of_test) == 2 and of_test[0] == of_test[1], of_test)
+    check("data to validate are augmented", close(of_test[:1], values("changed1", "val_loss")[-1:]), (of_test, values("changed1", "val_loss")))
+    # Neither is the end of the training data that is kept for validation.
+    levin(1, "fit", "--config", file, "--data.val_samples", 9, "--run_dir", "kept")
+    levin(1, "test", "--config", file, "--data.augmentation", "null", "--data.test", last, "--run_dir", "kept", "--ckpt_path", "last")
+    check("kept samples are augmented", close(values("kept/test", "test_loss"), values("kept", "val_loss")[-1:]), values("kept", "val_loss"))
+    # Stopped in the middle of an epoch and resumed, as unbroken, by threads that read ahead, too.
+    levin(2, "fit", "--config", file, "--data.val", last, "--run_dir", "resumed", "--trainer.max_steps", 7)
+    levin(2, "fit", "--config", file, "--data.val", last, "--run_dir", "resumed", "--data.num_workers", 2, "--trainer.max_steps", 15, said=["resumes from"])
+    check("not as unbroken", values("resumed", "train_loss") == values("changed2", "train_loss"), values("resumed", "train_loss"))
+    # The same images from a file of each format.
+    short = ["--trainer.max_epochs", 1]
+    for name, files, field in [("hdf5", "name: hdf5\n  train: images.h5\n  batch: {x: pixels, label: label}", "x"),
+                               ("safetensors", "name: safetensors\n  train: images.safetensors\n  batch: {image: image, label: label}", "image"),
+                               ("idx", "name: idx\n  train: {image: image.idx.gz, label: label.idx}", "image")]:
+        levin(1, "fit", "--config", written(name, files, field), *short, "--run_dir", name)
+        check(f"other images from {name}", close(values(name, "train_loss"), changed[:5]), values(name, "train_loss"))
+    # What does not fit.
+    for words, said in [
+        (["--data.augmentation.fields", "[picture]"], ['data.augmentation.fields has "picture"', "name one of: image, label"]),
+        (["--data.augmentation.fields", "[]"], ["data.augmentation", "no fields"]),
+        (["--data.augmentation.fields", "[label]"], ['data.augmentation: "label" is [1] Long', "[n, channels, height, width]"]),
+        (["--data.augmentation.flip_horizontal", 2], ["data.augmentation.flip_horizontal", "0 to 1"]),
+        (["--data.augmentation.noise", -1], ["data.augmentation.noise", "at least 0"]),
+        (["--data.augmentation.crop_height", 13], ['data.augmentation: "image" is [1, 3, 8, 8] Float', "4 pixels of padding"]),
+        (["--data.augmentation.rotation", 5], ["--data.augmentation.rotation: unknown option"]),
+        (["--data.shape", "{image: [192]}"], ['data.augmentation: "image" is [1, 192] Float', "data.shape"]),
+        (["--data.shape", "{image: [1, 24, 8]}"], ["data.augmentation", "saturation needs 3 channels"]),
+        (["--data.scale", "{}"], ['data.augmentation: "image" is [1, 3, 8, 8] Byte', "colors and noise need float32"]),
+        (["--data.scale", "{}", "--data.dtype", "{image: float32, label: int64}"], ['data.augmentation: "image" has values from', "from 0 to 1"]),
+    ]:
+        levin(1, "fit", "--config", file, *words, *SHORT, "--run_dir", "refused", status=78, said=said)
+    levin(1, "fit", "--config", written("unknown", npy, changes="rotation: 5"), status=78, said=["data.augmentation.rotation", "unknown key"])
+    levin(2, "fit", "--config", file, "--data.scale", "{}", *SHORT, "--run_dir", "refused", status=78, said=["data.augmentation"])
 
 
 SHORT = ["--trainer.max_steps", 3, "--trainer.limit_val_batches", 1, "--ckpt_path", "none"]
@@ -390,6 +520,8 @@ def refused():
         (["--model", "mlp", "--model.inputs", 6, "--data", "tokens"], ["neither data.files nor data.tokens"]),
     ]:
         levin(1, "fit", *words, *SHORT, "--run_dir", "refused", status=78, said=said)
+    levin(1, "fit", "--config", config("csv", MLP), "--data.separator", ";;", *SHORT, "--run_dir", "refused", status=78,
+          said=['data.separator is ";;"', "give one character"])
     levin(2, "fit", *good, "--model.loss", "cross_entropy(logits, lable)", status=78, said=['"lable"'])
     Path("cut.pt2").write_bytes((fixtures / "mlp.pt2").read_bytes()[:20000])
     Path("cut.npy").write_bytes(Path("train_x.npy").read_bytes()[:-8])
@@ -418,6 +550,8 @@ def options():
     check("options of other models", "--model.hidden " not in short and "--data.separator " not in short)
     chosen = text("fit", "--model", "mlp", "--help", "--data", "csv")
     check("not the chosen one's options", "--model.hidden " in chosen and "--data.separator " in chosen and "--model.units " not in chosen)
+    images_ = text("fit", "--help", "--data", "npy")
+    check("not the options of augmentation", "--data.augmentation.flip_horizontal " in images_ and "--data.augmentation.fields " in images_)
     file = config("csv", MLP)
     from_file = text("fit", "--config", file, "--help")
     check("not what the file chooses", "--model.hidden " in from_file and "--optimizer.beta1 " in from_file and "--optimizer.alpha " not in from_file)
@@ -440,7 +574,7 @@ def options():
 
 with tempfile.TemporaryDirectory(prefix="levin_test.") as folder_:
     os.chdir(folder_)
-    {"trains": trains, "images": images, "hdf5": hdf5, "safetensors": safetensors,
-     "image_folder": image_folder, "refused": refused, "options": options}[group]()
+    {"trains": trains, "images": images, "hdf5": hdf5, "hdf5_filters": hdf5_filters, "safetensors": safetensors,
+     "image_folder": image_folder, "augmentation": augmentation, "refused": refused, "options": options}[group]()
     os.chdir("/")
 sys.exit(f"{len(failures)} failed" if failures else 0)

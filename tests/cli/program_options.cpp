@@ -80,6 +80,14 @@ BOOST_AUTO_TEST_CASE(lists_and_maps_on_the_command_line) {
   BOOST_TEST(program.model.widths == (std::vector<int64_t>{1, 2, 3}));
   BOOST_TEST(program.model.class_weights.at("cat") == 2);
   BOOST_TEST(program.model.class_weights.at("a-dog") == 3);
+  Program group;  // the fields that a map does not name are kept
+  group.parse({"fit", "--trainer.max_epochs", "8", "--trainer", "{max_epochs: 7, fast_dev_run: true}", "--model.widths", "[4]"},
+              {"LEVIN_MODEL={widths: [5, 6]}"});
+  BOOST_TEST(group.trainer.max_epochs == 8);
+  BOOST_TEST(group.trainer.fast_dev_run);
+  BOOST_TEST(group.model.widths == (std::vector<int64_t>{4}));
+  refused({"--trainer", "{max_epoch: 7}"}, {"command line: trainer.max_epoch: unknown key", "did you mean trainer.max_epochs?"});
+  refused({"--trainer", "7"}, {"command line: trainer: \"7\" is not a group of keys"});
 }
 
 BOOST_AUTO_TEST_CASE(choices_on_the_command_line) {

@@ -21,8 +21,9 @@ BOOST_AUTO_TEST_SUITE(data_csv)
 namespace {
 
 struct CsvFile {
-  std::filesystem::path path = std::filesystem::temp_directory_path() / ("levin_csv_" + std::to_string(getpid()));
-  explicit CsvFile(const std::string& text) {
+  std::filesystem::path path;
+  explicit CsvFile(const std::string& text, const std::string& suffix = "")
+      : path(std::filesystem::temp_directory_path() / ("levin_csv_" + std::to_string(getpid()) + suffix)) {
     std::ofstream(path, std::ios::binary).write(text.data(), static_cast<std::streamsize>(text.size()));
   }
   ~CsvFile() { std::filesystem::remove(path); }
@@ -41,6 +42,24 @@ BOOST_AUTO_TEST_CASE(columns_by_name) {
   }
   const CsvFile semicolons("a;b\n1;9007199254740993\n");
   BOOST_TEST(read_csv(semicolons.path, {{{"b"}, at::kLong}}, ';')[0].item<int64_t>() == 9007199254740993);  // not through a double
+}
+
+BOOST_AUTO_TEST_CASE(separators_by_the_name_of_the_file) {
+  const std::string tabs = "a,b\tc\n1\t2.5\n3\t\".5\"\n";  // a comma is part of a name
+  for (const std::string suffix : {".tsv", ".TSV", ".csv.tsv"}) BOOST_TEST_CONTEXT(suffix) {
+      const CsvFile file(tabs, suffix);
+      const auto fields = read_csv(file.path, {{{"c"}}, {{"a,b"}, at::kLong}});
+      BOOST_TEST(at::equal(fields[0], at::tensor({2.5F, 0.5F})));
+      BOOST_TEST(at::equal(fields[1], at::tensor({1, 3}, at::kLong)));
+    }
+  for (const std::string suffix : {"", ".csv", ".tsv.csv"}) {
+    const CsvFile file(tabs, suffix);
+    check_throws<DataError>([&] { read_csv(file.path, {{{"c"}}}); }, {":1: the column \"c\" is missing"});
+    BOOST_TEST(read_csv(file.path, {{{"a,b"}, at::kLong}}, '\t')[0][1].item<int64_t>() == 3);
+  }
+  const CsvFile commas("a,b\n1,2\n", ".tsv");
+  BOOST_TEST(read_csv(commas.path, {{{"b"}, at::kLong}}, ',')[0].item<int64_t>() == 2);
+  check_throws<DataError>([&] { read_csv(commas.path, {{{"b"}}}); }, {".tsv:1: the column \"b\" is missing"});
 }
 
 // Text, and what the message says; the columns a (float32) and b (int64) are read.

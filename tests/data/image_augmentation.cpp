@@ -11,16 +11,19 @@
 #include <ATen/ops/ones.h>
 #include <ATen/ops/rand.h>
 #include <ATen/ops/std.h>
+#include <ATen/ops/sub.h>
 #include <ATen/ops/sum.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
 #include <cmath>
+#include <filesystem>
 #include <map>
 #include <set>
 
 #include "levin/core/error.h"
 #include "levin/data/data_loader.h"
+#include "levin/data/npy_array.h"
 #include "levin/data/sample_random.h"
 #include "levin/data/slice_dataset.h"
 #include "levin/data/tensor_dataset.h"
@@ -168,6 +171,25 @@ BOOST_AUTO_TEST_CASE(colors) {
   BOOST_TEST(bright.min().item<float>() >= 0);
 }
 
+// With a folder of image_augmentation_peer.py: images, and what torchvision makes of them. Its gray is 0.2989 red + …, ours 0.299 red + ….
+BOOST_AUTO_TEST_CASE(as_torchvision) {
+  const auto& suite = boost::unit_test::framework::master_test_suite();
+  if (suite.argc < 2) return;
+  const std::filesystem::path folder = suite.argv[1];
+  const std::vector<std::pair<std::string, ImageAugmentationConfig>> cases{
+      {"rgb_brightness", {.brightness = 0.9}},  {"rgb_contrast", {.contrast = 0.9}},
+      {"rgb_saturation", {.saturation = 0.9}},  {"rgb_all", {.brightness = 0.5, .contrast = 0.6, .saturation = 0.7}},
+      {"gray_brightness", {.brightness = 0.9}}, {"gray_contrast", {.contrast = 0.9}}};
+  for (const auto& [name, config] : cases) BOOST_TEST_CONTEXT(name) {
+      const levin::NpyArray images(folder / (name.substr(0, name.find('_')) + ".npy")), right(folder / (name + ".npy"));
+      const Tensor source = images.read(0, images.rows()), expected = right.read(0, right.rows());
+      const auto got = augmented(Batch{{"image", source}}, config)["image"];
+      BOOST_TEST(at::sub(got, expected).abs().max().item<double>() <
+                 (name == "rgb_brightness" || name.starts_with("gray") ? 1e-6 : 1.5e-4));
+      BOOST_TEST(at::sub(got, source).abs().max().item<double>() > 0.1);
+    }
+}
+
 BOOST_AUTO_TEST_CASE(noise_is_normal) {
   const auto noisy = augmented(Batch{{"image", at::zeros({20, 1, 50, 50})}}, {.noise = 0.2})["image"];
   BOOST_TEST(std::abs(noisy.mean().item<double>()) < 0.005);
@@ -192,6 +214,11 @@ BOOST_AUTO_TEST_CASE(mistakes) {
   check_throws<UsageError>([&] { augmented(Batch{{"image", at::zeros({2, 1, 4, 4})}}, {.saturation = 1}); }, {"3 channels"});
   check_throws<UsageError>([&] { augmented(flat, {.fields = {"picture"}}); }, {"picture"});
   check_throws<ConfigError>([&] { augmented(flat, {.flip_horizontal = 2}); }, {"flip_horizontal"});
+  check_throws<ConfigError>([&] { augmented(flat, {.fields = {}}); }, {"no fields"});
+  const ImageAugmentation darker({.brightness = 0.5});
+  check_throws<UsageError>([&] { darker.check(bytes); }, {"Byte", "float32"});
+  check_throws<UsageError>([&] { darker.check(Batch{{"image", at::full({1, 3, 4, 4}, 255.0F)}}); }, {"values from 255 to 255", "0 to 1"});
+  darker.check(Batch{{"image", at::full({1, 3, 4, 4}, 1.000001F)}});
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -3,12 +3,14 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "levin/cli/path_list.h"
 #include "levin/core/config.h"
 #include "levin/data/data_loader_options.h"
+#include "levin/data/image_augmentation.h"
 #include "levin/trainer/data_module.h"
 
 namespace levin::cli {
@@ -22,6 +24,7 @@ struct FileDataOptions {
   std::map<std::string, std::vector<int64_t>> shape = {};
   std::map<std::string, double> scale = {}, shift = {};
   int64_t val_samples = 0;
+  std::optional<ImageAugmentationConfig> augmentation = {};
   DataLoaderOptions loader = {};
 
   /// ConfigError for names that are not among `names`, and for scaled integers.
@@ -32,13 +35,15 @@ LEVIN_CONFIG(FileDataOptions, (dtype, "dtypes of tensors, as {label: int64}; oth
              (scale, "factors, as {image: 0.00392}: value * scale + shift, float32 unless dtype names another"),
              (shift, "numbers that are added after scaling"),
              (val_samples, "samples at the end of the training data that are kept for validation; instead of val", at_least(0)),
+             (augmentation, "random changes of the images to train on, after shape, dtype, scale and shift; null: unchanged"),
              (loader, "how batches are made", flattened))
 
-/// A data module over files: one data set each for training, validation, test and prediction, opened when a stage needs it.
+/// A data module over files: one data set each for training, validation, test and prediction, opened when a stage needs it. The
+/// training's alone is augmented.
 class FileData : public DataModule {
  public:
   /// Opens what the stage needs and reads a sample of each. DataError for files and values that do not fit; ConfigError for a training
-  /// without files.
+  /// without files, and for an augmentation that does not fit the images.
   void setup(Stage stage) override;
   DataLoaderSpec train_dataloader() override { return {train_, options_.loader}; }
   DataLoaderSpec val_dataloader() override { return {val_, options_.loader}; }
@@ -56,6 +61,7 @@ class FileData : public DataModule {
  private:
   void open_train_and_val(bool train);
   std::shared_ptr<const Dataset> converted(std::shared_ptr<const Dataset> data) const;
+  std::shared_ptr<const Dataset> augmented(std::shared_ptr<const Dataset> data) const;
 
   FileDataOptions options_;
   std::shared_ptr<const Dataset> train_, val_, test_, predict_;

@@ -1,6 +1,7 @@
 #pragma once
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,19 +31,20 @@ class IdxData : public FileData {
   IdxDataConfig config_;
 };
 
-/// `--data csv`: columns of CSV files, plain or .gz, as float32 unless dtype names another. Every rank holds them in memory.
+/// `--data csv`: columns of CSV and TSV files, plain or .gz, as float32 unless dtype names another. Every rank holds them in memory.
 struct CsvDataConfig {
   using Columns = std::map<std::string, std::vector<std::string>>;
   PartFiles files = {};
   Columns batch = {}, predict_batch = {};
-  std::string separator = ",";
+  std::optional<std::string> separator = {};
   FileDataOptions options = {};
   /// ConfigError where a batch has no tensors, a tensor has no columns, and for options of others.
   void validate() const;
 };
 LEVIN_CONFIG(CsvDataConfig, (files, "files", flattened),
              (batch, "tensors of a batch by column, as {x: [width, height], y: [price]}; a tensor of one column is [n]"),
-             (predict_batch, "the same of the data to predict; none: as batch"), (separator, "the character between two values"),
+             (predict_batch, "the same of the data to predict; none: as batch"),
+             (separator, "the character between two values; null: a tab in files named .tsv and .tsv.gz, a comma in others"),
              (options, "batches", flattened))
 LEVIN_CHOICE(CsvDataConfig, "csv")
 

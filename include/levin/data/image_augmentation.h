@@ -21,6 +21,8 @@ struct ImageAugmentationConfig {
   double contrast = 0;
   double saturation = 0;
   double noise = 0;
+  /// ConfigError where no field is named.
+  void validate() const;
 };
 LEVIN_CONFIG(ImageAugmentationConfig,
              (fields, "images [n, channels, height, width]; all are flipped and cropped alike, colors and noise change the first"),
@@ -45,6 +47,8 @@ class ImageAugmentation {
  public:
   explicit ImageAugmentation(ImageAugmentationConfig config);
   void operator()(const Batch& source, std::span<const uint64_t> seeds, Batch& into) const;
+  /// UsageError for a batch that the call would refuse and, if it changes colors, for values outside of 0 to 1, which it would cut.
+  void check(const Batch& source) const;
 
  private:
   void check_field(const std::string& name, const Tensor& images) const;
