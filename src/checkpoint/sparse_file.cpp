@@ -11,6 +11,8 @@
 namespace levin::detail {
 namespace {
 
+namespace driver_calls {  // open, read and the like are also names of the system's
+
 /// An open SparseFile as a file of the driver; HDF5 requires H5FD_t as the first member.
 struct OpenFile {
   H5FD_t base{};
@@ -87,15 +89,16 @@ H5FD_class_t make_driver() {
   return driver;
 }
 
+}  // namespace driver_calls
 }  // namespace
 
 void SparseFile::use_for(hid_t access) {
   // Registered once and never unregistered: H5Fclose would use the driver after the last property list has released it. Guarded by the
   // Hdf5Section of the caller.
-  static const H5FD_class_t driver = make_driver();
+  static const H5FD_class_t driver = driver_calls::make_driver();
   static hid_t id = -1;
   if (H5Iget_type(id) != H5I_VFL) id = H5FDregister(&driver);
-  const Info info{this};
+  const driver_calls::Info info{this};
   H5Pset_driver(access, id, &info);
 }
 

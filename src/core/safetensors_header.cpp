@@ -22,7 +22,7 @@ using Json = nlohmann::ordered_json;
 constexpr std::string_view metadata_name = "__metadata__";
 constexpr size_t most_dims = 32;  // as HDF5
 
-constexpr std::array<std::pair<std::string_view, at::ScalarType>, 19> dtypes{{{"F64", at::ScalarType::Double},
+constexpr std::array<std::pair<std::string_view, at::ScalarType>, 19> dtype_names{{{"F64", at::ScalarType::Double},
                                                                               {"F32", at::ScalarType::Float},
                                                                               {"F16", at::ScalarType::Half},
                                                                               {"BF16", at::ScalarType::BFloat16},
@@ -124,8 +124,8 @@ class Parser {
     const auto dtype = object.find("dtype");
     if (dtype == object.end() || !dtype->is_string()) refuse(fmt::format("has {} without a dtype", quote(name_)));
     const auto text = dtype->get<std::string>();
-    const auto* known = std::find_if(dtypes.begin(), dtypes.end(), [&](const auto& candidate) { return candidate.first == text; });
-    if (known == dtypes.end())
+    const auto* known = std::find_if(dtype_names.begin(), dtype_names.end(), [&](const auto& candidate) { return candidate.first == text; });
+    if (known == dtype_names.end())
       refuse(fmt::format("has {} of dtype {}, which Levin does not know", quote(name_), quote(text)),
              "convert it to another dtype, and save the file again");
     entry.dtype = known->second;
@@ -172,8 +172,8 @@ class Parser {
 std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
 std::string_view name_of(at::ScalarType dtype) {
-  const auto* found = std::find_if(dtypes.begin(), dtypes.end(), [&](const auto& candidate) { return candidate.second == dtype; });
-  return found == dtypes.end() ? std::string_view() : found->first;
+  const auto* found = std::find_if(dtype_names.begin(), dtype_names.end(), [&](const auto& candidate) { return candidate.second == dtype; });
+  return found == dtype_names.end() ? std::string_view() : found->first;
 }
 
 }  // namespace
