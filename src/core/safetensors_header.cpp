@@ -23,24 +23,24 @@ constexpr std::string_view metadata_name = "__metadata__";
 constexpr size_t most_dims = 32;  // as HDF5
 
 constexpr std::array<std::pair<std::string_view, at::ScalarType>, 19> dtype_names{{{"F64", at::ScalarType::Double},
-                                                                              {"F32", at::ScalarType::Float},
-                                                                              {"F16", at::ScalarType::Half},
-                                                                              {"BF16", at::ScalarType::BFloat16},
-                                                                              {"I64", at::ScalarType::Long},
-                                                                              {"I32", at::ScalarType::Int},
-                                                                              {"I16", at::ScalarType::Short},
-                                                                              {"I8", at::ScalarType::Char},
-                                                                              {"U64", at::ScalarType::UInt64},
-                                                                              {"U32", at::ScalarType::UInt32},
-                                                                              {"U16", at::ScalarType::UInt16},
-                                                                              {"U8", at::ScalarType::Byte},
-                                                                              {"BOOL", at::ScalarType::Bool},
-                                                                              {"F8_E4M3", at::ScalarType::Float8_e4m3fn},
-                                                                              {"F8_E5M2", at::ScalarType::Float8_e5m2},
-                                                                              {"F8_E8M0", at::ScalarType::Float8_e8m0fnu},
-                                                                              {"F8_E4M3FNUZ", at::ScalarType::Float8_e4m3fnuz},
-                                                                              {"F8_E5M2FNUZ", at::ScalarType::Float8_e5m2fnuz},
-                                                                              {"C64", at::ScalarType::ComplexFloat}}};
+                                                                                   {"F32", at::ScalarType::Float},
+                                                                                   {"F16", at::ScalarType::Half},
+                                                                                   {"BF16", at::ScalarType::BFloat16},
+                                                                                   {"I64", at::ScalarType::Long},
+                                                                                   {"I32", at::ScalarType::Int},
+                                                                                   {"I16", at::ScalarType::Short},
+                                                                                   {"I8", at::ScalarType::Char},
+                                                                                   {"U64", at::ScalarType::UInt64},
+                                                                                   {"U32", at::ScalarType::UInt32},
+                                                                                   {"U16", at::ScalarType::UInt16},
+                                                                                   {"U8", at::ScalarType::Byte},
+                                                                                   {"BOOL", at::ScalarType::Bool},
+                                                                                   {"F8_E4M3", at::ScalarType::Float8_e4m3fn},
+                                                                                   {"F8_E5M2", at::ScalarType::Float8_e5m2},
+                                                                                   {"F8_E8M0", at::ScalarType::Float8_e8m0fnu},
+                                                                                   {"F8_E4M3FNUZ", at::ScalarType::Float8_e4m3fnuz},
+                                                                                   {"F8_E5M2FNUZ", at::ScalarType::Float8_e5m2fnuz},
+                                                                                   {"C64", at::ScalarType::ComplexFloat}}};
 
 constexpr auto save_again = "save it again with Python's safetensors: save_file(load_file(IN), OUT)";
 
@@ -124,7 +124,8 @@ class Parser {
     const auto dtype = object.find("dtype");
     if (dtype == object.end() || !dtype->is_string()) refuse(fmt::format("has {} without a dtype", quote(name_)));
     const auto text = dtype->get<std::string>();
-    const auto* known = std::find_if(dtype_names.begin(), dtype_names.end(), [&](const auto& candidate) { return candidate.first == text; });
+    const auto* known =
+        std::find_if(dtype_names.begin(), dtype_names.end(), [&](const auto& candidate) { return candidate.first == text; });
     if (known == dtype_names.end())
       refuse(fmt::format("has {} of dtype {}, which Levin does not know", quote(name_), quote(text)),
              "convert it to another dtype, and save the file again");
@@ -172,7 +173,8 @@ class Parser {
 std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
 std::string_view name_of(at::ScalarType dtype) {
-  const auto* found = std::find_if(dtype_names.begin(), dtype_names.end(), [&](const auto& candidate) { return candidate.second == dtype; });
+  const auto* found =
+      std::find_if(dtype_names.begin(), dtype_names.end(), [&](const auto& candidate) { return candidate.second == dtype; });
   return found == dtype_names.end() ? std::string_view() : found->first;
 }
 
