@@ -17,9 +17,8 @@ namespace {
 std::set<const void*> norm_parameters(const Module& module) {
   std::set<const void*> parameters;
   for (const auto& part : module.modules())
-    detail::visit_batch_norm(*part, [&](const auto& norm) {
-      for (const auto& parameter : norm.parameters()) parameters.insert(parameter.unsafeGetTensorImpl());
-    });
+    if (detail::is_batch_norm(*part))
+      for (const auto& parameter : part->parameters(/*recurse=*/false)) parameters.insert(parameter.unsafeGetTensorImpl());
   return parameters;
 }
 

@@ -1,17 +1,24 @@
 #pragma once
-#include <torch/nn/modules/batchnorm.h>
+#include <optional>
+
+#include "levin/core/tensor.h"
+
+namespace torch::nn {
+class Module;
+}
 
 namespace levin::detail {
 
-/// Calls visit(layer) if `module` is a batch normalization, of any number of dimensions, and returns whether it is.
-template <class Visit>
-bool visit_batch_norm(torch::nn::Module& module, const Visit& visit) {
-  const auto visit_as = [&](auto* layer) {
-    if (layer) visit(*layer);
-    return layer != nullptr;
-  };
-  return visit_as(dynamic_cast<torch::nn::BatchNorm1dImpl*>(&module)) || visit_as(dynamic_cast<torch::nn::BatchNorm2dImpl*>(&module)) ||
-         visit_as(dynamic_cast<torch::nn::BatchNorm3dImpl*>(&module));
-}
+/// Whether `module` is a batch normalization: LibTorch's, of any number of dimensions, one of an exported model, or a module that registers
+/// the same running statistics.
+bool is_batch_norm(const torch::nn::Module& module);
+
+struct RunningStatistics {
+  Tensor mean, variance;
+  Tensor batches;  ///< their number; undefined where the module does not count them
+};
+
+/// Of a batch normalization that tracks them.
+std::optional<RunningStatistics> running_statistics(const torch::nn::Module& module);
 
 }  // namespace levin::detail

@@ -4,32 +4,25 @@
 #include <c10/core/GradMode.h>
 
 #include <limits>
-#include <memory>
 #include <optional>
 #include <vector>
 
 #include "batch_norm_layers.h"
 #include "levin/comm/host_values.h"
 #include "levin/data/loader.h"
+#include "levin/nn/batch_norm_recorder.h"
+#include "levin/nn/module_buffers.h"
+#include "levin/nn/sync_batch_norm.h"
 #include "levin/trainer/module.h"
 #include "levin/trainer/trainer.h"
 
 namespace levin::detail {
 namespace {
 
-// The statistics of a layer of any number of dimensions.
-struct RunningStatistics {
-  Tensor mean, variance;
-  torch::nn::BatchNormOptions* options;
-  std::optional<double> momentum;
-};
-
 std::vector<RunningStatistics> statistics_of(const Module& module) {
   std::vector<RunningStatistics> all;
   for (const auto& part : module.modules())
-    visit_batch_norm(*part, [&](auto& norm) {
-      if (norm.running_mean.defined()) all.push_back({norm.running_mean, norm.running_var, &norm.options, norm.options.momentum()});
-    });
+    if (auto statistics = running_statistics(*part)) all.push_back(std::move(*statistics));
   return all;
 }
 
@@ -53,16 +46,39 @@ int64_t most_batches(const Loader& loader, const Limit& limit) {
   return limit.of(length.value_or(all));
 }
 
-void add_to_host(std::vector<double>& sums, const Tensor& values, double weight) {
+void append_numbers(std::vector<double>& numbers, const Tensor& values) {
   const Tensor host = values.detach().cpu().to(at::kDouble).contiguous();
-  const double* numbers = host.const_data_ptr<double>();
-  for (int64_t i = 0; i < host.numel(); i++) sums.push_back(numbers[i] * weight);
+  numbers.insert(numbers.end(), host.const_data_ptr<double>(), host.const_data_ptr<double>() + host.numel());
 }
 
-void set_from_host(Tensor values, const std::vector<double>& sums, size_t& next, double total) {
+void set_means(Tensor values, const double* sums, double weight) {
   const Tensor host = at::empty(values.sizes(), at::TensorOptions(at::kDouble));
-  for (int64_t i = 0; i < host.numel(); i++) host.mutable_data_ptr<double>()[i] = sums[next++] / total;
+  for (int64_t i = 0; i < host.numel(); i++) host.mutable_data_ptr<double>()[i] = sums[i] / weight;
   values.copy_(host);
+}
+
+// A layer that no rank has called in training mode keeps its statistics.
+void set_statistics(const std::vector<RunningStatistics>& layers, const BatchNormRecorder& recorder, Communicator& communicator) {
+  std::vector<double> sums;  // of each layer: the weight, the means, the variances
+  for (const auto& layer : layers) {
+    const auto* found = recorder.find(layer.mean);
+    const size_t end = sums.size() + 1 + static_cast<size_t>(2 * layer.mean.numel());
+    sums.push_back(found ? found->weight : 0);
+    if (sums.back() > 0) append_numbers(sums, found->mean), append_numbers(sums, found->variance);
+    sums.resize(end);  // a rank without samples
+  }
+  sums = all_sum(communicator, std::move(sums));
+  const double* next = sums.data();
+  for (const auto& layer : layers) {
+    const double weight = *next++;
+    const auto* found = recorder.find(layer.mean);
+    if (weight > 0) {
+      set_means(layer.mean, next, weight);
+      set_means(layer.variance, next + layer.mean.numel(), weight);
+      if (layer.batches.defined()) layer.batches.fill_(found ? found->calls : 0);
+    }
+    next += 2 * layer.mean.numel();
+  }
 }
 
 }  // namespace
@@ -74,13 +90,10 @@ void recompute_batch_norm(Trainer& trainer, Module& module) {
   const NoLogs no_logs(module);
   auto& session = trainer.session();
   auto& data = *trainer.datamodule();
-  auto statistics = statistics_of(module);
-  std::vector<double> sums;  // of the batches' statistics times their samples
-  double samples = 0;
-  for (auto& layer : statistics) layer.options->momentum(1.0);  // the running statistics are those of the last batch
   const bool was_training = module.is_training();
   module.train();
 
+  BatchNormRecorder recorder;
   const auto loader = trainer.training_loader();
   loader->set_epoch(trainer.current_epoch());
   const int64_t most = most_batches(*loader, trainer.config().limit_train_batches);
@@ -94,32 +107,15 @@ void recompute_batch_norm(Trainer& trainer, Module& module) {
     module.on_after_batch_transfer(*batch);
     module.begin_batch();
     session.seed_micro_batch(i);
-    {
-      const auto autocast = session.autocast();
-      module.training_step(*batch);
-    }
-    if (batch->padding()) continue;  // it takes part in collectives alone
-    const auto weight = static_cast<double>(batch->size());
-    samples += weight;
-    std::vector<double> batch_sums;
-    for (const auto& layer : statistics) add_to_host(batch_sums, layer.mean, weight), add_to_host(batch_sums, layer.variance, weight);
-    sums.resize(batch_sums.size());
-    for (size_t value = 0; value < sums.size(); value++) sums[value] += batch_sums[value];
+    const SyncBatchNorm::Scope synchronized(session.sync_batch_norm(), module, batch->padding());
+    std::optional<BufferGuard> buffers;
+    if (batch->padding()) buffers.emplace(module);  // it takes part in collectives alone
+    recorder.set_weight(batch->padding() ? 0 : static_cast<double>(batch->size()));
+    const auto autocast = session.autocast();
+    module.training_step(*batch);
   }
   for (const auto& [name, metric] : module.metrics()) metric->reset();
-
-  size_t values = 0, next = 0;
-  for (const auto& layer : statistics) values += static_cast<size_t>(layer.mean.numel() + layer.variance.numel());
-  sums.resize(values);  // a rank without samples
-  sums.push_back(samples);
-  sums = all_sum(session.mesh().data_communicator(), std::move(sums));
-  for (auto& layer : statistics) {
-    if (sums.back() > 0) {
-      set_from_host(layer.mean, sums, next, sums.back());
-      set_from_host(layer.variance, sums, next, sums.back());
-    }
-    layer.options->momentum(layer.momentum);
-  }
+  set_statistics(statistics_of(module), recorder, session.mesh().data_communicator());
   module.train(was_training);
 }
 

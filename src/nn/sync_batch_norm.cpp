@@ -8,6 +8,7 @@
 #include <ATen/ops/rsqrt.h>
 #include <ATen/ops/var_mean.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 #include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/csrc/autograd/graph_task.h>
@@ -18,8 +19,10 @@
 #include <string>
 #include <string_view>
 
+#include "batch_norm_kernels.h"
 #include "levin/comm/communicator.h"
 #include "levin/core/error.h"
+#include "levin/nn/batch_norm_recorder.h"
 #include "levin/nn/module_buffers.h"
 
 namespace levin {
@@ -136,11 +139,24 @@ struct SyncBatchNormFunction : torch::autograd::Function<SyncBatchNormFunction> 
   }
 };
 
+// Normalizes by the statistics of this rank's batch, and gives them to the recorder in place of the running statistics. A batch with one
+// value a channel has no variance, and counts nothing.
+Tensor record_batch(BatchNormRecorder& recorder, const Tensor& input, const MaybeTensor& weight, const MaybeTensor& bias,
+                    const Tensor& running_mean, const Tensor& running_var, double epsilon, bool cudnn_enabled) {
+  const Tensor mean = at::zeros_like(running_mean), variance = at::zeros_like(running_var);
+  Tensor output = at::native::batch_norm(input, weight, bias, mean, variance, /*training=*/true, /*momentum=*/1, epsilon, cudnn_enabled);
+  if (input.numel() > input.size(1)) recorder.add(running_mean, mean, variance);
+  return output;
+}
+
 Tensor batch_norm_kernel(const Tensor& input, const MaybeTensor& weight, const MaybeTensor& bias, const MaybeTensor& running_mean,
                          const MaybeTensor& running_var, bool training, double momentum, double epsilon, bool cudnn_enabled) {
   auto* const scope = batch_scope;
-  if (!scope || !training || inside_kernel || input.dim() < 2) {
+  const bool of_batch = training && !inside_kernel && input.dim() >= 2;
+  auto* const recorder = of_batch && running_mean && running_mean->defined() ? BatchNormRecorder::current() : nullptr;
+  if (!scope || !of_batch) {
     const InsideKernel inside;
+    if (recorder) return record_batch(*recorder, input, weight, bias, *running_mean, *running_var, epsilon, cudnn_enabled);
     return at::native::batch_norm(input, weight, bias, running_mean, running_var, training, momentum, epsilon, cudnn_enabled);
   }
   const auto statistics = [&] {
@@ -148,9 +164,12 @@ Tensor batch_norm_kernel(const Tensor& input, const MaybeTensor& weight, const M
     return statistics_of_all_ranks(input.detach(), *scope);
   }();
   const auto& [mean, variance, count] = statistics;
-  if (running_mean && running_mean->defined()) {
+  const Tensor unbiased = variance * (count / (count - 1).clamp_min(1));
+  if (recorder) {
+    recorder->add(*running_mean, mean, unbiased);
+  } else if (running_mean && running_mean->defined()) {
     update_running(*scope, *running_mean, mean, momentum);
-    update_running(*scope, *running_var, variance * (count / (count - 1).clamp_min(1)), momentum);
+    update_running(*scope, *running_var, unbiased, momentum);
   }
   const auto dtype = computation_dtype(input);
   return SyncBatchNormFunction::apply(input, weight, bias, mean.to(dtype), at::rsqrt(variance + epsilon).to(dtype), count, &scope->sync(),
@@ -164,9 +183,12 @@ Tensor instance_norm_kernel(const Tensor& input, const MaybeTensor& weight, cons
   return at::native::instance_norm(input, weight, bias, running_mean, running_var, use_input_stats, momentum, epsilon, cudnn_enabled);
 }
 
+}  // namespace
+
 // The forward of LibTorch's modules is not virtual. All of them, and exported models, call this operator, which LibTorch composes of
-// others: a kernel of its own for a device's autograd comes before that. Outside of a scope it does what LibTorch does.
-void register_batch_norm_kernels() {
+// others: a kernel of its own for a device's autograd comes before that. Outside of a scope it does what
+// LibTorch does, unless a recorder takes the statistics.
+void detail::register_batch_norm_kernels() {
   static const auto libraries = [] {
     std::vector<torch::Library> made;
     for (const auto key : {c10::DispatchKey::AutogradCPU, c10::DispatchKey::AutogradCUDA, c10::DispatchKey::AutogradPrivateUse1}) {
@@ -179,9 +201,7 @@ void register_batch_norm_kernels() {
   (void)libraries;
 }
 
-}  // namespace
-
-SyncBatchNorm::SyncBatchNorm(Communicator& ranks) : ranks_(ranks) { register_batch_norm_kernels(); }
+SyncBatchNorm::SyncBatchNorm(Communicator& ranks) : ranks_(ranks) { detail::register_batch_norm_kernels(); }
 
 SyncBatchNorm::Scope::Scope(SyncBatchNorm* sync, torch::nn::Module& module, bool padding) noexcept
     : sync_(sync), module_(module), padding_(padding), exceptions_(std::uncaught_exceptions()), outer_(batch_scope) {

@@ -1,5 +1,6 @@
 #include "levin/callbacks/weight_averaging.h"
 
+#include <ATen/ops/zeros_like.h>
 #include <torch/nn/modules/batchnorm.h>
 
 #include "check_all_throw.h"
@@ -178,29 +179,78 @@ BOOST_AUTO_TEST_CASE(a_cosine_anneals_as_torch) {
   BOOST_TEST(StochasticWeightAveraging::annealed(levin::AnnealingStrategy::linear, 0, 0) == 1);
 }
 
-// The layer sees the data themselves: its mean is that of all samples, and its variance the mean of the micro-batches' variances.
-BOOST_AUTO_TEST_CASE(statistics_of_batch_normalization_are_computed_anew) {
-  struct Normalized : ReferenceToy {
-    Normalized() { norm = register_module("norm", torch::nn::BatchNorm1d(4)); }
-    levin::Tensor training_step(const levin::Batch& batch) override {
-      const auto loss = at::mse_loss(net(norm(batch["x"])), batch["y"]);
-      log("train_loss", loss, {.on_step = false, .on_epoch = true});
-      return loss;
-    }
-    void validation_step(const levin::Batch&) override {}
-    torch::nn::BatchNorm1d norm{nullptr};
-  };
-  ReferenceData data;
-  levin::Trainer trainer(reference_config(4), runtime());
+namespace {
+
+// The layer sees the data themselves.
+struct Normalized : ReferenceToy {
+  Normalized() { norm = register_module("norm", torch::nn::BatchNorm1d(4)); }
+  levin::Tensor training_step(const levin::Batch& batch) override {
+    const auto loss = at::mse_loss(net(norm(batch["x"])), batch["y"]);
+    log("train_loss", loss, {.on_step = false, .on_epoch = true});
+    return loss;
+  }
+  void validation_step(const levin::Batch&) override {}
+  torch::nn::BatchNorm1d norm{nullptr};
+};
+
+template <class Model>
+std::shared_ptr<Model> averaged_with_norm(levin::DataModule& data, bool sync_batchnorm = false) {
+  auto config = reference_config(4);
+  config.session.sync_batchnorm = sync_batchnorm;
+  levin::Trainer trainer(config, runtime());
   trainer.add_callback(make_swa());
-  const auto module = trainer.build<Normalized>();
+  const auto module = trainer.build<Model>();
   trainer.fit(*module, data);
+  return module;
+}
+
+// The data of a training, [samples, 4].
+levin::Tensor reference_inputs(int64_t samples) { return at::sin(at::arange(samples * 4, at::kFloat)).to(at::kDouble).view({samples, 4}); }
+
+void check_close(const levin::Tensor& values, const levin::Tensor& expected) {
+  BOOST_TEST((values - expected).abs().max().item<double>() < 1e-12);
+}
+
+}  // namespace
+
+// The mean is that of all samples, the variance the mean of the micro-batches' variances.
+BOOST_AUTO_TEST_CASE(statistics_of_batch_normalization_are_computed_anew) {
+  ReferenceData data;
+  const auto module = averaged_with_norm<Normalized>(data);
   BOOST_TEST(module->norm->options.momentum().value() == 0.1);
-  const levin::Tensor x = at::sin(at::arange(48 * 4, at::kFloat)).to(at::kDouble).view({48, 4}), mean = x.mean(0);
-  BOOST_TEST((module->norm->running_mean - mean).abs().max().item<double>() < 1e-12);
+  const levin::Tensor x = reference_inputs(48);
+  check_close(module->norm->running_mean, x.mean(0));
   const int64_t ranks = runtime().size();
-  const levin::Tensor variance = x.view({4 * ranks, 12 / ranks, 4}).var(1, /*unbiased=*/true).mean(0);
-  BOOST_TEST((module->norm->running_var - variance).abs().max().item<double>() < 1e-12);
+  check_close(module->norm->running_var, x.view({4 * ranks, 12 / ranks, 4}).var(1, /*unbiased=*/true).mean(0));
+  BOOST_TEST(module->norm->num_batches_tracked.item<int64_t>() == 4);
+}
+
+BOOST_AUTO_TEST_CASE(synchronized_statistics_are_those_of_all_ranks_batches) {
+  ReferenceData data;
+  const auto module = averaged_with_norm<Normalized>(data, /*sync_batchnorm=*/true);
+  const levin::Tensor x = reference_inputs(48);
+  check_close(module->norm->running_mean, x.mean(0));
+  check_close(module->norm->running_var, x.view({4, 12, 4}).var(1, /*unbiased=*/true).mean(0));
+  BOOST_TEST(module->norm->num_batches_tracked.item<int64_t>() == 4);
+}
+
+// torch's update_bn would give the last batch, of two samples, the weight of one of eight.
+BOOST_AUTO_TEST_CASE(a_batch_counts_by_its_samples_and_a_layer_by_its_calls) {
+  struct Twice : Normalized {
+    levin::Tensor training_step(const levin::Batch& batch) override {
+      return at::mse_loss(net(norm(batch["x"]) + norm(2 * batch["x"])), batch["y"]);
+    }
+  };
+  ToyData data({.global_batch_size = 8, .shuffle = false}, 26, 11);
+  const auto module = averaged_with_norm<Twice>(data, /*sync_batchnorm=*/true);
+  const levin::Tensor x = reference_inputs(26);
+  check_close(module->norm->running_mean, 1.5 * x.mean(0));
+  levin::Tensor variance = at::zeros_like(module->norm->running_var);
+  for (int64_t first = 0; first < 26; first += 8) {
+    const int64_t samples = std::min<int64_t>(8, 26 - first);
+    variance += x.narrow(0, first, samples).var(0, /*unbiased=*/true) * 2.5 * static_cast<double>(samples) / 26;
+  }
+  check_close(module->norm->running_var, variance);
 }
 
 BOOST_AUTO_TEST_CASE(what_does_not_fit_is_refused) {
