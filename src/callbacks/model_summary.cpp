@@ -1,14 +1,12 @@
 #include "levin/callbacks/model_summary.h"
 
-#include <ATen/record_function.h>
 #include <fmt/format.h>
-#include <torch/csrc/profiler/util.h>
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <vector>
 
+#include "flop_counter.h"
 #include "levin/callbacks/throughput_monitor.h"
 #include "levin/core/memory.h"
 #include "levin/core/text.h"
@@ -53,12 +51,6 @@ std::string flops_text(double flops) {
   return fmt::format("{:.3g} {}", flops, unit);
 }
 
-// LibTorch calls an observer by a plain function.
-std::atomic<uint64_t>& observed_flops() {
-  static std::atomic<uint64_t> flops = 0;
-  return flops;
-}
-
 void add_rows(const torch::nn::Module& module, const std::string& prefix, int64_t depth, std::vector<std::vector<std::string>>& rows) {
   if (depth == 0) return;
   for (const auto& child : module.named_children()) {
@@ -97,26 +89,6 @@ ModelSummary::ModelSummary(const ModelSummaryConfig& config, Print print) : conf
   check_config(config_);
 }
 
-// Counts what LibTorch's profiler can count: matrix products, convolutions forward, sums and products.
-class ModelSummary::FlopCounter {
- public:
-  FlopCounter() : before_(observed_flops()) {
-    const auto observe = [](const at::RecordFunction& function) -> std::unique_ptr<at::ObserverContext> {
-      observed_flops() += torch::profiler::impl::computeFlops(function.name(), torch::profiler::impl::saveExtraArgs(function));
-      return nullptr;
-    };
-    handle_ = at::addGlobalCallback(at::RecordFunctionCallback(+observe).needsInputs(true).scopes({at::RecordScope::FUNCTION}));
-  }
-  ~FlopCounter() { at::removeCallback(handle_); }
-  FlopCounter(const FlopCounter&) = delete;
-  FlopCounter& operator=(const FlopCounter&) = delete;
-  uint64_t flops() const { return observed_flops() - before_; }
-
- private:
-  uint64_t before_;
-  at::CallbackHandle handle_ = 0;
-};
-
 ModelSummary::~ModelSummary() = default;
 
 void ModelSummary::print(const std::string& text) { print_ ? print_(text) : trainer().session().runtime().log().info("{}", text); }
@@ -132,7 +104,7 @@ void ModelSummary::on_fit_start() {
 }
 
 void ModelSummary::on_train_batch_start(const Batch& batch, int64_t) {
-  if (counts_ && !batch.padding()) counter_ = std::make_unique<FlopCounter>();
+  if (counts_ && !batch.padding()) counter_ = std::make_unique<detail::FlopCounter>();
 }
 
 // Of the first micro-batch, with its step.

@@ -57,7 +57,7 @@ double SpikeDetection::running_mean() const {
 
 bool SpikeDetection::is_spike(double loss) const {
   if (steps_ < config_.warmup || window_.empty()) return false;
-  if (!std::isfinite(loss)) return config_.finite_only;
+  if (config_.finite_only && !std::isfinite(loss)) return true;
   if (config_.mode == MonitorMode::min ? loss <= last_ : loss >= last_) return false;
   const double mean = running_mean(), difference = std::abs(loss - mean);
   return (!config_.atol || difference >= *config_.atol) && (!config_.rtol || difference >= std::abs(*config_.rtol * mean));

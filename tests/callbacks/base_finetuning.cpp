@@ -1,5 +1,6 @@
 #include "levin/callbacks/base_finetuning.h"
 
+#include <ATen/ops/eye.h>
 #include <torch/nn/modules/batchnorm.h>
 
 #include "check_all_throw.h"
@@ -24,6 +25,21 @@ struct WithBackbone : ReferenceToy {
   void validation_step(const levin::Batch&) override {}
   torch::nn::Linear backbone{nullptr};
   torch::nn::BatchNorm1d norm{nullptr};
+};
+
+// That of record_callbacks.py.
+struct ReferenceBackbone : WithBackbone {
+  ReferenceBackbone() {
+    const at::NoGradGuard no_grad;
+    backbone->weight.copy_(at::eye(4) / 2 + 0.125);
+    backbone->bias.zero_();
+    spec.rules = {{.pattern = "backbone.weight", .lr = 0.01}, {.pattern = "backbone.bias", .lr = 0.01}};
+  }
+  void on_train_batch_start(const levin::Batch&, int64_t batch_idx) override {
+    if (batch_idx == 0)
+      for (const auto& parameter : parameters()) trained.push_back(parameter.requires_grad() ? 1 : 0);
+  }
+  std::vector<double> trained;  // each parameter, in each epoch
 };
 
 // Whether net, backbone.weight and backbone.norm.weight changed in each epoch.
@@ -62,6 +78,22 @@ BOOST_AUTO_TEST_CASE(a_backbone_is_trained_from_its_epoch_on) {
     BOOST_TEST(changed({.unfreeze_backbone_at_epoch = 2, .train_bn = false}, strategy) ==
                    (std::vector<std::string>{"net.weight ", "net.weight ", all}),
                boost::test_tools::per_element());
+  }
+}
+
+// The backbone begins in the second epoch, with its own learning rate; its batch normalization is trained from the beginning.
+BOOST_AUTO_TEST_CASE(a_backbone_ends_as_in_lightning) {
+  for (const levin::StrategyConfig& strategy : {levin::StrategyConfig(levin::DDP{}), levin::StrategyConfig(levin::FSDP{})}) {
+    auto config = reference_config(3);
+    config.session.strategy = strategy;
+    config.session.sync_batchnorm = true;
+    ReferenceData data;
+    levin::Trainer trainer(config, runtime());
+    trainer.add_callback(std::make_shared<BackboneFinetuning>(BackboneFinetuningConfig{.unfreeze_backbone_at_epoch = 1}));
+    const auto module = trainer.build<ReferenceBackbone>();
+    trainer.fit(*module, data);
+    check_recorded(values_of(trainer.session()), "finetuning", 1e-9);
+    check_recorded(module->trained, "finetuning_trained");
   }
 }
 

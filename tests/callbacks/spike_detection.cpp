@@ -1,7 +1,13 @@
 #include "levin/callbacks/spike_detection.h"
 
 #include <cmath>
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <optional>
+#include <sstream>
 
+#include "check_all_throw.h"
 #include "folder_of_ranks.h"
 #include "levin/callbacks/model_checkpoint.h"
 #include "levin/callbacks/weight_averaging.h"
@@ -66,7 +72,56 @@ bool ends_with(const SpikeDetectionConfig& spikes, int64_t every, const std::str
   return false;
 }
 
+// The loss of each step is given, and the parameters stay.
+struct Scripted : ReferenceToy {
+  levin::Tensor training_step(const levin::Batch& batch) override {
+    return 0 * net(batch["x"]).sum() + losses.at(static_cast<size_t>(trainer().global_step()));
+  }
+  void validation_step(const levin::Batch&) override {}
+  std::vector<double> losses;
+};
+
 }  // namespace
+
+// The cases of record_spikes.py.
+BOOST_AUTO_TEST_CASE(spikes_are_those_that_lightning_finds) {
+  std::ifstream file(std::string(LEVIN_TESTS) + "/reference/spikes.txt");
+  int cases = 0;
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("#")) continue;
+    std::istringstream in(line);
+    const std::vector<std::string> words{std::istream_iterator<std::string>(in), {}};
+    BOOST_REQUIRE_MESSAGE(words.size() > 8, line);
+    const auto number = [&](size_t i) { return std::strtod(words[i].c_str(), nullptr); };  // reads nan and inf, too
+    const auto optional = [&](size_t i) { return std::isnan(number(i)) ? std::nullopt : std::optional(number(i)); };
+    const SpikeDetectionConfig spikes{.mode = words[1] == "min" ? levin::MonitorMode::min : levin::MonitorMode::max,
+                                      .window = std::stoll(words[2]),
+                                      .warmup = std::stoll(words[3]),
+                                      .atol = optional(4),
+                                      .rtol = optional(5),
+                                      .finite_only = words[6] == "1",
+                                      .rollback = false};
+    const int64_t spike = std::stoll(words[7]);
+    std::vector<double> losses;
+    for (size_t i = 8; i < words.size(); i++) losses.push_back(number(i));
+    auto config = reference_config(3);
+    config.max_steps = static_cast<int64_t>(losses.size());
+    ReferenceData data;
+    levin::Trainer trainer(config, runtime());
+    trainer.add_callback(std::make_shared<SpikeDetection>(spikes));
+    const auto module = trainer.build<Scripted>();
+    module->losses = losses;
+    const auto train_scripted = [&] { trainer.fit(*module, data); };
+    BOOST_TEST_CONTEXT(line) {
+      if (spike >= 0)
+        check_all_throw<levin::Error>(train_scripted, {"a loss spike in step " + std::to_string(spike + 1) + ":"});
+      else
+        BOOST_CHECK_NO_THROW(train_scripted());
+    }
+    cases++;
+  }
+  BOOST_TEST(cases == 20);
+}
 
 // The sixth step goes wrong. The newest checkpoint two steps before it is the fourth step's; the fifth and the sixth do not count.
 BOOST_AUTO_TEST_CASE(a_spike_takes_the_training_back_to_the_last_good_checkpoint) {

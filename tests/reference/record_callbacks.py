@@ -14,8 +14,8 @@ import warnings
 
 import torch
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import (Callback, EMAWeightAveraging, GradientAccumulationScheduler, StochasticWeightAveraging,
-                                         WeightAveraging)
+from lightning.pytorch.callbacks import (BackboneFinetuning, Callback, EMAWeightAveraging, GradientAccumulationScheduler,
+                                         StochasticWeightAveraging, WeightAveraging)
 from lightning.pytorch.utilities import grad_norm
 from torch.optim.swa_utils import SWALR
 from torch.utils.data import DataLoader, TensorDataset
@@ -51,6 +51,42 @@ class Toy(LightningModule):
         return [*self.net.weight.detach().flatten().tolist(), self.net.bias.item()]
 
 
+class Backbone(torch.nn.Linear):
+    def __init__(self):
+        super().__init__(4, 4)
+        self.weight.data = torch.eye(4) / 2 + 0.125
+        self.bias.data = torch.zeros(4)
+        self.norm = torch.nn.BatchNorm1d(4)
+
+    def forward(self, x):
+        return self.norm(super().forward(x))
+
+
+class WithBackbone(Toy):
+    def __init__(self):
+        super().__init__()
+        self.backbone = Backbone()
+        self.double()
+        self.trained = []
+
+    def training_step(self, batch):
+        x, y = batch
+        return torch.nn.functional.mse_loss(self.net(self.backbone(x)), y)
+
+    def validation_step(self, batch):
+        pass
+
+    def on_train_batch_start(self, batch, batch_idx):
+        if batch_idx == 0:
+            self.trained += [int(parameter.requires_grad) for parameter in self.parameters()]
+
+    def configure_optimizers(self):
+        return torch.optim.SGD([parameter for parameter in self.parameters() if parameter.requires_grad], lr=LR)
+
+    def values(self):
+        return [value for parameter in self.parameters() for value in parameter.detach().flatten().tolist()]
+
+
 class Rates(Callback):
     def __init__(self):
         self.rates = []
@@ -60,12 +96,12 @@ class Rates(Callback):
             self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
 
 
-def train(callbacks, epochs):
+def train(callbacks, epochs, module=None):
     x = torch.sin(torch.arange(SAMPLES * 4, dtype=torch.float32)).view(SAMPLES, 4)
     data = TensorDataset(x.double(), (x.sum(1, True) * 2 + 1).double())
     trainer = Trainer(max_epochs=epochs, precision="64-true", accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
                       enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, callbacks=callbacks)
-    module = Toy()
+    module = module or Toy()
     trainer.fit(module, DataLoader(data, batch_size=BATCH), DataLoader(data, batch_size=SAMPLES))
     return module
 
@@ -83,6 +119,9 @@ def record():
     rates = Rates()
     module = train([StochasticWeightAveraging(swa_lrs=0.01, swa_epoch_start=3, annealing_epochs=2, annealing_strategy="linear"), rates], 6)
     lines["swa_linear"], lines["swa_linear_rates"] = module.values(), rates.rates
+    module = train([BackboneFinetuning(unfreeze_backbone_at_epoch=1, backbone_initial_lr=0.01, lambda_func=lambda epoch: 1,
+                                       should_align=False)], 3, WithBackbone())
+    lines["finetuning"], lines["finetuning_trained"] = module.values(), module.trained
     # torch's own schedule: Lightning's starts a cosine at its end.
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=LR)
     schedule = SWALR(optimizer, swa_lr=0.01, anneal_epochs=3, anneal_strategy="cos")

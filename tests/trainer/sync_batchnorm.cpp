@@ -103,6 +103,7 @@ BOOST_AUTO_TEST_CASE(every_strategy_trains_as_one_rank_on_the_whole_batch) {
   const levin::ShardingOptions apart{.share_parameters = levin::ShareParameters::none};
   for (const levin::StrategyConfig& strategy :
        {levin::StrategyConfig(levin::DDP{}), levin::StrategyConfig(levin::DDP{.share_parameters = levin::ShareParameters::none}),
+        levin::StrategyConfig(levin::Zero1{}), levin::StrategyConfig(levin::Zero1{.sharding = apart}),
         levin::StrategyConfig(levin::Zero2{.sharding = apart}), levin::StrategyConfig(levin::FSDP{}),
         levin::StrategyConfig(levin::FSDP{.sharding = apart}), levin::StrategyConfig(levin::HSDP{})})
     check_training(config_of(strategy));

@@ -16,7 +16,9 @@ LEVIN_CHOICE(DivergenceCheckConfig, "divergence_check")
 
 /// Compares the replicas of the parameters by checksum, bit by bit, against silent corruption. Each time every rank reads all parameters
 /// and hashes them, and a number per parameter is gathered. An Error on all ranks names the first parameter that differs, and the ranks
-/// that differ from most. Parameters of which there is one copy only, as under fsdp, have nothing to differ from.
+/// that differ from most. Parameters of which there is one copy only, as under fsdp, have nothing to differ from. Where ranks or hosts send
+/// each other the parameters that they update (zero1, zero2, one copy per host), the next update replaces a wrong value, or sends it to
+/// all.
 class DivergenceCheck : public Callback {
  public:
   using Config = DivergenceCheckConfig;

@@ -8,6 +8,9 @@
 #include "levin/trainer/callback.h"
 
 namespace levin {
+namespace detail {
+class FlopCounter;
+}
 
 /// Lightning's argument of ModelSummary.
 struct ModelSummaryConfig {
@@ -21,8 +24,8 @@ LEVIN_CHOICE(ModelSummaryConfig, "model_summary", "RichModelSummary")
 std::string summarize(const Module& module, int64_t max_depth = 1);
 
 /// Prints on rank 0: before the training starts the table and the bytes that this rank holds for the training's state; after the first
-/// micro-batch its floating-point operations, from the module if it CountsWork, else as far as LibTorch's profiler counts operations
-/// (matrix products, convolutions forward, sums and products).
+/// micro-batch its floating-point operations, from the module if it CountsWork, else counted as torch.utils.flop_counter does: those of
+/// matrix products, convolutions and fused attention, forward and backward, on this rank.
 class ModelSummary : public Callback {
  public:
   using Config = ModelSummaryConfig;
@@ -36,13 +39,12 @@ class ModelSummary : public Callback {
   void on_exception(const std::string& message) override;
 
  private:
-  class FlopCounter;
   void print(const std::string& text);
 
   ModelSummaryConfig config_;
   Print print_;
   bool counts_ = false;
-  std::unique_ptr<FlopCounter> counter_;
+  std::unique_ptr<detail::FlopCounter> counter_;
 };
 
 }  // namespace levin
