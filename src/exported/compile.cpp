@@ -94,11 +94,12 @@ Interpreter::Instruction Interpreter::compile(const Graph& graph, const Node& no
 void Interpreter::compile_operator(Instruction& instruction, const Graph& graph, const Node& node) const {
   instruction.op = find_operator(node.target);
   const auto& schema = instruction.op->schema();
+  instruction.check = call_check(schema.name().substr(std::string_view("aten::").size()));
   const auto given = match_arguments(schema, node);
   for (size_t i = 0; i < given.size(); i++) {
     const auto& argument = schema.arguments()[i];
-    if (given[i])
-      instruction.operands.push_back(make_operand(graph, *given[i], argument.type().get(), argument.N().value_or(0)));
+    if (given[i])  // by the real type: a number in place of a dtype would be read as one without a check
+      instruction.operands.push_back(make_operand(graph, *given[i], argument.real_type().get(), argument.N().value_or(0)));
     else
       instruction.operands.push_back(constant_operand(argument.default_value().value_or(IValue())));
   }

@@ -1,6 +1,7 @@
 #include "levin/exported/exported_program.h"
 
 #include <ATen/autocast_mode.h>
+#include <c10/util/Exception.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -92,8 +93,12 @@ struct ExportedProgram::Impl {
   ExportedDescription description;
 };
 
-ExportedProgram::ExportedProgram(const std::filesystem::path& file, const std::optional<std::vector<std::string>>& units)
-    : torch::nn::Module("ExportedProgram"), impl_(std::make_unique<Impl>(*this, file, units)) {}
+ExportedProgram::ExportedProgram(const std::filesystem::path& file, const std::optional<std::vector<std::string>>& units) try : torch
+  ::nn::Module("ExportedProgram"), impl_(std::make_unique<Impl>(*this, file, units)) {}
+catch (const c10::Error& error) {  // names and constants that LibTorch does not take
+  throw DataError(fmt::format("{} cannot be loaded: {}", file.string(), error.what_without_backtrace()), "export the model again",
+                  "exported");
+}
 
 ExportedProgram::~ExportedProgram() = default;
 

@@ -5,8 +5,8 @@
 
 #include <algorithm>
 
+#include "call_error.h"
 #include "levin/core/error.h"
-#include "levin/trainer/training_trial.h"
 
 namespace levin::exported {
 
@@ -29,14 +29,16 @@ void Interpreter::run(Values& values) const {
     try {
       stack.clear();
       for (const auto& operand : instruction.operands) operand.push(stack, values);
+      if (instruction.check) instruction.check(stack);
       if (instruction.op)
         instruction.op->callBoxed(stack);
       else
         instruction.function(stack);
       store(instruction, stack, values);
-    } catch (const c10::Error& error) {
-      if (is_out_of_memory(error)) throw;  // a trial of a batch size continues with a smaller one
-      throw UsageError("exported", fmt::format("{} failed: {}", instruction.text.describe(), error.what_without_backtrace()));
+    } catch (const Error&) {
+      throw;  // of a graph or a unit that the instruction calls
+    } catch (const std::exception& error) {
+      refuse_call(instruction.text, error);
     }
     for (const Slot slot : instruction.frees) values[static_cast<size_t>(slot)] = IValue();
   }

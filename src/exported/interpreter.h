@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "call_checks.h"
 #include "graph.h"
 #include "node_text.h"
 #include "operand.h"
@@ -35,7 +36,7 @@ class Interpreter {
   explicit Interpreter(const Graph& graph, std::vector<Binding> bindings = {}, const UnitLinker& link_unit = {});
 
   /// `inputs` are those of the graph that are not bound, in their order. Returns its outputs, the items of lists one after the other.
-  /// UsageError, with the line in Python, for an operator that fails.
+  /// Errors of an operator, with its line in Python, are those of refuse_call.
   Stack call(Stack inputs) const;
 
   /// Before the first call: moves constants, dtypes and devices.
@@ -47,6 +48,7 @@ class Interpreter {
     NodeText text;
     std::optional<c10::OperatorHandle> op;
     Function function;  ///< without an operator
+    CallCheck check = nullptr;
     std::vector<Operand> operands;
     std::vector<NodeOutput> outputs;
     bool flat = false;        ///< results are those of the outputs one after the other, lists or not

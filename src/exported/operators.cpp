@@ -48,6 +48,27 @@ constexpr std::string_view forbidden[] = {"from_file",
                                           "_foobar",
                                           "_test_warn_in_autograd"};
 
+// Of PyTorch's own functions, whose names begin with "_", those that torch.export writes into graphs. The others are parts of functions,
+// which have checked their arguments: some read and write outside of their tensors for others.
+constexpr std::string_view exported_internals[] = {"_assert_async",
+                                                   "_assert_scalar",
+                                                   "_grouped_mm",
+                                                   "_is_all_true",
+                                                   "_is_any_true",
+                                                   "_native_multi_head_attention",
+                                                   "_shape_as_tensor",
+                                                   "_standard_gamma",
+                                                   "_transformer_encoder_layer_fwd",
+                                                   "_upsample_bicubic2d_aa",
+                                                   "_upsample_bilinear2d_aa",
+                                                   "_upsample_nearest_exact1d",
+                                                   "_upsample_nearest_exact2d",
+                                                   "_upsample_nearest_exact3d",
+                                                   "_weight_norm"};
+// Kernels of this kind trust their callers, too, or make tensors that are not dense.
+constexpr std::string_view trusting[] = {"backward", "slow_conv", "mkldnn",   "miopen",  "cudnn",
+                                         "fbgemm",   "sparse",    "quantize", "qparams", "align_"};
+
 // Functions that may return their first argument, or a view of it, though their schema does not say so.
 constexpr std::string_view silent_aliases[] = {"dropout",  "feature_dropout",  "alpha_dropout", "feature_alpha_dropout",
                                                "type_as",  "atleast_1d",       "atleast_2d",    "atleast_3d",
@@ -84,12 +105,19 @@ bool contains(c10::ArrayRef<std::string_view> names, std::string_view name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
+bool trusts_its_caller(std::string_view name) {
+  const bool internal = name.starts_with('_') && !name.starts_with("__");  // __and__ is Python's
+  return (internal && !contains(exported_internals, name)) ||
+         std::any_of(std::begin(trusting), std::end(trusting), [&](auto kind) { return name.find(kind) != std::string_view::npos; });
+}
+
 void check_allowed(const std::string& space, const std::string& name, const c10::FunctionSchema& schema) {
   const auto refuse = [&](const std::string& why) {
     throw Refused(fmt::format("operator {}::{} may not run in an exported model: {}", sanitized(space), sanitized(name), why),
                   "write the model with functions of tensors");
   };
   if (contains(forbidden, name)) refuse("it is not a function of its tensors' elements");
+  if (trusts_its_caller(name)) refuse("it is a part of PyTorch that does not check its arguments, or its tensors are not dense");
   for (const auto& argument : schema.arguments()) {
     if (argument.is_out()) refuse("it writes into an argument out=");
     if (!is_plain(*argument.type()) && !is_optional_generator(*argument.type()))

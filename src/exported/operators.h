@@ -10,7 +10,7 @@ namespace levin::exported {
 
 /// LibTorch's operator of a target such as "torch.ops.aten.add.Tensor". Refused for one that this LibTorch lacks, and
 /// for one that may not run: an archive calls operators on tensors, numbers and lists of ATen's alone, none that touches files, autograd or
-/// the memory of tensors.
+/// the memory of tensors, and none that trusts its caller.
 c10::OperatorHandle find_operator(const std::string& target);
 /// Whether a target is one of LibTorch's operators, whatever its name.
 bool is_operator(const std::string& target) noexcept;

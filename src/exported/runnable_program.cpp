@@ -1,8 +1,10 @@
 #include "runnable_program.h"
 
 #include <c10/core/GradMode.h>
+#include <fmt/format.h>
 
 #include "levin/core/error.h"
+#include "levin/core/text.h"
 #include "program_checks.h"
 
 namespace levin::exported {
@@ -27,6 +29,22 @@ std::vector<Interpreter::Binding> values_of(const std::map<Slot, Interpreter::Bi
   return values;
 }
 
+const at::Tensor& returned_tensor(const IValue& result, const std::string& name) {
+  if (!result.isTensor() || !result.toTensor().defined())
+    throw DataError(fmt::format("the graph returns no tensor as {}", quote(name)), "export the model again", "exported");
+  return result.toTensor();
+}
+
+void assign_buffer(const at::Tensor& buffer, const at::Tensor& value, const std::string& name) {
+  if (buffer.sizes() != value.sizes())
+    throw DataError(
+        fmt::format("the graph returns [{}] as the buffer {}, which is [{}]", fmt::join(value.sizes().begin(), value.sizes().end(), ", "),
+                    quote(name), fmt::join(buffer.sizes().begin(), buffer.sizes().end(), ", ")),
+        "export the model again", "exported");
+  const at::NoGradGuard no_grad;
+  buffer.copy_(value);
+}
+
 }  // namespace
 
 RunnableProgram::RunnableProgram(const Program& program, const std::vector<Weight>& weights, const Cut& cut, const ProgramTensors& tensors)
@@ -48,7 +66,8 @@ RunnableProgram::RunnableProgram(const Program& program, const std::vector<Weigh
     const auto& output = program.outputs[i];
     if (!std::holds_alternative<Item>(program.graph.outputs.at(i)))
       throw ConfigError("the model returns a list inside of another container", "return a dict of tensors", "exported");
-    if (output.kind == OutputKind::buffer_mutation) new_buffers_.emplace_back(i, tensors.weights.at(static_cast<size_t>(output.weight)));
+    if (output.kind == OutputKind::buffer_mutation)
+      new_buffers_.push_back({i, output.name, tensors.weights.at(static_cast<size_t>(output.weight))});
     const auto* made = std::get_if<SlotRef>(&std::get<Item>(program.graph.outputs[i]));
     const auto* value = made ? &program.graph.values[static_cast<size_t>(made->slot)] : nullptr;
     if ((output.kind != OutputKind::user && output.kind != OutputKind::loss) || !value || value->kind != ValueKind::tensor) continue;
@@ -72,12 +91,10 @@ ExportedProgram::Outputs RunnableProgram::run(const Batch& batch, const Placemen
     placement_ = placement;
   }
   const auto results = interpreter_->call(inputs_.take(batch, placement));
-  for (const auto& [i, buffer] : new_buffers_) {
-    const at::NoGradGuard no_grad;
-    buffer.copy_(results[i].toTensor());
-  }
+  for (const auto& buffer : new_buffers_) assign_buffer(buffer.tensor, returned_tensor(results[buffer.output], buffer.name), buffer.name);
   ExportedProgram::Outputs outputs;
-  for (size_t i = 0; i < positions_.size(); i++) outputs.emplace(outputs_[i].name, results[positions_[i]].toTensor());
+  for (size_t i = 0; i < positions_.size(); i++)
+    outputs.emplace(outputs_[i].name, returned_tensor(results[positions_[i]], outputs_[i].name));
   return outputs;
 }
 

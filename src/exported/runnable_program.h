@@ -35,14 +35,20 @@ class RunnableProgram {
   const std::vector<ExportedTensor>& outputs() const noexcept { return outputs_; }
 
  private:
+  /// An output of the graph that becomes the value of a buffer.
+  struct NewBuffer {
+    size_t output = 0;
+    std::string name;
+    at::Tensor tensor;
+  };
   Function call_unit(const Cut& cut, const ProgramTensors& tensors, size_t call) const;
 
   ProgramInputs inputs_;
   std::deque<UnitProgram> units_;  ///< by number of the call
   std::optional<Interpreter> interpreter_;
   std::vector<ExportedTensor> outputs_;
-  std::vector<size_t> positions_;                           ///< of the outputs, among the graph's
-  std::vector<std::pair<size_t, at::Tensor>> new_buffers_;  ///< outputs that become values of buffers
+  std::vector<size_t> positions_;  ///< of the outputs, among the graph's
+  std::vector<NewBuffer> new_buffers_;
   std::optional<Placement> placement_;
 };
 

@@ -6,6 +6,7 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
+#include <exception>
 #include <limits>
 #include <map>
 #include <mutex>
@@ -131,6 +132,15 @@ StateDict plain(StateDict state, const char* hook) {
 
 bool is_out_of_memory(const std::exception& error) noexcept {
   if (dynamic_cast<const std::bad_alloc*>(&error) || dynamic_cast<const c10::OutOfMemoryError*>(&error)) return true;
+  if (const auto* outer = dynamic_cast<const std::nested_exception*>(&error); outer && outer->nested_ptr()) {
+    try {
+      outer->rethrow_nested();
+    } catch (const std::exception& inner) {
+      return is_out_of_memory(inner);
+    } catch (...) {
+      return false;
+    }
+  }
   const auto* of_torch = dynamic_cast<const c10::Error*>(&error);
   return of_torch && std::string_view(of_torch->what_without_backtrace()).find("DefaultCPUAllocator") != std::string_view::npos;
 }

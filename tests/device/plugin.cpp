@@ -14,6 +14,7 @@
 #include <limits>
 #include <set>
 
+#include "../exported/fixture.h"
 #include "../trainer/toy.h"
 #include "folder_of_ranks.h"
 #include "levin/callbacks/model_checkpoint.h"
@@ -528,6 +529,25 @@ BOOST_AUTO_TEST_CASE(checkpoints_after_an_exception_wait_in_steps_that_log) {
       BOOST_TEST((found[1] > 0) == (every == 2));
       BOOST_TEST((found[3] > 0) == (every == 2));
     }
+  }
+}
+
+// Parameters, batches, constants, and what the graph makes on a device that it names. LibTorch has no convolutions for this device.
+BOOST_AUTO_TEST_CASE(an_exported_model_trains_as_on_the_cpu) {
+  for (const std::string name : {"gpt", "mlp", "lstm"}) {
+    const auto train = [&](const std::string& accelerator) {
+      auto config = config_on(accelerator).session;
+      levin::test::ExportedTraining training(name, runtime(), config, levin::AdamW{.lr = 0.01});
+      const auto type = accelerator == "cpu" ? c10::kCPU : c10::kMTIA;
+      for (const auto& item : training.model->named_parameters()) BOOST_TEST(bool(item.value().device().type() == type));
+      const double loss = training.step().item<double>();
+      auto state = training.state();
+      for (auto& [key, tensor] : state) tensor = tensor.to(at::kCPU);
+      return std::make_pair(loss, state);
+    };
+    const auto device = train(host_memory()), host = train("cpu");
+    BOOST_TEST(std::abs(device.first - host.first) < 1e-9, name);
+    BOOST_TEST(levin::test::difference(device.second, host.second, 1e-9) == "", name);
   }
 }
 

@@ -11,6 +11,8 @@
 #include <c10/util/Exception.h>
 
 #include <functional>
+#include <new>
+#include <stdexcept>
 
 #include "graph_builder.h"
 #include "levin/core/error.h"
@@ -100,11 +102,11 @@ BOOST_AUTO_TEST_CASE(sizes_are_computed_as_in_python) {
   BOOST_TEST(of_sizes("_operator.add", 3, 0.5, ValueKind::floating).toDouble() == 3.5);
   BOOST_TEST(of_sizes("torch.sym_max", 3, 4).toInt() == 4);
   BOOST_TEST(of_sizes("_operator.lt", 3, 4, ValueKind::boolean).toBool());
-  check_throws<levin::UsageError>([] { of_sizes("_operator.floordiv", 7, 0); }, {"divided by zero", "_operator.floordiv", "model.py:1"});
-  check_throws<levin::UsageError>([] { of_sizes("_operator.mod", 7, 0); }, {"divided by zero"});
-  check_throws<levin::UsageError>([] { of_sizes("_operator.mul", int64_t{1} << 62, 4); }, {"overflows"});
+  check_throws<levin::DataError>([] { of_sizes("_operator.floordiv", 7, 0); }, {"divided by zero", "_operator.floordiv", "model.py:1"});
+  check_throws<levin::DataError>([] { of_sizes("_operator.mod", 7, 0); }, {"divided by zero"});
+  check_throws<levin::DataError>([] { of_sizes("_operator.mul", int64_t{1} << 62, 4); }, {"overflows"});
   BOOST_TEST(of_sizes("_operator.mod", INT64_MIN, -1).toInt() == 0);
-  check_throws<levin::UsageError>([] { of_sizes("_operator.floordiv", INT64_MIN, -1); }, {"overflows"});
+  check_throws<levin::DataError>([] { of_sizes("_operator.floordiv", INT64_MIN, -1); }, {"overflows"});
 }
 
 // view(x, [size(x, 0) * 2, -1])
@@ -116,7 +118,7 @@ BOOST_AUTO_TEST_CASE(sizes_are_arguments) {
   builder.output(builder.node(aten + "view.default",
                               {{"self", builder.ref(x)}, {"size", List{ListKind::integers, {builder.ref(two), Item(int64_t{-1})}}}}));
   for (const int64_t size_of_x : {2, 5}) BOOST_TEST(run(builder, {at::zeros({size_of_x, 4})}).sizes()[0] == 2 * size_of_x);
-  check_throws<levin::UsageError>([&] { run(builder, {at::zeros({3, 3})}); }, {"aten.view.default", "model.py:3: y = f(x)", "failed"});
+  check_throws<levin::DataError>([&] { run(builder, {at::zeros({3, 3})}); }, {"aten.view.default", "model.py:3: y = f(x)", "failed"});
 }
 
 BOOST_AUTO_TEST_CASE(what_may_not_run_is_refused_before_a_run) {
@@ -143,6 +145,36 @@ BOOST_AUTO_TEST_CASE(what_may_not_run_is_refused_before_a_run) {
   refused(aten + "relu.default", {}, {"argument \"self\" is missing"});
   refused(aten + "relu.default", {{"self", Item(std::string("x"))}}, {"is a text", "Tensor"});
   refused(aten + "sum.dim_IntList", {{"self", x}, {"dim", List{ListKind::tensors, {x}}}}, {"list"});
+  // LibTorch does not look at a dtype's number.
+  refused(aten + "to.dtype", {{"self", x}, {"dtype", Item(int64_t{99})}}, {"is a number", "ScalarType"});
+  refused(aten + "contiguous.default", {{"self", x}, {"memory_format", Item(int64_t{99})}}, {"is a number", "MemoryFormat"});
+  for (const std::string name : {"_fft_r2c", "embedding_dense_backward", "slow_conv3d", "mkldnn_linear", "to_sparse", "align_tensors"})
+    refused(aten + name + ".default", {{"self", x}}, {name + " may not run", "model.py:1"});
+}
+
+// LibTorch's kernels would read outside of their tensors.
+BOOST_AUTO_TEST_CASE(arguments_that_a_kernel_trusts_are_checked) {
+  const auto weight_norm = [](int64_t dim, const Tensor& norm) {
+    GraphBuilder builder;
+    const Slot v = builder.input("v"), g = builder.input("g");
+    builder.output(builder.node(aten + "_weight_norm.default", {{"v", builder.ref(v)}, {"g", builder.ref(g)}, {"dim", Item(dim)}}));
+    return run(builder, {at::ones({2, 3}), norm});
+  };
+  BOOST_TEST(weight_norm(0, at::ones({2, 1})).sizes()[1] == 3);
+  BOOST_TEST(weight_norm(-1, at::ones({})).sizes()[1] == 3);
+  check_throws<levin::DataError>([&] { weight_norm(3, at::ones({2, 1})); }, {"dim is 3", "_weight_norm", "model.py:1"});
+  check_throws<levin::DataError>([&] { weight_norm(0, at::ones({0})); }, {"the norm has 0 elements"});
+  GraphBuilder builder;
+  const Slot x = builder.input("x");
+  builder.output(builder.node(aten + "reflection_pad3d.default", {{"self", builder.ref(x)}, {"padding", List{ListKind::integers, {}}}}));
+  check_throws<levin::DataError>([&] { run(builder, {at::ones({16})}); }, {"the padding has 0 sizes"});
+}
+
+BOOST_AUTO_TEST_CASE(a_kernel_that_does_not_exist_is_an_error_of_the_configuration) {
+  GraphBuilder builder;
+  const Slot x = builder.input("x");
+  builder.output(builder.node(aten + "bitwise_not.default", {{"self", builder.ref(x)}}));
+  check_throws<levin::ConfigError>([&] { run(builder, {at::ones({2})}); }, {"[exported] ", "model.py:1", "not implemented for 'Float'"});
 }
 
 // A buffer that is changed in place and then assigned to itself has one new version: a backward may have saved it.
@@ -217,8 +249,8 @@ BOOST_AUTO_TEST_CASE(dtypes_and_constants_follow_the_placement) {
   }
 }
 
-// BatchSizeFinder knows them by their types and texts, also from the graph of a higher-order operator.
-BOOST_AUTO_TEST_CASE(errors_of_memory_stay_what_they_are) {
+// All exceptions of a kernel get its line, also in the graph of a higher-order operator. BatchSizeFinder recognizes those of memory.
+BOOST_AUTO_TEST_CASE(errors_have_their_line_and_an_exit_code) {
   GraphBuilder builder;
   const Slot x = builder.input("x");
   builder.output(builder.node(higher + "tag_activation_checkpoint", {{"", unary("sin.default")}, {"", builder.ref(x)}}));
@@ -228,11 +260,16 @@ BOOST_AUTO_TEST_CASE(errors_of_memory_stay_what_they_are) {
     const FailingAllocator allocator(fail);
     interpreter.call({given});
   };
-  BOOST_CHECK_THROW(run_with([] { TORCH_CHECK_WITH(OutOfMemoryError, false, "CUDA out of memory"); }), c10::OutOfMemoryError);
-  BOOST_CHECK_EXCEPTION(run_with([] { TORCH_CHECK(false, "DefaultCPUAllocator: can't allocate memory"); }), c10::Error,
-                        levin::is_out_of_memory);
-  check_throws<levin::UsageError>([&] { run_with([] { TORCH_CHECK(false, "another error"); }); },
-                                  {"[exported] ", " failed: another error"});
+  const std::function<void()> out_of_memory[] = {[] { TORCH_CHECK_WITH(OutOfMemoryError, false, "CUDA out of memory"); },
+                                                 [] { TORCH_CHECK(false, "DefaultCPUAllocator: can't allocate memory"); },
+                                                 [] { throw std::bad_alloc(); }};
+  for (const auto& fail : out_of_memory) {
+    check_throws<levin::IoError>([&] { run_with(fail); }, {"[exported] ", "model.py:1", " failed: "});
+    BOOST_CHECK_EXCEPTION(run_with(fail), levin::IoError, levin::is_out_of_memory);
+  }
+  check_throws<levin::DataError>([&] { run_with([] { TORCH_CHECK(false, "another error"); }); },
+                                 {"[exported] ", "model.py:1", " failed: another error"});
+  check_throws<levin::DataError>([&] { run_with([] { throw std::length_error("too long"); }); }, {"[exported] ", "model.py:1", "too long"});
 }
 
 // A chain of n values of a megabyte each holds two of them at a time.

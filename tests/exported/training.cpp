@@ -1,9 +1,16 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "fixture.h"
 #include "folder_of_ranks.h"
 #include "levin/core/error.h"
+#include "levin/data/tensor_dataset.h"
+#include "levin/exported/exported_model.h"
 #include "levin/nn/unit.h"
+#include "levin/plan/plan.h"
+#include "levin/profilers/simple_profiler.h"
+#include "levin/trainer/trainer.h"
 
 using levin::ActivationCheckpointing;
 using levin::Precision;
@@ -35,6 +42,19 @@ std::map<std::string, Tensor> eager_state(const ExportedTraining& training, cons
       if (parameters[i].value().is_same(parameters[earlier].value())) state.erase(parameters[i].key());
   return state;
 }
+
+/// The samples of a fixture.
+struct FixtureData : levin::DataModule {
+  explicit FixtureData(const std::string& model) {
+    const EagerRun eager(model);
+    std::vector<std::pair<std::string, Tensor>> arrays;
+    for (const auto& [name, tensor] : eager.with_prefix("batch/")) arrays.emplace_back(name.substr(6), tensor.flatten(0, 1));
+    samples = std::make_shared<levin::TensorDataset>(std::move(arrays));
+  }
+  levin::DataLoaderSpec train_dataloader() override { return {samples, {.global_batch_size = 12}}; }
+
+  std::shared_ptr<levin::Dataset> samples;
+};
 
 }  // namespace
 
@@ -68,6 +88,8 @@ BOOST_AUTO_TEST_CASE(dropout_draws_what_pytorch_draws) {
 
 BOOST_AUTO_TEST_CASE(ranks_under_every_strategy_equal_one_rank) {
   const auto private_copies = levin::ShareParameters::none, shared = levin::ShareParameters::automatic;
+  // On 4 ranks two copies of two parts each.
+  const levin::ShardingOptions in_groups{.share_parameters = private_copies, .shard_group_size = runtime().size() == 4 ? 2 : 1};
   struct Case {
     std::string model;
     levin::StrategyConfig strategy;
@@ -75,11 +97,16 @@ BOOST_AUTO_TEST_CASE(ranks_under_every_strategy_equal_one_rank) {
   };
   const Case cases[] = {{"gpt", levin::DDP{}},
                         {"gpt", levin::DDP{private_copies}, ActivationCheckpointing::units},
+                        {"gpt", levin::Zero1{}},
+                        {"gpt", levin::Zero1{{.share_parameters = private_copies}}},
                         {"gpt", levin::Zero2{}},
                         {"gpt", fsdp(shared)},
                         {"gpt", fsdp(private_copies)},
                         {"gpt", fsdp(shared), ActivationCheckpointing::units},
                         {"gpt", fsdp(private_copies), ActivationCheckpointing::units},
+                        {"gpt", levin::HSDP{}},
+                        {"gpt", levin::HSDP{in_groups}},
+                        {"gpt", levin::HSDP{in_groups}, ActivationCheckpointing::units},
                         {"unet", levin::DDP{}},
                         {"unet", fsdp(private_copies)}};
   const int64_t steps = 4;
@@ -157,11 +184,15 @@ BOOST_AUTO_TEST_CASE(a_tied_weight_is_one_parameter) {
 
 // Parameters, batches and the dtypes in the graph follow the session's precision, though the export was in float64.
 BOOST_AUTO_TEST_CASE(every_precision_trains) {
-  const std::vector<std::pair<Precision, at::ScalarType>> precisions = {
-      {Precision::float32, at::kFloat}, {Precision::bfloat16, at::kBFloat16}, {Precision::bfloat16_mixed, at::kFloat}};
+  const std::vector<std::pair<Precision, at::ScalarType>> precisions = {{Precision::float32, at::kFloat},
+                                                                        {Precision::bfloat16, at::kBFloat16},
+                                                                        {Precision::bfloat16_mixed, at::kFloat},
+                                                                        {Precision::float16, at::kHalf},
+                                                                        {Precision::float16_mixed, at::kFloat}};
+  const auto is_mixed = [](Precision precision) { return precision == Precision::bfloat16_mixed || precision == Precision::float16_mixed; };
   for (const std::string name : {"mlp", "gpt", "lstm", "attention", "unet"})
     for (const auto& [precision, dtype] : precisions) {
-      if (name == "lstm" && precision == Precision::bfloat16_mixed) continue;  // LibTorch's LSTM fails under autocast on some CPUs
+      if (name == "lstm" && is_mixed(precision)) continue;  // LibTorch's LSTM fails under autocast on some CPUs
       BOOST_TEST_CONTEXT(name << " in " << enum_name(precision)) {
         ExportedTraining training(name, runtime(), {.precision = precision}, fixture_optimizer("sgd"));
         double last = 0;
@@ -173,6 +204,49 @@ BOOST_AUTO_TEST_CASE(every_precision_trains) {
         for (const auto& item : training.model->named_parameters()) BOOST_TEST((item.value().scalar_type() == dtype));
       }
     }
+}
+
+// The ranges of its units have Python's names.
+BOOST_AUTO_TEST_CASE(the_simple_profiler_sees_units) {
+  levin::Trainer trainer({.session = with(levin::AutoStrategy{}), .max_steps = 3}, runtime(), 3);
+  const auto profiler = std::make_shared<levin::SimpleProfiler>();
+  trainer.add_profiler(profiler);
+  const auto model = trainer.build<levin::ExportedModel>(levin::ExportedModelConfig{.file = levin::test::fixture("gpt.pt2")});
+  FixtureData data("gpt");
+  trainer.fit(*model, data);
+  std::map<std::string, int64_t> calls;
+  for (const auto& range : profiler->times()) calls[range.name] = range.calls;
+  for (const std::string unit : {"blocks.0", "blocks.1"}) BOOST_TEST(calls["unit " + unit] == 3, unit);
+}
+
+// As those of a model in C++.
+BOOST_AUTO_TEST_CASE(a_plan_knows_the_units) {
+  if (runtime().rank() > 0) return;
+  levin::MpiRuntime alone(MPI_COMM_SELF);
+  const auto describe = [&](const UnitPatterns& units) {
+    levin::Session session(alone, with(levin::SingleDevice{}), 3);
+    const auto model = session.build<levin::ExportedProgram>(levin::test::fixture("gpt.pt2"), units);
+    return levin::describe_model(*model, {fixture_optimizer("adamw")}, {}, /*min_num_params=*/0);
+  };
+  const auto cut = describe({}), whole = describe(std::vector<std::string>());
+  BOOST_REQUIRE(cut.units.size() == 3u);
+  BOOST_TEST(cut.units[1].name == "blocks.0");
+  BOOST_TEST(cut.units[2].name == "blocks.1");
+  BOOST_TEST(whole.units.size() == 1u);
+  BOOST_TEST(cut.numel() == whole.numel());
+  for (const auto& parameter : cut.parameters)
+    BOOST_TEST(parameter.unit == (parameter.name.starts_with("blocks.0.")   ? 1
+                                  : parameter.name.starts_with("blocks.1.") ? 2
+                                                                            : 0),
+               parameter.name);
+  const levin::Ranks four{.all = 4, .ranks_per_node = 4};
+  const auto sharding = levin::resolve_strategy(fsdp(levin::ShareParameters::none), four);
+  const auto gathers = [&](const levin::PlanModel& model) {
+    const auto collectives = levin::plan_collectives(model, sharding, four, {}, /*steps=*/1).at(0);
+    return std::count_if(collectives.begin(), collectives.end(),
+                         [](const auto& collective) { return collective.op == levin::CollectiveOp::all_gather; });
+  };
+  BOOST_TEST(gathers(cut) >= gathers(whole) + 2);  // each unit's in the forward
 }
 
 BOOST_AUTO_TEST_SUITE_END()

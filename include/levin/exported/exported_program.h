@@ -55,8 +55,9 @@ class ExportedProgram : public torch::nn::Module {
   explicit ExportedProgram(const std::filesystem::path& file, const std::optional<std::vector<std::string>>& units = {});
   ~ExportedProgram() override;
 
-  /// The outputs by name. DataError (65) that names the batch's tensor, its shape and the range where it does not fit the export;
-  /// UsageError for an operator that failed, with its line in Python. Local, but for the units' engine.
+  /// The outputs by name. DataError (65) that names the batch's tensor, its shape and the range where it does not fit the export. An
+  /// operator that fails is named with its line in Python: DataError; ConfigError (78) where LibTorch has no kernel for the dtype or
+  /// device; IoError (74) where memory is out. Local, but for the units' engine.
   Outputs forward(const Batch& batch) { return forward(batch, is_training()); }
   Outputs forward(const Batch& batch, bool training);
 

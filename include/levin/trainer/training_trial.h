@@ -56,7 +56,7 @@ class TrainingTrial {
   std::unique_ptr<Snapshot> snapshot_;
 };
 
-/// Whether an exception says that memory, of the host or of a device, could not be allocated.
+/// Whether an exception, or the one nested in it, says that memory, of the host or of a device, could not be allocated.
 bool is_out_of_memory(const std::exception& error) noexcept;
 
 }  // namespace levin

@@ -1,0 +1,13 @@
+#pragma once
+#include <string>
+
+#include "operand.h"
+
+namespace levin::exported {
+
+/// Looks at the arguments of a call. c10::Error for those with which LibTorch's kernel would crash.
+using CallCheck = void (*)(const Stack& arguments);
+/// The check of an operator such as "_weight_norm", or null.
+CallCheck call_check(const std::string& name) noexcept;
+
+}  // namespace levin::exported

@@ -1,0 +1,15 @@
+#pragma once
+#include <exception>
+
+#include "node_text.h"
+
+namespace levin::exported {
+
+/// What a node's call threw becomes an Error with its line in Python:
+/// - ConfigError (78): LibTorch has no such kernel for this device or dtype.
+/// - IoError (74), with the exception nested: is_out_of_memory holds for it as for the exception.
+/// - UsageError (70): the accelerator failed, maybe in an earlier call.
+/// - DataError (65) for all others: batch and graph do not fit each other, or the archive is wrong.
+[[noreturn]] void refuse_call(const NodeText& node, const std::exception& error);
+
+}  // namespace levin::exported
