@@ -122,6 +122,7 @@ void Job::begin_training() {
   const bool restarts = watch_.job().exists() && !watch_.job().interactive && settings_.job.requeue != Requeue::none;
   if (restarts && mpi_.rank() == 0 && !named_folder(settings_.run, settings_.runs))
     mpi_.log().warning("[cluster] the run has no name, so that a restart of the job begins a new one; give --run_name or --run_dir");
+  record_.job.restart_count = broadcast_value(communicator(), watch_.job().restart_count);
   record_.first_step = trainer_.global_step();
   for (const auto& folder : trainer_.checkpoints().resumable_folders())
     record_.checkpoint_folders.push_back(relative_to_run(folder, folder_));
@@ -279,6 +280,7 @@ void Job::finish(int code) {
   trainer_.finalize_loggers();
   const auto& report = trainer_.report();
   const bool did_nothing = report.already_complete && !tests_;
+  record_.job = watch_.job();
   if (!folder_.empty() && !did_nothing) write_run_record(folder_ / "run.json", record_, trainer_, peak, report.stop_reason, code);
   for (const auto& [name, value] : report.metrics) fmt::print("{} {}\n", name, value_text(value, 6));
   if (report.samples > 0)

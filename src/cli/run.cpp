@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "../data/stalled_loaders.h"
 #include "components.h"
 #include "crash_report.h"
 #include "job.h"
@@ -102,9 +103,7 @@ int plan(const Settings& settings, ProgramOptions& options, const Program& progr
   }
 }
 
-}  // namespace
-
-int run_program(int argc, const char* const* argv, const Program& program) {
+int run_ranks(int argc, const char* const* argv, const Program& program) {
   const std::string name = std::filesystem::path(argv[0]).filename();
   Settings settings;
   try {
@@ -170,6 +169,15 @@ int run_program(int argc, const char* const* argv, const Program& program) {
   if (settings.job.bind == BindRanks::automatic)
     if (const auto bound = bind_ranks(mpi, detect_batch_job(variable), variable); !bound.empty()) mpi.log().info("{}", bound);
   return run_job(settings, options, program, mpi, crashes, name, command.subcommand);
+}
+
+}  // namespace
+
+int run_program(int argc, const char* const* argv, const Program& program) {
+  const int code = run_ranks(argc, argv, program);
+  if (!detail::has_stalled_loaders()) return code;
+  std::fflush(nullptr);
+  std::_Exit(code);  // a thread that still reads would run into the end of what it uses
 }
 
 }  // namespace levin::cli

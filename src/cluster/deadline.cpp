@@ -41,9 +41,11 @@ double seconds_since_session_began() {
   return std::max(0.0, up - static_cast<double>(*ticks) / static_cast<double>(sysconf(_SC_CLK_TCK)));
 }
 
-std::optional<TimeLeft> pbs_time_left(const BatchJob& job, const std::stop_token& stop, std::string& problem) {
+std::optional<TimeLeft> pbs_time_left(const BatchJob& job, const std::stop_token& stop, std::string& problem,
+                                      std::optional<int64_t>* restart_count) {
   const auto answer = detail::run_command({"qstat", "-f", "-F", "json", job.id}, scheduler_patience, stop);
   const auto times = answer.good() ? detail::pbs_job_times(answer.out, job.id) : std::nullopt;
+  if (times && times->run_count && restart_count) *restart_count = std::max<int64_t>(0, *times->run_count - 1);
   if (times && times->walltime && times->start)
     return TimeLeft{*times->walltime - std::difftime(std::time(nullptr), *times->start), "qstat"};
   if (job.time_limit) return TimeLeft{static_cast<double>(*job.time_limit) - seconds_since_session_began(), "PBS_WALLTIME"};
@@ -62,9 +64,10 @@ std::string minutes_text(double seconds) {
 
 }  // namespace
 
-std::optional<TimeLeft> ask_time_left(const BatchJob& job, const std::stop_token& stop, std::string& problem) {
+std::optional<TimeLeft> ask_time_left(const BatchJob& job, const std::stop_token& stop, std::string& problem,
+                                      std::optional<int64_t>* restart_count) {
   if (job.system == BatchSystem::slurm) return slurm_time_left(job, stop, problem);
-  if (job.system == BatchSystem::pbs) return pbs_time_left(job, stop, problem);
+  if (job.system == BatchSystem::pbs) return pbs_time_left(job, stop, problem, restart_count);
   problem = "it is not asked for a time limit";
   return std::nullopt;
 }

@@ -9,20 +9,32 @@ namespace {
 
 constexpr int64_t clock_cause = int64_t{1} << 32;  // above the signals
 
-Deadline::Ask question_about(const BatchJob& job) {
-  if (job.system != BatchSystem::slurm && job.system != BatchSystem::pbs) return nullptr;
-  return [job](const std::stop_token& stop, std::string& problem) { return ask_time_left(job, stop, problem); };
-}
-
 }  // namespace
 
 JobWatch::JobWatch(const JobConfig& config, BatchJob job, int rank, Deadline::Clock::time_point started, const Log& log)
     : job_(std::move(job)),
       clock_(config.stop_margin, config.stop_reserve),
       watches_clock_(rank == 0),
-      deadline_(rank == 0 ? question_about(job_) : nullptr, config.time_limit, started, log) {
+      deadline_(rank == 0 ? question(log) : nullptr, config.time_limit, started, log) {
   if (job_.exists())
     log.info("[cluster] {}{}", job_.describe(), job_.restart_count > 0 ? fmt::format(", restart {}", job_.restart_count) : "");
+}
+
+Deadline::Ask JobWatch::question(const Log& log) {
+  if (job_.system != BatchSystem::slurm && job_.system != BatchSystem::pbs) return nullptr;
+  return [this, log](const std::stop_token& stop, std::string& problem) {
+    std::optional<int64_t> restart_count;
+    auto left = ask_time_left(job_, stop, problem, &restart_count);
+    if (restart_count && restart_count_.exchange(*restart_count) != *restart_count && *restart_count > 0)
+      log.info("[cluster] {}, restart {} (qstat)", job_.describe(), *restart_count);
+    return left;
+  };
+}
+
+BatchJob JobWatch::job() const {
+  BatchJob job = job_;
+  if (const int64_t answered = restart_count_; answered != unknown) job.restart_count = answered;
+  return job;
 }
 
 std::optional<StopReason> JobWatch::reason(double save_seconds) noexcept {

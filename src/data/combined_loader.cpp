@@ -76,6 +76,26 @@ void CombinedLoader::go_to(int64_t epoch, int64_t number) {
   }
 }
 
+bool CombinedLoader::reads_ahead() const {
+  return std::any_of(loaders_.begin(), loaders_.end(), [](const auto& loader) { return loader->reads_ahead(); });
+}
+
+bool CombinedLoader::wait(int64_t batches, std::chrono::milliseconds most) {
+  if (number_ == batches_) return true;
+  if (mode_ == CombinedMode::sequential) return loaders_[place_of(number_).part]->wait(batches, most);
+  const auto now = [] { return std::chrono::steady_clock::now(); };
+  const auto end = now() + most;
+  constexpr std::chrono::milliseconds none{0};
+  for (auto& loader : loaders_) loader->wait(batches, none);  // all begin to read
+  return std::all_of(loaders_.begin(), loaders_.end(), [&](const auto& loader) {
+    return loader->wait(batches, std::max(none, std::chrono::duration_cast<std::chrono::milliseconds>(end - now())));
+  });
+}
+
+bool CombinedLoader::stop_reading(std::chrono::milliseconds most) {
+  return std::all_of(loaders_.begin(), loaders_.end(), [&](const auto& loader) { return loader->stop_reading(most); });
+}
+
 Batch* CombinedLoader::next() {
   if (number_ == batches_) return nullptr;
   try {

@@ -58,6 +58,24 @@ void DataLoader::go_to(int64_t epoch, int64_t position) {
                  : Sampler::shuffled_in_blocks(samples, *options_.shuffle_block, options_.shuffle_mixed_blocks, partition_.seed, epoch);
 }
 
+void DataLoader::read_ahead() {
+  if (!prefetching_) prefetcher_->start(position_, plan_.batches());
+  prefetching_ = true;
+}
+
+bool DataLoader::wait(int64_t batches, std::chrono::milliseconds most) {
+  if (!prefetcher_ || position_ == plan_.batches()) return true;
+  read_ahead();
+  return prefetcher_->wait(batches, most);
+}
+
+bool DataLoader::stop_reading(std::chrono::milliseconds most) {
+  if (!prefetching_) return true;
+  if (!prefetcher_->stop(most)) return false;
+  prefetching_ = false;
+  return true;
+}
+
 Batch* DataLoader::next() {
   if (position_ == plan_.batches()) return nullptr;
   if (!prefetcher_) {
@@ -65,8 +83,7 @@ Batch* DataLoader::next() {
     ++position_;
     return &batch_;
   }
-  if (!prefetching_) prefetcher_->start(position_, plan_.batches());
-  prefetching_ = true;
+  read_ahead();
   try {
     Batch& batch = prefetcher_->take();
     ++position_;

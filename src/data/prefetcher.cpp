@@ -3,6 +3,8 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include <algorithm>
+
 #include "levin/core/trace_context.h"
 
 namespace levin::detail {
@@ -55,6 +57,27 @@ void Prefetcher::start(int64_t first, int64_t last) {
 void Prefetcher::stop() {
   std::unique_lock lock(mutex_);
   stop(lock);
+}
+
+bool Prefetcher::stop(std::chrono::milliseconds most) {
+  std::unique_lock lock(mutex_);
+  last_ = next_fill_;
+  if (!filled_.wait_for(lock, most, [this] { return filling_ == 0; })) return false;
+  stop(lock);
+  return true;
+}
+
+bool Prefetcher::wait(int64_t batches, std::chrono::milliseconds most) {
+  std::unique_lock lock(mutex_);
+  const int64_t end = std::min({next_take_ + batches, last_, held_ + std::ssize(slots_)});
+  const auto filled = [&] {
+    for (int64_t number = next_take_; number < end; ++number) {
+      const Slot& next = slot(number);
+      if (!next.ready || next.error) return next.ready;
+    }
+    return true;
+  };
+  return most.count() > 0 ? filled_.wait_for(lock, most, filled) : filled();
 }
 
 void Prefetcher::stop(std::unique_lock<std::mutex>& lock) {

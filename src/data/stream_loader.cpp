@@ -45,15 +45,21 @@ void StreamLoader::set_epoch(int64_t epoch) {
   stream_.reset();
   epoch_ = epoch;
   read_ = taken_ = 0;
-  open_ = at_end_ = false;
+  reading_ = open_ = at_end_ = false;
 }
 
-void StreamLoader::open() {
+void StreamLoader::start_reading() {
+  if (reading_) return;
   stream_ = dataset_->open({partition_.rank, partition_.world_size, epoch_, partition_.seed});
   if (!stream_) throw UsageError("data", "IterableDataset::open returned null");
   ended_ = false;
   counted_ = 0;
   if (prefetcher_) prefetcher_->start(0, std::numeric_limits<int64_t>::max());
+  reading_ = true;
+}
+
+void StreamLoader::open() {
+  start_reading();
   open_ = true;
   read_ahead();
   if (!more_)
@@ -96,6 +102,15 @@ void StreamLoader::make_padding() {
   padding.set_padding(true);
   current_ = std::move(padding);
 }
+
+// The first batch is given when the second is there.
+bool StreamLoader::wait(int64_t batches, std::chrono::milliseconds most) {
+  if (!prefetcher_ || at_end_ || (open_ && !more_)) return true;
+  start_reading();
+  return prefetcher_->wait(open_ ? batches : batches + 1, most);
+}
+
+bool StreamLoader::stop_reading(std::chrono::milliseconds most) { return !prefetcher_ || prefetcher_->stop(most); }
 
 Batch* StreamLoader::next() {
   if (at_end_) return nullptr;

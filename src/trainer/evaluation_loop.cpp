@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "../data/stalled_loaders.h"
 #include "../session/part_timer.h"
 #include "levin/comm/node_group.h"
 #include "levin/core/error.h"
@@ -72,7 +73,7 @@ struct EvaluationLoop::StageHooks {
 };
 
 EvaluationLoop::EvaluationLoop(Run& run, Stage stage)
-    : run_(run), session_(run.session()), module_(run.module()), stage_(stage), moments_(StageHooks::of(stage)) {
+    : run_(run), session_(run.session()), module_(run.module()), stage_(stage), moments_(StageHooks::of(stage)), data_wait_(session_) {
   auto& data = run.data();
   const auto specs = call_hook("the dataloaders", data, [&] { return (data.*moments_.loaders)(); });
   const bool has_data = !specs.empty() && std::all_of(specs.begin(), specs.end(), [](const auto& spec) { return spec.has_data(); });
@@ -87,6 +88,11 @@ EvaluationLoop::EvaluationLoop(Run& run, Stage stage)
     const int64_t batches = Run::allowed_batches(run.config().*moments_.limit, *loader, moments_.limit_name);
     sources_.push_back({std::move(loader), batches});
   }
+}
+
+EvaluationLoop::~EvaluationLoop() {
+  if (!session_.must_exit()) return;
+  for (auto& source : sources_) detail::end_loader(std::move(source.loader));
 }
 
 bool EvaluationLoop::has_batches() const noexcept {
@@ -142,9 +148,13 @@ void EvaluationLoop::run_source(size_t dataloader_idx, int64_t batches) {
   auto& loader = *sources_[dataloader_idx].loader;
   run_.begin_pass(batches);
   loader.set_epoch(0);
+  if (interrupted_ = must_exit_before(0, batches, loader); interrupted_) return;
   for (int64_t batch_idx = 0; batch_idx < batches; batch_idx++) {
     if (auto* profilers = run_.profilers(); profilers && stage_ != Stage::fit) profilers->begin_step();
-    Batch* batch = call_hook("reading the next batch", loader, [&] { return loader.next(); });
+    Batch* batch = call_hook("reading the next batch", loader, [&] {
+      interrupted_ = !data_wait_.wait(loader, 1);
+      return interrupted_ ? nullptr : loader.next();
+    });
     if (!batch) break;
     batch->set_dataloader_idx(static_cast<int64_t>(dataloader_idx));
     const PaddingGuard padding(module_, *batch);
@@ -153,13 +163,18 @@ void EvaluationLoop::run_source(size_t dataloader_idx, int64_t batches) {
     step(*batch, batch_idx);
     run_.batch_progress().done++;
     session_.flight().advance();
-    if (interrupted_ = must_exit(); interrupted_) return;
+    if (interrupted_ = must_exit_before(batch_idx + 1, batches, loader); interrupted_) return;
   }
 }
 
-bool EvaluationLoop::must_exit() {
+bool EvaluationLoop::must_exit_before(int64_t batch_idx, int64_t batches, Loader& loader) {
   if (!may_be_interrupted_) return false;
+  if (batch_idx == 0)
+    data_wait_.announce_epoch(loader);
+  else
+    data_wait_.announce(loader, std::min<int64_t>(1, batches - batch_idx));
   session_.exchange_requests();
+  data_wait_.note();
   return session_.must_exit();
 }
 

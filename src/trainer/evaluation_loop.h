@@ -2,6 +2,7 @@
 #include <memory>
 #include <vector>
 
+#include "data_wait.h"
 #include "levin/trainer/log_collection.h"
 #include "levin/trainer/prediction.h"
 #include "run.h"
@@ -13,6 +14,9 @@ class EvaluationLoop {
  public:
   /// ConfigError when the data module has no data for the stage, unless it is validation during a fit.
   EvaluationLoop(Run& run, Stage stage);
+  ~EvaluationLoop();
+  EvaluationLoop(const EvaluationLoop&) = delete;
+  EvaluationLoop& operator=(const EvaluationLoop&) = delete;
 
   bool has_data() const noexcept { return !sources_.empty(); }
   /// Whether a pass has a batch at all.
@@ -34,7 +38,7 @@ class EvaluationLoop {
     int64_t batches;
   };
   NamedValues pass(int64_t most, bool log, bool may_be_interrupted);
-  bool must_exit();
+  bool must_exit_before(int64_t batch_idx, int64_t batches, Loader& loader);
   void run_source(size_t dataloader_idx, int64_t batches);
   void step(const Batch& batch, int64_t batch_idx);
 
@@ -44,6 +48,7 @@ class EvaluationLoop {
   Stage stage_;
   const StageHooks& moments_;
   std::vector<Source> sources_;
+  DataWait data_wait_;
   LogCollection logs_{/*training=*/false};
   std::vector<Prediction> predictions_;
   bool may_be_interrupted_ = false, interrupted_ = false;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "../data/stalled_loaders.h"
 #include "../session/part_timer.h"
 #include "levin/comm/node_group.h"
 #include "levin/core/error.h"
@@ -24,7 +25,14 @@ FitLoop::FitLoop(Run& run)
       checkpoints_(run.checkpoints()),
       hooks_(run.hooks()),
       run_state_(run, logs_),
-      step_(TrainStep::make(run, logs_)) {}
+      step_(TrainStep::make(run, logs_)),
+      data_wait_(session_) {
+  step_->set_before_exchange([this] { announce_data(); });
+}
+
+FitLoop::~FitLoop() {
+  if (session_.must_exit()) detail::end_loader(std::move(loader_));
+}
 
 void FitLoop::set_lengths() {
   if (const Limit* interval = config_.val_check_interval.limit()) {
@@ -181,7 +189,9 @@ void FitLoop::end() {
 void FitLoop::run_epochs() {
   checkpoints_.begin_training();
   note_complete_step();
+  data_wait_.announce_epoch(*loader_);
   session_.exchange_requests();  // a signal that arrived during the preparation makes no step
+  data_wait_.note();
   try {
     while (!enough() || in_epoch_) {  // an attempt that was stopped at the last step has not ended its epoch
       run_epoch();
@@ -248,7 +258,8 @@ void FitLoop::run_epoch() {
     step_times_.resume();
     Batch* batch = call_hook("reading the next training batch", *loader_, [&] {
       const detail::PartTimer timer(detail::TimePart::data);
-      return loader_->next();
+      const bool between_steps = step_->micro_batch() == 0;
+      return between_steps && !data_wait_.wait(*loader_, batches_of_step(batch_idx_)) ? nullptr : loader_->next();
     });
     if (!batch) break;
     train_batch(*batch);
@@ -282,6 +293,15 @@ void FitLoop::at_boundary() {
   note_complete_step();
 }
 
+int64_t FitLoop::batches_of_step(int64_t first) const noexcept { return std::min(run_.accumulate_grad_batches(), batches_ - first); }
+
+void FitLoop::announce_data() {
+  if (last_batch())
+    data_wait_.announce_epoch(*loader_);
+  else
+    data_wait_.announce(*loader_, batches_of_step(batch_idx_ + 1));
+}
+
 void FitLoop::train_batch(Batch& batch) {
   step_->begin();
   watch_the_time();
@@ -293,6 +313,7 @@ void FitLoop::train_batch(Batch& batch) {
   hooks_.call("on_train_batch_start", &Hooks::on_train_batch_start, batch, batch_idx_);
   module_.begin_batch();
   const Tensor loss = step_->run(batch, last_batch());
+  data_wait_.note();
   step_times_.pause();
   run_.report().samples += loader_->global_samples();
   count_skipped();

@@ -3,6 +3,7 @@
 #include <memory>
 #include <optional>
 
+#include "data_wait.h"
 #include "evaluation_loop.h"
 #include "levin/session/load_from.h"
 #include "levin/trainer/intervals.h"
@@ -20,6 +21,9 @@ class StateReader;
 class FitLoop {
  public:
   explicit FitLoop(Run& run);
+  ~FitLoop();
+  FitLoop(const FitLoop&) = delete;
+  FitLoop& operator=(const FitLoop&) = delete;
   /// Collective. As Trainer::fit.
   void run(const LoadFrom& from = {});
 
@@ -43,6 +47,8 @@ class FitLoop {
   void keep_complete(const StateDict& state, const std::string& why);
   void at_boundary();
   void note_complete_step();
+  void announce_data();
+  int64_t batches_of_step(int64_t first) const noexcept;
   void train_batch(Batch& batch);
   void log_if_due();
   void log_started();
@@ -71,6 +77,7 @@ class FitLoop {
   std::unique_ptr<TrainStep> step_;
   DataLoaderSpec train_data_;
   std::unique_ptr<Loader> loader_;
+  DataWait data_wait_;
   std::optional<EvaluationLoop> validation_;
   /// The epoch in which the loaders were made, if not for the first, and the steps before it.
   struct Reload {

@@ -13,6 +13,9 @@ class OwnPartLoader : public Loader {
   OwnPartLoader(std::unique_ptr<Loader> part, int ranks) : part_(std::move(part)), ranks_(ranks) {}
   void set_epoch(int64_t epoch) override { part_->set_epoch(epoch); }
   Batch* next() override { return part_->next(); }
+  bool reads_ahead() const override { return part_->reads_ahead(); }
+  bool wait(int64_t batches, std::chrono::milliseconds most) override { return part_->wait(batches, most); }
+  bool stop_reading(std::chrono::milliseconds most) override { return part_->stop_reading(most); }
   std::optional<int64_t> length() const override { return part_->length(); }
   bool at_end() const override { return part_->at_end(); }
   int64_t global_samples() const override { return part_->global_samples() * ranks_; }

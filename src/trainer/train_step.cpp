@@ -54,7 +54,7 @@ class AutomaticStep : public TrainStep {
   void update() {
     micro_batch_ = 0;
     update_begun_ = true;
-    request_late_agreement();
+    before_exchange();
     if (!session_.reduce()) return;
     run_.hooks().call("on_before_optimizer_step", &Hooks::on_before_optimizer_step, std::string_view(optimizer_));
     if (optimizer_.empty()) {
@@ -74,7 +74,7 @@ class AutomaticStep : public TrainStep {
 // training_step steps the optimizers.
 class ManualStep : public TrainStep {
  public:
-  ManualStep(Run& run, LogCollection& logs) : TrainStep(run, logs), optimization_(run, [this] { request_late_agreement(); }) {
+  ManualStep(Run& run, LogCollection& logs) : TrainStep(run, logs), optimization_(run, [this] { before_exchange(); }) {
     if (const auto batches = run.config().accumulate_grad_batches; batches > 1)
       throw ConfigError(fmt::format("accumulate_grad_batches is {}, and the model optimizes manually", batches),
                         "let training_step take a step every N batches", "trainer");
@@ -131,7 +131,8 @@ void TrainStep::count_step() {
   run_.report().steps++;
 }
 
-void TrainStep::request_late_agreement() {
+void TrainStep::before_exchange() {
+  if (before_exchange_) before_exchange_();
   constexpr std::chrono::milliseconds long_step{100};
   if (std::chrono::steady_clock::now() - began_ >= long_step) session_.request_late_agreement();
 }

@@ -37,15 +37,17 @@ class TrainStep {
   bool update_begun() const noexcept { return update_begun_; }
   /// With automatic optimization, `fn` is called on all ranks after the last backward of a step; no reduction overlaps that backward then.
   void set_before_update(std::function<void()> fn) { before_update_ = std::move(fn); }
+  /// `fn` is called before the exchange of every step, which carries the session's requests to all ranks.
+  void set_before_exchange(std::function<void()> fn) { before_exchange_ = std::move(fn); }
   void mark_complete() noexcept { update_begun_ = false; }
 
  protected:
   TrainStep(Run& run, LogCollection& logs);
   Tensor training_step(const Batch& batch);
   void count_step();
-  /// In a step of 100 ms or more: the ranks agree on signals again after the step, so that one that comes meanwhile does not wait for
-  /// another long step. Before the step's exchange, which carries the request to all ranks.
-  void request_late_agreement();
+  /// Requests of this rank for the step's exchange. In a step of 100 ms or more: the ranks agree on signals again after the step, so that
+  /// one that comes meanwhile does not wait for another long step.
+  void before_exchange();
 
   Run& run_;
   Session& session_;
@@ -54,7 +56,7 @@ class TrainStep {
   int64_t micro_batch_ = 0;
   bool update_begun_ = false;
   std::chrono::steady_clock::time_point began_;
-  std::function<void()> before_update_;
+  std::function<void()> before_update_, before_exchange_;
 };
 
 }  // namespace levin

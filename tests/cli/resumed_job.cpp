@@ -14,6 +14,7 @@
 #include <torch/nn/modules/linear.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
@@ -62,6 +63,12 @@ int number_of(const std::string& signal) {
   return SIGTERM;
 }
 
+bool is_last_rank() {
+  int rank = 0, ranks = 1;
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank), MPI_Comm_size(MPI_COMM_WORLD, &ranks);
+  return rank == ranks - 1;
+}
+
 struct NetConfig {
   int64_t width = 8, step_milliseconds = 0, save_milliseconds = 0, signal_in_validation = 0, throw_at = 0, signal_count = 1;
   double dropout = 0.3;
@@ -79,11 +86,15 @@ LEVIN_CONFIG(NetConfig, (width, "of the hidden layer", at_least(1)), (step_milli
              (signal, "which signal", one_of({"TERM", "USR1", "USR2", "HUP", "INT"})), (signal_count, "how often", at_least(1)))
 
 struct DataConfig {
-  int64_t samples = 44;
-  std::string signal_in_preparation = {};
+  int64_t samples = 44, stall_at = 0, stall_milliseconds = 0;
+  std::string signal_in_preparation = {}, stall_signal = {};
+  bool stall_in_validation = false;
   levin::DataLoaderOptions loader{.global_batch_size = 8, .shuffle = true};
 };
 LEVIN_CONFIG(DataConfig, (samples, "samples to train on", at_least(1)),
+             (stall_at, "the last rank's training data stall in this read of a batch, on a thread of the loader; 0: never", at_least(0)),
+             (stall_milliseconds, "how long; 0: for ever, with the signal after two seconds", at_least(0)),
+             (stall_signal, "which signal; empty: none"), (stall_in_validation, "the validation data stall instead"),
              (signal_in_preparation, "signal that rank 0 gets in prepare_data; empty: none"), (loader, "how batches are made", flattened))
 
 struct MiddleImpl : levin::Unit<Tensor(Tensor)> {
@@ -148,11 +159,6 @@ class Net : public levin::Module {
   }
 
  private:
-  static bool is_last_rank() {
-    int rank = 0, ranks = 1;
-    MPI_Comm_rank(MPI_COMM_WORLD, &rank), MPI_Comm_size(MPI_COMM_WORLD, &ranks);
-    return rank == ranks - 1;
-  }
   void signal_if(const std::string& where, int64_t number) const {
     if (is_last_rank() && config_.signal_at == where + " " + std::to_string(number)) send_signal();
   }
@@ -175,6 +181,29 @@ class Net : public levin::Module {
   int64_t batches_ = 0, validated_ = 0, tested_ = 0, predicted_ = 0, saved_ = 0;
 };
 
+// Data that come late, or never.
+class StallingDataset : public levin::Dataset {
+ public:
+  StallingDataset(std::shared_ptr<const levin::Dataset> data, const DataConfig& config) : data_(std::move(data)), config_(config) {}
+  int64_t size() const override { return data_->size(); }
+  void get(std::span<const int64_t> indices, Batch& into) const override {
+    if (reads_.fetch_add(1) + 1 == config_.stall_at) stall();
+    data_->get(indices, into);
+  }
+
+ private:
+  void stall() const {
+    std::this_thread::sleep_for(std::chrono::milliseconds(config_.stall_milliseconds > 0 ? config_.stall_milliseconds : 2000));
+    if (config_.stall_milliseconds > 0) return;
+    if (!config_.stall_signal.empty()) kill(getpid(), number_of(config_.stall_signal));  // raise() would mean this thread
+    while (true) std::this_thread::sleep_for(std::chrono::hours(1));
+  }
+
+  std::shared_ptr<const levin::Dataset> data_;
+  DataConfig config_;
+  mutable std::atomic<int64_t> reads_{0};
+};
+
 class Data : public levin::DataModule {
  public:
   using Config = DataConfig;
@@ -182,14 +211,18 @@ class Data : public levin::DataModule {
   void prepare_data() override {
     if (!config_.signal_in_preparation.empty()) raise(number_of(config_.signal_in_preparation));
   }
-  levin::DataLoaderSpec train_dataloader() override { return {make(config_.samples), config_.loader}; }
-  levin::DataLoaderSpec val_dataloader() override { return {make(11), config_.loader}; }
+  levin::DataLoaderSpec train_dataloader() override { return {stalling(make(config_.samples), false), config_.loader}; }
+  levin::DataLoaderSpec val_dataloader() override { return {stalling(make(11), true), config_.loader}; }
   levin::DataLoaderSpec test_dataloader() override { return {make(13), config_.loader}; }
 
  private:
   static std::shared_ptr<const levin::Dataset> make(int64_t samples) {
     const Tensor x = at::sin(at::arange(samples * 4, at::kFloat)).view({samples, 4});
     return std::make_shared<levin::TensorDataset>(std::vector<std::pair<std::string, Tensor>>{{"x", x}, {"y", x.sum(1, true) * 2 + 1}});
+  }
+  std::shared_ptr<const levin::Dataset> stalling(std::shared_ptr<const levin::Dataset> data, bool validation) const {
+    if (config_.stall_at == 0 || config_.stall_in_validation != validation || !is_last_rank()) return data;
+    return std::make_shared<StallingDataset>(std::move(data), config_);
   }
   DataConfig config_;
 };

@@ -85,6 +85,17 @@ BOOST_AUTO_TEST_CASE(pbs_is_asked) {
       "qstat",
       R"(test "$*" = '-f -F json 12.head' && echo '{"Jobs":{"12.head":{"Resource_List":{"walltime":"01:00:00"},"stime":'$(($(date +%s) - 600))'}}}')");
   BOOST_TEST(std::abs(left_of(job) - 3000) < 5);
+  const auto restarts_with = [&](const std::string& count) {
+    commands.add("qstat", R"(echo '{"Jobs":{"12.head":{"run_count":)" + count + "}}}'");
+    std::string problem;
+    std::optional<int64_t> restarts;
+    BOOST_TEST(!levin::ask_time_left(job, {}, problem, &restarts));  // a job without a limit
+    return restarts.value_or(-1);
+  };
+  BOOST_TEST(restarts_with("1") == 0);
+  BOOST_TEST(restarts_with("4") == 3);
+  BOOST_TEST(restarts_with("0") == 0);
+  BOOST_TEST(restarts_with("\"many\"") == -1);
   commands.add("qstat", "echo 'usage: qstat' >&2; exit 2");
   BOOST_TEST(problem_of(job) == "qstat: exit status 2: usage: qstat");
   job.time_limit = 7200;  // Torque; from the start of this session

@@ -49,7 +49,10 @@ std::string text_of(const Batch& batch) {
 
 std::vector<std::string> drain(CombinedLoader& loader) {
   std::vector<std::string> all;
-  while (const Batch* batch = loader.next()) all.push_back(text_of(*batch));
+  while (const Batch* batch = loader.next()) {
+    all.push_back(text_of(*batch));
+    BOOST_TEST(loader.wait(1, std::chrono::seconds(60)));
+  }
   BOOST_TEST(loader.at_end());
   return all;
 }

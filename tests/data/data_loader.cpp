@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <filesystem>
 #include <set>
 #include <thread>
@@ -72,6 +73,17 @@ class FailingDataset : public TensorDataset {
  private:
   int64_t bad_;
   mutable std::atomic<bool> failed_ = false;
+};
+
+// Gives nothing until it is opened.
+class GatedDataset : public TensorDataset {
+ public:
+  GatedDataset() : TensorDataset({{"value", at::arange(300).view({100, 3})}}) {}
+  void get(std::span<const int64_t> indices, Batch& into) const override {
+    open.wait(false);
+    TensorDataset::get(indices, into);
+  }
+  mutable std::atomic<bool> open = false;
 };
 
 }  // namespace
@@ -290,6 +302,38 @@ BOOST_AUTO_TEST_CASE(bad_input) {
                             {"drop_last", "9 samples", "batch_size of 5", "2 ranks"});
   DataLoader by_default(numbers(100), {}, {});
   BOOST_TEST(by_default.next()->size() == 32);
+}
+
+BOOST_AUTO_TEST_CASE(a_wait_for_data_has_a_limit) {
+  using namespace std::chrono_literals;
+  const auto data = std::make_shared<GatedDataset>();
+  DataLoader loader(data, options(10, 2, /*shuffle=*/false));
+  BOOST_TEST(loader.reads_ahead());
+  BOOST_TEST(!loader.wait(1, 0ms));
+  BOOST_TEST(!loader.wait(1, 20ms));
+  BOOST_TEST(!loader.stop_reading(20ms));  // both threads read
+  data->open = true;
+  data->open.notify_all();
+  BOOST_TEST(loader.stop_reading(60s));
+  BOOST_TEST(loader.state().samples == 0);  // nothing is lost
+  BOOST_TEST(loader.wait(1000, 60s));       // as many as are read ahead
+  BOOST_TEST(drain(loader).size() == 100U);
+  BOOST_TEST(loader.wait(1, 0ms));  // there is none to wait for
+  loader.set_epoch(1);
+  BOOST_TEST(loader.wait(3, 60s));
+  BOOST_TEST(loader.wait(3, 0ms));
+  BOOST_TEST(drain(loader).size() == 100U);
+}
+
+BOOST_AUTO_TEST_CASE(an_error_ends_the_wait_for_data) {
+  using namespace std::chrono_literals;
+  DataLoader loader(std::make_shared<FailingDataset>(5), options(10, 1, /*shuffle=*/false));
+  BOOST_TEST(loader.wait(3, 60s));
+  check_throws<DataError>([&] { loader.next(); }, {"a bad sample"});
+  BOOST_TEST(loader.wait(1, 60s));
+  BOOST_TEST(drain(loader).size() == 100U);
+  DataLoader without_threads(numbers(100), options(10));
+  BOOST_TEST((without_threads.wait(3, 0ms) && without_threads.stop_reading(0ms) && !without_threads.reads_ahead()));
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -72,6 +72,7 @@ BOOST_AUTO_TEST_CASE(values_are_the_streams_own_in_order) {
   for (int64_t workers : {0, 3}) {
     StreamLoader stream = loader(*communicator, {10, 10, 10}, {.batch_size = 4, .num_workers = workers});
     stream.set_epoch(2);
+    BOOST_TEST(stream.wait(1, std::chrono::seconds(60)));
     std::vector<double> seen;
     while (const auto* batch = stream.next())
       for (int64_t row = 0; row < batch->size(); row++) seen.push_back((*batch)["index"][row].item<double>());

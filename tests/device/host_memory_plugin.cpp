@@ -25,6 +25,7 @@
 #include <string_view>
 #include <utility>
 
+#include "../../src/comm/call_log.h"
 #include "levin/comm/communicator.h"
 #include "levin/comm/mpi_runtime.h"
 #include "levin/device/accelerator.h"
@@ -241,9 +242,10 @@ TORCH_LIBRARY_IMPL(_, MTIA, library) { library.fallback(torch::CppFunction::make
 
 namespace {
 
-using levin::ReduceOp, levin::UsageError, levin::Work;
+using levin::ReduceOp, levin::UsageError, levin::Work, levin::detail::Kind;
 
-// Collectives of the host on the device's memory. Results arrive at wait(), as from a device that is still at work.
+// Collectives of the host on the device's memory. Results arrive at wait(), as from a device that is still at work. As NCCL, it compares
+// no labels before data move; a log has them.
 class DeviceCommunicator : public levin::Communicator {
  public:
   DeviceCommunicator(std::unique_ptr<Communicator> host, std::unique_ptr<Communicator> device_lane)
@@ -253,17 +255,21 @@ class DeviceCommunicator : public levin::Communicator {
   }
   uint64_t sequence() const noexcept override { return device_lane_->sequence(); }
   Work all_reduce(const Tensor& tensor, ReduceOp op, std::string_view label) override {
-    return into(tensor, [&](const Tensor& result) { device_lane_->all_reduce(result, op, label).wait(); });
+    log(Kind::all_reduce, tensor, label, op);
+    return into(tensor, [&](const Tensor& result) { device_lane_->all_reduce(result, op).wait(); });
   }
   Work reduce_scatter(const Tensor& output, const Tensor& input, ReduceOp op, std::string_view label) override {
-    return into(output, [&](const Tensor& result) { device_lane_->reduce_scatter(result, mine(input), op, label).wait(); });
+    log(Kind::reduce_scatter, input, label, op);
+    return into(output, [&](const Tensor& result) { device_lane_->reduce_scatter(result, mine(input), op).wait(); });
   }
   Work all_gather(const Tensor& output, const Tensor& input, std::string_view label) override {
-    return into(output, [&](const Tensor& result) { device_lane_->all_gather(result, mine(input), label).wait(); });
+    log(Kind::all_gather, output, label);
+    return into(output, [&](const Tensor& result) { device_lane_->all_gather(result, mine(input)).wait(); });
   }
   Work gather_shared(const Tensor&, std::string_view) override { throw UsageError("host_memory", "no two ranks share this memory"); }
   Work broadcast(const Tensor& tensor, int root, std::string_view label) override {
-    return into(tensor, [&](const Tensor& result) { device_lane_->broadcast(result, root, label).wait(); });
+    log(Kind::broadcast, tensor, label, ReduceOp::sum, root);
+    return into(tensor, [&](const Tensor& result) { device_lane_->broadcast(result, root).wait(); });
   }
   Work all_to_all(const Tensor& output, std::span<const int64_t> output_counts, const Tensor& input, std::span<const int64_t> input_counts,
                   std::string_view label) override {
@@ -287,8 +293,15 @@ class DeviceCommunicator : public levin::Communicator {
   void abort(const std::string& reason) noexcept override { host_->abort(reason); }
   c10::Device device() const noexcept override { return the_device; }
   Communicator& cpu() noexcept override { return *host_; }
+  uint64_t call_hash() const noexcept override { return log_.hash(); }
+  std::string last_calls() const override { return log_.last_calls(); }
 
  private:
+  void log(Kind kind, const Tensor& tensor, std::string_view label, ReduceOp op = ReduceOp::sum, int root = -1) {
+    levin::detail::Call call(kind, label, tensor.scalar_type(), tensor.numel(), op, root);
+    call.header.sequence = ++calls_;
+    log_.add(call);
+  }
   static Tensor mine(const Tensor& tensor) {
     if (tensor.device() != the_device || !tensor.is_contiguous())
       throw UsageError("host_memory", "a collective on a tensor of " + tensor.device().str(), "give contiguous ones of this device");
@@ -302,6 +315,8 @@ class DeviceCommunicator : public levin::Communicator {
   }
 
   std::unique_ptr<Communicator> host_, device_lane_;
+  levin::detail::CallLog log_;
+  uint64_t calls_ = 0;
 };
 
 class HostMemory : public levin::Accelerator {

@@ -594,6 +594,34 @@ BOOST_AUTO_TEST_CASE(an_error_of_one_rank_ends_all) {
   }
 }
 
+// Collectives of a device are not compared before data move: a hash of them travels in the exchange of the step.
+BOOST_AUTO_TEST_CASE(a_step_finds_ranks_whose_calls_differ) {
+  if (runtime().size() == 1) return;
+  const int last = runtime().size() - 1;
+  for (const auto& strategy : std::vector<levin::StrategyConfig>{levin::DDP{}, levin::FSDP{}}) {
+    auto config = config_on(host_memory()).session;
+    config.strategy = strategy;
+    levin::Session session(runtime(), config, 3);
+    const auto module = session.build<Counted>();
+    module->spec = levin::AdamW{.lr = 0.01};
+    session.setup(*module);
+    const auto step = [&] {
+      const auto x = at::sin(at::arange(8, at::kDouble) + session.rank()).view({2, 4}).to(session.device());
+      session.backward(module->net(x).square().mean(), 2);
+      session.step();
+    };
+    const auto reduce = [&](const char* label) {
+      const auto values = at::arange(3, at::kDouble).to(session.device());
+      session.communicator().all_reduce(values, levin::ReduceOp::sum, label).wait();
+    };
+    reduce("unit \"a\"");
+    step();
+    reduce(session.rank() == last ? "unit \"b\"" : "unit \"a\"");
+    check_throws<levin::CommunicatorError>(step, {"the ranks disagree: rank 0 called all_reduce number", "of 3 Double, sum for unit \"a\"",
+                                                  "rank " + std::to_string(last) + " called all_reduce number", "for unit \"b\""});
+  }
+}
+
 BOOST_AUTO_TEST_CASE(all_ranks_take_the_same) {
   if (runtime().size() == 1) return;
   auto config = config_on(runtime().rank() == 1 ? "cpu" : host_memory());

@@ -17,7 +17,7 @@ struct BatchJob {
   std::string id = {};         ///< as the system's commands take it; of an array's task with its index: 12_3
   std::string unique_id = {};  ///< differs between all jobs and tasks of arrays; equal after a requeue
   std::optional<int64_t> array_index = {};
-  int64_t restart_count = 0;               ///< how often the system has restarted this job; PBS tells it by qstat only
+  int64_t restart_count = 0;               ///< how often the system has restarted this job; of PBS see JobWatch
   bool interactive = false;                ///< without a batch script, as far as the variables tell
   std::optional<int64_t> end_time = {};    ///< in seconds since 1970, where the environment has it (SLURM_JOB_END_TIME)
   std::optional<int64_t> time_limit = {};  ///< in seconds from the job's start, where the environment has it (PBS_WALLTIME)

@@ -22,7 +22,9 @@ struct TimeLeft {
 
 /// What a batch system says about the time left of a job: Slurm by SLURM_JOB_END_TIME or squeue, PBS by qstat or PBS_WALLTIME. Nothing if
 /// it does not answer, or for LSF, Flux and no system; `problem` then says why. May take a minute: squeue and qstat are waited for.
-std::optional<TimeLeft> ask_time_left(const BatchJob& job, const std::stop_token& stop, std::string& problem);
+/// `restart_count` is set where the answer has it, with or without a limit: qstat's run_count less the first run.
+std::optional<TimeLeft> ask_time_left(const BatchJob& job, const std::stop_token& stop, std::string& problem,
+                                      std::optional<int64_t>* restart_count = nullptr);
 
 /// The end of a job, found by one rank in a thread, so that a slow or missing scheduler delays nothing.
 class Deadline {

@@ -1,4 +1,6 @@
 #pragma once
+#include <atomic>
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -19,7 +21,8 @@ class JobWatch {
   /// On rank 0 starts to look for the deadline. `started`: of the program.
   JobWatch(const JobConfig& config, BatchJob job, int rank, Deadline::Clock::time_point started, const Log& log);
 
-  const BatchJob& job() const noexcept { return job_; }
+  /// On rank 0 with the restart count that only the batch system's answer has, once it has come.
+  BatchJob job() const;
   /// A StopAgreement::StopSource, up to the seconds of the slowest save so far, or an estimate.
   std::optional<StopReason> reason(double save_seconds) noexcept;
 
@@ -33,7 +36,11 @@ class JobWatch {
   double seconds_needed() const noexcept { return clock_.seconds_needed(); }
 
  private:
+  static constexpr int64_t unknown = -1;
+  Deadline::Ask question(const Log& log);
+
   BatchJob job_;
+  std::atomic<int64_t> restart_count_{unknown};  // of the answer
   StopClock clock_;
   bool watches_clock_, time_is_over_ = false;
   Deadline deadline_;

@@ -33,6 +33,9 @@ class CombinedLoader : public Loader {
   void set_epoch(int64_t epoch) override { go_to(epoch, 0); }
   /// A call after one that threw tries the same batch again.
   Batch* next() override;
+  bool reads_ahead() const override;
+  bool wait(int64_t batches, std::chrono::milliseconds most) override;
+  bool stop_reading(std::chrono::milliseconds most) override;
   std::optional<int64_t> length() const override { return batches_; }
   bool at_end() const override { return number_ == batches_; }
   int64_t global_samples() const override { return global_samples_; }

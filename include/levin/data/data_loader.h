@@ -33,6 +33,9 @@ class DataLoader : public Loader {
   void set_epoch(int64_t epoch) override;
   /// A call after one that threw tries the same batch again.
   Batch* next() override;
+  bool reads_ahead() const override { return prefetcher_ != nullptr; }
+  bool wait(int64_t batches, std::chrono::milliseconds most) override;
+  bool stop_reading(std::chrono::milliseconds most) override;
   std::optional<int64_t> length() const override { return batches(); }
   bool at_end() const override { return position_ == batches(); }
   int64_t global_samples() const override { return plan_.global_range(position_ - 1).size(); }
@@ -51,6 +54,7 @@ class DataLoader : public Loader {
 
  private:
   void go_to(int64_t epoch, int64_t position);
+  void read_ahead();
   void fill(int64_t number, Batch& into) const;
 
   std::shared_ptr<const Dataset> dataset_;

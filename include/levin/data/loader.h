@@ -1,4 +1,5 @@
 #pragma once
+#include <chrono>
 #include <cstdint>
 #include <optional>
 
@@ -24,6 +25,13 @@ class Loader {
   /// The next batch, or null at the end of the epoch. Valid until the next call; tensors that the caller keeps stay unchanged.
   /// Rethrows exceptions of reading the data.
   virtual Batch* next() = 0;
+  /// Whether threads read ahead of next().
+  virtual bool reads_ahead() const { return false; }
+  /// Starts to read ahead, and waits at most that long until the next `batches` are ready, or as many of them as are read ahead. True
+  /// also where next() does not wait for a thread: without threads, at the end of the epoch, and for an error, which next() throws. Local.
+  virtual bool wait(int64_t /*batches*/, std::chrono::milliseconds /*most*/) { return true; }
+  /// Ends reading ahead. False: a read is still under way after that time, and the loader must outlive it.
+  virtual bool stop_reading(std::chrono::milliseconds /*most*/) { return true; }
   /// Batches of an epoch; null if only reading the data can tell.
   virtual std::optional<int64_t> length() const = 0;
   /// Whether the batch that next() gave last is the epoch's last.

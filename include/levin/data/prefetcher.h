@@ -1,4 +1,5 @@
 #pragma once
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <exception>
@@ -29,6 +30,10 @@ class Prefetcher {
   void start(int64_t first, int64_t last);
   /// Returns when no fill is under way; what is ready is dropped.
   void stop();
+  /// The same, but waits at most that long: false where a fill is still under way.
+  bool stop(std::chrono::milliseconds most);
+  /// Waits at most that long until the next `batches`, or as many of them as the ring holds, are filled; an error ends the wait, too.
+  bool wait(int64_t batches, std::chrono::milliseconds most);
   /// The next batch, valid until the next call of any of these; waits for it, and rethrows what its fill threw. Not beyond `last`.
   Batch& take();
 

@@ -24,6 +24,10 @@ class StreamLoader : public Loader {
   void set_epoch(int64_t epoch) override;
   /// DataError on a rank whose stream has no sample at all.
   Batch* next() override;
+  bool reads_ahead() const override { return prefetcher_ != nullptr; }
+  /// Opens the stream, too.
+  bool wait(int64_t batches, std::chrono::milliseconds most) override;
+  bool stop_reading(std::chrono::milliseconds most) override;
   std::optional<int64_t> length() const override { return std::nullopt; }
   bool at_end() const override { return at_end_; }
   int64_t global_samples() const override { return global_samples_; }
@@ -34,6 +38,7 @@ class StreamLoader : public Loader {
 
  private:
   void open();
+  void start_reading();
   void fill(int64_t number, Batch& into);
   void read_ahead();
   void make_padding();
@@ -43,7 +48,9 @@ class StreamLoader : public Loader {
   std::vector<int64_t> sizes_;  // of this rank's batches in a step
   Communicator* communicator_;
   int64_t epoch_ = 0, read_ = 0, global_samples_ = 0, taken_ = 0;
-  bool open_ = false, more_ = false, at_end_ = false;
+  bool reading_ = false;  // the stream is open
+  bool open_ = false;     // its first batch was taken
+  bool more_ = false, at_end_ = false;
   bool ended_ = false;   // the stream; read by either thread
   int64_t counted_ = 0;  // its samples so far; likewise
   Batch current_, ahead_;

@@ -53,6 +53,10 @@ class StopAgreement {
   void request_step_times() noexcept { wanted_ |= times_bit; }
   bool step_times_wanted() const noexcept { return (agreed_ & times_bit) != 0; }
   void forget_step_times() noexcept { forget(times_bit); }
+  /// The same for an agreement before the next batch, which a rank may have to wait for.
+  void request_data_wait() noexcept { wanted_ |= data_bit; }
+  bool data_wait_wanted() const noexcept { return (agreed_ & data_bit) != 0; }
+  void forget_data_wait() noexcept { forget(data_bit); }
 
  protected:
   /// This rank's requests, those of its stop sources included; and the result of or-ing them over the ranks.
@@ -65,7 +69,7 @@ class StopAgreement {
 
  private:
   static constexpr uint32_t validation_bit = 1u << 16, checkpoint_bit = 1u << 17, late_bit = 1u << 18, times_bit = 1u << 19,
-                            stop_bits = validation_bit - 1;
+                            data_bit = 1u << 20, stop_bits = validation_bit - 1;
   static constexpr uint32_t lasting_bits = static_cast<uint32_t>(StopReason::requested) | static_cast<uint32_t>(StopReason::time_over) |
                                            static_cast<uint32_t>(StopReason::timer);
   void forget(uint32_t bit) noexcept { wanted_ &= ~bit, agreed_ &= ~bit; }
