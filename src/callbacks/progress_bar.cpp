@@ -148,12 +148,20 @@ std::string ProgressBar::text_of(const Pass& pass) const {
   return text;
 }
 
+// Of the training also those of its last validation; but a name is there once.
+std::string ProgressBar::shown_values(const Pass& pass) const {
+  auto values = pass.values;
+  if (&pass == &training_)
+    for (const auto& [name, value] : validation_values_)
+      if (!find_value(values, name)) values.emplace_back(name, value);
+  return values_text(values);
+}
+
 std::string ProgressBar::bar_of(const Pass& pass) const {
   const bool trains = &pass == &training_;
   auto text = text_of(pass);
   if (trains) text = fmt::format("epoch {} {} step {}", trainer().current_epoch(), text, trainer().global_step());
-  text += values_text(pass.values);
-  if (trains) text += values_text(validation_values_);
+  text += shown_values(pass);
   const auto columns = status_line_->columns();
   const int64_t width = columns >= 100 ? 24 : columns >= 60 ? 12 : 0;  // numbers matter more
   if (width == 0 || pass.total == 0) return text;
@@ -163,13 +171,13 @@ std::string ProgressBar::bar_of(const Pass& pass) const {
 
 void ProgressBar::show(Pass& pass) {
   last_ = Clock::now();
-  pass.values = trainer().progress_bar_values();
+  if (auto values = trainer().progress_bar_values(); !values.empty()) pass.values = std::move(values);  // none after the last epoch
   auto& line = status_line();
   if (!bar_) {
     const bool in_training = &pass == &training_ || training_run_;
     const auto text =
         in_training ? fmt::format("epoch {} {} step {}", trainer().current_epoch(), text_of(pass), trainer().global_step()) : text_of(pass);
-    return line.print(text + values_text(pass.values) + (&pass == &training_ ? values_text(validation_values_) : "") + "\n");
+    return line.print(text + shown_values(pass) + "\n");
   }
   if (&pass == &evaluation_ && training_.open && training_.done > 0) return line.show({bar_of(training_), "  " + bar_of(evaluation_)});
   line.show({bar_of(pass)});

@@ -84,6 +84,7 @@ class ProgressBar : public Callback {
   /// What is shown stays.
   void finish();
   std::string text_of(const Pass& pass) const;
+  std::string shown_values(const Pass& pass) const;
   std::string bar_of(const Pass& pass) const;
   detail::StatusLine& status_line();
   bool shows();
