@@ -1,8 +1,12 @@
 #include "levin/core/log.h"
 
+#include <spdlog/details/null_mutex.h>
 #include <spdlog/pattern_formatter.h>
-#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/sinks/base_sink.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include "status_line.h"
 
 namespace levin {
 namespace {
@@ -17,12 +21,29 @@ spdlog::level::level_enum spdlog_level(LogLevel level) {
   return spdlog::level::info;
 }
 
+// Its lines are above what is shown at the bottom of the terminal. A StatusLine has a mutex.
+class StatusSink : public spdlog::sinks::base_sink<spdlog::details::null_mutex> {
+ public:
+  explicit StatusSink(std::shared_ptr<detail::StatusLine> status_line) : status_line_(std::move(status_line)) {}
+
+ private:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    spdlog::memory_buf_t line;
+    formatter_->format(message, line);
+    status_line_->print({line.data(), line.size()});
+  }
+  void flush_() override {}
+
+  std::shared_ptr<detail::StatusLine> status_line_;
+};
+
 }  // namespace
 
 Log Log::to_stderr(int rank, LogLevel least) {
   Log log;
   log.rank_ = rank;
-  log.logger_ = std::make_shared<spdlog::logger>("levin", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  log.status_line_ = std::make_shared<detail::StatusLine>(STDERR_FILENO);
+  log.logger_ = std::make_shared<spdlog::logger>("levin", std::make_shared<StatusSink>(log.status_line_));
   log.logger_->set_level(spdlog_level(least));
   log.logger_->set_pattern("%v");
   return log;

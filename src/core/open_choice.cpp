@@ -15,8 +15,11 @@ namespace {
 // A name stands in paths, where dots part it, and beside numbers and the words of a switch.
 bool can_be_a_name(const std::string& name) {
   return !name.empty() && !std::isdigit(static_cast<unsigned char>(name[0])) && name != "true" && name != "false" && name != "null" &&
-         name != "name" && std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isalnum(c) || c == '_' || c == '-'; });
+         name != "none" && name != "name" &&
+         std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isalnum(c) || c == '_' || c == '-'; });
 }
+
+bool is_none(const ConfigValue& value) { return value.kind == ConfigValue::Kind::scalar && value.text == "none"; }
 
 }  // namespace
 
@@ -51,7 +54,7 @@ std::vector<OpenChoice::Item> OpenChoice::effective_items() const {
 std::string OpenChoiceType::allowed_for(const void* object, const Constraints&) const {
   const auto& choice = of(object);
   const std::string names = choice.alternatives().empty() ? "nothing" : joined(detail::first_names(choice.alternatives()));
-  return fmt::format("{}one or a list of: {}", choice.on_ ? "true, false, or " : "", names);
+  return fmt::format("{}one or a list of: {}", choice.on_ ? "true, false, or " : "none, or ", names);
 }
 
 OpenChoice::Item OpenChoiceType::read_item(const OpenChoice& choice, const ConfigValue& value, const ConfigLocation& location) {
@@ -110,7 +113,7 @@ void OpenChoiceType::read(void* object, const ConfigValue& value, const ConfigLo
       if (is_switch) changed.on_ = false;
       if (value.kind == Kind::sequence)
         for (const auto& item : value.items) changed.items_.push_back(read_item(choice, item, unrecorded.item(changed.items_.size())));
-      else
+      else if (!is_none(value))
         changed.items_.push_back(read_item(choice, value, unrecorded));
     }
     location.forget_fields();

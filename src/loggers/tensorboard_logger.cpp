@@ -3,6 +3,8 @@
 #include <event.pb.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -14,6 +16,7 @@
 #include "levin/core/error.h"
 #include "logger_fields.h"
 #include "png.h"
+#include "tensor_values.h"
 
 namespace levin {
 
@@ -28,9 +31,9 @@ const std::string images = "images", histograms = "histograms", texts = "text"; 
 const std::string scalars = "scalars";
 const std::string epoch_tag = "epoch";  // the trainer's, so a metric of this name needs another tag
 
-tensorboard::Event new_event(int64_t step = 0) {
+tensorboard::Event new_event(int64_t step = 0, double time = detail::wall_time()) {
   tensorboard::Event event;
-  event.set_wall_time(detail::wall_time());
+  event.set_wall_time(time);
   event.set_step(step);
   return event;
 }
@@ -63,28 +66,38 @@ std::string hparams_event(const char* tag, const tensorboard::HParamsPluginData&
   return event.SerializeAsString();
 }
 
-std::string text_event(const std::string& tag, const std::string& text, int64_t step) {
-  auto event = new_event(step);
+std::string text_event(const std::string& tag, const std::string& text, int64_t step, double time = detail::wall_time()) {
+  auto event = new_event(step, time);
   auto& tensor = add_tensor(event, tag, texts, {1});
   tensor.set_dtype(tensorboard::DT_STRING);
   tensor.add_string_val(text);
   return event.SerializeAsString();
 }
 
-// [height, width, channels], bytes, on the CPU.
-Tensor pixels_of(const Tensor& image) {
-  auto pixels = (image.dim() == 2 ? image.unsqueeze(0) : image).detach();
+// [channels, height, width].
+Tensor checked_image(const Tensor& image) {
+  const auto pixels = image.dim() == 2 ? image.unsqueeze(0) : image;
   const auto channels = pixels.dim() == 3 ? pixels.size(0) : 0;
   const auto dtype = pixels.scalar_type();
   if ((channels != 1 && channels != 3 && channels != 4) || pixels.numel() == 0 ||
       (dtype != at::kByte && dtype != at::kBool && !at::isFloatingType(dtype)))
     throw UsageError("loggers", fmt::format("add_image got a tensor [{}] of {}", fmt::join(image.sizes(), ", "), at::toString(dtype)),
                      "give [height, width] or [channels, height, width] with 1, 3 or 4 channels, of uint8, bool or floating point");
-  if (dtype == at::kBool)
-    pixels = pixels.to(at::kByte).mul(255);
-  else if (dtype != at::kByte)
-    pixels = pixels.to(at::kFloat).nan_to_num(0.0).clamp(0, 1).mul(255).round().to(at::kByte);
-  return pixels.to(at::kCPU).permute({1, 2, 0}).contiguous();
+  return pixels;
+}
+
+// Channels innermost.
+std::vector<uint8_t> bytes_of_image(const Tensor& image) {
+  const auto channels = image.size(0), pixels = image.size(1) * image.size(2);
+  const float most = image.scalar_type() == at::kByte ? 255 : 1;
+  std::vector<uint8_t> bytes(static_cast<size_t>(channels * pixels));
+  int64_t index = 0;
+  detail::for_each_value<float>(image, [&](float value) {
+    const float shade = std::isnan(value) ? 0 : std::clamp(value, 0.0f, most) * (255 / most);
+    bytes[static_cast<size_t>(index % pixels * channels + index / pixels)] = static_cast<uint8_t>(std::nearbyint(shade));
+    index++;
+  });
+  return bytes;
 }
 
 }  // namespace
@@ -177,31 +190,52 @@ void TensorBoardLogger::write_hyper_parameters() {
   file_->write(hparams_event("session_start_info", content));
 }
 
+void TensorBoardLogger::set_queue(CallQueue* queue) {
+  const std::lock_guard lock(queue_mutex_);
+  queue_ = queue;
+}
+
+void TensorBoardLogger::post(std::function<void()> add, int64_t bytes) {
+  {
+    const std::lock_guard lock(queue_mutex_);
+    if (queue_) return queue_->post(std::move(add), bytes);
+  }
+  add();
+}
+
 void TensorBoardLogger::add_text(const std::string& tag, const std::string& text, int64_t step) {
-  add(text_event(tag_of(tag, texts), text, step));
+  const auto bytes = static_cast<int64_t>(text.size());
+  post([this, tag, text, step, time = detail::wall_time()] { add(text_event(tag_of(tag, texts), text, step, time)); }, bytes);
 }
 
 void TensorBoardLogger::add_histogram(const std::string& tag, const Tensor& values, int64_t step) {
-  const auto buckets = detail::histogram_of(values);
-  auto event = new_event(step);
-  auto& tensor = add_tensor(event, tag_of(tag, histograms), histograms, {static_cast<int64_t>(buckets.size()), 3});
-  tensor.set_dtype(tensorboard::DT_DOUBLE);
-  for (const auto& [left, right, count] : buckets)
-    for (const double number : {left, right, count}) tensor.add_double_val(number);
-  add(event.SerializeAsString());
+  const auto copy = detail::copy_of_values(values);
+  const auto add_buckets = [this, tag, copy, step, time = detail::wall_time()] {
+    const auto buckets = detail::histogram_of(copy);
+    auto event = new_event(step, time);
+    auto& tensor = add_tensor(event, tag_of(tag, histograms), histograms, {static_cast<int64_t>(buckets.size()), 3});
+    tensor.set_dtype(tensorboard::DT_DOUBLE);
+    for (const auto& [left, right, count] : buckets)
+      for (const double number : {left, right, count}) tensor.add_double_val(number);
+    add(event.SerializeAsString());
+  };
+  post(add_buckets, static_cast<int64_t>(copy.nbytes()));
 }
 
 // The tensor of an image has its width and height, as texts, and the bytes of a PNG file.
 void TensorBoardLogger::add_image(const std::string& tag, const Tensor& image, int64_t step) {
-  const auto pixels = pixels_of(image);
-  const auto height = pixels.size(0), width = pixels.size(1);
-  auto event = new_event(step);
-  auto& tensor = add_tensor(event, tag_of(tag, images), images, {3});
-  tensor.set_dtype(tensorboard::DT_STRING);
-  tensor.add_string_val(std::to_string(width));
-  tensor.add_string_val(std::to_string(height));
-  tensor.add_string_val(detail::png_of(pixels.const_data_ptr<uint8_t>(), width, height, pixels.size(2)));
-  add(event.SerializeAsString());
+  const auto copy = detail::copy_of_values(checked_image(image));
+  const auto add_png = [this, tag, copy, step, time = detail::wall_time()] {
+    const auto height = copy.size(1), width = copy.size(2);
+    auto event = new_event(step, time);
+    auto& tensor = add_tensor(event, tag_of(tag, images), images, {3});
+    tensor.set_dtype(tensorboard::DT_STRING);
+    tensor.add_string_val(std::to_string(width));
+    tensor.add_string_val(std::to_string(height));
+    tensor.add_string_val(detail::png_of(bytes_of_image(copy).data(), width, height, copy.size(0)));
+    add(event.SerializeAsString());
+  };
+  post(add_png, static_cast<int64_t>(copy.nbytes()));
 }
 
 // What a run resumes after is in the file, though the run be killed right after the checkpoint.

@@ -3,17 +3,23 @@
 #include <exception>
 #include <utility>
 
+#include "levin/trainer/run_aware_logger.h"
+
 namespace levin {
 namespace {
 
 // A logger that hangs must not fill the memory.
 constexpr size_t most_calls = 100'000;
+constexpr int64_t most_bytes = int64_t{64} << 20;  // but one call may have more
 
 }  // namespace
 
-QueuedLogger::QueuedLogger(std::shared_ptr<Logger> logger, Log log) : logger_(std::move(logger)), log_(std::move(log)) {}
+QueuedLogger::QueuedLogger(std::shared_ptr<Logger> logger, Log log) : logger_(std::move(logger)), log_(std::move(log)) {
+  if (auto* aware = dynamic_cast<RunAwareLogger*>(logger_.get())) aware->set_queue(this);
+}
 
 QueuedLogger::~QueuedLogger() {
+  if (auto* aware = dynamic_cast<RunAwareLogger*>(logger_.get())) aware->set_queue(nullptr);
   if (!thread_.joinable()) return;
   {
     const std::lock_guard lock(mutex_);
@@ -24,11 +30,11 @@ QueuedLogger::~QueuedLogger() {
 }
 
 void QueuedLogger::log_metrics(const NamedValues& values, int64_t epoch, int64_t step) {
-  post([this, values, epoch, step] { logger_->log_metrics(values, epoch, step); });
+  post([this, values, epoch, step] { logger_->log_metrics(values, epoch, step); }, 0);
 }
 
 void QueuedLogger::log_hyperparams(const std::string& yaml) {
-  post([this, yaml] { logger_->log_hyperparams(yaml); });
+  post([this, yaml] { logger_->log_hyperparams(yaml); }, 0);
 }
 
 StateDict QueuedLogger::state_dict() {
@@ -61,17 +67,20 @@ void QueuedLogger::drain() {
   served_.wait(lock, [&] { return calls_.empty() && !calling_; });
 }
 
-void QueuedLogger::post(std::function<void()> call) {
+void QueuedLogger::post(std::function<void()> call, int64_t bytes) {
+  bool first_drop = false;
   {
     const std::lock_guard lock(mutex_);
-    if (calls_.size() >= most_calls) {
-      dropped_++;
-      return;
+    if (calls_.size() >= most_calls || (bytes_ > 0 && bytes > most_bytes - bytes_)) {
+      first_drop = dropped_++ == 0;
+    } else {
+      bytes_ += bytes;
+      calls_.push_back({std::move(call), bytes});
+      if (!thread_.joinable()) thread_ = std::thread([this] { serve(); });
     }
-    calls_.push_back(std::move(call));
-    if (!thread_.joinable()) thread_ = std::thread([this] { serve(); });
   }
   posted_.notify_one();
+  if (first_drop) log_.warning("[loggers] a logger is too slow, and calls are dropped; the training continues");
 }
 
 void QueuedLogger::serve() {
@@ -79,12 +88,14 @@ void QueuedLogger::serve() {
   while (true) {
     posted_.wait(lock, [&] { return !calls_.empty() || ends_; });
     if (calls_.empty()) return;
-    const auto next = std::move(calls_.front());
+    auto next = std::move(calls_.front());
     calls_.pop_front();
     calling_ = true;
     lock.unlock();
-    call(next);
+    call(next.make);
+    next.make = nullptr;  // releases what it holds
     lock.lock();
+    bytes_ -= next.bytes;
     calling_ = false;
     if (calls_.empty()) served_.notify_all();
   }

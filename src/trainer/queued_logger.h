@@ -9,13 +9,14 @@
 #include <thread>
 
 #include "levin/core/log.h"
+#include "levin/trainer/call_queue.h"
 #include "levin/trainer/logger.h"
 
 namespace levin {
 
 /// Calls a logger on a thread, in the order of the calls, so that its disk or network never delays a step. Values that the logger cannot
 /// write become a warning. The start of a training and its state are calls on the caller's thread, after all calls before them.
-class QueuedLogger : public Logger {
+class QueuedLogger : public Logger, public CallQueue {
  public:
   QueuedLogger(std::shared_ptr<Logger> logger, Log log);
   /// Waits for all calls.
@@ -27,11 +28,15 @@ class QueuedLogger : public Logger {
   void load_state_dict(const StateDict& state) override;
   void begin_training(int64_t step) override;
   void finalize() override;
+  void post(std::function<void()> call, int64_t bytes) override;
   /// Returns when all calls have ended.
   void drain();
 
  private:
-  void post(std::function<void()> call);
+  struct Call {
+    std::function<void()> make;
+    int64_t bytes;
+  };
   void serve();
   void call(const std::function<void()>& call);
 
@@ -39,7 +44,8 @@ class QueuedLogger : public Logger {
   const Log log_;
   std::mutex mutex_;
   std::condition_variable posted_, served_;
-  std::deque<std::function<void()>> calls_;
+  std::deque<Call> calls_;
+  int64_t bytes_ = 0;  // of calls_ and the call under way
   bool calling_ = false, ends_ = false;
   int64_t dropped_ = 0, failed_ = 0;
   std::string last_error_;

@@ -34,10 +34,10 @@ class ModuleInRun {
   DataModule& data_;
 };
 
-/// The loggers have the run's values when it ends.
+/// The loggers have their queues when the run begins, and its values when it ends.
 class DrainedLoggers {
  public:
-  explicit DrainedLoggers(LoggerConnector& logging) : logging_(logging) {}
+  explicit DrainedLoggers(LoggerConnector& logging) : logging_(logging) { logging_.loggers(); }
   ~DrainedLoggers() { logging_.drain(); }
   DrainedLoggers(const DrainedLoggers&) = delete;
   DrainedLoggers& operator=(const DrainedLoggers&) = delete;

@@ -122,6 +122,7 @@ BOOST_AUTO_TEST_CASE(components_are_made_by_name_in_order) {
   BOOST_TEST(Filled().tools(map({{"name", word("saw")}, {"teeth", word("2")}})).tools_text() == "saw 2 of Ann");
   BOOST_TEST(Filled().tools(word("saw")).tools(list({})).tools_text().empty());
   BOOST_TEST(Filled().tools(word("saw")).tools(word("null")).tools_text().empty());
+  BOOST_TEST(Filled().tools(word("saw")).tools(word("none")).tools_text().empty());
 }
 
 BOOST_AUTO_TEST_CASE(the_name_of_a_class_is_accepted) {
@@ -167,6 +168,7 @@ BOOST_AUTO_TEST_CASE(a_switch_has_defaults) {
   BOOST_TEST(Filled().lamp(word("bell")).lamp_text() == "bell");
   BOOST_TEST(!Filled().lamp(word("bell")).box.lamp.by_default());
   BOOST_TEST(!Filled().lamp(list({})).box.lamp.enabled());
+  BOOST_TEST(!Filled().lamp(word("none")).box.lamp.enabled());
   BOOST_TEST(Filled().lamp(map({{"saw", map({{"teeth", word("4")}})}})).lamp_text() == "hammer 3, saw 4 of Ann");
   BOOST_TEST(Filled().lamp(word("false")).lamp(map({{"saw", map({})}})).lamp_text() == "saw 10 of Ann");
   refused(word("true"), {"\"true\" is unknown", "one of: hammer, saw, bell"});
@@ -219,7 +221,7 @@ BOOST_AUTO_TEST_CASE(names_must_fit_beside_others) {
   auto registry = a_users_job::registry();
   check_throws<levin::UsageError>([&] { registry.add<a_users_job::Bell>("mallet"); },
                                   {"two alternatives of a choice have the name mallet"});
-  for (const auto* name : {"", "1st", "a.b", "true", "name", "a b"})
+  for (const auto* name : {"", "1st", "a.b", "true", "none", "name", "a b"})
     check_throws<levin::UsageError>([&] { registry.add<a_users_job::Bell>(name); }, {"cannot be the name of a component"});
 }
 

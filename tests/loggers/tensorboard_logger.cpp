@@ -4,17 +4,21 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <csignal>
 #include <fstream>
 #include <limits>
 #include <regex>
+#include <thread>
 
+#include "../../src/trainer/queued_logger.h"
 #include "levin/core/error.h"
 #include "levin_test.h"
 #include "log_folder.h"
@@ -28,6 +32,46 @@ BOOST_AUTO_TEST_SUITE(loggers_tensorboard_logger)
 namespace {
 
 double now() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
+
+// Writes to a file that is open in this process block until it is unblocked: its descriptor is that of a full pipe meanwhile.
+class BlockedFile {
+ public:
+  explicit BlockedFile(const std::filesystem::path& file) : file_(file) {
+    for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+      std::error_code unseen;
+      if (std::filesystem::read_symlink(entry.path(), unseen) == file) descriptor_ = std::stoi(entry.path().filename());
+    }
+    BOOST_REQUIRE(descriptor_ >= 0);
+    before_ = dup(descriptor_);
+    std::array<int, 2> ends{};
+    BOOST_REQUIRE(pipe(ends.data()) == 0);
+    out_ = ends[0];
+    fill_.assign(static_cast<size_t>(fcntl(ends[1], F_GETPIPE_SZ)), 'x');
+    BOOST_REQUIRE(::write(ends[1], fill_.data(), fill_.size()) == static_cast<ssize_t>(fill_.size()));
+    dup2(ends[1], descriptor_);
+    close(ends[1]);
+  }
+  void unblock() {
+    reader_ = std::thread([this] {
+      std::array<char, 4096> part{};
+      for (ssize_t bytes = 0; (bytes = ::read(out_, part.data(), part.size())) > 0;) bytes_.append(part.data(), static_cast<size_t>(bytes));
+    });
+  }
+  // The file gets what was written.
+  void restore() {
+    dup2(before_, descriptor_);
+    reader_.join();
+    std::ofstream(file_, std::ios::app | std::ios::binary) << bytes_.substr(fill_.size());
+    close(before_);
+    close(out_);
+  }
+
+ private:
+  std::filesystem::path file_;
+  int descriptor_ = -1, before_ = -1, out_ = -1;
+  std::string fill_, bytes_;
+  std::thread reader_;
+};
 
 }  // namespace
 
@@ -277,6 +321,39 @@ BOOST_AUTO_TEST_CASE(what_hooks_add_to_a_file_that_cannot_grow_is_written_later)
   const auto events = read_events(folder.path);
   BOOST_TEST(std::count_if(events.begin(), events.end(), [](const auto& event) { return event.tag == "notes"; }) == 2);
   BOOST_CHECK((scalars_of(events, "loss") == Values{{3, 0.5}}));
+}
+
+BOOST_AUTO_TEST_CASE(a_file_that_blocks_does_not_block_hooks) {
+  LogFolder folder;
+  const auto logger = std::make_shared<TensorBoardLogger>(levin::TensorBoardLoggerConfig{.flush_interval = {0}}, folder.path);
+  BlockedFile file(logger->file());
+  {
+    levin::QueuedLogger queue(logger, {});
+    queue.log_metrics({{"loss", 0.5}}, 0, 1);
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));  // the logger's thread writes, and waits
+    const auto pixels = at::full({2, 2}, 7, at::kByte), weights = at::full({40'000}, 3.0);
+    logger->add_text("notes", "*better*", 2);
+    logger->add_image("image", pixels, 2);
+    logger->add_histogram("weights", weights, 2);
+    pixels.fill_(0);  // the next step changes them
+    weights.fill_(0);
+    queue.log_metrics({{"loss", 0.25}}, 0, 3);
+    check_throws<levin::UsageError>([&] { logger->add_image("a", at::zeros({2, 5, 5}), 0); }, {"[2, 5, 5]"});
+    file.unblock();  // else this line is not reached
+    queue.finalize();
+  }
+  logger->add_text("later", "without a queue", 4);
+  file.restore();
+  const auto read = read_plugins(folder.path);
+  BOOST_TEST(read.at("images").at("image").at(0).at("pixels") == nlohmann::json({7, 7, 7, 7}));
+  BOOST_TEST(read.at("histograms").at("weights").at(0).at("buckets").back() == nlohmann::json({3.0, 3.0, 40'000.0}));
+  const auto events = read_events(folder.path);
+  BOOST_CHECK((scalars_of(events, "loss") == Values{{1, 0.5}, {3, 0.25}}));
+  const auto bytes = text_of(logger->file());
+  BOOST_TEST(bytes.find("loss") < bytes.find("notes"));
+  BOOST_TEST(bytes.find("notes") < bytes.find("weights"));
+  BOOST_TEST(bytes.find("weights") < bytes.rfind("loss"));
+  BOOST_TEST(bytes.rfind("loss") < bytes.find("later"));
 }
 
 BOOST_AUTO_TEST_SUITE_END()

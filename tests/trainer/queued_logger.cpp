@@ -61,6 +61,22 @@ BOOST_AUTO_TEST_CASE(calls_return_at_once_and_keep_their_order) {
   for (int64_t step = 0; step < 100; step++) BOOST_TEST(closed->steps[step] == step);
 }
 
+BOOST_AUTO_TEST_CASE(calls_that_hold_too_much_are_dropped) {
+  const auto closed = std::make_shared<ClosedLogger>();
+  QueuedLogger queue(closed, {});
+  std::vector<int> made;
+  const auto post = [&](int number, int64_t mebibytes) { queue.post([&made, number] { made.push_back(number); }, mebibytes << 20); };
+  queue.log_metrics({{"loss", 1}}, 0, 0);
+  post(0, 100);  // alone one may be larger than the limit
+  post(1, 1);
+  closed->unlock();
+  queue.drain();
+  post(2, 40);
+  queue.drain();
+  BOOST_TEST(made == (std::vector<int>{0, 2}), boost::test_tools::per_element());
+  queue.finalize();
+}
+
 BOOST_AUTO_TEST_CASE(errors_are_warnings) {
   const auto broken = std::make_shared<BrokenLogger>();
   QueuedLogger queue(broken, {});

@@ -19,9 +19,9 @@
 
 namespace levin {
 
-/// What Choices of all kinds of components are for a config: names with fields, in order. A value can be a name, a map with a name, or a
-/// list of them, and replaces what was chosen before. A map without a name, as dotted names make it, has a component's name or number as
-/// key: its fields are set, and a component that was not chosen yet is added.
+/// What Choices of all kinds of components are for a config: names with fields, in order. A value can be a name, a map with a name, a list
+/// of them, or none, and replaces what was chosen before. A map without a name, as dotted names make it, has a component's name or number
+/// as key: its fields are set, and a component that was not chosen yet is added.
 class OpenChoice {
  public:
   struct Item {

@@ -2,6 +2,7 @@
 #include <atomic>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -55,10 +56,13 @@ class TensorBoardLogger : public Logger, public RunAwareLogger {
   StateDict state_dict() override;
   void finalize() override;
   void set_log(const Log& log) override;
+  void set_queue(CallQueue* queue) override;
   void set_end(RunEnd end) noexcept override { end_ = end; }
 
-  /// Markdown, in the page of texts. From any thread, as the other calls that add something. A file that cannot be written is one warning
-  /// in the run's log, and what was added is written later, as with the values of log_metrics: up to 64 MiB are kept.
+  /// Markdown, in the page of texts. From any thread, as the other calls that add something. In a training they copy their values and
+  /// return; the logger's thread encodes and writes them, in order with the values of log_metrics. Up to 64 MiB wait for it; what is beyond
+  /// is dropped, with a warning. A file that cannot be written is one warning in the run's log, and what was added is written later, as
+  /// with the values of log_metrics: up to 64 MiB are kept.
   void add_text(const std::string& tag, const std::string& text, int64_t step);
   /// The distribution of a tensor's values, in the pages of histograms and distributions: any shape and dtype of real numbers, on any
   /// device. NaN and infinities are left out.
@@ -74,12 +78,16 @@ class TensorBoardLogger : public Logger, public RunAwareLogger {
   void write(const std::string& event);
   /// As write, for hooks: an IoError must not end the training.
   void add(const std::string& event);
+  /// Calls `add` on the logger's thread, where there is one.
+  void post(std::function<void()> add, int64_t bytes);
   /// The tag, with the prefix, under which values of this kind are shown.
   std::string tag_of(const std::string& name, const std::string& kind);
   void write_hyper_parameters();
 
   std::string prefix_;
-  std::mutex mutex_;  // of the members below
+  std::mutex queue_mutex_;
+  CallQueue* queue_ = nullptr;
+  std::mutex mutex_;  // of the members below; held during writes
   std::unique_ptr<detail::EventFile> file_;
   std::unique_ptr<detail::HyperParameters> hyper_parameters_;
   std::map<std::string, std::string> kinds_;  // by tag
