@@ -253,6 +253,7 @@ JobEnd Job::agree_on_end() {
     const bool has_end = trainer_.report().already_complete || checkpoints.has_end(checkpoints.folder());
     const StopFacts facts{.interrupted = session.stops_for(StopReason::interrupted),
                           .terminated = session.stops_for(StopReason::terminated),
+                          .announced = JobWatch::announced_end(causes),
                           .resumable = !fits || checkpoints.saved_for_stop() || has_end,
                           .checkpointing = !checkpoints.folder().empty(),
                           .named = named_folder(settings_.run, settings_.runs).has_value(),

@@ -27,8 +27,8 @@ JobFate fate_of(const detail::SlurmJobState& job, int64_t restart_count) {
 
 // Whether the batch system ended the job, and not its user.
 bool ended_by_system(const StopFacts& facts, const JobStatus& status) {
-  if (status.fate == JobFate::cancelled) return false;
   if (status.fate == JobFate::timed_out || status.fate == JobFate::preempted || status.fate == JobFate::requeued) return true;
+  if (facts.announced) return true;  // sbatch --signal=USR1@90, where neither the limit nor Slurm's view of the job is known
   return facts.seconds_left && *facts.seconds_left <= std::max(limit_near_seconds, facts.seconds_needed);
 }
 
@@ -70,7 +70,8 @@ JobStatus ask_job_status(const BatchJob& job) {
 
 JobEnd decide_job_end(const StopFacts& facts, const JobConfig& config, const BatchJob& job, const JobStatus& status) {
   if (facts.interrupted) return {.code = static_cast<int>(ExitCode::interrupted)};
-  if (facts.terminated && !ended_by_system(facts, status)) return {.code = terminated_code};
+  const bool cancelled = status.fate == JobFate::cancelled;  // its TERM may arrive when all stops are decided
+  if (cancelled || (facts.terminated && !ended_by_system(facts, status))) return {.code = terminated_code};
   if (!facts.resumable && facts.checkpointing)
     return {.code = static_cast<int>(ExitCode::io_failed), .note = "the state was not saved, so that the job is not started again"};
   const int for_good = static_cast<int>(ExitCode::stopped_for_good);

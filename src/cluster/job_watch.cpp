@@ -8,6 +8,7 @@ namespace levin {
 namespace {
 
 constexpr int64_t clock_cause = int64_t{1} << 32;  // above the signals
+uint32_t signals_of(int64_t causes) noexcept { return static_cast<uint32_t>(causes & (clock_cause - 1)); }
 
 }  // namespace
 
@@ -45,8 +46,10 @@ std::optional<StopReason> JobWatch::reason(double save_seconds) noexcept {
 
 int64_t JobWatch::causes() const noexcept { return static_cast<int64_t>(StopSignals::arrived()) | (time_is_over_ ? clock_cause : 0); }
 
+bool JobWatch::announced_end(int64_t causes) noexcept { return StopSignals::announced_end(signals_of(causes)); }
+
 std::string JobWatch::describe(int64_t causes) {
-  auto names = StopSignals::names(static_cast<uint32_t>(causes & (clock_cause - 1)));
+  auto names = StopSignals::names(signals_of(causes));
   if (causes & clock_cause) names += (names.empty() ? "" : ", ") + std::string("the job's time limit");
   return names;
 }

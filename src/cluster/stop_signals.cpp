@@ -22,13 +22,17 @@ constexpr std::array<KnownSignal, 5> known_signals{{{SIGINT, "SIGINT", StopReaso
                                                     {SIGHUP, "SIGHUP", StopReason::restart}}};
 
 constexpr uint32_t bit_of(int signal) noexcept { return 1u << signal; }
+constexpr uint32_t announced_bit = bit_of(0), restart_bits = bit_of(SIGUSR1) | bit_of(SIGUSR2) | bit_of(SIGHUP);
 
 // A handler can reach nothing else.
 std::atomic<uint32_t> arrived_signals{0};
 std::atomic<int64_t> first_interrupt{0};  // in nanoseconds; 0: none
 static_assert(std::atomic<uint32_t>::is_always_lock_free && std::atomic<int64_t>::is_always_lock_free);
 
-void note_signal(int signal) { arrived_signals.fetch_or(bit_of(signal)); }
+void note_signal(int signal) {
+  const uint32_t before = arrived_signals.fetch_or(bit_of(signal));
+  if (signal == SIGTERM && (before & bit_of(SIGTERM)) == 0 && (before & restart_bits) != 0) arrived_signals.fetch_or(announced_bit);
+}
 
 void note_interrupt(int signal) {
   constexpr int64_t duplicate = 200'000'000;
@@ -74,6 +78,7 @@ StopSignals::StopSignals(const std::vector<StopSignal>& signals) {
     action.sa_handler = number == SIGINT ? note_interrupt : note_signal;
     action.sa_flags = SA_RESTART;
     sigemptyset(&action.sa_mask);
+    for (const int other : numbers) sigaddset(&action.sa_mask, other);  // else of two pending signals the later one is handled first
     sigaction(number, &action, nullptr);
     saved_.push_back(saved);
   }
@@ -92,6 +97,8 @@ std::optional<StopReason> StopSignals::reason() noexcept {
     if (arrived & bit_of(signal.number)) return signal.reason;
   return std::nullopt;
 }
+
+bool StopSignals::announced_end(uint32_t arrived) noexcept { return (arrived & announced_bit) != 0; }
 
 std::string StopSignals::names(uint32_t arrived) {
   std::string names;

@@ -42,7 +42,9 @@ Spool::Spool(const std::filesystem::path& folder, const std::string& service, Js
 void Spool::params(const std::string& yaml) {
   Json values = Json::object();
   for (const auto& [name, value] : flat_options(yaml)) values[name] = value.text;
-  write({{"kind", "params"}, {"values", std::move(values)}, {"yaml", yaml}});
+  const auto line = json_line({{"kind", "params"}, {"values", std::move(values)}, {"yaml", yaml}});
+  const std::lock_guard lock(mutex_);
+  params_ += line;
 }
 
 void Spool::metrics(const Json& values, int64_t epoch, int64_t step) {
@@ -76,7 +78,7 @@ std::string Spool::lines(int64_t begin, int64_t bytes) {
 
 void Spool::write(const Json& record, bool flush) {
   const std::lock_guard lock(mutex_);
-  file_.write(json_line(record));
+  file_.write(std::exchange(params_, {}) + json_line(record));  // in one call, which keeps both after an error
   if (flush) file_.flush();
 }
 

@@ -26,7 +26,9 @@ class Spool {
   /// A file that exists is continued under its run's id. IoError when it cannot be written; DataError when its first line is not a run's.
   Spool(const std::filesystem::path& folder, const std::string& service, Json settings, Seconds flush_interval);
 
+  /// Options, written with the next record and before it.
   void params(const std::string& yaml);
+  /// After an IoError the record is kept, and written with the next one; see LogFile.
   void metrics(const Json& values, int64_t epoch, int64_t step);
   void start(int64_t step);
   /// `status`: finished, stopped or failed.
@@ -46,6 +48,7 @@ class Spool {
   mutable std::mutex mutex_;
   LogFile file_;
   Json run_;
+  std::string params_;  ///< lines for the next write
 };
 
 }  // namespace levin::detail

@@ -37,27 +37,19 @@ SpoolLogger::~SpoolLogger() {
   }
 }
 
-void SpoolLogger::wrote() {
+// The spool keeps a record that it cannot write, which needs an end, too.
+void SpoolLogger::log_metrics(const NamedValues& values, int64_t epoch, int64_t step) {
   open_ = true;
+  spool_->metrics(detail::json_values(values, prefix_), epoch, step);
   spooled();
 }
 
-void SpoolLogger::spool_params() {
-  for (const auto& yaml : std::exchange(params_, {})) spool_->params(yaml);
-}
-
-void SpoolLogger::log_metrics(const NamedValues& values, int64_t epoch, int64_t step) {
-  spool_params();
-  spool_->metrics(detail::json_values(values, prefix_), epoch, step);
-  wrote();
-}
-
-void SpoolLogger::log_hyperparams(const std::string& yaml) { params_.push_back(yaml); }
+void SpoolLogger::log_hyperparams(const std::string& yaml) { spool_->params(yaml); }
 
 void SpoolLogger::begin_training(int64_t step) {
-  spool_params();
+  open_ = true;
   spool_->start(step);
-  wrote();
+  spooled();
 }
 
 StateDict SpoolLogger::state_dict() {
@@ -67,9 +59,8 @@ StateDict SpoolLogger::state_dict() {
 
 void SpoolLogger::finalize() {
   if (!open_ && end_ == RunEnd::failed) return;
-  spool_params();
-  spool_->end(name_of(end_));
   open_ = false;
+  spool_->end(name_of(end_));
   spooled();
 }
 

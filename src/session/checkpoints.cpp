@@ -1,5 +1,7 @@
 #include "levin/session/checkpoints.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
@@ -37,6 +39,13 @@ CheckpointInfo info_of(const CheckpointRequest& request, const StateDict& loop) 
           .fields = request.fields};
 }
 
+// Users of a folder may write its path differently.
+std::filesystem::path plain_path(const std::filesystem::path& path) {
+  if (path.empty()) return path;
+  const auto plain = std::filesystem::absolute(path).lexically_normal();
+  return plain.has_filename() ? plain : plain.parent_path();
+}
+
 bool is_same_folder(const std::filesystem::path& a, const std::filesystem::path& b) {
   std::error_code unseen;  // equivalent() follows links
   return std::filesystem::equivalent(a.empty() ? "." : a, b.empty() ? "." : b, unseen);
@@ -45,11 +54,12 @@ bool is_same_folder(const std::filesystem::path& a, const std::filesystem::path&
 }  // namespace
 
 struct Checkpoints::Folder {
-  Folder(const std::filesystem::path& where, Communicator& communicator, const CheckpointWriterOptions& options)
-      : path(where), writer(communicator, where, options) {}
+  Folder(const std::filesystem::path& where, Communicator& communicator, const CheckpointWriterOptions& of_writer)
+      : path(where), options(of_writer), writer(std::make_unique<CheckpointWriter>(communicator, where, of_writer)) {}
 
   std::filesystem::path path;
-  CheckpointWriter writer;
+  CheckpointWriterOptions options;
+  std::unique_ptr<CheckpointWriter> writer;
   std::vector<std::function<void(const SaveReport&)>> done;  // of the save in progress
   double gather_seconds = 0;                                 // of the save in progress, before its writer started
   int64_t resumable_step = -1;                               // of the save in progress; -1: weights only
@@ -67,19 +77,6 @@ Checkpoints::~Checkpoints() = default;
 
 std::string Checkpoints::name_of_step(int64_t step) { return fmt::format("step={:06}", step); }
 
-Checkpoints::Folder& Checkpoints::folder_at(const std::filesystem::path& path, const CheckpointWriterOptions& options) {
-  for (auto& folder : folders_)
-    if (folder->path == path) return *folder;
-  return *folders_.emplace_back(std::make_unique<Folder>(path, session_.communicator().cpu(), options));
-}
-
-void Checkpoints::use(const std::filesystem::path& folder, const CheckpointWriterOptions& options) {
-  folder_ = folder;
-  if (!folder.empty()) folder_at(folder, options);
-}
-
-void Checkpoints::request(CheckpointRequest request) { requests_.push_back(std::move(request)); }
-
 // An error is the same on all ranks, so either all continue or none.
 template <class Write>
 void Checkpoints::tolerate_io_error(Folder& folder, const Write& write) {
@@ -93,9 +90,40 @@ void Checkpoints::tolerate_io_error(Folder& folder, const Write& write) {
   }
 }
 
+Checkpoints::Folder* Checkpoints::find_folder(const std::filesystem::path& path) const {
+  const auto plain = plain_path(path);
+  for (const auto& folder : folders_)
+    if (plain_path(folder->path) == plain) return folder.get();
+  return nullptr;
+}
+
+Checkpoints::Folder& Checkpoints::folder_at(const std::filesystem::path& path, const CheckpointWriterOptions& options_of_new) {
+  if (auto* folder = find_folder(path)) return *folder;
+  return *folders_.emplace_back(std::make_unique<Folder>(path, session_.communicator().cpu(), options_of_new));
+}
+
+void Checkpoints::use(const std::filesystem::path& folder) {
+  folder_ = folder;
+  if (!folder.empty()) folder_at(folder);
+}
+
+void Checkpoints::use(const std::filesystem::path& folder, const CheckpointWriterOptions& options) {
+  folder_ = folder;
+  if (folder.empty()) return;
+  auto& used = folder_at(folder, options);
+  if (used.options == options) return;
+  tolerate_io_error(used, [&] {
+    if (const auto report = used.writer->finish()) committed(used, *report);
+  });
+  used.writer = std::make_unique<CheckpointWriter>(session_.communicator().cpu(), used.path, options);
+  used.options = options;
+}
+
+void Checkpoints::request(CheckpointRequest request) { requests_.push_back(std::move(request)); }
+
 void Checkpoints::committed(Folder& folder, const SaveReport& report) {
   folder.failures = 0;
-  if (folder.resumable_step >= 0 && folder.path == folder_) saved_step_ = folder.resumable_step;
+  if (folder.resumable_step >= 0 && &folder == find_folder(folder_)) saved_step_ = folder.resumable_step;
   slowest_save_seconds_ = std::max(slowest_save_seconds_, folder.gather_seconds + report.seconds);
   folder.has_end = folder.saves_end;
   for (const auto& done : std::exchange(folder.done, {})) done(report);
@@ -104,7 +132,7 @@ void Checkpoints::committed(Folder& folder, const SaveReport& report) {
 void Checkpoints::poll_folder(Folder& folder) {
   const detail::PartTimer timer(detail::TimePart::checkpoint);
   tolerate_io_error(folder, [&] {
-    if (const auto report = folder.writer.poll()) committed(folder, *report);
+    if (const auto report = folder.writer->poll()) committed(folder, *report);
   });
 }
 
@@ -113,7 +141,7 @@ void Checkpoints::save(CheckpointRequest request, const StateDict& loop) {
   const detail::PartTimer timer(detail::TimePart::checkpoint);
   auto& folder = folder_at(request.folder);
   tolerate_io_error(folder, [&] {
-    if (const auto report = folder.writer.finish()) committed(folder, *report);
+    if (const auto report = folder.writer->finish()) committed(folder, *report);
   });
   const auto began = std::chrono::steady_clock::now();
   const bool use_kept = kept_ && !request.weights_only;
@@ -131,15 +159,16 @@ void Checkpoints::save(CheckpointRequest request, const StateDict& loop) {
   tolerate_io_error(folder, [&] {
     if (request.done) folder.done.push_back(request.done);
     if (request.in_background)
-      folder.writer.save_async(info, writer.state());
+      folder.writer->save_async(info, writer.state());
     else
-      committed(folder, folder.writer.save(info, writer.state()));
+      committed(folder, folder.writer->save(info, writer.state()));
   });
   session_.flight().advance();
 }
 
 bool Checkpoints::has_end(const std::filesystem::path& folder) const {
-  return std::any_of(folders_.begin(), folders_.end(), [&](const auto& used) { return used->path == folder && used->has_end; });
+  const auto* used = find_folder(folder);
+  return used && used->has_end;
 }
 
 void Checkpoints::keep_state(const StateDict& loop) {
@@ -186,7 +215,7 @@ void Checkpoints::end_training() {
 
 void Checkpoints::at_boundary(const std::function<StateDict()>& loop) {
   for (auto& folder : folders_)
-    if (folder->writer.saving()) poll_folder(*folder);
+    if (folder->writer->saving()) poll_folder(*folder);
   if (requests_.empty()) return;
   const StateDict state = loop();
   for (auto& request : std::exchange(requests_, {})) save(std::move(request), state);
@@ -196,7 +225,7 @@ bool Checkpoints::save_for_stop(const std::function<StateDict()>& loop) {
   if (folder_.empty()) return false;
   const int64_t step = session_.progress().step;
   const auto& folder = folder_at(folder_);
-  if (folder.writer.saving() && folder.resumable_step == step) finish();  // may fail; then this step is saved again
+  if (folder.writer->saving() && folder.resumable_step == step) finish();  // may fail; then this step is saved again
   if (saved_step_ != step) save({.folder = folder_, .name = name_of_step(step), .in_background = false}, loop());
   finish();
   return saved_for_stop_ = saved_step_ == step;
@@ -243,8 +272,9 @@ void Checkpoints::save_on_exception(const std::string& why, const StateDict& las
       detail::StateWriter writer(session_, *after_error_);
       gather(writer, session_, request.weights_only, last_step);
       const auto info = info_of(request, last_step);
-      CheckpointWriter folder(*after_error_, request.folder, {.remove_leftovers = false});  // another save may be in progress
-      const auto report = folder.save(info, writer.state());
+      auto options = find_folder(request.folder)->options;
+      options.remove_leftovers = false;  // another save may be in progress
+      const auto report = CheckpointWriter(*after_error_, request.folder, options).save(info, writer.state());
       log.info("[checkpoint] saved the last complete step, {}: {}", info.step, report.path.string());
     }
   } catch (const CommunicatorAborted&) {  // a rank is missing
@@ -262,7 +292,7 @@ void Checkpoints::finish() {
   uint64_t seen = 0;
   for (auto& folder : folders_)
     tolerate_io_error(*folder, [&] {
-      const auto report = folder->writer.finish([&](uint64_t written, uint64_t all) {
+      const auto report = folder->writer->finish([&](uint64_t written, uint64_t all) {
         if (written > std::exchange(seen, written)) session_.flight().advance();
         if (Clock::now() - logged_at < std::chrono::seconds(2)) return;
         logged_at = Clock::now();

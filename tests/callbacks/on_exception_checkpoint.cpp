@@ -2,7 +2,9 @@
 
 #include <ATen/ops/equal.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <map>
 
 #include "../trainer/toy.h"
 #include "folder_of_ranks.h"
@@ -12,6 +14,7 @@
 #include "levin/checkpoint/checkpoint_reader.h"
 #include "levin/core/error.h"
 #include "levin_test.h"
+#include "mpi_calls.h"
 
 using namespace levin::test;
 using levin::LambdaHooks;
@@ -118,6 +121,32 @@ BOOST_AUTO_TEST_CASE(a_model_checkpoint_saves_on_an_exception_if_configured) {
   BOOST_TEST(found[0].manifest.step == 5);
   BOOST_TEST(found[1].path == folder.path / "step=000007");
   BOOST_TEST(same_as_unbroken(*resumed(found[1].path)));
+}
+
+// Whichever of the two is first, and however they write the folder's path.
+BOOST_AUTO_TEST_CASE(a_folder_has_the_options_of_its_model_checkpoint) {
+  const std::map<std::string, std::string> hints{{"striping_factor", "2"}};
+  for (const bool comes_first : {true, false}) {
+    const FolderOfRanks folder;
+    const auto opened = static_cast<std::ptrdiff_t>(opened_files().size());
+    levin::Trainer trainer({.max_epochs = 2}, runtime(), 5);
+    const auto on_exception = std::make_shared<OnExceptionCheckpoint>(levin::OnExceptionCheckpointConfig{.dirpath = folder.path / "."});
+    if (comes_first) trainer.add_callback(on_exception);
+    trainer.add_callback(std::make_shared<levin::ModelCheckpoint>(
+        levin::ModelCheckpointConfig{.dirpath = folder.path, .in_background = false, .mpi_io_hints = hints}));
+    if (!comes_first) trainer.add_callback(on_exception);
+    const auto module = trainer.build<Toy>();
+    module->fail_at_step = 7;
+    ToyData data;
+    BOOST_CHECK_THROW(trainer.fit(*module, data), std::exception);
+    MPI_Barrier(runtime().communicator());
+    BOOST_TEST(levin::list_checkpoints(folder.path).checkpoints.size() == 2u);
+    if (runtime().rank() != 0) continue;
+    for (const std::string name : {"step=000005", "on_exception"}) {
+      const auto has_hints = [&](const OpenedFile& file) { return file.name.find(name) != std::string::npos && file.hints == hints; };
+      BOOST_TEST(std::any_of(opened_files().begin() + opened, opened_files().end(), has_hints), name << ", " << comes_first);
+    }
+  }
 }
 
 BOOST_AUTO_TEST_CASE(name_and_folder_are_checked_before_the_training) {

@@ -65,6 +65,25 @@ BOOST_AUTO_TEST_CASE(a_cancelled_job_stays_cancelled) {
   BOOST_TEST(decide_job_end(terminated(), {}, {}, {}).code == 143);
 }
 
+// Its TERM may arrive after the ranks have agreed on the reasons for their stop.
+BOOST_AUTO_TEST_CASE(a_job_that_is_cancelled_while_it_stops_stays_cancelled) {
+  const auto end = decide_job_end(at_step_9, {}, slurm, {.fate = JobFate::cancelled});
+  BOOST_TEST((end.code == 143 && !end.requeue));
+}
+
+BOOST_AUTO_TEST_CASE(an_end_that_was_announced) {
+  auto facts = terminated();
+  facts.announced = true;
+  for (const auto fate : {JobFate::unknown, JobFate::running, JobFate::timed_out}) {
+    const auto end = decide_job_end(facts, {}, slurm, {.fate = fate});
+    BOOST_TEST((end.code == 75 && end.requeue));
+  }
+  BOOST_TEST(decide_job_end(facts, {}, {.system = BatchSystem::pbs, .id = "1"}, {}).code == 75);
+  BOOST_TEST(decide_job_end(facts, {}, slurm, {.fate = JobFate::cancelled}).code == 143);
+  facts.resumable = false;
+  BOOST_TEST(decide_job_end(facts, {}, slurm, {}).code == 74);
+}
+
 BOOST_AUTO_TEST_CASE(the_batch_system_ends_a_job) {
   BOOST_TEST(decide_job_end(terminated(20), {}, slurm, {}).requeue);
   BOOST_TEST(decide_job_end(terminated(-5), {}, {.system = BatchSystem::pbs, .id = "1"}, {}).code == 75);

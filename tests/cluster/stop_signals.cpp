@@ -57,6 +57,30 @@ BOOST_AUTO_TEST_CASE(reasons) {
   BOOST_TEST(StopSignals::names(0) == "");
 }
 
+// Of signals that wait for the process, the kernel hands over those with small numbers first: TERM comes last.
+BOOST_AUTO_TEST_CASE(an_announced_end) {
+  std::signal(SIGHUP, SIG_DFL);
+  const auto announced = [](const std::vector<int>& numbers, bool at_once = false) {
+    const StopSignals signals(all_signals);
+    sigset_t blocked, before;
+    sigemptyset(&blocked);
+    for (const int number : numbers) sigaddset(&blocked, number);
+    if (at_once) pthread_sigmask(SIG_BLOCK, &blocked, &before);
+    for (const int number : numbers) raise(number);
+    if (at_once) pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    return StopSignals::announced_end(StopSignals::arrived());
+  };
+  for (const int number : {SIGUSR1, SIGUSR2, SIGHUP}) {
+    BOOST_TEST(announced({number, SIGTERM}), number);
+    BOOST_TEST(announced({number, SIGTERM}, /*at_once=*/true), number);
+    BOOST_TEST(!announced({SIGTERM, number}), number);
+    BOOST_TEST(!announced({SIGTERM, number, SIGTERM}), number);  // the second TERM is a repetition
+    BOOST_TEST(!announced({number}), number);
+  }
+  BOOST_TEST(!announced({SIGTERM}));
+  BOOST_TEST(!announced({SIGINT, SIGTERM}));
+}
+
 BOOST_AUTO_TEST_CASE(two_interrupts_end_the_program_at_once) {
   BOOST_TEST(end_of_child([] {
                const StopSignals signals(all_signals);

@@ -18,6 +18,17 @@ LogFolder::LogFolder() {
 
 LogFolder::~LogFolder() { std::filesystem::remove_all(path); }
 
+FileSizeLimit::FileSizeLimit(int64_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
+  getrlimit(RLIMIT_FSIZE, &before_);
+  const rlimit limit{static_cast<rlim_t>(bytes), before_.rlim_max};
+  setrlimit(RLIMIT_FSIZE, &limit);
+}
+
+FileSizeLimit::~FileSizeLimit() {
+  setrlimit(RLIMIT_FSIZE, &before_);
+  std::signal(SIGXFSZ, handler_);
+}
+
 std::string text_of(const std::filesystem::path& file) {
   std::stringstream text;
   text << std::ifstream(file).rdbuf();

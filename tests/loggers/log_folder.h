@@ -1,5 +1,8 @@
 #pragma once
 // A folder for what loggers write, and what others read in it.
+#include <sys/resource.h>
+
+#include <csignal>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -15,6 +18,19 @@ class LogFolder {
   LogFolder(const LogFolder&) = delete;
   LogFolder& operator=(const LogFolder&) = delete;
   std::filesystem::path path;
+};
+
+/// While it lives, no file of this process grows beyond this size.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(int64_t bytes);
+  ~FileSizeLimit();
+  FileSizeLimit(const FileSizeLimit&) = delete;
+  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
+
+ private:
+  rlimit before_{};
+  sighandler_t handler_;
 };
 
 std::string text_of(const std::filesystem::path& file);

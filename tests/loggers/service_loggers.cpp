@@ -4,12 +4,14 @@
 #include <fstream>
 
 #include "../../src/loggers/mlflow_client.h"
+#include "../../src/loggers/spool.h"
 #include "../../src/loggers/spool_progress.h"
 #include "levin/core/error.h"
 #include "levin_test.h"
 #include "log_folder.h"
 #include "test_paths.h"
 
+using levin::test::FileSizeLimit;
 using levin::test::json_lines_of;
 using levin::test::LogFolder;
 using levin::test::text_of;
@@ -86,6 +88,41 @@ BOOST_AUTO_TEST_CASE(a_spool_has_the_end_of_the_run) {
     BOOST_TEST(records[3].at("kind") == "end");
     BOOST_TEST(records[3].at("status") == name);
   }
+}
+
+BOOST_AUTO_TEST_CASE(late_options_cost_no_record) {
+  LogFolder folder;
+  using Json = nlohmann::ordered_json;
+  {
+    levin::detail::Spool spool(folder.path, "wandb", Json::object(), {0});
+    {
+      const FileSizeLimit full(spool.size());
+      BOOST_CHECK_NO_THROW(spool.params("a: 1\n"));
+      BOOST_CHECK_THROW(spool.metrics(Json({{"loss", 0.5}}), 0, 1), levin::IoError);
+      BOOST_CHECK_NO_THROW(spool.params("b: 2\n"));
+      BOOST_CHECK_THROW(spool.start(2), levin::IoError);
+    }
+    spool.metrics(Json({{"loss", 0.25}}), 0, 2);
+  }
+  const auto records = json_lines_of(folder.path / "spool/wandb.jsonl");
+  BOOST_REQUIRE(records.size() == 6);
+  const char* const kinds[] = {"run", "params", "metrics", "params", "start", "metrics"};
+  for (size_t i = 0; i < records.size(); i++) BOOST_TEST(records[i].at("kind") == kinds[i]);
+  BOOST_TEST(records[2].at("step") == 1);
+  BOOST_TEST(records[3].at("values").at("b") == "2");
+}
+
+BOOST_AUTO_TEST_CASE(options_that_cannot_be_read_cost_no_record) {
+  LogFolder folder;
+  {
+    levin::CometLogger logger({}, folder.path);
+    logger.begin_training(0);
+    BOOST_CHECK_THROW(logger.log_hyperparams("a: ["), std::exception);
+    BOOST_CHECK_NO_THROW(logger.log_metrics({{"loss", 0.5}}, 0, 1));
+  }
+  const auto records = json_lines_of(folder.path / "spool/comet.jsonl");
+  BOOST_REQUIRE(records.size() == 4);
+  BOOST_TEST(records[2].at("step") == 1);
 }
 
 BOOST_AUTO_TEST_CASE(an_attempt_that_is_refused_leaves_no_trace) {

@@ -5,14 +5,12 @@
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 #include <fcntl.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <chrono>
 #include <cmath>
-#include <csignal>
 #include <fstream>
 #include <limits>
 #include <regex>
@@ -277,19 +275,13 @@ BOOST_AUTO_TEST_CASE(a_folder_that_cannot_be_written_is_an_error) {
 BOOST_AUTO_TEST_CASE(a_file_that_cannot_grow_is_an_error) {
   LogFolder folder;
   TensorBoardLogger logger({}, folder.path);
-  rlimit before{};
-  getrlimit(RLIMIT_FSIZE, &before);
-  const rlimit small{4096, before.rlim_max};
-  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
-  setrlimit(RLIMIT_FSIZE, &small);
+  const FileSizeLimit small(4096);
   check_throws<levin::IoError>(
       [&] {
         for (int step = 0; step < 1000; step++) logger.log_metrics({{"loss", 1}}, 0, step);
         logger.finalize();
       },
       {"[loggers]", logger.file().string(), "File too large"});
-  setrlimit(RLIMIT_FSIZE, &before);
-  std::signal(SIGXFSZ, handler);
 }
 
 // Hooks add these: their error would end the training.
@@ -302,16 +294,12 @@ BOOST_AUTO_TEST_CASE(what_hooks_add_to_a_file_that_cannot_grow_is_written_later)
     logger.add_histogram("weights", at::arange(1000, at::kFloat), step);
     logger.add_image("image", at::arange(64, at::kByte).view({8, 8}), step);
   };
-  rlimit before{};
-  getrlimit(RLIMIT_FSIZE, &before);
-  const rlimit small{4096, before.rlim_max};
-  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
-  setrlimit(RLIMIT_FSIZE, &small);
-  BOOST_CHECK_NO_THROW(add_all(1));
-  BOOST_CHECK_NO_THROW(add_all(2));
-  BOOST_CHECK_THROW(logger.log_metrics({{"loss", 0.5}}, 0, 3), levin::IoError);  // its caller warns
-  setrlimit(RLIMIT_FSIZE, &before);
-  std::signal(SIGXFSZ, handler);
+  {
+    const FileSizeLimit small(4096);
+    BOOST_CHECK_NO_THROW(add_all(1));
+    BOOST_CHECK_NO_THROW(add_all(2));
+    BOOST_CHECK_THROW(logger.log_metrics({{"loss", 0.5}}, 0, 3), levin::IoError);  // its caller warns
+  }
   logger.finalize();
   const auto read = read_plugins(folder.path);
   for (const auto* page : {"images", "histograms"})

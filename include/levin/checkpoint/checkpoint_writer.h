@@ -26,6 +26,8 @@ struct CheckpointWriterOptions {
   int64_t ranks_per_file = 0;  ///< number of ranks that share a file; excludes nodes_per_file
   /// Hints for MPI_File_open, which then creates the files: {striping_factor: "8"}. MPI ignores unknown hints.
   std::map<std::string, std::string> mpi_io_hints = {};
+
+  bool operator==(const CheckpointWriterOptions&) const = default;
 };
 
 /// The name of a checkpoint and its place in the training.

@@ -19,6 +19,7 @@ struct EarlierAttempt {
 /// What the ranks agreed on about a run that a signal, the clock or stop_after_steps ended.
 struct StopFacts {
   bool interrupted = false, terminated = false;  ///< any rank got INT, TERM
+  bool announced = false;                        ///< any rank got TERM after USR1, USR2 or HUP
   bool resumable = true;                         ///< the next attempt resumes here: the state is committed, or was before
   bool checkpointing = true;                     ///< false: there is nothing to save to
   bool named = true;                             ///< a restart finds the same run directory
@@ -46,9 +47,10 @@ struct JobStatus {
 /// Asks `scontrol show job`; unknown for other systems. Waits up to 10 s.
 JobStatus ask_job_status(const BatchJob& job);
 
-/// INT ends with 130. TERM ends with 143 and is not requeued, unless the batch system ends the job itself: at its time limit or for another
-/// job. These and all other stops end with stop_exit_code (75). A job that would be started again ends with 77 instead when it is the third
-/// in a row without progress, or max_restarts is reached. 74: the state could not be saved.
+/// INT ends with 130. A cancelled job ends with 143 and is not requeued. So does one that got TERM, unless the batch system ends it: at its
+/// time limit, for another job, or after it has announced the end by a signal that asks for a restart. These and all other stops end with
+/// stop_exit_code (75). A job that would be started again ends with 77 instead when it is the third in a row without progress, or
+/// max_restarts is reached. 74: the state could not be saved.
 JobEnd decide_job_end(const StopFacts& facts, const JobConfig& config, const BatchJob& job, const JobStatus& status);
 
 /// `scontrol requeue`, as the last action of a job: Slurm ends it at once. Logs the result; a request that is refused, not answered within

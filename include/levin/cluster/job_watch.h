@@ -28,6 +28,8 @@ class JobWatch {
 
   /// Why this rank asked for a stop, as bits; to be or-ed over ranks.
   int64_t causes() const noexcept;
+  /// Whether TERM came after a signal that asks for a restart.
+  static bool announced_end(int64_t causes) noexcept;
   /// "SIGUSR1", "the job's time limit"; empty: neither.
   static std::string describe(int64_t causes);
   /// Of the job, on rank 0; null: unknown.

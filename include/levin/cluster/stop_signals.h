@@ -25,6 +25,8 @@ class StopSignals {
   static std::optional<StopReason> reason() noexcept;
   /// The signals that this rank got, as bits; to be or-ed over ranks.
   static uint32_t arrived() noexcept;
+  /// Whether a rank got TERM after USR1, USR2 or HUP.
+  static bool announced_end(uint32_t arrived) noexcept;
   /// "SIGUSR1, SIGTERM"; empty: none.
   static std::string names(uint32_t arrived);
 

@@ -44,12 +44,8 @@ class SpoolLogger : public Logger, public RunAwareLogger {
   virtual void spooled() {}
 
  private:
-  void wrote();
-  void spool_params();
-
   std::string prefix_;
   std::unique_ptr<detail::Spool> spool_;
-  std::vector<std::string> params_;  // not spooled yet
   std::atomic<RunEnd> end_ = RunEnd::finished;
   bool open_ = false;
 };

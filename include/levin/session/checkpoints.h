@@ -34,9 +34,11 @@ class Checkpoints {
   explicit Checkpoints(Session& session);
   ~Checkpoints();
 
-  /// Sets the folder of checkpoints, which save_for_stop uses, too; empty: none. The first use of a folder determines its options.
-  /// Collective. IoError if the folder cannot be written.
-  void use(const std::filesystem::path& folder, const CheckpointWriterOptions& options = {});
+  /// Sets the folder of checkpoints, which save_for_stop uses, too; empty: none. Collective. IoError if the folder cannot be written.
+  void use(const std::filesystem::path& folder);
+  /// The same, and sets the options of all later checkpoints in this folder, whoever has used it before. Without this a folder has the
+  /// default options.
+  void use(const std::filesystem::path& folder, const CheckpointWriterOptions& options);
   const std::filesystem::path& folder() const noexcept { return folder_; }
   /// Folders in use whose checkpoints contain more than weights.
   const std::vector<std::filesystem::path>& resumable_folders() const noexcept { return resumable_; }
@@ -83,7 +85,8 @@ class Checkpoints {
  private:
   struct Folder;
   struct KeptState;
-  Folder& folder_at(const std::filesystem::path& path, const CheckpointWriterOptions& options = {});
+  Folder* find_folder(const std::filesystem::path& path) const;
+  Folder& folder_at(const std::filesystem::path& path, const CheckpointWriterOptions& options_of_new = {});
   void save(CheckpointRequest request, const StateDict& loop);
   void committed(Folder& folder, const SaveReport& report);
   void poll_folder(Folder& folder);
