@@ -71,6 +71,8 @@ class FlatGroup {
   };
   std::vector<Slice>& slices() noexcept { return slices_; }
   const std::vector<Slice>& slices() const noexcept { return slices_; }
+  /// Of the slices of all ranks; a rank may have none. Only of a trained group.
+  c10::Device update_device() const { return host_mean_.defined() ? c10::Device(c10::kCPU) : mean().device(); }
   /// Once, before the first update: allocates the state of every slice.
   void make_optimizer_state(const FlatOptimizer& optimizer);
   /// Around the update of all slices: begin_update copies an offloaded group's mean gradient to the host, end_update copies the new

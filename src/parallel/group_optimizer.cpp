@@ -155,6 +155,14 @@ void GroupOptimizer::uncount_update() {
     for (auto& slice : group->slices()) slice.state.step.sub_(1);
 }
 
+// Host memory, where some groups are updated there: with offload_parameters those of units are, and the root unit's are not.
+c10::Device GroupOptimizer::update_device() const {
+  c10::Device device(c10::kCPU);
+  for (const auto* group : trained_)
+    if (device = group->update_device(); device.is_cpu()) break;
+  return device;
+}
+
 // The kernels read an fp32 number: with fp64 parameters the learning rate stays on the host.
 Tensor GroupOptimizer::device_lr(const FlatGroup::Slice& slice, double lr) {
   if (slice.parameters.is_cpu() || slice.parameters.scalar_type() == at::kDouble) return {};
@@ -187,8 +195,7 @@ void GroupOptimizer::update(const std::function<double(double)>& schedule, const
   if (custom_) {
     step_custom(schedule);
   } else if (const auto* layer_wise = dynamic_cast<const LayerWiseOptimizer*>(optimizer_.get())) {
-    const auto device = trained_.empty() ? at::Device(at::kCPU) : trained_.front()->mean().device();
-    update_layer_wise(*layer_wise, slices, names_.size(), device, options_of, sum_over_shards, skip);
+    update_layer_wise(*layer_wise, slices, names_.size(), update_device(), options_of, sum_over_shards, skip);
   } else if (optimizer_) {
     std::vector<SliceUpdate> updates;
     for (const auto& [group, slice] : slices) {

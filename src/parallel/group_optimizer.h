@@ -94,6 +94,7 @@ class GroupOptimizer {
  private:
   bool freezes(int parameter) const { return !frozen_.empty() && frozen_[static_cast<size_t>(parameter)] != 0; }
   bool freezes_any(const FlatGroup& group, Range range) const;
+  c10::Device update_device() const;
   std::vector<FlatGroup::Slice> trained_parts(const FlatGroup& group, const FlatGroup::Slice& slice) const;
   void step_custom(const std::function<double(double)>& schedule);
   Tensor device_lr(const FlatGroup::Slice& slice, double lr);

@@ -17,14 +17,19 @@ struct Piece {
   double lr;
 };
 
-// The sums of squares of parameters (row 0) and directions (row 1), [2, parameters]. A rank may have no piece.
+// Waits for the device of one that is not in host memory.
+double squared_norm_on_host(const Tensor& values) {
+  return values.is_cpu() ? squared_norm(values) : squared_norm(std::vector<Tensor>{values}).item<double>();
+}
+
+// The sums of squares of parameters (row 0) and directions (row 1), [2, parameters], on `device`. A rank may have no piece.
 Tensor squares_of(const std::vector<Piece>& pieces, size_t parameters, at::Device device) {
   if (device.is_cpu()) {
     const Tensor squares = at::zeros({2, static_cast<int64_t>(parameters)}, at::kDouble);
     double* sums = squares.mutable_data_ptr<double>();
     for (const auto& piece : pieces) {
-      sums[piece.parameter] += squared_norm(piece.values);
-      sums[parameters + static_cast<size_t>(piece.parameter)] += squared_norm(piece.direction);
+      sums[piece.parameter] += squared_norm_on_host(piece.values);
+      sums[parameters + static_cast<size_t>(piece.parameter)] += squared_norm_on_host(piece.direction);
     }
     return squares;
   }

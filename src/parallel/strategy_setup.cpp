@@ -124,7 +124,11 @@ void Strategy::Engine::discard(const torch::nn::Module& next) {
 }
 
 void Strategy::Engine::resolve_custom_optimizer() {
-  if (!has_custom_optimizer() || !plan.shards_updates()) return;
+  if (!has_custom_optimizer()) return;
+  if (plan.options.offload_optimizer && !communicator->device().is_cpu())
+    throw ConfigError("offload_optimizer with a custom optimizer, which updates parameters and keeps its state on their device",
+                      "leave offload_optimizer out, or use one of Levin's optimizers", "parallel");
+  if (!plan.shards_updates()) return;
   if (plan.name != "ddp")
     throw ConfigError(
         fmt::format("strategy {} with a custom optimizer, which needs whole parameters and gradients on every rank", plan.name),

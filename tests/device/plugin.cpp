@@ -16,6 +16,7 @@
 
 #include "../exported/fixture.h"
 #include "../trainer/toy.h"
+#include "check_all_throw.h"
 #include "folder_of_ranks.h"
 #include "levin/callbacks/model_checkpoint.h"
 #include "levin/callbacks/on_exception_checkpoint.h"
@@ -26,7 +27,7 @@
 #include "levin/nn/unit.h"
 #include "levin_test.h"
 
-using levin::test::check_throws, levin::test::fit, levin::test::runtime, levin::test::ToyData;
+using levin::test::check_all_throw, levin::test::check_throws, levin::test::fit, levin::test::runtime, levin::test::ToyData;
 
 BOOST_AUTO_TEST_SUITE(device_plugin)
 
@@ -124,33 +125,65 @@ BOOST_AUTO_TEST_CASE(shards_as_one_rank_does) {
     levin::Tensor training_step(const levin::Batch& batch) override {
       return at::mse_loss(net(batch["x"] + middle(batch["x"])), batch["y"]);
     }
-    std::vector<levin::OptimizerSpec> configure_optimizers() override { return {levin::AdamW{.lr = 0.01}}; }
     Middle middle{nullptr};
   };
-  const auto train = [](levin::MpiRuntime& mpi, const levin::SessionConfig& config) {
+  const auto train = [](levin::MpiRuntime& mpi, const levin::SessionConfig& config, const levin::OptimizerSpec& spec) {
     ToyData data;
     levin::Trainer trainer({.session = config, .max_epochs = 2}, mpi, 3);
     const auto module = trainer.build<Deep>();
+    module->spec = spec;
     trainer.fit(*module, data);
     std::vector<levin::Tensor> values;
     trainer.session().write_parameters([&](const std::string&, levin::Tensor& tensor) { values.push_back(tensor.detach().to(at::kCPU)); });
     trainer.session().communicator().barrier();
     return values;
   };
-  levin::SessionConfig config = config_on("cpu").session;
   levin::MpiRuntime alone(MPI_COMM_SELF);
-  const auto expected = train(alone, config);
-  config.accelerator = host_memory();
   const levin::ShardingOptions offload{.offload_optimizer = true};
-  for (const levin::StrategyConfig& strategy :
-       std::vector<levin::StrategyConfig>{levin::Zero1{}, levin::Zero1{offload}, levin::Zero2{}, levin::FSDP{},
-                                          levin::FSDP{.sharding = offload}, levin::FSDPOffload{}, levin::HSDP{{.shard_group_size = 1}}}) {
-    config.strategy = strategy;
+  // LAMB needs norms over all shards; with offload_parameters alone those outside of units stay on the device.
+  for (const levin::OptimizerSpec& spec : {levin::OptimizerSpec(levin::AdamW{.lr = 0.01}), levin::OptimizerSpec(levin::LAMB{.lr = 0.01})}) {
+    const auto expected = train(alone, config_on("cpu").session, spec);
+    levin::SessionConfig config = config_on(host_memory()).session;
     config.activation_checkpointing = levin::ActivationCheckpointing::offload;
-    const auto found = train(runtime(), config);
-    BOOST_REQUIRE(found.size() == expected.size());
-    for (size_t i = 0; i < found.size(); i++) BOOST_TEST(at::allclose(found[i], expected[i], 1e-9, 1e-12));
+    for (const levin::StrategyConfig& strategy : std::vector<levin::StrategyConfig>{
+             levin::Zero1{}, levin::Zero1{offload}, levin::Zero2{}, levin::FSDP{}, levin::FSDP{.sharding = offload},
+             levin::FSDP{.sharding = {.offload_parameters = true}}, levin::FSDPOffload{}, levin::HSDP{{.shard_group_size = 1}}}) {
+      config.strategy = strategy;
+      const auto found = train(runtime(), config, spec);
+      BOOST_REQUIRE(found.size() == expected.size());
+      for (size_t i = 0; i < found.size(); i++) BOOST_TEST(at::allclose(found[i], expected[i], 1e-9, 1e-12));
+    }
   }
+}
+
+// A frozen parameter has no norm on any rank, a rank alone included.
+BOOST_AUTO_TEST_CASE(an_offloaded_update_leaves_out_frozen_parameters) {
+  const auto weight_of = [](const std::string& accelerator, const levin::StrategyConfig& strategy) {
+    auto config = config_on(accelerator);
+    config.session.strategy = strategy;
+    ToyData data;
+    const auto fitted = fit(config, data, [](levin::test::Toy& toy) {
+      toy.spec = levin::LAMB{.lr = 0.01};
+      toy.in_step = [&toy] { toy.net->bias.set_requires_grad(false); };
+    });
+    levin::Tensor weight;
+    fitted.trainer->session().read_parameters([&](const std::string& name, const levin::Tensor& value) {
+      if (name == "net.weight") weight = value.cpu().clone();
+    });
+    return weight;
+  };
+  BOOST_TEST(at::allclose(weight_of(host_memory(), levin::Zero1{{.offload_optimizer = true}}), weight_of("cpu", levin::AutoStrategy{}),
+                          1e-9, 1e-12));
+}
+
+BOOST_AUTO_TEST_CASE(a_custom_optimizer_cannot_be_offloaded) {
+  auto config = config_on(host_memory());
+  config.session.strategy = levin::FSDP{.sharding_strategy = levin::ShardingStrategy::no_shard, .sharding = {.offload_optimizer = true}};
+  ToyData data;
+  const auto custom = [](levin::test::Toy& toy) {
+    toy.spec = levin::custom([](std::vector<levin::Tensor> parameters) { return std::make_unique<torch::optim::SGD>(parameters, 0.01); });
+  };
+  check_all_throw<levin::ConfigError>([&] { fit(config, data, custom); }, {"offload_optimizer", "custom optimizer"});
 }
 
 namespace {

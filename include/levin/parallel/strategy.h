@@ -60,8 +60,8 @@ class Strategy {
   /// Moves the module's parameters into flat groups; their values become rank 0's, and so do those of its buffers. Without optimizers there
   /// are gradients and no updates. Collective. UsageError where ranks have different names, shapes or dtypes, where not exactly one of
   /// several optimizers trains a parameter, for complex tensors, names with a slash and embeddings with sparse gradients; ConfigError where
-  /// the memory check fails, a pattern matches no parameter, or a custom optimizer would need sharded state; IoError where shared memory
-  /// that share_parameters requires has no room.
+  /// the memory check fails, a pattern matches no parameter, or a custom optimizer would need sharded or offloaded state; IoError where
+  /// shared memory that share_parameters requires has no room.
   void setup(torch::nn::Module& module, std::vector<OptimizerSpec> optimizers);
   /// For the outermost units of the module that was set up, from their next forward on.
   void checkpoint_activations(ActivationCheckpointing kind);
