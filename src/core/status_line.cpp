@@ -16,12 +16,12 @@
 namespace levin::detail {
 namespace {
 
-struct Character {
+struct TerminalCharacter {
   size_t bytes, columns;
 };
 
 // The first of a text. From U+1100 on there are characters of two columns; all are taken for that, since a line may be short but not wrap.
-Character first_character(std::string_view text) {
+TerminalCharacter first_character(std::string_view text) {
   const auto lead = static_cast<unsigned char>(text[0]);
   const size_t expected = lead < 0xC0 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
   size_t bytes = 1;
@@ -40,7 +40,7 @@ size_t columns_of(std::string_view text) {
   return columns;
 }
 
-void write_all(int file, std::string_view text) {
+void write_to_file(int file, std::string_view text) {
   while (!text.empty()) {
     const auto bytes = ::write(file, text.data(), text.size());
     if (bytes < 0 && errno == EINTR) continue;
@@ -76,7 +76,7 @@ std::string cut_to_columns(std::string_view text, size_t columns) {
 }
 
 StatusLine::StatusLine(int file)
-    : StatusLine([file](const std::string& text) { write_all(file, text); }, [file] { return terminal_columns(file); }) {}
+    : StatusLine([file](const std::string& text) { write_to_file(file, text); }, [file] { return terminal_columns(file); }) {}
 
 // A terminal that has become narrower has wrapped them.
 std::string StatusLine::to_beginning() const {

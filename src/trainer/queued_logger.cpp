@@ -9,8 +9,8 @@ namespace levin {
 namespace {
 
 // A logger that hangs must not fill the memory.
-constexpr size_t most_calls = 100'000;
-constexpr int64_t most_bytes = int64_t{64} << 20;  // but one call may have more
+constexpr size_t most_waiting_calls = 100'000;
+constexpr int64_t most_waiting_bytes = int64_t{64} << 20;  // but one call may have more
 
 }  // namespace
 
@@ -71,7 +71,7 @@ void QueuedLogger::post(std::function<void()> call, int64_t bytes) {
   bool first_drop = false;
   {
     const std::lock_guard lock(mutex_);
-    if (calls_.size() >= most_calls || (bytes_ > 0 && bytes > most_bytes - bytes_)) {
+    if (calls_.size() >= most_waiting_calls || (bytes > 0 && bytes_ > 0 && bytes > most_waiting_bytes - bytes_)) {
       first_drop = dropped_++ == 0;
     } else {
       bytes_ += bytes;

@@ -8,9 +8,10 @@
 
 using levin::detail::cut_to_columns, levin::detail::StatusLine, levin::detail::terminal_columns;
 using levin::test::PseudoTerminal;
-using Lines = std::vector<std::string>;
 
 BOOST_AUTO_TEST_SUITE(core_status_line)
+
+using Lines = std::vector<std::string>;
 
 BOOST_AUTO_TEST_CASE(lines_shown_stay_below_those_printed) {
   PseudoTerminal terminal(20);

@@ -69,11 +69,13 @@ BOOST_AUTO_TEST_CASE(calls_that_hold_too_much_are_dropped) {
   queue.log_metrics({{"loss", 1}}, 0, 0);
   post(0, 100);  // alone one may be larger than the limit
   post(1, 1);
+  queue.log_metrics({{"loss", 1}}, 0, 1);
   closed->unlock();
   queue.drain();
   post(2, 40);
   queue.drain();
   BOOST_TEST(made == (std::vector<int>{0, 2}), boost::test_tools::per_element());
+  BOOST_TEST(closed->steps == (std::vector<int64_t>{0, 1}), boost::test_tools::per_element());
   queue.finalize();
 }
 
