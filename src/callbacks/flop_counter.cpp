@@ -29,7 +29,7 @@ uint64_t pixels(const at::Tensor& tensor) { return product(tensor.sizes().slice(
 
 uint64_t size_of(const at::Tensor& tensor, int64_t dim) { return static_cast<uint64_t>(tensor.size(dim)); }
 
-uint64_t numel(const at::Tensor& tensor) { return product(tensor.sizes()); }
+uint64_t elements(const at::Tensor& tensor) { return product(tensor.sizes()); }
 
 struct Counted : at::ObserverContext {
   uint64_t flops = 0;
@@ -40,14 +40,14 @@ struct Counted : at::ObserverContext {
 template <size_t a, size_t b>
 void count_matrix_product(Inputs inputs, Counted& counted) {
   const at::Tensor& right = inputs[b].toTensor();
-  counted.flops = 2 * numel(inputs[a].toTensor()) * size_of(right, -1);
+  counted.flops = 2 * elements(inputs[a].toTensor()) * size_of(right, -1);
 }
 
 // input, weight, bias, stride, padding, dilation, transposed, ...
 void count_convolution(Inputs inputs, Counted& counted) {
   const at::Tensor &input = inputs[0].toTensor(), &weight = inputs[1].toTensor();
   const bool transposed = inputs[6].toBool();
-  counted.flops = 2 * size_of(input, 0) * numel(weight) * (transposed ? pixels(input) : 1);
+  counted.flops = 2 * size_of(input, 0) * elements(weight) * (transposed ? pixels(input) : 1);
   counted.for_each_output_pixel = !transposed;
 }
 
@@ -56,7 +56,7 @@ void count_convolution_backward(Inputs inputs, Counted& counted) {
   const at::Tensor &grad_output = inputs[0].toTensor(), &input = inputs[1].toTensor(), &weight = inputs[2].toTensor();
   const auto output_mask = inputs[10].toBoolList();
   const uint64_t places = 2 * size_of(input, 0) * pixels(inputs[7].toBool() ? input : grad_output);
-  if (output_mask[0]) counted.flops += places * numel(weight);
+  if (output_mask[0]) counted.flops += places * elements(weight);
   if (output_mask[1]) counted.flops += places * pixels(weight) * size_of(input, 1) * size_of(grad_output, 1);
 }
 

@@ -175,7 +175,7 @@ int run_ranks(int argc, const char* const* argv, const Program& program) {
 
 int run_program(int argc, const char* const* argv, const Program& program) {
   const int code = run_ranks(argc, argv, program);
-  if (!detail::has_stalled_loaders()) return code;
+  if (!levin::detail::has_stalled_loaders()) return code;
   std::fflush(nullptr);
   std::_Exit(code);  // a thread that still reads would run into the end of what it uses
 }
