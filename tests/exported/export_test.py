@@ -186,6 +186,14 @@ class Refusals(Case):
 
         self.refused("while_loop", Linear(then))
 
+    def test_internal_operators(self):
+        self.refused("aten::_fft_r2c (", Linear(lambda _, y: torch.ops.aten._fft_r2c(y, [1], 0, True).abs().mean()))
+        with open(os.path.join(here, "..", "..", "src", "exported", "operators.cpp")) as file:
+            text = file.read()
+        for name, ours in (("exported_internals", levin.checks._INTERNALS), ("trusting", levin.checks._TRUSTING)):
+            theirs = re.findall(r'"(\w+)"', re.search(name + r"\[\] = \{(.*?)\};", text, re.DOTALL)[1])
+            self.assertEqual(sorted(ours), sorted(theirs))
+
     def test_operator_in_python(self):
         self.refused("levin_test::twice (...is written in Python (torch.library.custom_op)", Linear(lambda _, y: torch.ops.levin_test.twice(y).mean()))
 

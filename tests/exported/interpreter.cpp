@@ -170,6 +170,19 @@ BOOST_AUTO_TEST_CASE(arguments_that_a_kernel_trusts_are_checked) {
   check_throws<levin::DataError>([&] { run(builder, {at::ones({16})}); }, {"the padding has 0 sizes"});
 }
 
+// The export saw a contiguous tensor, for which Python's contiguous() leaves no node.
+BOOST_AUTO_TEST_CASE(a_view_copies_where_the_strides_are_not_those_of_the_export) {
+  GraphBuilder builder;
+  const Slot x = builder.input("x");
+  builder.output(builder.node(aten + "view.default", {{"self", builder.ref(x)}, {"size", List{ListKind::integers, {Item(int64_t{-1})}}}}));
+  const Tensor x_value = at::arange(6, at::kDouble).view({2, 3}).requires_grad_();
+  const Tensor found = run(builder, {x_value.t()});
+  BOOST_TEST(at::equal(found, x_value.t().reshape({6})));
+  found.square().sum().backward();
+  BOOST_TEST(at::equal(x_value.grad(), 2 * x_value));
+  BOOST_TEST(run(builder, {x_value}).is_alias_of(x_value));
+}
+
 BOOST_AUTO_TEST_CASE(a_kernel_that_does_not_exist_is_an_error_of_the_configuration) {
   GraphBuilder builder;
   const Slot x = builder.input("x");

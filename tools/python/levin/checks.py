@@ -179,6 +179,21 @@ def _python_random():
 
 # ---- the exported graph ----
 
+# As in src/exported/operators.cpp, which says why.
+_INTERNALS = frozenset([
+    "_assert_async", "_assert_scalar", "_grouped_mm", "_is_all_true", "_is_any_true", "_native_multi_head_attention", "_shape_as_tensor",
+    "_standard_gamma", "_transformer_encoder_layer_fwd", "_upsample_bicubic2d_aa", "_upsample_bilinear2d_aa", "_upsample_nearest_exact1d",
+    "_upsample_nearest_exact2d", "_upsample_nearest_exact3d", "_weight_norm"])
+_TRUSTING = ("backward", "slow_conv", "mkldnn", "miopen", "cudnn", "fbgemm", "sparse", "quantize", "qparams", "align_")
+_LEFT_OUT = "_assert_tensor_metadata"  # by Levin
+
+
+def _trusts_its_caller(schema_name):
+    space, _, name = schema_name.partition("::")
+    internal = name.startswith("_") and not name.startswith("__") and name not in _INTERNALS and name != _LEFT_OUT
+    return space == "aten" and (internal or any(part in name for part in _TRUSTING))
+
+
 def refuse_operators(program):
     """What is not an operator of LibTorch: custom operators written in Python, and higher-order ones that Levin does not run."""
     from torch._library.custom_ops import OPDEFS
@@ -197,6 +212,9 @@ def refuse_operators(program):
         elif isinstance(node.target, torch._ops.OpOverload) and node.target._schema.name in OPDEFS:
             raise ExportError(f"[levin.export] the operator {node.target._schema.name} ({_node_line(node)}) is written in Python (torch.library.custom_op), which "
                               "Levin does not run; write it with ordinary operators, or in a C++ library")
+        elif isinstance(node.target, torch._ops.OpOverload) and _trusts_its_caller(node.target._schema.name):
+            raise ExportError(f"[levin.export] the operator {node.target._schema.name} ({_node_line(node)}) is a part of PyTorch that does not check its arguments, "
+                              "or its tensors are not dense, and Levin does not run it; call the public function")
         elif graphs.writes_into_out(node):
             raise ExportError(f"[levin.export] {node.target} ({_node_line(node)}) writes into out= several tensors, or one of another shape or dtype than its "
                               "result; use the tensors that the function returns")
