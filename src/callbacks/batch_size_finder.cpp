@@ -146,36 +146,52 @@ void BatchSizeFinder::search() {
   log.info("[callbacks] searching the batch size: at most {} samples of a rank", largest_);
   const HeapGivesBack heap;
   TrainingTrial trial(trainer(), module());
-  int64_t works = 0, fails = 0;  // the largest that does, the smallest that does not
+  int64_t works = 0, fails = 0, refused = 0;  // the largest that works, the smallest without memory, the largest of too few samples
+  bool found = false;                         // not only to measure
+  const auto attempt = [&](int64_t size) {
+    const auto fit = fit_of(trial, size);
+    (fit == BatchFit::fits ? works : fit == BatchFit::out_of_memory ? fails : refused) = size;
+    return fit == BatchFit::fits;
+  };
+  const auto next = [&](int64_t size) {
+    const int64_t least = std::max(works, refused);
+    if (fails == 0) return std::min(2 * size, largest_);
+    if (config_.mode == BatchSizeMode::power) return found ? works : std::max(least, fails / 2);
+    return (least + fails) / 2;
+  };
   int64_t size = std::min(config_.init_val, largest_);
   const bool on_cpu = session.device().is_cpu();
-  for (const int64_t small : {1, 2})  // what predictions begin with
-    if (on_cpu && small < size && fails == 0 && !session.must_exit()) (fits(trial, small) ? works : fails) = small;
-  if (fails > 0) size = works;
-  bool found = false;  // not only to measure
-  for (int64_t tries = 0; tries < config_.max_trials && size > works && !session.must_exit(); tries++) {
-    const bool fits_now = fits(trial, size);
-    (fits_now ? works : fails) = size;
-    found |= fits_now;
-    if (fails == 0)
-      size = std::min(2 * size, largest_);
-    else if (config_.mode == BatchSizeMode::power)
-      size = found ? works : std::max(works, fails / 2);
-    else
-      size = (works + fails) / 2;
+  for (const int64_t small : {2, 4})  // what predictions begin with
+    if (on_cpu && small < size && fails == 0 && !session.must_exit()) attempt(small);
+  if (fails > 0) size = next(fails);
+  for (int64_t tries = 0; tries < config_.max_trials && size > std::max(works, refused) && !session.must_exit(); tries++) {
+    found |= attempt(size);
+    size = next(size);
   }
   trial.restore();
   if (session.must_exit()) return;  // the next attempt searches
   write();
-  if (works == 0)
-    throw ConfigError(
-        fmt::format("not even {} samples of a rank fit into memory", fails),
-        fails > 1 ? "give more batch_size_finder.max_trials" : "use a smaller model, activation checkpointing, or fewer ranks on a host",
-        "callbacks");
-  if (config_.mode == BatchSizeMode::binsearch)
-    works = std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(works) * (1 - config_.margin)));
+  if (works == 0) refuse(fails, refused);
+  if (config_.mode == BatchSizeMode::binsearch) {
+    const auto reduced = static_cast<int64_t>(static_cast<double>(works) * (1 - config_.margin));
+    const int64_t least = refused < works ? std::max<int64_t>(refused + 1, 2) : works;  // batch normalization may refuse one sample
+    works = std::max(reduced, std::min(least, works));
+  }
   batch_size_ = works;
   log.info("[callbacks] the batch size is {} samples of a rank", works);
+}
+
+// No size works.
+void BatchSizeFinder::refuse(int64_t fails, int64_t refused) const {
+  const char* const less_memory = "use a smaller model, activation checkpointing, or fewer ranks on a host";
+  if (fails == 0)
+    throw ConfigError(fmt::format("batch normalization refuses batches of up to {} samples of a rank", refused),
+                      "give more training data, or a larger max_val or max_trials of batch_size_finder", "callbacks");
+  if (refused > 0)
+    throw ConfigError(fmt::format("batch normalization refuses {} samples of a rank, and {} do not fit into memory", refused, fails),
+                      less_memory, "callbacks");
+  throw ConfigError(fmt::format("not even {} samples of a rank fit into memory", fails),
+                    fails > 1 ? "give more batch_size_finder.max_trials" : less_memory, "callbacks");
 }
 
 std::optional<int64_t> BatchSizeFinder::predicted_bytes(int64_t batch_size) const {
@@ -204,30 +220,34 @@ bool BatchSizeFinder::may_try(int64_t batch_size) {
   return false;
 }
 
-bool BatchSizeFinder::fits(TrainingTrial& trial, int64_t batch_size) { return may_try(batch_size) && try_size(trial, batch_size); }
+BatchFit BatchSizeFinder::fit_of(TrainingTrial& trial, int64_t batch_size) {
+  return may_try(batch_size) ? try_size(trial, batch_size) : BatchFit::out_of_memory;
+}
 
-bool BatchSizeFinder::try_size(TrainingTrial& trial, int64_t batch_size) {
+BatchFit BatchSizeFinder::try_size(TrainingTrial& trial, int64_t batch_size) {
   auto& session = trainer().session();
   const auto peak = std::make_shared<TensorPeak>();
   const auto began = std::chrono::steady_clock::now();
   TrialResult result;
   {
     const c10::DebugInfoGuard measures(c10::DebugInfoKind::PROFILER_STATE, peak);
-    result = trial.run({.steps = config_.steps_per_trial, .batch_size = batch_size, .may_run_out_of_memory = true});
+    result = trial.run({.steps = config_.steps_per_trial, .batch_size = batch_size, .batch_may_not_fit = true});
   }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   const int64_t bytes = peak->bytes() + bytes_ahead_ * batch_size;
   const bool in_budget = !config_.memory || !session.device().is_cpu() ||
                          all_min(session.communicator(), static_cast<int64_t>(bytes <= config_.memory->value)) == 1;
-  const bool works = !result.out_of_memory && in_budget;
+  const auto fit = result.fit == BatchFit::fits && !in_budget ? BatchFit::out_of_memory : result.fit;
   trials_.push_back({.batch_size = batch_size,
-                     .result = works ? "ok" : "out of memory",
+                     .result = fit == BatchFit::fits            ? "ok"
+                               : fit == BatchFit::out_of_memory ? "out of memory"
+                                                                : "too few samples",
                      .bytes = bytes,
                      .seconds_per_step = seconds / static_cast<double>(std::max<int64_t>(1, result.steps))});
-  if (works) measured_.emplace_back(batch_size, bytes);
+  if (fit == BatchFit::fits) measured_.emplace_back(batch_size, bytes);
   session.runtime().log().info("[callbacks] batch size {}: {}, {} of tensors, {:.3g} s a step", batch_size, trials_.back().result,
                                bytes_text(bytes), trials_.back().seconds_per_step);
-  return works;
+  return fit;
 }
 
 void BatchSizeFinder::write() const {

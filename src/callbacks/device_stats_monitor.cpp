@@ -4,6 +4,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <fstream>
@@ -13,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "../core/memory_groups.h"
 #include "levin/comm/host_values.h"
 #include "levin/core/number_text.h"
 #include "levin/trainer/trainer.h"
@@ -24,7 +26,7 @@ namespace {
 
 constexpr const char* stats_prefix = "DeviceStatsMonitor.on_train_batch_end/";
 
-std::vector<std::string> words_of_proc(const std::string& file) {
+std::vector<std::string> words_of_proc(const std::filesystem::path& file) {
   std::ifstream in(file);
   return {std::istream_iterator<std::string>(in), {}};
 }
@@ -56,10 +58,10 @@ HostCounters HostCounters::now() {
   return counters;
 }
 
-HostMemory HostMemory::now() {
+HostMemory HostMemory::now(const std::filesystem::path& root) {
   HostMemory memory;
-  memory.process_bytes = word_as_number(words_of_proc("/proc/self/statm"), 1) * static_cast<double>(sysconf(_SC_PAGESIZE));
-  const auto words = words_of_proc("/proc/meminfo");
+  memory.process_bytes = word_as_number(words_of_proc(root / "proc/self/statm"), 1) * static_cast<double>(sysconf(_SC_PAGESIZE));
+  const auto words = words_of_proc(root / "proc/meminfo");
   const auto line = [&](std::string_view name) {
     for (size_t i = 0; i < words.size(); i++)
       if (words[i] == name) return word_as_number(words, i + 1);
@@ -67,6 +69,9 @@ HostMemory HostMemory::now() {
   };
   const double total = line("MemTotal:"), swap = line("SwapTotal:");
   memory.host_percent = percent(total - line("MemAvailable:"), total);
+  for (const auto& group : detail::memory_groups(root))
+    if (const auto limit = group.limit())
+      memory.host_percent = std::max(memory.host_percent, percent(static_cast<double>(group.used()), static_cast<double>(*limit)));
   memory.swap_percent = percent(swap - line("SwapFree:"), swap);
   return memory;
 }

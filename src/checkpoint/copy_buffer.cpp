@@ -10,12 +10,10 @@
 
 #include <algorithm>
 #include <cstring>
-#include <fstream>
-#include <limits>
-#include <string>
 #include <thread>
 
 #include "../core/file.h"
+#include "levin/core/memory.h"
 
 namespace levin::detail {
 namespace {
@@ -23,18 +21,6 @@ namespace {
 constexpr size_t alignment_bytes = 64, huge_page_bytes = 2 << 20;
 
 size_t aligned(size_t bytes, size_t to) { return (bytes + to - 1) / to * to; }
-
-// Free memory of the machine, within the limit of the control group (of a batch job or container).
-size_t available_bytes() {
-  size_t available = std::numeric_limits<size_t>::max();
-  std::ifstream machine("/proc/meminfo");
-  for (std::string name, rest; machine >> name && std::getline(machine, rest);)
-    if (name == "MemAvailable:") available = std::strtoull(rest.c_str(), nullptr, 10) * 1024;
-  size_t limit = 0, used = 0;
-  if (std::ifstream("/sys/fs/cgroup/memory.max") >> limit && std::ifstream("/sys/fs/cgroup/memory.current") >> used)
-    available = std::min(available, limit > used ? limit - used : 0);
-  return available;
-}
 
 // Non-temporal stores: memcpy first reads each destination line into the cache, which adds half the memory traffic. glibc's memcpy uses
 // non-temporal stores only for blocks of hundreds of MB.
@@ -91,7 +77,7 @@ bool CopyBuffer::reserve(size_t bytes, int ranks_on_host, const std::filesystem:
   bytes = aligned(bytes, huge_page_bytes);
   if (!directory.empty()) return map_file(bytes, directory);
   // Linux overcommits: the mmap below would succeed, and the OOM killer would end a process when the pages are touched.
-  if (available_bytes() / static_cast<size_t>(ranks_on_host) < bytes + bytes / 8) return false;
+  if (static_cast<size_t>(available_memory() / ranks_on_host) < bytes + bytes / 8) return false;
   void* start = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (start == MAP_FAILED) return false;
   memory_ = static_cast<std::byte*>(start);

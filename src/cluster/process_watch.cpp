@@ -6,6 +6,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "../core/memory_groups.h"
 #include "levin/core/number_text.h"
 
 namespace levin::detail {
@@ -72,19 +73,7 @@ OomCounters::OomCounters(const std::filesystem::path& root) {
   const auto add = [&](const std::filesystem::path& file) {
     if (const auto kills = oom_kills(file)) counters_.push_back({file, *kills});
   };
-  std::ifstream cgroups(root / "proc/self/cgroup");
-  for (std::string line; std::getline(cgroups, line);) {  // "0::/job/step" of version 2, "4:memory:/job/step" of version 1
-    const auto first = line.find(':'), second = line.find(':', first + 1);
-    if (second == std::string::npos) continue;
-    const auto controllers = line.substr(first + 1, second - first - 1);
-    const bool unified = controllers.empty();
-    if (!unified && ("," + controllers + ",").find(",memory,") == std::string::npos) continue;
-    const auto top = root / (unified ? "sys/fs/cgroup" : "sys/fs/cgroup/memory");
-    const char* const file = unified ? "memory.events" : "memory.oom_control";
-    auto below = std::filesystem::path(line.substr(second + 1)).relative_path();
-    for (; !below.empty(); below = below.parent_path()) add(top / below / file);
-    add(top / file);
-  }
+  for (const auto& group : memory_groups(root)) add(group.folder / (group.version2 ? "memory.events" : "memory.oom_control"));
   add(root / "proc/vmstat");
 }
 

@@ -4,6 +4,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <initializer_list>
 #include <iterator>
@@ -13,29 +14,25 @@
 #include <vector>
 
 #include "levin/core/number_text.h"
+#include "memory_groups.h"
 
 namespace levin {
 
 namespace {
 
 // A file's words, of which numbers are parsed without the program's locale.
-std::vector<std::string> words_of(const std::string& file) {
+std::vector<std::string> words_of(const std::filesystem::path& file) {
   std::ifstream in(file);
   return {std::istream_iterator<std::string>(in), {}};
 }
 
 /// The sum in bytes of a meminfo file's named lines, which are in KiB.
-int64_t sum_of_meminfo(const std::string& file, std::initializer_list<std::string_view> names) {
+int64_t sum_of_meminfo(const std::filesystem::path& file, std::initializer_list<std::string_view> names) {
   const auto words = words_of(file);
   int64_t bytes = 0;
   for (size_t i = 0; i + 1 < words.size(); i++)
     if (std::find(names.begin(), names.end(), words[i]) != names.end()) bytes += parse_number<int64_t>(words[i + 1]).value_or(0) << 10;
   return bytes;
-}
-
-std::optional<int64_t> number_in(const std::string& file) {
-  const auto words = words_of(file);
-  return words.empty() ? std::nullopt : parse_number<int64_t>(words.front());
 }
 
 }  // namespace
@@ -48,12 +45,21 @@ std::string bytes_text(int64_t bytes) {
   return bytes < 1000 ? fmt::format("{} B", bytes) : fmt::format("{:.3g} {}", value, unit);
 }
 
-int64_t available_memory() {
-  int64_t bytes = sum_of_meminfo("/proc/meminfo", {"MemAvailable:"});
+int64_t detail::available_memory_below(const std::filesystem::path& root) {
+  int64_t bytes = sum_of_meminfo(root / "proc/meminfo", {"MemAvailable:"});
   if (bytes == 0) bytes = std::numeric_limits<int64_t>::max();
-  const auto limit = number_in("/sys/fs/cgroup/memory.max"), used = number_in("/sys/fs/cgroup/memory.current");
-  if (limit && used) bytes = std::min(bytes, std::max<int64_t>(0, *limit - *used));
+  for (const auto& group : memory_groups(root))
+    if (const auto limit = group.limit()) bytes = std::min(bytes, std::max<int64_t>(0, *limit - group.used()));
   return bytes;
+}
+
+int64_t available_memory() { return detail::available_memory_below("/"); }
+
+std::optional<int64_t> memory_limit() {
+  std::optional<int64_t> least;
+  for (const auto& group : detail::memory_groups())
+    if (const auto limit = group.limit()) least = std::min(*limit, least.value_or(*limit));
+  return least;
 }
 
 int64_t available_memory_of_domain() {

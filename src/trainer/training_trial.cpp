@@ -145,6 +145,12 @@ bool is_out_of_memory(const std::exception& error) noexcept {
   return of_torch && std::string_view(of_torch->what_without_backtrace()).find("DefaultCPUAllocator") != std::string_view::npos;
 }
 
+bool is_too_few_samples(const std::exception& error) noexcept {
+  const auto* of_torch = dynamic_cast<const c10::Error*>(&error);
+  return of_torch &&
+         std::string_view(of_torch->what_without_backtrace()).find("Expected more than 1 value per channel") != std::string_view::npos;
+}
+
 struct TrainingTrial::Snapshot {
   Snapshot(Trainer& trainer, Module& module)
       : generators(trainer.session().device()),
@@ -218,8 +224,8 @@ class TrainingTrial::Attempt {
     auto& data = run_.data();
     loader_ = run_.make_loader(call_hook("train_dataloader", data, [&] { return data.train_dataloader(); }), /*training=*/true);
     batches_ = Run::allowed_batches(trainer.config().limit_train_batches, *loader_, "limit_train_batches");
-    agrees_ = options.may_run_out_of_memory && (session_.size() == 1 || !communicates_inside());
-    if (agrees_) step_->set_before_update([this] { agree(false); });
+    agrees_ = options.batch_may_not_fit && (session_.size() == 1 || !communicates_inside());
+    if (agrees_) step_->set_before_update([this] { agree(BatchFit::fits); });
   }
 
   TrialResult run() {
@@ -229,8 +235,8 @@ class TrainingTrial::Attempt {
       const int64_t before = result_.steps;
       try {
         run_epoch(epoch);
-      } catch (const OutOfMemory&) {
-        result_.out_of_memory = true;
+      } catch (const UnfitBatch& unfit) {
+        result_.fit = unfit.fit;
         drop_step();
       } catch (const detail::NonfiniteGradient&) {  // all ranks', which would end a training
         ended_ = true;
@@ -245,14 +251,16 @@ class TrainingTrial::Attempt {
   }
 
  private:
-  struct OutOfMemory {};  // of any rank
+  struct UnfitBatch {  // of any rank
+    BatchFit fit;
+  };
 
   void drop_step() {
     session_.toggle_all();
     for (size_t i = 0; i < session_.optimizers().size(); i++) session_.zero_grad(i);
   }
 
-  bool done() const { return ended_ || result_.steps >= options_.steps || result_.out_of_memory || session_.must_exit(); }
+  bool done() const { return ended_ || result_.steps >= options_.steps || result_.fit != BatchFit::fits || session_.must_exit(); }
 
   bool communicates_inside() const {
     const auto& placements = session_.strategy().plan().placements;
@@ -261,9 +269,10 @@ class TrainingTrial::Attempt {
   }
 
   // Once in every micro-batch, before anything else is communicated.
-  void agree(bool out_of_memory) {
+  void agree(BatchFit fit) {
     agreed_ = true;
-    if (all_max(session_.communicator(), static_cast<int64_t>(out_of_memory)) > 0) throw OutOfMemory{};
+    const auto worst = static_cast<BatchFit>(all_max(session_.communicator(), static_cast<int64_t>(fit)));
+    if (worst != BatchFit::fits) throw UnfitBatch{worst};
   }
 
   void run_epoch(int64_t epoch) {
@@ -275,13 +284,16 @@ class TrainingTrial::Attempt {
       try {
         train(*batch, batch_idx);
       } catch (const std::exception& error) {
-        if (!options_.may_run_out_of_memory || !is_out_of_memory(error)) throw;
-        if (!agrees_ || agreed_)
+        const bool out_of_memory = is_out_of_memory(error);
+        if (!options_.batch_may_not_fit || (!out_of_memory && !is_too_few_samples(error))) throw;
+        const bool alone = !agrees_ || agreed_;
+        if (alone && !out_of_memory) throw;
+        if (alone)
           throw Error(ExitCode::internal, "trainer", fmt::format("out of memory in a trial where the ranks communicate: {}", error.what()),
                       "limit the batch sizes that are tried, or try them with --trainer.strategy ddp and without sync_batchnorm");
-        agree(true);
+        agree(out_of_memory ? BatchFit::out_of_memory : BatchFit::too_few_samples);
       }
-      if (agrees_ && !agreed_) agree(false);
+      if (agrees_ && !agreed_) agree(BatchFit::fits);
       end_step();
     }
   }

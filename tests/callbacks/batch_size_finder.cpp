@@ -48,6 +48,13 @@ struct NormedHungryToy : HungryToy {
   torch::nn::BatchNorm1d norm{nullptr};
 };
 
+// Its batch normalization refuses one sample.
+struct OneValueToy : HungryToy {
+  OneValueToy() { norm = register_module("norm", torch::nn::BatchNorm1d(4)); }
+  levin::Tensor training_step(const levin::Batch& batch) override { return HungryToy::training_step(batch) + norm(batch["x"]).sum() * 0; }
+  torch::nn::BatchNorm1d norm{nullptr};
+};
+
 struct ManySamples : ToyData {
   explicit ManySamples(int64_t batch_size, int64_t samples = 400) : ToyData({.batch_size = batch_size}, samples, 12) {}
 };
@@ -115,6 +122,27 @@ BOOST_AUTO_TEST_CASE(sizes_that_would_not_fit_are_not_tried) {
   // One that begins large is measured with small ones first.
   const auto large = train_hungry(search({.init_val = 128, .memory = budget}));
   BOOST_TEST(large.largest <= 64);
+}
+
+BOOST_AUTO_TEST_CASE(batch_normalization_may_refuse_one_sample) {
+  const auto found = [](const BatchSizeFinderConfig& config) {
+    const auto finder = search(config);
+    levin::Trainer trainer(sized_config(1), runtime(), 3);
+    trainer.add_callback(finder);
+    const auto module = trainer.build<OneValueToy>();
+    ManySamples data(4, 384);  // no batch of the training has one sample either
+    trainer.fit(*module, data);
+    return finder;
+  };
+  BOOST_TEST(*found({.max_val = 16, .memory = budget})->optimal_batch_size() == 16);
+  BOOST_TEST(*found({.init_val = 8, .max_val = 16, .memory = budget})->optimal_batch_size() == 16);  // measured with small ones first
+  const auto from_one = found({.init_val = 1, .max_val = 16, .memory = budget});
+  BOOST_TEST(*from_one->optimal_batch_size() == 16);
+  BOOST_TEST(from_one->trials().front().result == "too few samples");
+  BOOST_TEST(*found({.mode = BatchSizeMode::binsearch, .margin = 0.5, .max_val = 2, .memory = budget})->optimal_batch_size() == 2);
+  check_throws<levin::ConfigError>([&] { found({.memory = levin::Bytes{800'000}}); },
+                                   {"batch normalization refuses 1 samples of a rank, and 2 do not fit into memory"});
+  check_throws<levin::ConfigError>([&] { found({.max_val = 1}); }, {"batch normalization refuses batches of up to 1 samples"});
 }
 
 BOOST_AUTO_TEST_CASE(the_hungriest_rank_decides) {

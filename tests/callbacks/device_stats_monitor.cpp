@@ -4,6 +4,7 @@
 
 #include "../../src/callbacks/nvml.h"
 #include "../trainer/toy.h"
+#include "fake_root.h"
 #include "levin/core/error.h"
 #include "levin_test.h"
 
@@ -45,6 +46,17 @@ BOOST_AUTO_TEST_CASE(processes_and_hosts_are_logged) {
   BOOST_TEST(!levin::find_value(values, stats + "gpu_memory_bytes"));
   const auto none = logged({.cpu_stats = false});
   BOOST_TEST(!levin::find_value(none, stats + "cpu_percent"));
+}
+
+// Of a job that may use a tenth of its host.
+BOOST_AUTO_TEST_CASE(the_limit_of_a_job_counts) {
+  const FakeRoot root;
+  root.set("proc/meminfo", "MemTotal: 4000 kB\nMemAvailable: 3000 kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\n");
+  BOOST_TEST(levin::HostMemory::now(root.path).host_percent == 25);
+  root.set("proc/self/cgroup", "0::/job/step\n");
+  root.set("sys/fs/cgroup/job/memory.max", "409600\n");
+  root.set("sys/fs/cgroup/job/memory.current", "204800\n");
+  BOOST_TEST(levin::HostMemory::now(root.path).host_percent == 50);
 }
 
 BOOST_AUTO_TEST_CASE(counters_follow_the_work_of_the_process) {

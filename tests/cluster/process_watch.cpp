@@ -1,15 +1,14 @@
 #include "../../src/cluster/process_watch.h"
 
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
-#include <fstream>
 #include <thread>
 
+#include "fake_root.h"
 #include "levin_test.h"
 
 using levin::detail::describe_process;
@@ -17,6 +16,7 @@ using levin::detail::OomCounters;
 using levin::detail::process_state;
 using levin::detail::ProcessIdentity;
 using levin::detail::this_process;
+using levin::test::FakeRoot;
 
 BOOST_AUTO_TEST_SUITE(cluster_process_watch)
 
@@ -61,23 +61,6 @@ bool comes_true(const Condition& condition) {
   }
   return false;
 }
-
-// /proc and /sys of a machine that does not exist.
-struct FakeRoot {
-  FakeRoot() {
-    std::string name = (std::filesystem::temp_directory_path() / "levin_root.XXXXXX").string();
-    path = mkdtemp(name.data());
-  }
-  ~FakeRoot() {
-    std::error_code unseen;
-    std::filesystem::remove_all(path, unseen);
-  }
-  void set(const std::string& file, const std::string& text) const {
-    std::filesystem::create_directories((path / file).parent_path());
-    std::ofstream(path / file) << text;
-  }
-  std::filesystem::path path;
-};
 
 bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 

@@ -5,7 +5,6 @@
 #include "levin_test.h"
 
 using levin::Placement;
-using levin::Ranks;
 using levin::ShardingPlan;
 using levin::StrategyConfig;
 using levin::test::check_throws;
@@ -20,13 +19,13 @@ StrategyConfig named(const std::string& name) {
   return config;
 }
 
-constexpr Ranks one_node{.all = 4, .hosts = 1, .ranks_per_node = 4, .share_memory = true},
+constexpr levin::Ranks one_node{.all = 4, .hosts = 1, .ranks_per_node = 4, .share_memory = true},
     two_nodes{.all = 4, .hosts = 2, .ranks_per_node = 2}, uneven{.all = 3, .hosts = 2, .ranks_per_node = 0},
     devices{.all = 4, .hosts = 2, .ranks_per_node = 2, .share_memory = false};
 
 bool shares_parameters(const ShardingPlan& plan) { return plan.placements.parameters == Placement::node_shared; }
 
-ShardingPlan private_plan(levin::FSDP fsdp, const Ranks& ranks) {
+ShardingPlan private_plan(levin::FSDP fsdp, const levin::Ranks& ranks) {
   fsdp.sharding.share_parameters = levin::ShareParameters::none;
   return levin::resolve_strategy(fsdp, ranks);
 }

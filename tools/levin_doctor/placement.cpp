@@ -5,8 +5,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <limits>
 
 #include "doctor.h"
@@ -18,7 +16,6 @@
 #include "levin/comm/thread_count.h"
 #include "levin/core/error.h"
 #include "levin/core/memory.h"
-#include "levin/core/number_text.h"
 
 namespace levin::doctor {
 namespace {
@@ -32,33 +29,6 @@ int64_t limit_of(int resource) {
   rlimit limit{};
   if (getrlimit(static_cast<__rlimit_resource>(resource), &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return unlimited;
   return static_cast<int64_t>(limit.rlim_cur);
-}
-
-int64_t limit_in(const std::filesystem::path& file) {
-  std::ifstream in(file);
-  std::string word;
-  in >> word;
-  const auto bytes = parse_number<int64_t>(word).value_or(unlimited);
-  return bytes > unlimited / 2 ? unlimited : bytes;  // version 1 writes no limit as a large number
-}
-
-// The least limit of this process's control group and those above it.
-int64_t cgroup_limit() {
-  int64_t least = unlimited;
-  std::ifstream groups("/proc/self/cgroup");
-  for (std::string line; std::getline(groups, line);) {  // "0::/system.slice/job", or of version 1 "5:memory:/slurm/job"
-    const size_t first = line.find(':'), second = line.find(":/", first + 1);
-    if (first == std::string::npos || second == std::string::npos) continue;
-    const auto controllers = line.substr(first + 1, second - first - 1);
-    if (!controllers.empty() && controllers != "memory") continue;
-    const std::filesystem::path root = controllers.empty() ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory";
-    std::filesystem::path group = line.substr(second + 2);
-    for (bool more = true; more; group = group.parent_path()) {
-      least = std::min(least, limit_in(root / group / (controllers.empty() ? "memory.max" : "memory.limit_in_bytes")));
-      more = !group.empty();
-    }
-  }
-  return least;
 }
 
 int64_t free_bytes(const char* directory) {
@@ -111,8 +81,9 @@ void check_memory(Doctor& doctor) {
   struct Memory {
     int64_t available, cgroup, address_space, locked, files, shared;
   };
-  const Memory mine{available_memory(),       cgroup_limit(),          limit_of(RLIMIT_AS),
-                    limit_of(RLIMIT_MEMLOCK), limit_of(RLIMIT_NOFILE), free_bytes("/dev/shm")};
+  const Memory mine{available_memory(),      memory_limit().value_or(unlimited),
+                    limit_of(RLIMIT_AS),     limit_of(RLIMIT_MEMLOCK),
+                    limit_of(RLIMIT_NOFILE), free_bytes("/dev/shm")};
   const auto all = all_gather_value(doctor.communicator, mine);
   const auto least = [&](int64_t Memory::*field) {
     const auto found = std::min_element(all.begin(), all.end(), [&](const Memory& a, const Memory& b) { return a.*field < b.*field; });

@@ -10,6 +10,7 @@
 
 namespace levin {
 
+enum class BatchFit;
 struct DataLoaderSpec;
 class TrainingTrial;
 
@@ -38,13 +39,13 @@ LEVIN_CHOICE(BatchSizeFinderConfig, "batch_size_finder")
 /// Before a training, searches the largest micro-batch whose steps fit into memory, in place of the data module's batch_size, on any number
 /// of ranks: all have the same size. Steps are tried as TrainingTrial says, and leave no trace. On CPUs, where the kernel kills a process
 /// that takes too much, the memory of a size is predicted from the smaller ones, with 10 % more, and a size that would not fit is not
-/// tried; the first trials have one or two samples. On a device, and where an allocation fails on any rank, a size that runs out of memory
-/// is too large. Under a strategy with sharded parameters or gradients, with sync_batchnorm and with manual optimization, where ranks
-/// communicate inside of a step, such a failure ends the run. No size is larger than the training data and limit_train_batches can fill.
-/// Writes batch_size_finder.csv to the run's folder. A training that resumes takes the size from its checkpoint; on other ranks, or with
-/// another accumulate_grad_batches, that which keeps the samples of a step. Does nothing in a fast_dev_run. ConfigError for data with a
-/// global_batch_size, for combined loaders, where one sample does not fit, and where the samples of a resumed training's steps cannot be
-/// divided by its ranks.
+/// tried; the first trials have two or four samples, for batch normalization may refuse one. On a device, and where an allocation fails on
+/// any rank, a size that runs out of memory is too large. A size that batch normalization refuses is too small. Under a strategy with
+/// sharded parameters or gradients, with sync_batchnorm and with manual optimization, where ranks communicate inside of a step, such a
+/// failure ends the run. No size is larger than the training data and limit_train_batches can fill. Writes batch_size_finder.csv to the
+/// run's folder. A training that resumes takes the size from its checkpoint; on other ranks, or with another accumulate_grad_batches, that
+/// which keeps the samples of a step. Does nothing in a fast_dev_run. ConfigError for data with a global_batch_size, for combined loaders,
+/// where no size works, and where the samples of a resumed training's steps cannot be divided by its ranks.
 class BatchSizeFinder : public Callback {
  public:
   using Config = BatchSizeFinderConfig;
@@ -61,7 +62,7 @@ class BatchSizeFinder : public Callback {
   /// A size of this attempt's search.
   struct Trial {
     int64_t batch_size = 0;
-    std::string result = {};  ///< "ok", "out of memory", or "not tried": it would not fit
+    std::string result = {};  ///< "ok", "out of memory", "too few samples", or "not tried": it would not fit
     int64_t bytes = 0;        ///< peak of this rank's tensors on the CPU; of a size that was not tried, the prediction
     double seconds_per_step = 0;
   };
@@ -74,10 +75,11 @@ class BatchSizeFinder : public Callback {
   int64_t parts_of_a_step() const;
   void keep_samples_of_a_step();
   void search();
-  bool fits(TrainingTrial& trial, int64_t batch_size);
+  [[noreturn]] void refuse(int64_t fails, int64_t refused) const;
+  BatchFit fit_of(TrainingTrial& trial, int64_t batch_size);
   std::optional<int64_t> predicted_bytes(int64_t batch_size) const;
   bool may_try(int64_t batch_size);
-  bool try_size(TrainingTrial& trial, int64_t batch_size);
+  BatchFit try_size(TrainingTrial& trial, int64_t batch_size);
   void write() const;
 
   BatchSizeFinderConfig config_;

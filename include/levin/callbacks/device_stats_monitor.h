@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <optional>
 
@@ -26,10 +27,12 @@ struct HostCounters {
   static HostCounters now();
 };
 
-/// Memory of this process and its host, from /proc: bytes, and percent of the host's.
+/// Memory of this process and its host: bytes, and percent of the host's. Where a control group of the process is fuller, as that of a batch
+/// job may be, host_percent is that of its limit.
 struct HostMemory {
   double process_bytes = 0, host_percent = 0, swap_percent = 0;
-  static HostMemory now();
+  /// `root`: for tests, in place of /.
+  static HostMemory now(const std::filesystem::path& root = "/");
 };
 
 /// Logs how busy hosts and devices are, every log_every_n_steps steps, as DeviceStatsMonitor.on_train_batch_end/NAME. Lightning's names:

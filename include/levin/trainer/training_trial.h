@@ -21,14 +21,18 @@ struct TrialOptions {
   /// Called after each step, or, with manual optimization, after each batch that took one, with the mean loss over all ranks; false ends
   /// the trial. The same on all ranks. NaN if training_step returned no loss.
   std::function<bool(int64_t step, double loss)> after_step = {};
-  /// A rank that runs out of memory ends the trial on all ranks, if they exchange nothing inside of forward and backward passes; otherwise
-  /// (sharded parameters or gradients, sync_batchnorm, manual optimization), or if it is false, the exception ends the run.
-  bool may_run_out_of_memory = false;
+  /// A batch size is tried. A rank that runs out of memory, or whose batch has too few samples for batch normalization, ends the trial on
+  /// all ranks, if they exchange nothing inside of forward and backward passes; otherwise (sharded parameters or gradients, sync_batchnorm,
+  /// manual optimization), or if it is false, the exception ends the run.
+  bool batch_may_not_fit = false;
 };
+
+/// How a batch of the tried size ended a trial.
+enum class BatchFit { fits, too_few_samples, out_of_memory };
 
 struct TrialResult {
   int64_t steps = 0;  ///< complete
-  bool out_of_memory = false;
+  BatchFit fit = BatchFit::fits;
 };
 
 /// Training steps that leave no trace, for a callback's on_fit_start. They are those of the training: its data, epoch by epoch, its
@@ -58,5 +62,8 @@ class TrainingTrial {
 
 /// Whether an exception, or the one nested in it, says that memory, of the host or of a device, could not be allocated.
 bool is_out_of_memory(const std::exception& error) noexcept;
+/// Whether an exception is batch normalization's, which takes no statistics of one value per channel: of one sample without further
+/// dimensions.
+bool is_too_few_samples(const std::exception& error) noexcept;
 
 }  // namespace levin
