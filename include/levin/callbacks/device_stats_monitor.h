@@ -27,8 +27,8 @@ struct HostCounters {
   static HostCounters now();
 };
 
-/// Memory of this process and its host: bytes, and percent of the host's. Where a control group of the process is fuller, as that of a batch
-/// job may be, host_percent is that of its limit.
+/// Memory of this process and its host: bytes, and percent of the host's. Where a control group of the process is fuller, as that of a
+/// batch job may be, host_percent is that of its limit.
 struct HostMemory {
   double process_bytes = 0, host_percent = 0, swap_percent = 0;
   /// `root`: for tests, in place of /.
