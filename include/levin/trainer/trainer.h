@@ -91,7 +91,7 @@ class Trainer {
   /// This rank's predictions; padding batches leave none.
   std::vector<Prediction> predict(Module& module, DataModule& data, const LoadFrom& from = {});
 
-  /// The configuration as TrainerConfig::worked_out gives it.
+  /// The configuration as TrainerConfig::resolved gives it.
   const TrainerConfig& config() const noexcept { return config_; }
   Session& session() noexcept { return session_; }
   /// The callbacks of the current run, including the module's; between runs the Trainer's.
