@@ -32,6 +32,7 @@ inline std::vector<std::string> lines_on_terminal(const std::string& bytes, size
       column = 0;
     } else if (c == '\n') {
       down();
+      column = 0;  // as a terminal's driver has it
     } else if (c == '\033') {
       size_t end = i + 2;
       while (end < bytes.size() && std::isdigit(static_cast<unsigned char>(bytes[end]))) end++;
