@@ -99,11 +99,18 @@ JobEnd decide_job_end(const StopFacts& facts, const JobConfig& config, const Bat
 
 bool requeue_job(const BatchJob& job, const Log& log) {
   const auto answer = detail::run_command({"scontrol", "requeue", job.id}, 30s);
-  if (answer.good())
+  // Slurm ends the steps of a job that it requeues, at times before scontrol, which is part of one, has its answer.
+  const auto ended_by_requeue = [&] {
+    if (answer.status != terminated_code) return false;
+    const auto fate = ask_job_status(job).fate;
+    return fate == JobFate::requeued || fate == JobFate::running;
+  };
+  const bool queued = answer.good() || ended_by_requeue();
+  if (queued)
     log.info("[cluster] {} is queued again, for restart {}", job.describe(), job.restart_count + 1);
   else
     log.warning("[cluster] scontrol requeue {}: {}; the exit code asks for the restart", job.id, answer.failure());
-  return answer.good();
+  return queued;
 }
 
 }  // namespace levin

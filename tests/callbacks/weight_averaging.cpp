@@ -234,21 +234,21 @@ BOOST_AUTO_TEST_CASE(synchronized_statistics_are_those_of_all_ranks_batches) {
   BOOST_TEST(module->norm->num_batches_tracked.item<int64_t>() == 4);
 }
 
-// torch's update_bn would give the last batch, of two samples, the weight of one of eight.
+// torch's update_bn would give the last batch, of six samples, the weight of one of eight.
 BOOST_AUTO_TEST_CASE(a_batch_counts_by_its_samples_and_a_layer_by_its_calls) {
   struct Twice : Normalized {
     levin::Tensor training_step(const levin::Batch& batch) override {
       return at::mse_loss(net(norm(batch["x"]) + norm(2 * batch["x"])), batch["y"]);
     }
   };
-  ToyData data({.global_batch_size = 8, .shuffle = false}, 26, 11);
+  ToyData data({.global_batch_size = 8, .shuffle = false}, 30, 11);
   const auto module = averaged_with_norm<Twice>(data, /*sync_batchnorm=*/true);
-  const levin::Tensor x = reference_inputs(26);
+  const levin::Tensor x = reference_inputs(30);
   check_close(module->norm->running_mean, 1.5 * x.mean(0));
   levin::Tensor variance = at::zeros_like(module->norm->running_var);
-  for (int64_t first = 0; first < 26; first += 8) {
-    const int64_t samples = std::min<int64_t>(8, 26 - first);
-    variance += x.narrow(0, first, samples).var(0, /*unbiased=*/true) * 2.5 * static_cast<double>(samples) / 26;
+  for (int64_t first = 0; first < 30; first += 8) {
+    const int64_t samples = std::min<int64_t>(8, 30 - first);
+    variance += x.narrow(0, first, samples).var(0, /*unbiased=*/true) * 2.5 * static_cast<double>(samples) / 30;
   }
   check_close(module->norm->running_var, variance);
 }

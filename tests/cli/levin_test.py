@@ -114,10 +114,10 @@ def trains():
         folder = f"exported{ranks}"
         file = config("npy", EXPORTED, "lr_scheduler: {name: cosine}\n")
         levin(ranks, "fit", "--config", file, "--run_dir", folder, said=["val_acc"])
-        losses = values(folder, "train_loss")
+        train_losses = values(folder, "train_loss")
         val_losses = values(folder, "val_loss")
-        check("it does not learn", len(losses) == 4 * 8 and sum(losses[-8:]) < 0.85 * sum(losses[:8]) and val_losses[-1] < val_losses[0],
-              (losses, val_losses))
+        check("it does not learn", len(train_losses) == 4 * 8 and sum(train_losses[-8:]) < 0.85 * sum(train_losses[:8]) and val_losses[-1] < val_losses[0],
+              (train_losses, val_losses))
         levin(ranks, "test", "--config", file, "--run_dir", folder, "--ckpt_path", "last", said=["test_acc", "test_loss"])
         levin(ranks, "predict", "--config", file, "--run_dir", folder, "--ckpt_path", "last")
         index, rows = predictions(folder)

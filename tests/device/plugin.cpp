@@ -579,8 +579,9 @@ BOOST_AUTO_TEST_CASE(an_exported_model_trains_as_on_the_cpu) {
       return std::make_pair(loss, state);
     };
     const auto device = train(host_memory()), host = train("cpu");
-    BOOST_TEST(std::abs(device.first - host.first) < 1e-9, name);
-    BOOST_TEST(levin::test::difference(device.second, host.second, 1e-9) == "", name);
+    BOOST_TEST(std::abs(device.first - host.first) < 1e-9, name << ": " << device.first << " and " << host.first);
+    BOOST_TEST(levin::test::difference(device.second, host.second, 1e-9) == "",
+               name << ": " << levin::test::difference(device.second, host.second, 1e-9));
   }
 }
 

@@ -48,7 +48,7 @@ struct FixtureData : levin::DataModule {
   explicit FixtureData(const std::string& model) {
     const EagerRun eager(model);
     std::vector<std::pair<std::string, Tensor>> arrays;
-    for (const auto& [name, tensor] : eager.with_prefix("batch/")) arrays.emplace_back(name.substr(6), tensor.flatten(0, 1));
+    for (const auto& [name, tensor] : eager.with_prefix("batch/")) arrays.emplace_back(name, tensor.flatten(0, 1));
     samples = std::make_shared<levin::TensorDataset>(std::move(arrays));
   }
   levin::DataLoaderSpec train_dataloader() override { return {samples, {.global_batch_size = 12}}; }
