@@ -8,6 +8,7 @@
 #include <ATen/ops/_reshape_alias_native.h>
 #include <ATen/ops/as_strided_native.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/ops/native_batch_norm.h>
 #include <ATen/ops/unfold_native.h>
 #include <ATen/ops/view_native.h>
 #include <ATen/ops/zeros.h>
@@ -21,8 +22,10 @@
 #include <deque>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 
 #include "../../src/comm/call_log.h"
@@ -195,6 +198,16 @@ void note_launch(const c10::OperatorHandle& op, const torch::jit::Stack& stack) 
   launches = hash;
 }
 
+// LibTorch's fallback copies arguments to the host and back only where the schema says that they change; not the running statistics.
+std::tuple<Tensor, Tensor, Tensor> native_batch_norm(const Tensor& input, const std::optional<Tensor>& weight,
+                                                     const std::optional<Tensor>& bias, const std::optional<Tensor>& running_mean,
+                                                     const std::optional<Tensor>& running_var, bool training, double momentum, double eps) {
+  const auto host = [](const std::optional<Tensor>& tensor) { return tensor && tensor->defined() ? on_host(*tensor) : Tensor(); };
+  const auto [output, mean, deviation] =
+      at::native_batch_norm(on_host(input), host(weight), host(bias), host(running_mean), host(running_var), training, momentum, eps);
+  return {output.to(input.device()), mean.to(input.device()), deviation.to(input.device())};
+}
+
 // The fallback resizes outputs, of which LibTorch warns.
 struct Silent : c10::WarningHandler {
   void process(const c10::Warning&) override {}
@@ -235,6 +248,7 @@ TORCH_LIBRARY_IMPL(aten, MTIA, library) {
   library.impl("view", &view);
   library.impl("as_strided", &as_strided);
   library.impl("_reshape_alias", &reshape_alias);
+  library.impl("native_batch_norm", &native_batch_norm);
 }
 TORCH_LIBRARY_IMPL(_, MTIA, library) { library.fallback(torch::CppFunction::makeFromBoxedFunction<&fallback>()); }
 
