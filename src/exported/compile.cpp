@@ -62,7 +62,7 @@ Interpreter::Interpreter(const Graph& graph, std::vector<Binding> bindings, cons
 
 Interpreter::Instruction Interpreter::compile(const Graph& graph, const Node& node, const UnitLinker& link_unit) const {
   Instruction instruction{
-      .text = NodeText(node), .op = {}, .function = {}, .operands = {}, .outputs = node.outputs, .frees = {}, .inner = {}};
+      .text = NodeText(node), .op = {}, .function = {}, .operands = {}, .outputs = node.outputs, .frees = {}, .limits = {}, .inner = {}};
   const auto take_arguments = [&](size_t first) {
     for (size_t i = first; i < node.arguments.size(); i++) instruction.operands.push_back(make_operand(graph, node.arguments[i], nullptr));
   };
@@ -102,6 +102,7 @@ void Interpreter::compile_operator(Instruction& instruction, const Graph& graph,
       instruction.operands.push_back(make_operand(graph, *given[i], argument.real_type().get(), argument.N().value_or(0)));
     else
       instruction.operands.push_back(constant_operand(argument.default_value().value_or(IValue())));
+    if (is_limit(instruction.operands.back().constant)) instruction.limits.push_back(i);
   }
   const auto is_used = [](const NodeOutput& output) { return output.list || (!output.slots.empty() && output.slots[0] != no_slot); };
   const auto used = static_cast<size_t>(std::count_if(node.outputs.begin(), node.outputs.end(), is_used));

@@ -1,14 +1,45 @@
 #include "interpreter.h"
 
+#include <c10/core/DefaultDtype.h>
+#include <c10/core/InferenceMode.h>
 #include <c10/util/Exception.h>
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "call_error.h"
 #include "levin/core/error.h"
 
 namespace levin::exported {
+namespace {
+
+bool is_wrapped_number(const at::Tensor& tensor) { return tensor.unsafeGetTensorImpl()->is_wrapped_number(); }
+
+// Whether it decides on the dtype of a result. Python's numbers do not.
+bool decides_dtype(const at::Tensor& tensor) {
+  return tensor.defined() && (tensor.is_floating_point() || tensor.is_complex()) && !is_wrapped_number(tensor);
+}
+
+bool has_deciding_tensor(const Stack& stack) {
+  return std::any_of(stack.begin(), stack.end(), [](const IValue& value) {
+    if (value.isTensor()) return decides_dtype(value.toTensor());
+    if (!value.isTensorList()) return false;
+    const auto tensors = value.toTensorVector();
+    return std::any_of(tensors.begin(), tensors.end(), decides_dtype);
+  });
+}
+
+// An argument that is a dtype, else that of the first tensor.
+std::optional<c10::ScalarType> dtype_of_call(const std::vector<Operand>& operands, const Stack& stack) {
+  for (size_t i = 0; i < operands.size(); i++)
+    if (operands[i].dtype && stack[i].isInt()) return static_cast<c10::ScalarType>(stack[i].toInt());
+  for (const auto& value : stack)
+    if (value.isTensor() && decides_dtype(value.toTensor())) return value.toTensor().scalar_type();
+  return std::nullopt;
+}
+
+}  // namespace
 
 Stack Interpreter::call(Stack inputs) const {
   if (inputs.size() != inputs_.size())
@@ -31,7 +62,7 @@ void Interpreter::run(Values& values) const {
       for (const auto& operand : instruction.operands) operand.push(stack, values);
       if (instruction.check) instruction.check(stack);
       if (instruction.op)
-        instruction.op->callBoxed(stack);
+        call_operator(instruction, stack);
       else
         instruction.function(stack);
       store(instruction, stack, values);
@@ -42,6 +73,19 @@ void Interpreter::run(Values& values) const {
     }
     for (const Slot slot : instruction.frees) values[static_cast<size_t>(slot)] = IValue();
   }
+}
+
+// PyTorch's default dtype, which results of integers get, is the process's and not the module's.
+void Interpreter::call_operator(const Instruction& instruction, Stack& stack) const {
+  if (!instruction.limits.empty())
+    if (const auto dtype = dtype_of_call(instruction.operands, stack))
+      for (const size_t i : instruction.limits) stack[i] = limit_within(stack[i], *dtype);
+  const bool moves = default_dtype_moves_ && !has_deciding_tensor(stack);
+  instruction.op->callBoxed(stack);
+  if (!moves) return;
+  for (auto& value : stack)
+    if (value.isTensor() && value.toTensor().defined() && value.toTensor().is_floating_point())
+      value = value.toTensor().to(placement_.map(value.toTensor().scalar_type()));
 }
 
 void Interpreter::store(const Instruction& instruction, Stack& stack, Values& values) {
@@ -73,6 +117,9 @@ void Interpreter::store(const Instruction& instruction, Stack& stack, Values& va
 
 void Interpreter::place(const Placement& placement) {
   placement_ = placement;
+  const auto default_dtype = c10::get_default_dtype_as_scalartype();
+  default_dtype_moves_ = placement.map(default_dtype) != default_dtype;
+  const c10::InferenceMode off(false);  // in an evaluation, for a training to come
   for (size_t i = 0; i < bindings_.size(); i++)
     if (bindings_[i].constant) bound_[i] = placement.move(bindings_[i].tensor);
   for (auto& instruction : instructions_) {

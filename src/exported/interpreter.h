@@ -51,8 +51,9 @@ class Interpreter {
     CallCheck check = nullptr;
     std::vector<Operand> operands;
     std::vector<NodeOutput> outputs;
-    bool flat = false;        ///< results are those of the outputs one after the other, lists or not
-    std::vector<Slot> frees;  ///< read here for the last time, and not moved
+    bool flat = false;           ///< results are those of the outputs one after the other, lists or not
+    std::vector<Slot> frees;     ///< read here for the last time, and not moved
+    std::vector<size_t> limits;  ///< operands that are limits of a dtype
     std::vector<std::shared_ptr<Interpreter>> inner;
   };
 
@@ -60,6 +61,7 @@ class Interpreter {
   void compile_operator(Instruction& instruction, const Graph& graph, const Node& node) const;
   void find_last_uses();
   void run(Values& values) const;
+  void call_operator(const Instruction& instruction, Stack& stack) const;
   static void store(const Instruction& instruction, Stack& stack, Values& values);
 
   size_t size_ = 0;           ///< of the graph's values
@@ -69,6 +71,7 @@ class Interpreter {
   std::vector<Instruction> instructions_;
   std::vector<Operand> outputs_;
   Placement placement_;
+  bool default_dtype_moves_ = false;  ///< floating-point results of integers get another dtype
 };
 
 }  // namespace levin::exported

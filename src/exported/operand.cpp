@@ -1,9 +1,14 @@
 #include "operand.h"
 
 #include <ATen/ScalarOps.h>
+#include <c10/util/BFloat16.h>
+#include <c10/util/Half.h>
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <iterator>
+#include <limits>
 #include <type_traits>
 
 #include "node_text.h"
@@ -35,6 +40,32 @@ bool is(const c10::Type* type, TypeKind kind) { return type && type->kind() == k
 // Python's numbers become tensors that take part in no promotion of dtypes.
 IValue wrapped(const IValue& number) {
   return at::native::wrapped_scalar_tensor(number.isBool() ? at::Scalar(number.toBool()) : number.toScalar());
+}
+
+// Of a constant number, or of a tensor that is one.
+std::optional<double> floating_number(const IValue& value) {
+  if (value.isDouble()) return value.toDouble();
+  if (!value.isTensor() || !value.toTensor().defined()) return std::nullopt;
+  const auto& tensor = value.toTensor();
+  if (!tensor.unsafeGetTensorImpl()->is_wrapped_number() || tensor.scalar_type() != at::kDouble) return std::nullopt;
+  return *tensor.const_data_ptr<double>();
+}
+
+struct DtypeLimits {
+  double most, least_normal;
+};
+template <class T>
+DtypeLimits limits_of_type() {
+  return {static_cast<double>(std::numeric_limits<T>::max()), static_cast<double>(std::numeric_limits<T>::min())};
+}
+std::optional<DtypeLimits> limits_of(c10::ScalarType dtype) {
+  switch (dtype) {
+    case at::kDouble: return limits_of_type<double>();
+    case at::kFloat: return limits_of_type<float>();
+    case at::kBFloat16: return limits_of_type<c10::BFloat16>();
+    case at::kHalf: return limits_of_type<c10::Half>();
+    default: return std::nullopt;
+  }
 }
 
 Operand number(const IValue& value, const c10::Type* type, int32_t length) {
@@ -196,6 +227,25 @@ c10::List<T> list_of(const std::vector<Operand::Element>& items, const Values& v
 }
 
 }  // namespace
+
+bool is_limit(const IValue& value) {
+  const auto number = floating_number(value);
+  constexpr c10::ScalarType dtypes[] = {at::kDouble, at::kFloat, at::kBFloat16, at::kHalf};
+  return number && std::any_of(std::begin(dtypes), std::end(dtypes), [&](c10::ScalarType dtype) {
+           const auto limits = limits_of(dtype);
+           return std::abs(*number) == limits->most || *number == limits->least_normal;
+         });
+}
+
+IValue limit_within(const IValue& value, c10::ScalarType dtype) {
+  const auto number = floating_number(value);
+  const auto limits = limits_of(dtype);
+  if (!number || !limits) return value;
+  double within = std::clamp(*number, -limits->most, limits->most);
+  if (within > 0) within = std::max(within, limits->least_normal);
+  if (within == *number) return value;
+  return value.isTensor() ? wrapped(within) : IValue(within);
+}
 
 Operand constant_operand(IValue value) { return {.constant = std::move(value)}; }
 

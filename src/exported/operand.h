@@ -58,6 +58,12 @@ struct Operand {
 /// type.
 Operand make_operand(const Graph& graph, const Argument& argument, const c10::Type* type, int32_t length = 0);
 Operand make_operand(const Graph& graph, const std::variant<Item, List>& value);
+/// Whether a number, or a tensor that is one, is the largest, the least or the smallest normal number of a floating-point dtype: a model
+/// writes torch.finfo(x.dtype).min, and its graph has the number of the dtype in which it was exported.
+bool is_limit(const IValue& value);
+/// Such a number, or where a narrower dtype cannot represent it, that dtype's limit.
+IValue limit_within(const IValue& value, c10::ScalarType dtype);
+
 /// The operand of an argument that is not given.
 Operand constant_operand(IValue value);
 

@@ -14,7 +14,8 @@ struct Placement {
   std::vector<c10::ScalarType> exported;
 
   bool operator==(const Placement&) const = default;
-  /// The dtype in place of an exported one.
+  /// The dtype in place of one in the graph. That of exported parameters becomes the module's. A narrower one, which promotes nothing that
+  /// is computed with parameters, becomes no wider than the module's, and a wider one no narrower.
   c10::ScalarType map(c10::ScalarType dtype) const noexcept;
   at::Tensor move(const at::Tensor& constant) const;
 };

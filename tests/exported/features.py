@@ -180,6 +180,21 @@ class Buffers(nn.Module):
 
 
 @module(lambda: {"x": numbers(6)})
+class Literals(nn.Module):
+    """Tensors and numbers in forward, and floating-point results of integers: dtypes and limits that are not those of parameters."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(6, 6, dtype=D)
+
+    def forward(self, x):
+        scale, places = torch.tensor([1, 0.5, 0.25, 2, 1, 1]), torch.arange(6) / 6  # float32
+        scores = self.layer(x * scale + places)
+        weights = scores.masked_fill(torch.arange(6) > 3, torch.finfo(scores.dtype).min).softmax(-1)
+        return self.layer(weights).square().mean()
+
+
+@module(lambda: {"x": numbers(6)})
 class Sharing(nn.Module):
     """One module twice; a tied, a frozen, an unused and a scalar parameter."""
 

@@ -41,6 +41,10 @@ def main(program, names):
             except levin.ExportError as error:
                 if part not in str(error):
                     problems.append(f"{name}: refused with another message: {error}")
+        # Exported in float64: nothing of the graph promotes a module in another dtype.
+        for dtype, tolerance in (("float32", 1e-5), ("bfloat16", 0.05), ("float16", 0.01)):
+            for name in wanted.keys() & {"literals"} if program != "-" else ():
+                problems += [f"{name}: {text}" for text in steps.differences_in(program, folder, name, wanted[name], dtype, tolerance)]
         return steps.compare(program, folder, wanted, 300, problems, "features")
 
 

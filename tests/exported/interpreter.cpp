@@ -8,11 +8,14 @@
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/CPUAllocator.h>
+#include <c10/core/InferenceMode.h>
 #include <c10/util/Exception.h>
 
 #include <functional>
+#include <limits>
 #include <new>
 #include <stdexcept>
+#include <utility>
 
 #include "graph_builder.h"
 #include "levin/core/error.h"
@@ -251,15 +254,85 @@ BOOST_AUTO_TEST_CASE(dtypes_and_constants_follow_the_placement) {
   const Slot made = builder.node(aten + "zeros.default", {{"size", List{ListKind::integers, {Item(int64_t{2})}}}});
   builder.graph.values.back().meta = exported::TensorMeta{.dtype = at::kDouble, .sizes = {}, .device = "cpu"};
   const Slot cast = builder.node(aten + "to.dtype", {{"self", builder.ref(x)}, {"dtype", Item(at::kDouble)}});
+  const Slot single = builder.node(aten + "to.dtype", {{"self", builder.ref(x)}, {"dtype", Item(at::kFloat)}});
   const Slot half = builder.node(aten + "to.dtype", {{"self", builder.ref(x)}, {"dtype", Item(at::kHalf)}});
-  for (const Slot slot : {constant, made, cast, half}) builder.output(slot);
+  for (const Slot slot : {constant, made, cast, single, half}) builder.output(slot);
   Interpreter interpreter(builder.graph, {{.slot = constant, .tensor = at::ones({2}, at::kDouble), .constant = true}});
   for (const auto dtype : {at::kDouble, at::kFloat, at::kBFloat16, at::kDouble}) {
     interpreter.place({.dtype = dtype, .exported = {at::kDouble}});
     const auto found = interpreter.call({at::ones({2}, dtype)});
     for (size_t i = 0; i < 3; i++) BOOST_TEST((found[i].toTensor().scalar_type() == dtype));
-    BOOST_TEST((found[3].toTensor().scalar_type() == at::kHalf));
+    BOOST_TEST((found[3].toTensor().scalar_type() == (dtype == at::kDouble ? at::kFloat : dtype)));
+    BOOST_TEST((found[4].toTensor().scalar_type() == (dtype == at::kBFloat16 ? dtype : at::kHalf)));
   }
+}
+
+// A literal tensor may be narrower than the exported parameters, and results of integers have PyTorch's default dtype, float32.
+BOOST_AUTO_TEST_CASE(literals_and_integers_promote_no_module) {
+  for (const auto exported_dtype : {at::kFloat, at::kDouble})
+    for (const auto dtype : {at::kHalf, at::kBFloat16, at::kFloat, at::kDouble}) {
+      BOOST_TEST_CONTEXT(exported_dtype << " as " << dtype) {
+        GraphBuilder builder;
+        const Slot literal = builder.input("literal"), weight = builder.input("weight"), x = builder.input("x"), ids = builder.input("ids");
+        const auto sum_of = [&](Slot a, Slot b) {
+          return builder.node(aten + "add.Tensor", {{"self", builder.ref(a)}, {"other", builder.ref(b)}});
+        };
+        const Slot scaled = builder.node(aten + "mul.Tensor", {{"self", builder.ref(x)}, {"other", builder.ref(literal)}});
+        const Slot ratio = builder.node(aten + "div.Tensor", {{"self", builder.ref(ids)}, {"other", Item(int64_t{4})}});
+        const Slot part = builder.node(aten + "mul.Tensor", {{"self", builder.ref(ids)}, {"other", Item(0.25)}});
+        const Slot root = builder.node(aten + "sqrt.default", {{"self", builder.ref(ids)}});
+        const Slot all = sum_of(sum_of(scaled, ratio), sum_of(part, root));
+        builder.output(builder.node(aten + "matmul.default", {{"self", builder.ref(all)}, {"other", builder.ref(weight)}}));
+        Interpreter interpreter(builder.graph, {{.slot = literal, .tensor = at::full({3}, 0.5, at::kFloat), .constant = true},
+                                                {.slot = weight, .tensor = at::ones({3, 2}, dtype)}});
+        interpreter.place({.dtype = dtype, .exported = {exported_dtype}});
+        const Tensor found = interpreter.call({at::ones({2, 3}, dtype), at::full({2, 3}, 4, at::kLong)}).at(0).toTensor();
+        BOOST_TEST((found.scalar_type() == dtype));
+        BOOST_TEST(at::equal(found.to(at::kDouble), at::full({2, 2}, 13.5, at::kDouble)));
+      }
+    }
+}
+
+// A mask is filled with torch.finfo(scores.dtype).min, which is a number of the graph; a dtype that cannot represent it would refuse it.
+BOOST_AUTO_TEST_CASE(limits_of_a_dtype_are_those_of_the_one_that_computes) {
+  const double least = std::numeric_limits<float>::lowest();
+  GraphBuilder builder;
+  const Slot x = builder.input("x"), mask = builder.input("mask");
+  builder.output(
+      builder.node(aten + "masked_fill.Scalar", {{"self", builder.ref(x)}, {"mask", builder.ref(mask)}, {"value", Item(least)}}));
+  builder.output(
+      builder.node(aten + "full.default",
+                   {{"size", List{ListKind::integers, {Item(int64_t{2})}}}, {"fill_value", Item(least)}, {"dtype", Item(at::kFloat)}}));
+  builder.output(builder.node(aten + "mul.Tensor", {{"self", builder.ref(x)}, {"other", Item(least)}}));
+  Interpreter interpreter(builder.graph);
+  const std::pair<at::ScalarType, double> expected[] = {
+      {at::kHalf, -65504.}, {at::kBFloat16, -3.3895313892515355e38}, {at::kFloat, least}, {at::kDouble, least}};
+  for (const auto& [dtype, limit] : expected) {
+    interpreter.place({.dtype = dtype, .exported = {at::kFloat}});
+    for (const auto& value : interpreter.call({at::ones({2}, dtype), at::ones({2}, at::kBool)}))
+      BOOST_TEST((value.toTensor().scalar_type() == dtype && value.toTensor()[0].item<double>() == limit), dtype);
+  }
+  // Under autocast the module's dtype stays, and scores have 16 bits.
+  interpreter.place({.dtype = at::kFloat, .exported = {at::kFloat}});
+  const auto mixed = interpreter.call({at::ones({2}, at::kHalf), at::ones({2}, at::kBool)});
+  BOOST_TEST(mixed[0].toTensor()[0].item<double>() == -65504.);
+  BOOST_TEST(mixed[1].toTensor()[0].item<double>() == least);
+}
+
+// As the first evaluation of an archive with one graph does, which comes before the first step.
+BOOST_AUTO_TEST_CASE(constants_placed_in_inference_mode_serve_a_training) {
+  GraphBuilder builder;
+  const Slot constant = builder.input("constant"), x = builder.input("x");
+  builder.output(builder.node(aten + "mul.Tensor", {{"self", builder.ref(x)}, {"other", builder.ref(constant)}}));
+  Interpreter interpreter(builder.graph, {{.slot = constant, .tensor = at::full({2}, 3., at::kDouble), .constant = true}});
+  {
+    const c10::InferenceMode evaluates;
+    interpreter.place({.dtype = at::kFloat, .exported = {at::kDouble}});
+    interpreter.call({at::ones({2}, at::kFloat)});
+  }
+  const Tensor given = at::ones({2}, at::kFloat).requires_grad_();
+  interpreter.call({given}).at(0).toTensor().sum().backward();
+  BOOST_TEST(at::equal(given.grad(), at::full({2}, 3., at::kFloat)));
 }
 
 // All exceptions of a kernel get its line, also in the graph of a higher-order operator. BatchSizeFinder recognizes those of memory.

@@ -1,6 +1,7 @@
-// step_program FOLDER NAME...: a step of exported models. Of each it reads FOLDER/NAME.pt2 and FOLDER/NAME.batch.safetensors, and writes
-// FOLDER/NAME.step.safetensors: output/…, gradient/… and state/… of a step in training after manual_seed(11), and eval/…, the outputs in
-// evaluation afterwards. Complex tensors have a last dimension of 2. A line of output for each: "NAME done" or "NAME CODE MESSAGE".
+// step_program [--dtype=float32|bfloat16|float16] FOLDER NAME...: a step of exported models, by default in the dtype of their export. Of
+// each it reads FOLDER/NAME.pt2 and FOLDER/NAME.batch.safetensors, and writes FOLDER/NAME.step.safetensors: output/…, gradient/… and
+// state/… of a step in training after manual_seed(11), and eval/…, the outputs in evaluation afterwards. Complex tensors have a last
+// dimension of 2. A line of output for each: "NAME done" or "NAME CODE MESSAGE".
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
@@ -55,9 +56,24 @@ void write(const std::filesystem::path& file, const Named& named) {
   });
 }
 
-void step(const std::filesystem::path& folder, const std::string& name) {
+// Of floating-point tensors; Undefined: their own.
+void convert(levin::ExportedProgram& program, levin::Batch& batch, at::ScalarType dtype) {
+  if (dtype == at::ScalarType::Undefined) return;
+  const auto convert_all = [&](const auto& tensors) {
+    for (const auto& item : tensors)
+      if (item.value().is_floating_point()) item.value().set_data(item.value().to(dtype));
+  };
+  convert_all(program.named_parameters());
+  convert_all(program.named_buffers());
+  const auto tensors = batch.tensors();
+  for (const auto& [name, tensor] : tensors)
+    if (tensor.is_floating_point()) batch.set(name, tensor.to(dtype));
+}
+
+void step(const std::filesystem::path& folder, const std::string& name, at::ScalarType dtype) {
   levin::ExportedProgram program(folder / (name + ".pt2"));
-  const levin::Batch batch = read_batch(folder / (name + ".batch.safetensors"));
+  levin::Batch batch = read_batch(folder / (name + ".batch.safetensors"));
+  convert(program, batch, dtype);
   Named found;
   at::manual_seed(11);
   const auto outputs = program.forward(batch, true);
@@ -79,12 +95,17 @@ void step(const std::filesystem::path& folder, const std::string& name) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 3) return std::cerr << "step_program FOLDER NAME...\n", 78;
+  const std::map<std::string, at::ScalarType> dtypes = {
+      {"--dtype=float32", at::kFloat}, {"--dtype=bfloat16", at::kBFloat16}, {"--dtype=float16", at::kHalf}};
+  const auto given = argc > 1 ? dtypes.find(argv[1]) : dtypes.end();
+  const auto dtype = given == dtypes.end() ? at::ScalarType::Undefined : given->second;
+  const int folder = given == dtypes.end() ? 1 : 2;
+  if (argc < folder + 2) return std::cerr << "step_program [--dtype=NAME] FOLDER NAME...\n", 78;
   at::set_num_threads(1);
-  for (int i = 2; i < argc; ++i) {
+  for (int i = folder + 1; i < argc; ++i) {
     std::string line = "done";
     try {
-      step(argv[1], argv[i]);
+      step(argv[folder], argv[i], dtype);
     } catch (const levin::Error& error) {
       line = std::to_string(static_cast<int>(error.exit_code())) + " " + error.what();
     } catch (const std::exception& error) {

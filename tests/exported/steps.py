@@ -51,9 +51,10 @@ def expected(make, batch):
     return eager_step(make(), batch)
 
 
-def run(program, folder, names, timeout):
+def run(program, folder, names, timeout, dtype=None):
     """{name: "done", or the error of step_program}."""
-    done = subprocess.run([program, folder, *names], capture_output=True, text=True, timeout=timeout)
+    options = [f"--dtype={dtype}"] if dtype else []
+    done = subprocess.run([program, *options, folder, *names], capture_output=True, text=True, timeout=timeout)
     found = dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
     if missing := [name for name in names if name not in found]:
         found[missing[0]] = f"step_program ended with {done.returncode} {done.stderr[-2000:]}"
@@ -81,6 +82,15 @@ def differences(folder, name, wanted, tolerance):
         if key.startswith("gradient/") and key not in wanted and value.abs().max() > 0:
             problems.append(f"{key} is not zero; eager PyTorch has no gradient")
     return problems
+
+
+def differences_in(program, folder, name, wanted, dtype, tolerance):
+    """The same for a step in another dtype than the export's."""
+    said = run(program, folder, [name], 100, dtype)[name]
+    if said != "done":
+        return [said]
+    expected = {key: value.to(getattr(torch, dtype)) if value.is_floating_point() else value for key, value in wanted.items()}
+    return [f"in {dtype}: {text}" for text in differences(folder, name, expected, tolerance)]
 
 
 def compare(program, folder, wanted, timeout, problems, kind):

@@ -30,7 +30,7 @@ LauncherTrial try_launchers() {
   for (const auto& [variable, launcher] : trials) {
     if (variable && !std::getenv(variable)) continue;
     auto words = launcher;
-    words.insert(words.end(), {self, "--count-ranks"});
+    words.insert(words.end(), {self, "--count_ranks"});
     const auto answer = levin::detail::run_command(words, 8s);
     if (!answer.started) continue;  // it is not installed
     result.tried = true;

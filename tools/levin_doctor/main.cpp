@@ -2,19 +2,15 @@
 #include <fmt/format.h>
 
 #include <atomic>
-#include <boost/program_options/options_description.hpp>
-#include <boost/program_options/parsers.hpp>
-#include <boost/program_options/variables_map.hpp>
 #include <chrono>
 #include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
-#include <iostream>
 #include <mutex>
 #include <optional>
-#include <sstream>
 #include <thread>
 
+#include "../support/command_line.h"
 #include "doctor.h"
 #include "levin/cluster/launcher.h"
 #include "levin/comm/thread_count.h"
@@ -27,65 +23,45 @@
 namespace {
 
 namespace po = boost::program_options;
-using levin::ConfigError, levin::ExitCode;
+using levin::ConfigError, levin::ExitCode, levin::tools::Words;
 using levin::doctor::Doctor, levin::doctor::Options, levin::doctor::Report;
+
+constexpr const char* tag = "doctor";
 
 const char* variable(const char* name) { return std::getenv(name); }
 
-int print_error(const std::string& message, ExitCode code) {
-  std::fprintf(stderr, "%s\n", message.c_str());
-  return static_cast<int>(code);
-}
-
-po::options_description known_options() {
-  po::options_description options("options");
-  options.add_options()("directory", po::value<std::string>()->default_value("."), "whose files are written and read");
-  options.add_options()("seconds", po::value<std::string>()->default_value("20"), "the longest that the checks may take");
-  options.add_options()("accelerator", po::value<std::string>()->default_value("auto"), "as --trainer.accelerator: auto, cpu, gpu");
-  options.add_options()("no-speed", "check only, measure nothing");
-  options.add_options()("help", "this text")("version", "of Levin");
-  return options;
-}
-
 struct Request {
-  Options options;
-  std::string text = {};      // print it, and end
+  std::string answer = {};  // print it, and end
+  Options options = {};
   bool counts_ranks = false;  // for try_launchers
 };
 
-Request parse(int argc, char** argv) {
-  const auto fail = [](const std::string& why) { throw ConfigError(why, "levin-doctor --help lists the options", "doctor"); };
-  const auto known = known_options();
-  po::options_description all;
-  all.add(known).add_options()("count-ranks", "");
-  po::variables_map given;
-  try {
-    using namespace po::command_line_style;
-    po::store(
-        po::command_line_parser(argc, argv).options(all).positional({}).style(allow_long | long_allow_next | long_allow_adjacent).run(),
-        given);
-  } catch (const po::error& error) {
-    fail(levin::sanitized(error.what()));
-  }
-  Request request;
-  if (given.count("help")) {
-    std::ostringstream text;
-    text << "levin-doctor [OPTION ...]: checks the machine on which it runs for training. Start it as a job is started:\n"
-            "  srun levin-doctor --directory $SCRATCH\n"
-            "  mpirun -n 4 levin-doctor\n"
-            "It prints a report and ends with 0, or with 1 if it has findings.\n"
-         << known;
-    request.text = text.str();
-  } else if (given.count("version")) {
-    request.text = fmt::format("levin-doctor {}\n", levin::version);
-  }
-  const auto& seconds = given["seconds"].as<std::string>();
+Request parse(const Words& words) {
+  levin::tools::Program program{
+      .name = "levin-doctor",
+      .tag = tag,
+      .usage =
+          "levin-doctor [OPTION …]: checks the machine on which it runs for training. Start it as a job is started:\n"
+          "  srun levin-doctor --directory $SCRATCH\n"
+          "  mpirun -n 4 levin-doctor\n"
+          "It prints a report and ends with 0, or with 1 if it has findings.\n",
+      .options = po::options_description("options")};
+  program.options.add_options()("directory", po::value<std::string>()->default_value("."), "whose files are written and read");
+  program.options.add_options()("seconds", po::value<std::string>()->default_value("20"), "the longest that the checks may take");
+  program.options.add_options()("accelerator", po::value<std::string>()->default_value("auto"), "as --trainer.accelerator: auto, cpu, gpu");
+  program.options.add_options()("no_speed", "check only, measure nothing");
+  program.hidden.add_options()("count_ranks", "");
+  const auto line = read_command_line(words, program);
+  Request request{.answer = line.answer};
+  if (!request.answer.empty()) return request;
+  if (!line.words.empty()) refuse_command_line(program, fmt::format("{} is one argument too many", levin::quote(line.words.front())));
+  const auto& seconds = line.options["seconds"].as<std::string>();
   const auto number = levin::parse_number<double>(seconds);
   if (!number || !(*number >= 1 && *number <= 3600))
-    fail(fmt::format("--seconds: {} is not allowed, 1 to 3600 are", levin::quote(seconds)));
-  request.options = {given["directory"].as<std::string>(), number.value_or(20), given["accelerator"].as<std::string>(),
-                     given.count("no-speed") == 0};
-  request.counts_ranks = given.count("count-ranks") > 0;
+    refuse_command_line(program, fmt::format("--seconds: {} is not allowed, 1 to 3600 are", levin::quote(seconds)));
+  request.options = {line.options["directory"].as<std::string>(), *number, line.options["accelerator"].as<std::string>(),
+                     line.options.count("no_speed") == 0};
+  request.counts_ranks = line.options.count("count_ranks") > 0;
   return request;
 }
 
@@ -161,13 +137,10 @@ int examine(const Options& options, const levin::MpiRuntime& mpi, const std::opt
 
 int main(int argc, char** argv) {
   const bool first = levin::launcher_rank(variable).value_or(0) == 0;
-  const auto report_error = [&](const std::exception& error, ExitCode code) {
-    return first ? print_error(error.what(), code) : static_cast<int>(code);
-  };
   try {
-    const auto request = parse(argc, argv);
-    if (!request.text.empty()) {
-      if (first) std::fputs(request.text.c_str(), stdout);
+    const auto request = parse({argv + 1, argv + argc});
+    if (!request.answer.empty()) {
+      if (first) levin::tools::print(request.answer, tag);
       return 0;
     }
     levin::threads_of_environment(variable);  // refuses an invalid value
@@ -189,12 +162,10 @@ int main(int argc, char** argv) {
       throw;
     } catch (const std::exception& error) {
       if (mpi.size() == 1) throw;
-      print_error(fmt::format("rank {}: {}", mpi.rank(), error.what()), ExitCode::internal);
+      std::fprintf(stderr, "rank %d: %s\n", mpi.rank(), error.what());
       mpi.end_job(static_cast<int>(ExitCode::internal));
     }
-  } catch (const levin::Error& error) {
-    return report_error(error, error.exit_code());
   } catch (const std::exception& error) {
-    return report_error(error, ExitCode::internal);
+    return first ? levin::tools::report_error(error) : levin::tools::exit_code_of(error);
   }
 }

@@ -86,7 +86,9 @@ std::string read_text(const std::filesystem::path& file) {
   return text.str();
 }
 
-MetricFile read_csv(const std::filesystem::path& file, const std::function<void(MetricLine)>& use) {
+namespace {
+
+MetricFile read_csv(const std::filesystem::path& file, const std::function<void(const MetricLine&)>& use) {
   const std::string text = read_text(file);
   MetricFile read;
   size_t number = 1;
@@ -101,7 +103,7 @@ MetricFile read_csv(const std::filesystem::path& file, const std::function<void(
     if (number > 1) {
       auto parsed = parse_csv(line);
       if (!parsed) refuse(file, number, line, "step,epoch,name,value");
-      use(std::move(*parsed));
+      use(*parsed);
       read.values++;
     }
     begin = end + 1;
@@ -109,7 +111,7 @@ MetricFile read_csv(const std::filesystem::path& file, const std::function<void(
   return read;
 }
 
-MetricFile read_json_lines(const std::filesystem::path& file, const std::function<void(MetricLine)>& use) {
+MetricFile read_json_lines(const std::filesystem::path& file, const std::function<void(const MetricLine&)>& use) {
   const std::string text = read_text(file);
   MetricFile read;
   size_t number = 1;
@@ -134,6 +136,19 @@ MetricFile read_json_lines(const std::filesystem::path& file, const std::functio
     begin = end + 1;
   }
   return read;
+}
+
+}  // namespace
+
+std::filesystem::path metrics_file(const std::filesystem::path& run) {
+  std::error_code unseen;
+  for (const char* name : {"metrics.csv", "metrics.jsonl"})
+    if (std::filesystem::is_regular_file(run / name, unseen)) return run / name;
+  return {};
+}
+
+MetricFile read_metrics(const std::filesystem::path& file, const std::function<void(const MetricLine&)>& use) {
+  return file.extension() == ".jsonl" ? read_json_lines(file, use) : read_csv(file, use);
 }
 
 }  // namespace levin::report

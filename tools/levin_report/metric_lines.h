@@ -19,10 +19,10 @@ struct MetricFile {
   size_t values = 0;
 };
 
-/// Reads what the csv logger writes. DataError, with the line's number, for anything else; IoError.
-MetricFile read_csv(const std::filesystem::path& file, const std::function<void(MetricLine)>& use);
-/// Reads what the json logger writes.
-MetricFile read_json_lines(const std::filesystem::path& file, const std::function<void(MetricLine)>& use);
+/// The metrics of a run: the csv logger's file, metrics.csv, or else the json logger's, metrics.jsonl. Empty: the folder has neither.
+std::filesystem::path metrics_file(const std::filesystem::path& run);
+/// Reads what one of these loggers writes, as the file's extension says. DataError, with the line's number, for anything else; IoError.
+MetricFile read_metrics(const std::filesystem::path& file, const std::function<void(const MetricLine&)>& use);
 
 /// A whole file. IoError if it cannot be read.
 std::string read_text(const std::filesystem::path& file);

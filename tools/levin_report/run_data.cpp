@@ -31,7 +31,7 @@ std::string runs_in(const fs::path& folder) {
   std::vector<std::string> names;
   std::error_code unseen;
   for (const auto& entry : fs::directory_iterator(folder, unseen))
-    if (is_file(entry.path() / "metrics.csv") || is_file(entry.path() / "run.json"))
+    if (!metrics_file(entry.path()).empty() || is_file(entry.path() / "run.json"))
       names.push_back(sanitized(entry.path().filename().string()));
   std::sort(names.begin(), names.end());
   if (names.size() > most_named) {
@@ -60,11 +60,9 @@ void note_cut_off(RunData& run, const fs::path& file, const MetricFile& read) {
         fmt::format("[report] {}: the last line, {}, is cut off; the report is without it", file.string(), quote(read.cut_off)));
 }
 
-void read_metrics(RunData& run) {
-  const auto csv = run.folder / "metrics.csv", json = run.folder / "metrics.jsonl";
-  const bool is_csv = is_file(csv);
-  const auto& file = is_csv ? csv : json;
-  if (!is_file(file)) {
+void read_values(RunData& run) {
+  const auto file = metrics_file(run.folder);
+  if (file.empty()) {
     const auto runs = runs_in(run.folder);
     throw DataError(fmt::format("{} has neither metrics.csv nor metrics.jsonl", run.folder.string()),
                     !runs.empty() ? fmt::format("it holds runs: give one of {}", runs)
@@ -72,8 +70,7 @@ void read_metrics(RunData& run) {
                     "report");
   }
   SeriesByName by_name;
-  const auto add = [&](const MetricLine& line) { by_name.add(line); };
-  const auto read = is_csv ? read_csv(file, add) : read_json_lines(file, add);
+  const auto read = read_metrics(file, [&](const MetricLine& line) { by_name.add(line); });
   if (read.values == 0)
     throw DataError(fmt::format("{} has no values{}", file.string(), read.cut_off.empty() ? "" : "; its only line is cut off"),
                     "wait until the run has logged a step: see --trainer.log_every_n_steps", "report");
@@ -109,7 +106,7 @@ void read_timings(RunData& run) {
   const auto file = run.folder / "timings.csv";
   if (!is_file(file)) return;
   std::vector<Timing> records;
-  const auto read = read_csv(file, [&](const MetricLine& line) {
+  const auto read = read_metrics(file, [&](const MetricLine& line) {
     if (line.name == "time") records.push_back({.step = line.step});
     if (records.empty()) return;
     auto& record = records.back();
@@ -232,7 +229,7 @@ RunData read_run(const fs::path& folder) {
     throw DataError(fmt::format("{} is not a directory", folder.string()), "give a run's directory, as runs/PROGRAM/0001", "report");
   RunData run;
   run.folder = folder;
-  read_metrics(run);
+  read_values(run);
   read_timings(run);
   read_record(run);
   return run;

@@ -1,24 +1,19 @@
 // levin-sweep SWEEP.yaml: trains many configurations of a program side by side on the ranks of one allocation.
 #include <fmt/format.h>
 
-#include <boost/program_options/options_description.hpp>
-#include <boost/program_options/parsers.hpp>
-#include <boost/program_options/variables_map.hpp>
 #include <cstdlib>
 #include <fstream>
-#include <iostream>
-#include <sstream>
 
+#include "../support/command_line.h"
 #include "driver.h"
-#include "levin/core/text.h"
-#include "levin/core/version.h"
 #include "table.h"
 
 namespace {
 
 namespace po = boost::program_options;
-using levin::ConfigError, levin::ExitCode;
-using Words = std::vector<std::string>;
+using levin::tools::print, levin::tools::Words;
+
+constexpr const char* tag = "sweep";
 
 struct Request {
   std::string answer = {};  // print it, and end
@@ -27,48 +22,27 @@ struct Request {
 };
 
 Request parse(const Words& words) {
-  const auto fail = [](const std::string& why) { throw ConfigError(why, "levin-sweep --help lists the options", "sweep"); };
-  po::options_description known("options");
-  known.add_options()("dry_run", "print the command of each configuration that is not finished; start nothing");
-  known.add_options()("table", "print the results so far; start nothing");
-  known.add_options()("help", "this text")("version", "of Levin");
-  po::options_description all;
-  all.add(known).add_options()("file", po::value<Words>());
-  po::positional_options_description positions;
-  positions.add("file", -1);
-  po::variables_map given;
-  try {
-    using namespace po::command_line_style;
-    po::store(
-        po::command_line_parser(words).options(all).positional(positions).style(allow_long | long_allow_next | long_allow_adjacent).run(),
-        given);
-  } catch (const po::error& error) {
-    fail(levin::sanitized(error.what()));
-  }
-  Request request;
-  std::ostringstream help;
-  help << "levin-sweep [OPTION …] SWEEP.yaml: trains configurations of a program (a grid, random samples or a list) side by side on groups "
-          "of\n"
-          "ranks of one allocation, and prints a table. The same line continues after a restart.\n"
-       << known << "keys of SWEEP.yaml, beside parameters {OPTION: [VALUE, …] or {min, max, log, integer}} and configurations:\n";
+  levin::tools::Program program{
+      .name = "levin-sweep",
+      .tag = tag,
+      .usage =
+          "levin-sweep [OPTION …] SWEEP.yaml: trains configurations of a program (a grid, random samples or a list) side by side on "
+          "groups of\nranks of one allocation, and prints a table. The same line continues after a restart.\n",
+      .options = po::options_description("options"),
+      .notes = "keys of SWEEP.yaml, beside parameters {OPTION: [VALUE, …] or {min, max, log, integer}} and configurations:\n"};
+  program.options.add_options()("dry_run", "print the command of each configuration that is not finished; start nothing");
+  program.options.add_options()("table", "print the results so far; start nothing");
   for (const auto& field : levin::config_type<levin::sweep::SweepConfig>().as_struct()->fields())
-    help << fmt::format("  {:<15} {}\n", field.name, field.help);
-  if (given.count("help"))
-    request.answer = help.str();
-  else if (given.count("version"))
-    request.answer = fmt::format("levin-sweep {}\n", levin::version);
+    program.notes += fmt::format("  {:<15} {}\n", field.name, field.help);
+  const auto line = read_command_line(words, program);
+  Request request{.answer = line.answer};
   if (!request.answer.empty()) return request;
-  if (!given.count("file") || given["file"].as<Words>().size() != 1) fail("give one sweep file");
-  request.file = given["file"].as<Words>().front();
-  request.dry_run = given.count("dry_run") > 0;
-  request.table = given.count("table") > 0;
-  if (request.dry_run && request.table) fail("--dry_run and --table exclude each other");
+  if (line.words.size() != 1) refuse_command_line(program, "give one sweep file");
+  request.file = line.words.front();
+  request.dry_run = line.options.count("dry_run") > 0;
+  request.table = line.options.count("table") > 0;
+  if (request.dry_run && request.table) refuse_command_line(program, "--dry_run and --table exclude each other");
   return request;
-}
-
-void print(const std::string& text) {
-  std::cout << text;
-  if (!std::cout.flush()) throw levin::IoError("the output cannot be written", "is the disk full, or the pipe closed?", "sweep");
 }
 
 void write_table(const levin::sweep::Sweep& sweep, const std::vector<levin::sweep::Row>& rows) {
@@ -82,17 +56,17 @@ void write_table(const levin::sweep::Sweep& sweep, const std::vector<levin::swee
 int run(const Words& words) {
   const auto request = parse(words);
   if (!request.answer.empty()) {
-    print(request.answer);
+    print(request.answer, tag);
     return 0;
   }
   const auto sweep = levin::sweep::read_sweep(request.file);
   if (request.table) {
-    print(table_text(sweep, make_rows(sweep, levin::sweep::read_results(sweep))));
+    print(table_text(sweep, make_rows(sweep, levin::sweep::read_results(sweep))), tag);
     return 0;
   }
   const levin::sweep::Launcher launcher(sweep.config, [](const char* name) -> const char* { return std::getenv(name); });
   if (request.dry_run) {
-    print(levin::sweep::Driver::commands(sweep, launcher));
+    print(levin::sweep::Driver::commands(sweep, launcher), tag);
     return 0;
   }
   const levin::sweep::Signals signals;
@@ -102,12 +76,7 @@ int run(const Words& words) {
   const auto code = driver.run();
   const auto rows = make_rows(sweep, record.results());
   write_table(sweep, rows);
-  print("\n" + table_text(sweep, rows));
-  return static_cast<int>(code);
-}
-
-int report(const std::string& message, ExitCode code) {
-  std::cerr << message << "\n";
+  print("\n" + table_text(sweep, rows), tag);
   return static_cast<int>(code);
 }
 
@@ -116,9 +85,7 @@ int report(const std::string& message, ExitCode code) {
 int main(int argc, char** argv) {
   try {
     return run({argv + 1, argv + argc});
-  } catch (const levin::Error& error) {
-    return report(error.what(), error.exit_code());
   } catch (const std::exception& error) {
-    return report(error.what(), ExitCode::internal);
+    return levin::tools::report_error(error);
   }
 }

@@ -19,18 +19,13 @@ bool better(MonitorMode mode, double a, double b) { return mode == MonitorMode::
 // NaN is no value.
 void find_best(const Sweep& sweep, Row& row) {
   const auto& config = sweep.config;
-  const auto folder = config.sweep_dir / sweep.configurations[row.configuration].name;
-  const auto csv = folder / "metrics.csv", json = folder / "metrics.jsonl";
-  const auto look = [&](const report::MetricLine& line) {
+  const auto file = report::metrics_file(config.sweep_dir / sweep.configurations[row.configuration].name);
+  if (file.empty()) return;
+  report::read_metrics(file, [&](const report::MetricLine& line) {
     if (line.name != config.monitor || std::isnan(line.value) || (row.best && !better(config.mode, line.value, *row.best))) return;
     row.best = line.value;
     row.step = line.step;
-  };
-  std::error_code unseen;
-  if (std::filesystem::is_regular_file(csv, unseen))
-    report::read_csv(csv, look);
-  else if (std::filesystem::is_regular_file(json, unseen))
-    report::read_json_lines(json, look);
+  });
 }
 
 // All options, in the order of their first mention.
