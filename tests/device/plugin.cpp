@@ -193,6 +193,7 @@ struct Counted : levin::test::Toy {
     counts.push_back(synchronizations());
     streams.insert(function_of_plugin<int64_t()>("host_memory_stream")());
     begin_step();
+    if (bias_joins_at > 0) net->bias.set_requires_grad(std::ssize(counts) >= bias_joins_at);
     levin::Tensor loss = at::mse_loss(net(batch["x"]), batch["y"]);
     if (static_cast<int64_t>(counts.size()) == bad_step) loss = loss * std::numeric_limits<double>::infinity();
     log("train_loss", loss);
@@ -201,7 +202,8 @@ struct Counted : levin::test::Toy {
   std::vector<levin::OptimizerSpec> configure_optimizers() override { return {spec}; }
   std::vector<int64_t> counts;
   std::set<int64_t> streams;
-  int64_t bad_step = -1;  // counted from 1: its gradient is not finite
+  int64_t bad_step = -1;      // counted from 1: its gradient is not finite
+  int64_t bias_joins_at = 0;  // in the same count; 0: it is never frozen
 };
 
 struct Counting {
@@ -291,6 +293,27 @@ BOOST_AUTO_TEST_CASE(skipped_steps_are_those_of_the_cpu) {
         }
       }
     }
+}
+
+// An update that the device skips is none that a frozen parameter missed.
+BOOST_AUTO_TEST_CASE(parameters_that_join_later_do_not_count_skipped_steps) {
+  for (const levin::OptimizerSpec& spec :
+       {levin::OptimizerSpec(levin::AdamW{.lr = 0.01}), levin::OptimizerSpec(levin::SGD{.lr = 0.01, .momentum = 0.9, .dampening = 0.5}),
+        levin::OptimizerSpec(levin::LAMB{.lr = 0.01})}) {
+    const auto run = [&](const std::string& accelerator) {
+      auto config = config_on(accelerator);
+      config.session.nonfinite_gradients = levin::NonfiniteGradients::skip;
+      config.accumulate_grad_batches = 1;
+      ToyData data;
+      return count(config, data, [&](Counted& module) { module.spec = spec, module.bad_step = 3, module.bias_joins_at = 5; });
+    };
+    const auto device = run(host_memory()), host = run("cpu");
+    BOOST_TEST(at::allclose(device.module->net->weight.cpu(), host.module->net->weight, 1e-9, 1e-12));
+    BOOST_TEST(at::allclose(device.module->net->bias.cpu(), host.module->net->bias, 1e-9, 1e-12));
+    const std::map<std::string, int64_t> expected{{"net.bias", 3}};
+    BOOST_TEST((device.trainer->session().strategy().missed_updates() == expected));
+    BOOST_TEST((host.trainer->session().strategy().missed_updates() == expected));
+  }
 }
 
 BOOST_AUTO_TEST_CASE(a_nonfinite_gradient_names_its_step) {

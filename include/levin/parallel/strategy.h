@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -144,8 +145,12 @@ class Strategy {
   /// Parameters, buffers (rank 0's are saved) and optimizer states, in the same order on all ranks, with this rank's parts of them.
   std::vector<StateTensor> state(StateUse use, bool weights_only = false) const;
   int64_t optimizer_steps(size_t optimizer) const;
-  /// After the parts of state(StateUse::load) were filled in. One number of steps per optimizer, or none. Collective.
-  void loaded(const std::vector<int64_t>& optimizer_steps);
+  /// How many of its optimizer's steps a parameter missed because it was frozen, by name; parameters that missed none are left out. Bias
+  /// corrections, and the start of a momentum, count the others.
+  std::map<std::string, int64_t> missed_updates() const;
+  /// After the parts of state(StateUse::load) were filled in. One number of steps per optimizer, or none: those of weights alone.
+  /// Collective.
+  void loaded(const std::vector<int64_t>& optimizer_steps, const std::map<std::string, int64_t>& missed_updates = {});
 
   const std::vector<NamedParameter>& parameters() const noexcept;
   double base_lr(size_t optimizer = 0) const;
