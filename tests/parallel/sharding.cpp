@@ -473,6 +473,44 @@ BOOST_AUTO_TEST_CASE(gradients_are_summed_in_another_dtype) {
   }
 }
 
+// A sum in bf16 stands still after 256 equal micro-batches.
+BOOST_AUTO_TEST_CASE(gradients_of_micro_batches_are_summed_in_the_dtype_of_shards) {
+  const auto communicator = world();
+  if (communicator->size() == 1) return;
+  const auto norm_of = [&](std::optional<levin::TransferDtype> param_dtype, bool every_backward) {
+    auto config = private_fsdp;
+    config.sharding.param_dtype = param_dtype;
+    config.sharding.reduce_every_backward = every_backward;
+    auto strategy = Strategy::create(config, *communicator, 64, {}, {}, at::kBFloat16);
+    const auto context = strategy->open_build_context();
+    at::manual_seed(3);
+    const auto model = std::make_shared<Tower>(8, 1);
+    strategy->setup(*model, {levin::SGD{}});
+    BOOST_TEST(model->squares[0]->linear->weight.scalar_type() == at::kBFloat16);
+    const Tensor x = at::full({2, 8}, 0.3, param_dtype ? at::kBFloat16 : at::kFloat);
+    constexpr int count = 300;
+    for (int micro = 1; micro <= count; micro++) {
+      Tensor loss;
+      {
+        const levin::Autocast autocast(at::kCPU, at::kBFloat16);
+        loss = model->forward(x).to(at::kFloat).mean();
+      }
+      if (micro == count) strategy->expect_step();
+      strategy->backward(loss, 2);
+    }
+    strategy->reduce(strategy->synchronize_step(0));
+    const double norm = strategy->grad_norm().item<double>();
+    strategy->zero_grad();
+    communicator->barrier();
+    return norm;
+  };
+  for (const auto param_dtype : {std::optional<levin::TransferDtype>(), std::optional(levin::TransferDtype::bfloat16)}) {
+    const double expected = norm_of(param_dtype, true);
+    BOOST_TEST(expected > 0);
+    BOOST_TEST(norm_of(param_dtype, false) == expected, boost::test_tools::tolerance(0.01));
+  }
+}
+
 BOOST_AUTO_TEST_CASE(bad_options_are_refused) {
   const auto communicator = world();
   const int ranks = communicator->size();
