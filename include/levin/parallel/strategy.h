@@ -77,7 +77,8 @@ class Strategy {
   void scale_gradients(double scale, const Tensor& on_device = {});
   /// Without the factor on the device.
   double gradient_scale() const noexcept;
-  /// The next backward is the last of this optimizer's step: between hosts and devices, reductions overlap it. On all ranks or none.
+  /// The next backward is the last of this optimizer's step: between hosts and devices, reductions overlap it. On all ranks or none. Where
+  /// it is the last of several optimizers' steps, one call for each.
   /// Sharded gradients are reduced in every backward anyway, so all ranks make equally many, unless reduce_every_backward is off.
   void expect_step(size_t optimizer = 0);
   /// Accumulates the gradients of weight * loss; `loss` has one element, the mean over the micro-batch of `weight` samples. Collective
