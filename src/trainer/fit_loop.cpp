@@ -114,6 +114,11 @@ void FitLoop::check_optimizers() const {
                        "(--trainer.enable_checkpointing false)");
 }
 
+// The lengths of the training are known, and nothing of it is visible yet.
+void FitLoop::check_schedules() const {
+  for (size_t i = 0; i < session_.optimizers().size(); i++) session_.learning_rate(i);
+}
+
 void FitLoop::run(const LoadFrom& from) {
   check_optimizers();
   std::optional<StateReader> saved;
@@ -148,6 +153,7 @@ void FitLoop::run(const LoadFrom& from) {
   module_.train();
   started_ = validated_ = std::chrono::steady_clock::now();
   if (saved) restore(*saved);
+  if (!enough()) check_schedules();
   counted_skips_ = session_.scaling().skipped_steps();
   begin(saved ? &*saved : nullptr, from.of_this_run);
   hooks_.call("on_train_start", &Hooks::on_train_start);
