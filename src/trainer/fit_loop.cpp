@@ -332,10 +332,12 @@ void FitLoop::end_batch() {
   session_.exchange_requests();  // a signal that arrived after the step's exchange does not wait for a whole long step
 }
 
-// A monitored value may still come until an epoch and a validation have ended.
+// A monitored value may still come until an epoch and a validation have ended. One that has not is refused then, whenever a schedule would
+// look for it.
 void FitLoop::step_schedulers(Interval interval) {
   const bool all_logged = session_.progress().epoch > 0 && (validated_once_ || !validation_);
   session_.note_values(run_.logging().take_new_metrics());
+  if (all_logged && interval == Interval::epoch) session_.check_monitors(run_.report().metrics);
   session_.step_schedulers(interval, all_logged ? &run_.report().metrics : nullptr);
 }
 

@@ -549,6 +549,18 @@ BOOST_AUTO_TEST_CASE(a_plateau_looks_at_new_values_only) {
   }
 }
 
+// When all values are known, not when the schedule first looks.
+BOOST_AUTO_TEST_CASE(a_plateau_that_monitors_nothing_is_refused_after_an_epoch) {
+  for (const auto interval : {levin::Interval::epoch, levin::Interval::step}) {
+    ToyData data;
+    levin::Trainer trainer({.max_epochs = 6}, runtime());
+    const auto module = trainer.build<Toy>();
+    module->spec.lr_scheduler = levin::ReduceLROnPlateau{.monitor = "val_los", .interval = interval, .frequency = 20};
+    check_all_throw<levin::ConfigError>([&] { trainer.fit(*module, data); }, {"\"val_los\", which was not logged"});
+    BOOST_TEST(trainer.current_epoch() <= 1);
+  }
+}
+
 // Nothing was trained, and the run's checkpoints are still those of the training before.
 BOOST_AUTO_TEST_CASE(a_schedule_without_length_is_refused_before_the_training) {
   struct Starting : Toy {
