@@ -107,8 +107,11 @@ void Session::setup(torch::nn::Module& module, std::vector<OptimizerSpec> optimi
   specs_ = std::move(optimizers);
   optimizer_names_ = levin::optimizer_names(specs_);
   plateaus_.assign(specs_.size(), {});
-  for (const auto& spec : specs_)
-    if (spec.lr_scheduler) std::visit([](const auto& schedule) { check_config(schedule); }, *spec.lr_scheduler);
+  for (const auto& spec : specs_) {
+    const auto check = [](const auto& config) { check_config(config); };
+    std::visit(check, spec.optimizer);
+    if (spec.lr_scheduler) std::visit(check, *spec.lr_scheduler);
+  }
   const auto move = [&](Tensor& tensor) {  // Module::to makes numbers of whole ones, such as counters
     const auto dtype = tensor.is_floating_point() ? parameter_dtype(config_.precision) : tensor.scalar_type();
     tensor.set_data(tensor.to(device(), dtype));

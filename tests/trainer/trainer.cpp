@@ -592,6 +592,15 @@ BOOST_AUTO_TEST_CASE(a_schedule_without_length_is_refused_before_the_training) {
     BOOST_TEST(train(-1, schedule) == saved);
 }
 
+BOOST_AUTO_TEST_CASE(invalid_options_of_an_optimizer_are_refused) {
+  ToyData data;
+  const auto refused = [&](const levin::OptimizerSpec& spec, const std::vector<std::string>& parts) {
+    check_all_throw<levin::ConfigError>([&] { fit({.max_epochs = 1}, data, [&](Toy& toy) { toy.spec = spec; }); }, parts);
+  };
+  refused(levin::AdamW{.beta1 = 1.5}, {"beta1", "1.5"});
+  refused(levin::SGD{.lr = -1}, {"lr", "-1"});
+}
+
 // Augmentation in a transfer hook: each rank and batch has its own numbers, which a run from the same state draws again.
 BOOST_AUTO_TEST_CASE(generators_are_set_before_the_transfer) {
   struct Noisy : Toy {

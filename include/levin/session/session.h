@@ -80,6 +80,7 @@ class Session : public StopAgreement {
     setup(static_cast<torch::nn::Module&>(module), std::move(optimizers));
   }
   /// The same for any module. Each of several optimizers has a name, by which the calls below know it; its index is that of its spec.
+  /// ConfigError for invalid options of an optimizer or a schedule.
   void setup(torch::nn::Module& module, std::vector<OptimizerSpec> optimizers);
   const std::vector<std::string>& optimizers() const noexcept { return optimizer_names_; }
   /// UsageError, with the names there are, for an unknown one.
