@@ -18,6 +18,7 @@
 #include "check_all_throw.h"
 #include "folder_of_ranks.h"
 #include "levin/callbacks/model_checkpoint.h"
+#include "levin/callbacks/model_pruning.h"
 #include "levin/callbacks/on_exception_checkpoint.h"
 #include "levin/comm/communicator.h"
 #include "levin/device/accelerator.h"
@@ -70,6 +71,12 @@ struct MiddleImpl : levin::Unit<levin::Tensor(levin::Tensor)> {
 };
 LEVIN_UNIT(Middle);
 
+struct Deep : levin::test::Toy {
+  Deep() { middle = register_module("middle", Middle(4)); }
+  levin::Tensor training_step(const levin::Batch& batch) override { return at::mse_loss(net(batch["x"] + middle(batch["x"])), batch["y"]); }
+  Middle middle{nullptr};
+};
+
 levin::TrainerConfig config_on(const std::string& accelerator) {
   levin::TrainerConfig config{.max_epochs = 2};
   config.session.accelerator = accelerator;
@@ -119,13 +126,6 @@ BOOST_AUTO_TEST_CASE(trains_as_the_cpu_does) {
 
 // Parts of parameters, gradients and the optimizer's state on the device, or in host memory.
 BOOST_AUTO_TEST_CASE(shards_as_one_rank_does) {
-  struct Deep : levin::test::Toy {
-    Deep() { middle = register_module("middle", Middle(4)); }
-    levin::Tensor training_step(const levin::Batch& batch) override {
-      return at::mse_loss(net(batch["x"] + middle(batch["x"])), batch["y"]);
-    }
-    Middle middle{nullptr};
-  };
   const auto train = [](levin::MpiRuntime& mpi, const levin::SessionConfig& config, const levin::OptimizerSpec& spec) {
     ToyData data;
     levin::Trainer trainer({.session = config, .max_epochs = 2}, mpi, 3);
@@ -153,6 +153,27 @@ BOOST_AUTO_TEST_CASE(shards_as_one_rank_does) {
       for (size_t i = 0; i < found.size(); i++) BOOST_TEST(at::allclose(found[i], expected[i], 1e-9, 1e-12));
     }
   }
+}
+
+// With offload_parameters a mask lies in host memory beside its shard, and the gradient on the device.
+BOOST_AUTO_TEST_CASE(shards_in_host_memory_are_pruned) {
+  const auto train = [](levin::MpiRuntime& mpi, const levin::SessionConfig& config) {
+    ToyData data;
+    levin::Trainer trainer({.session = config, .max_epochs = 2}, mpi, 3);
+    trainer.add_callback(std::make_shared<levin::ModelPruning>(levin::ModelPruningConfig{.parameters_to_prune = {"*weight"}}));
+    const auto module = trainer.build<Deep>();
+    trainer.fit(*module, data);
+    std::vector<levin::Tensor> values;
+    trainer.session().read_parameters([&](const std::string&, const levin::Tensor& value) { values.push_back(value.cpu().clone()); });
+    return values;
+  };
+  levin::MpiRuntime alone(MPI_COMM_SELF);
+  const auto expected = train(alone, config_on("cpu").session);
+  auto config = config_on(host_memory()).session;
+  config.strategy = levin::FSDP{.sharding = {.offload_parameters = true}};
+  const auto found = train(runtime(), config);
+  BOOST_REQUIRE(found.size() == expected.size());
+  for (size_t i = 0; i < found.size(); i++) BOOST_TEST(at::allclose(found[i], expected[i], 1e-9, 1e-12));
 }
 
 // A frozen parameter has no norm on any rank, a rank alone included.
