@@ -181,7 +181,7 @@ void PruningMasks::apply_to_gradients(size_t optimizer) const {
   const at::NoGradGuard no_grad;
   for (auto& [name, gradient, offset] : session_.gradients(optimizer))
     if (const auto* shard = shard_of(find(name), offset, gradient.numel()))
-      gradient.mul_(shard->mask.narrow(0, offset - shard->offset, gradient.numel()));
+      gradient.mul_(shard->mask.narrow(0, offset - shard->offset, gradient.numel()).to(gradient.device()));  // a shard may be offloaded
 }
 
 StateDict PruningMasks::state() const {

@@ -22,8 +22,8 @@ bool finished() {
 
 }  // namespace
 
-AbortBridge::AbortBridge(MPI_Comm leaders, std::shared_ptr<NodeGroup> node, std::vector<int> local_ranks)
-    : node_(std::move(node)), local_ranks_(std::move(local_ranks)) {
+AbortBridge::AbortBridge(MPI_Comm leaders, std::shared_ptr<NodeGroup> node, std::vector<int> local_ranks, bool any_thread)
+    : node_(std::move(node)), local_ranks_(std::move(local_ranks)), any_thread_(any_thread) {
   check_mpi(MPI_Comm_dup(leaders, &leaders_), "MPI_Comm_dup");
   MPI_Comm_set_errhandler(leaders_, MPI_ERRORS_RETURN);
 }
@@ -43,6 +43,7 @@ void AbortBridge::poll() noexcept {
 }
 
 void AbortBridge::poll_now() noexcept {
+  if (!may_call_mpi()) return;
   const std::lock_guard lock(mutex_);
   polled_ = Clock::now();
   if (finished()) return;

@@ -31,7 +31,7 @@ HierarchicalCommunicator::HierarchicalCommunicator(MPI_Comm ranks, std::unique_p
   MPI_Comm leaders = MPI_COMM_NULL;
   check_mpi(MPI_Comm_split(ranks_, local_rank_ == 0 ? 0 : MPI_UNDEFINED, rank_, &leaders), "MPI_Comm_split");
   if (leaders != MPI_COMM_NULL) {
-    if (!origin) bridge_ = std::make_shared<AbortBridge>(leaders, node_, hosts_[host_]);
+    if (!origin) bridge_ = std::make_shared<AbortBridge>(leaders, node_, hosts_[host_], threaded_);
     link_ = std::make_unique<InterNodeLink>(leaders, node_, [this] { idle(); });
   }
   lane_ = on_all_ranks(ranks_, [this] { return node_->split(0, 0); });
@@ -115,11 +115,19 @@ Call HierarchicalCommunicator::next(Call call) {
   return call;
 }
 
+// Without the thread the other hosts hear of an abort in this rank's waits, and here: its next wait may be a long way off.
 Work HierarchicalCommunicator::run(std::function<void()> operation) {
-  return thread_->run([this, operation = std::move(operation)] {
-    const CallSlot::Scope call_scope(*calls_);
-    operation();
-  });
+  const bool carries = !threaded_ && bridge_;
+  if (carries) bridge_->use_on_this_thread();
+  try {
+    return thread_->run([this, operation = std::move(operation)] {
+      const CallSlot::Scope call_scope(*calls_);
+      operation();
+    });
+  } catch (const CommunicatorAborted&) {
+    if (carries) bridge_->poll_now();
+    throw;
+  }
 }
 
 template <class T>
@@ -228,6 +236,7 @@ std::unique_ptr<Communicator> HierarchicalCommunicator::split(int color, int key
   return result;
 }
 
+// From a thread that may not call MPI, the one that runs the operations carries the word.
 void HierarchicalCommunicator::abort(const std::string& reason) noexcept {
   node_->abort(reason);
   if (!threaded_ && bridge_) bridge_->poll_now();

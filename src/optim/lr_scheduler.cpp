@@ -9,13 +9,26 @@
 namespace levin {
 namespace {
 
-// The length of a schedule: its own if set, else the training's.
-double length_of(int64_t given, int64_t training, const char* schedule, const char* field) {
-  const int64_t length = given > 0 ? given : training;
+// The length that a schedule was given; 0: that of the training.
+struct OwnLength {
+  int64_t given;
+  const char *schedule, *field;
+};
+OwnLength own_length(const CosineAnnealingLR& config) { return {config.T_max, "cosine", "T_max"}; }
+OwnLength own_length(const PolynomialLR& config) { return {config.total_iters, "polynomial", "total_iters"}; }
+OwnLength own_length(const OneCycleLR& config) { return {config.total_steps, "one_cycle", "total_steps"}; }
+
+double length_of(const OwnLength& own, int64_t training) {
+  const int64_t length = own.given > 0 ? own.given : training;
   if (length <= 0)
-    throw ConfigError(fmt::format("a {} schedule does not know how long the training is", schedule),
-                      fmt::format("set lr_scheduler.{}, or trainer.max_steps or trainer.max_epochs", field), "optim");
+    throw ConfigError(fmt::format("a {} schedule does not know how long the training is", own.schedule),
+                      fmt::format("set lr_scheduler.{}, or trainer.max_steps or trainer.max_epochs", own.field), "optim");
   return static_cast<double>(length);
+}
+
+template <class Schedule>
+void check_length([[maybe_unused]] const Schedule& schedule, [[maybe_unused]] int64_t training) {
+  if constexpr (requires { own_length(schedule); }) length_of(own_length(schedule), training);
 }
 
 // From `begin` to `end` along half a cosine.
@@ -28,7 +41,7 @@ double fallen(double lr, double gamma, int64_t falls) { return lr * std::pow(gam
 double shape(const ConstantLR&, double lr, int64_t, int64_t) { return lr; }
 
 double shape(const CosineAnnealingLR& config, double lr, int64_t count, int64_t length) {
-  const double period = length_of(config.T_max, length, "cosine", "T_max");
+  const double period = length_of(own_length(config), length);
   return half_cosine(lr, config.eta_min, std::min(1.0, static_cast<double>(count) / period));
 }
 
@@ -42,12 +55,12 @@ double shape(const MultiStepLR& config, double lr, int64_t count, int64_t) {
 double shape(const ExponentialLR& config, double lr, int64_t count, int64_t) { return fallen(lr, config.gamma, count); }
 
 double shape(const PolynomialLR& config, double lr, int64_t count, int64_t length) {
-  const double total = length_of(config.total_iters, length, "polynomial", "total_iters");
+  const double total = length_of(own_length(config), length);
   return lr * std::pow(1 - std::min(1.0, static_cast<double>(count) / total), config.power);
 }
 
 double shape(const OneCycleLR& config, double lr, int64_t count, int64_t length) {
-  const double total = length_of(config.total_steps, length, "one_cycle", "total_steps");
+  const double total = length_of(own_length(config), length);
   const double first = lr / config.div_factor, last = first / config.final_div_factor;
   const double top = std::max(0.0, config.pct_start * total - 1), end = total - 1, now = std::min(static_cast<double>(count), end);
   if (now < top) return half_cosine(first, lr, now / top);
@@ -66,15 +79,22 @@ Count count_of(Interval interval, int64_t frequency, const Progress& progress) {
   return {now / frequency, length > 0 ? std::max<int64_t>(1, length / frequency) : 0};
 }
 
+// Of a known length, what is left of it after `begin`.
+int64_t rest_of(int64_t length, int64_t begin) { return length > 0 ? std::max<int64_t>(1, length - begin) : 0; }
+
+// A length that is missing is an error in the warm-up, too.
 template <class Schedule>
 double lr_at(const Schedule& schedule, double lr, const Count& count) {
+  check_length(schedule, count.length);
   const auto& [warmup, start] = schedule.warmup;
   if (count.now < warmup) return lr * (start + (1 - start) * static_cast<double>(count.now + 1) / static_cast<double>(warmup + 1));
-  return shape(schedule, lr, count.now - warmup, count.length - warmup);
+  return shape(schedule, lr, count.now - warmup, rest_of(count.length, warmup));
 }
 
 double lr_of(const SequentialLR& sequence, double lr, const Progress& progress) {
   const auto& milestones = sequence.milestones;
+  std::visit([&](const auto& last) { check_length(last, count_of(last.interval, last.frequency, progress).length); },
+             sequence.schedulers.back());
   const auto current = static_cast<size_t>(std::visit(
       [&](const auto& first) {
         const int64_t now = count_of(first.interval, first.frequency, progress).now;
@@ -85,7 +105,7 @@ double lr_of(const SequentialLR& sequence, double lr, const Progress& progress) 
       [&](const auto& schedule) {
         Count count = count_of(schedule.interval, schedule.frequency, progress);
         if (current < milestones.size()) count.length = milestones[current];
-        if (current > 0) count = {count.now - milestones[current - 1], count.length > 0 ? count.length - milestones[current - 1] : 0};
+        if (current > 0) count = {count.now - milestones[current - 1], rest_of(count.length, milestones[current - 1])};
         return lr_at(schedule, lr, count);
       },
       sequence.schedulers[current]);

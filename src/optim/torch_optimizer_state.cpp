@@ -36,16 +36,15 @@ Named of_adam(State& state, const Options& options, const Tensor& parameter) {
   return named;
 }
 
-// The state of one parameter, and its number of steps if it is counted.
+// The state of one parameter; set_steps where its steps are counted.
 struct Remembered {
   Named tensors;
-  std::function<int64_t()> steps = {};
   std::function<void(int64_t)> set_steps = {};
 };
 
 template <class State>
 Remembered counted(State& state, Named tensors) {
-  return {std::move(tensors), [&state] { return static_cast<int64_t>(state.step()); }, [&state](int64_t steps) { state.step(steps); }};
+  return {std::move(tensors), [&state](int64_t steps) { state.step(steps); }};
 }
 
 Remembered remembered(optim::Optimizer& optimizer, optim::OptimizerOptions& options, const Tensor& parameter) {
@@ -76,12 +75,6 @@ Remembered remembered(optim::Optimizer& optimizer, optim::OptimizerOptions& opti
   return {};
 }
 
-template <class Act>
-void for_each_parameter(optim::Optimizer& optimizer, const Act& act) {
-  for (auto& group : optimizer.param_groups())
-    for (auto& parameter : group.params()) act(parameter, remembered(optimizer, group.options(), parameter));
-}
-
 }  // namespace
 
 bool TorchOptimizer::is_known() const {
@@ -105,22 +98,30 @@ std::vector<std::pair<std::string, Tensor>> TorchOptimizer::state_of(const Tenso
   return {};
 }
 
-int64_t TorchOptimizer::steps() const {
+std::optional<int64_t> TorchOptimizer::own_steps() const {
   if (const auto* state = memory()) return state->steps();
-  int64_t steps = 0;
-  if (is_known())
-    for_each_parameter(*optimizer_, [&](const Tensor&, const Remembered& state) {
-      if (state.steps) steps = std::max(steps, state.steps());
-    });
-  return steps;
+  return std::nullopt;
 }
 
-void TorchOptimizer::set_steps(int64_t steps) {
-  if (auto* state = memory()) return state->set_steps(steps);
-  if (is_known())
-    for_each_parameter(*optimizer_, [&](const Tensor&, const Remembered& state) {
-      if (state.set_steps) state.set_steps(steps);
-    });
+void TorchOptimizer::set_own_steps(int64_t steps) {
+  if (auto* state = memory()) state->set_steps(steps);
+}
+
+void TorchOptimizer::set_steps(const Tensor& parameter, int64_t steps) {
+  if (memory() || !is_known()) return;
+  for (auto& group : optimizer_->param_groups())
+    for (const auto& member : group.params())
+      if (member.is_same(parameter))
+        if (const auto state = remembered(*optimizer_, group.options(), member); state.set_steps) state.set_steps(steps);
+}
+
+void TorchOptimizer::forget_zeros(const Tensor& parameter) {
+  if (const auto& optimizer = *optimizer_; memory() || typeid(optimizer) != typeid(optim::SGD)) return;
+  auto& states = optimizer_->state();
+  const auto found = states.find(parameter.unsafeGetTensorImpl());
+  if (found == states.end()) return;
+  const Tensor& momentum = static_cast<optim::SGDParamState&>(*found->second).momentum_buffer();
+  if (!momentum.defined() || !momentum.any().item<bool>()) states.erase(found);
 }
 
 }  // namespace levin

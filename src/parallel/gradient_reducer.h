@@ -13,7 +13,8 @@ namespace levin {
 /// [start_sum_over_replicas,] average. All ranks call the collective ones for their groups in the same order.
 class GradientReducer {
  public:
-  /// `gradients` [numel], `mean` [owned]; both in the group's dtype, or `gradients` in the compute dtype.
+  /// `gradients` [numel], `mean` [owned]; both in the group's dtype, or `gradients` in the sharding's gradient dtype. Autograd adds the
+  /// gradients of further backwards to it, narrower ones, too.
   GradientReducer(Tensor gradients, Tensor mean, GroupCommunicators communicators)
       : gradients_(std::move(gradients)), mean_(std::move(mean)), communicators_(communicators) {}
   virtual ~GradientReducer() = default;

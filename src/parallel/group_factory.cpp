@@ -132,7 +132,7 @@ class Factory {
     Tensor gradients;
     FlatBuffer buffer;
     switch (sharding.reducer) {
-      case Reducer::sharded: buffer = FlatBuffer(layout.numel, sharding.compute_dtype, device(), MemoryKind::gradients, pools_.own); break;
+      case Reducer::sharded: buffer = FlatBuffer(layout.numel, sharding.gradient_dtype, device(), MemoryKind::gradients, pools_.own); break;
       case Reducer::peer_read:
         peers = peer_windows(layout);
         if (peers.empty()) return nullptr;
@@ -198,7 +198,7 @@ class Factory {
     const auto dtype = sharding.reduce_dtype;
     auto* ring = ring_for(pools_.gradients, ring_of_gradients_, group);
     FlatBuffer converted;
-    if (ring && dtype != sharding.compute_dtype) converted = FlatBuffer(layout.numel, dtype, device(), MemoryKind::gradients, pools_.own);
+    if (ring && dtype != sharding.gradient_dtype) converted = FlatBuffer(layout.numel, dtype, device(), MemoryKind::gradients, pools_.own);
     return std::make_unique<ShardedReducer>(std::move(gradients), std::move(mean), communicators_, layout, dtype, ring,
                                             std::move(converted));
   }

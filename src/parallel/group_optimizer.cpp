@@ -97,10 +97,12 @@ void GroupOptimizer::clip_by_value(double limit) {
   for (auto* group : trained_) levin::clip_by_value(group->mean(), limit);
 }
 
-bool GroupOptimizer::freezes_any(const FlatGroup& group, Range range) const {
+// Whether an update is not the same for all parameters of the range.
+bool GroupOptimizer::differ(const FlatGroup& group, Range range) const {
   const auto& parameters = group.layout().parameters;
-  return std::any_of(parameters.begin(), parameters.end(),
-                     [&](const ParameterRange& held) { return freezes(held.parameter) && intersect(held.range, range).size() > 0; });
+  return std::any_of(parameters.begin(), parameters.end(), [&](const ParameterRange& held) {
+    return (freezes(held.parameter) || missed(held.parameter) > 0) && intersect(held.range, range).size() > 0;
+  });
 }
 
 void GroupOptimizer::zero_frozen_gradients() {
@@ -111,48 +113,69 @@ void GroupOptimizer::zero_frozen_gradients() {
         group->mean().narrow(0, mine.begin - owned.begin, mine.size()).zero_();
 }
 
-// The elements of a slice around its frozen parameters. Their state are views, their counters copies: the slice counts for them.
+// The elements of a slice in runs of parameters with as many updates, without frozen ones. Their states are views, their counters copies:
+// the slice counts for them.
 std::vector<FlatGroup::Slice> GroupOptimizer::trained_parts(const FlatGroup& group, const FlatGroup::Slice& slice) const {
   const Range whole = slice.group_range.range;
   std::vector<FlatGroup::Slice> parts;
-  const auto add = [&](Range range) {
-    if (range.size() <= 0) return;
+  int64_t begin = whole.begin, missed_by_run = 0;
+  bool has_parameter = false;
+  const auto end_run = [&](int64_t end) {
+    if (!std::exchange(has_parameter, false)) return;
+    const Range range{begin, end};
     const auto cut = [&](const Tensor& tensor) { return tensor.narrow(0, range.begin - whole.begin, range.size()); };
     FlatGroup::Slice part{{slice.group_range.group_id, range}, cut(slice.parameters), cut(slice.gradients), {}};
     for (const auto& tensor : slice.state.tensors) part.state.tensors.push_back(cut(tensor));
-    part.state.step = slice.state.step.clone();
-    if (slice.state.device_step.defined()) part.state.device_step = slice.state.device_step.clone();
+    part.state.step = slice.state.step.sub(missed_by_run);
+    if (slice.state.device_step.defined()) part.state.device_step = slice.state.device_step.sub(missed_by_run);
     parts.push_back(std::move(part));
   };
-  int64_t begin = whole.begin;
   for (const auto& [parameter, range] : group.layout().parameters) {
-    const Range frozen = intersect(range, whole);
-    if (!freezes(parameter) || frozen.size() == 0) continue;
-    add({begin, frozen.begin});
-    begin = frozen.end;
+    const Range held = intersect(range, whole);
+    if (held.size() == 0) continue;
+    const bool frozen = freezes(parameter);
+    if (frozen || missed(parameter) != missed_by_run) {
+      end_run(held.begin);
+      begin = frozen ? held.end : held.begin;
+    }
+    if (frozen) continue;
+    missed_by_run = missed(parameter);
+    has_parameter = true;
   }
-  add({begin, whole.end});
+  end_run(whole.end);
   return parts;
 }
 
-// LibTorch's optimizers leave out a parameter without a gradient. The number of steps is common to all, frozen or not.
+// LibTorch's optimizers leave out a parameter without a gradient.
 void GroupOptimizer::step_custom(const std::function<double(double)>& schedule) {
   std::vector<std::pair<Tensor, Tensor>> hidden;
   for (const auto* group : trained_)
-    for (size_t i = 0; i < group->members().size(); i++)
-      if (freezes(group->layout().parameters[i].parameter)) {
-        const auto& member = group->members()[i];
+    for (size_t i = 0; i < group->members().size(); i++) {
+      const auto& member = group->members()[i];
+      const int parameter = group->layout().parameters[i].parameter;
+      if (freezes(parameter))
         hidden.emplace_back(member, std::exchange(member.mutable_grad(), Tensor()));
-      }
+      else if (missed(parameter) == custom_updates_)
+        custom_->forget_zeros(member);
+    }
   custom_->step(schedule);
   for (const auto& [member, gradient] : hidden) member.mutable_grad() = gradient;
-  if (!hidden.empty() && custom_->keeps_state())
-    if (const int64_t steps = custom_->steps(); steps > 0) custom_->set_steps(steps);
+  custom_updates_++;
+}
+
+// By the parameters; slices have counted for themselves.
+void GroupOptimizer::count_update() {
+  left_out_ = frozen_;
+  if (frozen_.empty()) return;
+  missed_.resize(frozen_.size());
+  for (size_t i = 0; i < frozen_.size(); i++) missed_[i] += frozen_[i];
 }
 
 void GroupOptimizer::uncount_update() {
   for (auto* group : trained_)
     for (auto& slice : group->slices()) slice.state.step.sub_(1);
+  for (size_t i = 0; i < left_out_.size(); i++) missed_[i] -= left_out_[i];
+  left_out_.clear();
 }
 
 // Host memory, where some groups are updated there: with offload_parameters those of units are, and the root unit's are not.
@@ -178,11 +201,11 @@ void GroupOptimizer::update(const std::function<double(double)>& schedule, const
     return ParameterGroupOptions{schedule(base.lr), base.weight_decay};
   };
   for (auto* group : trained_) group->begin_update();
-  std::vector<std::vector<FlatGroup::Slice>> parts;  // of slices with frozen parameters
+  std::vector<std::vector<FlatGroup::Slice>> parts;  // of slices whose parameters differ
   std::vector<GroupSlice> slices;
   for (auto* group : trained_)
     for (auto& slice : group->slices()) {
-      if (!optimizer_ || !freezes_any(*group, slice.group_range.range)) {
+      if (!optimizer_ || !differ(*group, slice.group_range.range)) {
         slices.push_back({group, &slice});
         continue;
       }
@@ -207,6 +230,7 @@ void GroupOptimizer::update(const std::function<double(double)>& schedule, const
     else
       optimizer_->step_all(updates);
   }
+  count_update();
   for (auto* group : trained_) group->end_update();
 }
 
@@ -254,14 +278,22 @@ void GroupOptimizer::add_state(StateUse use, const std::string& prefix, const st
 
 // All slices have taken the same steps; a rank may have none.
 int64_t GroupOptimizer::steps() const {
-  if (custom_) return custom_->steps();
+  if (custom_) return custom_->own_steps().value_or(custom_updates_);
   for (const auto* group : trained_)
     for (const auto& slice : group->slices()) return static_cast<int64_t>(slice.state.step.item<double>());
   return 0;
 }
 
-void GroupOptimizer::set_steps(int64_t steps) {
-  if (custom_) custom_->set_steps(steps);
+void GroupOptimizer::set_steps(int64_t steps, std::vector<int64_t> missed_updates) {
+  missed_ = std::move(missed_updates);
+  left_out_.clear();
+  if (custom_) {
+    custom_updates_ = steps;
+    custom_->set_own_steps(steps);
+    for (const auto* group : trained_)
+      for (size_t i = 0; i < group->members().size(); i++)
+        custom_->set_steps(group->members()[i], steps - missed(group->layout().parameters[i].parameter));
+  }
   for (auto* group : trained_)
     for (auto& [group_range, shard, gradients, state] : group->slices())
       for (const auto* count : {&state.step, &state.device_step})

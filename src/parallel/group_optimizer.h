@@ -56,8 +56,8 @@ class GroupOptimizer {
   const GradientScale& gradient_scale() const noexcept { return gradient_scale_; }
   bool reducing() const;
 
-  /// By parameter, those that stay as they are until the next call, with their optimizer state: update leaves them out. Empty: none. The
-  /// same on all ranks.
+  /// By parameter, those that stay as they are until the next call, with their optimizer state: update leaves them out, and does not count
+  /// for them. Empty: none. The same on all ranks.
   void freeze(std::vector<char> frozen) { frozen_ = std::move(frozen); }
   /// After the reduction: earlier micro-batches of the step may have given a frozen parameter a gradient.
   void zero_frozen_gradients();
@@ -87,16 +87,21 @@ class GroupOptimizer {
   /// begin with `prefix`.
   void add_state(StateUse use, const std::string& prefix, const std::vector<NamedParameter>& parameters,
                  std::vector<StateTensor>& all) const;
-  /// Number of updates so far; set_steps after the state was loaded.
+  /// Number of updates so far.
   int64_t steps() const;
-  void set_steps(int64_t steps);
+  /// By parameter, how many of them it missed because it was frozen. Empty: none.
+  const std::vector<int64_t>& missed_updates() const noexcept { return missed_; }
+  /// After the state was loaded: both.
+  void set_steps(int64_t steps, std::vector<int64_t> missed_updates);
 
  private:
   bool freezes(int parameter) const { return !frozen_.empty() && frozen_[static_cast<size_t>(parameter)] != 0; }
-  bool freezes_any(const FlatGroup& group, Range range) const;
+  int64_t missed(int parameter) const { return missed_.empty() ? 0 : missed_[static_cast<size_t>(parameter)]; }
+  bool differ(const FlatGroup& group, Range range) const;
   c10::Device update_device() const;
   std::vector<FlatGroup::Slice> trained_parts(const FlatGroup& group, const FlatGroup::Slice& slice) const;
   void step_custom(const std::function<double(double)>& schedule);
+  void count_update();
   Tensor device_lr(const FlatGroup::Slice& slice, double lr);
 
   const OptimizerSpec* spec_;
@@ -104,8 +109,10 @@ class GroupOptimizer {
   std::unique_ptr<TorchOptimizer> custom_;  // in place of optimizer_
   std::vector<FlatGroup*> groups_, trained_;
   std::vector<ParameterGroupOptions> group_options_;
-  std::vector<std::string> names_;             // of all parameters
-  std::vector<char> frozen_;                   // by parameter; empty: none
+  std::vector<std::string> names_;       // of all parameters
+  std::vector<char> frozen_, left_out_;  // by parameter; empty: none. left_out_: of the last update
+  std::vector<int64_t> missed_;
+  int64_t custom_updates_ = 0;
   std::map<double, DeviceScalar> device_lrs_;  // of slices on a device, by the learning rate before the schedule
   double weight_ = 0;
   int64_t backwards_ = 0;

@@ -60,6 +60,10 @@ GroupSharding shard_group(const GroupLayout& layout, const ShardingPlan& plan, c
   if (const auto dtype = plan.matrix_dtype(); dtype && group.reshards() && layout.matrices && layout.dtype == c10::ScalarType::Float)
     group.compute_dtype = *dtype;
   if (group.drops_gradients() && plan.options.reduce_dtype) group.reduce_dtype = scalar_type_of(*plan.options.reduce_dtype);
+  // Of several backwards, as their shards are where every backward reduces.
+  const bool accumulates = group.drops_gradients() && !plan.options.reduce_every_backward;
+  const bool narrow = c10::elementSize(group.compute_dtype) < c10::elementSize(group.dtype);
+  group.gradient_dtype = accumulates && narrow ? group.dtype : group.compute_dtype;
   return group;
 }
 

@@ -29,12 +29,13 @@ struct GroupSharding {
   Reducer reducer = Reducer::local;
   Publish publish = Publish::none;
   bool trained = true;
-  bool reduces_early = false;       ///< the reduction starts in the last backward of a step and overlaps it
-  int shards = 1;                   ///< ranks among whom the update is divided; 1: every rank updates all
-  int replicas = 1;                 ///< ranks that update the same shard, whose mean gradients are summed
-  c10::ScalarType dtype{};          ///< of the parameters, their shards, mean gradients and optimizer state
-  c10::ScalarType compute_dtype{};  ///< of the whole parameters and their gradients
-  c10::ScalarType reduce_dtype{};   ///< that gradients are summed in between ranks
+  bool reduces_early = false;        ///< the reduction starts in the last backward of a step and overlaps it
+  int shards = 1;                    ///< ranks among whom the update is divided; 1: every rank updates all
+  int replicas = 1;                  ///< ranks that update the same shard, whose mean gradients are summed
+  c10::ScalarType dtype{};           ///< of the parameters, their shards, mean gradients and optimizer state
+  c10::ScalarType compute_dtype{};   ///< of the whole parameters, and of the gradients of a backward
+  c10::ScalarType gradient_dtype{};  ///< that gradients are summed in on a rank until they are reduced
+  c10::ScalarType reduce_dtype{};    ///< that gradients are summed in between ranks
 
   bool reshards() const noexcept { return store == Store::sharded || store == Store::node_gathered; }
   bool drops_gradients() const noexcept { return reducer == Reducer::sharded; }

@@ -134,27 +134,25 @@ void StepSchedule::repeated(size_t unit) {
   start_ready();
 }
 
-void StepSchedule::expect_step(size_t optimizer) {
-  if (watches_) begin({optimizer}, /*reduce=*/true, /*last=*/true);
-}
-
-void StepSchedule::begin_backward(const std::vector<size_t>& optimizers) {
-  if (drops_gradients_ && !begun_) begin(optimizers, options_.reduce_every_backward, /*last=*/false);
-}
-
-void StepSchedule::begin(const std::vector<size_t>& optimizers, bool reduce, bool last) {
-  begun_ = true, reduces_ = reduce, last_ = last;
+// Optimizers may end their steps with different backwards, of which each leaves gradients in all.
+void StepSchedule::begin_backward(const std::vector<size_t>& optimizers, const std::vector<size_t>& ending) {
+  if (!drops_gradients_ && (ending.empty() || !watches_)) return;
+  const auto among = [](const std::vector<size_t>& several, size_t optimizer) {
+    return std::find(several.begin(), several.end(), optimizer) != several.end();
+  };
+  begun_ = true;
   waiting_.clear();
   for (size_t g = 0; g < groups_.size(); g++) {
+    const auto& [sharding, unit, optimizer, members] = groups_[g];
     auto& group = state_[g];
     group.started = false;
-    group.expected =
-        groups_[g].sharding.trained && std::find(optimizers.begin(), optimizers.end(), groups_[g].optimizer) != optimizers.end();
+    group.expected = sharding.trained && among(optimizers, optimizer);
     if (!group.expected) continue;
+    group.last = among(ending, optimizer);
+    group.reduced = false;
     for (size_t m = 0; m < group.arrived.size(); m++) group.arrived[m] = actions_.requires_gradient(g, m) ? 0 : 1;
     group.missing = static_cast<size_t>(std::count(group.arrived.begin(), group.arrived.end(), 0));
-    if (reduce) group.reduced = false;
-    waiting_.push_back(g);
+    if (group.last || (sharding.drops_gradients() && options_.reduce_every_backward)) waiting_.push_back(g);
   }
 }
 
@@ -185,7 +183,6 @@ bool StepSchedule::repeats_concern(size_t unit) const {
 
 // Groups start in one order, the last first, whatever part of the model a rank used: a complete group waits for those behind it.
 void StepSchedule::start_ready() {
-  if (!reduces_) return;
   for (; !waiting_.empty(); waiting_.pop_back()) {
     const size_t g = waiting_.back();
     if (state_[g].missing > 0 || repeats_concern(groups_[g].unit)) return;
@@ -211,7 +208,7 @@ void StepSchedule::finish_oldest() {
   const size_t g = in_flight_.front();
   in_flight_.pop_front();
   finish_reduce(g);
-  if (last_) sum_over_replicas(g);
+  if (state_[g].last) sum_over_replicas(g);
 }
 
 void StepSchedule::sum_over_replicas(size_t g) {
@@ -237,7 +234,7 @@ void StepSchedule::end_backward(const std::vector<size_t>& optimizers) {
   if (std::exchange(begun_, false)) {
     for (; !waiting_.empty(); waiting_.pop_back()) {
       collect(waiting_.back());
-      if (reduces_) start_in_backward(waiting_.back());
+      start_in_backward(waiting_.back());
     }
     while (!in_flight_.empty()) finish_oldest();
   }

@@ -33,9 +33,9 @@ class StepActions {
 /// The order in which a step unshards, prefetches, reduces, waits and reshards. It is written here only: Strategy feeds it from autograd
 /// hooks, a plan from the order in which it simulates the model, and both get the same actions.
 ///
-/// A step is: for every micro-batch [expect_step], forward (enter, leave), begin_backward, backward (by unit and gradient), end_backward;
-/// then synchronize, reduce, update, reset. All ranks make these calls in the same order; what happens inside a forward or backward may
-/// differ, and reductions still start in the same order.
+/// A step is: for every micro-batch forward (enter, leave), begin_backward, backward (by unit and gradient), end_backward; then
+/// synchronize, reduce, update, reset. All ranks make these calls in the same order; what happens inside a forward or backward may differ,
+/// and reductions still start in the same order.
 class StepSchedule {
  public:
   struct Group {
@@ -75,10 +75,8 @@ class StepSchedule {
   void repeated(size_t unit);
 
   // Micro-batches.
-  /// The next backward is the last of this optimizer's step.
-  void expect_step(size_t optimizer);
-  /// A backward of these optimizers' parameters begins.
-  void begin_backward(const std::vector<size_t>& optimizers);
+  /// A backward of these optimizers' parameters begins, the last one of the steps of `ending`.
+  void begin_backward(const std::vector<size_t>& optimizers, const std::vector<size_t>& ending = {});
   /// The gradient of a member is final. UsageError if the reduction of its group has started.
   void gradient_ready(size_t group, size_t member);
   void end_backward(const std::vector<size_t>& optimizers);
@@ -100,6 +98,7 @@ class StepSchedule {
   struct GroupState {
     bool unsharded = false, unsharding = false;  // unsharding: the all-gather is in flight
     bool expected = false, started = false;      // in this backward; started: its reduction
+    bool last = false;                           // this backward ends the step of its optimizer
     bool reducing = false, reduced = false;      // reduced: sharded gradients of the last backward are in the mean
     bool summed = false;                         // the sum over replicas has started
     size_t missing = 0;                          // gradients, in this backward
@@ -118,7 +117,6 @@ class StepSchedule {
   void reshard(size_t unit);
   void reshard_if_done(size_t unit);
   void prefetch(size_t unit, bool forward);
-  void begin(const std::vector<size_t>& optimizers, bool reduce, bool last);
   void collect(size_t group);
   void start_reduce(size_t group);
   void finish_reduce(size_t group);
@@ -136,12 +134,11 @@ class StepSchedule {
   std::vector<GroupState> state_;
   std::vector<UnitState> units_;
   std::vector<size_t> order_, seen_;  // units by first use in the forward: of the last step, and of this one
-  std::vector<size_t> waiting_;       // groups whose reduction has not started in this backward; the last starts first
+  std::vector<size_t> waiting_;       // groups that this backward reduces and has not started to; the last starts first
   std::deque<size_t> in_flight_;
   std::vector<char> read_by_peers_;  // by optimizer
   bool watches_ = false, drops_gradients_ = false, begun_ = false;
-  bool backward_ended_ = false;          // since the step began
-  bool reduces_ = false, last_ = false;  // this backward; last_: it ends the step
+  bool backward_ended_ = false;  // since the step began
 };
 
 }  // namespace levin

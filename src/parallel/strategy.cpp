@@ -122,9 +122,9 @@ void Strategy::backward(const Tensor& loss, double weight) {
   if (engine.communicator->size() == 1 && weight > 0 && std::all_of(engine.optimizers.begin(), engine.optimizers.end(), fresh))
     engine.unit = weight;
   // On a rank whose loss leaves out a parameter, a reduction would start after statistics that it precedes on the others.
-  if (const auto expected = std::exchange(engine.expected, std::nullopt); expected && !SyncBatchNorm::Scope::is_open())
-    engine.schedule->expect_step(*expected);
-  engine.schedule->begin_backward(active);
+  auto ending = std::exchange(engine.expected, {});
+  if (SyncBatchNorm::Scope::is_open()) ending.clear();
+  engine.schedule->begin_backward(active, ending);
   const double seed = weight / engine.unit * engine.gradient_scale.host;
   if (const auto& scale = engine.gradient_scale.device; scale.defined())
     loss.backward(scale.mul(seed).to(loss.scalar_type()).view(loss.sizes()));
@@ -176,7 +176,7 @@ void Strategy::checkpoint_activations(ActivationCheckpointing kind) {
     if (unit.unit && unit.parent == 0) unit.unit->checkpoint_activations(kind);
 }
 
-void Strategy::expect_step(size_t optimizer) { engine_->expected = optimizer; }
+void Strategy::expect_step(size_t optimizer) { engine_->expected.push_back(optimizer); }
 
 StepTotals Strategy::synchronize_step(uint32_t signals, size_t optimizer) {
   auto& engine = *engine_;
@@ -273,7 +273,7 @@ bool Strategy::skips_on_device() const {
 void Strategy::uncount_update(size_t optimizer) { engine_->optimizers[optimizer].uncount_update(); }
 
 void Strategy::zero_grad(size_t optimizer) {
-  engine_->expected.reset();
+  std::erase(engine_->expected, optimizer);
   engine_->schedule->reset(optimizer);
   engine_->optimizers[optimizer].forget_weights();
 }

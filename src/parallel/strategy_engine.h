@@ -87,7 +87,7 @@ struct Strategy::Engine {
   std::vector<std::unique_ptr<detail::UnitHooks>> unit_hooks;
   std::unique_ptr<detail::GradientHooks> gradient_hooks;
 
-  std::optional<size_t> expected;   // the optimizer whose step ends with the next backward
+  std::vector<size_t> expected;     // the optimizers whose steps end with the next backward
   std::vector<Tensor> toggled_off;  // require no gradient because of toggle
   std::optional<size_t> toggled;    // the only optimizer that backward is for
   double unit = 1;                  // gradients are accumulated times weight / unit * gradient_scale

@@ -118,7 +118,7 @@ void Strategy::Engine::discard(const torch::nn::Module& next) {
   meter = {};
   pools = std::make_unique<BufferPools>(meter);
   make_schedule({}, {});
-  expected.reset();
+  expected.clear();
   gradient_scale = {};
   backward_done = warned_of_absent = false;
 }

@@ -30,9 +30,24 @@ std::vector<StateTensor> Strategy::state(StateUse use, bool weights_only) const 
   return all;
 }
 
-void Strategy::loaded(const std::vector<int64_t>& optimizer_steps) {
+std::map<std::string, int64_t> Strategy::missed_updates() const {
+  std::map<std::string, int64_t> all;
+  for (const auto& optimizer : engine_->optimizers)
+    for (const auto* group : optimizer.groups())
+      for (const auto& held : group->layout().parameters) {
+        const auto parameter = static_cast<size_t>(held.parameter);
+        if (const auto& missed = optimizer.missed_updates(); !missed.empty() && missed[parameter] > 0)
+          all.emplace(engine_->parameters[parameter].name, missed[parameter]);
+      }
+  return all;
+}
+
+void Strategy::loaded(const std::vector<int64_t>& optimizer_steps, const std::map<std::string, int64_t>& missed_updates) {
   auto& engine = *engine_;
-  for (size_t i = 0; i < optimizer_steps.size(); i++) engine.optimizers[i].set_steps(optimizer_steps[i]);
+  std::vector<int64_t> missed(missed_updates.empty() ? 0 : engine.parameters.size());
+  for (size_t i = 0; i < missed.size(); i++)
+    if (const auto found = missed_updates.find(engine.parameters[i].name); found != missed_updates.end()) missed[i] = found->second;
+  for (size_t i = 0; i < optimizer_steps.size(); i++) engine.optimizers[i].set_steps(optimizer_steps[i], missed);
   engine.schedule->reshard_all();  // unsharded parameters are outdated
   for (auto& group : engine.groups) group.shard_changed();
   if (engine.communicator->size() > 1) engine.communicator->barrier();

@@ -65,8 +65,8 @@ void MemorySimulation::allocate(const GroupLayout& layout, const GroupSharding& 
   }
   if (!layout.trained) return;
   if (sharding.drops_gradients()) {
-    const bool converts = gradients && sharding.reduce_dtype != sharding.compute_dtype;
-    gradients_.back() = buffer(MemoryKind::gradients, pool_, sharding.compute_dtype);
+    const bool converts = gradients && sharding.reduce_dtype != sharding.gradient_dtype;
+    gradients_.back() = buffer(MemoryKind::gradients, pool_, sharding.gradient_dtype);
     if (converts) sent_.back() = buffer(MemoryKind::gradients, pool_, sharding.reduce_dtype);
     (converts ? sent_ : gradients_).back().use_ring(gradients, {});
   } else {

@@ -225,8 +225,7 @@ void StepSimulator::backward_of_items(size_t unit, bool last) {
 void StepSimulator::micro_batch(bool last) {
   for (auto& unit : units_) unit.pending_backwards = 0;
   forward_of_items(0, /*graph=*/true, /*repeated=*/false);
-  if (last && optimizers_.size() == 1) schedule_.expect_step(0);
-  schedule_.begin_backward(optimizers_);
+  schedule_.begin_backward(optimizers_, last && optimizers_.size() == 1 ? optimizers_ : std::vector<size_t>());
   backward_of_items(0, /*last=*/true);
   leave_backward();
   schedule_.end_backward(optimizers_);

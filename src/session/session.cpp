@@ -30,6 +30,13 @@ const double* find_plateau_value(const NamedValues& values, const ReduceLROnPlat
   return value ? value : find_value(values, forked_name(schedule.monitor, schedule.interval));
 }
 
+void check_monitored(const ReduceLROnPlateau& schedule, const NamedValues& logged) {
+  if (!schedule.strict || find_plateau_value(logged, schedule)) return;
+  const std::string known = names_of(logged);
+  throw ConfigError(fmt::format("a plateau schedule monitors \"{}\", which was not logged", schedule.monitor),
+                    known.empty() ? "log it" : "monitor one of those that were: " + known, "session");
+}
+
 // Before anything collective.
 const SessionConfig& checked(const SessionConfig& config) {
   check_config(config);
@@ -100,8 +107,11 @@ void Session::setup(torch::nn::Module& module, std::vector<OptimizerSpec> optimi
   specs_ = std::move(optimizers);
   optimizer_names_ = levin::optimizer_names(specs_);
   plateaus_.assign(specs_.size(), {});
-  for (const auto& spec : specs_)
-    if (spec.lr_scheduler) std::visit([](const auto& schedule) { check_config(schedule); }, *spec.lr_scheduler);
+  for (const auto& spec : specs_) {
+    const auto check = [](const auto& config) { check_config(config); };
+    std::visit(check, spec.optimizer);
+    if (spec.lr_scheduler) std::visit(check, *spec.lr_scheduler);
+  }
   const auto move = [&](Tensor& tensor) {  // Module::to makes numbers of whole ones, such as counters
     const auto dtype = tensor.is_floating_point() ? parameter_dtype(config_.precision) : tensor.scalar_type();
     tensor.set_data(tensor.to(device(), dtype));
@@ -251,6 +261,11 @@ void Session::note_values(const NamedValues& values) {
       if (const double* value = find_plateau_value(values, *schedule)) plateaus_[i].waiting = *value;
 }
 
+void Session::check_monitors(const NamedValues& logged) const {
+  for (size_t i = 0; i < specs_.size(); i++)
+    if (const auto* schedule = plateau_schedule(i)) check_monitored(*schedule, logged);
+}
+
 void Session::step_schedulers(Interval interval, const NamedValues* logged) {
   for (size_t i = 0; i < specs_.size(); i++) {
     const auto* schedule = plateau_schedule(i);
@@ -258,10 +273,8 @@ void Session::step_schedulers(Interval interval, const NamedValues* logged) {
     if ((interval == Interval::step ? progress_.step : progress_.epoch) % schedule->frequency != 0) continue;
     if (const auto value = std::exchange(plateaus_[i].waiting, std::nullopt)) {
       plateaus_[i] = observe(*schedule, plateaus_[i], *value);
-    } else if (schedule->strict && logged && !find_plateau_value(*logged, *schedule)) {
-      const std::string known = names_of(*logged);
-      throw ConfigError(fmt::format("a plateau schedule monitors \"{}\", which was not logged", schedule->monitor),
-                        known.empty() ? "log it" : "monitor one of those that were: " + known, "session");
+    } else if (logged) {
+      check_monitored(*schedule, *logged);
     }
   }
 }

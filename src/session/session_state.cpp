@@ -8,6 +8,7 @@
 #include "levin/session/load_from.h"
 #include "levin/session/session.h"
 #include "levin/session/state_reader.h"
+#include "missed_updates.h"
 #include "state_names.h"
 #include "state_writer.h"
 
@@ -52,6 +53,7 @@ void Session::add_progress(StateDict& state) {
     state.set(key_of(name, "plateau.reductions"), plateau.reductions);
   }
   state.set(frozen_parameters, fmt::to_string(fmt::join(strategy_->frozen_parameters(), "\n")));
+  detail::add_missed_updates(state, strategy_->missed_updates());
   scaling_.save(state);
 }
 

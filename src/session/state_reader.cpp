@@ -8,6 +8,7 @@
 #include "levin/session/averaged_parameters.h"
 #include "levin/session/load_from.h"
 #include "levin/session/session.h"
+#include "missed_updates.h"
 #include "state_names.h"
 #include "tensor_match.h"
 
@@ -82,7 +83,7 @@ void StateReader::load_model(bool weights_only) {
       }
       steps.push_back(loop().get<int64_t>(key));
     }
-  session_.strategy().loaded(steps);
+  session_.strategy().loaded(steps, steps.empty() ? std::map<std::string, int64_t>() : detail::missed_updates_of(loop()));
 }
 
 const StateDict& StateReader::loop() {

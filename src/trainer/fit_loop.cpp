@@ -122,6 +122,11 @@ void FitLoop::check_optimizers() const {
                        "(--trainer.enable_checkpointing false)");
 }
 
+// The lengths of the training are known, and nothing of it is visible yet.
+void FitLoop::check_schedules() const {
+  for (size_t i = 0; i < session_.optimizers().size(); i++) session_.learning_rate(i);
+}
+
 void FitLoop::run(const LoadFrom& from) {
   check_optimizers();
   std::optional<StateReader> saved;
@@ -156,6 +161,7 @@ void FitLoop::run(const LoadFrom& from) {
   module_.train();
   started_ = validated_ = std::chrono::steady_clock::now();
   if (saved) restore(*saved);
+  if (!enough()) check_schedules();
   counted_skips_ = session_.scaling().skipped_steps();
   begin(saved ? &*saved : nullptr, from.of_this_run);
   hooks_.call("on_train_start", &Hooks::on_train_start);
@@ -347,10 +353,12 @@ void FitLoop::end_batch() {
   session_.exchange_requests();  // a signal that arrived after the step's exchange does not wait for a whole long step
 }
 
-// A monitored value may still come until an epoch and a validation have ended.
+// A monitored value may still come until an epoch and a validation have ended. One that has not is refused then, whenever a schedule would
+// look for it.
 void FitLoop::step_schedulers(Interval interval) {
   const bool all_logged = session_.progress().epoch > 0 && (validated_once_ || !validation_);
   session_.note_values(run_.logging().take_new_metrics());
+  if (all_logged && interval == Interval::epoch) session_.check_monitors(run_.report().metrics);
   session_.step_schedulers(interval, all_logged ? &run_.report().metrics : nullptr);
 }
 

@@ -36,6 +36,7 @@ class FitLoop {
   void sanity_check();
   void set_lengths();
   void check_optimizers() const;
+  void check_schedules() const;
   void run_epochs();
   void run_epoch();
   StateDict state();

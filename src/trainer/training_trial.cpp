@@ -159,6 +159,7 @@ struct TrainingTrial::Snapshot {
     auto& session = trainer.session();
     session.add_progress(progress);
     for (size_t i = 0; i < session.optimizers().size(); i++) optimizer_steps.push_back(session.strategy().optimizer_steps(i));
+    missed_updates = session.strategy().missed_updates();
     tensors.emplace(session.strategy());
     StateDict of_hooks;
     module.on_save_checkpoint(of_hooks);
@@ -169,6 +170,7 @@ struct TrainingTrial::Snapshot {
   Progress progress_of_session;
   StateDict data, progress, hooks;
   std::vector<int64_t> optimizer_steps;
+  std::map<std::string, int64_t> missed_updates;
   std::optional<TensorCopies> tensors;
 };
 
@@ -191,7 +193,7 @@ void TrainingTrial::restore() {
   settle_all(session.scaling());
   session.communicator().barrier();  // others may still read a shared copy
   snapshot_->tensors->write_back(strategy);
-  strategy.loaded(snapshot_->optimizer_steps);
+  strategy.loaded(snapshot_->optimizer_steps, snapshot_->missed_updates);
   session.restore_progress(snapshot_->progress);
   session.progress() = snapshot_->progress_of_session;
   for (const auto& [name, metric] : module_.metrics()) metric->reset();

@@ -4,11 +4,42 @@
 #include <fmt/core.h>
 #include <mpi.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <string>
+#include <thread>
 
 #include "levin/comm/communicator.h"
 #include "levin/comm/mpi_runtime.h"
+
+namespace {
+
+const auto main_thread = std::this_thread::get_id();
+std::atomic<int> calls_elsewhere = 0;
+
+void note_thread() {
+  if (std::this_thread::get_id() != main_thread) calls_elsewhere++;
+}
+
+}  // namespace
+
+// MPI's profiling interface: what Levin calls passes through here.
+extern "C" int MPI_Isend(const void* data, int count, MPI_Datatype type, int to, int tag, MPI_Comm communicator, MPI_Request* request) {
+  note_thread();
+  return PMPI_Isend(data, count, type, to, tag, communicator, request);
+}
+extern "C" int MPI_Iprobe(int from, int tag, MPI_Comm communicator, int* found, MPI_Status* status) {
+  note_thread();
+  return PMPI_Iprobe(from, tag, communicator, found, status);
+}
+extern "C" int MPI_Recv(void* data, int count, MPI_Datatype type, int from, int tag, MPI_Comm communicator, MPI_Status* status) {
+  note_thread();
+  return PMPI_Recv(data, count, type, from, tag, communicator, status);
+}
+extern "C" int MPI_Testall(int count, MPI_Request requests[], int* done, MPI_Status statuses[]) {
+  note_thread();
+  return PMPI_Testall(count, requests, done, statuses);
+}
 
 namespace {
 
@@ -26,6 +57,23 @@ void work(const levin::MpiRuntime& mpi, int expected_level) {
     comm->all_reduce(tensor).wait();
     check(tensor.eq(comm->size()).all().item<bool>(), "a wrong sum");
   }
+}
+
+// Of each rank in turn: a leader, one that is none, and one that is alone on its host.
+void abort_on_another_thread(const levin::MpiRuntime& mpi) {
+  for (int ender = 0; ender < mpi.size(); ender++) {
+    const auto comm = levin::Communicator::create_cpu(mpi);
+    bool ended = false;
+    try {
+      comm->barrier();
+      if (comm->rank() == ender) std::thread([&] { comm->abort("a watch ended it"); }).join();
+      for (;;) comm->all_reduce(at::full({10}, 1.0f)).wait();
+    } catch (const levin::CommunicatorAborted& aborted) {
+      ended = aborted.by_rank() == ender && std::string(aborted.what()).find("a watch ended it") != std::string::npos;
+    }
+    check(ended, "an abort on another thread did not reach this rank");
+  }
+  check(calls_elsewhere == 0, "MPI was called on a thread that it was not initialized for");
 }
 
 }  // namespace
@@ -57,6 +105,7 @@ int main(int argc, char** argv) {
     work(mpi, level);
   }
   work(levin::MpiRuntime(), level);  // all of a program that has started MPI
+  if (how == "funneled") abort_on_another_thread(levin::MpiRuntime());
   MPI_Errhandler handler;
   MPI_Comm_get_errhandler(MPI_COMM_WORLD, &handler);
   check(handler == MPI_ERRORS_ARE_FATAL, "the host's communicator was changed");

@@ -208,6 +208,25 @@ std::tuple<Tensor, Tensor, Tensor> native_batch_norm(const Tensor& input, const 
   return {output.to(input.device()), mean.to(input.device()), deviation.to(input.device())};
 }
 
+// As on a GPU: of host memory operands are numbers, or indices.
+void refuse_mixed(const c10::OperatorHandle& op, const torch::jit::Stack& stack) {
+  const std::string& name = op.operator_name().name;
+  if (name.starts_with("aten::index") || name.starts_with("aten::_index")) return;
+  bool host = false, device = false;
+  const auto look = [&](const Tensor& tensor) {
+    if (!tensor.defined()) return;
+    device = device || !tensor.is_cpu();
+    host = host || (tensor.is_cpu() && tensor.dim() > 0);
+  };
+  for (auto value = stack.end() - static_cast<std::ptrdiff_t>(op.schema().arguments().size()); value != stack.end(); ++value)
+    if (value->isTensor())
+      look(value->toTensor());
+    else if (value->isTensorList())
+      for (const auto& tensor : value->toTensorVector()) look(tensor);
+  TORCH_CHECK(!host || !device, "Expected all tensors to be on the same device, but ", name, " got some of ", the_device,
+              " and some of host memory");
+}
+
 // The fallback resizes outputs, of which LibTorch warns.
 struct Silent : c10::WarningHandler {
   void process(const c10::Warning&) override {}
@@ -215,6 +234,7 @@ struct Silent : c10::WarningHandler {
 void fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   const auto& name = op.operator_name().name;
   if (name == "aten::_local_scalar_dense" || name == "aten::equal") synchronizations++;
+  refuse_mixed(op, *stack);
   note_launch(op, *stack);
   const bool outer = std::exchange(in_fallback, true);
   Silent silent;

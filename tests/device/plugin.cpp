@@ -19,6 +19,7 @@
 #include "check_all_throw.h"
 #include "folder_of_ranks.h"
 #include "levin/callbacks/model_checkpoint.h"
+#include "levin/callbacks/model_pruning.h"
 #include "levin/callbacks/on_exception_checkpoint.h"
 #include "levin/comm/communicator.h"
 #include "levin/device/accelerator.h"
@@ -71,6 +72,12 @@ struct MiddleImpl : levin::Unit<levin::Tensor(levin::Tensor)> {
 };
 LEVIN_UNIT(Middle);
 
+struct Deep : levin::test::Toy {
+  Deep() { middle = register_module("middle", Middle(4)); }
+  levin::Tensor training_step(const levin::Batch& batch) override { return at::mse_loss(net(batch["x"] + middle(batch["x"])), batch["y"]); }
+  Middle middle{nullptr};
+};
+
 levin::TrainerConfig config_on(const std::string& accelerator) {
   levin::TrainerConfig config{.max_epochs = 2};
   config.session.accelerator = accelerator;
@@ -120,13 +127,6 @@ BOOST_AUTO_TEST_CASE(trains_as_the_cpu_does) {
 
 // Parts of parameters, gradients and the optimizer's state on the device, or in host memory.
 BOOST_AUTO_TEST_CASE(shards_as_one_rank_does) {
-  struct Deep : levin::test::Toy {
-    Deep() { middle = register_module("middle", Middle(4)); }
-    levin::Tensor training_step(const levin::Batch& batch) override {
-      return at::mse_loss(net(batch["x"] + middle(batch["x"])), batch["y"]);
-    }
-    Middle middle{nullptr};
-  };
   const auto train = [](levin::MpiRuntime& mpi, const levin::SessionConfig& config, const levin::OptimizerSpec& spec) {
     ToyData data;
     levin::Trainer trainer({.session = config, .max_epochs = 2}, mpi, 3);
@@ -154,6 +154,27 @@ BOOST_AUTO_TEST_CASE(shards_as_one_rank_does) {
       for (size_t i = 0; i < found.size(); i++) BOOST_TEST(at::allclose(found[i], expected[i], 1e-9, 1e-12));
     }
   }
+}
+
+// With offload_parameters a mask lies in host memory beside its shard, and the gradient on the device.
+BOOST_AUTO_TEST_CASE(shards_in_host_memory_are_pruned) {
+  const auto train = [](levin::MpiRuntime& mpi, const levin::SessionConfig& config) {
+    ToyData data;
+    levin::Trainer trainer({.session = config, .max_epochs = 2}, mpi, 3);
+    trainer.add_callback(std::make_shared<levin::ModelPruning>(levin::ModelPruningConfig{.parameters_to_prune = {"*weight"}}));
+    const auto module = trainer.build<Deep>();
+    trainer.fit(*module, data);
+    std::vector<levin::Tensor> values;
+    trainer.session().read_parameters([&](const std::string&, const levin::Tensor& value) { values.push_back(value.cpu().clone()); });
+    return values;
+  };
+  levin::MpiRuntime alone(MPI_COMM_SELF);
+  const auto expected = train(alone, config_on("cpu").session);
+  auto config = config_on(host_memory()).session;
+  config.strategy = levin::FSDP{.sharding = {.offload_parameters = true}};
+  const auto found = train(runtime(), config);
+  BOOST_REQUIRE(found.size() == expected.size());
+  for (size_t i = 0; i < found.size(); i++) BOOST_TEST(at::allclose(found[i], expected[i], 1e-9, 1e-12));
 }
 
 // A frozen parameter has no norm on any rank, a rank alone included.
@@ -194,6 +215,7 @@ struct Counted : levin::test::Toy {
     counts.push_back(synchronizations());
     streams.insert(function_of_plugin<int64_t()>("host_memory_stream")());
     begin_step();
+    if (bias_joins_at > 0) net->bias.set_requires_grad(std::ssize(counts) >= bias_joins_at);
     levin::Tensor loss = at::mse_loss(net(batch["x"]), batch["y"]);
     if (static_cast<int64_t>(counts.size()) == bad_step) loss = loss * std::numeric_limits<double>::infinity();
     log("train_loss", loss);
@@ -202,7 +224,8 @@ struct Counted : levin::test::Toy {
   std::vector<levin::OptimizerSpec> configure_optimizers() override { return {spec}; }
   std::vector<int64_t> counts;
   std::set<int64_t> streams;
-  int64_t bad_step = -1;  // counted from 1: its gradient is not finite
+  int64_t bad_step = -1;      // counted from 1: its gradient is not finite
+  int64_t bias_joins_at = 0;  // in the same count; 0: it is never frozen
 };
 
 struct Counting {
@@ -292,6 +315,27 @@ BOOST_AUTO_TEST_CASE(skipped_steps_are_those_of_the_cpu) {
         }
       }
     }
+}
+
+// An update that the device skips is none that a frozen parameter missed.
+BOOST_AUTO_TEST_CASE(parameters_that_join_later_do_not_count_skipped_steps) {
+  for (const levin::OptimizerSpec& spec :
+       {levin::OptimizerSpec(levin::AdamW{.lr = 0.01}), levin::OptimizerSpec(levin::SGD{.lr = 0.01, .momentum = 0.9, .dampening = 0.5}),
+        levin::OptimizerSpec(levin::LAMB{.lr = 0.01})}) {
+    const auto run = [&](const std::string& accelerator) {
+      auto config = config_on(accelerator);
+      config.session.nonfinite_gradients = levin::NonfiniteGradients::skip;
+      config.accumulate_grad_batches = 1;
+      ToyData data;
+      return count(config, data, [&](Counted& module) { module.spec = spec, module.bad_step = 3, module.bias_joins_at = 5; });
+    };
+    const auto device = run(host_memory()), host = run("cpu");
+    BOOST_TEST(at::allclose(device.module->net->weight.cpu(), host.module->net->weight, 1e-9, 1e-12));
+    BOOST_TEST(at::allclose(device.module->net->bias.cpu(), host.module->net->bias, 1e-9, 1e-12));
+    const std::map<std::string, int64_t> expected{{"net.bias", 3}};
+    BOOST_TEST((device.trainer->session().strategy().missed_updates() == expected));
+    BOOST_TEST((host.trainer->session().strategy().missed_updates() == expected));
+  }
 }
 
 BOOST_AUTO_TEST_CASE(a_nonfinite_gradient_names_its_step) {

@@ -126,6 +126,18 @@ BOOST_AUTO_TEST_CASE(a_missing_length_is_an_error) {
   check_throws<ConfigError>([] { scheduled_lr(levin::CosineAnnealingLR{}, 1, Progress{}); }, {"cosine", "T_max", "max_steps"});
   check_throws<ConfigError>([] { scheduled_lr(levin::PolynomialLR{}, 1, Progress{}); }, {"polynomial", "total_iters", "max_steps"});
   check_throws<ConfigError>([] { scheduled_lr(levin::OneCycleLR{}, 1, Progress{}); }, {"one_cycle", "total_steps", "max_steps"});
+  // At once, not after the warm-up or the milestone before it is needed.
+  check_throws<ConfigError>([] { scheduled_lr(levin::CosineAnnealingLR{.warmup = {.warmup = 10}}, 1, Progress{}); }, {"cosine", "T_max"});
+  const levin::SequentialLR sequence{.schedulers = {levin::PolynomialLR{}, levin::CosineAnnealingLR{}}, .milestones = {10}};
+  check_throws<ConfigError>([&] { scheduled_lr(sequence, 1, Progress{}); }, {"cosine", "T_max"});
+}
+
+BOOST_AUTO_TEST_CASE(a_training_may_end_in_the_warm_up) {
+  const levin::CosineAnnealingLR schedule{.warmup = {.warmup = 10}};
+  BOOST_TEST(scheduled_lr(schedule, 1.1, {.step = 4, .total_steps = 5}) == 0.5);
+  BOOST_TEST(scheduled_lr(schedule, 1.1, {.step = 10, .total_steps = 10}) == 1.1);
+  const levin::SequentialLR sequence{.schedulers = {levin::ConstantLR{}, levin::PolynomialLR{}}, .milestones = {10}};
+  BOOST_TEST(scheduled_lr(sequence, 2, {.step = 10, .total_steps = 10}) == 2);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -32,6 +32,24 @@ BOOST_AUTO_TEST_CASE(each_groups_rate_follows_the_schedule) {
   BOOST_TEST(b[0].item<float>() == 0.75f);
 }
 
+// A checkpoint that is written before the first step makes no momentum, nor does one that is read.
+BOOST_AUTO_TEST_CASE(a_momentum_starts_as_the_first_gradient) {
+  const Tensor a = at::ones({2}).set_requires_grad(true);
+  levin::TorchOptimizer optimizer(
+      [](std::vector<Tensor> parameters) {
+        return std::make_unique<torch::optim::SGD>(parameters, torch::optim::SGDOptions(0.5).momentum(0.9).dampening(0.5));
+      },
+      {a});
+  BOOST_TEST(optimizer.state_of(a).at(0).second.eq(0).all().item<bool>());
+  optimizer.forget_zeros(a);
+  a.mutable_grad() = at::ones({2});
+  optimizer.step([](double lr) { return lr; });
+  BOOST_TEST(a[0].item<float>() == 0.5f);
+  optimizer.forget_zeros(a);
+  BOOST_TEST(optimizer.state_of(a).at(0).second[0].item<float>() == 1.f);
+  BOOST_TEST(!optimizer.own_steps().has_value());
+}
+
 BOOST_AUTO_TEST_CASE(mistakes) {
   const Tensor a = at::ones({2}).set_requires_grad(true);
   a.mutable_grad() = at::ones({2});

@@ -313,6 +313,50 @@ BOOST_AUTO_TEST_CASE(parameters_are_read_under_every_strategy) {
   }
 }
 
+// The last backward of one optimizer's step leaves gradients in the other, too.
+BOOST_AUTO_TEST_CASE(two_optimizers_step_after_different_backwards) {
+  const auto communicator = world();
+  const Tensor x = at::sin(at::arange(12, at::kDouble)).view({3, 4});
+  const auto train = [&](const StrategyConfig& config, levin::Communicator& ranks, const std::vector<size_t>& expected) {
+    auto strategy = Strategy::create(config, ranks);
+    std::shared_ptr<Tower> model;
+    {
+      const auto context = strategy->open_build_context(at::kDouble);
+      at::manual_seed(3);
+      model = std::make_shared<Tower>(4, 2);
+    }
+    for (const auto& parameter : model->parameters())
+      if (!strategy->deferred(parameter)) parameter.set_data(parameter.to(at::kDouble));
+    levin::OptimizerSpec first = levin::SGD{.lr = 0.1}, second = levin::SGD{.lr = 0.1};
+    first.parameters = {"square0.*"}, second.parameters = {"square1.*"};
+    strategy->setup(*model, {first, second});
+    const auto step = [&](size_t optimizer) {
+      strategy->reduce(strategy->synchronize_step(0, optimizer), optimizer);
+      strategy->update([](double lr) { return lr; }, optimizer);
+      strategy->zero_grad(optimizer);
+    };
+    for (int i = 0; i < 2; i++) {
+      strategy->backward(model->forward(x).square().mean(), 1);
+      for (const size_t optimizer : expected) strategy->expect_step(optimizer);
+      strategy->backward(model->forward(x + 1).square().mean(), 2);
+      step(0);
+      step(1);
+    }
+    std::vector<Tensor> found;
+    strategy->read_parameters([&](const std::string&, const Tensor& value) { found.push_back(value.clone()); });
+    ranks.barrier();
+    return found;
+  };
+  const levin::MpiRuntime self(MPI_COMM_SELF);
+  const auto one_rank = levin::Communicator::create_cpu(self);
+  const auto expected = train(levin::SingleDevice{}, *one_rank, {});
+  for (const auto& [name, config] : strategies(communicator->size()))
+    for (const auto& expects : {std::vector<size_t>{0}, std::vector<size_t>{1}, std::vector<size_t>{0, 1}}) {
+      const auto found = train(config, *communicator, expects);
+      for (size_t i = 0; i < expected.size(); i++) BOOST_TEST(at::allclose(found[i], expected[i], 0, 1e-11), name);
+    }
+}
+
 // Shard groups synchronize with all ranks at times; a rank that waits there for one still inside a unit gets an error.
 BOOST_AUTO_TEST_CASE(a_rank_that_leaves_its_group_in_a_unit_is_named) {
   const auto communicator = world();
@@ -470,6 +514,44 @@ BOOST_AUTO_TEST_CASE(gradients_are_summed_in_another_dtype) {
     BOOST_TEST(std::isfinite(strategy->grad_norm().item<double>()) == !narrow);
     strategy->zero_grad();
     communicator->barrier();
+  }
+}
+
+// A sum in bf16 stands still after 256 equal micro-batches.
+BOOST_AUTO_TEST_CASE(gradients_of_micro_batches_are_summed_in_the_dtype_of_shards) {
+  const auto communicator = world();
+  if (communicator->size() == 1) return;
+  const auto norm_of = [&](std::optional<levin::TransferDtype> param_dtype, bool every_backward) {
+    auto config = private_fsdp;
+    config.sharding.param_dtype = param_dtype;
+    config.sharding.reduce_every_backward = every_backward;
+    auto strategy = Strategy::create(config, *communicator, 64, {}, {}, at::kBFloat16);
+    const auto context = strategy->open_build_context();
+    at::manual_seed(3);
+    const auto model = std::make_shared<Tower>(8, 1);
+    strategy->setup(*model, {levin::SGD{}});
+    BOOST_TEST(model->squares[0]->linear->weight.scalar_type() == at::kBFloat16);
+    const Tensor x = at::full({2, 8}, 0.3, param_dtype ? at::kBFloat16 : at::kFloat);
+    constexpr int count = 300;
+    for (int micro = 1; micro <= count; micro++) {
+      Tensor loss;
+      {
+        const levin::Autocast autocast(at::kCPU, at::kBFloat16);
+        loss = model->forward(x).to(at::kFloat).mean();
+      }
+      if (micro == count) strategy->expect_step();
+      strategy->backward(loss, 2);
+    }
+    strategy->reduce(strategy->synchronize_step(0));
+    const double norm = strategy->grad_norm().item<double>();
+    strategy->zero_grad();
+    communicator->barrier();
+    return norm;
+  };
+  for (const auto param_dtype : {std::optional<levin::TransferDtype>(), std::optional(levin::TransferDtype::bfloat16)}) {
+    const double expected = norm_of(param_dtype, true);
+    BOOST_TEST(expected > 0);
+    BOOST_TEST(norm_of(param_dtype, false) == expected, boost::test_tools::tolerance(0.01));
   }
 }
 

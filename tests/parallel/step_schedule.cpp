@@ -41,7 +41,7 @@ StepSchedule schedule_of_a_unit(Notes& notes, bool reshard_after_forward) {
 }
 
 void backward(StepSchedule& schedule, int repetitions) {
-  schedule.expect_step(0);
+  schedule.begin_backward({0}, {0});
   schedule.unshard(1);
   schedule.begin_unit_backward(1, /*ends=*/false);
   for (int i = 0; i < repetitions; i++) {
@@ -93,6 +93,39 @@ BOOST_AUTO_TEST_CASE(repetitions_are_counted_from_the_forward_on) {
     backward(schedule, 2);  // the reduction waits for both
     end_step(schedule);
   }
+}
+
+// The one whose step does not end has gradients, too.
+BOOST_AUTO_TEST_CASE(a_backward_ends_the_step_of_one_optimizer_of_two) {
+  struct Reductions : Notes {
+    void start_reduce(size_t group) override { text += std::to_string(group); }
+    void start_sum_over_replicas(size_t group) override { text += "s" + std::to_string(group); }
+  };
+  const auto reductions = [](bool every_backward, GroupSharding::Reducer reducer) {
+    GroupSharding sharding;
+    sharding.reducer = reducer;
+    sharding.shards = sharding.replicas = 2;
+    sharding.reduces_early = reducer == GroupSharding::Reducer::reduce_scatter;
+    Reductions notes;
+    StepSchedule schedule({{sharding, 0, 0, 1}, {sharding, 0, 1, 1}}, {{0, 0}}, {.reduce_every_backward = every_backward}, notes);
+    for (const auto& ending : {std::vector<size_t>{}, std::vector<size_t>{0}, std::vector<size_t>{1}}) {
+      schedule.begin_backward({0, 1}, ending);
+      schedule.gradient_ready(0, 0);
+      schedule.gradient_ready(1, 0);
+      schedule.end_backward({0, 1});
+      notes.text += ' ';
+      for (const size_t optimizer : ending) {
+        schedule.synchronize(optimizer, [] {});
+        schedule.reduce(optimizer, 1);
+        schedule.update(optimizer, [] {});
+        schedule.reset(optimizer);
+      }
+    }
+    return notes.text;
+  };
+  BOOST_TEST(reductions(true, GroupSharding::Reducer::sharded) == "10 10s0 1s10 ");
+  BOOST_TEST(reductions(false, GroupSharding::Reducer::sharded) == " 0s0 1s1 ");
+  BOOST_TEST(reductions(true, GroupSharding::Reducer::reduce_scatter) == " 0 s01 s1");
 }
 
 BOOST_AUTO_TEST_SUITE_END()

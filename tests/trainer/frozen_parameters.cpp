@@ -2,6 +2,7 @@
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/equal.h>
 #include <torch/optim/adamw.h>
+#include <torch/optim/sgd.h>
 
 #include "folder_of_ranks.h"
 #include "levin/callbacks/model_checkpoint.h"
@@ -56,6 +57,15 @@ struct Freezing : Toy {
   std::vector<std::map<std::string, Tensor>> values;  // at the beginning and end of each epoch
 };
 
+/// body.first joins the training in epoch 2.
+struct Joining : Freezing {
+  void on_fit_start() override { freeze(true); }
+  void on_train_epoch_start() override {
+    if (trainer().current_epoch() == 2) freeze(false);
+    values.push_back(now());
+  }
+};
+
 bool same(const std::map<std::string, Tensor>& a, const std::map<std::string, Tensor>& b, const std::string& part) {
   size_t found = 0;
   for (const auto& [name, tensor] : a)
@@ -72,6 +82,7 @@ struct Trained {
   std::shared_ptr<Freezing> model;
 };
 
+template <class Model = Freezing>
 Trained train(const StrategyConfig& strategy, const levin::OptimizerSpec& spec, std::optional<double> clip, int64_t accumulate = 1,
               const std::filesystem::path& folder = {}, const levin::LoadFrom& from = {}, int64_t epochs = 5) {
   ToyData data({.global_batch_size = 6}, 24);
@@ -84,7 +95,7 @@ Trained train(const StrategyConfig& strategy, const levin::OptimizerSpec& spec, 
   if (!folder.empty())
     trained.trainer->add_callback(
         std::make_shared<levin::ModelCheckpoint>(levin::ModelCheckpointConfig{.dirpath = folder, .save_top_k = -1}));
-  trained.model = trained.trainer->build<Freezing>();
+  trained.model = trained.trainer->build<Model>();
   trained.model->spec = spec;
   trained.trainer->fit(*trained.model, data, from);
   return trained;
@@ -116,6 +127,13 @@ levin::OptimizerSpec adamw() { return levin::AdamW{.lr = 0.01, .weight_decay = 0
 levin::OptimizerSpec torch_adamw() {
   return levin::custom([](std::vector<Tensor> parameters) {
     return std::make_unique<torch::optim::AdamW>(parameters, torch::optim::AdamWOptions(0.01).weight_decay(0.5));
+  });
+}
+
+levin::OptimizerSpec sgd() { return levin::SGD{.lr = 0.05, .momentum = 0.9, .dampening = 0.5}; }
+levin::OptimizerSpec torch_sgd() {
+  return levin::custom([](std::vector<Tensor> parameters) {
+    return std::make_unique<torch::optim::SGD>(parameters, torch::optim::SGDOptions(0.05).momentum(0.9).dampening(0.5));
   });
 }
 
@@ -164,6 +182,46 @@ BOOST_AUTO_TEST_CASE(stay_as_they_are_after_a_restart) {
       const auto &before = unbroken.model->values, &after = resumed.model->values;
       BOOST_REQUIRE(after.size() >= 6u);  // of epochs 2 to 4
       for (size_t i = 1; i <= 6; i++) BOOST_TEST(same(before[before.size() - i], after[after.size() - i], ""));
+    }
+}
+
+// Bias corrections count the updates that a parameter took, and its momentum starts as its first gradient, without dampening.
+BOOST_AUTO_TEST_CASE(that_join_later_start_as_in_libtorch) {
+  for (const auto& [ours, torchs] : {std::pair(sgd(), torch_sgd()), std::pair(adamw(), torch_adamw())}) {
+    const auto reference = train<Joining>(levin::DDP{}, torchs, {});
+    const auto& values = reference.model->values;
+    BOOST_REQUIRE(values.size() == 10u);
+    BOOST_TEST(same(values[0], values[3], "body.first.weight"));
+    BOOST_TEST(!same(values[4], values[5], "body.first.weight"));
+    for (const auto& strategy : strategies()) {
+      const auto trained = train<Joining>(strategy, ours, {});
+      for (const auto& [name, tensor] : parameters_of(values.back()))
+        BOOST_TEST(at::allclose(tensor, trained.model->values.back().at(name), 1e-9, 1e-11), name);
+      const auto missed = trained.trainer->session().strategy().missed_updates();
+      BOOST_TEST((missed == std::map<std::string, int64_t>{{"body.first.bias", 8}, {"body.first.weight", 8}}));
+    }
+  }
+}
+
+// Before the parameter's first update, and after it.
+BOOST_AUTO_TEST_CASE(that_join_later_do_so_after_a_restart) {
+  for (const auto& spec : {sgd(), torch_sgd(), adamw(), torch_adamw()})
+    for (const auto& strategy : {StrategyConfig(levin::AutoStrategy{}), StrategyConfig(levin::DDP{levin::ShareParameters::none})}) {
+      const FolderOfRanks folder;
+      const auto without_checkpoints = train<Joining>(strategy, spec, 0.5);
+      const auto unbroken = train<Joining>(strategy, spec, 0.5, 1, folder.path);
+      const auto& before = unbroken.model->values;
+      BOOST_TEST(same(without_checkpoints.model->values.back(), before.back(), ""));
+      auto& host = unbroken.trainer->session().communicator().cpu();
+      for (const auto& [name, values] : {std::pair("step=000008", size_t{6}), std::pair("step=000012", size_t{4})}) {
+        MPI_Barrier(runtime().communicator());
+        const levin::CheckpointReader reader(folder.path / name, host);
+        const FolderOfRanks other;
+        const auto resumed = train<Joining>(strategy, spec, 0.5, 1, other.path, {&reader});
+        const auto& after = resumed.model->values;
+        BOOST_REQUIRE(after.size() == values);
+        for (size_t i = 1; i <= values; i++) BOOST_TEST(same(before[before.size() - i], after[after.size() - i], ""));
+      }
     }
 }
 

@@ -15,6 +15,9 @@
 #include <thread>
 
 #include "check_all_throw.h"
+#include "folder_of_ranks.h"
+#include "levin/callbacks/model_checkpoint.h"
+#include "levin/checkpoint/checkpoint_folder.h"
 #include "levin/comm/communicator.h"
 #include "levin/core/error.h"
 #include "levin/device/accelerator.h"
@@ -544,6 +547,58 @@ BOOST_AUTO_TEST_CASE(a_plateau_looks_at_new_values_only) {
     BOOST_TEST(std::string(error.what()).find("\"val_los\", which was not logged") != std::string::npos, error.what());
     if (dynamic_cast<const levin::ConfigError*>(&error)) BOOST_TEST(trainer.current_epoch() == 2);  // after the first validation
   }
+}
+
+// When all values are known, not when the schedule first looks.
+BOOST_AUTO_TEST_CASE(a_plateau_that_monitors_nothing_is_refused_after_an_epoch) {
+  for (const auto interval : {levin::Interval::epoch, levin::Interval::step}) {
+    ToyData data;
+    levin::Trainer trainer({.max_epochs = 6}, runtime());
+    const auto module = trainer.build<Toy>();
+    module->spec.lr_scheduler = levin::ReduceLROnPlateau{.monitor = "val_los", .interval = interval, .frequency = 20};
+    check_all_throw<levin::ConfigError>([&] { trainer.fit(*module, data); }, {"\"val_los\", which was not logged"});
+    BOOST_TEST(trainer.current_epoch() <= 1);
+  }
+}
+
+// Nothing was trained, and the run's checkpoints are still those of the training before.
+BOOST_AUTO_TEST_CASE(a_schedule_without_length_is_refused_before_the_training) {
+  struct Starting : Toy {
+    void on_train_start() override { starts++; }
+    int starts = 0;
+  };
+  const levin::test::FolderOfRanks folder;
+  const auto train = [&](int64_t max_epochs, const levin::LrSchedulerConfig& schedule) {
+    ToyData data;
+    levin::Trainer trainer({.max_epochs = max_epochs}, runtime());
+    trainer.add_callback(std::make_shared<levin::ModelCheckpoint>(levin::ModelCheckpointConfig{.dirpath = folder.path}));
+    const auto module = trainer.build<Starting>();
+    module->spec.lr_scheduler = schedule;
+    if (max_epochs > 0)
+      trainer.fit(*module, data);
+    else
+      check_all_throw<levin::ConfigError>([&] { trainer.fit(*module, data); }, {"does not know how long the training is", "max_steps"});
+    BOOST_TEST((module->starts > 0) == (max_epochs > 0));
+    BOOST_TEST((module->calls["training_step"] > 0) == (max_epochs > 0));
+    MPI_Barrier(runtime().communicator());
+    return levin::list_checkpoints(folder.path).checkpoints.size();
+  };
+  const auto saved = train(1, levin::ConstantLR{});
+  BOOST_TEST(saved > 0u);
+  const levin::SequentialLR sequence{.schedulers = {levin::ConstantLR{}, levin::CosineAnnealingLR{}}, .milestones = {1000}};
+  for (const levin::LrSchedulerConfig& schedule :
+       {levin::LrSchedulerConfig(levin::CosineAnnealingLR{}), levin::LrSchedulerConfig(levin::PolynomialLR{.warmup = {.warmup = 1000}}),
+        levin::LrSchedulerConfig(sequence)})
+    BOOST_TEST(train(-1, schedule) == saved);
+}
+
+BOOST_AUTO_TEST_CASE(invalid_options_of_an_optimizer_are_refused) {
+  ToyData data;
+  const auto refused = [&](const levin::OptimizerSpec& spec, const std::vector<std::string>& parts) {
+    check_all_throw<levin::ConfigError>([&] { fit({.max_epochs = 1}, data, [&](Toy& toy) { toy.spec = spec; }); }, parts);
+  };
+  refused(levin::AdamW{.beta1 = 1.5}, {"beta1", "1.5"});
+  refused(levin::SGD{.lr = -1}, {"lr", "-1"});
 }
 
 // Augmentation in a transfer hook: each rank and batch has its own numbers, which a run from the same state draws again.

@@ -36,7 +36,7 @@ struct Progress {
 };
 
 /// The learning rate of the next step for a parameter group whose own is `lr`. A closed form: but for a plateau's falls, nothing is
-/// remembered between steps. ConfigError when a length is needed that is neither given nor known.
+/// remembered between steps. ConfigError when a length that is neither given nor known is needed, now or after a warm-up or a milestone.
 double scheduled_lr(const LrSchedulerConfig& config, double lr, const Progress& progress, const PlateauState& plateau = {});
 
 }  // namespace levin

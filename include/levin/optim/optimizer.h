@@ -7,7 +7,7 @@
 
 namespace levin {
 
-/// Stochastic gradient descent with momentum; the momentum buffer starts as the first gradient.
+/// Stochastic gradient descent with momentum; a parameter's momentum buffer starts as its first gradient, without dampening.
 struct SGD {
   double lr = 0.01;
   double momentum = 0;

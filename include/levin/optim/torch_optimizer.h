@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -34,9 +35,14 @@ class TorchOptimizer {
   bool keeps_state() const;
   /// The state of a parameter, by name: tensors of its shape, zeros before the first step.
   std::vector<std::pair<std::string, Tensor>> state_of(const Tensor& parameter) const;
-  /// Updates so far, where it counts them.
-  int64_t steps() const;
-  void set_steps(int64_t steps);
+  /// The updates that an OptimizerMemory counted; null: the optimizer is none.
+  std::optional<int64_t> own_steps() const;
+  void set_own_steps(int64_t steps);
+  /// The updates of a parameter so far, where one of LibTorch's classes counts them: as many as gave it a gradient.
+  void set_steps(const Tensor& parameter, int64_t steps);
+  /// Before the first update of a parameter: removes a momentum of zeros, which checkpoints made, since LibTorch's SGD takes its first
+  /// gradient for one that does not exist.
+  void forget_zeros(const Tensor& parameter);
 
  private:
   bool is_known() const;

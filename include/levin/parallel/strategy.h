@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -76,7 +77,8 @@ class Strategy {
   void scale_gradients(double scale, const Tensor& on_device = {});
   /// Without the factor on the device.
   double gradient_scale() const noexcept;
-  /// The next backward is the last of this optimizer's step: between hosts and devices, reductions overlap it. On all ranks or none.
+  /// The next backward is the last of this optimizer's step: between hosts and devices, reductions overlap it. On all ranks or none. Where
+  /// it is the last of several optimizers' steps, one call for each.
   /// Sharded gradients are reduced in every backward anyway, so all ranks make equally many, unless reduce_every_backward is off.
   void expect_step(size_t optimizer = 0);
   /// Accumulates the gradients of weight * loss; `loss` has one element, the mean over the micro-batch of `weight` samples. Collective
@@ -144,8 +146,12 @@ class Strategy {
   /// Parameters, buffers (rank 0's are saved) and optimizer states, in the same order on all ranks, with this rank's parts of them.
   std::vector<StateTensor> state(StateUse use, bool weights_only = false) const;
   int64_t optimizer_steps(size_t optimizer) const;
-  /// After the parts of state(StateUse::load) were filled in. One number of steps per optimizer, or none. Collective.
-  void loaded(const std::vector<int64_t>& optimizer_steps);
+  /// How many of its optimizer's steps a parameter missed because it was frozen, by name; parameters that missed none are left out. Bias
+  /// corrections, and the start of a momentum, count the others.
+  std::map<std::string, int64_t> missed_updates() const;
+  /// After the parts of state(StateUse::load) were filled in. One number of steps per optimizer, or none: those of weights alone.
+  /// Collective.
+  void loaded(const std::vector<int64_t>& optimizer_steps, const std::map<std::string, int64_t>& missed_updates = {});
 
   const std::vector<NamedParameter>& parameters() const noexcept;
   double base_lr(size_t optimizer = 0) const;

@@ -102,7 +102,6 @@ class Checkpoints {
   std::unique_ptr<KeptState> kept_;
   std::vector<std::filesystem::path> abandoned_, resumable_;
   std::unique_ptr<Communicator> after_error_;  // for the ranks that have thrown
-  int failures_ = 0;                           // consecutive
   int64_t saved_step_ = -1;
   double slowest_save_seconds_ = 0;
   bool saved_for_stop_ = false;

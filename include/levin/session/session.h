@@ -80,6 +80,7 @@ class Session : public StopAgreement {
     setup(static_cast<torch::nn::Module&>(module), std::move(optimizers));
   }
   /// The same for any module. Each of several optimizers has a name, by which the calls below know it; its index is that of its spec.
+  /// ConfigError for invalid options of an optimizer or a schedule.
   void setup(torch::nn::Module& module, std::vector<OptimizerSpec> optimizers);
   const std::vector<std::string>& optimizers() const noexcept { return optimizer_names_; }
   /// UsageError, with the names there are, for an unknown one.
@@ -122,6 +123,8 @@ class Session : public StopAgreement {
   /// Newly logged values, the same on all ranks, for schedules that wait for a plateau. A schedule reads each new value once, when its
   /// interval is over.
   void note_values(const NamedValues& values);
+  /// ConfigError, with the names there are, where `logged`, all that will be logged, lacks the value of a plateau schedule.
+  void check_monitors(const NamedValues& logged) const;
   /// Whether a plateau schedule reads values after the last step that was counted.
   bool monitors_steps() const;
   /// After every step and epoch, as `interval` says: schedules of this interval read their new values. ConfigError, with the names

@@ -47,7 +47,7 @@ class StateDict {
   bool empty() const noexcept { return values_.empty(); }
   const std::map<std::string, Value, std::less<>>& values() const noexcept { return values_; }
 
-  /// All values except tensors, as JSON.
+  /// All values except tensors, as JSON. UsageError for a name, or a text, that is not valid UTF-8.
   std::string to_json() const;
   /// Adds the values of a text that to_json made. DataError, with `where`, for any other text.
   void add_json(const std::string& text, const std::string& where);
