@@ -261,8 +261,10 @@ def test_version_2(made):
         found = safetensors.numpy.load_file(f"{ranks}.safetensors")
         check(found.keys() == weights_after.keys(), found.keys())
         if ranks in ("2", "1+1"):  # dropout and batch norm depend on the samples of a rank
+            # The gradient of a bias before a batch normalization is what rounding leaves, which differs between processors, and Adam scales it up.
+            rounded = ("first.bias", "norm.running_mean")
             for name, values in weights_after.items():
-                check(numpy.allclose(found[name], values, rtol=1e-9, atol=1e-12), f"{name} on {ranks}")
+                check(numpy.allclose(found[name], values, rtol=1e-9, atol=1e-6 if name in rounded else 1e-12), f"{name} on {ranks}")
 
 
 def test_boxes(made):
