@@ -212,6 +212,19 @@ BOOST_AUTO_TEST_CASE(ranks_that_use_other_units_are_named) {
                                          {"rank 0 is in all_gather", "for unit \"square0\"", "for unit \"square1\""});
 }
 
+// The same on all ranks, in float64.
+std::shared_ptr<Tower> wide_tower(Strategy& strategy) {
+  std::shared_ptr<Tower> model;
+  {
+    const auto context = strategy.open_build_context(at::kDouble);
+    at::manual_seed(3);
+    model = std::make_shared<Tower>(4, 2);
+  }
+  for (const auto& parameter : model->parameters())
+    if (!strategy.deferred(parameter)) parameter.set_data(parameter.to(at::kDouble));
+  return model;
+}
+
 // A loss with a gradient in it, of which the backward takes another.
 Tensor with_penalty(Tower& model, const Tensor& x) {
   const Tensor input = x.detach().requires_grad_();
@@ -225,14 +238,7 @@ BOOST_AUTO_TEST_CASE(a_gradient_of_a_gradient_is_right_or_refused) {
   const Tensor x = at::sin(at::arange(12, at::kDouble)).view({3, 4});
   const auto train = [&](const StrategyConfig& config, levin::ActivationCheckpointing kind) {
     auto strategy = Strategy::create(config, *communicator);
-    std::shared_ptr<Tower> model;
-    {
-      const auto context = strategy->open_build_context(at::kDouble);
-      at::manual_seed(3);
-      model = std::make_shared<Tower>(4, 2);
-    }
-    for (const auto& parameter : model->parameters())
-      if (!strategy->deferred(parameter)) parameter.set_data(parameter.to(at::kDouble));
+    const auto model = wide_tower(*strategy);
     strategy->setup(*model, {levin::SGD{.lr = 0.1}});
     strategy->checkpoint_activations(kind);
     for (int step = 0; step < 2; step++) {
@@ -319,14 +325,7 @@ BOOST_AUTO_TEST_CASE(two_optimizers_step_after_different_backwards) {
   const Tensor x = at::sin(at::arange(12, at::kDouble)).view({3, 4});
   const auto train = [&](const StrategyConfig& config, levin::Communicator& ranks, const std::vector<size_t>& expected) {
     auto strategy = Strategy::create(config, ranks);
-    std::shared_ptr<Tower> model;
-    {
-      const auto context = strategy->open_build_context(at::kDouble);
-      at::manual_seed(3);
-      model = std::make_shared<Tower>(4, 2);
-    }
-    for (const auto& parameter : model->parameters())
-      if (!strategy->deferred(parameter)) parameter.set_data(parameter.to(at::kDouble));
+    const auto model = wide_tower(*strategy);
     levin::OptimizerSpec first = levin::SGD{.lr = 0.1}, second = levin::SGD{.lr = 0.1};
     first.parameters = {"square0.*"}, second.parameters = {"square1.*"};
     strategy->setup(*model, {first, second});
