@@ -186,8 +186,8 @@ Tensor instance_norm_kernel(const Tensor& input, const MaybeTensor& weight, cons
 }  // namespace
 
 // The forward of LibTorch's modules is not virtual. All of them, and exported models, call this operator, which LibTorch composes of
-// others: a kernel of its own for a device's autograd comes before that. Outside of a scope it does what
-// LibTorch does, unless a recorder takes the statistics.
+// others: a kernel registered for a device's autograd key takes precedence. Outside of a scope it does what LibTorch does, unless a
+// recorder takes the statistics.
 void detail::register_batch_norm_kernels() {
   static const auto libraries = [] {
     std::vector<torch::Library> made;

@@ -7,8 +7,8 @@ namespace levin {
 /// How a run ended: to its end, early on request (a signal, the time limit), or by an error.
 enum class RunEnd { finished, stopped, failed };
 
-/// What a Logger implements besides Logger to write to the run's log, to record how the run ended, or to offer calls of its own that wait
-/// in order with those of Logger. The Trainer calls all on rank 0.
+/// What a Logger implements besides Logger to write to the run's log, to record how the run ended, or to queue further calls in order with
+/// those of Logger. The Trainer calls all on rank 0.
 class RunAwareLogger {
  public:
   virtual ~RunAwareLogger() = default;
