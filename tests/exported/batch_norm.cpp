@@ -15,6 +15,7 @@
 
 using levin::ExportedModel;
 using levin::Tensor;
+using levin::test::check_throws;
 using levin::test::difference;
 using levin::test::EagerRun;
 using levin::test::fixture;
@@ -144,6 +145,16 @@ BOOST_AUTO_TEST_CASE(each_sample_counts_once) {
   const Tensor x = FixtureData("mlp").tensors[0].second;
   const Tensor mean = (x.matmul(state.at("input.weight").t()) + state.at("input.bias")).mean(0);
   BOOST_TEST((state.at("norm.running_mean") - mean).abs().max().item<double>() < 1e-12);
+}
+
+// As PyTorch refuses it; LibTorch's kernel writes NaN.
+BOOST_AUTO_TEST_CASE(one_value_a_channel_is_refused_in_training) {
+  levin::ExportedProgram model(fixture("mlp.pt2"), std::vector<std::string>());
+  const auto row = FixtureData("mlp").batch(0, 1);
+  const Tensor variance = model.named_buffers()["norm.running_var"], before = variance.clone();
+  check_throws<levin::DataError>([&] { model.forward(row, /*training=*/true); }, {"more than 1 value per channel", "[1, 12]", "drop_last"});
+  BOOST_TEST(at::equal(variance, before));
+  model.forward(row, /*training=*/false);
 }
 
 BOOST_AUTO_TEST_CASE(a_frozen_backbone_trains_its_batch_normalizations) {

@@ -167,6 +167,23 @@ BOOST_AUTO_TEST_CASE(arguments_that_a_kernel_trusts_are_checked) {
   BOOST_TEST(weight_norm(-1, at::ones({})).sizes()[1] == 3);
   check_throws<levin::DataError>([&] { weight_norm(3, at::ones({2, 1})); }, {"dim is 3", "_weight_norm", "model.py:1"});
   check_throws<levin::DataError>([&] { weight_norm(0, at::ones({0})); }, {"the norm has 0 elements"});
+  const auto instance_norm = [](bool of_input, const Tensor& x_value) {
+    GraphBuilder builder;
+    const Slot x = builder.input("x"), statistics = builder.input("statistics");
+    builder.output(builder.node(aten + "instance_norm.default", {{"input", builder.ref(x)},
+                                                                 {"weight", Item()},
+                                                                 {"bias", Item()},
+                                                                 {"running_mean", builder.ref(statistics)},
+                                                                 {"running_var", builder.ref(statistics)},
+                                                                 {"use_input_stats", Item(of_input)},
+                                                                 {"momentum", Item(0.1)},
+                                                                 {"eps", Item(1e-5)},
+                                                                 {"cudnn_enabled", Item(false)}}));
+    return run(builder, {x_value, at::ones({3})});
+  };
+  BOOST_TEST(instance_norm(true, at::ones({2, 3, 2})).numel() == 12);
+  BOOST_TEST(instance_norm(false, at::ones({2, 3, 1})).numel() == 6);
+  check_throws<levin::DataError>([&] { instance_norm(true, at::ones({2, 3, 1})); }, {"more than 1 spatial element", "[2, 3, 1]"});
   GraphBuilder builder;
   const Slot x = builder.input("x");
   builder.output(builder.node(aten + "reflection_pad3d.default", {{"self", builder.ref(x)}, {"padding", List{ListKind::integers, {}}}}));
