@@ -10,6 +10,7 @@
 #include <fstream>
 #include <iterator>
 #include <limits>
+#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -26,9 +27,13 @@ namespace {
 
 constexpr const char* stats_prefix = "DeviceStatsMonitor.on_train_batch_end/";
 
-std::vector<std::string> words_of_proc(const std::filesystem::path& file) {
+std::vector<std::string> words_of(std::istream&& text) { return {std::istream_iterator<std::string>(text), {}}; }
+
+std::string first_line(const std::filesystem::path& file) {
   std::ifstream in(file);
-  return {std::istream_iterator<std::string>(in), {}};
+  std::string line;
+  std::getline(in, line);
+  return line;
 }
 
 double word_as_number(const std::vector<std::string>& words, size_t i) {
@@ -47,7 +52,7 @@ HostCounters HostCounters::now() {
   clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &spent);
   counters.process_seconds = static_cast<double>(spent.tv_sec) + static_cast<double>(spent.tv_nsec) * 1e-9;
   // cpu user nice system idle iowait irq softirq steal …, in ticks; guests are in user.
-  const auto words = words_of_proc("/proc/stat");
+  const auto words = words_of(std::istringstream(first_line("/proc/stat")));
   const auto ticks = static_cast<double>(sysconf(_SC_CLK_TCK));
   constexpr size_t first = 1, idle = 4, iowait = 5, last = 8;
   for (size_t i = first; i <= last; i++) {
@@ -58,10 +63,17 @@ HostCounters HostCounters::now() {
   return counters;
 }
 
-HostMemory HostMemory::now(const std::filesystem::path& root) {
+HostMemoryReader::HostMemoryReader(std::filesystem::path root) : root_(std::move(root)) {
+  for (auto& group : detail::memory_groups(root_))
+    if (group.limit()) limited_groups_.push_back(std::move(group));
+}
+
+HostMemoryReader::~HostMemoryReader() = default;
+
+HostMemory HostMemoryReader::read() const {
   HostMemory memory;
-  memory.process_bytes = word_as_number(words_of_proc(root / "proc/self/statm"), 1) * static_cast<double>(sysconf(_SC_PAGESIZE));
-  const auto words = words_of_proc(root / "proc/meminfo");
+  memory.process_bytes = word_as_number(words_of(std::ifstream(root_ / "proc/self/statm")), 1) * static_cast<double>(sysconf(_SC_PAGESIZE));
+  const auto words = words_of(std::ifstream(root_ / "proc/meminfo"));
   const auto line = [&](std::string_view name) {
     for (size_t i = 0; i < words.size(); i++)
       if (words[i] == name) return word_as_number(words, i + 1);
@@ -69,7 +81,7 @@ HostMemory HostMemory::now(const std::filesystem::path& root) {
   };
   const double total = line("MemTotal:"), swap = line("SwapTotal:");
   memory.host_percent = percent(total - line("MemAvailable:"), total);
-  for (const auto& group : detail::memory_groups(root))
+  for (const auto& group : limited_groups_)
     if (const auto limit = group.limit())
       memory.host_percent = std::max(memory.host_percent, percent(static_cast<double>(group.used()), static_cast<double>(*limit)));
   memory.swap_percent = percent(swap - line("SwapFree:"), swap);
@@ -84,6 +96,7 @@ void DeviceStatsMonitor::on_train_start() {
   const auto device = trainer().session().device();
   if (device.is_cuda()) gpu_ = detail::NvmlDevice::open(device.index(), std::getenv("CUDA_VISIBLE_DEVICES"));
   before_ = HostCounters::now();
+  memory_ = std::make_unique<HostMemoryReader>();
   wall_before_ = monotonic_seconds();
   logged_step_ = trainer().global_step();
 }
@@ -103,7 +116,7 @@ void DeviceStatsMonitor::log() {
   std::vector<std::pair<const char*, std::optional<double>>> own;
   if (config_.cpu_stats.value_or(session.device().is_cpu())) {
     const auto now = HostCounters::now();
-    const auto memory = HostMemory::now();
+    const auto memory = memory_->read();
     const double wall = monotonic_seconds();
     own.insert(own.end(), {{"cpu_percent", percent(now.busy_seconds - before_.busy_seconds, now.all_seconds - before_.all_seconds)},
                            {"cpu_vm_percent", memory.host_percent},

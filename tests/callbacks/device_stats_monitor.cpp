@@ -52,11 +52,14 @@ BOOST_AUTO_TEST_CASE(processes_and_hosts_are_logged) {
 BOOST_AUTO_TEST_CASE(the_limit_of_a_job_counts) {
   const FakeRoot root;
   root.set("proc/meminfo", "MemTotal: 4000 kB\nMemAvailable: 3000 kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\n");
-  BOOST_TEST(levin::HostMemory::now(root.path).host_percent == 25);
+  BOOST_TEST(levin::HostMemoryReader(root.path).read().host_percent == 25);
   root.set("proc/self/cgroup", "0::/job/step\n");
   root.set("sys/fs/cgroup/job/memory.max", "409600\n");
   root.set("sys/fs/cgroup/job/memory.current", "204800\n");
-  BOOST_TEST(levin::HostMemory::now(root.path).host_percent == 50);
+  const levin::HostMemoryReader reader(root.path);
+  BOOST_TEST(reader.read().host_percent == 50);
+  root.set("sys/fs/cgroup/job/memory.current", "307200\n");
+  BOOST_TEST(reader.read().host_percent == 75);
 }
 
 BOOST_AUTO_TEST_CASE(counters_follow_the_work_of_the_process) {

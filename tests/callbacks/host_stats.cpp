@@ -7,9 +7,10 @@
 #include "levin/callbacks/device_stats_monitor.h"
 
 int main() {
+  const levin::HostMemoryReader reader;
   for (std::string line; std::getline(std::cin, line);) {
     const auto counters = levin::HostCounters::now();
-    const auto memory = levin::HostMemory::now();
+    const auto memory = reader.read();
     std::cout << fmt::format("{} {} {} {} {} {}", counters.process_seconds, counters.busy_seconds, counters.all_seconds,
                              memory.process_bytes, memory.host_percent, memory.swap_percent)
               << std::endl;

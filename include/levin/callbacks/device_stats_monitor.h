@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "levin/core/config.h"
 #include "levin/trainer/callback.h"
@@ -10,8 +11,9 @@
 namespace levin {
 
 namespace detail {
+struct MemoryGroup;
 class NvmlDevice;
-}
+}  // namespace detail
 
 /// Lightning's argument of DeviceStatsMonitor.
 struct DeviceStatsMonitorConfig {
@@ -31,8 +33,19 @@ struct HostCounters {
 /// batch job may be, host_percent is that of its limit.
 struct HostMemory {
   double process_bytes = 0, host_percent = 0, swap_percent = 0;
+};
+
+/// Finds the control groups that limit this process once, and reads how full they are each time.
+class HostMemoryReader {
+ public:
   /// `root`: for tests, in place of /.
-  static HostMemory now(const std::filesystem::path& root = "/");
+  explicit HostMemoryReader(std::filesystem::path root = "/");
+  ~HostMemoryReader();
+  HostMemory read() const;
+
+ private:
+  std::filesystem::path root_;
+  std::vector<detail::MemoryGroup> limited_groups_;
 };
 
 /// Logs how busy hosts and devices are, every log_every_n_steps steps, as DeviceStatsMonitor.on_train_batch_end/NAME. Lightning's names:
@@ -55,6 +68,7 @@ class DeviceStatsMonitor : public Callback {
 
   DeviceStatsMonitorConfig config_;
   HostCounters before_;
+  std::unique_ptr<HostMemoryReader> memory_;
   double wall_before_ = 0;
   int64_t logged_step_ = -1;
   std::unique_ptr<detail::NvmlDevice> gpu_;
