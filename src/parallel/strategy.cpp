@@ -242,7 +242,7 @@ Tensor Strategy::grad_norm(size_t optimizer) {
   const auto& plan = engine_->plan;
   if (plan.shards_updates() && squares.is_cpu()) {
     const double sum = engine_->sum_over_loss(engine_->exchange({squares.item<double>()}), 1);
-    return at::scalar_tensor(std::sqrt(sum * plan.shard_ranks / plan.ranks), at::kDouble);  // replicas have the same shards
+    return at::scalar_tensor(std::sqrt(sum / plan.replicas()), at::kDouble);  // replicas have the same shards
   }
   engine_->sum_over_shards(squares);
   return squares.sqrt();
