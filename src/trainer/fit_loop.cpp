@@ -67,7 +67,10 @@ void FitLoop::run(const LoadFrom& from) {
   module_.train();
   started_ = validated_ = std::chrono::steady_clock::now();
   if (saved) restore(*saved);
-  if (!enough()) check_schedules();
+  if (!enough()) {
+    check_schedules();
+    report_unlogged_metrics();
+  }
   counted_skips_ = session_.scaling().skipped_steps();
   begin(saved ? &*saved : nullptr, from.of_this_run);
   hooks_.call("on_train_start", &Hooks::on_train_start);

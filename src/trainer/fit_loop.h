@@ -41,6 +41,7 @@ class FitLoop {
   void sanity_check();
   void check_optimizers() const;
   void check_schedules() const;
+  void report_unlogged_metrics() const;
   void run_epochs();
   void run_epoch();
   StateDict state();
@@ -81,6 +82,7 @@ class FitLoop {
   std::unique_ptr<Loader> loader_;
   DataWait data_wait_;
   std::optional<EvaluationLoop> validation_;
+  NamedValues sanity_values_;  // of the sanity check
   /// The epoch in which the loaders were made, if not for the first, and the steps before it.
   struct Reload {
     int64_t epoch = 0, step = 0;
