@@ -37,7 +37,8 @@ void check_samples(levin::Session& session, const std::vector<int64_t>& indices,
   const auto all = of_each_rank(session, indices);
   for (int rank = 0; rank < session.size(); rank++)
     for (int other = 0; other < rank; other++)
-      BOOST_TEST((all[static_cast<size_t>(rank)] == all[static_cast<size_t>(other)]) == (layout.data(rank).index == layout.data(other).index));
+      BOOST_TEST((all[static_cast<size_t>(rank)] == all[static_cast<size_t>(other)]) ==
+                 (layout.data(rank).index == layout.data(other).index));
   std::map<int64_t, int> seen;
   for (const int rank : layout.data(0).members)
     for (const int64_t index : all[static_cast<size_t>(rank)]) seen[index]++;

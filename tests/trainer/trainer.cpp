@@ -585,7 +585,8 @@ BOOST_AUTO_TEST_CASE(a_mistyped_metric_is_reported_before_the_first_step) {
   };
   const bool first = runtime().rank() == 0;
   const auto has = [](const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; };
-  const auto of_callback = reported("val_los", "val_loss"), of_schedule = reported("train_loss", "mean_indx"), none = reported("score", "lr-SGD");
+  const auto of_callback = reported("val_los", "val_loss"), of_schedule = reported("train_loss", "mean_indx"),
+             none = reported("score", "lr-SGD");
   BOOST_TEST(has(of_callback, "Needs needs the metric \"val_los\"") == first, of_callback);
   BOOST_TEST(has(of_callback, "did you mean val_loss?") == first, of_callback);
   BOOST_TEST(!has(of_callback, "a plateau schedule"), of_callback);
