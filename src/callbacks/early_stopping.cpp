@@ -18,6 +18,10 @@ bool EarlyStopping::better(double value, double than) const noexcept {
   return config_.mode == MonitorMode::min ? value < than : value > than;
 }
 
+std::vector<std::string> EarlyStopping::required_metrics() const {
+  return config_.strict ? std::vector<std::string>{config_.monitor} : std::vector<std::string>();
+}
+
 void EarlyStopping::setup(Stage) { training_ = false; }
 
 void EarlyStopping::on_train_start() {

@@ -110,6 +110,15 @@ ModelCheckpoint::ModelCheckpoint(ModelCheckpointConfig config) : config_(std::mo
   if (!config_.dirpath.empty()) config_.dirpath = std::filesystem::absolute(config_.dirpath);
 }
 
+std::vector<std::string> ModelCheckpoint::required_metrics() const {
+  std::vector<std::string> names;
+  if (folder_.empty()) return names;
+  if (config_.monitor) names.push_back(*config_.monitor);
+  for (const auto& part : parts_of(config_.filename))
+    if (part.field && part.field->key != "epoch" && part.field->key != "step") names.push_back(part.field->key);
+  return names;
+}
+
 void ModelCheckpoint::setup(Stage stage) {
   training_ = false;
   if (stage != Stage::fit || config_.save_top_k == 0 || trainer().config().fast_dev_run.batches > 0) return;

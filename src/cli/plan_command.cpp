@@ -176,10 +176,9 @@ void print_plan(const PlanConfig& config, const TrainerConfig& trainer, const st
   std::printf("%-23s %9s %9s %9s\n", "   strategy", "params", "grads", "optimizer");
   for (size_t i = 0; i < rows.size(); i++)
     print_row(rows[i], plans[i], cluster, fits(plans[i].memory, cluster, available, reserved), &plans[i] == best);
-  std::printf("*: configured. >: the fastest that fits.%s\n",
-              plans.front().sharding.one_copy_per_node() || plans.back().sharding.one_copy_per_node()
-                  ? " Parameters that a node shares are counted on its first rank."
-                  : "");
+  const auto shares_parameters = [](const Plan& plan) { return plan.memory.first.parameters != plan.memory.other.parameters; };
+  const bool share = std::any_of(plans.begin(), plans.end(), shares_parameters);
+  std::printf("*: configured. >: the fastest that fits.%s\n", share ? " Parameters that a node shares are counted on its first rank." : "");
   std::printf("\nCollectives of a step:\n");
   for (size_t i = 0; i < rows.size(); i++) print_collectives(rows[i].name, plans[i], cluster);
   std::fflush(stdout);

@@ -17,11 +17,7 @@ using Publish = GroupSharding::Publish;
 using Reducer = GroupSharding::Reducer;
 using Store = GroupSharding::Store;
 
-// What the factory cuts from an arena; arena_bytes counts it.
-bool gathers_in_place(const GroupSharding& group) { return group.store == Store::replicated && group.publish == Publish::all_gather; }
-bool reduces_whole(const GroupSharding& group) { return group.reducer == Reducer::all_reduce || group.reducer == Reducer::reduce_scatter; }
-bool has_mean(const GroupSharding& group) { return group.reducer == Reducer::reduce_scatter || group.reducer == Reducer::sharded; }
-
+// Of what the factory cuts from the arena of several devices.
 int64_t arena_bytes(const std::vector<GroupLayout>& layout, const std::vector<GroupSharding>& sharding, bool offloads,
                     const ArenaSlots& slots) {
   int64_t total = 0;
@@ -29,10 +25,10 @@ int64_t arena_bytes(const std::vector<GroupLayout>& layout, const std::vector<Gr
   for (size_t g = 0; g < layout.size(); g++) {
     const auto& group = sharding[g];
     const int64_t whole = layout[g].bytes(layout[g].dtype), part = whole / group.shards;
-    add(gathers_in_place(group), whole);
-    add(group.store == Store::sharded && !offloads, part);
-    add(layout[g].trained && reduces_whole(group), whole);
-    add(layout[g].trained && has_mean(group), part);
+    add(group.publish == Publish::all_gather, whole);
+    add(group.reshards() && !offloads, part);
+    add(group.trained && !group.drops_gradients(), whole);
+    add(group.trained && !group.averages_in_place(), part);
   }
   for (const auto kind : {MemoryKind::parameters, MemoryKind::gradients})
     for (const auto& ring : arena_rings(layout, sharding, kind, slots).sizes) total += ring.slot_bytes * static_cast<int64_t>(ring.slots);
@@ -119,7 +115,7 @@ class Factory {
       }
       default: break;
     }
-    const bool gathers = gathers_in_place(sharding);
+    const bool gathers = sharding.publish == Publish::all_gather;
     Tensor whole = gathers ? for_shards(layout.numel, layout.dtype) : zeros(layout.numel, layout.dtype);
     charge(MemoryKind::parameters, whole);
     return std::make_unique<ReplicatedStore>(std::move(whole), owned(layout, sharding), communicators_, gathers);
@@ -143,11 +139,10 @@ class Factory {
     }
     if (!gradients.defined() && !buffer.defined()) return nullptr;
     if (gradients.defined()) charge(MemoryKind::gradients, gradients);
-    const bool in_place = sharding.reducer == Reducer::local || sharding.reducer == Reducer::all_reduce;
-    Tensor mean = in_place                       ? gradients
-                  : arena_ && has_mean(sharding) ? arena_->cut(owned_range.size(), layout.dtype)
-                                                 : zeros(owned_range.size(), layout.dtype);
-    if (!in_place) charge(MemoryKind::gradients, mean);
+    Tensor mean = sharding.averages_in_place() ? gradients
+                  : arena_                     ? arena_->cut(owned_range.size(), layout.dtype)
+                                               : zeros(owned_range.size(), layout.dtype);
+    if (!sharding.averages_in_place()) charge(MemoryKind::gradients, mean);
     switch (sharding.reducer) {
       case Reducer::sharded: return sharded_reducer(group, std::move(buffer), std::move(mean), layout, sharding);
       case Reducer::peer_read:
@@ -266,7 +261,7 @@ ArenaRings arena_rings(const std::vector<GroupLayout>& layout, const std::vector
   ArenaRings rings{{}, std::vector<size_t>(layout.size(), ArenaRings::none)};
   std::vector<size_t> sharing;
   for (size_t g = 0; g < layout.size(); g++) {
-    if (parameters ? sharding[g].store != Store::sharded : !layout[g].trained || !sharding[g].drops_gradients()) continue;
+    if (parameters ? !sharding[g].reshards() : !sharding[g].trained || !sharding[g].drops_gradients()) continue;
     // A model's head has the first gradients of a backward, and its embedding the last: what is outside of units holds a slot throughout.
     if (!parameters && has_units && layout[g].unit == 0) {
       rings.of_group[g] = rings.sizes.size();

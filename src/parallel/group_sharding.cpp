@@ -23,7 +23,7 @@ Reducer reducer_of(const Placements& placed, const Ranks& ranks) {
 }
 
 Publish publish_of(const GroupSharding& group, const Ranks& ranks) {
-  if (!group.trained || group.reducer == Reducer::local || group.reducer == Reducer::all_reduce || group.reshards()) return Publish::none;
+  if (!group.trained || group.averages_in_place() || group.reshards()) return Publish::none;
   if (group.store == Store::replicated) return Publish::all_gather;
   return ranks.hosts == 1 ? Publish::barrier : Publish::gather_shared;
 }
@@ -50,8 +50,8 @@ GroupSharding shard_group(const GroupLayout& layout, const ShardingPlan& plan, c
   GroupSharding group{.store = store_of(placed), .reducer = reducer_of(placed, ranks), .trained = layout.trained};
   group.publish = publish_of(group, ranks);
   group.reduces_early = overlaps_communication(ranks) && group.trained && !group.drops_gradients();
-  group.shards = plan.update_shards();
-  group.replicas = plan.shards_updates() ? plan.ranks / plan.shard_ranks : 1;
+  group.shards = plan.shards_updates() ? plan.shard_ranks : 1;
+  group.replicas = plan.replicas();
   group.dtype = group.compute_dtype = layout.dtype;
   if (group.reshards() && plan.options.param_dtype && c10::isFloatingType(layout.dtype))
     group.compute_dtype = scalar_type_of(*plan.options.param_dtype);

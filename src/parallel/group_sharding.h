@@ -39,6 +39,10 @@ struct GroupSharding {
 
   bool reshards() const noexcept { return store == Store::sharded || store == Store::node_gathered; }
   bool drops_gradients() const noexcept { return reducer == Reducer::sharded; }
+  /// Whether a reduction starts inside a backward.
+  bool reduces_in_backward() const noexcept { return reduces_early || drops_gradients(); }
+  /// Whether the sum is where a rank's gradients were, without memory for the mean of a shard.
+  bool averages_in_place() const noexcept { return reducer == Reducer::local || reducer == Reducer::all_reduce; }
 };
 GroupSharding shard_group(const GroupLayout& layout, const ShardingPlan& plan, const Ranks& ranks);
 

@@ -10,7 +10,7 @@ ProcessGroups::ProcessGroups(Mesh& mesh)
 void ProcessGroups::split(const ShardingPlan& plan) {
   auto* all = communicators_.all;
   communicators_ = {all, all, nullptr};
-  split_ = plan.shards_updates() && plan.shard_ranks != all->size();
+  split_ = plan.replicas() > 1;
   if (!split_) return;
   mesh_->shard_over(plan.shard_ranks);
   communicators_.shard = mesh_->shard_communicator(), communicators_.replicas = mesh_->replica_communicator();

@@ -69,10 +69,6 @@ Placements ShardingPlan::of_unit(int unit) const noexcept {
   return placed;
 }
 
-bool ShardingPlan::one_copy_per_node() const noexcept {
-  return placements.parameters == Placement::node_shared || placements.gathered_per_node;
-}
-
 void ShardingPlan::make_private(const Ranks& among) {
   placements = private_placements(name);
   shard_ranks = among.all == 1 ? 1 : name == "hsdp" ? group_size(options, among) : among.all;

@@ -193,7 +193,7 @@ void StepSchedule::start_ready() {
 void StepSchedule::start_in_backward(size_t g) {
   state_[g].started = true;
   const auto& sharding = groups_[g].sharding;
-  if (!sharding.reduces_early && !sharding.drops_gradients()) return;
+  if (!sharding.reduces_in_backward()) return;
   for (size_t m = 0; m < groups_[g].members; m++)
     if (!actions_.requires_gradient(g, m)) actions_.collect_gradient(g, m);  // zeros
   start_reduce(g);
@@ -247,7 +247,7 @@ void StepSchedule::synchronize(size_t optimizer, const std::function<void()>& ex
   for_groups_of(optimizer, [&](size_t g) { collect(g); });  // a rank may have had no backward at all
   for (size_t g = groups_.size(); g-- > 0;) {
     const auto& [sharding, unit, trained_by, members] = groups_[g];
-    if (trained_by == optimizer && sharding.trained && (sharding.reduces_early || sharding.drops_gradients())) start_reduce(g);
+    if (trained_by == optimizer && sharding.trained && sharding.reduces_in_backward()) start_reduce(g);
   }
   actions_.synchronize_shards();
   exchange();

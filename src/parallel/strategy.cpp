@@ -6,7 +6,6 @@
 #include <xxhash.h>
 
 #include <algorithm>
-#include <cmath>
 #include <iterator>
 #include <utility>
 
@@ -88,6 +87,10 @@ void Strategy::Engine::check_same_calls(const std::vector<double>& all) {
 
 void Strategy::Engine::sum_over_shards(const Tensor& values) {
   if (!plan.shards_updates()) return;
+  if (values.is_cpu() && values.numel() == 1) {  // one number is quicker as an exchange of all ranks, of which replicas have the same
+    values.fill_(sum_over_loss(exchange({values.item<double>()}), 1) / plan.replicas());
+    return;
+  }
   auto& shard = *ranks.communicators().shard;
   (values.is_cpu() ? shard.cpu() : shard).all_reduce(values).wait();
 }
@@ -239,11 +242,6 @@ void Strategy::reduce(const StepTotals& totals, size_t optimizer, Accumulation a
 
 Tensor Strategy::grad_norm(size_t optimizer) {
   const Tensor squares = engine_->optimizers[optimizer].squared_norm();
-  const auto& plan = engine_->plan;
-  if (plan.shards_updates() && squares.is_cpu()) {
-    const double sum = engine_->sum_over_loss(engine_->exchange({squares.item<double>()}), 1);
-    return at::scalar_tensor(std::sqrt(sum * plan.shard_ranks / plan.ranks), at::kDouble);  // replicas have the same shards
-  }
   engine_->sum_over_shards(squares);
   return squares.sqrt();
 }

@@ -5,7 +5,6 @@
 namespace levin::detail {
 namespace {
 
-using Reducer = GroupSharding::Reducer;
 using Store = GroupSharding::Store;
 
 int64_t owned_bytes(const GroupLayout& layout, const GroupSharding& sharding) { return layout.bytes(sharding.dtype) / sharding.shards; }
@@ -72,8 +71,7 @@ void MemorySimulation::allocate(const GroupLayout& layout, const GroupSharding& 
   } else {
     add(MemoryKind::gradients, bytes);
   }
-  if (sharding.reducer != Reducer::local && sharding.reducer != Reducer::all_reduce)
-    add(MemoryKind::gradients, owned_bytes(layout, sharding));
+  if (!sharding.averages_in_place()) add(MemoryKind::gradients, owned_bytes(layout, sharding));
 }
 
 void MemorySimulation::play(const std::vector<StepEvent>& events) {

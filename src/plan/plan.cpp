@@ -22,13 +22,13 @@ MemoryPlan plan_memory(const PlanModel& model, const ShardingPlan& sharding, con
   detail::StepSimulator simulator(model, sharding, ranks, {.micro_batches = micro_batches}, alignment_bytes);
   const auto first_step = simulator.step(), later_step = simulator.step();
   std::optional<ArenaSlots> slots;
-  if (!ranks.share_memory && sharding.update_shards() > 1) slots = arena_slots(sharding, ranks);
+  if (!ranks.share_memory && sharding.shard_ranks > 1) slots = arena_slots(sharding, ranks);
   const auto peak = [&](bool charged) {
     detail::MemorySimulation simulation(model, simulator.layout(), simulator.sharding(), charged, slots);
     simulation.play(first_step), simulation.play(later_step);
     return simulation.peak();
   };
-  return {.first = peak(true), .other = peak(!sharding.one_copy_per_node())};
+  return {.first = peak(true), .other = peak(false)};
 }
 
 std::vector<std::vector<PlannedCollective>> plan_collectives(const PlanModel& model, const ShardingPlan& sharding, const Ranks& ranks,

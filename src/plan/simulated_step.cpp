@@ -25,7 +25,7 @@ StepRecorder::StepRecorder(const std::vector<GroupLayout>& layout, const std::ve
     : layout_(layout),
       sharding_(sharding),
       ranks_(plan.ranks),
-      synchronizes_shards_(plan.shards_updates() && plan.shard_ranks < plan.ranks && ranks.share_memory),
+      synchronizes_shards_(plan.replicas() > 1 && ranks.share_memory),
       state_(layout.size()) {}
 
 std::vector<StepEvent> StepRecorder::take() {

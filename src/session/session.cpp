@@ -261,6 +261,13 @@ void Session::note_values(const NamedValues& values) {
       if (const double* value = find_plateau_value(values, *schedule)) plateaus_[i].waiting = *value;
 }
 
+std::vector<std::string> Session::required_values() const {
+  std::vector<std::string> names;
+  for (size_t i = 0; i < specs_.size(); i++)
+    if (const auto* schedule = plateau_schedule(i); schedule && schedule->strict) names.push_back(schedule->monitor);
+  return names;
+}
+
 void Session::check_monitors(const NamedValues& logged) const {
   for (size_t i = 0; i < specs_.size(); i++)
     if (const auto* schedule = plateau_schedule(i)) check_monitored(*schedule, logged);

@@ -101,9 +101,10 @@ bool EvaluationLoop::has_batches() const noexcept {
 
 NamedValues EvaluationLoop::run(bool may_be_interrupted) { return pass(-1, /*log=*/true, may_be_interrupted); }
 
-void EvaluationLoop::sanity_check(int64_t most) {
-  pass(most, /*log=*/false, /*may_be_interrupted=*/true);
+NamedValues EvaluationLoop::sanity_check(int64_t most) {
+  auto values = pass(most, /*log=*/false, /*may_be_interrupted=*/true);
   logs_.clear();
+  return values;
 }
 
 NamedValues EvaluationLoop::pass(int64_t most, bool log, bool may_be_interrupted) {

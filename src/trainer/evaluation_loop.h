@@ -26,8 +26,8 @@ class EvaluationLoop {
   /// and gives no values.
   NamedValues run(bool may_be_interrupted = true);
   bool interrupted() const noexcept { return interrupted_; }
-  /// At most `most` batches of each loader (-1: as many as configured), of which nothing is kept.
-  void sanity_check(int64_t most);
+  /// At most `most` batches of each loader (-1: as many as configured), of which nothing is kept. The values are not logged.
+  NamedValues sanity_check(int64_t most);
   std::vector<Prediction> take_predictions() { return std::move(predictions_); }
 
  private:

@@ -32,11 +32,16 @@ class FitLoop {
   void prepare_epoch(int64_t epoch);
   int64_t total_steps();
   void restore_reload(const StateDict& state);
+  void set_lengths();
+  Batch* next_batch();
+  void announce_data();
+  int64_t batches_of_step(int64_t first) const noexcept;
+  bool last_batch() const noexcept;
   void load_validation();
   void sanity_check();
-  void set_lengths();
   void check_optimizers() const;
   void check_schedules() const;
+  void report_unlogged_metrics() const;
   void run_epochs();
   void run_epoch();
   StateDict state();
@@ -48,8 +53,6 @@ class FitLoop {
   void keep_complete(const StateDict& state, const std::string& why);
   void at_boundary();
   void note_complete_step();
-  void announce_data();
-  int64_t batches_of_step(int64_t first) const noexcept;
   void train_batch(Batch& batch);
   void log_if_due();
   void log_started();
@@ -62,7 +65,6 @@ class FitLoop {
   void step_schedulers(Interval interval);
   void watch_the_time();
   bool validation_is_due() const noexcept;
-  bool last_batch() const noexcept;
   bool enough() const noexcept;
   bool may_stop() const noexcept;
   void stop_clock();
@@ -80,6 +82,7 @@ class FitLoop {
   std::unique_ptr<Loader> loader_;
   DataWait data_wait_;
   std::optional<EvaluationLoop> validation_;
+  NamedValues sanity_values_;  // of the sanity check
   /// The epoch in which the loaders were made, if not for the first, and the steps before it.
   struct Reload {
     int64_t epoch = 0, step = 0;

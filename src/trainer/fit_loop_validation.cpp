@@ -16,7 +16,7 @@ void FitLoop::sanity_check() {
   if (config_.num_sanity_val_steps == 0 || config_.limit_val_batches.number() == 0) return;
   hooks_.call("on_sanity_check_start", &Hooks::on_sanity_check_start);
   load_validation();
-  if (validation_) validation_->sanity_check(*config_.num_sanity_val_steps);
+  if (validation_) sanity_values_ = validation_->sanity_check(*config_.num_sanity_val_steps);
   hooks_.call("on_sanity_check_end", &Hooks::on_sanity_check_end);
 }
 

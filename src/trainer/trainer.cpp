@@ -38,10 +38,11 @@ const char* stage_name(Stage stage) noexcept {
   return "?";
 }
 
-Trainer::Trainer(const TrainerConfig& config, MpiRuntime& runtime, uint64_t seed, const AcceleratorRegistry& accelerators)
+Trainer::Trainer(const TrainerConfig& config, MpiRuntime& runtime, uint64_t seed, const AcceleratorRegistry& accelerators,
+                 const ModelParallel& model_parallel)
     : config_(config.resolved()),
       profilers_(std::make_unique<ProfilerList>(config_.profiler.make())),
-      session_(runtime, config_.session, seed, accelerators),
+      session_(runtime, config_.session, seed, accelerators, model_parallel),
       logging_(std::make_unique<LoggerConnector>(config_, session_, loggers_, report_)) {
   if (const auto devices = config_.devices.value; devices && *devices != session_.size())
     throw ConfigError(fmt::format("trainer.devices is {}, but {} ranks were started", *devices, session_.size()),

@@ -3,21 +3,19 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
 #include <c10/core/GradMode.h>
-#include <c10/util/Exception.h>
 
 #include <algorithm>
 #include <exception>
 #include <limits>
 #include <map>
 #include <mutex>
-#include <new>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
 
 #include "../session/nonfinite_gradient.h"
+#include "batch_fit.h"
 #include "levin/comm/host_values.h"
 #include "levin/comm/node_group.h"
 #include "levin/core/error.h"
@@ -130,27 +128,6 @@ StateDict plain(StateDict state, const char* hook) {
 
 }  // namespace
 
-bool is_out_of_memory(const std::exception& error) noexcept {
-  if (dynamic_cast<const std::bad_alloc*>(&error) || dynamic_cast<const c10::OutOfMemoryError*>(&error)) return true;
-  if (const auto* outer = dynamic_cast<const std::nested_exception*>(&error); outer && outer->nested_ptr()) {
-    try {
-      outer->rethrow_nested();
-    } catch (const std::exception& inner) {
-      return is_out_of_memory(inner);
-    } catch (...) {
-      return false;
-    }
-  }
-  const auto* of_torch = dynamic_cast<const c10::Error*>(&error);
-  return of_torch && std::string_view(of_torch->what_without_backtrace()).find("DefaultCPUAllocator") != std::string_view::npos;
-}
-
-bool is_too_few_samples(const std::exception& error) noexcept {
-  const auto* of_torch = dynamic_cast<const c10::Error*>(&error);
-  return of_torch &&
-         std::string_view(of_torch->what_without_backtrace()).find("Expected more than 1 value per channel") != std::string_view::npos;
-}
-
 struct TrainingTrial::Snapshot {
   Snapshot(Trainer& trainer, Module& module)
       : generators(trainer.session().device()),
@@ -213,7 +190,8 @@ class TrainingTrial::Attempt {
         run_({trainer.config(), session_, trainer.checkpoints(), logging_, report_, /*profilers=*/nullptr}, module, *trainer.datamodule()),
         target_(run_, logs_),
         mode_(module),
-        optimization_(module) {
+        optimization_(module),
+        fit_(session_, options.batch_may_not_fit, communicates_inside()) {
     module.train();
     run_.set_callbacks({});  // the module's hooks alone
     run_.set_train_batch_size(options.batch_size ? options.batch_size : trainer.train_batch_size());
@@ -226,8 +204,7 @@ class TrainingTrial::Attempt {
     auto& data = run_.data();
     loader_ = run_.make_loader(call_hook("train_dataloader", data, [&] { return data.train_dataloader(); }), /*training=*/true);
     batches_ = Run::allowed_batches(trainer.config().limit_train_batches, *loader_, "limit_train_batches");
-    agrees_ = options.batch_may_not_fit && (session_.size() == 1 || !communicates_inside());
-    if (agrees_) step_->set_before_update([this] { agree(BatchFit::fits); });
+    if (fit_.agrees()) step_->set_before_update([this] { fit_.agree(BatchFit::fits); });
   }
 
   TrialResult run() {
@@ -253,10 +230,6 @@ class TrainingTrial::Attempt {
   }
 
  private:
-  struct UnfitBatch {  // of any rank
-    BatchFit fit;
-  };
-
   void drop_step() {
     session_.toggle_all();
     for (size_t i = 0; i < session_.optimizers().size(); i++) session_.zero_grad(i);
@@ -265,16 +238,7 @@ class TrainingTrial::Attempt {
   bool done() const { return ended_ || result_.steps >= options_.steps || result_.fit != BatchFit::fits || session_.must_exit(); }
 
   bool communicates_inside() const {
-    const auto& placements = session_.strategy().plan().placements;
-    return placements.parameters == Placement::sharded || placements.gradients == Placement::sharded || session_.sync_batch_norm() ||
-           !module_.automatic_optimization();
-  }
-
-  // Once in every micro-batch, before anything else is communicated.
-  void agree(BatchFit fit) {
-    agreed_ = true;
-    const auto worst = static_cast<BatchFit>(all_max(session_.communicator(), static_cast<int64_t>(fit)));
-    if (worst != BatchFit::fits) throw UnfitBatch{worst};
+    return session_.strategy().plan().communicates_inside() || session_.sync_batch_norm() || !module_.automatic_optimization();
   }
 
   void run_epoch(int64_t epoch) {
@@ -282,20 +246,13 @@ class TrainingTrial::Attempt {
     for (int64_t batch_idx = 0; batch_idx < batches_ && !done(); batch_idx++) {
       Batch* batch = call_hook("reading the next training batch", *loader_, [&] { return loader_->next(); });
       if (!batch) break;
-      agreed_ = false;
+      fit_.begin_batch();
       try {
         train(*batch, batch_idx);
       } catch (const std::exception& error) {
-        const bool out_of_memory = is_out_of_memory(error);
-        if (!options_.batch_may_not_fit || (!out_of_memory && !is_too_few_samples(error))) throw;
-        const bool alone = !agrees_ || agreed_;
-        if (alone && !out_of_memory) throw;
-        if (alone)
-          throw Error(ExitCode::internal, "trainer", fmt::format("out of memory in a trial where the ranks communicate: {}", error.what()),
-                      "limit the batch sizes that are tried, or try them with --trainer.strategy ddp and without sync_batchnorm");
-        agree(out_of_memory ? BatchFit::out_of_memory : BatchFit::too_few_samples);
+        fit_.refuse(error);
       }
-      if (agrees_ && !agreed_) agree(BatchFit::fits);
+      fit_.end_batch();
       end_step();
     }
   }
@@ -342,12 +299,13 @@ class TrainingTrial::Attempt {
   LogTarget target_;
   EvaluationMode mode_;
   KeptOptimization optimization_;
+  BatchFitAgreement fit_;
   std::unique_ptr<TrainStep> step_;
   std::unique_ptr<Loader> loader_;
   int64_t batches_ = 0;
   int64_t last_step_ = session_.progress().step;
   double loss_sum_ = 0, weight_ = 0;  // of the step under way, on this rank
-  bool agrees_ = false, agreed_ = false, ended_ = false;
+  bool ended_ = false;
   TrialResult result_;
 };
 

@@ -196,6 +196,9 @@ BOOST_AUTO_TEST_CASE(an_unknown_metric_is_an_error_or_passed_over) {
   };
   check_throws<levin::ConfigError>([&] { fit_with(true); }, {"\"val_los\"", "val_loss"});
   BOOST_TEST(fit_with(false) == 2);
+  const std::vector<std::string> required{"a"};
+  BOOST_TEST(levin::EarlyStopping(EarlyStoppingConfig{.monitor = "a"}).required_metrics() == required, boost::test_tools::per_element());
+  BOOST_TEST(levin::EarlyStopping(EarlyStoppingConfig{.monitor = "a", .strict = false}).required_metrics().empty());
 }
 
 BOOST_AUTO_TEST_CASE(a_second_fit_starts_over) {

@@ -498,6 +498,19 @@ BOOST_AUTO_TEST_CASE(the_end_of_a_training_is_kept) {
   BOOST_TEST(steps_in(none.path).empty());
 }
 
+BOOST_AUTO_TEST_CASE(metrics_of_a_score_and_of_names_are_required) {
+  const FolderOfRanks folder;
+  levin::Trainer trainer({.max_steps = 1}, runtime());
+  const auto checkpoint = std::make_shared<ModelCheckpoint>(
+      ModelCheckpointConfig{.dirpath = folder.path, .filename = "{epoch}-{step}-{val_loss:.2f}", .monitor = "mean_index"});
+  trainer.add_callback(checkpoint);
+  const auto module = trainer.build<Toy>();
+  ToyData data;
+  trainer.fit(*module, data);
+  const std::vector<std::string> required{"mean_index", "val_loss"};
+  BOOST_TEST(checkpoint->required_metrics() == required, boost::test_tools::per_element());
+}
+
 // Validation that is set to come, and has no data.
 BOOST_AUTO_TEST_CASE(without_validation_each_epoch_has_a_checkpoint) {
   const auto trained = [&](levin::TrainerConfig options, const std::optional<levin::EarlyStoppingConfig>& stopping = {}) {

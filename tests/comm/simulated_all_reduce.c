@@ -1,6 +1,8 @@
 /* The exchange between hosts of an all-reduce, played on a simulated cluster: smpirun … simulated_all_reduce BYTES CHUNK DIRECT_HOSTS.
    Each process is the leader of a host. Prints the messages that a leader sends and the seconds of Levin's exchange, and the seconds of the
-   quicker of MPI_Allreduce's usual algorithms for large data, on all bytes at once. */
+   quicker of MPI_Allreduce's usual algorithms for large data, on all bytes at once.
+   Levin's InterNodeLink itself cannot run here: in SimGrid's nonblocking collectives, unlike in Open MPI's, every process sends to every
+   other, so that its MPI_Iallreduce would not be the ring that is played. */
 #include <mpi.h>
 #include <smpi/smpi.h>
 #include <stdio.h>

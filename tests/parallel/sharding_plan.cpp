@@ -76,7 +76,7 @@ BOOST_AUTO_TEST_CASE(a_node_has_one_copy) {
   BOOST_TEST(shares_parameters(levin::resolve_strategy(named("hsdp"), uneven)));
   BOOST_TEST(levin::resolve_strategy(named("hsdp"), devices).shard_ranks == 2);
   const ShardingPlan parts = levin::resolve_strategy(named("fsdp"), uneven);
-  BOOST_TEST(parts.one_copy_per_node());
+  BOOST_TEST(parts.placements.gathered_per_node);
   BOOST_TEST((parts.of_unit(0).parameters == Placement::node_shared));
   BOOST_TEST((parts.of_unit(1).parameters == Placement::sharded));
   BOOST_TEST(parts.describe() == "fsdp, one copy of the parameters in parts on all ranks, gathered once a node");
@@ -89,7 +89,7 @@ BOOST_AUTO_TEST_CASE(private_plans) {
   const ShardingPlan fsdp = private_plan({}, two_nodes);
   BOOST_TEST(fsdp.by_unit());
   BOOST_TEST(fsdp.shard_ranks == 4);
-  BOOST_TEST(!fsdp.one_copy_per_node());
+  BOOST_TEST(!fsdp.placements.gathered_per_node);
   BOOST_TEST((fsdp.of_unit(0).parameters == Placement::replicated));
   BOOST_TEST((fsdp.of_unit(1).parameters == Placement::sharded));
   levin::FSDP hybrid{.sharding_strategy = levin::ShardingStrategy::hybrid_shard, .sharding = {}};
@@ -103,7 +103,7 @@ BOOST_AUTO_TEST_CASE(private_plans) {
   check_throws<levin::ConfigError>([&] { levin::resolve_strategy(hybrid, two_nodes); },
                                    {"share_parameters: node with hsdp", "other groups than hosts"});
   const levin::FSDP node{.sharding = {.share_parameters = levin::ShareParameters::node}};
-  BOOST_TEST(levin::resolve_strategy(node, two_nodes).one_copy_per_node());
+  BOOST_TEST(levin::resolve_strategy(node, two_nodes).placements.gathered_per_node);
   check_throws<levin::ConfigError>([&] { levin::resolve_strategy(node, devices); }, {"share no memory"});
 }
 

@@ -14,6 +14,7 @@
 #include <set>
 #include <thread>
 
+#include "captured_stderr.h"
 #include "check_all_throw.h"
 #include "folder_of_ranks.h"
 #include "levin/callbacks/model_checkpoint.h"
@@ -559,6 +560,39 @@ BOOST_AUTO_TEST_CASE(a_plateau_that_monitors_nothing_is_refused_after_an_epoch) 
     check_all_throw<levin::ConfigError>([&] { trainer.fit(*module, data); }, {"\"val_los\", which was not logged"});
     BOOST_TEST(trainer.current_epoch() <= 1);
   }
+}
+
+// Names that only training logs resemble none of a validation's.
+BOOST_AUTO_TEST_CASE(a_mistyped_metric_is_reported_before_the_first_step) {
+  struct Needs : levin::Callback {
+    explicit Needs(std::string metric) : name(std::move(metric)) {}
+    std::vector<std::string> required_metrics() const override { return {name}; }
+    std::string name;
+  };
+  const auto reported = [](const std::string& of_callback, const std::string& of_schedule) {
+    levin::MpiRuntime noisy(runtime().communicator());
+    noisy.set_log(levin::Log::to_stderr(noisy.rank(), levin::LogLevel::warning));
+    const CapturedStderr captured;
+    levin::Trainer trainer({.max_steps = 1}, noisy);
+    trainer.add_callback(std::make_shared<Needs>(of_callback));
+    const auto module = trainer.build<Toy>();
+    module->spec.lr_scheduler = levin::ReduceLROnPlateau{.monitor = of_schedule};
+    std::string text;
+    module->in_step = [&] { text = captured.text(); };
+    ToyData data;
+    trainer.fit(*module, data);
+    return text;
+  };
+  const bool first = runtime().rank() == 0;
+  const auto has = [](const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; };
+  const auto of_callback = reported("val_los", "val_loss"), of_schedule = reported("train_loss", "mean_indx"),
+             none = reported("score", "lr-SGD");
+  BOOST_TEST(has(of_callback, "Needs needs the metric \"val_los\"") == first, of_callback);
+  BOOST_TEST(has(of_callback, "did you mean val_loss?") == first, of_callback);
+  BOOST_TEST(!has(of_callback, "a plateau schedule"), of_callback);
+  BOOST_TEST(has(of_schedule, "a plateau schedule needs the metric \"mean_indx\"") == first, of_schedule);
+  BOOST_TEST(!has(of_schedule, "train_loss"), of_schedule);
+  BOOST_TEST(!has(none, "needs the metric"), none);
 }
 
 // Nothing was trained, and the run's checkpoints are still those of the training before.

@@ -52,6 +52,7 @@ class EarlyStopping : public Callback {
   void on_validation_end() override;
   void on_train_end() override { training_ = false; }
   bool monitors() const noexcept override { return true; }
+  std::vector<std::string> required_metrics() const override;
   StateDict state_dict() const override;
   void load_state_dict(const StateDict& state) override;
   std::string stop_options() const override;

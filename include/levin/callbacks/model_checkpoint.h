@@ -82,6 +82,7 @@ class ModelCheckpoint : public Callback {
   void on_train_epoch_end() override;
   void on_train_end() override;
   bool monitors() const noexcept override { return true; }
+  std::vector<std::string> required_metrics() const override;
 
   const std::filesystem::path& dirpath() const noexcept { return folder_; }
   const ModelCheckpointConfig& config() const noexcept { return config_; }

@@ -39,7 +39,7 @@ struct ShardingPlan {
   std::string name = "single_device";  ///< "fsdp", whatever alias was configured
   Placements placements;               ///< of a unit's groups
   ShardingOptions options;
-  int shard_ranks = 1;  ///< ranks that hold one copy together; ranks / shard_ranks is the number of replicas
+  int shard_ranks = 1;  ///< ranks that hold one copy of what is sharded together; all, where nothing is
   int ranks = 1;
   std::optional<c10::ScalarType> autocast_dtype;  ///< of a mixed precision
 
@@ -48,13 +48,14 @@ struct ShardingPlan {
   std::optional<c10::ScalarType> matrix_dtype() const noexcept { return by_unit() && !options.param_dtype ? autocast_dtype : std::nullopt; }
   /// Placements of a unit's groups. The root unit (0) is used throughout a step, so its parameters are never resharded.
   Placements of_unit(int unit) const noexcept;
-  /// Whether only the first rank of a node writes parameters, and the others see what it wrote.
-  bool one_copy_per_node() const noexcept;
   /// Whether each unit's parameters get separate flat groups, to be unsharded and resharded around the unit.
   bool by_unit() const noexcept { return placements.parameters == Placement::sharded; }
-  /// Ranks among whom the optimizer's update is divided; 1: every rank updates all parameters.
-  int update_shards() const noexcept { return placements.optimizer == Placement::sharded ? shard_ranks : 1; }
+  /// Whether each rank updates its shard of the parameters, not all of them.
   bool shards_updates() const noexcept { return placements.optimizer == Placement::sharded; }
+  /// Whether every forward and backward communicates, not only the last backward of a step: units are unsharded, or gradients reduced and
+  /// released.
+  bool communicates_inside() const noexcept { return by_unit() || placements.gradients == Placement::sharded; }
+  int replicas() const noexcept { return ranks / shard_ranks; }
   /// Replaces a copy per node by private memory on every rank.
   void make_private(const Ranks& ranks);
   /// "ddp, one copy of the parameters a node", for people.

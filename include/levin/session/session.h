@@ -123,6 +123,8 @@ class Session : public StopAgreement {
   /// Newly logged values, the same on all ranks, for schedules that wait for a plateau. A schedule reads each new value once, when its
   /// interval is over.
   void note_values(const NamedValues& values);
+  /// The values without which check_monitors fails.
+  std::vector<std::string> required_values() const;
   /// ConfigError, with the names there are, where `logged`, all that will be logged, lacks the value of a plateau schedule.
   void check_monitors(const NamedValues& logged) const;
   /// Whether a plateau schedule reads values after the last step that was counted.

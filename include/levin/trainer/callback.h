@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "levin/session/state_dict.h"
 #include "levin/trainer/hooks.h"
@@ -18,6 +19,8 @@ class Callback : public Hooks {
   /// Whether it decides by metrics: then it gets on_train_batch_end and on_train_epoch_end after all others, with the values that the step
   /// or the epoch logged in the trainer's report.
   virtual bool monitors() const { return false; }
+  /// The metrics that it needs by the end of the first epoch with a validation. A mistyped name is reported before the first step.
+  virtual std::vector<std::string> required_metrics() const { return {}; }
   /// What a restart must find again, and how all ranks take it back before on_fit_start. Called on all ranks; rank 0's is saved, others
   /// may keep other values or none.
   virtual StateDict state_dict() const { return {}; }

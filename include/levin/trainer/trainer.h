@@ -37,7 +37,9 @@ class Run;
 ///     trainer.fit(*model, data);
 class Trainer {
  public:
-  explicit Trainer(const TrainerConfig& config, MpiRuntime& runtime, uint64_t seed = 0, const AcceleratorRegistry& accelerators = {});
+  /// `model_parallel`: as Session's.
+  explicit Trainer(const TrainerConfig& config, MpiRuntime& runtime, uint64_t seed = 0, const AcceleratorRegistry& accelerators = {},
+                   const ModelParallel& model_parallel = {});
   ~Trainer();
 
   void add_callback(std::shared_ptr<Callback> callback) { callbacks_.push_back(std::move(callback)); }
