@@ -52,6 +52,7 @@ constexpr std::string_view forbidden[] = {"from_file",
 // which have checked their arguments: some read and write outside of their tensors for others.
 constexpr std::string_view exported_internals[] = {"_assert_async",
                                                    "_assert_scalar",
+                                                   "_assert_tensor_metadata",
                                                    "_grouped_mm",
                                                    "_is_all_true",
                                                    "_is_any_true",

@@ -17,6 +17,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "../../src/exported/node_use.h"
 #include "graph_builder.h"
 #include "levin/core/error.h"
 #include "levin/core/tensor.h"
@@ -153,6 +154,16 @@ BOOST_AUTO_TEST_CASE(what_may_not_run_is_refused_before_a_run) {
   refused(aten + "contiguous.default", {{"self", x}, {"memory_format", Item(int64_t{99})}}, {"is a number", "MemoryFormat"});
   for (const std::string name : {"_fft_r2c", "embedding_dense_backward", "slow_conv3d", "mkldnn_linear", "to_sparse", "align_tensors"})
     refused(aten + name + ".default", {{"self", x}}, {name + " may not run", "model.py:1"});
+}
+
+// torch.export writes them for .to(device) and the like; dtypes and devices follow the module.
+BOOST_AUTO_TEST_CASE(checks_of_metadata_are_left_out) {
+  GraphBuilder builder;
+  const Slot x = builder.input("x");
+  builder.node(aten + "_assert_tensor_metadata.default", {{"a", builder.ref(x)}, {"dtype", Item(at::kDouble)}});
+  builder.output(builder.node(aten + "sin.default", {{"self", builder.ref(x)}}));
+  BOOST_TEST(exported::written_inputs(builder.graph).empty());  // as a cut into units asks
+  BOOST_TEST(run(builder, {at::ones({2}, at::kFloat)}).numel() == 2);
 }
 
 // LibTorch's kernels would read outside of their tensors.

@@ -181,16 +181,15 @@ def _python_random():
 
 # As in src/exported/operators.cpp, which says why.
 _INTERNALS = frozenset([
-    "_assert_async", "_assert_scalar", "_grouped_mm", "_is_all_true", "_is_any_true", "_native_multi_head_attention", "_shape_as_tensor",
-    "_standard_gamma", "_transformer_encoder_layer_fwd", "_upsample_bicubic2d_aa", "_upsample_bilinear2d_aa", "_upsample_nearest_exact1d",
-    "_upsample_nearest_exact2d", "_upsample_nearest_exact3d", "_weight_norm"])
+    "_assert_async", "_assert_scalar", "_assert_tensor_metadata", "_grouped_mm", "_is_all_true", "_is_any_true", "_native_multi_head_attention",
+    "_shape_as_tensor", "_standard_gamma", "_transformer_encoder_layer_fwd", "_upsample_bicubic2d_aa", "_upsample_bilinear2d_aa",
+    "_upsample_nearest_exact1d", "_upsample_nearest_exact2d", "_upsample_nearest_exact3d", "_weight_norm"])
 _TRUSTING = ("backward", "slow_conv", "mkldnn", "miopen", "cudnn", "fbgemm", "sparse", "quantize", "qparams", "align_")
-_LEFT_OUT = "_assert_tensor_metadata"  # by Levin
 
 
 def _trusts_its_caller(schema_name):
     space, _, name = schema_name.partition("::")
-    internal = name.startswith("_") and not name.startswith("__") and name not in _INTERNALS and name != _LEFT_OUT
+    internal = name.startswith("_") and not name.startswith("__") and name not in _INTERNALS
     return space == "aten" and (internal or any(part in name for part in _TRUSTING))
 
 
