@@ -30,7 +30,7 @@ void check_padding(Stack& arguments) {
 void check_batch_norm(Stack& arguments) {
   const at::Tensor& input = arguments[0].toTensor();
   if (!arguments[5].toBool() || input.dim() < 2 || SyncBatchNorm::Scope::is_open()) return;
-  TORCH_CHECK(input.numel() != input.size(1), "expected more than 1 value per channel when training, got input size ", input.sizes(),
+  TORCH_CHECK(input.numel() != input.size(1), "Expected more than 1 value per channel when training, got input size ", input.sizes(),
               ": set drop_last, a larger batch size, or sync_batchnorm");
 }
 
@@ -38,7 +38,7 @@ void check_batch_norm(Stack& arguments) {
 void check_instance_norm(Stack& arguments) {
   const at::Tensor& input = arguments[0].toTensor();
   if (!arguments[5].toBool() || input.dim() < 3) return;
-  TORCH_CHECK(input.numel() != input.size(0) * input.size(1), "expected more than 1 spatial element when training, got input size ",
+  TORCH_CHECK(input.numel() != input.size(0) * input.size(1), "Expected more than 1 spatial element when training, got input size ",
               input.sizes());
 }
 

@@ -32,7 +32,7 @@ void refuse_call(const NodeText& node, const std::exception& error) {
     throw ConfigError(message, "choose another trainer.precision or trainer.accelerator, or write this line with other functions",
                       "exported");
   if (dynamic_cast<const c10::AcceleratorError*>(&error)) throw UsageError("exported", message);
-  throw DataError(message, "compare sizes and values of the batch with what this line takes", "exported");
+  std::throw_with_nested(DataError(message, "compare sizes and values of the batch with what this line takes", "exported"));
 }
 
 }  // namespace levin::exported

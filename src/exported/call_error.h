@@ -5,9 +5,10 @@
 
 namespace levin::exported {
 
-/// What a node's call threw becomes an Error with its line in Python:
+/// What a node's call threw becomes an Error with its line in Python. IoError and DataError nest the exception, for is_out_of_memory and
+/// is_too_few_samples:
 /// - ConfigError (78): LibTorch has no such kernel for this device or dtype.
-/// - IoError (74), with the exception nested: is_out_of_memory holds for it as for the exception.
+/// - IoError (74): out of memory.
 /// - UsageError (70): the accelerator failed, maybe in an earlier call.
 /// - DataError (65) for all others: batch and graph do not fit each other, or the archive is wrong.
 [[noreturn]] void refuse_call(const NodeText& node, const std::exception& error);

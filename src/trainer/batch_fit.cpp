@@ -12,25 +12,39 @@
 
 namespace levin {
 
-bool is_out_of_memory(const std::exception& error) noexcept {
-  if (dynamic_cast<const std::bad_alloc*>(&error) || dynamic_cast<const c10::OutOfMemoryError*>(&error)) return true;
-  if (const auto* outer = dynamic_cast<const std::nested_exception*>(&error); outer && outer->nested_ptr()) {
-    try {
-      outer->rethrow_nested();
-    } catch (const std::exception& inner) {
-      return is_out_of_memory(inner);
-    } catch (...) {
-      return false;
-    }
+namespace {
+
+// Of an error or what it was made from.
+template <class Predicate>
+bool any_cause(const std::exception& error, const Predicate& is_wanted) noexcept {
+  if (is_wanted(error)) return true;
+  const auto* outer = dynamic_cast<const std::nested_exception*>(&error);
+  if (!outer || !outer->nested_ptr()) return false;
+  try {
+    outer->rethrow_nested();
+  } catch (const std::exception& inner) {
+    return any_cause(inner, is_wanted);
+  } catch (...) {
+    return false;
   }
+}
+
+bool torch_says(const std::exception& error, std::string_view words) {
   const auto* of_torch = dynamic_cast<const c10::Error*>(&error);
-  return of_torch && std::string_view(of_torch->what_without_backtrace()).find("DefaultCPUAllocator") != std::string_view::npos;
+  return of_torch && std::string_view(of_torch->what_without_backtrace()).find(words) != std::string_view::npos;
+}
+
+}  // namespace
+
+bool is_out_of_memory(const std::exception& error) noexcept {
+  return any_cause(error, [](const std::exception& cause) {
+    return dynamic_cast<const std::bad_alloc*>(&cause) || dynamic_cast<const c10::OutOfMemoryError*>(&cause) ||
+           torch_says(cause, "DefaultCPUAllocator");
+  });
 }
 
 bool is_too_few_samples(const std::exception& error) noexcept {
-  const auto* of_torch = dynamic_cast<const c10::Error*>(&error);
-  return of_torch &&
-         std::string_view(of_torch->what_without_backtrace()).find("Expected more than 1 value per channel") != std::string_view::npos;
+  return any_cause(error, [](const std::exception& cause) { return torch_says(cause, "Expected more than 1 value per channel"); });
 }
 
 BatchFitAgreement::BatchFitAgreement(Session& session, bool may_not_fit, bool communicates)
