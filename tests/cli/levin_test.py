@@ -175,7 +175,12 @@ def hdf5():
         file.create_dataset("word", data=words[label[:37]].astype(object), dtype=h5py.string_dtype(), chunks=(6,), compression="gzip")
     with h5py.File("second.h5", "w") as file:
         file["x"], file["label"], file["word"] = x[37:].astype(">f8"), label[37:].astype("uint8"), words[label[37:]].astype("S8")
-    files = ["--data.train", "[first.h5, second.h5]", "--data.batch", "{x: x, label: label}", "--data.val", "val_of.h5", "--data.test", "[val_of.h5]"]
+    options = {"train": "[first.h5, second.h5]", "batch": "{x: x, label: label}", "val": "val_of.h5", "test": "[val_of.h5]"}
+
+    def data(**changed):
+        return [word for name, value in {**options, **changed}.items() for word in (f"--data.{name}", value)]
+
+    files = data()
     val_x, val_label = samples(21, 2)
     with h5py.File("val_of.h5", "w") as file:
         file.create_dataset("x", data=val_x.astype(">f8"), chunks=(21, 1))
@@ -191,13 +196,13 @@ def hdf5():
     some = numpy.flatnonzero(val_label % 2)
     with h5py.File("some.h5", "w") as file:
         file["x"], file["label"], file["word"] = val_x[some], val_label[some].astype("uint8"), words[val_label[some]].astype("S3")
-    levin(1, "fit", "--config", plain, *files, *short, "--data.val", "some.h5", "--run_dir", "numbers")
-    texts = [*files, "--data.batch", "{x: x, label: word}", "--data.val", "some.h5"]
-    levin(1, "fit", "--config", plain, *texts, *short, "--run_dir", "texts")
+    levin(1, "fit", "--config", plain, *data(val="some.h5"), *short, "--run_dir", "numbers")
+    texts = {"batch": "{x: x, label: word}", "val": "some.h5"}
+    levin(1, "fit", "--config", plain, *data(**texts), *short, "--run_dir", "texts")
     check("texts are numbered otherwise", losses("texts") == losses("numbers") and len(losses("texts")[1]) == 2, losses("texts"))
-    levin(1, "test", "--config", plain, *texts, "--data.test", "some.h5", "--run_dir", "texts", "--ckpt_path", "last")
-    levin(1, "test", "--config", plain, *texts, "--data.test", "some.h5", "--run_dir", "texts", "--ckpt_path", "last", "--data.train", "",
-          "--data.classes", "{label: [ant, bee, cat, dog]}")
+    texts["test"] = "some.h5"
+    levin(1, "test", "--config", plain, *data(**texts), "--run_dir", "texts", "--ckpt_path", "last")
+    levin(1, "test", "--config", plain, *data(**texts, train="", classes="{label: [ant, bee, cat, dog]}"), "--run_dir", "texts", "--ckpt_path", "last")
     of_test = values("texts/test", "test_loss")
     check("given classes are numbered otherwise", of_test[0] == of_test[-1] == losses("texts")[1][-1], of_test)
     levin(1, "predict", "--config", plain, *files, "--data.predict", "[first.h5, second.h5]", "--run_dir", "texts", "--ckpt_path", "last")
@@ -207,8 +212,8 @@ def hdf5():
     # The data to predict have the texts, here the model's input, in another data set: they are numbered as in the training.
     with h5py.File("asked.h5", "w") as file:
         file["asked"] = words[val_label[some]].astype("S3")
-    by_text = [*files, "--model.inputs", 1, "--data.batch", "{x: word, label: label}", "--data.dtype", "{x: float64}", "--data.shape", "{x: [1]}",
-               "--ckpt_path", "none", "--run_dir", "asked"]
+    by_text = [*data(batch="{x: word, label: label}", dtype="{x: float64}", shape="{x: [1]}"), "--model.inputs", 1, "--ckpt_path", "none",
+               "--run_dir", "asked"]
     levin(1, "predict", "--config", plain, *by_text, "--data.predict", "some.h5")
     rows = predictions("asked")[1]
     levin(1, "predict", "--config", plain, *by_text, "--data.predict", "asked.h5", "--data.predict_batch", "{x: asked}")
@@ -228,21 +233,21 @@ def hdf5():
     damaged = bytearray(Path("first.h5").read_bytes())
     damaged[place.byte_offset + place.size // 2] ^= 255
     Path("damaged.h5").write_bytes(damaged)
-    for status, words_, said in [
-        (65, ["--data.train", "[first.h5, narrow.h5]"], ['"x" has rows of Double and [5] in', "narrow.h5", "of Double and [6] in the first file"]),
-        (65, ["--data.train", "[first.h5, val_of.h5, eel.h5]"], ['eel.h5: "label" is missing']),
-        (65, ["--data.train", "[first.h5, gone.h5]"], ["gone.h5 is missing"]),
-        (65, ["--data.train", "[first.h5, train_x.npy]"], ["train_x.npy is not an HDF5 file"]),
-        (65, ["--data.train", "damaged.h5"], ['damaged.h5: "x"', "[0, 0]", "corrupt"]),
-        (65, ["--data.val", "eel.h5", "--data.batch", "{x: x, label: word}"], ['eel.h5: "word" has the text "eel" in row 1', "4 given classes"]),
-        (65, ["--data.train", "eel.h5", "--data.val", "eel.h5", "--data.batch", "{x: x, label: away}"], ['"away" leads over an external link']),
-        (78, ["--data.train", "[first.h5, '']"], ["data.train", "has an empty path"]),
-        (78, ["--data.train", "{a: first.h5}"], ["data.train", "allowed: a path, or a list"]),
-        (78, ["--data.classes", "{labels: [a]}"], ["data.classes", '"labels"', "name one of: label, x"]),
-        (78, ["--data.classes", "{label: [a, b, a]}"], ["data.classes.label has a text twice"]),
+    for status, changed, said in [
+        (65, {"train": "[first.h5, narrow.h5]"}, ['"x" has rows of Double and [5] in', "narrow.h5", "of Double and [6] in the first file"]),
+        (65, {"train": "[first.h5, val_of.h5, eel.h5]"}, ['eel.h5: "label" is missing']),
+        (65, {"train": "[first.h5, gone.h5]"}, ["gone.h5 is missing"]),
+        (65, {"train": "[first.h5, train_x.npy]"}, ["train_x.npy is not an HDF5 file"]),
+        (65, {"train": "damaged.h5"}, ['damaged.h5: "x"', "[0, 0]", "corrupt"]),
+        (65, {"val": "eel.h5", "batch": "{x: x, label: word}"}, ['eel.h5: "word" has the text "eel" in row 1', "4 given classes"]),
+        (65, {"train": "eel.h5", "val": "eel.h5", "batch": "{x: x, label: away}"}, ['"away" leads over an external link']),
+        (78, {"train": "[first.h5, '']"}, ["data.train", "has an empty path"]),
+        (78, {"train": "{a: first.h5}"}, ["data.train", "allowed: a path, or a list"]),
+        (78, {"classes": "{labels: [a]}"}, ["data.classes", '"labels"', "name one of: label, x"]),
+        (78, {"classes": "{label: [a, b, a]}"}, ["data.classes.label has a text twice"]),
     ]:
-        levin(1, "fit", "--config", plain, *files, *words_, *SHORT, "--run_dir", "refused", status=status, said=said)
-    levin(1, "test", "--config", plain, *texts, "--data.train", "", "--data.test", "some.h5", "--run_dir", "texts", "--ckpt_path", "last", status=78,
+        levin(1, "fit", "--config", plain, *data(**changed), *SHORT, "--run_dir", "refused", status=status, said=said)
+    levin(1, "test", "--config", plain, *data(**texts, train=""), "--run_dir", "texts", "--ckpt_path", "last", status=78,
           said=['"label" is text', "data.train names no file", "--data.classes '{label: [A, B]}'"])
 
 

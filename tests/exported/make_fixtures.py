@@ -102,7 +102,8 @@ def write(folder):
 
 
 def check(folder):
-    """The committed files are what this script writes. Archives are compared byte by byte, references to 1e-12."""
+    """The committed files are what this script writes. Archives are compared byte by byte, references to 1e-9: rounding depends on the processor, and Adam
+    enlarges it where a gradient is nearly zero."""
     with tempfile.TemporaryDirectory() as fresh:
         write(fresh)
         if unexpected := set(os.listdir(fresh)) ^ set(os.listdir(folder)):
@@ -113,7 +114,7 @@ def check(folder):
                 same = open(ours, "rb").read() == open(theirs, "rb").read()
             else:
                 a, b = load_file(ours), load_file(theirs)
-                same = a.keys() == b.keys() and all(a[k].shape == b[k].shape and torch.allclose(a[k].double(), b[k].double(), rtol=1e-12, atol=1e-12) for k in a)
+                same = a.keys() == b.keys() and all(a[k].shape == b[k].shape and torch.allclose(a[k].double(), b[k].double(), rtol=1e-9, atol=1e-9) for k in a)
             if not same:
                 raise SystemExit(f"make_fixtures: {file} is not what PyTorch {torch.__version__} gives; look at the difference, then run make_fixtures.py")
 
