@@ -76,6 +76,8 @@ class NcclCommunicator final : public Communicator {
   Work start(const char* name, const detail::Call& call, std::vector<Tensor> tensors,
              const std::function<ncclResult_t(ncclComm_t, cudaStream_t)>& queue);
   Work start_messages(const detail::Call& call, const std::vector<Transfer>& messages);
+  /// Until all operations are through. CommunicatorAborted where they never will be.
+  void wait_until_idle();
 
   Parts parts_;
   std::shared_ptr<Communicator> host_;

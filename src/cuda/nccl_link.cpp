@@ -14,6 +14,7 @@ constexpr auto patience_for_a_call = 1s;
 struct LinkConfig {
   explicit LinkConfig(const std::string& name) {
     config.blocking = 1;
+    config.splitShare = 1;  // a split looks at its parent's
 #if NCCL_VERSION_CODE >= NCCL_VERSION(2, 27, 0)
     config.commName = name.c_str();
 #else
@@ -90,7 +91,6 @@ std::shared_ptr<NcclLink> NcclLink::split(int color, int key, Options options) {
   const auto state = std::make_shared<Split>(Split{child->options_.name});
   const auto call = [state, color, key](ncclComm_t parent) {
     LinkConfig config(state->name);
-    config.config.splitShare = 1;
     return ncclCommSplit(parent, color, key, &state->made, &config.config);
   };
   const auto code = manage("ncclCommSplit", child->options_, call, [state] {
@@ -149,6 +149,7 @@ void NcclLink::abort() noexcept {
   if (const auto link = link_.exchange(nullptr)) ncclCommAbort(link);
 }
 
+// After an error, or where it takes too long, the communicator stays: an abort would end the kernels of those that share its resources.
 void NcclLink::close() noexcept {
   const std::unique_lock lock(mutex_, patience_for_a_call);
   const auto link = link_.exchange(nullptr);
@@ -158,10 +159,8 @@ void NcclLink::close() noexcept {
     return code == ncclSuccess ? ncclCommDestroy(link) : code;
   };
   try {
-    const auto code = call_with_limit(
-        options_.device, patience_for_destroy, [] {}, call, [](ncclResult_t) {});
-    if (code && *code != ncclSuccess) ncclCommAbort(link);
-  } catch (const std::exception&) {  // no thread: the process is at its end
+    call_with_limit(options_.device, patience_for_destroy, options_.poll, call, [](ncclResult_t) {});
+  } catch (const std::exception&) {  // the job has ended meanwhile, or there is no thread
   }
 }
 

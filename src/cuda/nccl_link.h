@@ -15,8 +15,9 @@
 
 namespace levin {
 
-/// A communicator of NCCL in blocking mode. What waits for other ranks to start, split or end it runs in a thread, with a limit. Any thread
-/// may abort it meanwhile.
+/// A communicator of NCCL in blocking mode. What waits for other ranks to start, split or end it runs in a thread, with a limit, and ends
+/// with the job. Any thread may abort the communicator. Communicators split from each other share NCCL's resources: an abort of one ends
+/// the kernels of all.
 class NcclLink {
  public:
   struct Options {
@@ -29,7 +30,7 @@ class NcclLink {
   /// Collective over the ranks that have these `ids`, the same on all; the device is set before. CudaError if ranks are missing after the
   /// limit.
   static std::shared_ptr<NcclLink> connect(std::span<const ncclUniqueId> ids, int rank, int size, Options options);
-  /// Collective; ranks of equal color, ordered by key. The child shares this one's resources where NCCL can.
+  /// Collective; ranks of equal color, ordered by key. No operation of this communicator is outstanding on any rank.
   std::shared_ptr<NcclLink> split(int color, int key, Options options);
   /// Makes memory of ncclMemAlloc a symmetric window. Collective. Null where this rank or its NCCL cannot: the ranks then agree on what to
   /// do.
@@ -45,7 +46,7 @@ class NcclLink {
   ncclResult_t try_run(const std::function<ncclResult_t(ncclComm_t)>& call) noexcept;
   /// Ends the kernels that wait for other ranks. Nothing can be run afterwards. Thread-safe.
   void abort() noexcept;
-  /// Frees the communicator; all its operations are through. Nothing can be run afterwards.
+  /// Frees the communicator; all its operations are through. Nothing can be run afterwards. NCCL may wait for the ranks of the host.
   void close() noexcept;
   /// The asynchronous error of NCCL, or empty. Thread-safe; does not wait for a call in progress.
   std::string failure() noexcept;

@@ -1,6 +1,4 @@
 // What the NCCL path computes, with streams that run late and in any order.
-#include <ATen/ops/from_blob.h>
-
 #include <algorithm>
 #include <set>
 #include <thread>
@@ -170,6 +168,20 @@ BOOST_AUTO_TEST_CASE(splits_have_names_and_share_resources) {
   const std::set<std::string> last(names.end() - 3, names.end());
   BOOST_TEST(last.size() == 3);
   BOOST_TEST(!last.contains(""));
+}
+
+// While the device computes, and the collective waits for it.
+BOOST_AUTO_TEST_CASE(a_split_waits_for_outstanding_collectives) {
+  NcclJob job;
+  auto& ranks = job.start();
+  const Tensor tensor = device_tensor(10);
+  stand_in::launch(c10::cuda::getCurrentCUDAStream().stream(), [] { std::this_thread::sleep_for(200ms); });
+  fill(tensor, 1);
+  auto work = ranks.all_reduce(tensor);
+  const auto part = ranks.split(0, job.rank());
+  work.wait();
+  part->all_reduce(tensor).wait();
+  BOOST_TEST(all_are(tensor, static_cast<float>(job.size() * job.size())));
 }
 
 // Gradients of two units: over the ranks of a shard, then over the replicas, each as soon as its scatter is through, as hsdp does. Devices

@@ -148,7 +148,7 @@ ncclResult_t start(ncclComm* comm, cudaStream_t stream, int kind, std::vector<Bu
   comm->in_flight++;
   stand_in::launch(stream, [=] {
     if (kind == nccl_settings().late_kind) std::this_thread::sleep_for(std::chrono::milliseconds(2));
-    if (stand_in::take_slot(comm->aborted)) {
+    if (stand_in::take_slot(*comm->abort_flag)) {
       if (breaks) comm->error = ncclRemoteError;
       hangs || breaks ? until_abort(comm) : kernel();
       stand_in::return_slot();

@@ -11,11 +11,15 @@
 
 /// A communicator. It is never freed, so that a call after an abort is found.
 struct ncclComm {
-  ncclComm(std::string file_path, int own_rank, int ranks) : path(std::move(file_path)), rank(own_rank), size(ranks) {}
+  ncclComm(std::string file_path, int own_rank, int ranks, const ncclConfig_t* config)
+      : path(std::move(file_path)), rank(own_rank), size(ranks), shares_resources(config && config->splitShare == 1) {}
 
   const std::string path;
   const int rank, size;
+  const bool shares_resources;  // with the communicators that are split from it
   std::atomic<bool> aborted = false, closed = false;
+  // Ends the kernels of all communicators that share it.
+  std::shared_ptr<std::atomic<bool>> abort_flag = std::make_shared<std::atomic<bool>>(false);
   std::atomic<int> error = ncclSuccess, in_flight = 0, in_management = 0;
   std::atomic<uint64_t> collectives = 0;
   uint64_t sent[stand_in::most_ranks] = {}, received[stand_in::most_ranks] = {};
