@@ -101,7 +101,7 @@ BOOST_AUTO_TEST_CASE(repetitions_are_counted_from_the_forward_on) {
   }
 }
 
-// A device has one stream for both, and a rank that began them in another order would wait for ever.
+// A device has one stream for both, and a rank that began them in another order would wait forever.
 BOOST_AUTO_TEST_CASE(sums_between_replicas_alternate_with_those_of_shards_in_the_backward) {
   GroupSharding sharding;
   sharding.reducer = GroupSharding::Reducer::sharded;
