@@ -16,8 +16,8 @@
 namespace levin {
 
 /// A communicator of NCCL in blocking mode. What waits for other ranks to start, split or end it runs in a thread, with a limit, and ends
-/// with the job. Any thread may abort the communicator. Communicators split from each other share NCCL's resources: an abort of one ends
-/// the kernels of all.
+/// with the job. Any thread may abort the communicator. Communicators split from each other share NCCL's resources: they take one call at a
+/// time, and an abort of one ends the kernels of all.
 class NcclLink {
  public:
   struct Options {
@@ -35,14 +35,16 @@ class NcclLink {
   /// Makes memory of ncclMemAlloc a symmetric window. Collective. Null where this rank or its NCCL cannot: the ranks then agree on what to
   /// do.
   void* register_window(void* data, size_t bytes);
-  void deregister_window(void* window) noexcept;
+  /// As try_run.
+  ncclResult_t deregister_window(void* window) noexcept;
   ~NcclLink();
   NcclLink(const NcclLink&) = delete;
   NcclLink& operator=(const NcclLink&) = delete;
 
   /// Calls queue(communicator), which puts an operation on a stream.
   void run(const char* call, const std::function<ncclResult_t(ncclComm_t)>& queue);
-  /// The same for calls that may fail and concern this rank alone. ncclInvalidUsage once aborted or closed.
+  /// The same for calls that may fail and concern this rank alone. ncclInvalidUsage once aborted or closed; ncclInProgress where another
+  /// call does not return for a second.
   ncclResult_t try_run(const std::function<ncclResult_t(ncclComm_t)>& call) noexcept;
   /// Ends the kernels that wait for other ranks. Nothing can be run afterwards. Thread-safe.
   void abort() noexcept;
@@ -59,8 +61,8 @@ class NcclLink {
                       std::function<void()> discard);
 
   Options options_;
-  std::timed_mutex mutex_;                  // NCCL takes one call at a time
-  std::atomic<bool> aborted_ = false;       // or about to be
+  std::shared_ptr<std::timed_mutex> mutex_ = std::make_shared<std::timed_mutex>();  // of all that share resources
+  std::atomic<bool> aborted_ = false;                                               // or about to be
   std::atomic<ncclComm_t> link_ = nullptr;  // null in manage(), when NCCL cannot abort, and at the end
 };
 

@@ -46,7 +46,7 @@ ncclResult_t init(ncclComm_t* result, int size, const ncclUniqueId& id, int rank
   const Management management(comm);
   if (nccl_settings().hang_in_init) hang();
   stand_in::random_delay(nccl_settings().delay_us);
-  comm->meeting = std::make_unique<stand_in::Meeting>(comm->path, rank, size, *comm->abort_flag);
+  comm->meeting = std::make_unique<stand_in::Meeting>(comm->path, rank, size, comm->family->aborted);
   note(comm, config);
   return ncclSuccess;
 }
@@ -58,6 +58,10 @@ namespace stand_in {
 std::vector<std::string> communicator_names() {
   const std::lock_guard lock(communicators().mutex);
   return communicators().names;
+}
+
+CallInProgress::CallInProgress(ncclComm* comm) : family_(comm->family) {
+  if (family_->calls++ > 0) nccl_findings().parallel_calls++;
 }
 
 ncclResult_t usable(ncclComm* comm) {
@@ -102,6 +106,7 @@ ncclResult_t ncclCommInitRankScalable(ncclComm_t* comm, int size, int rank, int 
 ncclResult_t ncclCommSplit(ncclComm_t comm, int color, int key, ncclComm_t* result, ncclConfig_t* config) {
   if (const auto code = usable(comm); code != ncclSuccess) return code;
   const Management management(comm);
+  const stand_in::CallInProgress call(comm);
   if (comm->in_flight > 0) nccl_findings().busy_splits++;
   const int number = ++comm->splits;
   auto& meeting = *comm->meeting;
@@ -117,10 +122,10 @@ ncclResult_t ncclCommSplit(ncclComm_t comm, int color, int key, ncclComm_t* resu
   if (!meeting.gate()) return ncclInternalError;
   auto* made = new ncclComm(comm->path + "_" + std::to_string(number) + "_" + std::to_string(color), rank, size, config);
   if (comm->shares_resources) {
-    made->abort_flag = comm->abort_flag;
+    made->family = comm->family;
     nccl_findings().shared_splits++;
   }
-  made->meeting = std::make_unique<stand_in::Meeting>(made->path, rank, size, *made->abort_flag);
+  made->meeting = std::make_unique<stand_in::Meeting>(made->path, rank, size, made->family->aborted);
   note(made, config);
   *result = made;
   return ncclSuccess;
@@ -129,9 +134,10 @@ ncclResult_t ncclCommSplit(ncclComm_t comm, int color, int key, ncclComm_t* resu
 ncclResult_t ncclCommFinalize(ncclComm_t comm) {
   if (const auto code = usable(comm); code != ncclSuccess) return code;
   const Management management(comm);
+  const stand_in::CallInProgress call(comm);
   if (nccl_settings().hang_in_finalize) hang();
   if (nccl_settings().fail_in_finalize) return ncclRemoteError;
-  while (comm->in_flight > 0 && !*comm->abort_flag) std::this_thread::sleep_for(std::chrono::microseconds(50));
+  while (comm->in_flight > 0 && !comm->family->aborted) std::this_thread::sleep_for(std::chrono::microseconds(50));
   comm->finalized = true;
   return ncclSuccess;
 }
@@ -148,12 +154,13 @@ ncclResult_t ncclCommAbort(ncclComm_t comm) {
   if (comm->aborted || comm->closed) nccl_findings().used_after_abort++;
   if (comm->in_management > 0) nccl_findings().unsafe_aborts++;
   nccl_findings().aborts++;
-  comm->aborted = *comm->abort_flag = true;
+  comm->aborted = comm->family->aborted = true;
   while (comm->in_flight > 0) std::this_thread::sleep_for(std::chrono::microseconds(50));
   return ncclSuccess;
 }
 
 ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* error) {
+  const stand_in::CallInProgress call(comm);
   if (comm->aborted || comm->closed) nccl_findings().used_after_abort++;
   *error = static_cast<ncclResult_t>(comm->error.load());
   return ncclSuccess;

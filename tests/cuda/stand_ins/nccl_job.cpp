@@ -97,6 +97,7 @@ NcclJob::~NcclJob() {
   BOOST_TEST(found.not_finalized == 0);
   BOOST_TEST(found.unsafe_aborts == 0);
   BOOST_TEST(found.busy_splits == 0);
+  BOOST_TEST(found.parallel_calls == 0);
   stand_in::cuda_settings().delay_us = 0;
 }
 

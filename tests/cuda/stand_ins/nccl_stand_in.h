@@ -30,9 +30,10 @@ struct NcclFindings {
   std::atomic<int> unequal_offsets = 0;      ///< in symmetric windows
   std::atomic<int> freed_in_use = 0;         ///< memory of a kernel that had not ended, or that was registered
   std::atomic<int> used_after_abort = 0;
-  std::atomic<int> not_finalized = 0;  ///< communicators that were destroyed and neither finalized nor aborted
-  std::atomic<int> unsafe_aborts = 0;  ///< while a call of another thread set up or took down the communicator
-  std::atomic<int> busy_splits = 0;    ///< of communicators with outstanding operations
+  std::atomic<int> not_finalized = 0;   ///< communicators that were destroyed and neither finalized nor aborted
+  std::atomic<int> unsafe_aborts = 0;   ///< while a call of another thread set up or took down the communicator
+  std::atomic<int> busy_splits = 0;     ///< of communicators with outstanding operations
+  std::atomic<int> parallel_calls = 0;  ///< of several threads, on communicators that share resources
   // What was asked for.
   std::atomic<int> aborts = 0, destroyed = 0, shared_splits = 0, registrations = 0, deregistrations = 0, windows = 0, unique_ids = 0;
   std::atomic<int> registered_calls = 0;  ///< calls all of whose buffers were registered
