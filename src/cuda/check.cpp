@@ -13,7 +13,7 @@ void check_nccl(ncclResult_t code, const char* call, ncclComm_t communicator) {
   const char* details = ncclGetLastError(communicator);
   throw CudaError(
       fmt::format("{} failed: {}{}", call, ncclGetErrorString(code), details && *details ? fmt::format(" ({})", details) : std::string()),
-      "run it again with NCCL_DEBUG=WARN in the environment to hear more");
+      "set NCCL_DEBUG=WARN for NCCL's own messages");
 }
 
 }  // namespace levin

@@ -8,13 +8,13 @@
 
 namespace levin {
 
-/// A GPU, its driver or NCCL refused (74).
+/// An error of a GPU, its driver or NCCL (74).
 class CudaError : public Error {
  public:
   explicit CudaError(const std::string& message, const std::string& remedy = {}) : Error(ExitCode::io_failed, "cuda", message, remedy) {}
 };
 
-/// Throws a CudaError that names the call and CUDA's own words when `code` is not cudaSuccess.
+/// Throws a CudaError with the call and CUDA's message unless `code` is cudaSuccess.
 void check_cuda(cudaError_t code, const char* call);
 /// The same for NCCL; `communicator` may be null.
 void check_nccl(ncclResult_t code, const char* call, ncclComm_t communicator = nullptr);

@@ -10,7 +10,7 @@
 
 namespace levin {
 
-/// UsageError for what NCCL does not reduce.
+/// UsageError for a dtype, or an operation on it, that NCCL does not reduce.
 ncclDataType_t nccl_type(at::ScalarType dtype);
 ncclRedOp_t nccl_operation(ReduceOp op, at::ScalarType dtype);
 

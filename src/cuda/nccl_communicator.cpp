@@ -1,6 +1,6 @@
 #include "nccl_communicator.h"
 
-#include <ATen/ops/from_blob.h>
+#include <ATen/ops/empty.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <fmt/format.h>
@@ -27,7 +27,7 @@ constexpr auto patience_at_the_end = 10s;  // after the timeout of an operation
 struct Flight {
   Flight(std::vector<Tensor> used, c10::cuda::CUDAStream on, std::shared_ptr<NcclOperation> what)
       : tensors(std::move(used)), stream(on), operation(std::move(what)) {}
-  // Nobody has waited: the allocator must not give the memory away before the stream is through.
+  // Without a wait the allocator must keep the memory until the stream has done the operation.
   ~Flight() {
     if (landed) return;
     try {
@@ -67,7 +67,7 @@ class NcclGroup {
   bool ended_ = false;
 };
 
-// Throws what ended the job. A Work that lives on keeps the host's communicator.
+// Throws the error that ended the job. Owns the host's communicator, which a Work may outlive.
 Poll poll_of(const std::shared_ptr<Communicator>& host) {
   return [host] {
     const auto* node = host->node();
@@ -78,16 +78,10 @@ Poll poll_of(const std::shared_ptr<Communicator>& host) {
 }
 
 Tensor plain_zeros(int64_t numel, at::ScalarType dtype, c10::Device device) {
-  const size_t bytes = static_cast<size_t>(numel) * c10::elementSize(dtype);
-  auto memory = c10::cuda::CUDACachingAllocator::get()->allocate(bytes);
-  void* const data = memory.get();
-  const auto deleter = memory.get_deleter();
-  Tensor tensor = at::for_blob(data, {numel})
-                      .context(memory.release_context(), deleter)
-                      .options(at::TensorOptions(dtype).device(device))
-                      .target_device(device)
-                      .make_tensor();
-  if (bytes > 0) check_cuda(cudaMemsetAsync(data, 0, bytes, c10::cuda::getCurrentCUDAStream(device.index())), "cudaMemsetAsync");
+  Tensor tensor = at::empty({numel}, at::TensorOptions(dtype).device(device));
+  if (numel > 0)
+    check_cuda(cudaMemsetAsync(tensor.mutable_data_ptr(), 0, tensor.nbytes(), c10::cuda::getCurrentCUDAStream(device.index())),
+               "cudaMemsetAsync");
   return tensor;
 }
 
@@ -134,7 +128,9 @@ NcclCommunicator::NcclCommunicator(Parts parts, c10::Device device)
 NcclCommunicator::~NcclCommunicator() {
   const bool unwinding = std::uncaught_exceptions() > exceptions_;
   if (unwinding) host_->abort("an exception left the scope of its communicator");
-  if (unwinding || !watch_->wait_until_idle(parts_.timeout + patience_at_the_end)) link_->abort();
+  if (!unwinding && !watch_->wait_until_idle(parts_.timeout + patience_at_the_end))
+    host_->abort("a communicator ended before its collectives did");
+  if (host_->node()->aborted()) link_->abort();  // the others may not end theirs
   watch_.reset();
   memory_->deregister_all();
   link_->close();
@@ -153,8 +149,10 @@ Work NcclCommunicator::start(const char* name, const Call& call, std::vector<Ten
   const ProfileRange range(RangeKind::collective, name, call.label.data());
   const c10::cuda::CUDAGuard guard(device_);
   const auto operation = std::make_shared<NcclOperation>(call);
-  operation->ready.record(c10::cuda::getCurrentCUDAStream(device_.index()));
-  operation->ready.block(stream_);
+  c10::cuda::CUDAEvent called;  // what the caller has queued before
+  called.record(c10::cuda::getCurrentCUDAStream(device_.index()));
+  called.block(stream_);
+  operation->reached.record(stream_);
   watch_->add(operation);
   try {
     link_->run(name, [&](ncclComm_t link) { return queue(link, stream_.stream()); });
@@ -204,7 +202,7 @@ Work NcclCommunicator::reduce_scatter(const Tensor& output, const Tensor& input,
                });
 }
 
-// What is only moved travels as bytes, so every dtype will do.
+// As bytes: NCCL knows fewer dtypes than LibTorch.
 Work NcclCommunicator::all_gather(const Tensor& output, const Tensor& input, std::string_view label) {
   check_parts_on_device(output, input, size_, device_);
   return start("ncclAllGather", next(Call(Kind::all_gather, label, input.scalar_type(), input.numel())), {output, input},
@@ -273,9 +271,18 @@ Tensor NcclCommunicator::allocate(int64_t numel, at::ScalarType dtype) {
   return tensor.defined() ? tensor : plain_zeros(numel, dtype, device_);
 }
 
+// NCCL may deadlock in a split while operations of the communicator are outstanding.
+void NcclCommunicator::wait_until_idle() {
+  if (watch_->wait_until_idle(parts_.timeout + patience_at_the_end)) return;
+  poll_of(host_)();
+  throw CudaError(fmt::format("communicator {} cannot be split: its collectives do not end", parts_.name),
+                  "look for an earlier error of the device");
+}
+
 std::unique_ptr<Communicator> NcclCommunicator::split(int color, int key) {
   sequence_++;
   const c10::cuda::CUDAGuard guard(device_);
+  wait_until_idle();
   Parts parts = parts_;
   parts.stream = stream_;
   parts.host = host_->split(color, key);

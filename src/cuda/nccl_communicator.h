@@ -54,6 +54,7 @@ class NcclCommunicator final : public Communicator {
   void barrier(std::string_view label) override;
   /// From ncclMemAlloc, and a symmetric window or registered on all ranks, where all of them can; else LibTorch's memory on all.
   Tensor allocate(int64_t numel, at::ScalarType dtype) override;
+  /// Waits until no operation of this communicator is outstanding: NCCL's split needs that.
   std::unique_ptr<Communicator> split(int color, int key) override;
   void abort(const std::string& reason) noexcept override;
   c10::Device device() const noexcept override { return device_; }
@@ -76,6 +77,8 @@ class NcclCommunicator final : public Communicator {
   Work start(const char* name, const detail::Call& call, std::vector<Tensor> tensors,
              const std::function<ncclResult_t(ncclComm_t, cudaStream_t)>& queue);
   Work start_messages(const detail::Call& call, const std::vector<Transfer>& messages);
+  /// Until all operations are through. CommunicatorAborted where they never will be.
+  void wait_until_idle();
 
   Parts parts_;
   std::shared_ptr<Communicator> host_;

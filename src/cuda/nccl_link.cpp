@@ -14,6 +14,7 @@ constexpr auto patience_for_a_call = 1s;
 struct LinkConfig {
   explicit LinkConfig(const std::string& name) {
     config.blocking = 1;
+    config.splitShare = 1;  // a split looks at its parent's
 #if NCCL_VERSION_CODE >= NCCL_VERSION(2, 27, 0)
     config.commName = name.c_str();
 #else
@@ -61,7 +62,7 @@ std::shared_ptr<NcclLink> NcclLink::connect(std::span<const ncclUniqueId> ids, i
 
 ncclResult_t NcclLink::manage(const char* name, const Options& options, std::function<ncclResult_t(ncclComm_t)> call,
                               std::function<void()> discard) {
-  const std::unique_lock lock(mutex_);
+  const std::unique_lock lock(*mutex_);
   // On every way out but the last the thread is in NCCL with this communicator, or has aborted it.
   const ncclComm_t link = link_.exchange(nullptr);
   if (!link || aborted_) {
@@ -83,6 +84,7 @@ ncclResult_t NcclLink::manage(const char* name, const Options& options, std::fun
 
 std::shared_ptr<NcclLink> NcclLink::split(int color, int key, Options options) {
   std::shared_ptr<NcclLink> child(new NcclLink(std::move(options)));
+  child->mutex_ = mutex_;
   struct Split {
     std::string name;
     ncclComm_t made = nullptr;
@@ -90,7 +92,6 @@ std::shared_ptr<NcclLink> NcclLink::split(int color, int key, Options options) {
   const auto state = std::make_shared<Split>(Split{child->options_.name});
   const auto call = [state, color, key](ncclComm_t parent) {
     LinkConfig config(state->name);
-    config.config.splitShare = 1;
     return ncclCommSplit(parent, color, key, &state->made, &config.config);
   };
   const auto code = manage("ncclCommSplit", child->options_, call, [state] {
@@ -112,12 +113,12 @@ void* NcclLink::register_window(void* data, size_t bytes) {
   return code == ncclSuccess ? *window : nullptr;
 }
 
-void NcclLink::deregister_window(void* window) noexcept {
-  try_run([window](ncclComm_t link) { return ncclCommWindowDeregister(link, static_cast<ncclWindow_t>(window)); });
+ncclResult_t NcclLink::deregister_window(void* window) noexcept {
+  return try_run([window](ncclComm_t link) { return ncclCommWindowDeregister(link, static_cast<ncclWindow_t>(window)); });
 }
 #else
 void* NcclLink::register_window(void*, size_t) { return nullptr; }
-void NcclLink::deregister_window(void*) noexcept {}
+ncclResult_t NcclLink::deregister_window(void*) noexcept { return ncclInvalidUsage; }
 #endif
 
 NcclLink::~NcclLink() { close(); }
@@ -125,7 +126,7 @@ NcclLink::~NcclLink() { close(); }
 void NcclLink::run(const char* call, const std::function<ncclResult_t(ncclComm_t)>& queue) {
   ncclResult_t code = ncclInvalidUsage;
   {
-    const std::lock_guard lock(mutex_);
+    const std::lock_guard lock(*mutex_);
     if (const auto link = link_.load(); link && !aborted_) {
       code = queue(link);
       if (code == ncclSuccess) return;
@@ -137,7 +138,8 @@ void NcclLink::run(const char* call, const std::function<ncclResult_t(ncclComm_t
 }
 
 ncclResult_t NcclLink::try_run(const std::function<ncclResult_t(ncclComm_t)>& call) noexcept {
-  const std::lock_guard lock(mutex_);
+  const std::unique_lock lock(*mutex_, patience_for_a_call);
+  if (!lock) return ncclInProgress;
   const auto link = link_.load();
   return link && !aborted_ ? call(link) : ncclInvalidUsage;
 }
@@ -145,12 +147,13 @@ ncclResult_t NcclLink::try_run(const std::function<ncclResult_t(ncclComm_t)>& ca
 void NcclLink::abort() noexcept {
   aborted_ = true;
   // NCCL's abort ends a call that waits for ranks, so it does not wait for the call. The thread of a split aborts itself.
-  const std::unique_lock lock(mutex_, patience_for_a_call);
+  const std::unique_lock lock(*mutex_, patience_for_a_call);
   if (const auto link = link_.exchange(nullptr)) ncclCommAbort(link);
 }
 
+// After an error, or where it takes too long, the communicator stays: an abort would end the kernels of those that share its resources.
 void NcclLink::close() noexcept {
-  const std::unique_lock lock(mutex_, patience_for_a_call);
+  const std::unique_lock lock(*mutex_, patience_for_a_call);
   const auto link = link_.exchange(nullptr);
   if (!link) return;
   const auto call = [link] {
@@ -158,15 +161,13 @@ void NcclLink::close() noexcept {
     return code == ncclSuccess ? ncclCommDestroy(link) : code;
   };
   try {
-    const auto code = call_with_limit(
-        options_.device, patience_for_destroy, [] {}, call, [](ncclResult_t) {});
-    if (code && *code != ncclSuccess) ncclCommAbort(link);
-  } catch (const std::exception&) {  // no thread: the process is at its end
+    call_with_limit(options_.device, patience_for_destroy, options_.poll, call, [](ncclResult_t) {});
+  } catch (const std::exception&) {  // the job has ended meanwhile, or there is no thread
   }
 }
 
 std::string NcclLink::failure() noexcept {
-  const std::unique_lock lock(mutex_, std::try_to_lock);
+  const std::unique_lock lock(*mutex_, std::try_to_lock);
   if (!lock) return "";
   const auto link = link_.load();
   if (!link) return "";

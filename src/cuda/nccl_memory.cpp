@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <iterator>
 #include <limits>
 #include <utility>
 
@@ -60,10 +61,11 @@ void NcclMemory::register_on_all(Block& block, size_t bytes, Communicator& host)
   if (all_min(host, block.registration ? 1 : 0) == 0) deregister(block);
 }
 
-void NcclMemory::deregister(Block& block) noexcept {
-  if (void* const window = std::exchange(block.window, nullptr)) link_->deregister_window(window);
-  if (void* const registration = std::exchange(block.registration, nullptr))
-    link_->try_run([&](ncclComm_t link) { return ncclCommDeregister(link, registration); });
+bool NcclMemory::deregister(Block& block) noexcept {
+  if (block.window && link_->deregister_window(block.window) != ncclInProgress) block.window = nullptr;
+  const auto call = [&](ncclComm_t link) { return ncclCommDeregister(link, block.registration); };
+  if (block.registration && link_->try_run(call) != ncclInProgress) block.registration = nullptr;
+  return !block.window && !block.registration;
 }
 
 void NcclMemory::retire(void* data) noexcept {
@@ -93,12 +95,15 @@ void NcclMemory::free_retired() noexcept {
     retired_.erase(first, retired_.end());
   } catch (const std::exception&) {  // as above
   }
-  for (auto& retired : unused) free(*retired);
+  const auto kept = std::find_if_not(unused.begin(), unused.end(), [this](const auto& retired) { return free(*retired); });
+  const std::lock_guard lock(mutex_);
+  std::move(kept, unused.end(), std::back_inserter(retired_));
 }
 
-void NcclMemory::free(Retired& retired) noexcept {
-  deregister(retired.block);
+bool NcclMemory::free(Retired& retired) noexcept {
+  if (!deregister(retired.block)) return false;
   ncclMemFree(retired.block.data);
+  return true;
 }
 
 void NcclMemory::free_windows(Communicator& host) {
@@ -124,7 +129,9 @@ void NcclMemory::free_windows(Communicator& host) {
     }
     candidate->by_collectives.synchronize();
     candidate->by_owner.synchronize();
-    free(*candidate);
+    if (free(*candidate)) continue;
+    lock.lock();
+    retired_.push_back(std::move(candidate));
   }
 }
 

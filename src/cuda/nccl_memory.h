@@ -43,8 +43,10 @@ class NcclMemory : public std::enable_shared_from_this<NcclMemory> {
   };
   void register_on_all(Block& block, size_t bytes, Communicator& host);
   void retire(void* data) noexcept;
-  void deregister(Block& block) noexcept;
-  void free(Retired& retired) noexcept;
+  /// False where the communicator is busy: the block is still registered.
+  bool deregister(Block& block) noexcept;
+  /// False as above: the memory is kept.
+  bool free(Retired& retired) noexcept;
   /// Frees windows whose tensors are gone on all ranks. Collective.
   void free_windows(Communicator& host);
 

@@ -12,8 +12,8 @@ struct NcclOperation {
   explicit NcclOperation(const detail::Call& made) : call(made) {}
 
   const detail::Call call;
-  c10::cuda::CUDAEvent ready;  ///< what the caller's stream had to do before it
-  c10::cuda::CUDAEvent done;   ///< recorded once `queued`
+  c10::cuda::CUDAEvent reached;  ///< its stream has done all work before it: the caller's, and calls of other communicators
+  c10::cuda::CUDAEvent done;     ///< recorded once `queued`
   std::atomic<bool> queued = false;
 };
 

@@ -11,8 +11,8 @@
 
 namespace levin {
 
-/// Sets the device, and sees that no other rank of the host has it too; NCCL's words for that would be "invalid usage". All ranks get a
-/// ConfigError where one does. Collective.
+/// Sets the device. ConfigError on all ranks if two ranks of a host have the same one, for which NCCL's message is "invalid usage".
+/// Collective.
 void take_device(const MpiRuntime& runtime, NodeGroup& node, c10::Device device);
 
 /// "rank 3 on host", by rank.

@@ -76,7 +76,7 @@ void NcclWatch::advance() {
   for (; !operations_.empty(); operations_.pop_front(), through_++, reached_.reset()) {
     const auto& oldest = *operations_.front();
     if (oldest.queued && oldest.done.query()) continue;
-    if (!reached_ && oldest.ready.query()) reached_ = Clock::now();
+    if (!reached_ && oldest.reached.query()) reached_ = Clock::now();
     break;
   }
 }

@@ -18,8 +18,8 @@
 
 namespace levin {
 
-/// A thread that looks every few milliseconds whether the job has been ended, NCCL has failed, or an operation takes too long, and then
-/// ends NCCL's kernels, which would else wait for ranks that do not come; with them end the waits for the device on this rank.
+/// A thread that looks every 20 ms whether the job has ended, NCCL has failed, or an operation takes too long. It then aborts NCCL: kernels
+/// that wait for other ranks end, and with them this rank's waits for the device.
 class NcclWatch {
  public:
   struct Options {
@@ -34,7 +34,7 @@ class NcclWatch {
   NcclWatch(const NcclWatch&) = delete;
   NcclWatch& operator=(const NcclWatch&) = delete;
 
-  /// Before the call: it may wait for ranks, too.
+  /// To be called before the call of NCCL, which may wait for ranks as well.
   void add(std::shared_ptr<NcclOperation> operation);
   /// Waits until all operations are through; false after `patience`, or where the job or NCCL has failed.
   bool wait_until_idle(std::chrono::milliseconds patience) noexcept;
@@ -44,7 +44,7 @@ class NcclWatch {
   void loop();
   /// Whether there is more to watch.
   bool check();
-  /// Forgets operations that are through, and notes when the device reached the oldest other.
+  /// Removes operations that are done, and notes when the device reached the oldest of the others.
   void advance();
   bool idle();
   /// The operation that takes too long, or null.

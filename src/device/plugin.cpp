@@ -12,7 +12,7 @@ namespace {
 
 constexpr const char* entry_point = "levin_accelerator_plugin";
 
-// The path of the library that contains this function.
+// The directory of the library that contains this function.
 std::filesystem::path own_directory() {
   Dl_info info{};
   dladdr(reinterpret_cast<const void*>(&own_directory), &info);

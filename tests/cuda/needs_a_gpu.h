@@ -1,5 +1,5 @@
 #pragma once
-// What the suites of this room have in common.
+// What the suites of this component share.
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>

@@ -21,6 +21,8 @@
 #include <cstring>
 #include <deque>
 #include <functional>
+#include <iterator>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -48,7 +50,7 @@ class CopyQueue {
   void add(const Tensor& to, const Tensor& source) {
     const std::lock_guard lock(mutex_);
     copies_.emplace_back(to, source.clone());
-    queued_++;
+    most_in_flight_ = std::max(most_in_flight_, ++queued_ - done_);
     if (to.is_contiguous()) std::memset(to.mutable_data_ptr(), 0xff, to.nbytes());
   }
   int64_t queued() {
@@ -59,13 +61,21 @@ class CopyQueue {
     const std::lock_guard lock(mutex_);
     for (; done_ < until; done_++, copies_.pop_front()) copies_.front().first.copy_(copies_.front().second);
   }
-  void begin_step() { earlier_ = queued(); }
+  void begin_step() {
+    const std::lock_guard lock(mutex_);
+    earlier_ = queued_;
+    most_in_flight_ = 0;
+  }
   int64_t of_earlier_steps() const { return earlier_; }
+  int64_t most_in_flight() {
+    const std::lock_guard lock(mutex_);
+    return most_in_flight_;
+  }
 
  private:
   std::mutex mutex_;
   std::deque<std::pair<Tensor, Tensor>> copies_;
-  int64_t queued_ = 0, done_ = 0;
+  int64_t queued_ = 0, done_ = 0, most_in_flight_ = 0;
   std::atomic<int64_t> earlier_ = 0;
 };
 CopyQueue queue;
@@ -74,9 +84,46 @@ CopyQueue queue;
 // may be repeated for a step only if these stay the same.
 std::atomic<uint64_t> launches = 0;
 
+// Memory from Communicator::allocate, which a backend registers; and the gathers and scatters that read or wrote other memory.
+class Allocations {
+ public:
+  Tensor add(const Tensor& memory) {
+    const auto* begin = static_cast<const std::byte*>(memory.const_data_ptr());
+    const std::lock_guard lock(mutex_);
+    ranges_[begin] = begin + memory.nbytes();
+    return at::for_blob(memory.mutable_data_ptr(), memory.sizes())
+        .deleter([this, memory, begin](void*) { remove(begin); })
+        .options(memory.options())
+        .target_device(memory.device())
+        .make_tensor();
+  }
+  void look_at(const Tensor& output, const Tensor& input) {
+    if (!contains(output) || !contains(input)) outside_++;
+  }
+  int64_t outside() const { return outside_; }
+
+ private:
+  void remove(const std::byte* begin) {
+    const std::lock_guard lock(mutex_);
+    ranges_.erase(begin);
+  }
+  bool contains(const Tensor& tensor) {
+    const auto* data = static_cast<const std::byte*>(tensor.const_data_ptr());
+    const std::lock_guard lock(mutex_);
+    const auto after = ranges_.upper_bound(data);
+    return after != ranges_.begin() && data + tensor.nbytes() <= std::prev(after)->second;
+  }
+
+  std::mutex mutex_;
+  std::map<const std::byte*, const std::byte*> ranges_;
+  std::atomic<int64_t> outside_ = 0;
+};
+Allocations& allocations = *new Allocations;  // tensors may be freed until the process ends
+
 // Streams have numbers, the default one 0. Work is done at once on all of them.
 thread_local c10::StreamId current_stream = 0;
 std::atomic<c10::StreamId> last_stream = 0;
+std::atomic<c10::StreamId> stream_of_copies = 0;  // of the last asynchronous copy to the host
 
 // ---- the device, for LibTorch ----
 
@@ -155,6 +202,7 @@ thread_local bool in_fallback = false;
 Tensor copy_from(const Tensor& self, const Tensor& to, bool non_blocking) {
   if (!in_fallback && to.is_cpu() && !self.is_cpu()) {
     if (non_blocking) {
+      stream_of_copies = current_stream;
       queue.add(to, on_host(self));
       return to;
     }
@@ -246,8 +294,12 @@ void fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
 }  // namespace
 
 extern "C" __attribute__((visibility("default"))) int64_t host_memory_synchronizations() { return synchronizations; }
-// Waits for events that are recorded after it count as synchronizations.
 extern "C" __attribute__((visibility("default"))) int64_t host_memory_stream() { return current_stream; }
+extern "C" __attribute__((visibility("default"))) int64_t host_memory_stream_of_copies() { return stream_of_copies; }
+// The most asynchronous copies that were queued at a time since host_memory_begin_step.
+extern "C" __attribute__((visibility("default"))) int64_t host_memory_copies_in_flight() { return queue.most_in_flight(); }
+extern "C" __attribute__((visibility("default"))) int64_t host_memory_collectives_outside() { return allocations.outside(); }
+// Waits for events that are recorded after it count as synchronizations.
 extern "C" __attribute__((visibility("default"))) void host_memory_begin_step() {
   queue.begin_step();
   launches = 0;
@@ -294,10 +346,12 @@ class DeviceCommunicator : public levin::Communicator {
   }
   Work reduce_scatter(const Tensor& output, const Tensor& input, ReduceOp op, std::string_view label) override {
     log(Kind::reduce_scatter, input, label, op);
+    allocations.look_at(output, input);
     return into(output, [&](const Tensor& result) { device_lane_->reduce_scatter(result, mine(input), op).wait(); });
   }
   Work all_gather(const Tensor& output, const Tensor& input, std::string_view label) override {
     log(Kind::all_gather, output, label);
+    allocations.look_at(output, input);
     return into(output, [&](const Tensor& result) { device_lane_->all_gather(result, mine(input)).wait(); });
   }
   Work gather_shared(const Tensor&, std::string_view) override { throw UsageError("host_memory", "no two ranks share this memory"); }
@@ -320,7 +374,9 @@ class DeviceCommunicator : public levin::Communicator {
     });
   }
   void barrier(std::string_view label) override { device_lane_->barrier(label); }
-  Tensor allocate(int64_t numel, at::ScalarType dtype) override { return at::zeros({numel}, at::TensorOptions(the_device).dtype(dtype)); }
+  Tensor allocate(int64_t numel, at::ScalarType dtype) override {
+    return allocations.add(at::zeros({numel}, at::TensorOptions(the_device).dtype(dtype)));
+  }
   std::unique_ptr<Communicator> split(int color, int key) override {
     return std::make_unique<DeviceCommunicator>(host_->split(color, key), device_lane_->split(color, key));
   }

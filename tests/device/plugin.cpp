@@ -52,6 +52,9 @@ Function* function_of_plugin(const char* name) {
 int64_t synchronizations() { return function_of_plugin<int64_t()>("host_memory_synchronizations")(); }
 // From now on waits for events that were recorded before are none.
 void begin_step() { function_of_plugin<void()>("host_memory_begin_step")(); }
+// The current stream, and that of the last asynchronous copy to the host; 0 is the default stream.
+int64_t current_stream() { return function_of_plugin<int64_t()>("host_memory_stream")(); }
+int64_t stream_of_copies() { return function_of_plugin<int64_t()>("host_memory_stream_of_copies")(); }
 
 std::vector<std::string> loaded(const std::string& part_of_name) {
   std::pair<std::string, std::vector<std::string>> search{part_of_name, {}};
@@ -156,6 +159,29 @@ BOOST_AUTO_TEST_CASE(shards_as_one_rank_does) {
   }
 }
 
+// What a step gathers and scatters lies in the arena of the shard group, which a backend registers once.
+BOOST_AUTO_TEST_CASE(a_step_gathers_and_scatters_in_the_arena) {
+  struct Watched : Deep {
+    levin::Tensor training_step(const levin::Batch& batch) override {
+      outside.push_back(function_of_plugin<int64_t()>("host_memory_collectives_outside")());
+      return Deep::training_step(batch);
+    }
+    std::vector<int64_t> outside;
+  };
+  for (const levin::StrategyConfig& strategy : std::vector<levin::StrategyConfig>{levin::Zero1{}, levin::Zero2{}, levin::FSDP{}}) {
+    auto config = config_on(host_memory());
+    config.session.strategy = strategy;
+    config.accumulate_grad_batches = 1;
+    config.max_epochs = 1;
+    ToyData data;
+    levin::Trainer trainer(config, runtime(), 3);
+    const auto module = trainer.build<Watched>();
+    trainer.fit(*module, data);
+    BOOST_REQUIRE(module->outside.size() == 5);
+    BOOST_TEST(module->outside.back() == module->outside.front(), trainer.session().strategy().describe());
+  }
+}
+
 // With offload_parameters a mask lies in host memory beside its shard, and the gradient on the device.
 BOOST_AUTO_TEST_CASE(shards_in_host_memory_are_pruned) {
   const auto train = [](levin::MpiRuntime& mpi, const levin::SessionConfig& config) {
@@ -213,7 +239,7 @@ namespace {
 struct Counted : levin::test::Toy {
   levin::Tensor training_step(const levin::Batch& batch) override {
     counts.push_back(synchronizations());
-    streams.insert(function_of_plugin<int64_t()>("host_memory_stream")());
+    streams.insert(current_stream());
     begin_step();
     if (bias_joins_at > 0) net->bias.set_requires_grad(std::ssize(counts) >= bias_joins_at);
     levin::Tensor loss = at::mse_loss(net(batch["x"]), batch["y"]);
@@ -261,7 +287,9 @@ BOOST_AUTO_TEST_CASE(no_step_waits_for_itself) {
     for (const auto policy : {NonfiniteGradients::ignore, NonfiniteGradients::skip, NonfiniteGradients::error})
       for (const levin::OptimizerSpec& spec :
            {levin::OptimizerSpec(levin::AdamW{.lr = 0.01}), levin::OptimizerSpec(levin::SGD{.lr = 0.01, .momentum = 0.9}),
-            levin::OptimizerSpec(levin::Adagrad{.lr = 0.01}), levin::OptimizerSpec(levin::LAMB{.lr = 0.01})}) {
+            levin::OptimizerSpec(levin::Adagrad{.lr = 0.01}), levin::OptimizerSpec(levin::LAMB{.lr = 0.01}),
+            levin::OptimizerSpec(levin::RMSprop{.lr = 0.01, .momentum = 0.9}),
+            levin::OptimizerSpec(levin::Lion{.lr = 0.001, .weight_decay = 0.1})}) {
         auto config = config_on(host_memory());
         config.session.strategy = strategy;
         config.session.nonfinite_gradients = policy;
@@ -274,7 +302,7 @@ BOOST_AUTO_TEST_CASE(no_step_waits_for_itself) {
         BOOST_REQUIRE(counting.module->counts.size() == 5);
         BOOST_TEST(counting.module->counts.back() == counting.module->counts[1]);
         BOOST_TEST((counting.module->streams.size() == 1 && !counting.module->streams.contains(0)));  // not the default stream
-        BOOST_TEST(function_of_plugin<int64_t()>("host_memory_stream")() == 0);
+        BOOST_TEST(current_stream() == 0);
         BOOST_TEST(counting.trainer->report().skipped_steps == (bad_step > 0 ? 1 : 0));
       }
 }
@@ -367,6 +395,17 @@ BOOST_AUTO_TEST_CASE(large_tensors_are_staged) {
   BOOST_TEST(levin::HostStaging().read(host).is_alias_of(host));
 }
 
+BOOST_AUTO_TEST_CASE(two_staged_copies_are_on_their_way_on_a_stream_of_their_own) {
+  const auto device = levin::AcceleratorRegistry().create(host_memory())->device(0, 1);
+  const auto values = at::arange(1000, at::kFloat);
+  levin::HostStaging staging(64);
+  staging.read(values.to(device));  // copies of earlier cases arrive, too
+  begin_step();
+  BOOST_TEST(at::equal(staging.read(values.to(device)), values));
+  BOOST_TEST(function_of_plugin<int64_t()>("host_memory_copies_in_flight")() == 2);
+  BOOST_TEST(stream_of_copies() != current_stream());
+}
+
 BOOST_AUTO_TEST_CASE(a_copy_to_the_host_arrives_when_it_is_read) {
   const auto device = levin::AcceleratorRegistry().create(host_memory())->device(0, 1);
   const auto values = at::arange(3, at::kDouble).to(device);
@@ -400,7 +439,9 @@ BOOST_AUTO_TEST_CASE(a_saved_state_holds_final_values) {
       const double factor = step == 2 ? std::numeric_limits<double>::infinity() : 1;
       session.backward(module.net(x).square().mean() * factor, 2);
       BOOST_TEST(session.step());
-      if (step == 2) session.save(folder.path / "saved");
+      if (step != 2) continue;
+      session.save(folder.path / "saved");
+      BOOST_TEST((session.rank() != 0 || stream_of_copies() != current_stream()));  // staged; others may have no part
     }
     std::vector<levin::Tensor> values;
     session.read_parameters([&](const std::string&, const levin::Tensor& value) { values.push_back(value.detach().cpu().clone()); });

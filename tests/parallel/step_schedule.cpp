@@ -30,6 +30,12 @@ struct Notes : levin::StepActions {
   std::string text;
 };
 
+// The collectives of gradients, by group; s: between replicas.
+struct Reductions : Notes {
+  void start_reduce(size_t group) override { text += std::to_string(group); }
+  void start_sum_over_replicas(size_t group) override { text += "s" + std::to_string(group); }
+};
+
 // A root and a unit, whose group of one parameter is sharded.
 StepSchedule schedule_of_a_unit(Notes& notes, bool reshard_after_forward) {
   GroupSharding sharding;
@@ -95,12 +101,23 @@ BOOST_AUTO_TEST_CASE(repetitions_are_counted_from_the_forward_on) {
   }
 }
 
+// A device has one stream for both, and a rank that began them in another order would wait forever.
+BOOST_AUTO_TEST_CASE(sums_between_replicas_alternate_with_those_of_shards_in_the_backward) {
+  GroupSharding sharding;
+  sharding.reducer = GroupSharding::Reducer::sharded;
+  sharding.shards = sharding.replicas = 2;
+  Reductions notes;
+  const StepSchedule::Group group{sharding, /*unit=*/0, /*optimizer=*/0, /*members=*/1};
+  StepSchedule schedule({group, group, group}, {{0, 0}}, {.in_flight = 1}, notes);
+  schedule.begin_backward({0}, {0});
+  for (const size_t g : {size_t{1}, size_t{2}, size_t{0}}) schedule.gradient_ready(g, 0);  // group 1 waits for group 2
+  BOOST_TEST(notes.text == "21s20s1");
+  schedule.end_backward({0});
+  BOOST_TEST(notes.text == "21s20s1s0");
+}
+
 // The one whose step does not end has gradients, too.
 BOOST_AUTO_TEST_CASE(a_backward_ends_the_step_of_one_optimizer_of_two) {
-  struct Reductions : Notes {
-    void start_reduce(size_t group) override { text += std::to_string(group); }
-    void start_sum_over_replicas(size_t group) override { text += "s" + std::to_string(group); }
-  };
   const auto reductions = [](bool every_backward, GroupSharding::Reducer reducer) {
     GroupSharding sharding;
     sharding.reducer = reducer;

@@ -3,7 +3,8 @@
 //   step hooks               manual optimization and five callbacks that do nothing, and the Trainer without them, in turn
 //   step logged              five callbacks and three loggers, and the Trainer without them, in turn
 //   step watched             with a job's stop sources and its watchdog, and without them, in turn in one training; on all ranks
-//   step single [CLIP]       epochs 2 and 3 of 784-16-10, with a CSV logger; Lightning's script does the same. CLIP: the largest norm of
+//   step single [ACCELERATOR [CLIP]]
+//                            epochs 2 and 3 of 784-16-10, with a CSV logger; Lightning's script does the same. CLIP: the largest norm of
 //                            the gradient
 //   step ddp WIDTH STEPS     784-WIDTH-WIDTH-10 on all ranks
 //   step alone WIDTH STEPS   the same, every rank by itself: what communication costs
@@ -283,9 +284,10 @@ void watched(levin::MpiRuntime& mpi) {
   if (mpi.rank() == 0) print_pairs(small_mlp, blocks->ours, blocks->theirs);
 }
 
-void single(levin::MpiRuntime& mpi, std::optional<double> clip) {
+void single(levin::MpiRuntime& mpi, const std::string& accelerator, std::optional<double> clip) {
   const Folder folder;
   auto config = quiet_config();
+  config.session.accelerator = accelerator;
   config.max_epochs = 3;
   config.session.gradient_clip_val = clip;
   levin::Trainer trainer(config, mpi);
@@ -328,12 +330,12 @@ int main(int argc, char** argv) {
   } else if (mode == "watched") {
     watched(world);
   } else if (mode == "single") {
-    single(world, argc > 2 ? std::optional(levin::parse_number<double>(argv[2]).value()) : std::nullopt);
+    single(world, argc > 2 ? argv[2] : "auto", argc > 3 ? std::optional(levin::parse_number<double>(argv[3]).value()) : std::nullopt);
   } else if ((mode == "ddp" || mode == "alone") && argc == 4) {
     levin::MpiRuntime self(MPI_COMM_SELF);
     wide(world, mode == "ddp" ? world : self, levin::parse_number<int64_t>(argv[2]).value(), levin::parse_number<int64_t>(argv[3]).value());
   } else {
-    fmt::print(stderr, "step overhead | hooks | logged | watched | single [CLIP] | ddp WIDTH STEPS | alone WIDTH STEPS\n");
+    fmt::print(stderr, "step overhead | hooks | logged | watched | single [ACCELERATOR [CLIP]] | ddp WIDTH STEPS | alone WIDTH STEPS\n");
     return 78;
   }
 }

@@ -6,9 +6,9 @@
 
 namespace levin {
 
-/// A device's work of this thread goes to a stream from LibTorch's pool for as long as this lives, instead of the default stream, which
-/// waits for all others and cannot be captured in a graph. The stream begins after the work that is queued on the current one, which
-/// continues after it. Nothing on a CPU.
+/// While this lives, a device's work of this thread goes to a stream from LibTorch's pool. The default stream waits for blocking streams of
+/// other libraries, and no graph can capture it. The stream begins after the work that is queued on the current stream, which resumes
+/// after it. No effect on a CPU.
 class WorkStream {
  public:
   explicit WorkStream(c10::Device device);

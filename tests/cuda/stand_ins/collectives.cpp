@@ -1,6 +1,4 @@
 // What the NCCL path computes, with streams that run late and in any order.
-#include <ATen/ops/from_blob.h>
-
 #include <algorithm>
 #include <set>
 #include <thread>
@@ -170,6 +168,20 @@ BOOST_AUTO_TEST_CASE(splits_have_names_and_share_resources) {
   const std::set<std::string> last(names.end() - 3, names.end());
   BOOST_TEST(last.size() == 3);
   BOOST_TEST(!last.contains(""));
+}
+
+// While the device computes, and the collective waits for it.
+BOOST_AUTO_TEST_CASE(a_split_waits_for_outstanding_collectives) {
+  NcclJob job;
+  auto& ranks = job.start();
+  const Tensor tensor = device_tensor(10);
+  stand_in::launch(c10::cuda::getCurrentCUDAStream().stream(), [] { std::this_thread::sleep_for(200ms); });
+  fill(tensor, 1);
+  auto work = ranks.all_reduce(tensor);
+  const auto part = ranks.split(0, job.rank());
+  work.wait();
+  part->all_reduce(tensor).wait();
+  BOOST_TEST(all_are(tensor, static_cast<float>(job.size() * job.size())));
 }
 
 // Gradients of two units: over the ranks of a shard, then over the replicas, each as soon as its scatter is through, as hsdp does. Devices
@@ -357,6 +369,47 @@ BOOST_AUTO_TEST_CASE(freeing_memory_does_not_wait_for_the_device) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   BOOST_TEST(nccl_findings().deregistrations == 1);
   BOOST_TEST(stand_in::cuda_counters().device_synchronizations == before);
+}
+
+// Communicators that share resources take one call at a time. A thread frees memory of one while another call waits for a late rank.
+BOOST_AUTO_TEST_CASE(memory_is_deregistered_between_calls) {
+  NcclJob job;
+  auto& ranks = job.start();
+  nccl_settings().without_windows = true;
+  const auto part = ranks.split(0, job.rank());
+  Tensor memory = ranks.allocate(100, at::kFloat);
+  const Tensor tensor = device_tensor(10);
+  fill(memory, 1);
+  fill(tensor, 1);
+  ranks.all_reduce(memory).synchronize();
+  nccl_settings().connect_at_first_call = true;  // of the part
+  levin::test::meet();
+  memory.reset();
+  if (job.last()) std::this_thread::sleep_for(300ms);
+  part->all_reduce(tensor).wait();
+  BOOST_TEST(all_are(tensor, static_cast<float>(job.size())));
+  for (int turns = 0; nccl_findings().deregistrations == 0 && turns < 500; turns++) std::this_thread::sleep_for(10ms);
+  BOOST_TEST(nccl_findings().deregistrations == 1);
+}
+
+// The watch is not held up by memory that cannot be freed while a call waits for a rank that does not come.
+BOOST_AUTO_TEST_CASE(memory_that_waits_for_a_call_delays_no_time_out) {
+  if (levin::test::runtime().size() == 1) return;
+  NcclJob job(1s);
+  auto& ranks = job.start();
+  nccl_settings().without_windows = true;
+  Tensor memory = ranks.allocate(100, at::kFloat);
+  nccl_settings().connect_at_first_call = true;
+  levin::test::meet();
+  memory.reset();
+  const auto run = [&] {
+    if (job.rank() != 0) ranks.all_reduce(device_tensor(10)).synchronize();
+    for (int turns = 0; turns < 2000; turns++) {
+      ranks.cpu().barrier();
+      std::this_thread::sleep_for(10ms);
+    }
+  };
+  check_throws<levin::CommunicatorAborted>(run, {"all_reduce number", "missing: rank 0 on "});
 }
 
 BOOST_AUTO_TEST_CASE(memory_outlives_its_communicator) {

@@ -9,7 +9,8 @@
 namespace stand_in {
 
 struct CudaSettings {
-  std::atomic<int> delay_us = 0;  ///< before each piece of work of a stream: random, up to this
+  std::atomic<int> delay_us = 0;             ///< before each piece of work of a stream: random, up to this
+  std::atomic<int> driver = CUDART_VERSION;  ///< the version that cudaDriverGetVersion reports
 };
 CudaSettings& cuda_settings();
 

@@ -135,6 +135,30 @@ BOOST_AUTO_TEST_CASE(a_busy_device_is_not_a_time_out) {
   BOOST_TEST(all_are(tensor, static_cast<float>(job.size())));
 }
 
+// Communicators that are split from each other have one stream. The last rank is late twice, each time for less than the time-out.
+BOOST_AUTO_TEST_CASE(the_time_of_another_communicator_is_not_counted) {
+  if (runtime().size() == 1) return;
+  NcclJob job(2s);
+  auto& ranks = job.start();
+  const auto part = ranks.split(0, job.rank());
+  const Tensor first = device_tensor(10), second = device_tensor(10);
+  fill(first, 1);
+  fill(second, 1);
+  meet();
+  const auto compute = [&] {
+    if (job.last()) stand_in::launch(c10::cuda::getCurrentCUDAStream().stream(), [] { std::this_thread::sleep_for(1200ms); });
+  };
+  compute();
+  auto before = part->all_reduce(first);
+  if (job.last()) before.wait();
+  compute();
+  auto after = ranks.all_reduce(second);
+  before.wait();
+  after.wait();
+  BOOST_TEST(all_are(first, static_cast<float>(job.size())));
+  BOOST_TEST(all_are(second, static_cast<float>(job.size())));
+}
+
 BOOST_AUTO_TEST_CASE(an_abort_ends_waits_for_the_device) {
   if (runtime().size() == 1) return;
   NcclJob job;
@@ -225,6 +249,23 @@ BOOST_AUTO_TEST_CASE(a_message_that_does_not_come_is_named) {
   BOOST_TEST(seconds_since(begin) < 6);
 }
 
+// They share their resources, and an abort of one ends the kernels of all.
+BOOST_AUTO_TEST_CASE(a_part_that_nccl_cannot_end_leaves_the_others) {
+  NcclJob job;
+  auto& ranks = job.start();
+  const Tensor tensor = device_tensor(10);
+  fill(tensor, 1);
+  {
+    const auto part = ranks.split(0, job.rank());
+    part->all_reduce(tensor).synchronize();
+    nccl_settings().fail_in_finalize = true;
+  }
+  nccl_settings().fail_in_finalize = false;
+  ranks.all_reduce(tensor).wait();
+  BOOST_TEST(all_are(tensor, static_cast<float>(job.size() * job.size())));
+  BOOST_TEST(nccl_findings().aborts == 0);
+}
+
 // NCCL may find it, and ends the job.
 BOOST_AUTO_TEST_CASE(ranks_in_different_calls) {
   if (runtime().size() == 1) return;
@@ -291,6 +332,25 @@ BOOST_AUTO_TEST_CASE(a_split_that_waits_can_be_ended) {
     }
     meet();
   }
+}
+
+// A rank waits in NCCL for the others of its host when it ends its communicator, and one of them ends the job.
+BOOST_AUTO_TEST_CASE(the_end_of_a_communicator_can_be_ended) {
+  if (runtime().size() == 1) return;
+  NcclJob job;
+  auto& ranks = job.start();
+  const Tensor tensor = device_tensor(10);
+  fill(tensor, 1);
+  ranks.all_reduce(tensor).synchronize();
+  nccl_settings().hang_in_finalize = true;
+  meet();
+  const auto begin = Clock::now();
+  if (job.rank() == 0) {
+    std::this_thread::sleep_for(300ms);
+    ranks.abort("enough");
+  }
+  job.stop();
+  BOOST_TEST(seconds_since(begin) < 5);
 }
 
 // The last: its threads wait until the process ends.

@@ -148,7 +148,7 @@ ncclResult_t start(ncclComm* comm, cudaStream_t stream, int kind, std::vector<Bu
   comm->in_flight++;
   stand_in::launch(stream, [=] {
     if (kind == nccl_settings().late_kind) std::this_thread::sleep_for(std::chrono::milliseconds(2));
-    if (stand_in::take_slot(comm->aborted)) {
+    if (stand_in::take_slot(comm->family->aborted)) {
       if (breaks) comm->error = ncclRemoteError;
       hangs || breaks ? until_abort(comm) : kernel();
       stand_in::return_slot();
@@ -161,6 +161,7 @@ ncclResult_t start(ncclComm* comm, cudaStream_t stream, int kind, std::vector<Bu
 
 ncclResult_t collective(ncclComm* comm, const Call& call, const void* input, void* output, cudaStream_t stream) {
   if (const auto code = stand_in::usable(comm); code != ncclSuccess) return code;
+  const stand_in::CallInProgress in_progress(comm);
   const size_t width = stand_in::element_bytes(static_cast<ncclDataType_t>(call.type));
   const std::vector<Buffer> used{{input, input_elements(comm, call) * width}, {output, output_elements(comm, call) * width}};
   const uint64_t number = comm->collectives + 1;
@@ -188,6 +189,7 @@ ncclResult_t end_group() {
 
 ncclResult_t message(ncclComm* comm, bool sends, void* data, size_t bytes, int peer, cudaStream_t stream) {
   if (const auto code = stand_in::usable(comm); code != ncclSuccess) return code;
+  const stand_in::CallInProgress in_progress(comm);
   if (peer < 0 || peer >= comm->size) return ncclInvalidArgument;
   if (bytes > stand_in::message_bytes) std::fputs("a message too large for the stand-in for libnccl\n", stderr), std::abort();
   group.comm = comm, group.stream = stream;

@@ -41,12 +41,12 @@ void note(ncclComm* comm, const ncclConfig_t* config) {
 
 ncclResult_t init(ncclComm_t* result, int size, const ncclUniqueId& id, int rank, const ncclConfig_t* config) {
   if (config && config->blocking == 0) return ncclInvalidArgument;
-  auto* comm = new ncclComm(id.internal, rank, size);
+  auto* comm = new ncclComm(id.internal, rank, size, config);
   *result = comm;
   const Management management(comm);
   if (nccl_settings().hang_in_init) hang();
   stand_in::random_delay(nccl_settings().delay_us);
-  comm->meeting = std::make_unique<stand_in::Meeting>(comm->path, rank, size, comm->aborted);
+  comm->meeting = std::make_unique<stand_in::Meeting>(comm->path, rank, size, comm->family->aborted);
   note(comm, config);
   return ncclSuccess;
 }
@@ -58,6 +58,10 @@ namespace stand_in {
 std::vector<std::string> communicator_names() {
   const std::lock_guard lock(communicators().mutex);
   return communicators().names;
+}
+
+CallInProgress::CallInProgress(ncclComm* comm) : family_(comm->family) {
+  if (family_->calls++ > 0) nccl_findings().parallel_calls++;
 }
 
 ncclResult_t usable(ncclComm* comm) {
@@ -102,7 +106,8 @@ ncclResult_t ncclCommInitRankScalable(ncclComm_t* comm, int size, int rank, int 
 ncclResult_t ncclCommSplit(ncclComm_t comm, int color, int key, ncclComm_t* result, ncclConfig_t* config) {
   if (const auto code = usable(comm); code != ncclSuccess) return code;
   const Management management(comm);
-  if (config && config->splitShare == 1) nccl_findings().shared_splits++;
+  const stand_in::CallInProgress call(comm);
+  if (comm->in_flight > 0) nccl_findings().busy_splits++;
   const int number = ++comm->splits;
   auto& meeting = *comm->meeting;
   meeting.mine().values[0] = color, meeting.mine().values[1] = key;
@@ -115,8 +120,12 @@ ncclResult_t ncclCommSplit(ncclComm_t comm, int color, int key, ncclComm_t* resu
     if (its_key < key || (its_key == key && other < comm->rank)) rank++;
   }
   if (!meeting.gate()) return ncclInternalError;
-  auto* made = new ncclComm(comm->path + "_" + std::to_string(number) + "_" + std::to_string(color), rank, size);
-  made->meeting = std::make_unique<stand_in::Meeting>(made->path, rank, size, made->aborted);
+  auto* made = new ncclComm(comm->path + "_" + std::to_string(number) + "_" + std::to_string(color), rank, size, config);
+  if (comm->shares_resources) {
+    made->family = comm->family;
+    nccl_findings().shared_splits++;
+  }
+  made->meeting = std::make_unique<stand_in::Meeting>(made->path, rank, size, made->family->aborted);
   note(made, config);
   *result = made;
   return ncclSuccess;
@@ -125,7 +134,10 @@ ncclResult_t ncclCommSplit(ncclComm_t comm, int color, int key, ncclComm_t* resu
 ncclResult_t ncclCommFinalize(ncclComm_t comm) {
   if (const auto code = usable(comm); code != ncclSuccess) return code;
   const Management management(comm);
-  while (comm->in_flight > 0 && !comm->aborted) std::this_thread::sleep_for(std::chrono::microseconds(50));
+  const stand_in::CallInProgress call(comm);
+  if (nccl_settings().hang_in_finalize) hang();
+  if (nccl_settings().fail_in_finalize) return ncclRemoteError;
+  while (comm->in_flight > 0 && !comm->family->aborted) std::this_thread::sleep_for(std::chrono::microseconds(50));
   comm->finalized = true;
   return ncclSuccess;
 }
@@ -142,12 +154,13 @@ ncclResult_t ncclCommAbort(ncclComm_t comm) {
   if (comm->aborted || comm->closed) nccl_findings().used_after_abort++;
   if (comm->in_management > 0) nccl_findings().unsafe_aborts++;
   nccl_findings().aborts++;
-  comm->aborted = true;
+  comm->aborted = comm->family->aborted = true;
   while (comm->in_flight > 0) std::this_thread::sleep_for(std::chrono::microseconds(50));
   return ncclSuccess;
 }
 
 ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* error) {
+  const stand_in::CallInProgress call(comm);
   if (comm->aborted || comm->closed) nccl_findings().used_after_abort++;
   *error = static_cast<ncclResult_t>(comm->error.load());
   return ncclSuccess;

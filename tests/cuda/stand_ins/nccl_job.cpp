@@ -2,7 +2,7 @@
 
 #include <ATen/EmptyTensor.h>
 #include <ATen/ops/as_strided_native.h>
-#include <ATen/ops/from_blob.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/view_native.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
@@ -96,6 +96,8 @@ NcclJob::~NcclJob() {
   BOOST_TEST(found.used_after_abort == 0);
   BOOST_TEST(found.not_finalized == 0);
   BOOST_TEST(found.unsafe_aborts == 0);
+  BOOST_TEST(found.busy_splits == 0);
+  BOOST_TEST(found.parallel_calls == 0);
   stand_in::cuda_settings().delay_us = 0;
 }
 
@@ -124,15 +126,6 @@ bool all_are(const Tensor& tensor, float value) {
   return std::all_of(read.begin(), read.end(), [value](float element) { return element == value; });
 }
 
-Tensor device_tensor(int64_t numel) {
-  auto memory = c10::cuda::CUDACachingAllocator::get()->allocate(static_cast<size_t>(numel) * sizeof(float));
-  void* const data = memory.get();
-  const auto deleter = memory.get_deleter();
-  return at::for_blob(data, {numel})
-      .context(memory.release_context(), deleter)
-      .options(at::TensorOptions(at::kFloat).device(gpu))
-      .target_device(gpu)
-      .make_tensor();
-}
+Tensor device_tensor(int64_t numel) { return at::empty({numel}, at::TensorOptions(at::kFloat).device(gpu)); }
 
 }  // namespace levin::test

@@ -50,6 +50,7 @@ ncclResult_t ncclMemFree(void* memory) {
 
 ncclResult_t ncclCommRegister(ncclComm_t comm, void* data, size_t bytes, void** handle) {
   if (const auto code = usable(comm); code != ncclSuccess) return code;
+  const stand_in::CallInProgress call(comm);
   if (nccl_settings().without_registration) return ncclSystemError;
   nccl_findings().registrations++;
   *handle = comm->registry.add(data, bytes, false);
@@ -58,6 +59,7 @@ ncclResult_t ncclCommRegister(ncclComm_t comm, void* data, size_t bytes, void** 
 
 ncclResult_t ncclCommDeregister(ncclComm_t comm, void* handle) {
   if (const auto code = usable(comm); code != ncclSuccess) return code;
+  const stand_in::CallInProgress call(comm);
   nccl_findings().deregistrations++;
   return comm->registry.remove(handle) ? ncclSuccess : ncclInvalidArgument;
 }
@@ -66,6 +68,7 @@ ncclResult_t ncclCommDeregister(ncclComm_t comm, void* handle) {
 ncclResult_t ncclCommWindowRegister(ncclComm_t comm, void* data, size_t bytes, ncclWindow_t* window, int) {
   if (const auto code = usable(comm); code != ncclSuccess) return code;
   const stand_in::Management management(comm);
+  const stand_in::CallInProgress call(comm);
   if (!comm->meeting->gate()) return ncclInternalError;
   *window = nullptr;
   if (nccl_settings().without_registration) return ncclSystemError;

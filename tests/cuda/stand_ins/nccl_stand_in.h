@@ -15,7 +15,7 @@ struct NcclSettings {
   std::atomic<int> fail_at = 0;         ///< call n returns an error; 0: none
   std::atomic<int> async_error_at = 0;  ///< call n sets an asynchronous error, and its kernel ends by an abort only
   std::atomic<int> hang_at = 0;         ///< the kernel of call n ends by an abort only
-  std::atomic<bool> hang_in_init = false;
+  std::atomic<bool> hang_in_init = false, hang_in_finalize = false, fail_in_finalize = false;
   std::atomic<bool> connect_at_first_call = false;  ///< a communicator's first call waits on the host for the other ranks' first call
   std::atomic<bool> compare_calls = true;           ///< else ranks that disagree get wrong data without a word, as from NCCL
   std::atomic<int> version = 0;                     ///< that the library reports; 0: its header's
@@ -30,11 +30,10 @@ struct NcclFindings {
   std::atomic<int> unequal_offsets = 0;      ///< in symmetric windows
   std::atomic<int> freed_in_use = 0;         ///< memory of a kernel that had not ended, or that was registered
   std::atomic<int> used_after_abort = 0;
-  std::atomic<int> not_finalized = 0;  ///< communicators that were destroyed and neither finalized nor aborted
-  std::atomic<int> unsafe_aborts = 0;  ///< while a call of another thread set up or took down the communicator
-  int faults() const {
-    return mismatches + mixed_registrations + unequal_offsets + freed_in_use + used_after_abort + not_finalized + unsafe_aborts;
-  }
+  std::atomic<int> not_finalized = 0;   ///< communicators that were destroyed and neither finalized nor aborted
+  std::atomic<int> unsafe_aborts = 0;   ///< while a call of another thread set up or took down the communicator
+  std::atomic<int> busy_splits = 0;     ///< of communicators with outstanding operations
+  std::atomic<int> parallel_calls = 0;  ///< of several threads, on communicators that share resources
   // What was asked for.
   std::atomic<int> aborts = 0, destroyed = 0, shared_splits = 0, registrations = 0, deregistrations = 0, windows = 0, unique_ids = 0;
   std::atomic<int> registered_calls = 0;  ///< calls all of whose buffers were registered

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "captured_stderr.h"
 #include "levin/core/error.h"
 #include "nccl_job.h"
 
@@ -81,6 +82,23 @@ BOOST_AUTO_TEST_CASE(a_system_cudnn_before_the_wheels_is_a_warning) {
   BOOST_TEST(levin::cudnn_warning(torch / "../../nvidia/cudnn/lib/libcudnn.so.9", torch) == "");
   BOOST_TEST(levin::cudnn_warning({}, torch) == "");
   fs::remove_all(root);
+}
+
+// At the start of a job: of one rank's driver, and of cores.
+BOOST_AUTO_TEST_CASE(rank_0_logs_the_warnings) {
+  const NcclJob job;
+  levin::MpiRuntime noisy(runtime().communicator());
+  noisy.set_log(levin::Log::to_stderr(noisy.rank(), levin::LogLevel::warning));
+  if (job.last()) stand_in::cuda_settings().driver = CUDART_VERSION + 10;
+  std::vector<std::string> names;
+  for (int rank = 0; rank < job.size(); rank++) names.push_back("rank " + std::to_string(rank) + " on a");
+  const levin::test::CapturedStderr captured;
+  levin::check_versions(noisy, on_cores(std::vector(names.size(), std::vector<int>{0})), names);
+  stand_in::cuda_settings().driver = CUDART_VERSION;
+  const std::string text = captured.text();
+  BOOST_TEST((text.find("warning: [cuda] cores for rank 0 on a") != std::string::npos) == (job.rank() == 0), text);
+  const bool differ = job.rank() == 0 && job.size() > 1;
+  BOOST_TEST((text.find("warning: [cuda] rank 0 on a has a driver for CUDA ") != std::string::npos) == differ, text);
 }
 
 // Before NCCL starts, whose words would be "internal error".
