@@ -80,8 +80,8 @@ OomCounters::OomCounters(const std::filesystem::path& root) {
 std::string OomCounters::risen() const {
   for (const auto& [file, before] : counters_)
     if (const auto kills = oom_kills(file); kills && *kills > before)
-      return fmt::format("the kernel killed it, or a process beside it, for lack of memory (oom_kill in {}: {}, now {})", file.string(),
-                         before, *kills);
+      return fmt::format("out of memory: the kernel killed it, or a process beside it (oom_kill in {}: {}, now {})", file.string(), before,
+                         *kills);
   return {};
 }
 

@@ -24,13 +24,13 @@ std::optional<char> process_state(const ProcessIdentity& process);
 /// "its process 17 is stopped (SIGSTOP, or a debugger)"; for a report.
 std::string describe_process(const ProcessIdentity& process);
 
-/// The kernel's counters of processes that it killed for lack of memory: of the cgroups of this process, up to the root, and of the
+/// The kernel's counters of processes that its out-of-memory killer ended: of the cgroups of this process, up to the root, and of the
 /// machine.
 class OomCounters {
  public:
   /// `root`: for tests, in place of /.
   explicit OomCounters(const std::filesystem::path& root = "/");
-  /// What has risen since construction, the narrowest cgroup first: "the kernel killed it, or a process beside it, for lack of memory
+  /// What has risen since construction, the narrowest cgroup first: "out of memory: the kernel killed it, or a process beside it
   /// (oom_kill in /sys/fs/cgroup/job/memory.events: 0, now 1)"; empty: no counter.
   std::string risen() const;
 

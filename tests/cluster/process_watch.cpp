@@ -102,7 +102,7 @@ BOOST_AUTO_TEST_CASE(out_of_memory_in_a_cgroup) {
   root.set("proc/vmstat", "pgfault 3\noom_kill 5\n");
   BOOST_TEST(has(counters.risen(), "vmstat: 4, now 5"), counters.risen());
   root.set("sys/fs/cgroup/slurm/job_7/memory.events", "low 0\nhigh 0\nmax 9\noom 1\noom_kill 2\n");
-  BOOST_TEST(has(counters.risen(), "for lack of memory (oom_kill in "), counters.risen());
+  BOOST_TEST(has(counters.risen(), "out of memory: the kernel killed it, or a process beside it (oom_kill in "), counters.risen());
   BOOST_TEST(has(counters.risen(), "job_7/memory.events: 1, now 2)"), counters.risen());
 }
 

@@ -10,6 +10,7 @@
 #include <csignal>
 #include <stdexcept>
 #include <thread>
+#include <vector>
 
 #include "levin/cli/run.h"
 #include "levin/data/tensor_dataset.h"
@@ -18,13 +19,21 @@ namespace {
 
 using levin::Batch, levin::Tensor;
 
-enum class Fault { none, raise, sleep, stop, kill };
-LEVIN_ENUM(Fault, (none, "none"), (raise, "throw"), (sleep, "sleep"), (stop, "stop"), (kill, "kill"))
+enum class Fault { none, raise, sleep, stop, kill, allocate };
+LEVIN_ENUM(Fault, (none, "none"), (raise, "throw"), (sleep, "sleep"), (stop, "stop"), (kill, "kill"), (allocate, "allocate"))
 
 int mpi_rank() {
   int rank = 0;
   MPI_Comm_rank(MPI_COMM_WORLD, &rank);
   return rank;
+}
+
+// Until the kernel ends the process.
+[[noreturn]] void allocate_memory() {
+  constexpr size_t block = size_t{16} << 20, most_blocks = 256;
+  std::vector<std::vector<char>> blocks;
+  while (blocks.size() < most_blocks) blocks.emplace_back(block, 'x');
+  throw std::runtime_error("4 GiB were allocated: no limit");
 }
 
 void commit(Fault fault, const char* place) {
@@ -35,6 +44,7 @@ void commit(Fault fault, const char* place) {
       while (true) std::this_thread::sleep_for(std::chrono::hours(1));
     case Fault::stop: raise(SIGSTOP); return;
     case Fault::kill: raise(SIGKILL); return;
+    case Fault::allocate: allocate_memory();
   }
 }
 

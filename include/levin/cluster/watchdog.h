@@ -33,7 +33,7 @@ struct WatchdogOptions {
 /// collectives, hook, stack) into one file, the lowest of them merges the positions into hang.txt, which groups ranks that stand in the
 /// same place and names those that did not answer, and calls end_job. It needs no MPI: the threads that train may be stuck in it.
 ///
-/// A rank whose process no longer exists ends the job, too; the message says if the kernel killed it for lack of memory.
+/// A rank whose process no longer exists ends the job, too; the message says if it was out of memory and the kernel killed it.
 ///
 /// In either case, and after an abort by another rank, a process that does not end by itself within seconds exits with 69.
 class Watchdog {

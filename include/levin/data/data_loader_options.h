@@ -28,7 +28,7 @@ LEVIN_CONFIG(DataLoaderOptions, (batch_size, "samples per rank and micro-batch; 
              (global_batch_size, "samples per optimizer step, over all ranks and micro-batches; instead of batch_size", at_least(1)),
              (shuffle, "draw a new order each epoch; evaluation never does"),
              (drop_last, "leave out the samples of an epoch that do not fill a batch; evaluation never does"),
-             (num_workers, "threads that read ahead; 0 reads in the training thread", between(0, 1024)),
+             (num_workers, "threads that read ahead; 0: the training thread reads, and a stop waits for the read", between(0, 1024)),
              (prefetch_factor, "batches that each of them reads ahead", between(1, 1024)),
              (shuffle_block, "shuffle blocks of this many neighbouring samples, for data that are read fast in order; null: all samples",
               at_least(1)),
