@@ -218,19 +218,19 @@ void sync_directory(const std::filesystem::path& directory) {
   if (error != 0 && error != EINVAL) throw_io_error(fmt::format("cannot write {} to disk", directory.string()), error);
 }
 
-void replace_file(const std::filesystem::path& path, const std::function<void(File&)>& write, bool sync) {
+void replace_file(const std::filesystem::path& path, const std::function<void(File&)>& write, bool sync, const char* tag) {
   const auto folder = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
   const auto partial = folder / fmt::format(".{}.partial-{}", path.filename().string(), getpid());
   std::error_code unseen;
   std::filesystem::remove(partial, unseen);
   try {
-    auto file = File::create(partial);
+    auto file = File::create(partial, tag);
     write(file);
     if (sync) file.sync();
     file.close();
     std::error_code error;
     std::filesystem::rename(partial, path, error);
-    if (error) throw_io_error(fmt::format("cannot replace {}", path.string()), error.value());
+    if (error) throw_io_error(fmt::format("cannot replace {}", path.string()), error.value(), tag);
   } catch (...) {
     std::filesystem::remove(partial, unseen);
     throw;
@@ -238,9 +238,9 @@ void replace_file(const std::filesystem::path& path, const std::function<void(Fi
   if (sync) sync_directory(folder);
 }
 
-void replace_file(const std::filesystem::path& path, const std::string& text, bool sync) {
+void replace_file(const std::filesystem::path& path, const std::string& bytes, bool sync, const char* tag) {
   replace_file(
-      path, [&](File& file) { file.write_at(text.data(), text.size(), 0); }, sync);
+      path, [&](File& file) { file.write_at(bytes.data(), bytes.size(), 0); }, sync, tag);
 }
 
 }  // namespace levin::detail

@@ -51,9 +51,10 @@ std::vector<std::filesystem::path> list_directory(const std::filesystem::path& d
 /// Flushes a directory's entries to disk. IoError where that fails.
 void sync_directory(const std::filesystem::path& directory);
 /// Writes a file under another name, which goes when that fails, and renames it.
-void replace_file(const std::filesystem::path& path, const std::function<void(File&)>& write, bool sync = true);
-/// The same with a small text.
-void replace_file(const std::filesystem::path& path, const std::string& text, bool sync);
+void replace_file(const std::filesystem::path& path, const std::function<void(File&)>& write, bool sync = true,
+                  const char* tag = "checkpoint");
+/// The same with these bytes.
+void replace_file(const std::filesystem::path& path, const std::string& bytes, bool sync, const char* tag = "checkpoint");
 /// IoError with errno's words and a remedy for this kind of access.
 [[noreturn]] void throw_io_error(const std::string& message, int error, const char* tag = "checkpoint", Access access = Access::write);
 

@@ -67,6 +67,16 @@ MLFlowClient::Run run_of(const Json& reply) {
                     fmt::format("{}: HTTP {}{}{}", call, reply.status, message.empty() ? "" : ": ", message));
 }
 
+std::string escaped_path(const std::string& path) {
+  std::string escaped;
+  for (size_t begin = 0; begin <= path.size();) {
+    const size_t end = std::min(path.find('/', begin), path.size());
+    escaped += (begin == 0 ? "" : "/") + HttpClient::escaped(path.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return escaped;
+}
+
 struct Character {
   char32_t code;
   size_t bytes;
@@ -210,7 +220,8 @@ void MLFlowClient::put_artifact(const Run& run, const std::string& path, const s
   if (folder.starts_with("//") && !folder.starts_with("///"))
     throw MLFlowError(0, "", fmt::format("the server does not store artifacts itself, {} does", run.artifact_uri));
   folder.erase(0, folder.find_first_not_of('/'));
-  const auto reply = send("PUT", fmt::format("mlflow-artifacts/artifacts/{}/{}", folder, path), bytes, "application/octet-stream");
+  const auto place = fmt::format("mlflow-artifacts/artifacts/{}/{}", folder, escaped_path(path));
+  const auto reply = send("PUT", place, bytes, "application/octet-stream");
   if (reply.status / 100 != 2) refuse("artifacts", reply);
 }
 

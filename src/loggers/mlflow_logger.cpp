@@ -46,6 +46,7 @@ MLFlowLogger::~MLFlowLogger() {
 }
 
 void MLFlowLogger::set_log(const Log& log) {
+  SpoolLogger::set_log(log);
   log_ = log;
   if (uploader_) uploader_->set_log(log);
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <csignal>
 #include <exception>
+#include <fstream>
 #include <iterator>
 #include <utility>
 
@@ -18,6 +19,7 @@ using namespace std::chrono_literals;
 
 constexpr auto upload_interval = 1s;
 constexpr auto first_pause = 2s, longest_pause = 60s;                           // after failures
+constexpr int most_artifact_failures = 3;                                       // each may take the timeout
 constexpr size_t most_metrics = 1000, most_params = 100, longest_param = 6000;  // of MLflow's log-batch
 
 // OpenSSL writes without MSG_NOSIGNAL.
@@ -31,6 +33,35 @@ void block_sigpipe() {
 int64_t milliseconds_of(const nlohmann::ordered_json& record) { return static_cast<int64_t>(1000 * record.value("time", 0.0)); }
 
 std::string kind_of(const nlohmann::ordered_json& record) { return record.value("kind", ""); }
+
+bool is_media(const std::string& kind) { return kind == "text" || kind == "histogram" || kind == "image" || kind == "file"; }
+
+// By a training that starts after `start` steps. The step of metrics counts the steps before theirs; hooks give media that of the steps
+// taken, so that those of a checkpoint's own step are its past.
+bool is_superseded(const nlohmann::ordered_json& record, int64_t start) {
+  const auto kind = kind_of(record);
+  const auto step = record.value("step", int64_t{0});
+  return kind == "metrics" ? step >= start : is_media(kind) && (step > start || start == 0);
+}
+
+// As levin-sync names it.
+std::string artifact_path(const nlohmann::ordered_json& record) {
+  const auto kind = kind_of(record), name = mlflow_name(record.value("name", ""));
+  const auto step = record.value("step", int64_t{0});
+  if (kind == "text") return fmt::format("text/{}/{:09}.md", name, step);
+  if (kind == "histogram") return fmt::format("histograms/{}/{:09}.json", name, step);
+  if (kind == "image") return fmt::format("images/{}/{:09}.png", name, step);
+  return name;
+}
+
+// The content of a text or a histogram, or of the file in `files`; nothing where that is missing.
+std::optional<std::string> artifact_of(const nlohmann::ordered_json& record, const std::filesystem::path& files) {
+  if (kind_of(record) == "text") return record.value("text", "");
+  if (kind_of(record) == "histogram") return record.value("buckets", nlohmann::ordered_json::array()).dump();
+  std::ifstream file(files / std::filesystem::path(record.value("file", "")).filename(), std::ios::binary);
+  if (!file) return std::nullopt;
+  return std::string(std::istreambuf_iterator<char>(file), {});
+}
 
 }  // namespace
 
@@ -176,7 +207,6 @@ void MLFlowUploader::open_run(SpoolProgress& progress) {
   throw MLFlowError(0, "", fmt::format("run {} is deleted there", id));
 }
 
-// Values before a start at step N belong to an abandoned branch if their step is at least N.
 std::vector<MLFlowUploader::Record> MLFlowUploader::parse(const std::string& lines, int64_t begin) {
   std::vector<Record> records;
   for (size_t from = 0; from < lines.size();) {
@@ -187,9 +217,7 @@ std::vector<MLFlowUploader::Record> MLFlowUploader::parse(const std::string& lin
     if (!object.is_object()) continue;  // a process was killed while it wrote the line
     if (kind_of(object) == "start") {
       const auto step = object.value("step", int64_t{0});
-      std::erase_if(records, [&](const Record& other) {
-        return kind_of(other.object) == "metrics" && other.object.value("step", int64_t{0}) >= step;
-      });
+      std::erase_if(records, [&](const Record& other) { return is_superseded(other.object, step); });
     }
     records.push_back({std::move(object), begin + static_cast<int64_t>(end)});
   }
@@ -218,9 +246,9 @@ void MLFlowUploader::send(const std::vector<Record>& records, SpoolProgress& pro
                            {"value", value},
                            {"timestamp", milliseconds_of(object)},
                            {"step", object.value("step", int64_t{0})}});
-    } else if (kind == "params" || kind == "end") {
+    } else if (kind == "params" || kind == "end" || is_media(kind)) {
       send_metrics();
-      kind == "params" ? send_params(object) : send_end(object);
+      kind == "params" ? send_params(object) : kind == "end" ? send_end(object) : send_media(object);
       confirm(progress, record.end);
     }
     end = record.end;
@@ -246,16 +274,29 @@ void MLFlowUploader::send_params(const Json& record) {
       params.push_back({{"key", key}, {"value", first_bytes(value.get<std::string>(), longest_param)}});
   }
   send_entries("params", params, most_params);
-  if (const auto yaml = record.value("yaml", ""); !yaml.empty()) send_config(yaml);
+  if (const auto yaml = record.value("yaml", ""); !yaml.empty()) put_artifact("config.yaml", yaml);
+}
+
+void MLFlowUploader::send_media(const Json& record) {
+  begin_sending();
+  const auto path = artifact_path(record);
+  if (const auto bytes = artifact_of(record, spool_.files()))
+    put_artifact(path, *bytes);
+  else
+    warn_once(warned_of_artifacts_, fmt::format("does not get {}: its file is no longer in {}", path, spool_.files().string()));
 }
 
 // Where the server stores its artifacts may fail while it takes values.
-void MLFlowUploader::send_config(const std::string& yaml) {
+void MLFlowUploader::put_artifact(const std::string& path, const std::string& bytes) {
+  if (artifact_failures_ == most_artifact_failures) return;
   try {
-    client_.put_artifact(*run_, "config.yaml", yaml);
+    client_.put_artifact(*run_, path, bytes);
+    artifact_failures_ = 0;
   } catch (const MLFlowError& error) {
     if (is_cancelled()) throw;
-    warn_once(warned_of_artifacts_, fmt::format("does not store config.yaml: {}; {} has it", error.what(), spool_.path().string()));
+    if (!client_.get_run(run_->id)) throw MLFlowError(404, "RESOURCE_DOES_NOT_EXIST", error.what());
+    artifact_failures_++;
+    warn_once(warned_of_artifacts_, fmt::format("does not store {}: {}; {} has it", path, error.what(), spool_.path().string()));
   }
 }
 

@@ -53,7 +53,8 @@ class MLFlowUploader {
   std::vector<Record> parse(const std::string& lines, int64_t begin);
   void send(const std::vector<Record>& records, SpoolProgress& progress);
   void send_params(const Json& record);
-  void send_config(const std::string& yaml);
+  void send_media(const Json& record);
+  void put_artifact(const std::string& path, const std::string& bytes);
   void send_end(const Json& record);
   void send_entries(const std::string& kind, const Json& entries, size_t most);
   void send_valid(const std::string& kind, const Json& entries);
@@ -68,6 +69,7 @@ class MLFlowUploader {
   // The thread's.
   std::optional<MLFlowClient::Run> run_;
   std::optional<SpoolProgress> unsaved_;
+  int artifact_failures_ = 0;  ///< in a row
   bool warned_of_failure_ = false, warned_of_refusal_ = false, warned_of_artifacts_ = false, warned_of_progress_ = false;
 
   std::mutex mutex_;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <exception>
 #include <random>
 #include <utility>
 
@@ -13,6 +14,7 @@ namespace levin::detail {
 namespace {
 
 constexpr int version = 1;
+constexpr int64_t most_kept_bytes = int64_t{64} << 20;  // of files that cannot be written; what is beyond is dropped, with an error
 
 // 16 hexadecimal digits.
 std::string new_id() {
@@ -51,14 +53,61 @@ void Spool::metrics(const Json& values, int64_t epoch, int64_t step) {
   write({{"kind", "metrics"}, {"step", step}, {"epoch", epoch}, {"time", wall_time()}, {"values", values}});
 }
 
+void Spool::media(const Json& record) { write(record); }
+
+void Spool::media(Json record, const std::string& extension, std::function<void(File&)> write, int64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  if (kept_bytes_ + bytes > most_kept_bytes) write_files();
+  kept_.push_back({std::move(record), extension, std::move(write), bytes});
+  kept_bytes_ += bytes;
+  write_files();
+}
+
+// A file is named by the place of its record, which no other record of the spool has.
+void Spool::write_files() {
+  while (!kept_.empty()) {
+    const auto drop = [&] {
+      kept_bytes_ -= kept_.front().bytes;
+      kept_.pop_front();
+    };
+    const auto& next = kept_.front();
+    const auto name = fmt::format("{:012}{}", file_.size(), next.extension);
+    std::error_code unseen;  // creating the file gives the better error
+    std::filesystem::create_directories(files(), unseen);
+    try {
+      replace_file(files() / name, next.write, /*sync=*/false, "loggers");
+    } catch (const IoError&) {
+      throw;
+    } catch (...) {
+      drop();
+      throw;
+    }
+    auto record = next.record;
+    drop();
+    record["file"] = name;
+    write_line(record);
+  }
+}
+
+// Their first failure was reported.
+void Spool::retry_files() {
+  try {
+    write_files();
+  } catch (const std::exception&) {
+  }
+}
+
 void Spool::start(int64_t step) { write({{"kind", "start"}, {"step", step}, {"time", wall_time()}}); }
 
 void Spool::end(const std::string& status) { write({{"kind", "end"}, {"status", status}, {"time", wall_time()}}, /*flush=*/true); }
 
 void Spool::flush() {
   const std::lock_guard lock(mutex_);
+  retry_files();
   file_.flush();
 }
+
+std::filesystem::path Spool::files() const { return std::filesystem::path(file_.path()).replace_extension(".files"); }
 
 int64_t Spool::size() const {
   const std::lock_guard lock(mutex_);
@@ -78,8 +127,13 @@ std::string Spool::lines(int64_t begin, int64_t bytes) {
 
 void Spool::write(const Json& record, bool flush) {
   const std::lock_guard lock(mutex_);
-  file_.write(std::exchange(params_, {}) + json_line(record));  // in one call, which keeps both after an error
+  retry_files();
+  write_line(record);
   if (flush) file_.flush();
+}
+
+void Spool::write_line(const Json& record) {
+  file_.write(std::exchange(params_, {}) + json_line(record));  // in one call, which keeps both after an error
 }
 
 }  // namespace levin::detail

@@ -1,10 +1,13 @@
 #pragma once
 #include <cstdint>
+#include <deque>
 #include <filesystem>
+#include <functional>
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "../core/file.h"
 #include "levin/core/named_values.h"
 #include "log_file.h"
 
@@ -17,9 +20,14 @@ namespace levin::detail {
 ///     {"kind":"params","values":{"trainer.max_epochs":"6"},"yaml":"trainer:\n  max_epochs: 6\n"}
 ///     {"kind":"start","step":0,"time":…}
 ///     {"kind":"metrics","step":99,"epoch":1,"time":…,"values":{"train_loss":0.25}}
+///     {"kind":"text","name":"notes","step":99,"time":…,"text":"*better*"}
+///     {"kind":"histogram","name":"weights","step":99,"time":…,"buckets":[[-1.0,-0.5,4.0],[-0.5,0.0,8.0]]}
+///     {"kind":"image","name":"sample","step":99,"time":…,"file":"000000000812.png"}
+///     {"kind":"file","name":"fields.h5","step":99,"time":…,"file":"000000000907.h5"}
 ///     {"kind":"end","status":"finished","time":…}
 ///
-/// Calls of several threads take turns.
+/// A bucket of a histogram is left bound, right bound, count. Images and files are in spool/SERVICE.files, complete before their record is
+/// written. Calls of several threads take turns.
 class Spool {
  public:
   using Json = nlohmann::ordered_json;
@@ -30,6 +38,11 @@ class Spool {
   void params(const std::string& yaml);
   /// After an IoError the record is kept, and written with the next one; see LogFile.
   void metrics(const Json& values, int64_t epoch, int64_t step);
+  /// A text or a histogram.
+  void media(const Json& record);
+  /// An image or a file, of which `write` writes the content; `record` gets the file's name. After an IoError both are kept, up to 64 MiB
+  /// of `bytes`, and written with the next record; after another error they are dropped.
+  void media(Json record, const std::string& extension, std::function<void(File&)> write, int64_t bytes);
   void start(int64_t step);
   /// `status`: finished, stopped or failed.
   void end(const std::string& status);
@@ -38,17 +51,30 @@ class Spool {
   /// The first line's object, of the process that created the spool.
   const Json& run() const noexcept { return run_; }
   const std::filesystem::path& path() const noexcept { return file_.path(); }
+  /// spool/SERVICE.files.
+  std::filesystem::path files() const;
   int64_t size() const;
   /// Whole lines from byte `begin`: at least a line, if one is there, and about `bytes`.
   std::string lines(int64_t begin, int64_t bytes = int64_t{8} << 20);
 
  private:
+  struct KeptFile {
+    Json record;
+    std::string extension;
+    std::function<void(File&)> write;
+    int64_t bytes;
+  };
   void write(const Json& record, bool flush = false);
+  void write_line(const Json& record);
+  void write_files();
+  void retry_files();
 
   mutable std::mutex mutex_;
   LogFile file_;
   Json run_;
   std::string params_;  ///< lines for the next write
+  std::deque<KeptFile> kept_;
+  int64_t kept_bytes_ = 0;
 };
 
 }  // namespace levin::detail

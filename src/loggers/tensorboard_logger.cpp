@@ -1,10 +1,7 @@
 #include "levin/loggers/tensorboard_logger.h"
 
 #include <event.pb.h>
-#include <fmt/format.h>
 
-#include <algorithm>
-#include <cmath>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -13,10 +10,8 @@
 #include "flat_options.h"
 #include "histogram.h"
 #include "json_values.h"
-#include "levin/core/error.h"
 #include "logger_fields.h"
 #include "png.h"
-#include "tensor_values.h"
 
 namespace levin {
 
@@ -74,32 +69,6 @@ std::string text_event(const std::string& tag, const std::string& text, int64_t 
   return event.SerializeAsString();
 }
 
-// [channels, height, width].
-Tensor checked_image(const Tensor& image) {
-  const auto pixels = image.dim() == 2 ? image.unsqueeze(0) : image;
-  const auto channels = pixels.dim() == 3 ? pixels.size(0) : 0;
-  const auto dtype = pixels.scalar_type();
-  if ((channels != 1 && channels != 3 && channels != 4) || pixels.numel() == 0 ||
-      (dtype != at::kByte && dtype != at::kBool && !at::isFloatingType(dtype)))
-    throw UsageError("loggers", fmt::format("add_image got a tensor [{}] of {}", fmt::join(image.sizes(), ", "), at::toString(dtype)),
-                     "give [height, width] or [channels, height, width] with 1, 3 or 4 channels, of uint8, bool or floating point");
-  return pixels;
-}
-
-// Channels innermost.
-std::vector<uint8_t> bytes_of_image(const Tensor& image) {
-  const auto channels = image.size(0), pixels = image.size(1) * image.size(2);
-  const float most = image.scalar_type() == at::kByte ? 255 : 1;
-  std::vector<uint8_t> bytes(static_cast<size_t>(channels * pixels));
-  int64_t index = 0;
-  detail::for_each_value<float>(image, [&](float value) {
-    const float shade = std::isnan(value) ? 0 : std::clamp(value, 0.0f, most) * (255 / most);
-    bytes[static_cast<size_t>(index % pixels * channels + index / pixels)] = static_cast<uint8_t>(std::nearbyint(shade));
-    index++;
-  });
-  return bytes;
-}
-
 }  // namespace
 
 TensorBoardLogger::TensorBoardLogger(const TensorBoardLoggerConfig& config, const std::filesystem::path& folder)
@@ -148,21 +117,6 @@ void TensorBoardLogger::write(const std::string& event) {
   write_hyper_parameters();
 }
 
-void TensorBoardLogger::set_log(const Log& log) {
-  const std::lock_guard lock(mutex_);
-  log_ = log;
-}
-
-void TensorBoardLogger::add(const std::string& event) {
-  try {
-    write(event);
-  } catch (const IoError& error) {
-    const std::lock_guard lock(mutex_);
-    if (!std::exchange(warned_, true))
-      log_.warning("{}; the training continues, and up to 64 MiB are kept until this succeeds", error.what());
-  }
-}
-
 void TensorBoardLogger::log_hyperparams(const std::string& yaml) {
   const std::lock_guard lock(mutex_);
   for (auto& option : detail::flat_options(yaml)) hyper_parameters_->options.push_back(std::move(option));
@@ -190,52 +144,28 @@ void TensorBoardLogger::write_hyper_parameters() {
   file_->write(hparams_event("session_start_info", content));
 }
 
-void TensorBoardLogger::set_queue(CallQueue* queue) {
-  const std::lock_guard lock(queue_mutex_);
-  queue_ = queue;
+void TensorBoardLogger::write_text(const Entry& entry, const std::string& text) {
+  write(text_event(tag_of(entry.name, texts), text, entry.step, entry.time));
 }
 
-void TensorBoardLogger::post(std::function<void()> add, int64_t bytes) {
-  {
-    const std::lock_guard lock(queue_mutex_);
-    if (queue_) return queue_->post(std::move(add), bytes);
-  }
-  add();
-}
-
-void TensorBoardLogger::add_text(const std::string& tag, const std::string& text, int64_t step) {
-  const auto bytes = static_cast<int64_t>(text.size());
-  post([this, tag, text, step, time = detail::wall_time()] { add(text_event(tag_of(tag, texts), text, step, time)); }, bytes);
-}
-
-void TensorBoardLogger::add_histogram(const std::string& tag, const Tensor& values, int64_t step) {
-  const auto copy = detail::copy_of_values(values);
-  const auto add_buckets = [this, tag, copy, step, time = detail::wall_time()] {
-    const auto buckets = detail::histogram_of(copy);
-    auto event = new_event(step, time);
-    auto& tensor = add_tensor(event, tag_of(tag, histograms), histograms, {static_cast<int64_t>(buckets.size()), 3});
-    tensor.set_dtype(tensorboard::DT_DOUBLE);
-    for (const auto& [left, right, count] : buckets)
-      for (const double number : {left, right, count}) tensor.add_double_val(number);
-    add(event.SerializeAsString());
-  };
-  post(add_buckets, static_cast<int64_t>(copy.nbytes()));
+void TensorBoardLogger::write_histogram(const Entry& entry, const std::vector<detail::HistogramBucket>& buckets) {
+  auto event = new_event(entry.step, entry.time);
+  auto& tensor = add_tensor(event, tag_of(entry.name, histograms), histograms, {static_cast<int64_t>(buckets.size()), 3});
+  tensor.set_dtype(tensorboard::DT_DOUBLE);
+  for (const auto& [left, right, count] : buckets)
+    for (const double number : {left, right, count}) tensor.add_double_val(number);
+  write(event.SerializeAsString());
 }
 
 // The tensor of an image has its width and height, as texts, and the bytes of a PNG file.
-void TensorBoardLogger::add_image(const std::string& tag, const Tensor& image, int64_t step) {
-  const auto copy = detail::copy_of_values(checked_image(image));
-  const auto add_png = [this, tag, copy, step, time = detail::wall_time()] {
-    const auto height = copy.size(1), width = copy.size(2);
-    auto event = new_event(step, time);
-    auto& tensor = add_tensor(event, tag_of(tag, images), images, {3});
-    tensor.set_dtype(tensorboard::DT_STRING);
-    tensor.add_string_val(std::to_string(width));
-    tensor.add_string_val(std::to_string(height));
-    tensor.add_string_val(detail::png_of(bytes_of_image(copy).data(), width, height, copy.size(0)));
-    add(event.SerializeAsString());
-  };
-  post(add_png, static_cast<int64_t>(copy.nbytes()));
+void TensorBoardLogger::write_image(const Entry& entry, const detail::PngImage& image) {
+  auto event = new_event(entry.step, entry.time);
+  auto& tensor = add_tensor(event, tag_of(entry.name, images), images, {3});
+  tensor.set_dtype(tensorboard::DT_STRING);
+  tensor.add_string_val(std::to_string(image.width));
+  tensor.add_string_val(std::to_string(image.height));
+  tensor.add_string_val(image.bytes);
+  write(event.SerializeAsString());
 }
 
 // What a run resumes after is in the file, though the run be killed right after the checkpoint.

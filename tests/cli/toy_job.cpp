@@ -2,8 +2,10 @@
 // "toy_job --read_predictions FILE" prints what a run predicted: a line "INDEX VALUE ..." for each sample.
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/mse_loss.h>
 #include <ATen/ops/sin.h>
+#include <fmt/format.h>
 #include <hdf5.h>
 #include <mpi.h>
 #include <torch/nn/modules/linear.h>
@@ -18,6 +20,8 @@
 #include "levin/cli/run.h"
 #include "levin/core/error.h"
 #include "levin/data/tensor_dataset.h"
+#include "levin/loggers/spool_logger.h"
+#include "levin/trainer/find_logger.h"
 
 namespace {
 
@@ -30,9 +34,13 @@ struct ToyConfig {
   double lr = 0.01;
   int64_t step_milliseconds = 0, fail_on_rank = -1, fail_at_step = 3;
   FailHow fail_how = FailHow::raise;
+  bool draw = false;
+  std::filesystem::path artifact;
 };
 LEVIN_CONFIG(ToyConfig, (lr, "learning rate", at_least(0)), (step_milliseconds, "how long a step takes at least", at_least(0)),
-             (fail_on_rank, "rank that goes wrong; -1: none"), (fail_at_step, "batches before it does"), (fail_how, "what it does"))
+             (fail_on_rank, "rank that goes wrong; -1: none"), (fail_at_step, "batches before it does"), (fail_how, "what it does"),
+             (draw, "whether each step adds a text, a histogram and an image to the loggers"),
+             (artifact, "a file that the first step adds to them, if any"))
 
 struct ToyDataConfig {
   int64_t samples = 40;
@@ -60,6 +68,17 @@ class Toy : public levin::Module {
   void validation_step(const Batch& batch) override { log("val_loss", loss_of(batch)); }
   void test_step(const Batch& batch) override { log("test_loss", loss_of(batch)); }
   Tensor predict_step(const Batch& batch) override { return at::cat({batch["twice"], net_(batch["x"])}, 1); }
+  void on_train_batch_end(const Tensor&, const Batch&, int64_t) override {
+    const auto step = trainer().global_step();
+    if (config_.draw)
+      for (auto* logger : levin::find_loggers<levin::MediaLogger>(trainer())) {
+        logger->add_text("notes", fmt::format("*step* {}", step), step);
+        logger->add_histogram("weights", at::full({6}, static_cast<double>(step)), step);
+        logger->add_image("pixels", at::full({3, 2, 4}, step, at::kByte), step);
+      }
+    if (!config_.artifact.empty() && step == 1)
+      for (auto* logger : levin::find_loggers<levin::SpoolLogger>(trainer())) logger->add_file("data/fields.txt", config_.artifact, step);
+  }
   std::vector<levin::OptimizerSpec> configure_optimizers() override { return {levin::SGD{.lr = config_.lr}}; }
 
  private:

@@ -1,5 +1,9 @@
 #include "levin/loggers/service_loggers.h"
 
+#include <ATen/ops/arange.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/randint.h>
+
 #include <cmath>
 #include <fstream>
 
@@ -44,6 +48,67 @@ BOOST_AUTO_TEST_CASE(a_spool_has_all_that_a_run_logged) {
   BOOST_TEST(records[3].at("values").at("run-loss") == 0.5);
   BOOST_TEST(records[3].at("values").at("run-nan") == "NaN");
   BOOST_TEST(records[4].at("kind") == "end");
+}
+
+BOOST_AUTO_TEST_CASE(a_spool_has_texts_histograms_images_and_files) {
+  LogFolder folder;
+  std::ofstream(folder.path / "fields.txt") << "content";
+  {
+    levin::WandbLogger logger({.prefix = "run"}, folder.path);
+    logger.begin_training(0);
+    logger.add_text("notes", "*better*", 4);
+    logger.add_histogram("weights", at::full({2, 3}, 0.5), 5);
+    logger.add_histogram("nothing", at::full({3}, std::nan("")), 5);
+    logger.add_image("pixels", at::arange(24, at::kByte).view({3, 2, 4}), 6);
+    logger.add_file("data/fields.txt", folder.path / "fields.txt", 7);
+    levin::test::check_throws<levin::DataError>([&] { logger.add_file("a", folder.path / "none", 7); }, {"[loggers]", "none is missing"});
+    logger.finalize();
+  }
+  const auto records = json_lines_of(folder.path / "spool/wandb.jsonl");
+  BOOST_REQUIRE(records.size() == 7);
+  const char* const kinds[] = {"text", "histogram", "image", "file"};
+  const char* const names[] = {"run-notes", "run-weights", "run-pixels", "data/fields.txt"};
+  for (size_t i = 0; i < 4; i++) {
+    BOOST_TEST(records[2 + i].at("kind") == kinds[i]);
+    BOOST_TEST(records[2 + i].at("name") == names[i]);
+    BOOST_TEST(records[2 + i].at("step") == 4 + i);
+    BOOST_TEST(records[2 + i].at("time").get<double>() > 1e9);
+  }
+  BOOST_TEST(records[2].at("text") == "*better*");
+  BOOST_TEST(records[3].at("buckets").size() == 30u);
+  BOOST_TEST(records[3].at("buckets").back() == nlohmann::json({0.5, 0.5, 6.0}));
+  const auto content_of = [&](const nlohmann::json& record) {
+    return text_of(folder.path / "spool/wandb.files" / record.at("file").get<std::string>());
+  };
+  BOOST_TEST(content_of(records[4]).starts_with(std::string("\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\4\0\0\0\2", 24)));
+  BOOST_TEST(records[4].at("file").get<std::string>().ends_with(".png"));
+  BOOST_TEST(content_of(records[5]) == "content");
+}
+
+BOOST_AUTO_TEST_CASE(images_and_files_wait_until_they_can_be_written) {
+  LogFolder folder;
+  std::ofstream(folder.path / "first") << std::string(9000, '1');
+  const auto pixels = at::randint(256, {64, 64}, at::kByte);  // no image of it is smaller than the limit
+  {
+    levin::CometLogger logger({}, folder.path);
+    logger.begin_training(0);
+    {
+      const FileSizeLimit full(4096);
+      BOOST_CHECK_NO_THROW(logger.add_image("pixels", pixels, 1));
+      BOOST_CHECK_NO_THROW(logger.add_file("data", folder.path / "first", 2));
+      std::filesystem::remove(folder.path / "first");
+      BOOST_CHECK_NO_THROW(logger.log_metrics({{"loss", 0.5}}, 0, 3));
+    }
+    BOOST_TEST(std::filesystem::is_empty(folder.path / "spool/comet.files"));
+    logger.finalize();
+  }
+  const auto records = json_lines_of(folder.path / "spool/comet.jsonl");
+  BOOST_REQUIRE(records.size() == 6);
+  const char* const kinds[] = {"run", "start", "metrics", "image", "file", "end"};
+  for (size_t i = 0; i < records.size(); i++) BOOST_TEST(records[i].at("kind") == kinds[i]);
+  const auto content_of = [&](size_t i) { return text_of(folder.path / "spool/comet.files" / records[i].at("file").get<std::string>()); };
+  BOOST_TEST(content_of(3).size() > 4096u);
+  BOOST_TEST(content_of(4) == std::string(9000, '1'));
 }
 
 BOOST_AUTO_TEST_CASE(a_run_that_resumes_keeps_its_id) {

@@ -1,9 +1,11 @@
 #include <cmath>
 #include <limits>
+#include <map>
 #include <sstream>
 
 #include "../trainer/toy.h"
 #include "levin/loggers/csv_logger.h"
+#include "levin/loggers/service_loggers.h"
 #include "levin/loggers/tensorboard_logger.h"
 #include "levin/trainer/find_logger.h"
 #include "levin_test.h"
@@ -28,11 +30,11 @@ struct NonFinite : Toy {
 // Adds a picture of its weights after each step.
 struct Painter : Toy {
   void on_train_batch_end(const levin::Tensor&, const levin::Batch&, int64_t) override {
-    auto* board = levin::find_logger<levin::TensorBoardLogger>(trainer());
-    if (!board) return;
-    found++;
-    board->add_image("weight", net->weight, trainer().global_step());
-    board->add_histogram("weight", net->weight, trainer().global_step());
+    if (levin::find_logger<levin::TensorBoardLogger>(trainer())) found++;
+    for (auto* logger : levin::find_loggers<levin::MediaLogger>(trainer())) {
+      logger->add_image("weight", net->weight, trainer().global_step());
+      logger->add_histogram("weight", net->weight, trainer().global_step());
+    }
   }
   int found = 0;
 };
@@ -120,6 +122,7 @@ BOOST_AUTO_TEST_CASE(a_hook_adds_images_and_histograms_on_rank_0) {
     if (runtime().rank() == 0) {
       trainer.add_logger(std::make_shared<levin::CSVLogger>(folder.path / "metrics.csv"));
       trainer.add_logger(std::make_shared<levin::TensorBoardLogger>(levin::TensorBoardLoggerConfig{.save_dir = folder.path}));
+      trainer.add_logger(std::make_shared<levin::WandbLogger>(levin::WandbLoggerConfig{}, folder.path));
     }
     const auto module = trainer.build<Painter>();
     trainer.fit(*module, data);
@@ -135,6 +138,10 @@ BOOST_AUTO_TEST_CASE(a_hook_adds_images_and_histograms_on_rank_0) {
   BOOST_TEST(read.at("images").at("weight").at(2).at("step") == 3);
   BOOST_TEST(read.at("histograms").at("weight/histograms").size() == 3u);  // TensorBoard shows one kind of values for a tag
   BOOST_TEST(!read.at("histograms").contains("weight"));
+  std::map<std::string, std::vector<int64_t>> steps;
+  for (const auto& record : json_lines_of(folder.path / "spool/wandb.jsonl"))
+    if (record.contains("name")) steps[record.at("kind").get<std::string>()].push_back(record.at("step").get<int64_t>());
+  BOOST_CHECK((steps == std::map<std::string, std::vector<int64_t>>{{"histogram", {1, 2, 3}}, {"image", {1, 2, 3}}}));
 }
 
 BOOST_AUTO_TEST_SUITE_END()

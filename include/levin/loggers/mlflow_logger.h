@@ -29,10 +29,10 @@ LEVIN_CONFIG(MLFlowLoggerConfig, (experiment_name, "experiment of MLflow"), (run
 LEVIN_CHOICE(MLFlowLoggerConfig, "mlflow")
 
 /// With a tracking_uri of http:// or https:// a thread uploads the spool while the training writes it: options as parameters and the
-/// artifact config.yaml, values in batches, and how the run ended. A server that does not answer delays nothing but, by `timeout` at most,
-/// a checkpoint and the end; the spool keeps what it did not confirm, for later or for levin-sync. Credentials are mlflow's:
-/// MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD. ConfigError for a tracking_uri with a password, which
-/// files of the run would show.
+/// artifact config.yaml, values in batches, texts, histograms, images and files as artifacts, and how the run ended. A server that does not
+/// answer delays nothing but, by `timeout` at most, a checkpoint and the end; the spool keeps what it did not confirm, for later or for
+/// levin-sync. Credentials are mlflow's: MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD. ConfigError for a
+/// tracking_uri with a password, which files of the run would show.
 class MLFlowLogger : public SpoolLogger {
  public:
   using Config = MLFlowLoggerConfig;

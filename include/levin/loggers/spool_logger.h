@@ -7,8 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "levin/loggers/media_logger.h"
 #include "levin/trainer/logger.h"
-#include "levin/trainer/run_aware_logger.h"
 
 namespace levin {
 
@@ -16,8 +16,9 @@ namespace detail {
 class Spool;
 }
 
-/// A logger that spools for a service; see tools/levin_sync. A run that resumes continues its spool, and the service's run.
-class SpoolLogger : public Logger, public RunAwareLogger {
+/// A logger that spools for a service; see tools/levin_sync. A run that resumes continues its spool, and the service's run. Images and
+/// files are in spool/SERVICE.files.
+class SpoolLogger : public Logger, public MediaLogger {
  public:
   /// Notes the end of a run that was not finalized.
   ~SpoolLogger() override;
@@ -30,6 +31,9 @@ class SpoolLogger : public Logger, public RunAwareLogger {
   /// Nothing for a run that failed before it logged something.
   void finalize() override;
   void set_end(RunEnd end) noexcept override { end_ = end; }
+  /// An artifact. The file is opened now and copied by the logger's thread: replace it later, but do not overwrite it in place. DataError
+  /// where it does not exist.
+  void add_file(const std::string& name, const std::filesystem::path& file, int64_t step);
 
  protected:
   using Settings = std::vector<std::pair<std::string, std::string>>;
@@ -44,10 +48,17 @@ class SpoolLogger : public Logger, public RunAwareLogger {
   virtual void spooled() {}
 
  private:
+  void write_text(const Entry& entry, const std::string& text) override;
+  void write_histogram(const Entry& entry, const std::vector<detail::HistogramBucket>& buckets) override;
+  void write_image(const Entry& entry, const detail::PngImage& image) override;
+  /// Calls `write`, which spools something.
+  template <class Write>
+  void spool_by(const Write& write);
+
   std::string prefix_;
   std::unique_ptr<detail::Spool> spool_;
   std::atomic<RunEnd> end_ = RunEnd::finished;
-  bool open_ = false;
+  std::atomic<bool> open_ = false;
 };
 
 }  // namespace levin
