@@ -77,7 +77,7 @@ struct TrainedToy {
 
 /// Validates before the first step and in every epoch, as the moving average of the model.
 TrainedToy train_with_validations(const levin::SessionConfig& session, bool inference_mode) {
-  ToyData data;
+  ToyData data({.global_batch_size = 8}, 40, 10);  // the last two samples: a padding batch on a third rank
   levin::Trainer trainer({.session = session, .max_epochs = 3, .inference_mode = inference_mode}, runtime(), 5);
   trainer.add_callback(std::make_shared<levin::EMAWeightAveraging>(levin::EMAWeightAveragingConfig{.decay = 0.5}));
   const auto model = trainer.build<NormedToy>();
