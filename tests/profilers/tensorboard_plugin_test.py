@@ -15,7 +15,7 @@ import urllib.request
 from pathlib import Path
 
 run_ranks, toy_job = map(os.path.abspath, sys.argv[1:])
-LIMIT = 60  # seconds, for a server that starts and reads the traces
+LIMIT = 180  # seconds, for a server that starts and reads the traces on a busy machine
 
 
 def train(ranks):
@@ -55,15 +55,29 @@ class Server:
             return json.loads(gzip.decompress(text) if answer.headers["Content-Encoding"] == "gzip" else text)
 
 
+def calls(events):
+    """Of each operator that does not call itself: of those the plug-in merges some."""
+    spans = collections.defaultdict(list)
+    for event in events:
+        if event.get("cat") == "cpu_op":
+            spans[event["name"]].append((event["pid"], event["tid"], event["ts"], event["ts"] + event["dur"]))
+
+    def nests(all_):
+        return any(a != b and a[:2] == b[:2] and a[2] <= b[2] and b[3] <= a[3] for a in all_ for b in all_)
+
+    return {name: len(all_) for name, all_ in spans.items() if not nests(all_)}
+
+
 def check_views(server, ranks, events):
     run = f"on{ranks}"
     assert {"Overview", "Operator", "Trace"} <= set(server.get("views", run=run)), server.get("views", run=run)
     assert server.get("workers", run=run, view="Operator") == ["fit-trace"]
-    place = {"run": run, "worker": "fit-trace", "view": "Operator"}
-    recorded = collections.Counter(event["name"] for event in events if event.get("cat") == "cpu_op")
+    place = {"run": run, "worker": "fit-trace", "span": "default", "view": "Operator"}
+    recorded = calls(events)
     rows = server.get("operation/table", **place, group_by="Operation")["data"]
     counted = {row["name"]: row["calls"] for row in rows}
-    assert {name: recorded[name] for name in counted} == counted and counted["aten::addmm"] > 0, (counted, recorded)
+    differ = {name: (counted.get(name), number) for name, number in recorded.items() if counted.get(name) != number}
+    assert not differ and recorded["aten::addmm"] == 2 * ranks, differ or recorded
     steps = [row[0] for row in server.get("overview", **{**place, "view": "Overview"})["steps"]["rows"]]
     assert [int(step) for step in steps] == [2] * ranks + [3] * ranks, steps
     shown = server.get("trace", **{**place, "view": "Trace"})["traceEvents"]
