@@ -21,7 +21,8 @@ MetricState& Metric::add_state(std::string name, StateReduction reduction, Tenso
   if (reduction == StateReduction::concatenate)
     throw UsageError("metrics", fmt::format("state \"{}\" is made of rows", name), "use add_rows");
   if (dtype != at::kDouble && !(dtype == at::kLong && reduction == StateReduction::sum))
-    throw UsageError("metrics", fmt::format("state \"{}\" is {}", name, detail::shape_text(initial)), "states are float64, sums may be int64");
+    throw UsageError("metrics", fmt::format("state \"{}\" is {}", name, detail::shape_text(initial)),
+                     "states are float64, sums may be int64");
   for (const auto& state : states_)
     if (state.name == name) throw UsageError("metrics", fmt::format("two states are named \"{}\"", name));
   initial = initial.to(device_);
@@ -78,9 +79,9 @@ void Metric::load_state(std::string_view name, const Tensor& value) {
       return;
     }
     if (value.sizes() != state.initial.sizes() || value.scalar_type() != state.initial.scalar_type())
-      throw DataError(fmt::format("metric state \"{}\" was saved as {} and is {}", name, detail::shape_text(value),
-                                  detail::shape_text(state.initial)),
-                      "resume with the metric's options of the run that saved it", "metrics");
+      throw DataError(
+          fmt::format("metric state \"{}\" was saved as {} and is {}", name, detail::shape_text(value), detail::shape_text(state.initial)),
+          "resume with the metric's options of the run that saved it", "metrics");
     state.value = value.to(device_).clone();
     return;
   }
