@@ -6,6 +6,7 @@ options, defaults and names that the tables promise. Lightning's sources are rea
 """
 import ast
 import importlib.util
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,8 @@ import yaml
 guide, program = Path(sys.argv[1]).read_text(), sys.argv[2]
 lightning = Path(importlib.util.find_spec("lightning").origin).parent / "pytorch"
 ABSTRACT = {"BaseFinetuning", "BasePredictionWriter", "LambdaCallback"}  # for code, not for a list of names
-WITH_OPTIONS = {"GradientAccumulationScheduler": "{name: GradientAccumulationScheduler, scheduling: {0: 2}}"}
+OPTIONS = {"GradientAccumulationScheduler": "scheduling: {0: 2}", "RichModelSummary": "max_depth: 2", "TQDMProgressBar": "style: lines",
+           "RichProgressBar": "style: bar"}  # that it needs, or that keep two names of one callback apart
 failures = []
 
 
@@ -57,8 +59,9 @@ def check(good, *found):
 
 def table(heading):
     """The rows of the first table below a heading, as lists of cells."""
-    below = guide.split(f"\n{heading}\n", 1)[1].split("\n\n| ", 1)[1].split("\n\n", 1)[0]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in ("| " + below).splitlines()[2:]]
+    lines = itertools.dropwhile(lambda line: not line.startswith("|"), guide.split(f"\n{heading}\n", 1)[1].splitlines())
+    rows = itertools.takewhile(lambda line: line.startswith("|"), lines)
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in rows][2:]
 
 
 def config(*words):
@@ -93,7 +96,7 @@ rows = {name: row[1] for row in table("## Callbacks") for name in row[0].split("
 check(callbacks <= set(rows), "no row for", callbacks - set(rows))
 check({name for name in rows if name.isidentifier()} <= callbacks, "not of Lightning:", set(rows) - callbacks)
 chosen = [name for name, ours_ in rows.items() if name in callbacks and not ours_.startswith("no:") and name not in ABSTRACT]
-listed = config("--trainer.callbacks", "[" + ", ".join(WITH_OPTIONS.get(name, name) for name in chosen) + "]")
+listed = config("--trainer.callbacks", "[" + ", ".join(f"{{name: {name}, {OPTIONS[name]}}}" if name in OPTIONS else name for name in chosen) + "]")
 check(listed is None or len(listed["trainer"]["callbacks"]) == len(chosen) > 20, "callbacks by Lightning's names:", listed)
 
 missing = {name for row in table("## Strategies") if row[1].startswith("no") for name in row[0].split(", ")}
