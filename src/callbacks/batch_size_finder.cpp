@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <fstream>
 #include <memory>
 
 #include "levin/comm/host_values.h"
@@ -19,6 +18,7 @@
 #include "levin/trainer/module.h"
 #include "levin/trainer/trainer.h"
 #include "levin/trainer/training_trial.h"
+#include "trial_table.h"
 
 namespace levin {
 namespace {
@@ -251,18 +251,10 @@ BatchFit BatchSizeFinder::try_size(TrainingTrial& trial, int64_t batch_size) {
 }
 
 void BatchSizeFinder::write() const {
-  const auto& folder = trainer().default_root_dir();
-  if (folder.empty()) return;
-  auto& session = trainer().session();
-  on_all_ranks(session.communicator(), "callbacks", [&] {
-    if (session.rank() != 0) return;
-    const auto path = folder / "batch_size_finder.csv";
-    std::ofstream file(path);
-    file << "batch_size,result,bytes,seconds_per_step\n";
-    for (const auto& tried : trials_)
-      file << fmt::format("{},{},{},{}\n", tried.batch_size, tried.result, tried.bytes, number_text(tried.seconds_per_step));
-    if (!file.flush()) throw IoError(fmt::format("cannot write {}", path.string()), "check whether the file system is full", "callbacks");
-  });
+  std::string table = "batch_size,result,bytes,seconds_per_step\n";
+  for (const auto& trial : trials_)
+    table += fmt::format("{},{},{},{}\n", trial.batch_size, trial.result, trial.bytes, number_text(trial.seconds_per_step));
+  detail::write_trial_table(trainer(), "batch_size_finder.csv", table);
 }
 
 StateDict BatchSizeFinder::state_dict() const {

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "epoch_end_checks.h"
 #include "levin/core/error.h"
 #include "levin/core/number_text.h"
 #include "levin/session/monitored_value.h"
@@ -25,10 +26,8 @@ std::vector<std::string> EarlyStopping::required_metrics() const {
 void EarlyStopping::setup(Stage) { training_ = false; }
 
 void EarlyStopping::on_train_start() {
-  const auto& options = trainer().config();
-  const bool one_validation_an_epoch = options.val_check_interval == CheckInterval() && options.check_val_every_n_epoch == 1;
-  at_epoch_end_ = !trainer().validates() || config_.check_on_train_epoch_end.value_or(one_validation_an_epoch);
-  training_ = options.fast_dev_run.batches == 0;
+  at_epoch_end_ = detail::checks_at_epoch_end(trainer(), config_.check_on_train_epoch_end);
+  training_ = trainer().config().fast_dev_run.batches == 0;
   if (std::exchange(resumed_, false)) return;
   waited_ = stopped_epoch_ = 0;
   best_ = std::numeric_limits<double>::infinity() * (config_.mode == MonitorMode::min ? 1 : -1);

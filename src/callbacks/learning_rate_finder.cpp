@@ -3,14 +3,13 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <fstream>
 
-#include "levin/comm/host_values.h"
 #include "levin/core/error.h"
 #include "levin/core/number_text.h"
 #include "levin/trainer/module.h"
 #include "levin/trainer/trainer.h"
 #include "levin/trainer/training_trial.h"
+#include "trial_table.h"
 
 namespace levin {
 
@@ -109,18 +108,10 @@ std::optional<double> LearningRateFinder::steepest(const std::vector<double>& le
 }
 
 void LearningRateFinder::write() const {
-  const auto& folder = trainer().default_root_dir();
-  if (folder.empty()) return;
-  auto& session = trainer().session();
-  on_all_ranks(session.communicator(), "callbacks", [&] {
-    if (session.rank() != 0) return;
-    const auto path = folder / "lr_finder.csv";
-    std::ofstream file(path);
-    file << "lr,loss,smoothed_loss\n";
-    for (size_t i = 0; i < losses_.size(); i++)
-      file << fmt::format("{},{},{}\n", number_text(learning_rates_[i]), number_text(raw_[i]), number_text(losses_[i]));
-    if (!file.flush()) throw IoError(fmt::format("cannot write {}", path.string()), "check whether the file system is full", "callbacks");
-  });
+  std::string table = "lr,loss,smoothed_loss\n";
+  for (size_t i = 0; i < losses_.size(); i++)
+    table += fmt::format("{},{},{}\n", number_text(learning_rates_[i]), number_text(raw_[i]), number_text(losses_[i]));
+  detail::write_trial_table(trainer(), "lr_finder.csv", table);
 }
 
 // The loggers have begun.

@@ -7,6 +7,8 @@
 #include <optional>
 #include <vector>
 
+#include "checkpoint_location.h"
+#include "epoch_end_checks.h"
 #include "levin/checkpoint/checkpoint_folder.h"
 #include "levin/checkpoint/retention.h"
 #include "levin/core/error.h"
@@ -122,9 +124,7 @@ std::vector<std::string> ModelCheckpoint::required_metrics() const {
 void ModelCheckpoint::setup(Stage stage) {
   training_ = false;
   if (stage != Stage::fit || config_.save_top_k == 0 || trainer().config().fast_dev_run.batches > 0) return;
-  folder_ = config_.dirpath;
-  if (folder_.empty() && !trainer().default_root_dir().empty()) folder_ = trainer().default_root_dir() / "checkpoints";
-  if (folder_.empty()) throw ConfigError("a ModelCheckpoint has no folder", "give a dirpath", "callbacks");
+  folder_ = detail::checkpoint_location(trainer(), config_.dirpath, "a ModelCheckpoint");
   for (const auto& callback : trainer().callbacks())
     if (const auto* other = dynamic_cast<const ModelCheckpoint*>(callback.get()); other && other != this && other->folder_ == folder_)
       throw ConfigError(fmt::format("two ModelCheckpoints write to {}", folder_.string()), "set a different dirpath for each", "callbacks");
@@ -172,11 +172,7 @@ void ModelCheckpoint::on_train_batch_end(const Tensor&, const Batch&, int64_t) {
   if (by_time || (steps && trainer().global_step() % *steps == 0)) request(Interval::step);
 }
 
-bool ModelCheckpoint::at_epoch_end() const {
-  const auto& options = trainer().config();
-  const bool one_validation_an_epoch = options.val_check_interval == CheckInterval() && options.check_val_every_n_epoch == 1;
-  return !trainer().validates() || config_.save_on_train_epoch_end.value_or(one_validation_an_epoch);
-}
+bool ModelCheckpoint::at_epoch_end() const { return detail::checks_at_epoch_end(trainer(), config_.save_on_train_epoch_end); }
 
 // Then it may have none of the epoch's metrics.
 bool ModelCheckpoint::epoch_was_cut_short() const {

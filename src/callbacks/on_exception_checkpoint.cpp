@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "checkpoint_location.h"
 #include "levin/checkpoint/checkpoint_folder.h"
 #include "levin/core/error.h"
 #include "levin/trainer/trainer.h"
@@ -19,9 +20,7 @@ OnExceptionCheckpoint::OnExceptionCheckpoint(OnExceptionCheckpointConfig config)
 
 void OnExceptionCheckpoint::setup(Stage stage) {
   if (stage != Stage::fit || trainer().config().fast_dev_run.batches > 0) return;
-  auto folder = config_.dirpath;
-  if (folder.empty() && !trainer().default_root_dir().empty()) folder = trainer().default_root_dir() / "checkpoints";
-  if (folder.empty()) throw ConfigError("an OnExceptionCheckpoint has no folder", "give a dirpath", "callbacks");
+  const auto folder = detail::checkpoint_location(trainer(), config_.dirpath, "an OnExceptionCheckpoint");
   trainer().checkpoints().request_on_exception({.folder = folder, .name = config_.filename});
 }
 

@@ -36,12 +36,16 @@ void BasePredictionWriter::on_predict_epoch_end() {
 
 namespace {
 
+void check_written(bool written, const std::filesystem::path& file) {
+  if (!written)
+    throw IoError(fmt::format("HDF5 cannot write {}", file.string()), "check whether the file system is full or read-only", "callbacks");
+}
+
 // Closes an HDF5 object by the function of its kind.
 class PredictionHandle {
  public:
   PredictionHandle(hid_t id, herr_t (*close)(hid_t), const std::filesystem::path& file) : id_(id), close_(close) {
-    if (id < 0)
-      throw IoError(fmt::format("HDF5 cannot write {}", file.string()), "check whether the file system is full or read-only", "callbacks");
+    check_written(id >= 0, file);
   }
   ~PredictionHandle() { close_(id_); }
   PredictionHandle(const PredictionHandle&) = delete;
@@ -118,11 +122,7 @@ class PredictionWriter::File {
   using Shape = std::array<hsize_t, 2>;
 
   static std::string name_of(int64_t dataloader_idx, const char* name) { return fmt::format("dataloader_idx_{}/{}", dataloader_idx, name); }
-  void check(bool works) const {
-    if (!works)
-      throw IoError(fmt::format("HDF5 cannot write {}", partial_.string()), "check whether the file system is full or read-only",
-                    "callbacks");
-  }
+  void check(bool written) const { check_written(written, partial_); }
   PredictionHandle handle(hid_t id, herr_t (*close)(hid_t)) const { return {id, close, partial_}; }
 
   void create(int64_t dataloader_idx, int64_t width) {

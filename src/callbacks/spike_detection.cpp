@@ -85,11 +85,11 @@ void SpikeDetection::on_train_batch_end(const Tensor& loss, const Batch& batch, 
 void SpikeDetection::roll_back(double loss) {
   const int64_t step = trainer().global_step();
   auto& session = trainer().session();
-  const auto what =
+  const auto spike =
       fmt::format("a loss spike in step {}: {:.6g}, and the mean of {} steps is {:.6g}", step, loss, window_.size(), running_mean());
-  if (!config_.rollback) throw Error(ExitCode::internal, "callbacks", what, "resume from an earlier checkpoint, or set rollback to true");
+  if (!config_.rollback) throw Error(ExitCode::internal, "callbacks", spike, "resume from an earlier checkpoint, or set rollback to true");
   if (rollbacks_ == config_.max_rollbacks)
-    throw Error(ExitCode::internal, "callbacks", fmt::format("{}, after {} rollbacks", what, rollbacks_),
+    throw Error(ExitCode::internal, "callbacks", fmt::format("{}, after {} rollbacks", spike, rollbacks_),
                 "lower the learning rate, look at the data, or raise max_rollbacks");
   session.scaling().settle();  // a result of these steps that came later would uncount an update of the checkpoint
   auto& checkpoints = trainer().checkpoints();
@@ -100,14 +100,14 @@ void SpikeDetection::roll_back(double loss) {
       good = newest_checkpoint(checkpoints.resumable_folders(), session.communicator().cpu(), {}, suspects_);
     } while (good.reader && good.reader->manifest().step > step - 2);
   if (!good.reader)
-    throw Error(ExitCode::internal, "callbacks", fmt::format("{}, and no checkpoint two steps before it or earlier", what),
+    throw Error(ExitCode::internal, "callbacks", fmt::format("{}, and no checkpoint two steps before it or earlier", spike),
                 "add a model_checkpoint with every_n_train_steps");
   const LoadFrom from{.checkpoint = good.reader.get()};
   StateReader(session, from).load_model(/*weights_only=*/false);
   rollbacks_++;
   if (session.rank() == 0)
     session.runtime().log().warning(
-        "[callbacks] {}; parameters and optimizers are those of {} again, and the training continues with the next batch", what,
+        "[callbacks] {}; parameters and optimizers are those of {} again, and the training continues with the next batch", spike,
         good.reader->path().string());
 }
 

@@ -4,7 +4,6 @@
 #include <ATen/ops/argmax.h>
 #include <ATen/ops/ge.h>
 #include <ATen/ops/lt.h>
-#include <ATen/ops/ne.h>
 #include <ATen/ops/sum.h>
 #include <ATen/ops/zeros.h>
 
@@ -45,15 +44,11 @@ void ConfusionMatrix::update(const Tensor& predictions, const Tensor& targets) {
   const Tensor chosen = scores.is_floating_point()
                             ? classes ? scores.argmax(1) : detail::predicted_labels(scores, config_.threshold, config_.logits).to(at::kLong)
                             : scores.to(at::kLong);
-  auto valid = labels.ge(0).logical_and(labels.lt(size)).logical_and(chosen.ge(0)).logical_and(chosen.lt(size));
-  auto invalid = valid.logical_not();
-  if (config_.ignore_index) {
-    const auto counts = labels.ne(*config_.ignore_index);
-    valid = valid.logical_and(counts), invalid = invalid.logical_and(counts);
-  }
+  const auto valid = labels.ge(0).logical_and(labels.lt(size)).logical_and(chosen.ge(0)).logical_and(chosen.lt(size));
+  const auto [counted, invalid] = detail::use_of_labels(labels, valid, config_.ignore_index);
   auto cell = labels.clamp(0, size - 1).mul(size).add(chosen.clamp(0, size - 1));
   if (config_.task == ClassificationTask::multilabel) cell = cell.add(at::arange(cell.size(1), cell.options()).mul(size * size));
-  counts_.value.view({-1}).scatter_add_(0, cell.flatten(), valid.to(at::kLong).flatten());
+  counts_.value.view({-1}).scatter_add_(0, cell.flatten(), counted.to(at::kLong).flatten());
   invalid_.value.add_(invalid.sum());
 }
 

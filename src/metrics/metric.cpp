@@ -3,16 +3,12 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/clone.h>
 #include <ATen/ops/empty.h>
-#include <c10/util/StringUtil.h>
+#include <c10/core/InferenceMode.h>
 
+#include "class_samples.h"
 #include "levin/core/error.h"
 
 namespace levin {
-namespace {
-
-std::string shape_of(const Tensor& tensor) { return fmt::format("{} {}", c10::str(tensor.sizes()), c10::toString(tensor.scalar_type())); }
-
-}  // namespace
 
 Tensor MetricState::joined() const {
   if (reduction != StateReduction::concatenate) return value;
@@ -25,7 +21,8 @@ MetricState& Metric::add_state(std::string name, StateReduction reduction, Tenso
   if (reduction == StateReduction::concatenate)
     throw UsageError("metrics", fmt::format("state \"{}\" is made of rows", name), "use add_rows");
   if (dtype != at::kDouble && !(dtype == at::kLong && reduction == StateReduction::sum))
-    throw UsageError("metrics", fmt::format("state \"{}\" is {}", name, shape_of(initial)), "states are float64, sums may be int64");
+    throw UsageError("metrics", fmt::format("state \"{}\" is {}", name, detail::shape_text(initial)),
+                     "states are float64, sums may be int64");
   for (const auto& state : states_)
     if (state.name == name) throw UsageError("metrics", fmt::format("two states are named \"{}\"", name));
   initial = initial.to(device_);
@@ -39,7 +36,9 @@ MetricState& Metric::add_rows(std::string name) {
   return states_.emplace_back(MetricState{std::move(name), StateReduction::concatenate, none, {}, {}});
 }
 
+// An evaluation may run in inference mode; a tensor made there could not be updated outside of it.
 void Metric::reset() {
+  const c10::InferenceMode normal_tensors(/*enabled=*/false);
   for (auto& state : states_) {
     state.parts.clear();
     if (state.value.defined()) state.value = state.initial.clone();
@@ -80,12 +79,13 @@ void Metric::load_state(std::string_view name, const Tensor& value) {
       return;
     }
     if (value.sizes() != state.initial.sizes() || value.scalar_type() != state.initial.scalar_type())
-      throw DataError(fmt::format("metric state \"{}\" was saved as {} and is {}", name, shape_of(value), shape_of(state.initial)), {},
-                      "metrics");
+      throw DataError(
+          fmt::format("metric state \"{}\" was saved as {} and is {}", name, detail::shape_text(value), detail::shape_text(state.initial)),
+          "resume with the metric's options of the run that saved it", "metrics");
     state.value = value.to(device_).clone();
     return;
   }
-  throw DataError(fmt::format("a metric has no state \"{}\"", name), {}, "metrics");
+  throw DataError(fmt::format("a metric has no state \"{}\"", name), "resume with the metrics of the run that saved it", "metrics");
 }
 
 Metric::Values Metric::values() const {

@@ -32,6 +32,13 @@ json parsed_trace(std::string_view text) {
   return trace;
 }
 
+// A number that links events must differ from those of other ranks; 0 links none.
+void make_distinct(json& fields, const char* name, int rank) {
+  const auto found = fields.find(name);
+  if (found == fields.end() || !found->is_number_integer() || *found == 0) return;
+  *found = found->get<int64_t>() % identifiers_of_a_rank + rank * identifiers_of_a_rank;
+}
+
 bool is_metadata(const json& event) { return event.value("ph", "") == "M"; }
 
 // The process of the host has most threads' events; devices have numbers from 0.
@@ -107,8 +114,9 @@ std::string placed_events(std::string_view text, const std::vector<ThreadRange>&
       if (std::find(devices.begin(), devices.end(), process) == devices.end()) devices.push_back(process);
     }
     if (event.contains("ts") && event["ts"].is_number()) event["ts"] = event["ts"].get<double>() + shift;
-    if (event.contains("id") && event["id"].is_number_integer())
-      event["id"] = event["id"].get<int64_t>() % identifiers_of_a_rank + place.rank * identifiers_of_a_rank;
+    make_distinct(event, "id", place.rank);
+    if (const auto args = event.find("args"); args != event.end() && args->is_object())
+      for (const char* link : {"External id", "correlation"}) make_distinct(*args, link, place.rank);
     all += ",\n" + event.dump(-1, ' ', false, json::error_handler_t::replace);
   }
   for (const int64_t device : devices) {

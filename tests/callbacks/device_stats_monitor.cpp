@@ -1,6 +1,10 @@
 #include "levin/callbacks/device_stats_monitor.h"
 
+#include <dlfcn.h>
+
 #include <chrono>
+#include <filesystem>
+#include <memory>
 
 #include "../../src/callbacks/nvml.h"
 #include "../trainer/toy.h"
@@ -94,6 +98,27 @@ BOOST_AUTO_TEST_CASE(visible_devices_decide_which_gpu_it_is) {
   BOOST_TEST(NvmlDevice::physical_name(1, "2").empty());
   BOOST_TEST(NvmlDevice::physical_name(0, "").empty());
   BOOST_TEST(!NvmlDevice::open(0, ""));
+}
+
+// Units and GPUs by number and by UUID, from a library that has the driver's name and answers for three GPUs.
+BOOST_AUTO_TEST_CASE(a_gpu_has_the_values_of_nvml) {
+  const auto library = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "callbacks/libnvidia-ml.so.1";
+  const std::unique_ptr<void, int (*)(void*)> stand_in(dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL), dlclose);
+  BOOST_REQUIRE_MESSAGE(stand_in != nullptr, dlerror());  // what is loaded already is found by its name
+  const auto by_number = NvmlDevice::open(1, nullptr), by_uuid = NvmlDevice::open(0, "GPU-bbbb,GPU-aaaa");
+  BOOST_REQUIRE((by_number && by_uuid));
+  for (const auto* gpu : {by_number.get(), by_uuid.get()}) {
+    const auto values = gpu->stats();
+    BOOST_TEST(values.utilization_percent.value() == 37);
+    BOOST_TEST(values.memory_bytes.value() == 5.0 * (1 << 30));
+    BOOST_TEST(values.temperature_celsius.value() == 61);
+    BOOST_TEST(values.power_watts.value() == 123.456);
+  }
+  const auto without_power = NvmlDevice::open(0, "2,1")->stats();
+  BOOST_TEST(without_power.utilization_percent.value() == 99);
+  BOOST_TEST(!without_power.power_watts);
+  BOOST_TEST(!NvmlDevice::open(3, nullptr));
+  BOOST_TEST(!NvmlDevice::open(0, "GPU-dddd"));
 }
 
 BOOST_AUTO_TEST_SUITE_END()

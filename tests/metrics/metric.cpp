@@ -6,6 +6,7 @@
 #include <ATen/ops/max.h>
 #include <ATen/ops/min.h>
 #include <ATen/ops/ones.h>
+#include <c10/core/InferenceMode.h>
 
 #include "gather_metric.h"
 #include "levin/core/error.h"
@@ -55,6 +56,20 @@ BOOST_AUTO_TEST_CASE(states_gather_and_reset) {
   metric.reset();
   BOOST_TEST(same(joined(metric), fresh));
   metric.update(values, at::arange(3));  // the initial values are untouched
+  BOOST_TEST(metric.count.value[0].item<int64_t>() == 3);
+}
+
+// An evaluation in inference mode resets the metrics that it has logged.
+BOOST_AUTO_TEST_CASE(a_reset_in_inference_mode_leaves_states_that_can_be_updated) {
+  GatherMetric metric;
+  const auto values = at::arange(6, at::kFloat).view({3, 2});
+  {
+    const c10::InferenceMode inference;
+    metric.update(values, at::arange(3));
+    metric.set_enabled(false);
+    metric.reset();
+  }
+  metric.update(values, at::arange(3));
   BOOST_TEST(metric.count.value[0].item<int64_t>() == 3);
 }
 

@@ -14,7 +14,10 @@ namespace {
 
 const char* const trace = R"json({"schemaVersion": 1, "baseTimeNanoseconds": 5000000, "traceEvents": [
   {"ph": "X", "cat": "cpu_op", "name": "aten::add", "pid": 4711, "tid": 4711, "ts": 10.5, "dur": 2, "args": {"External id": 3}},
-  {"ph": "X", "cat": "kernel", "name": "add", "pid": 0, "tid": 7, "ts": 11, "dur": 1},
+  {"ph": "X", "cat": "kernel", "name": "add", "pid": 0, "tid": 7, "ts": 11, "dur": 1,
+   "args": {"External id": 3, "correlation": 5}},
+  {"ph": "X", "cat": "cuda_runtime", "name": "cudaGetDevice", "pid": 4711, "tid": 4711, "ts": 12, "dur": 1,
+   "args": {"External id": 0, "correlation": 6}},
   {"ph": "s", "id": 3, "pid": 4711, "tid": 4711, "ts": 10, "cat": "ac2g", "name": "ac2g"},
   {"ph": "X", "cat": "Trace", "pid": "Spans", "tid": "PyTorch Profiler", "name": "PyTorch Profiler (0)",
    "ts": 1, "dur": 9},
@@ -41,7 +44,14 @@ BOOST_AUTO_TEST_CASE(events_move_to_the_process_of_their_rank) {
   BOOST_TEST(add["ts"].get<double>() == 10.5 + 1000 - 200);
   BOOST_TEST(add["dur"].get<double>() == 2);
   BOOST_TEST(event_named(events, "add")["pid"].get<int>() == 1'000'003);
-  BOOST_TEST(event_named(events, "ac2g")["id"].get<int64_t>() == 3 * (int64_t{1} << 32) + 3);
+  // An operator, its kernel and their flow stay linked, and are not linked to those of other ranks.
+  constexpr int64_t before = 3 * (int64_t{1} << 32);
+  BOOST_TEST(event_named(events, "ac2g")["id"].get<int64_t>() == before + 3);
+  BOOST_TEST(add["args"]["External id"].get<int64_t>() == before + 3);
+  BOOST_TEST(event_named(events, "add")["args"]["External id"].get<int64_t>() == before + 3);
+  BOOST_TEST(event_named(events, "add")["args"]["correlation"].get<int64_t>() == before + 5);
+  BOOST_TEST(event_named(events, "cudaGetDevice")["args"]["External id"].get<int64_t>() == 0);
+  BOOST_TEST(event_named(events, "cudaGetDevice")["args"]["correlation"].get<int64_t>() == before + 6);
   const auto collective = event_named(events, "all-reduce for loss");
   BOOST_TEST(collective["pid"].get<int>() == 3);
   BOOST_TEST(collective["tid"].get<int>() == 4712);

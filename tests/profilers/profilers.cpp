@@ -20,6 +20,7 @@
 #include "folder_of_ranks.h"
 #include "levin/comm/topology.h"
 #include "levin/core/error.h"
+#include "levin/core/profile_range.h"
 #include "levin/profilers/nvtx_profiler.h"
 #include "levin/profilers/pytorch_profiler.h"
 #include "levin/profilers/simple_profiler.h"
@@ -70,6 +71,30 @@ std::string text_of(const std::filesystem::path& path) {
 }
 
 }  // namespace
+
+// Then a range is one comparison: nothing observes the training, and no time is taken.
+BOOST_AUTO_TEST_CASE(without_a_profiler_nothing_observes_a_training) {
+  for (const bool with : {false, true}) {
+    ToyData data;
+    levin::Trainer trainer({.max_epochs = 1}, runtime(), 5);
+    if (with) trainer.add_profiler(std::make_shared<levin::SimpleProfiler>());
+    const auto model = trainer.build<Toy>();
+    int observed = 0;
+    model->in_step = [&] { observed += levin::ObservedThread::current() != nullptr; };
+    trainer.fit(*model, data);
+    BOOST_TEST(observed == (with ? steps : 0));
+  }
+  constexpr int ranges = 10'000;
+  auto least = std::chrono::nanoseconds::max();  // of several rounds: other load on the machine counts little
+  for (int round = 0; round < 20; round++) {
+    const auto begin = std::chrono::steady_clock::now();
+    for (int i = 0; i < ranges; i++) {
+      const levin::ProfileRange range("tokenize");
+    }
+    least = std::min<std::chrono::nanoseconds>(least, std::chrono::steady_clock::now() - begin);
+  }
+  BOOST_TEST(static_cast<double>(least.count()) / ranges < 100.0);
+}
 
 BOOST_AUTO_TEST_CASE(the_simple_profiler_counts_and_times_hooks_phases_and_ranges) {
   const FolderOfRanks folder;

@@ -1,13 +1,18 @@
 // reload_dataloaders_every_n_epochs, use_distributed_sampler and inference_mode.
+#include <ATen/ops/relu.h>
+#include <torch/nn/modules/batchnorm.h>
+
 #include <algorithm>
 #include <numeric>
 
 #include "check_all_throw.h"
 #include "counting_stream.h"
 #include "folder_of_ranks.h"
+#include "levin/callbacks/ema_weight_averaging.h"
 #include "levin/callbacks/model_checkpoint.h"
 #include "levin/checkpoint/checkpoint_reader.h"
 #include "levin/core/error.h"
+#include "levin/nn/unit.h"
 #include "levin/session/checkpoints.h"
 #include "levin_test.h"
 #include "toy.h"
@@ -31,6 +36,63 @@ struct GrowingData : ToyData {
   }
   std::vector<int64_t> asked, validation_asked;
 };
+
+struct NormedBlockImpl : levin::Unit<levin::Tensor(levin::Tensor)> {
+  NormedBlockImpl()
+      : linear(register_module("linear", torch::nn::Linear(4, 6))), norm(register_module("norm", torch::nn::BatchNorm1d(6))) {}
+  levin::Tensor compute(levin::Tensor x) override { return at::relu(norm(linear(x))); }
+  torch::nn::Linear linear;
+  torch::nn::BatchNorm1d norm;
+};
+LEVIN_UNIT(NormedBlock);
+
+/// With a unit, buffers and a metric.
+struct NormedToy : Toy {
+  NormedToy() {
+    block = register_module("block", NormedBlock());
+    head = register_module("head", torch::nn::Linear(6, 1));
+  }
+  levin::Tensor outputs(const levin::Batch& batch) { return net(batch["x"]) + head(block(batch["x"])); }
+  levin::Tensor training_step(const levin::Batch& batch) override {
+    const levin::Tensor loss = at::mse_loss(outputs(batch), batch["y"]);
+    losses.push_back(loss.item<double>());
+    return loss;
+  }
+  void validation_step(const levin::Batch& batch) override {
+    const levin::Tensor predicted = outputs(batch);
+    inferred.push_back(predicted.is_inference());
+    mean_index_.update(batch["index"]);
+    log("val_loss", at::mse_loss(predicted, batch["y"]));
+    log("mean_index", mean_index_);
+  }
+  NormedBlock block{nullptr};
+  torch::nn::Linear head{nullptr};
+  std::vector<bool> inferred;
+};
+
+struct TrainedToy {
+  std::vector<double> losses, parameters;
+  levin::NamedValues metrics;
+};
+
+/// Validates before the first step and in every epoch, as the moving average of the model.
+TrainedToy train_with_validations(const levin::SessionConfig& session, bool inference_mode) {
+  ToyData data({.global_batch_size = 8}, 40, 10);  // the last two samples: a padding batch on a third rank
+  levin::Trainer trainer({.session = session, .max_epochs = 3, .inference_mode = inference_mode}, runtime(), 5);
+  trainer.add_callback(std::make_shared<levin::EMAWeightAveraging>(levin::EMAWeightAveragingConfig{.decay = 0.5}));
+  const auto model = trainer.build<NormedToy>();
+  trainer.fit(*model, data);
+  TrainedToy trained{.losses = model->losses, .parameters = {}, .metrics = trainer.report().metrics};
+  BOOST_TEST(!model->inferred.empty());
+  BOOST_TEST(std::count(model->inferred.begin(), model->inferred.end(), !inference_mode) == 0);
+  trainer.session().read_parameters([&](const std::string& name, const levin::Tensor& parameter) {
+    BOOST_TEST(!parameter.is_inference(), name);
+    const levin::Tensor values = parameter.to(at::kDouble).contiguous();
+    trained.parameters.insert(trained.parameters.end(), values.const_data_ptr<double>(), values.const_data_ptr<double>() + values.numel());
+  });
+  for (const auto& item : model->named_buffers()) BOOST_TEST(!item.value().is_inference(), item.key());
+  return trained;
+}
 
 }  // namespace
 
@@ -185,6 +247,29 @@ BOOST_AUTO_TEST_CASE(evaluations_may_run_in_inference_mode) {
     BOOST_TEST(trainer.predict(*model, data).size() > 0u);
   }
   BOOST_TEST(losses[0] == losses[1], boost::test_tools::per_element());
+}
+
+// Units are gathered, averages shown and metrics reset in the mode; the training that follows is the same bit for bit.
+BOOST_AUTO_TEST_CASE(inference_mode_changes_no_training_under_any_strategy) {
+  const levin::ShardingOptions apart{.share_parameters = levin::ShareParameters::none};
+  levin::ShardingOptions groups = apart;
+  groups.shard_group_size = runtime().size() % 2 == 0 ? 2 : 1;
+  std::vector<levin::SessionConfig> sessions;
+  for (const levin::StrategyConfig& strategy :
+       {levin::StrategyConfig(levin::DDP{}), levin::StrategyConfig(levin::DDP{levin::ShareParameters::none}),
+        levin::StrategyConfig(levin::Zero1{.sharding = apart}), levin::StrategyConfig(levin::Zero2{.sharding = apart}),
+        levin::StrategyConfig(levin::FSDP{}), levin::StrategyConfig(levin::FSDP{.sharding = apart}),
+        levin::StrategyConfig(levin::HSDP{.sharding = groups})})
+    sessions.push_back({.strategy = strategy});
+  sessions.push_back({.strategy = levin::FSDP{}, .precision = levin::Precision::bfloat16_mixed});
+  sessions.push_back({.strategy = levin::FSDP{}, .activation_checkpointing = levin::ActivationCheckpointing::units});
+  for (const auto& session : sessions) {
+    const auto without = train_with_validations(session, false), with = train_with_validations(session, true);
+    BOOST_TEST(with.losses == without.losses, boost::test_tools::per_element());
+    BOOST_TEST(with.parameters == without.parameters, boost::test_tools::per_element());
+    BOOST_REQUIRE(levin::find_value(without.metrics, "val_loss"));
+    for (const auto& [name, value] : without.metrics) BOOST_TEST(*levin::find_value(with.metrics, name) == value, name);
+  }
 }
 
 BOOST_AUTO_TEST_SUITE_END()

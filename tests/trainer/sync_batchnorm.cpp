@@ -101,11 +101,15 @@ void check_training(const TrainerConfig& config, std::optional<double> momentum 
 
 BOOST_AUTO_TEST_CASE(every_strategy_trains_as_one_rank_on_the_whole_batch) {
   const levin::ShardingOptions apart{.share_parameters = levin::ShareParameters::none};
+  levin::ShardingOptions groups = apart;  // whose shards have replicas
+  groups.shard_group_size = runtime().size() % 2 == 0 ? runtime().size() / 2 : 1;
   for (const levin::StrategyConfig& strategy :
-       {levin::StrategyConfig(levin::DDP{}), levin::StrategyConfig(levin::DDP{.share_parameters = levin::ShareParameters::none}),
-        levin::StrategyConfig(levin::Zero1{}), levin::StrategyConfig(levin::Zero1{.sharding = apart}),
+       {levin::StrategyConfig(levin::AutoStrategy{}), levin::StrategyConfig(levin::DDP{}),
+        levin::StrategyConfig(levin::DDP{.share_parameters = levin::ShareParameters::none}), levin::StrategyConfig(levin::Zero1{}),
+        levin::StrategyConfig(levin::Zero1{.sharding = apart}), levin::StrategyConfig(levin::Zero2{}),
         levin::StrategyConfig(levin::Zero2{.sharding = apart}), levin::StrategyConfig(levin::FSDP{}),
-        levin::StrategyConfig(levin::FSDP{.sharding = apart}), levin::StrategyConfig(levin::HSDP{})})
+        levin::StrategyConfig(levin::FSDP{.sharding = apart}), levin::StrategyConfig(levin::HSDP{}),
+        levin::StrategyConfig(levin::HSDP{.sharding = groups})})
     check_training(config_of(strategy));
 }
 
@@ -129,6 +133,7 @@ BOOST_AUTO_TEST_CASE(without_the_option_ranks_have_their_own_statistics) {
 
 // Streams end on one rank after the other; a rank that has only padding batches keeps the statistics of the others.
 BOOST_AUTO_TEST_CASE(ranks_with_padding_batches_have_the_same_statistics) {
+  if (runtime().size() > 3) return;  // than streams
   struct StreamData : levin::DataModule {
     levin::DataLoaderSpec train_dataloader() override {
       return {std::make_shared<CountingStream>(std::vector<int64_t>{3, 14, 8}), {.batch_size = 3}};

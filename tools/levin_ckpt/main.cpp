@@ -51,7 +51,9 @@ int main(int argc, char** argv) {
   using levin::ExitCode;
   try {
     const int code = run({argv + 1, argv + argc});
-    if (!std::cout.flush()) throw levin::IoError("the output cannot be written", "is the disk full, or the pipe closed?", "checkpoint");
+    if (!std::cout.flush())
+      throw levin::IoError("the output cannot be written", "check whether the disk is full, or the reader of the pipe has ended",
+                           "checkpoint");
     return code;
   } catch (const levin::UsageError& error) {  // what one kind of file holds, and the other does not
     return report(error.what() + std::string("; rename it, or leave it out"), ExitCode::bad_data);

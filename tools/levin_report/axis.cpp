@@ -7,6 +7,8 @@
 #include <cmath>
 #include <utility>
 
+#include "number_forms.h"
+
 namespace levin::report {
 namespace {
 
@@ -65,9 +67,8 @@ Axis::Axis(double low, double high, bool logarithmic, const std::string& unit, i
   }
   double scale = 1;
   if (unit == "B") {
-    static constexpr std::array<std::pair<double, const char*>, 4> units{{{1e12, "TB"}, {1e9, "GB"}, {1e6, "MB"}, {1e3, "kB"}}};
-    for (const auto& [size, name] : units)
-      if (scale == 1 && high_ >= size) scale = size, unit_ = name;
+    const auto largest = byte_unit(high_);
+    scale = largest.bytes, unit_ = largest.name;
   }
   const double distance = tick_distance((high_ - low_) / scale, most_ticks);
   const double first = std::ceil(low_ / scale / distance - 1e-9), last = std::floor(high_ / scale / distance + 1e-9);

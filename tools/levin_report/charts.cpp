@@ -57,6 +57,10 @@ bool is_resource(std::string_view name) {
          name.starts_with("train/device/") || name == "train/time" || name == "train/batches" || name == "train/samples";
 }
 
+bool is_learning_rate(std::string_view name) {
+  return name.starts_with("lr-") && !name.ends_with("-momentum") && !name.ends_with("-weight_decay");
+}
+
 // Keeps the least and the largest value of equal ranges of points, so that no peak is lost.
 std::vector<Point> thinned(const std::vector<Point>& points, size_t most) {
   if (points.size() <= most) return points;
@@ -117,7 +121,7 @@ void add_timings(ChartList& list, size_t index, const RunData& run, bool alone, 
   std::vector<Series> shares;
   for (const char* part : time_parts) shares.push_back({part, {}});
   for (const auto& timing : run.timings) {
-    const double training = timing.total - timing.parts[3];
+    const double training = timing.total - timing.parts[validation_part];
     if (training > 0 && timing.samples > 0) rate.points.push_back({timing.step, timing.samples / training});
     if (timing.process_bytes) memory.points.push_back({timing.step, *timing.process_bytes});
     if (!(timing.total > 0)) continue;
@@ -179,17 +183,14 @@ std::vector<Chart> make_charts(const std::vector<RunData>& runs) {
       return std::any_of(rates.begin(), rates.end(), [&](const auto& rate) { return rate.name == name; });
     };
     for (const auto& series : runs[i].learning_rates) list.add(Section::resources, "learning rate", i, series);
-    for (const auto& series : runs[i].metrics) {
-      const bool is_rate = series.name.starts_with("lr-") && !series.name.ends_with("-momentum") && !series.name.ends_with("-weight_decay");
-      if (is_rate && !recorded(series.name)) list.add(Section::resources, "learning rate", i, series);
-    }
+    for (const auto& series : runs[i].metrics)
+      if (is_learning_rate(series.name) && !recorded(series.name)) list.add(Section::resources, "learning rate", i, series);
   }
   for (size_t i = 0; i < runs.size(); i++) add_timings(list, i, runs[i], runs.size() == 1, most_points);
   for (size_t i = 0; i < runs.size(); i++)
     for (const auto& series : runs[i].metrics) {
-      const bool is_rate = series.name.starts_with("lr-") && !series.name.ends_with("-momentum") && !series.name.ends_with("-weight_decay");
       const auto title = title_of(series.name);
-      if (is_resource(series.name) && !is_rate) list.add(Section::resources, title, i, series, unit_of(title));
+      if (is_resource(series.name) && !is_learning_rate(series.name)) list.add(Section::resources, title, i, series, unit_of(title));
     }
   for (auto& chart : list.charts) chart.from_zero = chart.section == Section::resources && !chart.unit.empty();
   const auto order = [](const Chart& chart) { return std::pair(chart.section, chart.title == "loss" ? 0 : is_loss(chart) ? 1 : 2); };

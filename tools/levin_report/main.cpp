@@ -73,7 +73,8 @@ void write_file(const std::filesystem::path& path, const std::string& text) {
   if (out) std::filesystem::rename(partial, path, error);
   if (out && !error) return;
   std::filesystem::remove(partial, error);
-  throw levin::IoError(fmt::format("cannot write {}", path.string()), "give another file with --output, or look for a full disk", "report");
+  throw levin::IoError(fmt::format("cannot write {}", path.string()),
+                       "give another file with --output, or check whether the file system is full", tag);
 }
 
 int run(const Words& words) {

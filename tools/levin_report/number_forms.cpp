@@ -5,7 +5,6 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
-#include <utility>
 
 #include "levin/core/number_text.h"
 
@@ -21,11 +20,16 @@ std::string duration_text(double seconds) {
   return minutes > 0 ? fmt::format("{}:{:02} min", minutes, all % 60) : fmt::format("{} s", all);
 }
 
+ByteUnit byte_unit(double bytes) {
+  static constexpr std::array<ByteUnit, 4> units{{{1e12, "TB"}, {1e9, "GB"}, {1e6, "MB"}, {1e3, "kB"}}};
+  for (const auto& unit : units)
+    if (std::abs(bytes) >= unit.bytes) return unit;
+  return {1, "B"};
+}
+
 std::string bytes_form(double bytes) {
-  static constexpr std::array<std::pair<double, const char*>, 4> units{{{1e12, "TB"}, {1e9, "GB"}, {1e6, "MB"}, {1e3, "kB"}}};
-  for (const auto& [size, name] : units)
-    if (std::abs(bytes) >= size) return fmt::format("{} {}", value_text(bytes / size, 3), name);
-  return short_number(bytes) + " B";
+  const auto unit = byte_unit(bytes);
+  return unit.bytes == 1 ? short_number(bytes) + " B" : fmt::format("{} {}", value_text(bytes / unit.bytes, 3), unit.name);
 }
 
 }  // namespace levin::report

@@ -8,6 +8,13 @@ namespace levin::report {
 std::string short_number(double value);
 /// 12 s, 3:05 min, 2:07:12 h
 std::string duration_text(double seconds);
+
+struct ByteUnit {
+  double bytes;
+  const char* name;
+};
+/// The largest unit, in powers of 1000, that is at most `bytes`: {1e9, "GB"}.
+ByteUnit byte_unit(double bytes);
 /// 1.25 GB, in powers of 1000
 std::string bytes_form(double bytes);
 

@@ -21,7 +21,7 @@ struct Series {
 
 /// The parts of a training's time, in the order of their display.
 inline constexpr const char* time_parts[] = {"compute", "communication", "data", "validation", "checkpoint", "other"};
-inline constexpr size_t time_part_count = 6;
+inline constexpr size_t time_part_count = 6, validation_part = 3;
 
 /// A record of timings.csv: what rank 0 measured since the record before.
 struct Timing {

@@ -50,7 +50,7 @@ void write_table(const levin::sweep::Sweep& sweep, const std::vector<levin::swee
   std::ofstream out(file, std::ios::trunc);
   out << table_csv(sweep, rows);
   out.close();
-  if (!out) throw levin::IoError(fmt::format("cannot write {}", file.string()), "look for a full disk", "sweep");
+  if (!out) throw levin::IoError(fmt::format("cannot write {}", file.string()), "check whether the file system is full", tag);
 }
 
 int run(const Words& words) {

@@ -16,7 +16,7 @@ struct Result {
 };
 
 /// sweep.json in the directory of a sweep: the configurations, of which those that were started never change, and their results. Open once
-/// at a time: UsageError where another levin-sweep, or a training that one started, uses the directory.
+/// at a time: ConfigError where another levin-sweep, or a training that one started, uses the directory.
 class Record {
  public:
   /// ConfigError if a configuration that was started is another one in the sweep file.
@@ -30,7 +30,6 @@ class Record {
   void set(size_t configuration, Result result);
 
  private:
-  void read();
   void write() const;
 
   const Sweep& sweep_;

@@ -32,7 +32,8 @@ int Signals::wait() const {
   for (;;) {
     const int signal = sigwaitinfo(&awaited_, nullptr);
     if (signal > 0) return signal;
-    if (errno != EINTR) throw IoError(fmt::format("sigwaitinfo: {}", std::strerror(errno)), "", "sweep");
+    if (errno != EINTR)
+      throw IoError(fmt::format("cannot wait for signals: {}", std::strerror(errno)), "start the same line again", "sweep");
   }
 }
 

@@ -49,7 +49,8 @@ void refuse_command_line(const Program& program, const std::string& why) {
 
 void print(const std::string& text, const char* tag) {
   std::cout << text;
-  if (!std::cout.flush()) throw IoError("the output cannot be written", "is the disk full, or the pipe closed?", tag);
+  if (!std::cout.flush())
+    throw IoError("the output cannot be written", "check whether the disk is full, or the reader of the pipe has ended", tag);
 }
 
 int exit_code_of(const std::exception& error) noexcept {

@@ -21,7 +21,11 @@ struct DDP {
   ShareParameters share_parameters = ShareParameters::automatic;
 };
 LEVIN_CONFIG(DDP, (share_parameters, "how far ranks on CPUs share one copy of the parameters"))
-LEVIN_CHOICE(DDP, "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true")
+// Lightning's names say how ranks start and whether unused parameters are found: mpirun or srun starts them, and they always are.
+LEVIN_CHOICE(DDP, "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true", "ddp_spawn",
+             "ddp_spawn_find_unused_parameters_false", "ddp_spawn_find_unused_parameters_true", "ddp_fork",
+             "ddp_fork_find_unused_parameters_false", "ddp_fork_find_unused_parameters_true", "ddp_notebook",
+             "ddp_notebook_find_unused_parameters_false", "ddp_notebook_find_unused_parameters_true")
 
 /// Rajbhandari et al., "ZeRO: Memory Optimizations Toward Training Trillion Parameter Models", 2020: the optimizer's state is sharded.
 struct Zero1 {
