@@ -62,7 +62,7 @@ struct FixtureData : levin::DataModule {
 BOOST_AUTO_TEST_CASE(twenty_steps_equal_eager_pytorch) {
   if (runtime().rank() > 0) return;
   levin::MpiRuntime alone(MPI_COMM_SELF);
-  for (const std::string name : {"mlp", "resnet", "gpt", "lstm", "attention", "unet", "fourier"})
+  for (const std::string name : {"mlp", "resnet", "gpt", "embeddings", "lstm", "attention", "unet", "fourier"})
     for (const std::string optimizer : {"sgd", "adamw"}) {
       BOOST_TEST_CONTEXT(name << " with " << optimizer) {
         ExportedTraining training(name, alone, with(levin::SingleDevice{}), fixture_optimizer(optimizer));
@@ -124,6 +124,18 @@ BOOST_AUTO_TEST_CASE(ranks_under_every_strategy_equal_one_rank) {
       BOOST_TEST(training.session.strategy().units().size() == (model == "gpt" ? 2u : 0u));
       training.run_to(steps);
       BOOST_TEST(difference(training.state(), expected.at(model), 1e-9) == "");
+    }
+}
+
+// nn.Embedding(sparse=True) in units: what eager PyTorch made of dense gradients.
+BOOST_AUTO_TEST_CASE(sparse_embeddings_train_with_dense_gradients) {
+  const UnitPatterns units(std::vector<std::string>{"words", "bag"});
+  for (const auto& strategy : std::vector<levin::StrategyConfig>{levin::DDP{}, levin::Zero2{}, fsdp(levin::ShareParameters::automatic),
+                                                                 fsdp(levin::ShareParameters::none)})
+    for (const auto checkpointing : {ActivationCheckpointing::none, ActivationCheckpointing::units}) {
+      ExportedTraining training("embeddings", runtime(), with(strategy, checkpointing), fixture_optimizer("adamw"), units);
+      training.run_to(20);
+      BOOST_TEST(difference(training.state(), eager_state(training, "adamw"), 1e-9) == "", "strategy " << strategy.index());
     }
 }
 
