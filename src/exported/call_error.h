@@ -5,7 +5,7 @@
 
 namespace levin::exported {
 
-/// What a node's call threw becomes an Error with its line in Python:
+/// Turns an exception of a node's call into an Error with the line in Python:
 /// - ConfigError (78): LibTorch has no such kernel for this device or dtype.
 /// - IoError (74), with the exception nested: is_out_of_memory holds for it as for the exception.
 /// - UsageError (70): the accelerator failed, maybe in an earlier call.
