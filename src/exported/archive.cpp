@@ -15,7 +15,7 @@
 namespace levin::exported {
 namespace {
 
-/// What the bytes are that torch.save and others write under this suffix, and what to do; empty for an archive of torch.export.
+/// The kind of another file with this suffix, such as one of torch.save, and the remedy; empty for an archive of torch.export.
 std::pair<std::string, std::string> other_archive(const std::set<std::string>& records) {
   const auto has = [&](const char* name) { return records.count(name) != 0; };
   const auto folder = [&](const std::string& name) {

@@ -11,8 +11,8 @@
 
 namespace levin::exported {
 
-/// The archive that torch.export.save or Levin's Python package wrote: a zip file without compression, of which nothing is trusted.
-/// Errors: DataError (65) for what is damaged, ConfigError (78) for what is sound but cannot be used here, IoError (74).
+/// An archive of torch.export.save or of Levin's Python package: a zip file without compression, of which nothing is trusted.
+/// Errors: DataError (65) for a damaged file, ConfigError (78) for a sound one that cannot be used here, IoError (74).
 class Archive {
  public:
   /// Opens the file and checks its structure: headers, names, sizes, places. Reads no entry.
@@ -27,9 +27,9 @@ class Archive {
   std::vector<std::string> records() const;
   uint64_t size(const std::string& record) const;
   uint64_t bytes() const noexcept;  ///< of the file
-  /// A whole entry; its checksum is compared. DataError where it is larger than `most_bytes`.
+  /// A whole entry; its checksum is compared. DataError if it is larger than `most_bytes`.
   std::string text(const std::string& record, uint64_t most_bytes) const;
-  /// At most `bytes` of an entry, from its begin; no checksum is compared.
+  /// The first `bytes` of an entry, or all of a shorter one; no checksum is compared.
   std::string head(const std::string& record, uint64_t bytes) const;
   /// The bytes of a weight or constant, as a tensor on the CPU with memory that no other tensor shares; its checksum is compared.
   at::Tensor load(const Weight& weight) const;

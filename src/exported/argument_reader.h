@@ -5,7 +5,7 @@
 
 namespace levin::exported {
 
-/// What a node may be given: the schema's union Argument. `node` names the node in messages and in subgraphs.
+/// Reads arguments of a node: the schema's union Argument. `node` names the node in messages and in subgraphs.
 class ArgumentReader {
  public:
   ArgumentReader(const ValueTable& values, std::string node) : values_(values), node_(std::move(node)) {}
@@ -13,7 +13,7 @@ class ArgumentReader {
   using Content = decltype(Argument::value);
   /// Subgraphs become graphs of the same program.
   Content read(const JsonPlace& json) const;
-  /// What a graph returns: anything but a subgraph.
+  /// An output of a graph: any argument but a subgraph.
   std::variant<Item, List> read_output(const JsonPlace& json) const;
 
  private:

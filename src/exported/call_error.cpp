@@ -12,7 +12,7 @@
 namespace levin::exported {
 namespace {
 
-// Without what LibTorch appends for its developers, such as all kernels of an operator.
+// LibTorch's message without the details for its developers, such as all kernels of an operator.
 std::string cause_of(const std::exception& error) {
   constexpr size_t longest = 500;
   const auto* of_torch = dynamic_cast<const c10::Error*>(&error);

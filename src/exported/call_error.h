@@ -5,7 +5,7 @@
 
 namespace levin::exported {
 
-/// What a node's call threw becomes an Error with its line in Python. IoError and DataError nest the exception, for is_out_of_memory and
+/// Turns an exception of a node's call into an Error with the line in Python. IoError and DataError nest it, for is_out_of_memory and
 /// is_too_few_samples:
 /// - ConfigError (78): LibTorch has no such kernel for this device or dtype.
 /// - IoError (74): out of memory.

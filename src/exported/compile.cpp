@@ -12,18 +12,21 @@
 namespace levin::exported {
 namespace {
 
-// True of what was exported; dtypes and devices follow the module.
+// It compares dtypes and devices with those of the export; here they follow the module.
 constexpr const char* metadata_check = "torch.ops.aten._assert_tensor_metadata.default";
 constexpr const char* copy_into = "torch.ops.aten.copy_.default";
 
-// Of a buffer that was changed in place and is then assigned to itself. A copy would give it a new version, and the backward that has saved
-// it would refuse that.
+// copy_, also of a buffer that was changed in place and is then assigned to itself: a copy would give it a new version, which a backward
+// that has saved it refuses.
 void copy_unless_same(Stack& stack) {
   TORCH_CHECK(stack.size() >= 2, "copy_ has too few arguments");
   const at::Tensor target = stack[0].toTensor(), source = stack[1].toTensor();
   if (!target.is_same(source)) target.copy_(source);
   stack = {target};
 }
+
+// The flag of nn.Embedding(sparse=True) and gather(sparse_grad=True). It changes the layout of a gradient, which is dense in Levin.
+bool is_sparse_gradient_flag(const c10::Argument& argument) { return argument.name() == "sparse" || argument.name() == "sparse_grad"; }
 
 // A function that makes a tensor without one to take the dtype and device from.
 void place_factory(std::vector<Operand>& operands, const c10::FunctionSchema& schema, const Graph& graph, const Node& node) {
@@ -102,6 +105,7 @@ void Interpreter::compile_operator(Instruction& instruction, const Graph& graph,
       instruction.operands.push_back(make_operand(graph, *given[i], argument.real_type().get(), argument.N().value_or(0)));
     else
       instruction.operands.push_back(constant_operand(argument.default_value().value_or(IValue())));
+    if (is_sparse_gradient_flag(argument)) instruction.operands.back() = constant_operand(false);
     if (is_limit(instruction.operands.back().constant)) instruction.limits.push_back(i);
   }
   const auto is_used = [](const NodeOutput& output) { return output.list || (!output.slots.empty() && output.slots[0] != no_slot); };

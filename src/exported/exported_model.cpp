@@ -9,7 +9,7 @@
 namespace levin {
 namespace {
 
-// The patterns of `units`; nothing: those that the export suggests.
+// The patterns of `units`; empty: those that the export suggests.
 std::optional<std::vector<std::string>> unit_patterns(const std::string& text) {
   if (text == "auto") return std::nullopt;
   std::vector<std::string> patterns;
@@ -30,7 +30,7 @@ std::optional<std::vector<std::string>> unit_patterns(const std::string& text) {
 }  // namespace
 
 void ExportedModelConfig::validate() const {
-  if (file.empty()) throw ConfigError("model.file is empty", "give what levin.export wrote in Python, as --model.file net.pt2");
+  if (file.empty()) throw ConfigError("model.file is empty", "give the archive that levin.export wrote, as --model.file net.pt2");
   unit_patterns(units);
 }
 

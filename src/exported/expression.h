@@ -18,7 +18,7 @@ struct Call {
   std::vector<std::string> arguments;
   std::map<std::string, double> options;   ///< numbers
   std::map<std::string, Word> words = {};  ///< options that are words
-  std::string text() const;                ///< as it was written, but for blanks
+  std::string text() const;                ///< as written, with other blanks
 };
 
 /// A call times a number.
@@ -27,10 +27,10 @@ struct Term {
   Call call;
 };
 
-/// The option that an expression is the value of, for messages: "model.loss".
+/// An expression with the option that it is the value of, such as "model.loss", for messages.
 struct ExpressionSource {
   std::string option, text;
-  /// ConfigError: the option, its text, and what is wrong with it.
+  /// Throws a ConfigError with the option, its text and the reason.
   [[noreturn]] void fail(const std::string& why, const std::string& remedy) const;
 };
 

@@ -16,6 +16,8 @@
 #include <c10/core/ScalarType.h>
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include "levin/core/error.h"
 
 namespace levin::objective {
@@ -54,9 +56,10 @@ Tensor in_shape_of(const Tensor& output, const Tensor& target) {
 
 int64_t integer_option(const Options& options, const char* name, int64_t otherwise) {
   const double value = option(options, name, static_cast<double>(otherwise));
-  const auto integer = static_cast<int64_t>(value);
-  if (static_cast<double>(integer) != value) throw ConfigError(fmt::format("{} is {}, not an integer", name, value), "give an integer");
-  return integer;
+  constexpr double limit = 9223372036854775808.0;  // 2^63
+  if (value < -limit || value >= limit || std::trunc(value) != value)
+    throw ConfigError(fmt::format("{} is {}, not an integer", name, value), "give an integer of 64 bits");
+  return static_cast<int64_t>(value);
 }
 
 Classes by_class(const Tensor& scores, const Tensor& given, const Options& options) {

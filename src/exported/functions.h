@@ -10,7 +10,7 @@
 
 namespace levin::objective {
 
-/// A mean loss, and what it is a mean over where that is not the samples.
+/// A mean loss; `weight` is the number of its labels if it is not a mean over samples.
 struct LossValue {
   Tensor value;
   std::optional<double> weight = {};
@@ -19,7 +19,7 @@ struct LossValue {
 using Options = std::map<std::string, double>;
 
 struct LossFunction {
-  std::vector<std::string> options;  ///< that it has
+  std::vector<std::string> options;  ///< names
   LossValue (*compute)(const Tensor& output, const Tensor& target, const Options& options);
 };
 
@@ -28,12 +28,12 @@ struct Classes {
   Tensor scores;  ///< [rows, classes]
   Tensor labels;  ///< int64 [rows]
 };
-/// Of scores [n, classes, ...], as PyTorch has them, or [n, ..., classes], as language models do, and labels [n, ...]; the option class_dim
-/// decides where both fit. DataError for other shapes.
+/// Scores are [n, classes, ...], as in PyTorch, or [n, ..., classes], as of language models; labels are [n, ...]. The option class_dim
+/// decides if both fit. DataError for other shapes.
 Classes by_class(const Tensor& scores, const Tensor& labels, const Options& options);
-/// The target in the output's shape: [n] fits [n, 1]. DataError where more than dimensions of length 1 differ.
+/// The target in the output's shape: [n] fits [n, 1]. DataError if more than dimensions of length 1 differ.
 Tensor in_shape_of(const Tensor& output, const Tensor& target);
-/// ConfigError for a fraction.
+/// ConfigError for a value that is not an integer of 64 bits.
 int64_t integer_option(const Options& options, const char* name, int64_t otherwise);
 
 struct OutputFunction {

@@ -1,5 +1,5 @@
 #pragma once
-// A validated graph of torch.export. Whoever reads these structs may rely on what their comments say: the parser has checked it.
+// A validated graph of torch.export: the reader has checked all that these comments state.
 #include <c10/core/Device.h>
 #include <c10/core/Layout.h>
 #include <c10/core/MemoryFormat.h>
@@ -29,7 +29,6 @@ struct TensorMeta {
   c10::ScalarType dtype = c10::ScalarType::Undefined;
   std::vector<Size> sizes;  ///< at most 64
   bool requires_grad = false;
-  std::string device;  ///< where it was when the program was exported, such as "cpu" or "cuda:0"
   c10::Layout layout = c10::Layout::Strided;
 };
 
@@ -38,23 +37,23 @@ enum class ValueKind : uint8_t {
   integer,  ///< a size: a number that is known when the program runs
   floating,
   boolean,
-  nothing,  ///< an input that is a constant of the call, never read
+  nothing,  ///< an input that is a constant of the example, and that no node reads
 };
 
 /// A value of a graph. Its slot is its index in Graph::values.
 struct Value {
   std::string name;  ///< unique in its graph
   ValueKind kind = ValueKind::tensor;
-  std::optional<TensorMeta> meta;  ///< of tensors, where the archive has it
+  std::optional<TensorMeta> meta;  ///< of tensors that the archive describes
 };
 
 using Slot = int32_t;
 constexpr Slot no_slot = -1;
 struct SlotRef {
-  Slot slot = no_slot;  ///< of a value that is made before
+  Slot slot = no_slot;  ///< of an earlier value
 };
 
-/// What an argument is: no value, a number, a text, a property of tensors, or a value of the graph.
+/// An argument: no value, a number, a text, a property of tensors, or a value of the graph.
 using Item = std::variant<std::monostate, int64_t, double, bool, std::complex<double>, std::string, c10::ScalarType, c10::Device,
                           c10::Layout, c10::MemoryFormat, SlotRef>;
 
@@ -73,7 +72,7 @@ struct Argument {
   std::variant<Item, List, std::shared_ptr<const Graph>> value;
 };
 
-/// What a node makes: one value, a list of tensors, or nothing that is used.
+/// A result of a node: a value, or a list of tensors.
 struct NodeOutput {
   bool list = false;
   std::vector<Slot> slots;  ///< one unless `list`; no_slot: None
@@ -81,7 +80,7 @@ struct NodeOutput {
 
 /// One level of nn_module_stack.
 struct ModuleCall {
-  std::string key;   ///< tells repeated calls of one module apart
+  std::string key;   ///< distinguishes repeated calls of one module
   std::string path;  ///< of the module, such as "blocks.0"; empty: the model
   std::string type;  ///< Python's class
 };
@@ -91,18 +90,16 @@ struct Node {
   std::string target;  ///< such as "torch.ops.aten.addmm.default" or "_operator.add"
   std::vector<Argument> arguments;
   std::vector<NodeOutput> outputs;
-  std::vector<ModuleCall> modules;    ///< the outermost first
-  std::string source;                 ///< Python's stack trace, the innermost call last; "" where the archive has none
-  bool single_tensor_return = false;  ///< of a higher-order operator: returns a tensor, not a list
+  std::vector<ModuleCall> modules;  ///< the outermost first
+  std::string source;               ///< Python's stack trace, the innermost call last; empty if the archive has none
 };
 
 struct Graph {
   std::string name;
   std::vector<Value> values;
   std::vector<Slot> inputs;
-  std::vector<Node> nodes;  ///< every value is made once, before it is read
+  std::vector<Node> nodes;  ///< each value has one node or input, before all nodes that read it
   std::vector<std::variant<Item, List>> outputs;
-  bool single_tensor_return = false;
 };
 
 }  // namespace levin::exported

@@ -13,7 +13,7 @@
 namespace levin::exported {
 namespace {
 
-/// How the schema writes the kinds of values that a graph may take or make.
+/// The kind of an input or output by its name in the schema; empty for kinds without a value.
 std::optional<ValueKind> value_kind(std::string_view kind) {
   if (kind == "as_tensor") return ValueKind::tensor;
   if (kind == "as_sym_int") return ValueKind::integer;
@@ -49,7 +49,6 @@ class GraphReader {
       objects->unusable("has objects of Python classes", "write the model with tensors only");
     auto graph = std::make_shared<Graph>();
     graph->name = name;
-    if (const auto single = json_.find("is_single_tensor_return")) graph->single_tensor_return = single->boolean();
     for (const auto& input : json_.member("inputs").items()) graph->inputs.push_back(read_input(input));
     for (const auto& node : json_.member("nodes").items()) graph->nodes.push_back(read_node(node));
     const ArgumentReader outputs(values_, fmt::format("output of the graph {}", quote(name)));
@@ -108,7 +107,6 @@ class GraphReader {
     const auto metadata = json.member("metadata");
     if (const auto trace = metadata.find("stack_trace")) node.source = trace->text();
     if (const auto stack = metadata.find("nn_module_stack")) node.modules = module_calls(stack->text());
-    if (const auto single = json.find("is_hop_single_tensor_return")) node.single_tensor_return = single->boolean();
     const auto text = NodeText(node).describe().substr(0, longest_text);
     const ArgumentReader arguments(values_, text);
     std::set<std::string_view> names;

@@ -17,7 +17,7 @@ namespace levin::exported {
 
 /// The target of nodes that the cut into units puts into a graph: argument 0 is the call's number, the others are its inputs.
 inline constexpr const char* unit_target = "levin.unit";
-/// What the call of that number does.
+/// Returns the function that runs the call of that number.
 using UnitLinker = std::function<Function(size_t call)>;
 
 /// Runs a graph through LibTorch's dispatcher, with autograd where it is enabled. All operators are found, and arguments are prepared, in
@@ -65,7 +65,7 @@ class Interpreter {
   static void store(const Instruction& instruction, Stack& stack, Values& values);
 
   size_t size_ = 0;           ///< of the graph's values
-  std::vector<Slot> inputs_;  ///< that are not bound
+  std::vector<Slot> inputs_;  ///< without the bound ones
   std::vector<Binding> bindings_;
   std::vector<IValue> bound_;  ///< in the order of the bindings
   std::vector<Instruction> instructions_;

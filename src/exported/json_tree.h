@@ -11,7 +11,7 @@
 namespace levin::exported {
 
 struct JsonMember;
-/// A parsed value. Objects keep the order of their members; no name is there twice.
+/// A parsed value. Objects keep the order of their members, whose names differ.
 struct JsonValue {
   using List = std::vector<JsonValue>;
   using Object = std::vector<JsonMember>;
@@ -28,7 +28,7 @@ struct JsonFile {
   JsonFile(std::string archive, std::string record, const std::string& text);
 
   std::string archive, record;  ///< for messages
-  bool newer = false;           ///< written by a newer version of the schema, which may have members that Levin does not know
+  bool newer = false;           ///< of a newer version of the schema, which may have unknown members
   JsonValue root;
 };
 
@@ -55,10 +55,10 @@ class JsonPlace {
   std::vector<JsonPlace> items() const;
   std::vector<std::pair<std::string_view, JsonPlace>> members() const;
   JsonPlace member(std::string_view name) const;
-  std::optional<JsonPlace> find(std::string_view name) const;  ///< nothing where it is missing or null
-  /// The member of an object that has one: how torch.export writes a union.
+  std::optional<JsonPlace> find(std::string_view name) const;  ///< empty if it is missing or null
+  /// The one member of an object, as torch.export writes a union.
   std::pair<std::string_view, JsonPlace> choice() const;
-  /// Refuses members of other names: their meaning would be lost.
+  /// Refuses members of other names, whose meaning would be lost.
   void only(std::initializer_list<std::string_view> names) const;
 
   const JsonFile& file() const noexcept { return *file_; }
@@ -76,10 +76,10 @@ class JsonPlace {
   const JsonValue* value_;
 };
 
-/// A list for messages, cut where it is long.
+/// A list for messages, cut after some 200 bytes.
 std::string listed(const std::vector<std::string>& names);
 
-/// What to do about a damaged archive.
+/// The remedy for a damaged archive.
 constexpr auto export_again = "copy the archive again, or export the model again";
 
 }  // namespace levin::exported

@@ -12,13 +12,13 @@
 namespace levin::objective {
 
 struct MetricFunction {
-  std::vector<std::string> options;  ///< that it has
+  std::vector<std::string> options;  ///< names
 };
 
-/// Those of metric_registry() that can be logged, but for those that are losses, too.
+/// The metrics of metric_registry() that can be logged, without those that are losses, too.
 const std::map<std::string, MetricFunction>& metric_functions();
 
-/// A metric with the tensors that an expression gives it.
+/// A metric, and how it takes the tensors of an expression.
 struct ExpressedMetric {
   std::shared_ptr<PredictionMetric> metric;
   Options options;

@@ -30,13 +30,12 @@ std::vector<std::string> optional_names(const JsonPlace& json, std::string_view 
   return found ? found->names() : std::vector<std::string>{};
 }
 
-/// Members that a later version of the package adds are left alone: it changes the version where others change their meaning.
+/// Ignores members that a later version of the package adds: it changes the version if others change their meaning.
 Description read_description(const JsonPlace& json) {
   constexpr int64_t known_version = 1;
   Description result;
-  result.version = static_cast<int>(json.member("version").integer(0, INT32_MAX));
-  if (result.version != known_version)
-    json.unusable(fmt::format("has version {}; this version of Levin reads {}", result.version, known_version),
+  if (const auto version = json.member("version").integer(0); version != known_version)
+    json.unusable(fmt::format("has version {}; this version of Levin reads {}", version, known_version),
                   "export the model with the Python package that came with this Levin");
   result.main = json.member("main").name();
   const auto eval = json.find("eval");
@@ -46,11 +45,10 @@ Description read_description(const JsonPlace& json) {
   result.outputs = json.member("outputs").names();
   if (const auto loss = json.find("loss")) result.loss = loss->name();
   result.units = optional_names(json, "units");
-  if (const auto torch = json.find("torch")) result.torch = torch->name();
   return result;
 }
 
-/// Of an archive without a description.
+/// The description of an archive without levin.json.
 Description describe_graphs(const Archive& archive) {
   const auto names = graph_names(archive);
   const auto has = [&](const char* name) { return std::find(names.begin(), names.end(), name) != names.end(); };
@@ -83,7 +81,7 @@ std::vector<std::string> output_names(const Program& program) {
   return names;
 }
 
-/// The description must say what the graphs say.
+/// DataError unless the description's names are those of the graph.
 void compare(const JsonPlace& json, std::string_view member, const std::vector<std::string>& described,
              const std::vector<std::string>& found, const std::string& graph) {
   const std::set<std::string> a(described.begin(), described.end()), b(found.begin(), found.end());
@@ -103,11 +101,9 @@ Model read_model(const Archive& archive) {
   auto& description = model.description;
   description = file ? read_description(JsonPlace(*file)) : describe_graphs(archive);
   WeightTable weights(archive, description.main);
-  std::string torch, unused;
-  model.train = read_program(archive, description.main, weights, torch);
-  model.eval = description.eval == description.main ? model.train : read_program(archive, description.eval, weights, unused);
+  model.train = read_program(archive, description.main, weights);
+  model.eval = description.eval == description.main ? model.train : read_program(archive, description.eval, weights);
   model.weights = weights.take(archive.path().string());
-  if (description.torch.empty()) description.torch = torch;
 
   const auto inputs = batch_names(*model.train), outputs = output_names(*model.train);
   if (!file) {

@@ -21,11 +21,11 @@ class ModuleTree {
   /// By path: the names of the modules' classes, for summaries.
   using Classes = std::map<std::string, std::string>;
 
-  /// `units`: paths, none inside another; each becomes an ExportedUnit, in Python's order. DataError for names that no modules have.
+  /// `units`: paths, none inside another; each becomes an ExportedUnit, in Python's order. DataError for names that LibTorch refuses.
   ModuleTree(torch::nn::Module& root, const std::vector<Weight>& weights, const std::vector<std::string>& units, Classes classes,
              Load load);
 
-  /// By index of the weight; undefined for one that is not persistent.
+  /// By index of the weight; undefined for a buffer that is not persistent.
   const std::vector<at::Tensor>& tensors() const noexcept { return tensors_; }
   /// By path.
   const std::map<std::string, ExportedUnit>& units() const noexcept { return units_; }

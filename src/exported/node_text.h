@@ -8,7 +8,7 @@ namespace levin::exported {
 
 /// The innermost call of a stack trace of Python's: "model.py:12: y = self.fc(x)"; empty where there is none.
 std::string python_line(const std::string& stack_trace);
-/// What a node is, for messages: its name, target, module and line of Python.
+/// A node in messages: its name, target, module and line of Python.
 struct NodeText {
   std::string name, target, module, line;
   NodeText() = default;

@@ -6,7 +6,7 @@
 
 namespace levin::exported {
 
-/// What a node does with the values of its graph.
+/// How a node uses the values of its graph.
 struct NodeUse {
   std::vector<Slot> reads;     ///< all of its arguments
   std::vector<Slot> writes;    ///< arguments that it changes in place

@@ -37,7 +37,7 @@ struct Operand {
   };
 
   Kind kind = Kind::constant;
-  bool last = false;  ///< of a value: nobody reads it afterwards
+  bool last = false;  ///< of a value: its last use, which moves it
   Slot slot = no_slot;
   IValue constant = {};
   std::vector<Element> items = {};

@@ -16,8 +16,8 @@ class ProgramInputs {
   ProgramInputs(const Program& program, const std::set<Slot>& changed);
 
   const std::vector<ExportedTensor>& description() const noexcept { return inputs_; }
-  /// The inputs of the graph that are not bound, in their order. DataError for a tensor that the batch lacks, that has other sizes or is of
-  /// another kind; one with narrower integers is converted, and floating-point tensors get the placement's dtype.
+  /// The inputs of the graph that are not bound, in their order. DataError for a tensor that the batch lacks, or whose sizes or kind do not
+  /// fit. Narrower integers are converted, and floating-point tensors get the placement's dtype.
   Stack take(const Batch& batch, const Placement& placement) const;
 
  private:
@@ -34,7 +34,7 @@ class ProgramInputs {
   std::vector<Symbol> symbols_;
 };
 
-/// How an input or output is described; `meta` may be missing.
+/// The description of an input or output; `meta` may be missing.
 ExportedTensor describe_tensor(const std::string& name, const std::optional<TensorMeta>& meta, const std::vector<Symbol>& symbols);
 
 }  // namespace levin::exported

@@ -14,7 +14,7 @@
 namespace levin::exported {
 namespace {
 
-// What this LibTorch writes, and what Levin's tests have read.
+// The versions that this LibTorch writes.
 constexpr int64_t schema_major = 8, newest_schema_minor = 17, aten_version = 10;
 constexpr auto known_versions = "export the model with PyTorch 2.11";
 
@@ -44,14 +44,13 @@ void check_dialect(const JsonPlace& root) {
 
 }  // namespace
 
-std::shared_ptr<const Program> read_program(const Archive& archive, const std::string& name, WeightTable& weights, std::string& torch) {
+std::shared_ptr<const Program> read_program(const Archive& archive, const std::string& name, WeightTable& weights) {
   const auto record = fmt::format("models/{}.json", name);
   JsonFile file(archive.path().string(), record, archive.text(record, most_json_bytes));
   const JsonPlace root(file);
   check_versions(file);
   root.only({"graph_module", "opset_version", "range_constraints", "schema_version", "verifiers", "torch_version", "guards_code"});
   check_dialect(root);
-  if (const auto version = root.find("torch_version")) torch = version->text();
   const auto module = root.member("graph_module");
   module.only({"graph", "signature", "module_call_graph", "metadata", "treespec_namedtuple_fields"});
 

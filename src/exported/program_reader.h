@@ -8,8 +8,8 @@
 
 namespace levin::exported {
 
-/// Reads the graph models/NAME.json with its signature and constants, and notes in `weights` what it says of them. `torch` is set to the
-/// version of PyTorch that wrote it. DataError for a damaged program; ConfigError for one that Levin cannot train.
-std::shared_ptr<const Program> read_program(const Archive& archive, const std::string& name, WeightTable& weights, std::string& torch);
+/// Reads the graph models/NAME.json with its signature and constants, and binds its inputs to `weights`. DataError for a damaged program;
+/// ConfigError for one that Levin cannot train.
+std::shared_ptr<const Program> read_program(const Archive& archive, const std::string& name, WeightTable& weights);
 
 }  // namespace levin::exported

@@ -9,7 +9,7 @@
 
 namespace levin::exported {
 
-/// Reads what the inputs and outputs of a program's graph are: of the batch, parameters, buffers, constants.
+/// Reads the roles of a program's inputs and outputs: tensors of the batch, parameters, buffers, constants.
 class SignatureReader {
  public:
   /// `constants`: the tensors that the archive stores for this program alone.

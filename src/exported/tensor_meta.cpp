@@ -74,7 +74,7 @@ TensorMeta read_tensor_meta(const JsonPlace& json, SymbolTable& symbols) {
   TensorMeta result;
   result.dtype = read_dtype(json.member("dtype"));
   result.requires_grad = json.member("requires_grad").boolean();
-  result.device = read_device(json.member("device")).str();
+  read_device(json.member("device"));  // where the example was: it is validated, and not used
   result.layout = read_layout(json.member("layout"));
   const auto sizes = json.member("sizes"), strides = json.member("strides");
   if (sizes.size() > most_dims) sizes.refuse(fmt::format("has {} dimensions, more than {}", sizes.size(), most_dims));

@@ -6,8 +6,8 @@
 
 namespace levin::exported {
 
-/// A name for each leaf of nested containers, which torch.export writes as a "treespec": "loss", "hidden.0". Numbers of a sequence
-/// that is not in a dict get `prefix` ("output_0"), a single leaf gets none (""). `json` is the text that has the spec as JSON.
+/// A name for each leaf of nested containers, which torch.export writes as a "treespec": "loss", "hidden.0". The numbers of a sequence
+/// that is not in a dict get `prefix` ("output_0"); the name of a single leaf is empty. `json` is a text that holds JSON.
 std::vector<std::string> leaf_names(const JsonPlace& json, const std::string& prefix);
 
 /// The same for a function's arguments: a tuple of positional ones, called `positional`, and a dict of the others.

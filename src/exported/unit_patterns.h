@@ -20,8 +20,8 @@ std::vector<std::string> called_modules(const Graph& graph);
 /// Python's classes of these modules by path: "Linear" of torch.nn.modules.linear.Linear.
 std::map<std::string, std::string> module_classes(const Graph& graph);
 
-/// The pattern of the longest list of submodules of one class that the graph calls, such as "blocks.*"; empty where no two are in a list.
-/// Of several lists as long, the outermost, then the first.
+/// The pattern of the longest list of submodules of one class that the graph calls, such as "blocks.*"; empty if no list has two. Of lists
+/// of equal length the outermost, then the first.
 std::string longest_list(const Graph& graph);
 
 }  // namespace levin::exported

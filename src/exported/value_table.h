@@ -15,11 +15,11 @@ class ValueTable {
   /// With tensor_values of the graph's JSON.
   ValueTable(const JsonPlace& graph, SymbolTable& symbols);
 
-  /// Makes a value with the name at `name`. DataError where the name is taken.
+  /// Makes a value with the name at `name`. DataError for a name in use.
   Slot define(const JsonPlace& name, ValueKind kind);
-  /// An input of a subgraph that nobody reads.
+  /// Makes an input of a subgraph that no node reads.
   Slot define_unnamed();
-  /// A value that was made before, of this kind. DataError otherwise.
+  /// An earlier value of this kind. DataError otherwise.
   Slot use(const JsonPlace& name, ValueKind kind) const;
 
   SymbolTable& symbols() const noexcept { return symbols_; }

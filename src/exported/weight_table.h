@@ -17,12 +17,13 @@ class WeightTable {
 
   /// The index of a weight that a graph names, or -1.
   int find(const std::string& name) const;
-  /// A buffer that is not part of the state_dict.
+  /// Adds a buffer that the state_dict lacks, and returns its index.
   int add_buffer(Weight buffer);
-  /// Notes what a graph says of a weight: a parameter or a buffer, and its gradient. DataError at `json` where dtype or sizes differ.
+  /// Records the role that a graph gives a weight: parameter or buffer, with a gradient or without. DataError at `json` if dtype or sizes
+  /// differ.
   void bind(int index, InputKind kind, const TensorMeta& meta, const JsonPlace& json);
 
-  /// The weights, whose names are paths of modules: DataError where one is both a weight and a module.
+  /// The weights. DataError for names that are not paths of modules, and for a name of both a weight and a module.
   std::vector<Weight> take(const std::string& archive);
 
  private:

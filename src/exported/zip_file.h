@@ -11,7 +11,7 @@ namespace levin::exported {
 
 /// A zip file whose entries are stored without compression, as PyTorch writes it; 32 and 64 bits. The constructor trusts nothing: places
 /// and sizes lie within the file, entries do not overlap, names are relative and unique, the directory agrees with each entry's header.
-/// Errors: DataError for what is damaged, ConfigError for a zip file of another kind.
+/// Errors: DataError for a damaged file, ConfigError for a zip file of another kind.
 class ZipFile {
  public:
   struct Entry {
@@ -26,9 +26,9 @@ class ZipFile {
   const std::filesystem::path& path() const noexcept { return file_.path(); }
   uint64_t bytes() const noexcept { return size_; }
   const std::map<std::string, Entry>& entries() const noexcept { return entries_; }
-  /// Reads [begin, begin + bytes) of an entry. DataError where the entry ends before that.
+  /// Reads [begin, begin + bytes) of an entry. DataError if the entry is shorter.
   void read(const Entry& entry, uint64_t begin, void* memory, uint64_t bytes) const;
-  /// DataError if the checksum of an entry's bytes is another. Without memory the entry is read for that.
+  /// DataError unless an entry's bytes have its checksum. Without `memory` it reads them.
   void check(const Entry& entry, const void* memory = nullptr) const;
 
  private:

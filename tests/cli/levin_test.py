@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -498,6 +499,45 @@ def images():
           "--data.batch", "{tokens: input, targets: target}", "--data.val_part", 0.1, said=["train_loss"])
 
 
+def edited_archive(name, record, before, after):
+    """The fixture mlp.pt2, whose checksums are right, after a change of one of its entries."""
+    with zipfile.ZipFile(fixtures / "mlp.pt2") as good, zipfile.ZipFile(name, "w") as changed:
+        for entry in good.namelist():
+            content = good.read(entry)
+            if entry.endswith(record):
+                check(f"{record} has no {before}", before.encode() in content)
+                content = content.replace(before.encode(), after.encode())
+            changed.writestr(entry, content)
+    return name
+
+
+def exported():
+    """A model of Python's with dropout: restarts, and recomputed units that are sharded; and archives that were changed."""
+    write_samples()
+    words = ["--config", config("npy", EXPORTED.replace("mlp.pt2", "mlp_dropout.pt2"))]
+    levin(2, "fit", *words, "--run_dir", "unbroken")
+    unbroken = values("unbroken", "train_loss")
+    levin(2, "fit", *words, "--run_dir", "resumed", "--trainer.max_epochs", 2)
+    levin(2, "fit", *words, "--run_dir", "resumed", "--trainer.max_epochs", 4, said=["resumes from"])
+    check("not as unbroken", len(unbroken) == 4 * 8 and losses("resumed") == losses("unbroken"), losses("resumed"))
+    levin(2, "fit", *words, "--run_dir", "units", "--trainer.strategy", "fsdp", "--model.units", "input, dropout, output",
+          "--trainer.activation_checkpointing", "units")
+    check("recomputed units draw other numbers", close(values("units", "train_loss"), unbroken), values("units", "train_loss"))
+    # Hostile archives are refused before the first step.
+    for status, record, before, after, said in [
+        (78, "models/train.json", "aten.relu.default", "aten.rely.default", ["no operator aten::rely", "models.py:"]),
+        (78, "models/eval.json", "aten.relu.default", "aten.from_file.default", ["aten::from_file may not run", "models.py:"]),
+        (78, "models/train.json", '"schema_version": {"major": 8', '"schema_version": {"major": 9', ["hostile.pt2: models/train.json, schema_version is 9."]),
+        (65, "models/train.json", '"outputs": [{"as_tensor": {"name": "relu"}}]', '"outputs": [{"as_tensor": {"name": "batch_norm"}}]',
+         ["hostile.pt2: models/train.json", 'makes "batch_norm" again']),
+        (65, "weights/train_weights_config.json", '"sizes": [{"as_int": 12}]', '"sizes": [{"as_int": 1234567890123}]', ["hostile.pt2: data/weights/", "bytes from element 0 on"]),
+        (65, "weights/train_weights_config.json", '"path_name": "weight_1"', '"path_name": "../../weight_1"', ["../../weight_1", "missing"]),
+        (65, "weights/train_weights_config.json", '"dtype": 8', '"dtype": 7', ["models/train.json", "is stored as Float"]),
+    ]:
+        file = edited_archive("hostile.pt2", record, before, after)
+        levin(2, "fit", *words, "--model.file", file, *SHORT, "--run_dir", "refused", status=status, said=said)
+
+
 def refused():
     write_samples()
     good = ["--config", config("npy", EXPORTED)]
@@ -580,6 +620,6 @@ def options():
 with tempfile.TemporaryDirectory(prefix="levin_test.") as folder_:
     os.chdir(folder_)
     {"trains": trains, "images": images, "hdf5": hdf5, "hdf5_filters": hdf5_filters, "safetensors": safetensors,
-     "image_folder": image_folder, "augmentation": augmentation, "refused": refused, "options": options}[group]()
+     "image_folder": image_folder, "augmentation": augmentation, "exported": exported, "refused": refused, "options": options}[group]()
     os.chdir("/")
 sys.exit(f"{len(failures)} failed" if failures else 0)

@@ -9,7 +9,8 @@
 #include <ATen/ops/as_strided_native.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/native_batch_norm.h>
-#include <ATen/ops/unfold_native.h>
+#include <ATen/ops/view_as_complex_native.h>
+#include <ATen/ops/view_as_real_native.h>
 #include <ATen/ops/view_native.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
@@ -181,10 +182,14 @@ struct Registered {
   Registered() { c10::SetAllocator(c10::kMTIA, &memory); }
 } registered;
 
-// The same memory by its other name. Both are contiguous, or have the same strides.
+// The same memory by its other name. Both are contiguous, or have the same strides. A tensor that LibTorch conjugates or negates lazily
+// has a bit for that, and its memory the values before.
 Tensor on_host(const Tensor& tensor) {
   if (tensor.is_cpu()) return tensor;
-  return at::from_blob(tensor.data_ptr(), tensor.sizes(), tensor.strides(), at::TensorOptions(tensor.scalar_type()));
+  const Tensor host = at::from_blob(tensor.data_ptr(), tensor.sizes(), tensor.strides(), at::TensorOptions(tensor.scalar_type()));
+  host._set_conj(tensor.is_conj());
+  host._set_neg(tensor.is_neg());
+  return host;
 }
 
 Tensor empty(c10::SymIntArrayRef size, std::optional<at::ScalarType> dtype, std::optional<at::Layout>, std::optional<at::Device>,
@@ -242,7 +247,8 @@ void note_launch(const c10::OperatorHandle& op, const torch::jit::Stack& stack) 
     else if (value->isInt())
       add(static_cast<uint64_t>(value->toInt()));
     else if (value->isTensor() && value->toTensor().defined() && value->toTensor().is_cpu() && value->toTensor().dim() == 0)
-      add(std::bit_cast<uint64_t>(value->toTensor().item<double>()));
+      for (const auto number = value->toTensor().item().toComplexDouble(); const double part : {number.real(), number.imag()})
+        add(std::bit_cast<uint64_t>(part));
   launches = hash;
 }
 
@@ -318,11 +324,23 @@ TORCH_LIBRARY_IMPL(aten, MTIA, library) {
   library.impl("_copy_from", &copy_from);
   library.impl("_copy_from_and_resize", &copy_from_and_resize);
   library.impl("view", &view);
+  library.impl("view_as_real", &at::native::view_as_real);
+  library.impl("view_as_complex", &at::native::view_as_complex);
   library.impl("as_strided", &as_strided);
   library.impl("_reshape_alias", &reshape_alias);
   library.impl("native_batch_norm", &native_batch_norm);
 }
 TORCH_LIBRARY_IMPL(_, MTIA, library) { library.fallback(torch::CppFunction::makeFromBoxedFunction<&fallback>()); }
+// copy_from knows the bits of conjugated and negated tensors. LibTorch would resolve them before by a clone, which is a copy, which would
+// resolve them before: until the stack overflows.
+TORCH_LIBRARY_IMPL(aten, Conjugate, library) {
+  library.impl("_copy_from", torch::CppFunction::makeFallthrough());
+  library.impl("_copy_from_and_resize", torch::CppFunction::makeFallthrough());
+}
+TORCH_LIBRARY_IMPL(aten, Negative, library) {
+  library.impl("_copy_from", torch::CppFunction::makeFallthrough());
+  library.impl("_copy_from_and_resize", torch::CppFunction::makeFallthrough());
+}
 
 // ---- the accelerator, for Levin ----
 

@@ -2,7 +2,9 @@
 
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/arange.h>
+#include <ATen/ops/complex.h>
 #include <ATen/ops/equal.h>
+#include <ATen/ops/imag.h>
 #include <ATen/ops/sin.h>
 #include <dlfcn.h>
 #include <link.h>
@@ -101,6 +103,19 @@ BOOST_AUTO_TEST_CASE(loads_once_and_shares_the_library) {
   const auto accelerator = levin::AcceleratorRegistry().create(host_memory());
   BOOST_TEST(accelerator->name() == "host_memory");
   BOOST_TEST(bool(accelerator->device(0, 1).type() == c10::kMTIA));
+}
+
+// LibTorch conjugates and negates lazily: a bit of the tensor changes, its memory does not.
+BOOST_AUTO_TEST_CASE(conjugated_tensors_have_their_values) {
+  const auto device = levin::AcceleratorRegistry().create(host_memory())->device(0, 1);
+  const levin::Tensor host = at::complex(at::arange(4, at::kDouble), at::arange(4, 8, at::kDouble)), expected = host.conj().resolve_conj();
+  const levin::Tensor conjugated = host.to(device).conj(), negated = at::imag(conjugated);
+  BOOST_REQUIRE(conjugated.is_conj());
+  BOOST_REQUIRE(negated.is_neg());
+  BOOST_TEST(at::equal(conjugated.cpu(), expected));
+  BOOST_TEST(at::equal(conjugated.clone().cpu(), expected));
+  BOOST_TEST(at::equal(negated.cpu(), at::imag(expected)));
+  BOOST_TEST(at::equal((conjugated * host.to(device)).cpu(), expected * host));
 }
 
 BOOST_AUTO_TEST_CASE(trains_as_the_cpu_does) {
@@ -652,7 +667,7 @@ BOOST_AUTO_TEST_CASE(checkpoints_after_an_exception_wait_in_steps_that_log) {
 
 // Parameters, batches, constants, and what the graph makes on a device that it names. LibTorch has no convolutions for this device.
 BOOST_AUTO_TEST_CASE(an_exported_model_trains_as_on_the_cpu) {
-  for (const std::string name : {"gpt", "mlp", "lstm"}) {
+  for (const std::string name : {"gpt", "mlp", "lstm", "fourier"}) {
     const auto train = [&](const std::string& accelerator) {
       auto config = config_on(accelerator).session;
       levin::test::ExportedTraining training(name, runtime(), config, levin::AdamW{.lr = 0.01});

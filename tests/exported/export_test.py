@@ -472,6 +472,12 @@ class Archives(Case):
         spectral = nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(6, 6)))
         self.export(spectral, X)
 
+    def test_sparse_gradients(self):
+        """They are compared as dense ones."""
+        self.refused("other gradients than the model for layer.weight", Linear(lambda self, y: F.embedding(
+            torch.tensor([0, 2]), self.layer.weight, sparse=True).sum() + (y.sum() if torch.compiler.is_exporting() else y.sum() * 0.5 + (y.sum() * 0.5).detach())))
+        self.export(models.Embeddings(), {"tokens": torch.arange(20).reshape(4, 5) % 11, "label": LABEL})
+
     def test_wrapped(self):
         for wrapper in (torch.compile, nn.DataParallel):
             self.export(wrapper(Linear()))

@@ -220,6 +220,20 @@ class Embeddings(nn.Module):
         return (self.padded(tokens).mean(1) + self.bag(tokens)).square().sum()
 
 
+@module(lambda: {"tokens": integers(10, 7)})
+class SparseGradients(nn.Module):
+    """Eager PyTorch's gradients of these parameters are sparse, Levin's are dense."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(10, 7, sparse=True, dtype=D)
+        self.bag = nn.EmbeddingBag(10, 7, mode="sum", sparse=True, dtype=D)
+        self.rows = nn.Parameter(torch.randn(10, 7, dtype=D))
+
+    def forward(self, tokens):
+        return (self.table(tokens).mean(1) + self.bag(tokens) + torch.gather(self.rows, 0, tokens, sparse_grad=True)).square().sum()
+
+
 @module(lambda: {"x": numbers(6), "label": integers(6), "target": numbers(6).sigmoid()})
 class Losses(nn.Module):
     def __init__(self):

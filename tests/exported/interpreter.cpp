@@ -15,6 +15,7 @@
 #include <limits>
 #include <new>
 #include <stdexcept>
+#include <tuple>
 #include <utility>
 
 #include "../../src/exported/node_use.h"
@@ -201,6 +202,32 @@ BOOST_AUTO_TEST_CASE(arguments_that_a_kernel_trusts_are_checked) {
   check_throws<levin::DataError>([&] { run(builder, {at::ones({16})}); }, {"the padding has 0 sizes"});
 }
 
+// With sparse gradients, as of nn.Embedding(sparse=True). Flat buffers and optimizers are dense.
+BOOST_AUTO_TEST_CASE(gradients_are_dense) {
+  const Tensor indices = at::arange(6, at::kLong).remainder(3).view({2, 3});
+  const auto gradient_of = [&](const std::string& target, const GraphBuilder::Named& more) {
+    GraphBuilder builder;
+    const Slot weight = builder.input("weight"), index = builder.input("index");
+    const bool gathers = target.starts_with("gather");
+    GraphBuilder::Named arguments = {{gathers ? "self" : "weight", builder.ref(weight)},
+                                     {gathers ? "index" : "indices", builder.ref(index)}};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    builder.output(builder.node(aten + target, arguments));
+    const Tensor values = at::arange(15, at::kDouble).view({5, 3}).requires_grad_();
+    run(builder, {values, indices}).square().sum().backward();
+    return values.grad();
+  };
+  for (const auto& [target, flag, more] : std::vector<std::tuple<std::string, std::string, GraphBuilder::Named>>{
+           {"embedding.default", "sparse", {}}, {"gather.default", "sparse_grad", {{"dim", Item(int64_t{0})}}}}) {
+    auto sparse = more;
+    sparse.emplace_back(flag, Item(true));
+    const Tensor found = gradient_of(target, sparse);
+    BOOST_TEST((found.layout() == at::kStrided), target);
+    BOOST_TEST(at::equal(found, gradient_of(target, more)), target);
+    BOOST_TEST(found.abs().sum().item<double>() > 0);
+  }
+}
+
 // The export saw a contiguous tensor, for which Python's contiguous() leaves no node.
 BOOST_AUTO_TEST_CASE(a_view_copies_where_the_strides_are_not_those_of_the_export) {
   GraphBuilder builder;
@@ -280,7 +307,7 @@ BOOST_AUTO_TEST_CASE(dtypes_and_constants_follow_the_placement) {
   GraphBuilder builder;
   const Slot constant = builder.input("constant"), x = builder.input("x");
   const Slot made = builder.node(aten + "zeros.default", {{"size", List{ListKind::integers, {Item(int64_t{2})}}}});
-  builder.graph.values.back().meta = exported::TensorMeta{.dtype = at::kDouble, .sizes = {}, .device = "cpu"};
+  builder.graph.values.back().meta = exported::TensorMeta{.dtype = at::kDouble, .sizes = {}};
   const Slot cast = builder.node(aten + "to.dtype", {{"self", builder.ref(x)}, {"dtype", Item(at::kDouble)}});
   const Slot single = builder.node(aten + "to.dtype", {{"self", builder.ref(x)}, {"dtype", Item(at::kFloat)}});
   const Slot half = builder.node(aten + "to.dtype", {{"self", builder.ref(x)}, {"dtype", Item(at::kHalf)}});

@@ -46,6 +46,7 @@ FIXTURES = {  # name: model, its batches
     "mlp_dropout": (lambda: models.Mlp(p=0.4), lambda: {"x": numbers(6), "label": integers(4)}),
     "resnet": (models.ResNet, lambda: {"x": numbers(3, 6, 6), "label": integers(4)}),
     "gpt": (models.Gpt, lambda: {"tokens": integers(11, 6), "targets": integers(11, 6)}),
+    "embeddings": (models.Embeddings, lambda: {"tokens": integers(11, 5), "label": integers(4)}),
     "lstm": (models.Lstm, lambda: {"x": numbers(5, 3), "label": integers(4)}),
     "attention": (models.Attention, lambda: {"x": numbers(5, 8), "padding": padding(5), "label": integers(4)}),
     "unet": (models.UNet, lambda: {"image": numbers(1, 6, 6), "target": numbers(1, 6, 6)}),
@@ -74,6 +75,8 @@ def train(name, batches, optimizer, steps, seed=None):
         update.zero_grad()
         loss = model(**{key: value[step] for key, value in batches.items()})["loss"]
         loss.backward()
+        for parameter in model.parameters():
+            parameter.grad = parameter.grad.to_dense()  # AdamW and weight decay refuse sparse gradients
         update.step()
         losses.append(loss.detach())
     model.eval()

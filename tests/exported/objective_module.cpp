@@ -256,6 +256,7 @@ BOOST_AUTO_TEST_CASE(expressions_that_are_refused) {
   check_throws<ConfigError>([&] { with_metric("acc", "accuracy(y, out)"); }, {"has no output \"y\""});
   check_throws<ConfigError>([&] { with_metric("acc", "accuracy(out, y, top_k=0)"); }, {"top_k is 0"});
   check_throws<ConfigError>([&] { with_metric("acc", "accuracy(out, y, top_k=1.5)"); }, {"top_k is 1.5, not an integer"});
+  check_throws<ConfigError>([&] { with_metric("acc", "accuracy(out, y, top_k=1e300)"); }, {"top_k is 1e+300, not an integer"});
   check_throws<ConfigError>([&] { with_metric("acc", "2 * accuracy(out, y)"); }, {"has no factor"});
   check_throws<ConfigError>([&] { with_metric("acc", "accuracy(out, y, averge=macro)"); },
                             {"no option \"averge\"", "did you mean average?"});

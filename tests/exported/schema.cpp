@@ -114,7 +114,7 @@ BOOST_AUTO_TEST_CASE(a_program_is_read_as_python_means_it) {
   BOOST_TEST(value_name(graph, tokens.slot) == "tokens");
   const auto& meta = *graph.values[static_cast<size_t>(tokens.slot)].meta;
   BOOST_TEST((meta.dtype == c10::ScalarType::Long && meta.sizes.size() == 2 && meta.sizes[0].symbol == 0 && meta.sizes[0].factor == 1));
-  BOOST_TEST((meta.sizes[1].fixed() && meta.sizes[1].offset == 5 && meta.device == "cpu"));
+  BOOST_TEST((meta.sizes[1].fixed() && meta.sizes[1].offset == 5));
   BOOST_TEST((program.inputs[22].kind == InputKind::literal && program.inputs[22].name == "scale"));
   BOOST_TEST(std::holds_alternative<std::monostate>(program.inputs[22].literal));
   BOOST_TEST(std::get<int64_t>(program.inputs[23].literal) == 3);
@@ -129,7 +129,6 @@ BOOST_AUTO_TEST_CASE(a_program_is_read_as_python_means_it) {
              boost::test_tools::per_element());
   BOOST_TEST(model.description.inputs == (std::vector<std::string>{"tokens", "targets"}), boost::test_tools::per_element());
   BOOST_TEST(model.description.loss == "loss");
-  BOOST_TEST(model.description.torch.starts_with("2.11."));
 }
 
 BOOST_AUTO_TEST_CASE(nodes_have_arguments_modules_and_lines) {
@@ -197,7 +196,7 @@ BOOST_AUTO_TEST_CASE(archives_of_the_python_package_are_read) {
   const auto model = read_model(Archive(exported_tests / "structures/two_graphs.pt2"));
   BOOST_TEST((model.train != model.eval));
   BOOST_TEST((model.train->name == "train" && model.eval->name == "eval"));
-  BOOST_TEST((model.description.version == 1 && model.description.torch == "2.11.0" && model.description.loss == "loss"));
+  BOOST_TEST(model.description.loss == "loss");
   BOOST_TEST(model.description.units == std::vector<std::string>{"blocks.*"}, boost::test_tools::per_element());
   BOOST_TEST(names_of(model.weights) == (std::vector<std::string>{"fc.weight", "fc.bias"}), boost::test_tools::per_element());
   BOOST_TEST(model.eval->inputs[1].weight == 1);

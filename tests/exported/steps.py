@@ -14,7 +14,7 @@ import levin
 
 
 def real(tensor):
-    tensor = tensor.detach()
+    tensor = tensor.detach().to_dense()
     return (torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor).contiguous().clone()
 
 

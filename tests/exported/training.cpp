@@ -1,16 +1,21 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
 
+#include "captured_stderr.h"
 #include "fixture.h"
 #include "folder_of_ranks.h"
 #include "levin/core/error.h"
+#include "levin/core/log.h"
 #include "levin/data/tensor_dataset.h"
 #include "levin/exported/exported_model.h"
 #include "levin/nn/unit.h"
 #include "levin/plan/plan.h"
 #include "levin/profilers/simple_profiler.h"
 #include "levin/trainer/trainer.h"
+#include "zip_writer.h"
 
 using levin::ActivationCheckpointing;
 using levin::Precision;
@@ -62,7 +67,7 @@ struct FixtureData : levin::DataModule {
 BOOST_AUTO_TEST_CASE(twenty_steps_equal_eager_pytorch) {
   if (runtime().rank() > 0) return;
   levin::MpiRuntime alone(MPI_COMM_SELF);
-  for (const std::string name : {"mlp", "resnet", "gpt", "lstm", "attention", "unet", "fourier"})
+  for (const std::string name : {"mlp", "resnet", "gpt", "embeddings", "lstm", "attention", "unet", "fourier"})
     for (const std::string optimizer : {"sgd", "adamw"}) {
       BOOST_TEST_CONTEXT(name << " with " << optimizer) {
         ExportedTraining training(name, alone, with(levin::SingleDevice{}), fixture_optimizer(optimizer));
@@ -127,6 +132,18 @@ BOOST_AUTO_TEST_CASE(ranks_under_every_strategy_equal_one_rank) {
     }
 }
 
+// nn.Embedding(sparse=True) in units: what eager PyTorch made of dense gradients.
+BOOST_AUTO_TEST_CASE(sparse_embeddings_train_with_dense_gradients) {
+  const UnitPatterns units(std::vector<std::string>{"words", "bag"});
+  for (const auto& strategy : std::vector<levin::StrategyConfig>{levin::DDP{}, levin::Zero2{}, fsdp(levin::ShareParameters::automatic),
+                                                                 fsdp(levin::ShareParameters::none)})
+    for (const auto checkpointing : {ActivationCheckpointing::none, ActivationCheckpointing::units}) {
+      ExportedTraining training("embeddings", runtime(), with(strategy, checkpointing), fixture_optimizer("adamw"), units);
+      training.run_to(20);
+      BOOST_TEST(difference(training.state(), eager_state(training, "adamw"), 1e-9) == "", "strategy " << strategy.index());
+    }
+}
+
 // BatchNorm in units whose forward is computed twice: its statistics are updated once.
 BOOST_AUTO_TEST_CASE(recomputed_units_update_buffers_once) {
   if (runtime().rank() > 0) return;
@@ -136,6 +153,17 @@ BOOST_AUTO_TEST_CASE(recomputed_units_update_buffers_once) {
   BOOST_TEST(training.session.strategy().units().size() == 2u);
   training.run_to(20);
   BOOST_TEST(difference(training.state(), eager_state(training, "sgd"), 1e-9) == "");
+}
+
+// Dropout in a unit draws the same numbers in both computations.
+BOOST_AUTO_TEST_CASE(recomputed_units_repeat_their_random_numbers) {
+  const auto train = [](ActivationCheckpointing checkpointing) {
+    ExportedTraining training("mlp_dropout", runtime(), with(levin::AutoStrategy{}, checkpointing), fixture_optimizer("sgd"),
+                              UnitPatterns(std::vector<std::string>{"input", "dropout", "output"}));
+    while (training.session.progress().step < 4) training.wide_step();
+    return training.state();
+  };
+  BOOST_TEST(difference(train(ActivationCheckpointing::units), train(ActivationCheckpointing::none), 1e-12) == "");
 }
 
 // Batch normalizations of an exported graph have the statistics of all ranks: what eager PyTorch made of the whole batches.
@@ -217,6 +245,33 @@ BOOST_AUTO_TEST_CASE(the_simple_profiler_sees_units) {
   std::map<std::string, int64_t> calls;
   for (const auto& range : profiler->times()) calls[range.name] = range.calls;
   for (const std::string unit : {"blocks.0", "blocks.1"}) BOOST_TEST(calls["unit " + unit] == 3, unit);
+}
+
+// One of the submodules that the archive suggests cannot be a unit: rank 0 says so before the first step, and the other is one.
+BOOST_AUTO_TEST_CASE(suggested_units_that_cannot_be_cut_are_warned_of) {
+  const FolderOfRanks folder;
+  const auto file = folder.path / "net.pt2";
+  if (runtime().rank() == 0) {
+    levin::test::EditedArchive edited(levin::test::fixture("gpt.pt2"));
+    auto& record = edited["models/train.json"].bytes;
+    auto json = nlohmann::ordered_json::parse(record);
+    std::map<std::string, nlohmann::ordered_json*> metadata;
+    for (auto& node : json["graph_module"]["graph"]["nodes"]) metadata[node["name"].get<std::string>()] = &node["metadata"];
+    (*metadata.at("add_4"))["nn_module_stack"] = (*metadata.at("add_2"))["nn_module_stack"];  // blocks.0 ends behind blocks.1
+    record = json.dump();
+    std::ofstream(file, std::ios::binary) << edited.text();
+  }
+  MPI_Barrier(runtime().communicator());
+  levin::MpiRuntime noisy(runtime().communicator());
+  noisy.set_log(levin::Log::to_stderr(noisy.rank(), levin::LogLevel::warning));
+  const levin::test::CapturedStderr captured;
+  levin::Trainer trainer({.session = with(levin::AutoStrategy{}), .max_steps = 1}, noisy, 3);
+  const auto model = trainer.build<levin::ExportedModel>(levin::ExportedModelConfig{.file = file});
+  FixtureData data("gpt");
+  trainer.fit(*model, data);
+  BOOST_TEST(trainer.session().strategy().units().size() == 1u);
+  const bool warned = captured.text().find("[exported] blocks.0 is not a unit: other modules run between") != std::string::npos;
+  BOOST_TEST(warned == (runtime().rank() == 0), captured.text());
 }
 
 // As those of a model in C++.

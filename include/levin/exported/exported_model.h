@@ -16,7 +16,7 @@ struct ExportedModelConfig {
   /// ConfigError without a file.
   void validate() const;
 };
-LEVIN_CONFIG(ExportedModelConfig, (file, "what levin.export wrote in Python: net.pt2"),
+LEVIN_CONFIG(ExportedModelConfig, (file, "archive that levin.export wrote, such as net.pt2"),
              (units, "submodules that are sharded and checkpointed as a whole, as 'blocks.*, head'; auto: as the export suggests; none"),
              (objective, "what it is trained for", flattened))
 LEVIN_CHOICE(ExportedModelConfig, "exported")

@@ -10,7 +10,7 @@
 
 namespace levin {
 
-/// What a model is trained for, in words of a config: see docs/exported.md.
+/// Loss, metrics and predictions of a model as expressions of a config: see docs/levin.md.
 struct ObjectiveConfig {
   std::string loss = {};
   std::map<std::string, std::string> metrics = {};
@@ -23,8 +23,8 @@ LEVIN_CONFIG(ObjectiveConfig,
              (predict, "what predict writes: an output, or softmax, log_softmax, sigmoid or argmax of it"),
              (rules, "exceptions by parameter name, as [{pattern: '*.bias', weight_decay: 0}]"))
 
-/// A module whose steps are written in its config: its outputs have names, and expressions say which loss, metrics and predictions are made
-/// of them and of the batch's tensors. AdamW with LibTorch's defaults, unless the program's options name another optimizer.
+/// A module whose steps are expressions of its config: they compute the loss, metrics and predictions from its outputs by name and from the
+/// batch's tensors. AdamW with LibTorch's defaults, unless the program's options name another optimizer.
 class ObjectiveModule : public Module {
  public:
   using Outputs = std::map<std::string, Tensor, std::less<>>;

@@ -27,16 +27,12 @@ def write(path, programs, weights, constants, description):
             for name, program in programs.items():
                 for kind, tensors in (("weight", weights), ("constant", constants[name])):
                     config = {key: _store(archive, stored, kind, key, tensor) for key, tensor in tensors.items()}
-                    folder_format = records.WEIGHTS_CONFIG_FILENAME_FORMAT if kind == "weight" else records.CONSTANTS_CONFIG_FILENAME_FORMAT
-                    archive.write_string(folder_format.format(name), _json(schema.PayloadConfig(config=config)))
+                    record = records.WEIGHTS_CONFIG_FILENAME_FORMAT if kind == "weight" else records.CONSTANTS_CONFIG_FILENAME_FORMAT
+                    archive.write_string(record.format(name), json.dumps(serialize._dataclass_to_dict(schema.PayloadConfig(config=config))))
                 archive.write_bytes(records.MODELS_FILENAME_FORMAT.format(name), _graph(program))
                 archive.write_bytes(records.SAMPLE_INPUTS_FILENAME_FORMAT.format(name), b"")  # PyTorch would pickle them
             archive.write_string(records.EXTRA_DIR + "levin.json", json.dumps(description, indent=1))
         os.replace(partial, path)
-
-
-def _json(value):
-    return json.dumps(serialize._dataclass_to_dict(value))
 
 
 def _store(archive, stored, kind, name, tensor):

@@ -79,19 +79,22 @@ def _manifest(checkpoint):
     path = checkpoint / _MANIFEST
     try:
         manifest = json.loads(path.read_text())
-        right = manifest["format"] == "levin-checkpoint" and manifest["version"] in (1, 2, 3)
+        known = manifest["format"] == "levin-checkpoint" and manifest["version"] in (1, 2, 3)
         step = manifest["step"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LoadError(f"[levin.load] {path} cannot be read: {error!r}; check it with levin-ckpt verify") from error
-    if not right or not isinstance(step, int):
+    if not known or not isinstance(step, int):
         raise LoadError(f"[levin.load] {path} is not the manifest of a checkpoint, or has a version that this package does not know (1 to 3); update the package")
     return manifest
 
 
 def _files(checkpoint, manifest):
-    listed_files = manifest["files"] if "files" in manifest else [{**manifest["file"], "name": "state.h5"}] if isinstance(manifest.get("file"), dict) else []
+    if "files" in manifest:
+        files = manifest["files"]
+    else:  # versions with one file
+        files = [{**manifest["file"], "name": "state.h5"}] if isinstance(manifest.get("file"), dict) else []
     paths = []
-    for file in listed_files:
+    for file in files:
         path = checkpoint / file.get("name", "state.h5")
         if path.parent != checkpoint:
             raise LoadError(f"[levin.load] {checkpoint / _MANIFEST} names {file['name']}, outside of the checkpoint")
@@ -119,9 +122,9 @@ def _read_checkpoint(checkpoint):
         finally:
             for handle in handles:
                 handle.close()
+    except LoadError:
+        raise
     except (OSError, KeyError, TypeError, IndexError, ValueError) as error:
-        if isinstance(error, LoadError):
-            raise
         raise LoadError(f"[levin.load] {checkpoint} cannot be read: {error!r}; check it with levin-ckpt verify") from error
     for name, count in filled.items():
         if count != found[name].numel():

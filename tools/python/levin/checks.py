@@ -252,7 +252,7 @@ def compare(model, program, tensors, mode, loss):
 @dataclasses.dataclass
 class _Step:
     outputs: dict  # by name
-    gradients: dict  # by the id of the model's tensor, which tied names share
+    gradients: dict  # dense, by the id of the model's tensor, which tied names share
     state: dict  # parameters and buffers afterwards
 
 
@@ -263,7 +263,7 @@ def _step_of_model(model, tensors, mode, loss):
             parameter.grad = None
         outputs = _run(model, tensors, mode, loss)
         after = dict(_state(model))
-        return _Step(outputs, {id(p): p.grad.clone() for p in model.parameters() if p.grad is not None},
+        return _Step(outputs, {id(p): p.grad.to_dense().clone() for p in model.parameters() if p.grad is not None},
                      {id(tensor): after[name].detach().clone() for name, tensor in state})
 
 
@@ -291,7 +291,7 @@ def _step_of_graph(model, program, tensors, mode, loss, outputs_of):
 
     with preserved(model), quiet():
         outputs = _run(graph, {}, mode, loss)
-    gradients = {key: value.grad for key, value in values.items() if value.grad is not None}
+    gradients = {key: value.grad.to_dense() for key, value in values.items() if value.grad is not None}
     return _Step(outputs, gradients, {key: replaced.get(key, value).detach() for key, value in values.items()})
 
 

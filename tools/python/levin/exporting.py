@@ -158,7 +158,7 @@ def traced(model, tensors, dims, ranges, name):
     labels = {label for found in dims.values() for label in found.values()}
     if unknown := [label for label in ranges if label not in labels]:
         raise ExportError(f"[levin.export] ranges names {listed(unknown)}; the dimensions that vary are {listed(sorted(labels), 20) or 'none'}")
-    symbols = {label: Dim(label, **dict(zip(("min", "max"), limits(ranges.get(label))))) for label in labels}
+    symbols = {label: dimension(label, ranges.get(label)) for label in labels}
     shapes = {name: {k: symbols[label] for k, label in dims.get(name, {}).items()} or None for name in tensors} if dims else None
     try:
         with checks.quiet():
@@ -169,9 +169,9 @@ def traced(model, tensors, dims, ranges, name):
         raise checks.translated(error, name) from error
 
 
-def limits(given):
-    least, most = given or (1, None)
-    return least, most
+def dimension(label, limits):
+    least, most = limits or (1, None)
+    return Dim(label, min=least, max=most)
 
 
 def symbol_names(program, tensors, dims):

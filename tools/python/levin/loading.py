@@ -38,20 +38,16 @@ def load(run_or_checkpoint, model, strict=True, which="auto"):
 
 
 def matched(stored, model):
-    """[(tensor of the model, value)], and what does not fit."""
-    names = {}  # of each tensor of the model
+    """[(tensor of the model, value)], and texts of all differences."""
     saved = model.state_dict(keep_vars=True)
-    everything = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
-    tensors = {}
-    for name, tensor in everything:
-        names.setdefault(id(tensor), []).append(name)
-        tensors[id(tensor)] = tensor
+    tied = {}  # by id: each tensor of the model with all of its names
+    for name, tensor in [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]:
+        tied.setdefault(id(tensor), (tensor, []))[1].append(name)
     copies, missing, shapes, kinds, unequal = [], [], [], [], []
-    for key, its_names in names.items():
-        tensor = tensors[key]
-        values = [(name, stored[name]) for name in its_names if name in stored]
+    for tensor, names in tied.values():
+        values = [(name, stored[name]) for name in names if name in stored]
         if not values:
-            missing += [name for name in its_names if name in saved][:1]
+            missing += [name for name in names if name in saved][:1]
             continue
         name, value = values[0]
         if any(not torch.equal(value, other) for _, other in values[1:]):
@@ -62,9 +58,9 @@ def matched(stored, model):
             kinds.append(f"{name} is {value.dtype} instead of {tensor.dtype}")
         else:
             copies.append((tensor, value))
-    known = {name for group in names.values() for name in group}
+    known = {name for _, names in tied.values() for name in names}
     unexpected = sorted(name for name in stored if name not in known)
-    problems = [f"{what}: {listed(found, 8)}" for what, found in (
+    problems = [f"{problem}: {listed(found, 8)}" for problem, found in (
         ("missing", missing), ("unexpected", unexpected), ("of another shape", shapes), ("of another type", kinds),
         ("tied in the model, but with different values", unequal)) if found]
     return copies, problems
