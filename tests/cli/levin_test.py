@@ -36,7 +36,7 @@ def levin(ranks, *words, status=0, said=(), environment=None):
     for part in said:
         check(f"not said: {part!r}, {name}", part in text, text[-2500:])
     if status in (65, 78):
-        messages = re.findall(r"^(?:rank \d+ on \S+: )?\[[a-z]+\] (?!warning).*$", process.stderr, re.M)
+        messages = re.findall(r"^(?:rank \d+ on \S+: )?\[[a-z]+\] (?!warning|uses ).*$", process.stderr, re.M)
         check(f"{len(messages)} messages, {name}", len(messages) == 1, process.stderr[-2500:])
     return process
 
@@ -46,8 +46,9 @@ def values(folder, name):
         return [float(row["value"]) for row in csv.DictReader(lines) if row["name"] == name]
 
 
-def predictions(folder):
-    with h5py.File(Path(folder) / "predict" / "predictions.h5") as file:
+def predictions(folder, place="predict"):
+    """`place`: of the file in the run directory; "" where that has no training."""
+    with h5py.File(Path(folder) / place / "predictions.h5") as file:
         return file["index"][()], file["prediction"][()]
 
 
@@ -213,16 +214,15 @@ def hdf5():
     # The data to predict have the texts, here the model's input, in another data set: they are numbered as in the training.
     with h5py.File("asked.h5", "w") as file:
         file["asked"] = words[val_label[some]].astype("S3")
-    by_text = [*data(batch="{x: word, label: label}", dtype="{x: float64}", shape="{x: [1]}"), "--model.inputs", 1, "--ckpt_path", "none",
-               "--run_dir", "asked"]
-    levin(1, "predict", "--config", plain, *by_text, "--data.predict", "some.h5")
-    rows = predictions("asked")[1]
-    levin(1, "predict", "--config", plain, *by_text, "--data.predict", "asked.h5", "--data.predict_batch", "{x: asked}")
-    asked = predictions("asked")[1]
+    by_text = [*data(batch="{x: word, label: label}", dtype="{x: float64}", shape="{x: [1]}"), "--model.inputs", 1, "--ckpt_path", "none"]
+    levin(1, "predict", "--config", plain, *by_text, "--data.predict", "some.h5", "--run_dir", "words")
+    rows = predictions("words", place="")[1]
+    levin(1, "predict", "--config", plain, *by_text, "--data.predict", "asked.h5", "--data.predict_batch", "{x: asked}", "--run_dir", "asked")
+    asked = predictions("asked", place="")[1]
     check("texts to predict are numbered otherwise", len(set(rows[:, 0])) == 2 and numpy.array_equal(rows, asked), (rows, asked))
-    levin(1, "predict", "--config", plain, *by_text, "--data.predict", "asked.h5", "--data.predict_batch", "{x: asked, other: asked}", status=78,
-          said=['"other" is text', "data.batch does not have it", "--data.classes '{other: [A, B]}'"])
-    printed = levin(1, "--print_config", "--data", "hdf5", "--data.train", "first.h5").stdout
+    levin(1, "predict", "--config", plain, *by_text, "--data.predict", "asked.h5", "--data.predict_batch", "{x: asked, other: asked}", "--run_dir", "other",
+          status=78, said=['"other" is text', "data.batch does not have it", "--data.classes '{other: [A, B]}'"])
+    printed = levin(1, "fit", "--print_config", "--config", plain, "--data.train", "first.h5").stdout
     check("not written as it was given", re.search(r"train: \S*first\.h5$", printed, re.M), printed[:2000])
     # What does not fit.
     with h5py.File("narrow.h5", "w") as file:

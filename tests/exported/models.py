@@ -87,19 +87,6 @@ class Gpt(nn.Module):
         return {"loss": F.cross_entropy(logits.flatten(0, 1), targets.flatten()), "logits": logits}
 
 
-class Embeddings(nn.Module):
-    """With sparse gradients."""
-
-    def __init__(self):
-        super().__init__()
-        self.words = nn.Embedding(11, 6, sparse=True)
-        self.bag = nn.EmbeddingBag(11, 6, mode="mean", sparse=True)
-        self.output = nn.Linear(6, 4)
-
-    def forward(self, tokens, label):
-        return _classified(self.output(torch.tanh(self.words(tokens).mean(1) + self.bag(tokens))), label)
-
-
 class Lstm(nn.Module):
     def __init__(self):
         super().__init__()
@@ -156,3 +143,16 @@ class Fourier(nn.Module):
         y = F.gelu(y + torch.fft.irfft(spectrum, n=x.shape[-1]))
         prediction = self.output(y.transpose(1, 2)).squeeze(-1)
         return {"loss": F.mse_loss(prediction, target), "prediction": prediction}
+
+
+class Embeddings(nn.Module):
+    """With sparse gradients."""
+
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(11, 6, sparse=True)
+        self.bag = nn.EmbeddingBag(11, 6, mode="mean", sparse=True)
+        self.output = nn.Linear(6, 4)
+
+    def forward(self, tokens, label):
+        return _classified(self.output(torch.tanh(self.words(tokens).mean(1) + self.bag(tokens))), label)
