@@ -77,7 +77,7 @@ class NcclCommunicator final : public Communicator {
   Work start(const char* name, const detail::Call& call, std::vector<Tensor> tensors,
              const std::function<ncclResult_t(ncclComm_t, cudaStream_t)>& queue);
   Work start_messages(const detail::Call& call, const std::vector<Transfer>& messages);
-  /// Until all operations are through. CommunicatorAborted where they never will be.
+  /// Waits until no operation is outstanding. CommunicatorAborted if the job was aborted, CudaError after the time-out.
   void wait_until_idle();
 
   Parts parts_;

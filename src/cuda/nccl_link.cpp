@@ -162,7 +162,7 @@ void NcclLink::close() noexcept {
   };
   try {
     call_with_limit(options_.device, patience_for_destroy, options_.poll, call, [](ncclResult_t) {});
-  } catch (const std::exception&) {  // the job has ended meanwhile, or there is no thread
+  } catch (const std::exception&) {  // the job was aborted, or no thread could start
   }
 }
 

@@ -6,11 +6,10 @@
 #include <algorithm>
 #include <csignal>
 #include <exception>
-#include <fstream>
-#include <iterator>
 #include <utility>
 
 #include "levin/core/error.h"
+#include "mlflow_artifacts.h"
 
 namespace levin::detail {
 namespace {
@@ -31,37 +30,6 @@ void block_sigpipe() {
 }
 
 int64_t milliseconds_of(const nlohmann::ordered_json& record) { return static_cast<int64_t>(1000 * record.value("time", 0.0)); }
-
-std::string kind_of(const nlohmann::ordered_json& record) { return record.value("kind", ""); }
-
-bool is_media(const std::string& kind) { return kind == "text" || kind == "histogram" || kind == "image" || kind == "file"; }
-
-// By a training that starts after `start` steps. The step of metrics counts the steps before theirs; hooks give media that of the steps
-// taken, so that those of a checkpoint's own step are its past.
-bool is_superseded(const nlohmann::ordered_json& record, int64_t start) {
-  const auto kind = kind_of(record);
-  const auto step = record.value("step", int64_t{0});
-  return kind == "metrics" ? step >= start : is_media(kind) && (step > start || start == 0);
-}
-
-// As levin-sync names it.
-std::string artifact_path(const nlohmann::ordered_json& record) {
-  const auto kind = kind_of(record), name = mlflow_name(record.value("name", ""));
-  const auto step = record.value("step", int64_t{0});
-  if (kind == "text") return fmt::format("text/{}/{:09}.md", name, step);
-  if (kind == "histogram") return fmt::format("histograms/{}/{:09}.json", name, step);
-  if (kind == "image") return fmt::format("images/{}/{:09}.png", name, step);
-  return name;
-}
-
-// The content of a text or a histogram, or of the file in `files`; nothing where that is missing.
-std::optional<std::string> artifact_of(const nlohmann::ordered_json& record, const std::filesystem::path& files) {
-  if (kind_of(record) == "text") return record.value("text", "");
-  if (kind_of(record) == "histogram") return record.value("buckets", nlohmann::ordered_json::array()).dump();
-  std::ifstream file(files / std::filesystem::path(record.value("file", "")).filename(), std::ios::binary);
-  if (!file) return std::nullopt;
-  return std::string(std::istreambuf_iterator<char>(file), {});
-}
 
 }  // namespace
 
@@ -283,7 +251,7 @@ void MLFlowUploader::send_media(const Json& record) {
   if (const auto bytes = artifact_of(record, spool_.files()))
     put_artifact(path, *bytes);
   else
-    warn_once(warned_of_artifacts_, fmt::format("does not get {}: its file is no longer in {}", path, spool_.files().string()));
+    warn_once(warned_of_artifacts_, fmt::format("does not store {}: its file is missing from {}", path, spool_.files().string()));
 }
 
 // Where the server stores its artifacts may fail while it takes values.

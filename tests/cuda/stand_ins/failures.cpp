@@ -21,6 +21,14 @@ namespace {
 
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
+// Ranks connect in their first collective. Returns its tensor.
+Tensor connect_ranks(levin::Communicator& ranks, int64_t numel) {
+  const Tensor tensor = device_tensor(numel);
+  fill(tensor, 1);
+  ranks.all_reduce(tensor).synchronize();
+  return tensor;
+}
+
 // Collectives until the job ends.
 void reduce_until_the_end(levin::Communicator& ranks) {
   const Tensor tensor = device_tensor(100);
@@ -73,9 +81,7 @@ BOOST_AUTO_TEST_CASE(a_rank_that_does_not_come_is_named) {
   if (runtime().size() == 1) return;
   NcclJob job(1s);
   auto& ranks = job.start();
-  const Tensor tensor = device_tensor(100);
-  fill(tensor, 1);
-  ranks.all_reduce(tensor).synchronize();
+  const Tensor tensor = connect_ranks(ranks, 100);
   meet();
   const auto begin = Clock::now();
   try {
@@ -163,9 +169,7 @@ BOOST_AUTO_TEST_CASE(an_abort_ends_waits_for_the_device) {
   if (runtime().size() == 1) return;
   NcclJob job;
   auto& ranks = job.start();
-  const Tensor tensor = device_tensor(10);
-  fill(tensor, 1);
-  ranks.all_reduce(tensor).synchronize();
+  const Tensor tensor = connect_ranks(ranks, 10);
   levin::Work work;
   if (job.rank() != 0) work = ranks.all_reduce(tensor);  // rank 0 does not come
   meet();                                                // the abort comes when the others' kernels wait
@@ -186,9 +190,7 @@ BOOST_AUTO_TEST_CASE(a_rank_that_unwinds_ends_the_waits_of_the_others) {
   const auto begin = Clock::now();
   try {
     const std::unique_ptr<levin::Communicator> ranks = levin::NcclCommunicator::create(runtime(), {}, c10::Device(c10::kCUDA, 0));
-    const Tensor tensor = device_tensor(10);
-    fill(tensor, 1);
-    ranks->all_reduce(tensor).synchronize();
+    const Tensor tensor = connect_ranks(*ranks, 10);
     if (job.rank() == 0) throw std::runtime_error("rank 0 fails");
     auto work = ranks->all_reduce(tensor);
     cudaDeviceSynchronize();
@@ -339,9 +341,7 @@ BOOST_AUTO_TEST_CASE(the_end_of_a_communicator_can_be_ended) {
   if (runtime().size() == 1) return;
   NcclJob job;
   auto& ranks = job.start();
-  const Tensor tensor = device_tensor(10);
-  fill(tensor, 1);
-  ranks.all_reduce(tensor).synchronize();
+  const Tensor tensor = connect_ranks(ranks, 10);
   nccl_settings().hang_in_finalize = true;
   meet();
   const auto begin = Clock::now();
