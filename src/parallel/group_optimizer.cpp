@@ -4,8 +4,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <set>
 
+#include "../optim/flush_denormals.h"
 #include "layer_wise_update.h"
 #include "levin/core/error.h"
 #include "levin/optim/clip.h"
@@ -215,6 +217,9 @@ void GroupOptimizer::update(const std::function<double(double)>& schedule, const
       slice.state.device_step.add_(1);
       if (skip.defined()) slice.state.device_step.sub_(skip);
     }
+  std::optional<FlushDenormals> flush_denormals;
+  if (optimizer_ && std::ranges::any_of(slices, [](const auto& slice) { return slice.slice->parameters.is_cpu(); }))
+    flush_denormals.emplace();
   if (custom_) {
     step_custom(schedule);
   } else if (const auto* layer_wise = dynamic_cast<const LayerWiseOptimizer*>(optimizer_.get())) {
@@ -230,6 +235,7 @@ void GroupOptimizer::update(const std::function<double(double)>& schedule, const
     else
       optimizer_->step_all(updates);
   }
+  flush_denormals.reset();
   count_update();
   for (auto* group : trained_) group->end_update();
 }

@@ -218,6 +218,29 @@ BOOST_AUTO_TEST_CASE(one_rank_is_a_plain_loop) {
   BOOST_TEST(!at::equal(expected(0)[4], start));  // it trains
 }
 
+// As under torch.set_flush_denormal(True). What a model computes keeps its denormal numbers.
+BOOST_AUTO_TEST_CASE(updates_take_denormal_numbers_for_zeros) {
+  const auto communicator = world();
+  const std::vector<levin::OptimizerConfig> configs{levin::AdamW{}, levin::Adagrad{}, levin::RMSprop{}, levin::LAMB{}};
+  for (const auto& config : configs) {
+    auto strategy = Strategy::create(levin::AutoStrategy{}, *communicator);
+    Net net;
+    strategy->setup(net, {config});
+    const auto loss = net.loss(at::ones({2, 5}, at::kDouble)) * 1e-157;  // squares of gradients are denormal
+    strategy->backward(loss, 2);
+    strategy->reduce(strategy->synchronize_step(0));
+    BOOST_TEST(strategy->grad_norm().item<double>() > 0);
+    strategy->update([](double lr) { return lr; });
+    for (const auto& state : strategy->state(levin::StateUse::save)) {
+      if (!state.name.ends_with("/last.weight") || state.name.starts_with("model/") || state.name.find("/exp_avg/") != std::string::npos)
+        continue;
+      for (const auto& part : state.parts) BOOST_TEST(part.values.view(at::kLong).count_nonzero().item<int64_t>() == 0, state.name);
+    }
+    BOOST_TEST((at::full({5}, 1e-310, at::kDouble) * 2)[0].item<double>() == 2e-310);
+    communicator->barrier();
+  }
+}
+
 BOOST_AUTO_TEST_CASE(write_parameters_runs_once_a_copy) {
   const auto communicator = world();
   for (auto share : {ShareParameters::automatic, ShareParameters::none}) {

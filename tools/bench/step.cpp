@@ -30,6 +30,7 @@
 #include <string>
 #include <vector>
 
+#include "../../src/optim/flush_denormals.h"
 #include "levin/callbacks/device_stats_monitor.h"
 #include "levin/callbacks/early_stopping.h"
 #include "levin/callbacks/gradient_norm_monitor.h"
@@ -132,6 +133,7 @@ class RawLoop {
         const at::NoGradGuard no_grad;
         step_.add_(1);
       }
+      const levin::FlushDenormals flush_denormals;  // as in the Trainer's updates
       at::_fused_adamw_(parameters_, gradients, means_, squares_, {}, steps_, 1e-3, 0.9, 0.999, 0.01, 1e-8, false, false);
       net_.zero_grad();
     }

@@ -6,6 +6,8 @@ import time
 import torch
 from torch import nn
 
+torch.set_flush_denormal(True)  # as in Levin's updates
+
 
 def report(case, value, unit, **more):
     versions = {"python": platform.python_version(), "torch": torch.__version__, **more.pop("versions", {})}
