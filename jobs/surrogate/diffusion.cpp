@@ -29,13 +29,13 @@ DiffusionSolver::DiffusionSolver(MPI_Comm communicator, int cells) : communicato
 }
 
 std::vector<double> DiffusionSolver::padded(const std::vector<double>& rows) const {
-  std::vector<double> field(static_cast<size_t>((rows_ + 2) * cells_));
+  std::vector<double> field(static_cast<size_t>(cells_of(rows_ + 2)));
   std::copy(rows.begin(), rows.end(), field.begin() + cells_);
   return field;
 }
 
 void DiffusionSolver::exchange_halo(std::vector<double>& field) const {
-  double *first = field.data() + cells_, *last = field.data() + rows_ * cells_;
+  double *first = field.data() + cells_, *last = field.data() + cells_of(rows_);
   MPI_Sendrecv(first, cells_, MPI_DOUBLE, above_, 0, last + cells_, cells_, MPI_DOUBLE, below_, 0, communicator_, MPI_STATUS_IGNORE);
   MPI_Sendrecv(last, cells_, MPI_DOUBLE, below_, 1, first - cells_, cells_, MPI_DOUBLE, above_, 1, communicator_, MPI_STATUS_IGNORE);
 }
@@ -48,30 +48,30 @@ DiffusionSolver::Faces DiffusionSolver::faces_of(std::vector<double> a) const {
   faces.diagonal.resize(a.size());
   for (int row = 0; row <= rows_; row++)
     for (int column = 0; column < cells_; column++) {
-      const double upper = a[row * cells_ + column], lower = a[(row + 1) * cells_ + column];
+      const double upper = a[cells_of(row) + column], lower = a[cells_of(row + 1) + column];
       const int global = first_row_ + row;
       faces.rows.push_back(global == 0 ? 2 * lower : global == cells_ ? 2 * upper : mean(upper, lower));
     }
   for (int row = 0; row < rows_; row++)
     for (int column = 0; column <= cells_; column++) {
-      const double* cell = &a[(row + 1) * cells_ + column];
+      const double* cell = &a[cells_of(row + 1) + column];
       faces.columns.push_back(column == 0 ? 2 * cell[0] : column == cells_ ? 2 * cell[-1] : mean(cell[-1], cell[0]));
     }
   for (int row = 0; row < rows_; row++)
     for (int column = 0; column < cells_; column++)
-      faces.diagonal[(row + 1) * cells_ + column] = faces.rows[row * cells_ + column] + faces.rows[(row + 1) * cells_ + column] +
-                                                    faces.columns[row * (cells_ + 1) + column] +
-                                                    faces.columns[row * (cells_ + 1) + column + 1];
+      faces.diagonal[cells_of(row + 1) + column] = faces.rows[cells_of(row) + column] + faces.rows[cells_of(row + 1) + column] +
+                                                   faces.columns[cells_of(row) + row + column] +
+                                                   faces.columns[cells_of(row) + row + column + 1];
   return faces;
 }
 
 void DiffusionSolver::apply(const Faces& faces, std::vector<double>& u, std::vector<double>& result) const {
   exchange_halo(u);
   for (int row = 0; row < rows_; row++) {
-    const double *upper = &faces.rows[row * cells_], *lower = upper + cells_, *left = &faces.columns[row * (cells_ + 1)];
-    const double *centre = &u[(row + 1) * cells_], *above = centre - cells_, *below = centre + cells_;
-    const double* diagonal = &faces.diagonal[(row + 1) * cells_];
-    double* out = &result[(row + 1) * cells_];
+    const double *upper = &faces.rows[cells_of(row)], *lower = upper + cells_, *left = &faces.columns[cells_of(row) + row];
+    const double *centre = &u[cells_of(row + 1)], *above = centre - cells_, *below = centre + cells_;
+    const double* diagonal = &faces.diagonal[cells_of(row + 1)];
+    double* out = &result[cells_of(row + 1)];
     for (int column = 0; column < cells_; column++) {
       const double beside =
           (column > 0 ? left[column] * centre[column - 1] : 0) + (column + 1 < cells_ ? left[column + 1] * centre[column + 1] : 0);
@@ -84,7 +84,7 @@ void DiffusionSolver::apply(const Faces& faces, std::vector<double>& u, std::vec
 double DiffusionSolver::dot(const std::vector<double>& x, const std::vector<double>& y) const {
   std::vector<double> sums(static_cast<size_t>(cells_));
   for (int row = 0; row < rows_; row++) {
-    const auto begin = static_cast<size_t>((row + 1) * cells_);
+    const auto begin = static_cast<size_t>(cells_of(row + 1));
     sums[static_cast<size_t>(first_row_ + row)] = std::inner_product(&x[begin], &x[begin] + cells_, &y[begin], 0.0);
   }
   MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, sums.data(), counts_.data(), offsets_.data(), MPI_DOUBLE, communicator_);
@@ -97,7 +97,7 @@ DiffusionSolver::Solution DiffusionSolver::solve(const std::vector<double>& a, c
   for (auto& value : residual) value /= static_cast<double>(cells_) * cells_;
   std::vector<double> u(residual.size()), scaled(residual.size()), image(residual.size());
   const auto precondition = [&] {
-    for (int i = cells_; i < (rows_ + 1) * cells_; i++) scaled[i] = residual[i] / faces.diagonal[i];
+    for (int64_t i = cells_; i < cells_of(rows_ + 1); i++) scaled[i] = residual[i] / faces.diagonal[i];
   };
   precondition();
   auto direction = scaled;
@@ -108,17 +108,17 @@ DiffusionSolver::Solution DiffusionSolver::solve(const std::vector<double>& a, c
   while (!(square <= enough) && solution.iterations < most) {
     apply(faces, direction, image);
     const double length = square / dot(direction, image);
-    for (int i = cells_; i < (rows_ + 1) * cells_; i++) {
+    for (int64_t i = cells_; i < cells_of(rows_ + 1); i++) {
       u[i] += length * direction[i];
       residual[i] -= length * image[i];
     }
     precondition();
     const double previous = std::exchange(square, dot(residual, scaled));
-    for (int i = cells_; i < (rows_ + 1) * cells_; i++) direction[i] = scaled[i] + square / previous * direction[i];
+    for (int64_t i = cells_; i < cells_of(rows_ + 1); i++) direction[i] = scaled[i] + square / previous * direction[i];
     solution.iterations++;
   }
   solution.converged = square <= enough;
-  if (solution.converged) solution.u.assign(u.begin() + cells_, u.begin() + (rows_ + 1) * cells_);
+  if (solution.converged) solution.u.assign(u.begin() + cells_, u.begin() + cells_of(rows_ + 1));
   return solution;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 #include <mpi.h>
 
+#include <cstdint>
 #include <vector>
 
 namespace surrogate {
@@ -30,6 +31,7 @@ class DiffusionSolver {
 
  private:
   struct Faces;  // coefficients between cells
+  int64_t cells_of(int64_t rows) const noexcept { return rows * cells_; }
   std::vector<double> padded(const std::vector<double>& rows) const;
   void exchange_halo(std::vector<double>& field) const;
   Faces faces_of(std::vector<double> a) const;
