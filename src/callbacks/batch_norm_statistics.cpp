@@ -51,7 +51,7 @@ void append_numbers(std::vector<double>& numbers, const Tensor& values) {
   numbers.insert(numbers.end(), host.const_data_ptr<double>(), host.const_data_ptr<double>() + host.numel());
 }
 
-void set_means(Tensor values, const double* sums, double weight) {
+void set_means(const Tensor& values, const double* sums, double weight) {
   const Tensor host = at::empty(values.sizes(), at::TensorOptions(at::kDouble));
   for (int64_t i = 0; i < host.numel(); i++) host.mutable_data_ptr<double>()[i] = sums[i] / weight;
   values.copy_(host);

@@ -55,7 +55,7 @@ std::string EarlyStopping::stop_options() const {
   auto options = config_;
   options.verbose = false;
   std::string text;
-  for (const auto& [name, value] : flatten(write_config(options))) text += name + "=" + value + " ";
+  for (const auto& [name, value] : flatten(write_config(options))) text += fmt::format("{}={} ", name, value);
   return text;
 }
 

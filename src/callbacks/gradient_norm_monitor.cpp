@@ -56,7 +56,8 @@ void GradientNormMonitor::on_before_optimizer_step(std::string_view optimizer) {
     const auto elements = static_cast<double>(std::max<int64_t>(1, tensor.numel()));
     const double power = largest ? powers[i] : powers[i] * elements / held[i];
     total = largest ? std::max(total, power) : total + power;
-    if (config_.per_parameter) values.emplace_back(prefix + "/" + name, largest ? power : std::pow(power, 1 / config_.norm_type));
+    if (config_.per_parameter)
+      values.emplace_back(fmt::format("{}/{}", prefix, name), largest ? power : std::pow(power, 1 / config_.norm_type));
   }
   const bool several = session.optimizers().size() > 1;
   values.emplace_back(prefix + "_total" + (several ? fmt::format("/{}", optimizer) : ""),

@@ -158,7 +158,7 @@ class PredictionWriter::File {
     const auto sort_set = [&](const char* name, const Tensor& order, const Tensor& values, hid_t type) {
       const auto set = handle(H5Dopen2(file_, name_of(dataloader_idx, name).c_str(), H5P_DEFAULT), H5Dclose);
       check(H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.mutable_data_ptr()) >= 0);
-      const Tensor by = order.defined() ? order : at::argsort(values);
+      Tensor by = order.defined() ? order : at::argsort(values);
       check(H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.index_select(0, by).contiguous().const_data_ptr()) >= 0);
       return by;
     };

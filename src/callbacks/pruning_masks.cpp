@@ -212,7 +212,8 @@ void PruningMasks::add_parts(StateDict& state, const std::string& kind, Tensor S
   for (size_t i = 0; i < parameters_.size(); i++) {
     const auto& name = parameters_[i].name;
     // The dtype is that of ranks with rows.
-    state.set(kind + "/" + name, StateDict::RankRows{rows[i].empty() ? at::empty({0}, at::TensorOptions(at::kBool)) : at::cat(rows[i])});
+    state.set(fmt::format("{}/{}", kind, name),
+              StateDict::RankRows{rows[i].empty() ? at::empty({0}, at::TensorOptions(at::kBool)) : at::cat(rows[i])});
     state.set(name_of_ranges(kind, name), StateDict::RankRows{at::tensor(ranges[i], at::TensorOptions(at::kLong)).view({-1, 2})});
   }
 }

@@ -67,6 +67,7 @@ CommandResult run_command(const std::vector<std::string>& words, std::chrono::mi
     return result;
   }
   std::vector<char*> arguments;
+  arguments.reserve(words.size() + 1);
   for (const auto& word : words) arguments.push_back(const_cast<char*>(word.c_str()));  // posix_spawn changes none
   arguments.push_back(nullptr);
   pid_t pid = 0;

@@ -212,7 +212,8 @@ std::vector<std::string> placement_warnings(ValueRanks ranks, const Topology& to
                     group.host, detail::format_ranges(group.ranks), group.cores.size() == 1 ? "" : "s", detail::format_ranges(group.cores),
                     idle, cores));
   }
-  for (const auto& [name, locations] : ranks_by_host(topology)) {
+  for (const auto& host : ranks_by_host(topology)) {
+    const auto& locations = host.second;
     const auto crowds = [&](const RankLocation* location) {
       const auto& facts_of_rank = of(location->rank);
       const auto cores = static_cast<int64_t>(location->cores.size());

@@ -17,9 +17,9 @@ int data_tag(const CallHeader& call) { return Tag::data + static_cast<int>(call.
 
 struct MpiTransfers::Active {
   Message message;
-  Call theirs;
+  Call theirs = {};
   bool agreed = false, complete = false;
-  std::vector<MPI_Request> requests;
+  std::vector<MPI_Request> requests = {};
 };
 
 MpiTransfers::MpiTransfers(MPI_Comm ranks, int self) : ranks_(ranks), self_(self) {
@@ -35,7 +35,7 @@ MpiTransfers::~MpiTransfers() {
 
 void MpiTransfers::start(std::span<const Message> messages) {
   for (const auto& message : messages) {
-    auto& active = *active_.emplace_back(std::make_unique<Active>(message));
+    auto& active = *active_.emplace_back(std::make_unique<Active>(Active{message}));
     const int peer = message.peer_name;
     active.message.call.header.sequence = ++(message.sends ? sent_ : received_)[static_cast<size_t>(peer)];
     active.requests.assign(2, MPI_REQUEST_NULL);

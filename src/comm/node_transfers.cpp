@@ -73,7 +73,7 @@ void NodeTransfers::start(std::span<const Message> messages) {
     for (const auto& message : messages) {
       if (message.sends != sends) continue;
       const uint64_t number = ++(sends ? sent_ : received_)[static_cast<size_t>(message.peer)].started;
-      active_.push_back(std::make_unique<Active>(message, number, data_of(message.tensor), message.tensor.nbytes()));
+      active_.push_back(std::make_unique<Active>(Active{message, number, data_of(message.tensor), message.tensor.nbytes()}));
       auto& started = sends ? outgoing(group_.rank(), message.peer).started : incoming(message.peer, group_.rank()).started;
       started.store(number, std::memory_order_release);
     }

@@ -226,6 +226,7 @@ Work NcclCommunicator::gather_shared(const Tensor&, std::string_view) {
 
 Work NcclCommunicator::start_messages(const Call& call, const std::vector<Transfer>& messages) {
   std::vector<Tensor> tensors;
+  tensors.reserve(messages.size());
   for (const auto& message : messages) tensors.push_back(message.tensor);
   return start("a group of ncclSend and ncclRecv", call, std::move(tensors), [&messages](ncclComm_t link, cudaStream_t stream) {
     NcclGroup group;

@@ -67,7 +67,7 @@ class NpyParser {
     const char mark = peek();
     const auto end = mark == '\'' || mark == '"' ? text_.find(mark, at_ + 1) : std::string_view::npos;
     if (end == std::string_view::npos) fail(fmt::format("no {} in quotes at byte {}", role + 2, at_));
-    const std::string found(text_.substr(at_ + 1, end - at_ - 1));
+    std::string found(text_.substr(at_ + 1, end - at_ - 1));
     at_ = end + 1;
     return found;
   }

@@ -42,6 +42,7 @@ SafetensorsArray::SafetensorsArray(const std::filesystem::path& path, const std:
   const auto found = std::find_if(tensors.begin(), tensors.end(), [&](const auto& tensor) { return tensor.name == name; });
   if (found == tensors.end()) {
     std::vector<std::string> names;
+    names.reserve(tensors.size());
     for (const auto& tensor : tensors) names.push_back(tensor.name);
     refuse(in_index ? "is missing in " + file().path().string() : "is missing", remedy_for_missing(std::move(names)));
   }

@@ -42,7 +42,7 @@ HostStaging::HostStaging(HostStaging&&) noexcept = default;
 HostStaging::~HostStaging() = default;
 
 Tensor HostStaging::read(const Tensor& values) {
-  const Tensor source = values.detach().contiguous();
+  Tensor source = values.detach().contiguous();
   if (source.is_cpu()) return source;
   if (!device_ || device_->device != source.device()) device_ = std::make_unique<Device>(source.device(), buffer_bytes_);
   Tensor result = at::empty(source.sizes(), at::TensorOptions(source.scalar_type()));

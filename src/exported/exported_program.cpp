@@ -20,6 +20,7 @@ namespace {
 
 std::vector<Tensor> load_all(const Archive& archive, const std::vector<Weight>& weights) {
   std::vector<Tensor> tensors;
+  tensors.reserve(weights.size());
   for (const auto& weight : weights) tensors.push_back(archive.load(weight));
   return tensors;
 }

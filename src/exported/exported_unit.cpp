@@ -9,6 +9,7 @@ namespace {
 
 std::vector<at::Tensor> copies_of(const std::vector<at::Tensor>& buffers) {
   std::vector<at::Tensor> copies;
+  copies.reserve(buffers.size());
   for (const auto& buffer : buffers) copies.push_back(buffer.detach().clone());
   return copies;
 }

@@ -21,6 +21,7 @@ using objective::Term;
 template <class Functions>
 std::vector<std::string> function_names(const Functions& functions) {
   std::vector<std::string> names;
+  names.reserve(functions.size());
   for (const auto& [name, function] : functions) names.push_back(name);
   return names;
 }
@@ -204,7 +205,7 @@ Tensor ObjectiveModule::predict_step(const Batch& batch) {
   const auto outputs = compute(batch);
   const auto& [function, arguments, options, words] = *objective_->predict;
   const Tensor& output = outputs.find(arguments.front())->second;
-  const Tensor rows = function.empty() ? output : objective::output_functions().at(function).compute(output, options);
+  Tensor rows = function.empty() ? output : objective::output_functions().at(function).compute(output, options);
   if (rows.dim() == 0 || rows.size(0) != batch.size())
     throw ConfigError(fmt::format("model.predict: {} has the shape [{}], and a batch of {} samples needs a row for each",
                                   quote(arguments.front()), fmt::join(rows.sizes(), ", "), batch.size()),

@@ -25,6 +25,7 @@ std::map<Slot, Interpreter::Binding> bindings_of(const Program& program, const s
 
 std::vector<Interpreter::Binding> values_of(const std::map<Slot, Interpreter::Binding>& bindings) {
   std::vector<Interpreter::Binding> values;
+  values.reserve(bindings.size());
   for (const auto& [slot, binding] : bindings) values.push_back(binding);
   return values;
 }

@@ -148,7 +148,9 @@ Input SignatureReader::read_input(const JsonPlace& json, Slot slot) {
 }
 
 Output SignatureReader::read_output(const JsonPlace& json, const std::variant<Item, List>& graph_output) {
-  const auto [kind, spec] = json.choice();
+  const auto choice = json.choice();
+  const std::string_view kind = choice.first;
+  const JsonPlace& spec = choice.second;
   Output output;
   const Slot slot = slot_of(graph_output);
   const auto check_tensor = [&] {

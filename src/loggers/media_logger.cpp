@@ -17,7 +17,7 @@ namespace {
 
 // [channels, height, width].
 Tensor checked_image(const Tensor& image) {
-  const auto pixels = image.dim() == 2 ? image.unsqueeze(0) : image;
+  auto pixels = image.dim() == 2 ? image.unsqueeze(0) : image;
   const auto channels = pixels.dim() == 3 ? pixels.size(0) : 0;
   const auto dtype = pixels.scalar_type();
   if ((channels != 1 && channels != 3 && channels != 4) || pixels.numel() == 0 ||

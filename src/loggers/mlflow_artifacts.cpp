@@ -20,7 +20,8 @@ bool is_superseded(const nlohmann::ordered_json& record, int64_t start) {
 }
 
 std::string artifact_path(const nlohmann::ordered_json& record) {
-  const auto kind = kind_of(record), name = mlflow_name(record.value("name", ""));
+  const auto kind = kind_of(record);
+  auto name = mlflow_name(record.value("name", ""));
   const auto step = record.value("step", int64_t{0});
   if (kind == "text") return fmt::format("text/{}/{:09}.md", name, step);
   if (kind == "histogram") return fmt::format("histograms/{}/{:09}.json", name, step);

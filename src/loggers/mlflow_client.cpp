@@ -58,7 +58,7 @@ MLFlowClient::Run run_of(const Json& reply) {
 }
 
 [[noreturn]] void refuse(const std::string& call, const HttpReply& reply) {
-  const auto answer = Json::parse(reply.body, nullptr, /*allow_exceptions=*/false);
+  auto answer = Json::parse(reply.body, nullptr, /*allow_exceptions=*/false);
   auto message = text_of(answer, "message");
   if (message.empty() && (reply.status == 401 || reply.status == 403))
     message = "see the credentials MLFLOW_TRACKING_TOKEN, or …_USERNAME and …_PASSWORD";
@@ -162,7 +162,7 @@ Json MLFlowClient::call(const std::string& method, const std::string& path, cons
   const auto reply = send(method, "mlflow/" + path, text, body.is_null() ? "" : "application/json");
   const auto what = path.substr(0, path.find('?'));
   if (reply.status / 100 != 2) refuse(what, reply);
-  const auto answer = Json::parse(reply.body, nullptr, /*allow_exceptions=*/false);
+  auto answer = Json::parse(reply.body, nullptr, /*allow_exceptions=*/false);
   if (!answer.is_object()) throw MLFlowError(0, "", what + ": the reply is not MLflow's");
   return answer;
 }

@@ -35,7 +35,7 @@ std::string deflated(const std::string& bytes) {
 }  // namespace
 
 std::string png_of(const uint8_t* pixels, int64_t width, int64_t height, int64_t channels) {
-  const char color_type = channels == 1 ? 0 : channels == 3 ? 2 : 6;
+  const char color_type = channels == 1 ? char{0} : channels == 3 ? char{2} : char{6};
   std::string header = big_endian(static_cast<uint32_t>(width)) + big_endian(static_cast<uint32_t>(height));
   for (const char byte : {char{8}, color_type, char{0}, char{0}, char{0}}) header += byte;  // depth, colors, deflate, filters, no interlace
   const auto row = static_cast<size_t>(width * channels);

@@ -29,7 +29,7 @@ SpoolLock::~SpoolLock() {
 std::filesystem::path SpoolProgress::file(const std::filesystem::path& spool) { return beside(spool, ".synced.json"); }
 
 SpoolProgress SpoolProgress::load(const std::filesystem::path& spool, const std::string& id, int64_t size) {
-  const SpoolProgress beginning{.bytes = 0, .spool_id = id, .run_id = {}};
+  SpoolProgress beginning{.bytes = 0, .spool_id = id, .run_id = {}};
   std::ifstream in(file(spool));
   std::string line;
   std::getline(in, line);  // the parser would throw where the file cannot be read

@@ -54,7 +54,7 @@ void ConfusionMatrix::update(const Tensor& predictions, const Tensor& targets) {
 
 Tensor ConfusionMatrix::compute() const {
   detail::check_labels("ConfusionMatrix", invalid_.value);
-  const auto counts = counts_.value.to(at::kDouble);
+  auto counts = counts_.value.to(at::kDouble);
   switch (config_.normalize) {
     case MatrixNormalization::none: return counts;
     case MatrixNormalization::labels: return counts.div(counts.sum(-1, true).clamp_min(1));

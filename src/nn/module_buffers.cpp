@@ -53,7 +53,7 @@ BufferGuard::~BufferGuard() {
 void BufferGuard::restore() {
   const at::NoGradGuard no_grad;
   for (const auto& [name, slot] : buffer_slots(module_)) {
-    const auto found = std::find_if(saved_.begin(), saved_.end(), [&](const Saved& buffer) { return buffer.name == name; });
+    const auto found = std::ranges::find(saved_, name, &Saved::name);
     *slot = found == saved_.end() ? Tensor() : found->tensor;
     if (!slot->defined()) continue;
     // Through another version counter: a backward to come may have saved the buffer, as that of a batch norm does.

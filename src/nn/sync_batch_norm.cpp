@@ -71,7 +71,8 @@ BatchStatistics statistics_of_all_ranks(const Tensor& input, const SyncBatchNorm
   const auto options = input.options().dtype(at::kDouble);
   Tensor packed = at::zeros({2 * channels + 1}, options);
   if (!scope.padding()) {
-    const auto count = static_cast<double>(input.numel() / channels);
+    const int64_t values = input.numel() / channels;
+    const auto count = static_cast<double>(values);
     const auto [variance, mean] = at::var_mean(input.to(computation_dtype(input)), all_but_channels(input), /*unbiased=*/false);
     const Tensor wide = mean.to(at::kDouble);
     packed.narrow(0, 0, channels).copy_(wide * count);
@@ -125,7 +126,7 @@ struct SyncBatchNormFunction : torch::autograd::Function<SyncBatchNormFunction> 
     }
     if (!graph->needs_input_grad(0)) return all;
     const bool padding = graph->saved_data["padding"].toBool();
-    auto* const sync = reinterpret_cast<SyncBatchNorm*>(graph->saved_data["sync"].toInt());
+    auto* const sync = reinterpret_cast<SyncBatchNorm*>(graph->saved_data["sync"].toInt());  // NOLINT(performance-no-int-to-ptr)
     Tensor sums = at::cat({of_bias, of_weight}).to(at::kDouble);
     if (padding) sums.zero_();
     sync->ranks().all_reduce(sums, ReduceOp::sum, "the gradient of a batch normalization").wait();

@@ -142,10 +142,11 @@ class FusedAdam : public FlatOptimizer {
       lists.steps.push_back(state.device_step);
     }
     for (auto& [key, options_and_lists] : together) {
-      const auto& [options, lists] = options_and_lists;
+      const SliceUpdate& options = *options_and_lists.first;
+      const Lists& lists = options_and_lists.second;
       at::_foreach_add_(lists.steps, 1);
-      with_learning_rate(*options, [&](const auto& lr) {
-        update(lists.parameters, lists.gradients, lists.exp_avgs, lists.exp_avg_sqs, lists.steps, lr, options->weight_decay, skip);
+      with_learning_rate(options, [&](const auto& lr) {
+        update(lists.parameters, lists.gradients, lists.exp_avgs, lists.exp_avg_sqs, lists.steps, lr, options.weight_decay, skip);
       });
       if (skip)
         for (const auto& steps : lists.steps) steps.sub_(*skip);

@@ -271,6 +271,7 @@ ArenaRings arena_rings(const std::vector<GroupLayout>& layout, const std::vector
     }
   }
   std::vector<int64_t> bytes;
+  bytes.reserve(sharing.size());
   for (const size_t g : sharing) bytes.push_back(bytes_of(g));
   const auto first = static_cast<std::ptrdiff_t>(rings.sizes.size());
   for (const auto& ring : ring_sizes(bytes, parameters ? slots.parameters : slots.gradients)) rings.sizes.push_back(ring);

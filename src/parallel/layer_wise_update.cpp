@@ -25,7 +25,7 @@ double squared_norm_on_host(const Tensor& values) {
 // The sums of squares of parameters (row 0) and directions (row 1), [2, parameters], on `device`. A rank may have no piece.
 Tensor squares_of(const std::vector<Piece>& pieces, size_t parameters, at::Device device) {
   if (device.is_cpu()) {
-    const Tensor squares = at::zeros({2, static_cast<int64_t>(parameters)}, at::kDouble);
+    Tensor squares = at::zeros({2, static_cast<int64_t>(parameters)}, at::kDouble);
     double* sums = squares.mutable_data_ptr<double>();
     for (const auto& piece : pieces) {
       sums[piece.parameter] += squared_norm_on_host(piece.values);

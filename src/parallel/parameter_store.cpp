@@ -59,7 +59,7 @@ void ShardedStore::start_unshard() {
 Work ShardedStore::start_all_gather() {
   if (shard_.scalar_type() == whole_.scalar_type() && shard_.device() == whole_.device())
     return communicators_.shard->all_gather(whole_, shard_, label_);
-  const Tensor part = ParameterStore::shard();
+  const Tensor part = owned_part();
   part.copy_(shard_);
   return communicators_.shard->all_gather(whole_, part, label_);
 }
@@ -75,7 +75,7 @@ void ShardedStore::reshard() {
 }
 
 void ShardedStore::write_back() {
-  const Tensor part = ParameterStore::shard();
+  const Tensor part = owned_part();
   if (part.scalar_type() == shard_.scalar_type()) {
     shard_.copy_(part);
     return;
@@ -104,7 +104,7 @@ void ShardedStore::share_initial(bool equal) {
 }
 
 Work NodeGatheredStore::start_all_gather() {
-  ParameterStore::shard().copy_(shard_);
+  owned_part().copy_(shard_);
   return communicators_.shard->gather_shared(buffer_.shared_view(), label_);
 }
 

@@ -27,7 +27,7 @@ class ParameterStore {
   /// The elements that this rank updates.
   Range owned() const noexcept { return owned_; }
   /// [owned().size()] in the group's dtype, in host memory or on the device.
-  virtual Tensor shard() const { return whole_.narrow(0, owned_.begin, owned_.size()); }
+  virtual Tensor shard() const { return owned_part(); }
 
   virtual bool unsharded() const { return true; }
   /// Whether it ever is not.
@@ -60,6 +60,9 @@ class ParameterStore {
   virtual Tensor values(Range range) const { return whole_.narrow(0, range.begin, range.size()); }
 
  protected:
+  /// Of `whole`.
+  Tensor owned_part() const { return whole_.narrow(0, owned_.begin, owned_.size()); }
+
   Tensor whole_;
   Range owned_;
   GroupCommunicators communicators_;

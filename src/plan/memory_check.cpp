@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <utility>
 
 #include "levin/comm/communicator.h"
 #include "levin/comm/host_values.h"
@@ -58,7 +59,7 @@ class NodeMemory {
 }  // namespace
 
 MemoryCheck check_planned_memory(int64_t (*free_memory)(), Log log) {
-  return [free_memory, log](const AllocationRequest& request, Communicator& cpu) {
+  return [free_memory, log = std::move(log)](const AllocationRequest& request, Communicator& cpu) {
     const int64_t here = request.ranks.ranks_per_node > 0 ? request.ranks.ranks_per_node : cpu.node() ? cpu.node()->size() : 1;
     const NodeMemory memory(request, all_max(cpu, here));
     const int64_t usable = free_memory() + request.held_bytes * here;

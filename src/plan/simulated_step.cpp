@@ -12,6 +12,7 @@ using Store = GroupSharding::Store;
 
 std::vector<GroupSharding> shard_groups(const std::vector<GroupLayout>& layout, const ShardingPlan& plan, const Ranks& ranks) {
   std::vector<GroupSharding> sharding;
+  sharding.reserve(layout.size());
   for (const auto& group : layout) sharding.push_back(shard_group(group, plan, ranks));
   return sharding;
 }

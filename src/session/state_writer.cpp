@@ -1,6 +1,7 @@
 #include "state_writer.h"
 
 #include <ATen/ops/tensor.h>
+#include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
 
@@ -76,7 +77,7 @@ void StateWriter::add(const std::string& name, const StateDict& dict) {
   bool has_text = false;
   std::vector<std::pair<std::string, Tensor>> from_rank_0;
   for (const auto& [key, value] : dict.values()) {
-    const auto tensor_name = name + "/" + key;
+    const auto tensor_name = fmt::format("{}/{}", name, key);
     if (const auto* tensor = std::get_if<Tensor>(&value))
       from_rank_0.emplace_back(tensor_name, *tensor);
     else if (const auto* each = std::get_if<StateDict::EachRank>(&value))

@@ -70,6 +70,7 @@ void StragglerReport::compare(Session& session, StepTimes& times) {
   const auto seconds = all_gather_value(session.communicator(), times.take());
   const auto slow = find_slow_ranks(seconds);
   std::vector<int> ranks;
+  ranks.reserve(slow.size());
   for (const auto& straggler : slow) ranks.push_back(straggler.rank);
   std::sort(ranks.begin(), ranks.end());
   const bool known = ranks == named_ && ++silent_ < comparisons_of_silence;

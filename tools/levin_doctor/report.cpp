@@ -59,7 +59,7 @@ std::vector<double> Report::gather(const std::string& name, const Measure& measu
     failure = sanitized(error.what());
     failure.resize(std::min<size_t>(failure.size(), 300));
   }
-  const auto values = all_gather_value(communicator_, value);
+  auto values = all_gather_value(communicator_, value);
   std::vector<int64_t> lengths;
   const auto texts = all_gather_values(communicator_, std::vector<char>(failure.begin(), failure.end()), &lengths);
   size_t at = 0, named = 0;

@@ -12,6 +12,7 @@ extern char** environ;
 namespace levin::sweep {
 pid_t start_process(const std::vector<std::string>& words, const std::filesystem::path& output, const sigset_t& defaults) {
   std::vector<char*> arguments;
+  arguments.reserve(words.size() + 1);
   for (const auto& word : words) arguments.push_back(const_cast<char*>(word.c_str()));  // posix_spawn changes none
   arguments.push_back(nullptr);
   detail::SpawnSettings settings(defaults);

@@ -100,9 +100,9 @@ std::string table_csv(const Sweep& sweep, const std::vector<Row>& rows) {
       std::string cell = line[i];
       if (cell.find_first_of(",\"\n\r") != std::string::npos) {
         for (size_t at = 0; (at = cell.find('"', at)) != std::string::npos; at += 2) cell.insert(at, 1, '"');
-        cell = '"' + cell + '"';
+        cell.insert(0, 1, '"').append(1, '"');
       }
-      text += (i > 0 ? "," : "") + cell;
+      text.append(i > 0 ? "," : "").append(cell);
     }
     text += '\n';
   }
