@@ -1,5 +1,6 @@
 #include "samples.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/zeros.h>
 
 #include <cmath>
