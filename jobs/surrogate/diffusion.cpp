@@ -85,7 +85,7 @@ double DiffusionSolver::dot(const std::vector<double>& x, const std::vector<doub
   std::vector<double> sums(static_cast<size_t>(cells_));
   for (int row = 0; row < rows_; row++) {
     const auto begin = static_cast<size_t>(cells_of(row + 1));
-    sums[static_cast<size_t>(first_row_ + row)] = std::inner_product(&x[begin], &x[begin] + cells_, &y[begin], 0.0);
+    sums[first_row_ + row] = std::inner_product(&x[begin], &x[begin] + cells_, &y[begin], 0.0);
   }
   MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, sums.data(), counts_.data(), offsets_.data(), MPI_DOUBLE, communicator_);
   return std::accumulate(sums.begin(), sums.end(), 0.0);

@@ -106,7 +106,7 @@ class Drawing {
         const double from = x(i == 0 ? 0 : static_cast<double>(points[i - 1].step)), to = x(static_cast<double>(points[i].step));
         const double low = below[i], high = std::min(100.0, below[i] + points[i].value);
         fmt::format_to(out_, "{:.1f} {:.1f}L{:.1f} {:.1f}L", from, y(high), to, y(high));
-        back = fmt::format("{:.1f} {:.1f}L{:.1f} {:.1f}{}", to, y(low), from, y(low), back.empty() ? "" : "L" + back);
+        back.insert(0, fmt::format("{:.1f} {:.1f}L{:.1f} {:.1f}{}", to, y(low), from, y(low), back.empty() ? "" : "L"));
         below[i] = high;
       }
       svg_ += back + "Z\"/>";
