@@ -17,6 +17,7 @@
 
 using levin::Batch;
 using levin::Tensor;
+using levin::test::check_all_throw;
 using levin::test::check_throws;
 using levin::test::over_ranks;
 using levin::test::runtime;
