@@ -10,8 +10,9 @@
 namespace levin {
 namespace {
 
-// Calls function(element) for each, on this thread and its intra-op threads; a thread gets the same elements every time. Through a loop
-// of LibTorch: at::parallel_for is serial where it is compiled without OpenMP, and another OpenMP would have threads of its own.
+// Calls function(element) for each element, on this thread and LibTorch's intra-op threads; a thread gets the same elements in every call.
+// TensorIterator runs inside LibTorch: at::parallel_for is serial in code that is compiled without -fopenmp, and linking another OpenMP
+// runtime would start a second thread pool.
 template <class Function>
 void on_each_thread(std::vector<std::fenv_t>& elements, const Function& function) {
   if (elements.size() == 1) {
